@@ -1,0 +1,216 @@
+//! Acknowledgement: which frames are delivered, and how far that reaches without a hole.
+//!
+//! Each line of the stream and each page of a list is entered once, in the order it was read, with the effect that its
+//! delivery has on the checkpoint. Its records carry [`Ticket`]s; when the last of them is delivered the entry is done,
+//! and all done entries at the front take effect. A ticket that is dropped undelivered leaves its entry open, and
+//! nothing behind it ever reaches the checkpoint.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    checkpoint::{Checkpoint, Pass},
+    coordinator::Lease,
+    marks::{Mark, Marks, TaskKey},
+    position::{Identity, RaftIndex},
+};
+
+/// What the delivery of one entry changes in the checkpoint.
+#[derive(Debug, Default)]
+pub struct Effect {
+    /// The lane it belongs to.
+    pub lane: Arc<str>,
+    /// A line was delivered: its raft index and the identities of its events.
+    pub line: Option<(RaftIndex, Vec<Identity>)>,
+    /// The passes that lists still owe from here on; `None` leaves them.
+    pub backfill: Option<Vec<Pass>>,
+    /// Namespaces up to this index are covered from here on.
+    pub namespaces: Option<RaftIndex>,
+    /// Task events that are now delivered.
+    pub marks: Vec<(TaskKey, Mark)>,
+    /// The original's value for this kind, where it grew.
+    pub value: Option<u64>,
+}
+
+/// The acknowledged state of one kind, and what is on the way to it.
+pub struct Ledger {
+    lease: Arc<dyn Lease>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// The number of the entry at the front.
+    first: u64,
+    pending: VecDeque<Pending>,
+    /// The newest mark on the way for each task, with how many entries carry one.
+    in_flight: HashMap<TaskKey, (Mark, u32)>,
+    acknowledged: Checkpoint,
+    dirty: bool,
+}
+
+struct Pending {
+    done: bool,
+    effect: Effect,
+}
+
+impl Ledger {
+    /// A ledger that goes on from `checkpoint`, under `lease`.
+    pub fn new(lease: Arc<dyn Lease>, checkpoint: Checkpoint) -> Arc<Self> {
+        let inner = Inner { acknowledged: checkpoint, ..Inner::default() };
+        Arc::new(Ledger { lease, inner: Mutex::new(inner) })
+    }
+
+    /// Enters a line or page that has `records` records, and hands out their common ticket; `None` when it has none, so
+    /// that there is nothing to wait for.
+    ///
+    /// `bytes` is its share of the window, given back when the last copy of the ticket is gone.
+    pub fn enter(
+        self: &Arc<Self>,
+        effect: Effect,
+        records: usize,
+        bytes: Option<Arc<OwnedSemaphorePermit>>,
+    ) -> Option<Ticket> {
+        let mut inner = self.lock();
+        for (task, mark) in &effect.marks {
+            let entry = inner.in_flight.entry(*task).or_insert((*mark, 0));
+            entry.0 = *mark;
+            entry.1 += 1;
+        }
+        let number = inner.first + inner.pending.len() as u64;
+        inner.pending.push_back(Pending { done: records == 0, effect });
+        inner.settle();
+        drop(inner);
+        (records > 0).then(|| {
+            Ticket(Arc::new(Entry {
+                ledger: Arc::clone(self),
+                number,
+                remaining: AtomicUsize::new(records),
+                _bytes: bytes,
+            }))
+        })
+    }
+
+    /// The mark of a task, those on the way included.
+    pub fn mark(&self, task: TaskKey) -> Option<Mark> {
+        let inner = self.lock();
+        inner.in_flight.get(&task).map(|(mark, _)| *mark).or_else(|| inner.acknowledged.marks.get(task))
+    }
+
+    /// A copy of the acknowledged state if it changed since the last call.
+    pub fn take_changes(&self) -> Option<Checkpoint> {
+        let mut inner = self.lock();
+        std::mem::take(&mut inner.dirty).then(|| inner.acknowledged.clone())
+    }
+
+    /// The copy of [`Ledger::take_changes`] did not get stored: it has to be offered again.
+    pub fn not_stored(&self) {
+        self.lock().dirty = true;
+    }
+
+    /// A copy of the acknowledged state of one lane.
+    pub fn lane(&self, name: &str) -> crate::checkpoint::Lane {
+        self.lock().acknowledged.lanes.get(name).cloned().unwrap_or_default()
+    }
+
+    /// How many entries wait for their records.
+    pub fn pending(&self) -> usize {
+        self.lock().pending.len()
+    }
+
+    fn complete(&self, number: u64) {
+        let mut inner = self.lock();
+        let offset = (number - inner.first) as usize;
+        inner.pending[offset].done = true;
+        inner.settle();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic elsewhere leaves plain data behind; each change is made in one step.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("pending", &self.pending()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Lets every done entry at the front take effect.
+    fn settle(&mut self) {
+        while self.pending.front().is_some_and(|entry| entry.done) {
+            let Some(Pending { effect, .. }) = self.pending.pop_front() else { return };
+            self.first += 1;
+            self.dirty = true;
+            for (task, mark) in &effect.marks {
+                if let Some((_, carried)) = self.in_flight.get_mut(task) {
+                    *carried -= 1;
+                    if *carried == 0 {
+                        self.in_flight.remove(task);
+                    }
+                }
+                self.acknowledged.marks.set(*task, *mark);
+            }
+            apply(&mut self.acknowledged, effect);
+        }
+    }
+}
+
+fn apply(checkpoint: &mut Checkpoint, effect: Effect) {
+    checkpoint.value = checkpoint.value.max(effect.value.unwrap_or(0));
+    if !checkpoint.lanes.contains_key(&*effect.lane) {
+        checkpoint.lanes.insert(effect.lane.to_string(), Default::default());
+    }
+    let Some(lane) = checkpoint.lanes.get_mut(&*effect.lane) else { return };
+    if let Some((index, events)) = effect.line {
+        lane.position.advance(index, &events);
+    }
+    if let Some(passes) = effect.backfill {
+        lane.backfill = passes;
+    }
+    if let Some(index) = effect.namespaces {
+        lane.namespaces = lane.namespaces.max(index.0);
+    }
+}
+
+/// One record's claim on its entry. Deliver it or drop it: dropped is not delivered.
+#[derive(Clone)]
+#[must_use]
+pub struct Ticket(Arc<Entry>);
+
+struct Entry {
+    ledger: Arc<Ledger>,
+    number: u64,
+    remaining: AtomicUsize,
+    _bytes: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Ticket {
+    /// Whether a write of this record may start now: the lease is still ours.
+    pub fn may_send(&self) -> bool {
+        self.0.ledger.lease.is_valid()
+    }
+
+    /// The record is delivered, or in the dead-letter place. Call it once for each record.
+    pub fn delivered(self) {
+        if self.0.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.ledger.complete(self.0.number);
+        }
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ticket").field(&self.0.number).finish()
+    }
+}

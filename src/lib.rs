@@ -1,0 +1,10 @@
+//! Stand-in.
+
+pub mod checkpoint;
+pub mod coordinator;
+pub mod kind;
+pub mod ledger;
+pub mod marks;
+pub mod position;
+pub mod record;
+pub mod sink;

@@ -1,0 +1,36 @@
+//! What a sink is given: one message with its identity, and the ticket that says what became of it.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::{kind::Kind, ledger::Ticket};
+
+/// One message for a sink.
+pub struct Record {
+    /// Which pipeline it came from.
+    pub kind: Kind,
+    /// Stable identity: the same event has the same id from any replica, after any restart, from any server.
+    pub id: Box<str>,
+    /// Records of one key reach the consumer in order: an allocation, a job, a node, an evaluation, a deployment.
+    pub key: Box<str>,
+    /// The namespace of the object; empty where it has none (nodes).
+    pub namespace: Box<str>,
+    /// The job the record belongs to; empty where there is none.
+    pub job: Box<str>,
+    /// The message, one JSON text without a line break.
+    pub body: Bytes,
+    /// Must be told when the record is delivered. Dropping it undelivered leaves the record unacknowledged.
+    pub ticket: Ticket,
+}
+
+impl fmt::Debug for Record {
+    /// Without the body: it can carry secrets and be many MiB.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("id", &self.id)
+            .field("key", &self.key)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}

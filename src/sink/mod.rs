@@ -1,0 +1,47 @@
+//! Where records go. A sink sends once and answers for each record; retry, backoff, batching and acknowledgement live
+//! in [`crate::delivery`].
+
+use std::{fmt, time::Duration};
+
+use futures_util::future::BoxFuture;
+
+use crate::record::Record;
+
+/// What became of one record.
+#[derive(Debug)]
+#[must_use]
+pub enum Outcome {
+    /// The sink has it, durably as far as its protocol can say.
+    Delivered,
+    /// Not delivered, or not known to be: send it again, not before `after` where the sink was told so.
+    Retry {
+        /// Why, for the log.
+        reason: String,
+        /// What the far side asked for (`Retry-After`); `None` leaves it to the delivery's backoff.
+        after: Option<Duration>,
+    },
+    /// The sink will never take this record as it is.
+    Reject {
+        /// Why, for the dead letter.
+        reason: String,
+    },
+}
+
+/// The far side is gone for good and wants no more (a closed pipe): the program ends, the checkpoint stays.
+#[derive(Debug, thiserror::Error)]
+#[error("the sink is closed: {0}")]
+pub struct Closed(pub String);
+
+/// One place records go to.
+pub trait Sink: Send + fmt::Debug {
+    /// The value of `SINK_TYPE` that names it.
+    fn name(&self) -> &'static str;
+
+    /// Sends `batch` once, in order, and answers for each record: as many outcomes as records, in the same order.
+    ///
+    /// Never sleeps, never retries.
+    ///
+    /// # Errors
+    /// [`Closed`] when nothing can ever be sent again.
+    fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>>;
+}
