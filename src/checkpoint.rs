@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     marks::Marks,
-    position::{Position, Range},
+    position::{Identity, Position, RaftIndex},
 };
 
 /// Everything the next holder of the lease needs to go on without loss and without repeats.
@@ -38,6 +38,9 @@ pub struct Lane {
     /// creation on.
     #[serde(default)]
     pub namespaces: u64,
+    /// Proves that the cluster is still the one that the position is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<Anchor>,
     /// What lists still owe: index ranges in which the stream could have missed a version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backfill: Vec<Pass>,
@@ -47,11 +50,46 @@ pub struct Lane {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pass {
     /// Which versions the pass owes.
-    pub ranges: Vec<Range>,
+    pub ranges: Vec<Owed>,
+    /// Versions outside the ranges lie before the first start: their task events are not sent, but known from here on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub baseline: bool,
+    /// Whether its ranges are gaps at all is only known when the list has something in them: tables also move without
+    /// an event.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreported: bool,
     /// The one namespace it lists; all that the lane covers where it is `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// The page to go on with; the first where it is `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
+}
+
+/// A range of `ModifyIndex` in which the stream could have missed a version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    /// The first index in the range.
+    pub from: RaftIndex,
+    /// The first index behind the range.
+    pub until: RaftIndex,
+    /// Events at `from` that were delivered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<Identity>,
+}
+
+impl Owed {
+    /// Whether a version is owed: in the range, and not known.
+    pub fn contains(&self, index: RaftIndex, identity: Identity) -> bool {
+        self.from <= index && index < self.until && !self.known.contains(&identity)
+    }
+}
+
+/// The last event that moved a table's index for certain. In the same history the table never falls below it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// The topic of the event.
+    pub topic: String,
+    /// Its raft index.
+    pub index: RaftIndex,
 }

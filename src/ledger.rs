@@ -17,7 +17,7 @@ use std::{
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    checkpoint::{Checkpoint, Pass},
+    checkpoint::{Anchor, Checkpoint, Lane, Pass},
     coordinator::Lease,
     marks::{Mark, Marks, TaskKey},
     position::{Identity, RaftIndex},
@@ -34,6 +34,8 @@ pub struct Effect {
     pub backfill: Option<Vec<Pass>>,
     /// Namespaces up to this index are covered from here on.
     pub namespaces: Option<RaftIndex>,
+    /// An event that moved its table's index.
+    pub anchor: Option<Anchor>,
     /// Task events that are now delivered.
     pub marks: Vec<(TaskKey, Mark)>,
     /// The original's value for this kind, where it grew.
@@ -55,9 +57,12 @@ struct Inner {
     in_flight: HashMap<TaskKey, (Mark, u32)>,
     acknowledged: Checkpoint,
     dirty: bool,
+    epoch: u64,
 }
 
 struct Pending {
+    /// What was entered before a [`Ledger::start_over`] has no effect after it.
+    epoch: u64,
     done: bool,
     effect: Effect,
 }
@@ -86,7 +91,8 @@ impl Ledger {
             entry.1 += 1;
         }
         let number = inner.first + inner.pending.len() as u64;
-        inner.pending.push_back(Pending { done: records == 0, effect });
+        let epoch = inner.epoch;
+        inner.pending.push_back(Pending { epoch, done: records == 0, effect });
         inner.settle();
         drop(inner);
         (records > 0).then(|| {
@@ -116,9 +122,20 @@ impl Ledger {
         self.lock().dirty = true;
     }
 
-    /// A copy of the acknowledged state of one lane.
-    pub fn lane(&self, name: &str) -> crate::checkpoint::Lane {
-        self.lock().acknowledged.lanes.get(name).cloned().unwrap_or_default()
+    /// A copy of the acknowledged state of one lane; `None` before its first start.
+    pub fn lane(&self, name: &str) -> Option<Lane> {
+        self.lock().acknowledged.lanes.get(name).cloned()
+    }
+
+    /// The cluster is another one: all marks and the lane's position are of no use any more. What is on the way is still
+    /// delivered, but changes nothing.
+    pub fn start_over(&self, lane: &str) {
+        let mut inner = self.lock();
+        inner.epoch += 1;
+        inner.in_flight.clear();
+        inner.acknowledged.marks = Marks::default();
+        inner.acknowledged.lanes.insert(lane.to_owned(), Lane::default());
+        inner.dirty = true;
     }
 
     /// How many entries wait for their records.
@@ -149,8 +166,11 @@ impl Inner {
     /// Lets every done entry at the front take effect.
     fn settle(&mut self) {
         while self.pending.front().is_some_and(|entry| entry.done) {
-            let Some(Pending { effect, .. }) = self.pending.pop_front() else { return };
+            let Some(Pending { epoch, effect, .. }) = self.pending.pop_front() else { return };
             self.first += 1;
+            if epoch != self.epoch {
+                continue;
+            }
             self.dirty = true;
             for (task, mark) in &effect.marks {
                 if let Some((_, carried)) = self.in_flight.get_mut(task) {
@@ -177,6 +197,9 @@ fn apply(checkpoint: &mut Checkpoint, effect: Effect) {
     }
     if let Some(passes) = effect.backfill {
         lane.backfill = passes;
+    }
+    if effect.anchor.is_some() {
+        lane.anchor = effect.anchor;
     }
     if let Some(index) = effect.namespaces {
         lane.namespaces = lane.namespaces.max(index.0);

@@ -7,4 +7,6 @@ pub mod ledger;
 pub mod marks;
 pub mod position;
 pub mod record;
+pub mod resource;
 pub mod sink;
+pub mod source;

@@ -16,22 +16,6 @@ impl fmt::Display for RaftIndex {
     }
 }
 
-/// The indexes from `from` to before `until`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Range {
-    /// The first index in the range.
-    pub from: RaftIndex,
-    /// The first index behind the range.
-    pub until: RaftIndex,
-}
-
-impl Range {
-    /// Whether `index` lies in the range.
-    pub fn contains(&self, index: RaftIndex) -> bool {
-        self.from <= index && index < self.until
-    }
-}
-
 /// What makes an event itself, whichever server sent it and however it ordered the bytes: topic, namespace, key, raft
 /// index, and the occurrence within that index. Kept as a 64-bit hash, stable across versions of this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

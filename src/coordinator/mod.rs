@@ -2,7 +2,7 @@
 //!
 //! [`file`] serves replicas on one machine, [`none`] serves a single process that keeps nothing.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
@@ -14,7 +14,7 @@ pub trait Coordinator: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Only what waiting cannot mend (a directory that cannot be written); outages are waited out, loudly.
-    fn acquire(&self, kind: Kind) -> BoxFuture<'_, Result<Box<dyn Lease>, Error>>;
+    fn acquire(&self, kind: Kind) -> BoxFuture<'_, Result<Arc<dyn Lease>, Error>>;
 }
 
 /// The right to emit records of one kind, and to move its checkpoint.
@@ -37,8 +37,11 @@ pub trait Lease: Send + Sync + fmt::Debug {
     /// It was not stored; the old one is whole.
     fn save<'a>(&'a self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// Gives the lease back, so that a standby takes over at once.
-    fn release(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>>;
+    /// Gives the lease back, so that a standby takes over at once. It is not valid any more from the first poll on.
+    ///
+    /// # Errors
+    /// It could not be given back; it then ends with its own deadline, or with the process.
+    fn release(&self) -> BoxFuture<'_, Result<(), Error>>;
 }
 
 /// Why the coordinator could not do it.

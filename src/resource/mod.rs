@@ -1,0 +1,154 @@
+//! From events and listed objects to records: pure functions, without I/O and without a clock.
+
+mod allocations;
+mod job_stub;
+mod object;
+mod raw_event;
+mod task_events;
+
+use bytes::Bytes;
+
+use crate::{
+    checkpoint::Owed,
+    kind::Kind,
+    marks::{Mark, TaskKey},
+    position::{Identity, RaftIndex},
+    source::line::Event,
+};
+
+/// A record without its ticket.
+#[derive(Debug)]
+pub struct Draft {
+    /// See [`crate::record::Record::id`].
+    pub id: Box<str>,
+    /// See [`crate::record::Record::key`].
+    pub key: Box<str>,
+    /// See [`crate::record::Record::namespace`].
+    pub namespace: Box<str>,
+    /// See [`crate::record::Record::job`].
+    pub job: Box<str>,
+    /// See [`crate::record::Record::body`].
+    pub body: Bytes,
+}
+
+/// What one event or one listed object comes to.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// Its records, in order.
+    pub drafts: Vec<Draft>,
+    /// The task events that are delivered with them.
+    pub marks: Vec<(TaskKey, Mark)>,
+    /// The newest task event's time in ns since 1970.
+    pub value: Option<u64>,
+    /// Tasks whose last delivered event had fallen out of the ten that Nomad keeps.
+    pub overruns: u32,
+}
+
+impl Made {
+    fn one(draft: Option<Draft>) -> Self {
+        Made { drafts: draft.into_iter().collect(), ..Made::default() }
+    }
+}
+
+/// No record can be made of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(String);
+
+impl Unusable {
+    fn new(reason: impl std::fmt::Display) -> Self {
+        Unusable(reason.to_string())
+    }
+}
+
+/// The marks that hold before the event or object.
+pub type MarkOf<'a> = &'a dyn Fn(TaskKey) -> Option<Mark>;
+
+/// The records of an event. `summary` is the answer of `/v1/job/ID/summary` where [`summary_due`] asked for it.
+///
+/// # Errors
+/// The event belongs to the kind's topic, but is not what the topic carries: a case for the dead-letter place.
+pub fn from_event(kind: Kind, event: &Event, marks: MarkOf<'_>, summary: Option<&[u8]>) -> Result<Made, Unusable> {
+    if kind.topic().is_some_and(|topic| topic != &*event.topic) {
+        return Ok(Made::default());
+    }
+    match kind {
+        Kind::Allocations => allocations::from_event(event, marks),
+        Kind::JobListStubs => job_stub::from_event(event, summary).map(Made::one),
+        Kind::Events => Ok(Made::one(Some(raw_event::from_event(event)))),
+        Kind::Nodes | Kind::Evaluations | Kind::Jobs | Kind::Deployments => {
+            object::from_event(kind, event).map(Made::one)
+        }
+    }
+}
+
+/// The namespace and id of the job whose summary the event's record needs; `None` where it needs none.
+///
+/// # Errors
+/// As [`from_event`].
+pub fn summary_due(kind: Kind, event: &Event) -> Result<Option<(String, String)>, Unusable> {
+    match kind {
+        Kind::JobListStubs if &*event.topic == "Job" => job_stub::due(event),
+        _ => Ok(None),
+    }
+}
+
+/// The records of an object from a list (allocations, evaluations, deployments, job stubs) or a single read (jobs,
+/// nodes).
+///
+/// # Errors
+/// It is not what the list of this kind gives.
+pub fn from_object(kind: Kind, object: &Bytes, marks: MarkOf<'_>) -> Result<Made, Unusable> {
+    match kind {
+        Kind::Allocations => allocations::from_object(object, None, marks, true),
+        Kind::JobListStubs => job_stub::from_object(object).map(|draft| Made::one(Some(draft))),
+        Kind::Events => Ok(Made::default()),
+        Kind::Nodes | Kind::Evaluations | Kind::Jobs | Kind::Deployments => {
+            object::from_object(kind, object.clone()).map(|draft| Made::one(Some(draft)))
+        }
+    }
+}
+
+/// The marks of an allocation whose task events are not to be sent: they lie before the first start.
+///
+/// # Errors
+/// It is no allocation.
+pub fn baseline(object: &Bytes, marks: MarkOf<'_>) -> Result<Made, Unusable> {
+    allocations::from_object(object, None, marks, false)
+}
+
+/// What a list says of one object, before it is read in full.
+#[derive(Debug)]
+pub struct Listed {
+    /// The object's id.
+    pub id: String,
+    /// Its namespace; empty where it has none.
+    pub namespace: String,
+    /// The raft index of its version.
+    pub modify_index: RaftIndex,
+}
+
+impl Listed {
+    /// Reads an element of any list.
+    ///
+    /// # Errors
+    /// It has no id or no `ModifyIndex`.
+    pub fn parse(element: &[u8]) -> Result<Self, Unusable> {
+        let head: object::Head<'_> = serde_json::from_slice(element).map_err(Unusable::new)?;
+        Ok(Listed {
+            namespace: head.namespace.unwrap_or_default().into_owned(),
+            id: head.id.into_owned(),
+            modify_index: RaftIndex(head.modify_index),
+        })
+    }
+
+    /// The identity that the stream's first event of this version has.
+    pub fn identity(&self, topic: &str) -> Identity {
+        Identity::new(topic, &self.namespace, &self.id, self.modify_index, 0)
+    }
+}
+
+/// The record that says in the stream of events itself where it has a hole.
+pub fn gap(lane: &str, owed: &Owed) -> Draft {
+    raw_event::gap(lane, owed)
+}

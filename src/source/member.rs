@@ -1,0 +1,322 @@
+//! One kind on a lane: its cursor, its filter, and how its records enter the ledger and go to delivery.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use super::{
+    Context, Stopped,
+    catch_up::CatchUp,
+    line::{Event, Line},
+    proof::{Cursor, TableVerdict, Verdict},
+    window::Share,
+};
+use crate::{
+    checkpoint::{Anchor, Owed, Pass},
+    kind::Kind,
+    ledger::{Effect, Ledger},
+    marks::{Mark, TaskKey},
+    nomad::{Table, Topic},
+    position::{Identity, Position, RaftIndex},
+    record::Record,
+    resource::{self, Draft, Made, Unusable},
+};
+
+/// One kind that reads a lane.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) kind: Kind,
+    pub(super) cursor: Cursor,
+    /// What lists owe; the first one is under way.
+    pub(super) passes: VecDeque<Pass>,
+    /// When a page that failed may be asked for again.
+    pub(super) page_after: Option<Instant>,
+    /// What the page under way has delivered already, should it fail half-way.
+    pub(super) page_done: Vec<Identity>,
+    /// The newest event of the kind's table: a page must not be older.
+    pub(super) table_seen: RaftIndex,
+    /// Nothing was ever delivered before: what lies before the stream's start is no gap.
+    pub(super) first_start: bool,
+    /// First start at an index: task events before it are not sent.
+    pub(super) baseline: bool,
+    /// The index at which the watchdog last found the table ahead of the stream, with no event behind it.
+    pub(super) excused: RaftIndex,
+    /// The table's index a watch ago.
+    pub(super) table_before: RaftIndex,
+    lane: Arc<str>,
+    ledger: Arc<Ledger>,
+    topics: Vec<Topic>,
+}
+
+/// What one line or page comes to, before it is entered.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) drafts: Vec<Draft>,
+    pub(super) effect: Effect,
+}
+
+impl Batch {
+    /// Adds what one event or object came to.
+    pub(super) fn add(&mut self, made: Made) -> u32 {
+        self.drafts.extend(made.drafts);
+        self.effect.marks.extend(made.marks);
+        self.effect.value = self.effect.value.max(made.value);
+        made.overruns
+    }
+
+    /// The mark of a task, those of this batch included.
+    pub(super) fn mark(&self, ledger: &Ledger, repeated: bool, task: TaskKey) -> Option<Mark> {
+        let own = || self.effect.marks.iter().rev().find(|(key, _)| *key == task).map(|(_, mark)| *mark);
+        // Only an object that comes twice at one index can have set its mark in this very batch.
+        repeated.then(own).flatten().or_else(|| ledger.mark(task))
+    }
+}
+
+impl Member {
+    /// A kind that goes on where its ledger is.
+    pub(super) fn new(kind: Kind, topics: Vec<Topic>, lane: Arc<str>, ledger: Arc<Ledger>) -> Self {
+        let state = ledger.lane(&lane);
+        let state = state.unwrap_or_default();
+        let first_start = state.position.index == RaftIndex(0);
+        Member {
+            kind,
+            cursor: Cursor::new(state.position),
+            passes: state.backfill.into(),
+            page_after: None,
+            page_done: Vec::new(),
+            table_seen: RaftIndex(0),
+            first_start,
+            baseline: false,
+            excused: RaftIndex(0),
+            table_before: RaftIndex(0),
+            lane,
+            ledger,
+            topics,
+        }
+    }
+
+    /// A first start elsewhere than at the beginning. `now` says that not even the buffer is wanted.
+    pub(super) async fn start_after(&mut self, ctx: &Context, start: RaftIndex, now: bool) -> Result<(), Stopped> {
+        self.cursor = Cursor::new(Position::at(start));
+        self.baseline = self.kind == Kind::Allocations;
+        let mut batch = Batch::default();
+        batch.effect.line = Some((start, Vec::new()));
+        if now {
+            if self.baseline {
+                let after = RaftIndex(start.0 + 1);
+                let nothing = Owed { from: after, until: after, known: Vec::new() };
+                self.add_pass(Pass { ranges: vec![nothing], baseline: true, ..Pass::default() });
+                batch.effect.backfill = Some(self.passes.iter().cloned().collect());
+            }
+            self.baseline = false;
+            self.first_start = false;
+        }
+        self.submit(ctx, batch, None).await
+    }
+
+    /// The topics it asks for.
+    pub(super) fn topics(&self) -> &[Topic] {
+        &self.topics
+    }
+
+    /// The ledger it enters its records in.
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The table whose list gives this kind's objects; `None` for raw events, which no list gives.
+    pub(super) fn table(&self) -> Option<Table> {
+        match self.kind {
+            Kind::Events => None,
+            _ => self.topics.first().and_then(|topic| Table::from_topic(&topic.name)),
+        }
+    }
+
+    /// The tables that together tell whether anything happened at all; `None` where some topic has none.
+    pub(super) fn tables(&self) -> Option<Vec<Table>> {
+        self.topics.iter().map(|topic| Table::from_topic(&topic.name)).collect()
+    }
+
+    /// Starts over from nothing: the cluster is another one.
+    pub(super) fn start_over(&mut self) {
+        self.ledger.start_over(&self.lane);
+        self.cursor = Cursor::new(Default::default());
+        self.passes.clear();
+        self.page_done.clear();
+        self.table_seen = RaftIndex(0);
+        self.excused = RaftIndex(0);
+        self.table_before = RaftIndex(0);
+    }
+
+    /// Delivers what a line has for this kind.
+    pub(super) async fn take_line(
+        &mut self,
+        ctx: &Context,
+        line: &Line,
+        identities: &[Identity],
+        share: &Option<Share>,
+        catch_up: Option<&CatchUp>,
+    ) -> Result<(), Stopped> {
+        let verdict = self.cursor.observe(line.index, identities);
+        let mut batch = Batch::default();
+        match &verdict {
+            Verdict::DeliverAfterGap(owed) => self.owe(ctx, owed.clone(), &mut batch, true),
+            Verdict::Deliver => {}
+            Verdict::Nothing if catch_up.is_none() => return Ok(()),
+            Verdict::Nothing => {}
+        }
+        for event in line.events.iter().filter(|event| self.wants(event)) {
+            let new = verdict != Verdict::Nothing && self.cursor.is_new(line.index, event.identity);
+            let late = catch_up.is_some_and(|catch_up| catch_up.is_owed(event));
+            if !new && !late {
+                ctx.metrics.repeat_dropped(self.kind);
+                continue;
+            }
+            self.take_event(ctx, event, &mut batch).await?;
+        }
+        batch.effect.line = (verdict != Verdict::Nothing).then(|| (line.index, identities.to_vec()));
+        self.cursor.advance(line.index, identities);
+        self.submit(ctx, batch, share.clone()).await
+    }
+
+    async fn take_event(&mut self, ctx: &Context, event: &Event, batch: &mut Batch) -> Result<(), Stopped> {
+        let summary = match resource::summary_due(self.kind, event) {
+            Ok(Some((namespace, id))) => ctx.job_summary(&namespace, &id).await?,
+            _ => None,
+        };
+        let repeated = event.occurrence > 0;
+        let made = {
+            let mark = |task| batch.mark(&self.ledger, repeated, task);
+            resource::from_event(self.kind, event, &mark, summary.as_deref())
+        };
+        match made {
+            Ok(made) => {
+                // Bystanders do not move their table, and waiting for that would wait for ever.
+                if !made.drafts.is_empty() {
+                    self.table_seen = self.table_seen.max(event.index);
+                }
+                if moves_its_table(event) {
+                    batch.effect.anchor = Some(Anchor { topic: event.topic.to_string(), index: event.index });
+                }
+                if self.kind != Kind::Allocations && !made.drafts.is_empty() {
+                    batch.effect.value = Some(event.index.0);
+                }
+                let overruns = batch.add(made);
+                self.report_overruns(ctx, overruns, &event.key, event.index);
+            }
+            Err(reason) => self.unusable(ctx, &event.raw, &reason).await?,
+        }
+        Ok(())
+    }
+
+    /// Something that no record can be made of goes to the dead-letter place, and everything else goes on.
+    pub(super) async fn unusable(&self, ctx: &Context, raw: &[u8], reason: &Unusable) -> Result<(), Stopped> {
+        ctx.dead_letter(self.kind, raw, &reason.to_string()).await
+    }
+
+    pub(super) fn report_overruns(&self, ctx: &Context, overruns: u32, allocation: &str, index: RaftIndex) {
+        if overruns > 0 {
+            ctx.metrics.task_overruns(overruns);
+            warn!(
+                allocation,
+                %index,
+                tasks = overruns,
+                "task events may be missing: more than ten happened between two updates"
+            );
+        }
+    }
+
+    /// Enters what a batch came to, and hands it to delivery.
+    pub(super) async fn submit(&self, ctx: &Context, mut batch: Batch, share: Option<Share>) -> Result<(), Stopped> {
+        batch.effect.lane = Arc::clone(&self.lane);
+        let Some(ticket) = self.ledger.enter(batch.effect, batch.drafts.len(), share) else { return Ok(()) };
+        let records = batch.drafts.into_iter().map(|draft| Record {
+            kind: self.kind,
+            id: draft.id,
+            key: draft.key,
+            namespace: draft.namespace,
+            job: draft.job,
+            body: draft.body,
+            ticket: ticket.clone(),
+        });
+        let records = records.collect();
+        drop(ticket);
+        ctx.submit(records).await
+    }
+
+    /// Takes in the index of the kind's tables while the proof is due. Returns what was decided.
+    pub(super) async fn take_table_index(&mut self, ctx: &Context, index: RaftIndex) -> Result<TableVerdict, Stopped> {
+        let verdict = self.cursor.observe_table(index);
+        if let TableVerdict::Gap(owed) = &verdict {
+            let mut batch = Batch::default();
+            // Tables also move without an event. What the list then finds, it reports.
+            self.owe(ctx, owed.clone(), &mut batch, self.kind == Kind::Events);
+            batch.effect.line = Some((index, Vec::new()));
+            self.submit(ctx, batch, None).await?;
+        }
+        Ok(verdict)
+    }
+
+    /// Books a range in which versions could have been missed.
+    pub(super) fn owe(&mut self, ctx: &Context, owed: Owed, batch: &mut Batch, report: bool) {
+        if report && !self.first_start {
+            report_gap(ctx, self.kind, &self.lane, &owed);
+        }
+        if self.kind == Kind::Events {
+            if !self.first_start {
+                batch.drafts.push(resource::gap(&self.lane, &owed));
+            }
+        } else {
+            let unreported = !report && !self.first_start;
+            self.add_pass(Pass { ranges: vec![owed], baseline: self.baseline, unreported, ..Pass::default() });
+            batch.effect.backfill = Some(self.passes.iter().cloned().collect());
+        }
+        self.first_start = false;
+        self.baseline = false;
+    }
+
+    /// Adds a pass, or its ranges to one of the same kind that has not begun.
+    pub(super) fn add_pass(&mut self, pass: Pass) {
+        let waiting = self.passes.iter_mut().skip(1).find(|waiting| {
+            waiting.page.is_none()
+                && waiting.namespace == pass.namespace
+                && waiting.baseline == pass.baseline
+                && waiting.unreported == pass.unreported
+        });
+        match waiting {
+            Some(waiting) => waiting.ranges.extend(pass.ranges),
+            None => self.passes.push_back(pass),
+        }
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        self.topics.iter().any(|topic| {
+            (topic.name == "*" || *topic.name == *event.topic)
+                && topic.key.as_deref().is_none_or(|key| {
+                    key == "*" || *key == *event.key || event.filter_keys.iter().any(|other| **other == *key)
+                })
+        })
+    }
+}
+
+/// Says that versions could have been missed, where they could not be seen.
+pub(super) fn report_gap(ctx: &Context, kind: Kind, lane: &str, owed: &Owed) {
+    ctx.metrics.gap(kind, owed.until.0.saturating_sub(owed.from.0));
+    error!(
+        %kind,
+        namespace = lane,
+        from = %owed.from,
+        until = %owed.until,
+        "events may be missing: the server's buffer no longer held them; final versions are read from the list"
+    );
+}
+
+/// Whether the event moved its table's index for certain. A job can also be a bystander of somebody else's transaction.
+fn moves_its_table(event: &Event) -> bool {
+    match &*event.topic {
+        "Job" => event.kind.starts_with("JobRegistered") || event.kind.starts_with("JobDeregistered"),
+        "Allocation" | "Evaluation" | "Deployment" => true,
+        _ => false,
+    }
+}

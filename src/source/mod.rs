@@ -1,0 +1,151 @@
+//! From the cluster to records: the event stream, the proof that nothing lies between two connections, and the lists
+//! that give what could have been missed.
+//!
+//! Start at [`proof`] for the gap proof, at [`lane`] for the life of a connection, at [`reconcile`] for lists.
+//! Where a cluster has no event stream, blocking queries will take a lane's place.
+
+mod backoff;
+mod catch_up;
+mod lane;
+pub mod line;
+mod member;
+mod namespaces;
+mod outage;
+pub mod proof;
+mod reader;
+mod reconcile;
+pub mod window;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{task::JoinSet, time::sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use self::{backoff::Backoff, lane::Lane, member::Member, outage::Outage, window::Window};
+use crate::{
+    dead_letter::DeadLetters,
+    delivery::Handle,
+    kind::Kind,
+    ledger::Ledger,
+    nomad::{Client, Topic},
+    position::RaftIndex,
+    record::Record,
+    telemetry::{Metrics, Readiness},
+};
+
+/// Where the very first start begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With everything that the cluster still has.
+    All,
+    /// With what happens from now on.
+    Now,
+    /// With what happened at this raft index or later, as far as the cluster still has it.
+    Index(RaftIndex),
+}
+
+/// What every lane needs.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The cluster.
+    pub client: Client,
+    /// Where records go.
+    pub delivery: Handle,
+    /// Where goes what no record can be made of.
+    pub dead_letters: DeadLetters,
+    /// The bound on bytes in flight.
+    pub window: Window,
+    /// Counters.
+    pub metrics: Metrics,
+    /// What `/readyz` answers.
+    pub readiness: Readiness,
+    /// Where the first start begins.
+    pub start: Start,
+    /// Cancelled when nothing new is to be read.
+    pub stop: CancellationToken,
+}
+
+/// The lane is to end: it was stopped, or delivery has ended.
+#[derive(Debug)]
+struct Stopped;
+
+/// One kind that is to be read, with the topics it asks for and its ledger.
+#[derive(Debug)]
+pub struct Reading {
+    /// The kind.
+    pub kind: Kind,
+    /// Its topics; one for every kind but raw events.
+    pub topics: Vec<Topic>,
+    /// Where its records are acknowledged.
+    pub ledger: Arc<Ledger>,
+}
+
+/// Starts a lane for each namespace; all kinds share its connection. They end when `ctx.stop` is cancelled.
+pub fn spawn(ctx: &Context, namespaces: &[String], kinds: &[Reading]) -> JoinSet<()> {
+    let mut lanes = JoinSet::new();
+    for (n, namespace) in namespaces.iter().enumerate() {
+        let namespace: Arc<str> = Arc::from(&**namespace);
+        let first = n == 0;
+        // Nodes have no namespace: one lane is enough for them.
+        let members: Vec<Member> = kinds
+            .iter()
+            .filter(|reading| first || reading.kind != Kind::Nodes)
+            .map(|reading| {
+                let ledger = Arc::clone(&reading.ledger);
+                Member::new(reading.kind, reading.topics.clone(), Arc::clone(&namespace), ledger)
+            })
+            .collect();
+        if !members.is_empty() {
+            lanes.spawn(Lane::new(namespace, first, members, ctx.clone()).run());
+        }
+    }
+    lanes
+}
+
+impl Context {
+    async fn submit(&self, records: Vec<Record>) -> Result<(), Stopped> {
+        self.delivery.submit(records).await.map_err(|_| Stopped)
+    }
+
+    /// Waits, unless the lane is stopped meanwhile.
+    async fn pause(&self, pause: Duration) -> Result<(), Stopped> {
+        tokio::select! {
+            () = self.stop.cancelled() => Err(Stopped),
+            () = sleep(pause) => Ok(()),
+        }
+    }
+
+    /// Puts away what no record can be made of. A dead-letter file that cannot be written is waited for.
+    async fn dead_letter(&self, kind: Kind, raw: &Bytes, reason: &str) -> Result<(), Stopped> {
+        let mut backoff = Backoff::default();
+        let mut outage = Outage::new("writing dead letters");
+        while let Err(error) = self.dead_letters.input(kind, raw, reason).await {
+            outage.log(&error);
+            self.pause(backoff.next()).await?;
+        }
+        outage.over();
+        Ok(())
+    }
+
+    /// A job's summary; `None` for a job that is gone.
+    async fn job_summary(&self, namespace: &str, id: &str) -> Result<Option<Bytes>, Stopped> {
+        let mut backoff = Backoff::default();
+        let mut outage = Outage::new("reading a job's summary");
+        loop {
+            match self.client.job_summary(namespace, id).await {
+                Ok(summary) => {
+                    outage.over();
+                    return Ok(summary);
+                }
+                Err(error) if !error.is_retryable() => {
+                    debug!(%error, namespace, job = id, "the job's summary cannot be read");
+                    return Ok(None);
+                }
+                Err(error) => outage.log(&error),
+            }
+            self.pause(backoff.next()).await?;
+        }
+    }
+}

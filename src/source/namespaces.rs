@@ -1,0 +1,66 @@
+//! Finds namespaces that are created while a stream of all of them is open: no topic announces them.
+
+use std::time::Duration;
+
+use tokio::{sync::mpsc, time::sleep};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
+
+use super::backoff::Backoff;
+use crate::{
+    nomad::{Client, Error, Namespace},
+    position::RaftIndex,
+};
+
+/// How long one question may wait for a change.
+const WAIT: Duration = Duration::from_secs(300);
+
+/// All namespaces that the token may see; `None` where the cluster has none or the token may not list them.
+///
+/// # Errors
+/// The cluster cannot be asked.
+pub(super) async fn list(client: &Client) -> Result<Option<Vec<Namespace>>, Error> {
+    match client.namespaces(RaftIndex(0), WAIT).await {
+        Ok((_, namespaces)) => Ok(Some(namespaces)),
+        Err(error) if error.is_retryable() => Err(error),
+        Err(error) => {
+            debug!(%error, "namespaces cannot be listed; new ones are found when the stream is subscribed again");
+            Ok(None)
+        }
+    }
+}
+
+/// Watches for namespaces created after `covered`. They come together, and then the watch ends.
+pub(super) fn watch(
+    client: Client,
+    covered: RaftIndex,
+) -> (mpsc::Receiver<Vec<Namespace>>, Option<AbortOnDropHandle<()>>) {
+    let (sender, receiver) = mpsc::channel(1);
+    let task = tokio::spawn(async move {
+        let mut backoff = Backoff::default();
+        let mut index = RaftIndex(0);
+        loop {
+            match client.namespaces(index, WAIT).await {
+                Ok((next, namespaces)) => {
+                    backoff.reset();
+                    // An index that went back is another history's.
+                    index = if next < index { RaftIndex(0) } else { next.max(RaftIndex(1)) };
+                    let new = namespaces.into_iter().filter(|namespace| namespace.create_index > covered);
+                    let new: Vec<Namespace> = new.collect();
+                    if !new.is_empty() {
+                        // Nobody is left to hear of it when the lane has ended.
+                        if sender.send(new).await.is_err() {
+                            debug!("nobody waits for new namespaces any more");
+                        }
+                        return;
+                    }
+                }
+                Err(error) => {
+                    debug!(%error, "cannot watch the namespaces");
+                    sleep(backoff.next()).await;
+                }
+            }
+        }
+    });
+    (receiver, Some(AbortOnDropHandle::new(task)))
+}

@@ -1,0 +1,77 @@
+//! The bytes in flight: a line or a listed object takes its share before it goes on, and gives it back when the last of
+//! its records is delivered.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A share of a window. Given back when the last copy is dropped.
+pub type Share = Arc<OwnedSemaphorePermit>;
+
+/// Bounds on bytes in flight. Lines and listed objects have one each, so that lines which wait behind a page can never
+/// starve the page.
+#[derive(Clone, Debug)]
+pub struct Window {
+    lines: Bound,
+    pages: Bound,
+}
+
+#[derive(Clone, Debug)]
+struct Bound {
+    semaphore: Arc<Semaphore>,
+    bytes: u32,
+}
+
+impl Window {
+    /// A window of `bytes`: three quarters for lines, one for listed objects.
+    pub fn new(bytes: usize) -> Self {
+        let page = bytes / 4;
+        Window { lines: Bound::new(bytes - page), pages: Bound::new(page) }
+    }
+
+    /// Waits until there is any room for a line. Asked before a line is read, so that at most one line is in memory that
+    /// has no share yet.
+    pub async fn room(&self) {
+        drop(self.lines.take(1).await);
+    }
+
+    /// Waits for the share of a line of `bytes`. A line larger than the window takes all of it.
+    pub async fn line(&self, bytes: usize) -> Option<Share> {
+        self.lines.take(bytes).await
+    }
+
+    /// Waits for the share of a listed object.
+    pub async fn object(&self, bytes: usize) -> Option<Share> {
+        self.pages.take(bytes).await
+    }
+}
+
+impl Bound {
+    fn new(bytes: usize) -> Self {
+        let bytes = u32::try_from(bytes.max(1)).unwrap_or(u32::MAX);
+        Bound { semaphore: Arc::new(Semaphore::new(bytes as usize)), bytes }
+    }
+
+    /// `None` only when the semaphore is closed, which it never is.
+    async fn take(&self, bytes: usize) -> Option<Share> {
+        let share = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.bytes);
+        Arc::clone(&self.semaphore).acquire_many_owned(share).await.ok().map(Arc::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_waits_for_room_and_a_page_never_waits_for_lines() {
+        let window = Window::new(1024);
+        let huge = window.line(1 << 30).await;
+        assert!(window.room().now_or_never().is_none());
+        assert!(window.object(200).now_or_never().is_some());
+        drop(huge);
+        assert!(window.line(768).now_or_never().is_some());
+    }
+}

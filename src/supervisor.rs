@@ -1,0 +1,272 @@
+//! Owns a run: leases, checkpoints, lanes and delivery, and the order in which they start and stop.
+//!
+//! standby → lead (lease in hand) → load the checkpoint → run → drain → final checkpoint → release.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    checkpoint::Checkpoint,
+    coordinator::{Coordinator, Lease},
+    kind::Kind,
+    ledger::Ledger,
+    nomad::Topic,
+    source::{self, Context, Reading},
+};
+
+/// How long kinds whose leases come at nearly the same moment are waited for, so that they share one connection.
+const GATHER: Duration = Duration::from_millis(50);
+/// What is kept of the grace period for the final checkpoint and the release.
+const SAVE_WITHIN: Duration = Duration::from_millis(500);
+
+/// What to run.
+#[derive(Debug)]
+pub struct Plan {
+    /// The kinds, each with the topics it asks for.
+    pub kinds: Vec<(Kind, Vec<Topic>)>,
+    /// `*`, or the namespaces to read.
+    pub namespaces: Vec<String>,
+    /// How often checkpoints are stored.
+    pub checkpoint_interval: Duration,
+    /// How long a stop may take: drain, final checkpoint and release.
+    pub grace: Duration,
+}
+
+/// How a run is ended from outside.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    /// Stop reading, deliver what is in flight, save, release.
+    pub stop: CancellationToken,
+    /// Give up what is in flight at once.
+    pub abort: CancellationToken,
+}
+
+/// A kind that we lead.
+struct Led {
+    kind: Kind,
+    topics: Vec<Topic>,
+    lease: Arc<dyn Lease>,
+    ledger: Arc<Ledger>,
+}
+
+/// Why a run ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// It was stopped, and everything in flight was delivered and saved, or not within the grace period.
+    Stopped {
+        /// Whether everything that was read is delivered and saved.
+        clean: bool,
+    },
+    /// The sink wants no more. The checkpoint was left as it was: what the far side had not read is not delivered.
+    SinkClosed,
+}
+
+/// Runs until it is stopped, the sink is closed, or the coordinator cannot work at all.
+///
+/// `delivery` ends when the sink is closed; `ctx.stop` is replaced for each connection.
+///
+/// # Errors
+/// The coordinator refused for a reason that waiting cannot mend.
+pub async fn run(
+    plan: &Plan,
+    coordinator: Arc<dyn Coordinator>,
+    ctx: Context,
+    shutdown: &Shutdown,
+    sink_closed: CancellationToken,
+) -> Result<Ending, crate::coordinator::Error> {
+    let mut waiting = JoinSet::new();
+    for (kind, topics) in &plan.kinds {
+        stand_by(&mut waiting, &coordinator, *kind, topics.clone());
+    }
+    let mut led: Vec<Led> = Vec::new();
+    loop {
+        if led.is_empty() {
+            tokio::select! {
+                () = shutdown.stop.cancelled() => return Ok(Ending::Stopped { clean: true }),
+                Some(joined) = waiting.join_next() => take_lead(&mut led, joined).await?,
+            }
+        }
+        // Leases that come together share one connection.
+        let gathered = Instant::now() + GATHER;
+        while let Ok(Some(joined)) = timeout_at(gathered, waiting.join_next()).await {
+            take_lead(&mut led, joined).await?;
+        }
+        match lead(plan, &ctx, &led, &mut waiting, shutdown, &sink_closed).await {
+            Change::Stop => {
+                let clean = !shutdown.abort.is_cancelled();
+                return Ok(Ending::Stopped { clean: finish(&ctx, &led, clean).await });
+            }
+            Change::SinkClosed => {
+                release(&led).await;
+                return Ok(Ending::SinkClosed);
+            }
+            Change::Joined(joined) => take_lead(&mut led, joined).await?,
+            Change::Lost => {
+                let (kept, lost) = led.drain(..).partition(|led| led.lease.is_valid());
+                led = kept;
+                for lost in lost as Vec<Led> {
+                    warn!(kind = %lost.kind, "the lease is lost; standing by");
+                    ctx.metrics.leading(lost.kind, false);
+                    stand_by(&mut waiting, &coordinator, lost.kind, lost.topics);
+                }
+            }
+        }
+    }
+}
+
+type Acquired = (Kind, Vec<Topic>, Result<Arc<dyn Lease>, crate::coordinator::Error>);
+
+fn stand_by(waiting: &mut JoinSet<Acquired>, coordinator: &Arc<dyn Coordinator>, kind: Kind, topics: Vec<Topic>) {
+    let coordinator = Arc::clone(coordinator);
+    waiting.spawn(async move { (kind, topics, coordinator.acquire(kind).await) });
+}
+
+async fn take_lead(
+    led: &mut Vec<Led>,
+    joined: Result<Acquired, tokio::task::JoinError>,
+) -> Result<(), crate::coordinator::Error> {
+    let (kind, topics, lease) = match joined {
+        Ok((kind, topics, lease)) => (kind, topics, lease?),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    let checkpoint = lease.load().await?;
+    match &checkpoint {
+        Some(checkpoint) => {
+            let lanes = checkpoint.lanes.iter().map(|(name, lane)| format!("{name}@{}", lane.position.index));
+            let positions = lanes.collect::<Vec<_>>().join(" ");
+            info!(%kind, positions, marks = checkpoint.marks.len(), "leading; going on from the checkpoint");
+        }
+        None => info!(%kind, "leading; first start"),
+    }
+    let checkpoint = checkpoint.unwrap_or_else(|| Checkpoint { version: crate::checkpoint::VERSION, ..Default::default() });
+    let ledger = Ledger::new(Arc::clone(&lease), checkpoint);
+    led.push(Led { kind, topics, lease, ledger });
+    Ok(())
+}
+
+/// What ends a stretch of leading with one set of kinds.
+enum Change {
+    Stop,
+    SinkClosed,
+    Joined(Result<Acquired, tokio::task::JoinError>),
+    Lost,
+}
+
+/// Reads and delivers the kinds we lead until something changes. On return nothing is read any more, and all that was
+/// read is delivered, dropped, or given up.
+async fn lead(
+    plan: &Plan,
+    ctx: &Context,
+    led: &[Led],
+    waiting: &mut JoinSet<Acquired>,
+    shutdown: &Shutdown,
+    sink_closed: &CancellationToken,
+) -> Change {
+    let mut ctx = ctx.clone();
+    ctx.stop = CancellationToken::new();
+    let readings: Vec<Reading> = led
+        .iter()
+        .map(|led| Reading { kind: led.kind, topics: led.topics.clone(), ledger: Arc::clone(&led.ledger) })
+        .collect();
+    led.iter().for_each(|led| ctx.metrics.leading(led.kind, true));
+    let mut lanes = source::spawn(&ctx, &plan.namespaces, &readings);
+    let mut savers = JoinSet::new();
+    for led in led {
+        let (lease, ledger) = (Arc::clone(&led.lease), Arc::clone(&led.ledger));
+        savers.spawn(save_regularly(led.kind, lease, ledger, plan.checkpoint_interval, ctx.stop.clone()));
+    }
+    let change = {
+        let lost = futures_util::future::select_all(led.iter().map(|led| led.lease.lost()));
+        tokio::select! {
+            biased;
+            () = shutdown.stop.cancelled() => Change::Stop,
+            () = sink_closed.cancelled() => Change::SinkClosed,
+            _ = lost => Change::Lost,
+            Some(joined) = waiting.join_next() => Change::Joined(joined),
+        }
+    };
+    ctx.stop.cancel();
+    // A save under way is waited for: two at once could end in the wrong order.
+    while savers.join_next().await.is_some() {}
+    let drained = async {
+        while lanes.join_next().await.is_some() {}
+        if ctx.delivery.drain().await.is_err() {
+            info!("delivery has ended");
+        }
+    };
+    match change {
+        // A standby need not hurry, but a stop has its time.
+        Change::Joined(_) | Change::Lost => tokio::select! {
+            () = drained => {}
+            () = shutdown.stop.cancelled() => return Change::Stop,
+            () = sink_closed.cancelled() => return Change::SinkClosed,
+        },
+        Change::SinkClosed => {}
+        Change::Stop => tokio::select! {
+            () = drained => info!("everything that was read is delivered"),
+            () = sleep(plan.grace.saturating_sub(SAVE_WITHIN)) => {
+                warn!("the grace period is over; what is still in flight will be sent again at the next start");
+                shutdown.abort.cancel();
+            }
+            () = shutdown.abort.cancelled() => warn!("aborted; what is still in flight will be sent again"),
+            () = sink_closed.cancelled() => return Change::SinkClosed,
+        },
+    }
+    change
+}
+
+async fn save_regularly(
+    kind: Kind,
+    lease: Arc<dyn Lease>,
+    ledger: Arc<Ledger>,
+    every: Duration,
+    stop: CancellationToken,
+) {
+    let mut timer = interval(every);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = timer.tick() => {}
+        }
+        save(kind, &*lease, &ledger).await;
+    }
+}
+
+/// Stores what changed since the last time. `false` when it could not be stored.
+async fn save(kind: Kind, lease: &dyn Lease, ledger: &Ledger) -> bool {
+    let Some(checkpoint) = ledger.take_changes() else { return true };
+    match lease.save(&checkpoint).await {
+        Ok(()) => true,
+        Err(error) => {
+            error!(%kind, %error, "the checkpoint is not stored; the last one holds");
+            ledger.not_stored();
+            false
+        }
+    }
+}
+
+/// The final checkpoints, and the leases given back.
+async fn finish(ctx: &Context, led: &[Led], drained: bool) -> bool {
+    let mut saved = true;
+    for led in led {
+        saved &= save(led.kind, &*led.lease, &led.ledger).await;
+        ctx.metrics.leading(led.kind, false);
+    }
+    release(led).await;
+    drained && saved
+}
+
+async fn release(led: &[Led]) {
+    for led in led {
+        if let Err(error) = led.lease.release().await {
+            warn!(kind = %led.kind, %error, "the lease is not given back; it ends by itself");
+        }
+    }
+}
