@@ -1,0 +1,318 @@
+//! Requests: credentials, deadlines, fail-over, and what a refusal means.
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use reqwest::{
+    Response, StatusCode,
+    header::{HOST, HeaderValue, LOCATION},
+};
+use tokio::time::timeout;
+
+use super::{
+    config::{Config, TokenSource},
+    connect::{self, Server},
+    error::{self, Error},
+};
+
+/// How much of an error's text is read.
+const MAX_TEXT: usize = 4 << 10;
+
+/// Largest token file: a signed identity is some hundreds of bytes.
+const MAX_TOKEN: usize = 64 << 10;
+
+/// The waits that are not settings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Until a connection stands, TLS included.
+    pub(super) connect: Duration,
+    /// Until a stream's first line; Nomad sends it at once, and refusals close after about two seconds.
+    pub(super) open: Duration,
+    /// Between two signs of life of a stream; Nomad's heartbeat is 30 s.
+    pub(super) stream_idle: Duration,
+    /// Between two pieces of a list.
+    pub(super) page_idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connect: Duration::from_secs(5),
+            open: Duration::from_secs(10),
+            stream_idle: Duration::from_secs(40),
+            page_idle: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A client of one cluster. Clones share connections and the address in use.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    servers: Vec<Server>,
+    /// Which server is asked first.
+    current: AtomicUsize,
+    region: Option<String>,
+    token: TokenSource,
+    timeout: Duration,
+    limits: Limits,
+}
+
+/// One request, and the words for it.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// What is asked, as it reads in a message: "the list of nodes".
+    pub(super) what: String,
+    pub(super) path: String,
+    pub(super) query: Vec<(&'static str, String)>,
+    /// The rule that a policy needs for it.
+    pub(super) needs: String,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let labels: Vec<_> = self.inner.servers.iter().map(|server| &server.label).collect();
+        f.debug_struct("Client")
+            .field("servers", &labels)
+            .field("current", &self.current().label)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Builds the client and reads its certificates; connects to nothing yet.
+    ///
+    /// # Errors
+    /// No address, or a certificate or key that cannot be used: the error names the variable, the path and the mend.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        Client::with_limits(config, Limits::default())
+    }
+
+    pub(super) fn with_limits(config: Config, limits: Limits) -> Result<Self, Error> {
+        let servers = connect::servers(&config, limits.connect)?;
+        let Config { region, token, timeout, .. } = config;
+        let current = AtomicUsize::new(0);
+        Ok(Client { inner: Arc::new(Inner { servers, current, region, token, timeout, limits }) })
+    }
+
+    /// Moves on to the next address, if `from` (the label of one) is still the one in use: several who saw the same
+    /// failure move on once.
+    pub fn fail_over(&self, from: &str) {
+        let at = self.inner.current.load(Ordering::Relaxed);
+        if self.inner.servers[at].label == from {
+            self.leave(at);
+        }
+    }
+
+    /// The label of the address that is asked next.
+    pub fn address(&self) -> &str {
+        &self.current().label
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.inner.limits
+    }
+
+    /// The deadline of an ordinary call.
+    pub(super) fn deadline(&self) -> Duration {
+        self.inner.timeout
+    }
+
+    pub(super) fn has_token(&self) -> bool {
+        !matches!(self.inner.token, TokenSource::None)
+    }
+
+    fn current(&self) -> &Server {
+        &self.inner.servers[self.inner.current.load(Ordering::Relaxed)]
+    }
+
+    fn leave(&self, at: usize) {
+        let next = (at + 1) % self.inner.servers.len();
+        // Where another has moved on meanwhile, its choice stands.
+        let moved = self.inner.current.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if moved && next != at {
+            let (from, to) = (&self.inner.servers[at].label, &self.inner.servers[next].label);
+            tracing::warn!(%from, %to, "moving on to the next nomad address");
+        }
+    }
+
+    /// Asks the server in use and, as long as none can be connected to, the others in turn. Gives the head of the answer,
+    /// whatever its status.
+    pub(super) async fn ask(&self, call: &Call, deadline: Duration) -> Result<(Response, &Server), Error> {
+        let token = self.token().await?;
+        let start = self.inner.current.load(Ordering::Relaxed);
+        let count = self.inner.servers.len();
+        let mut last = None;
+        for at in (0..count).map(|step| (start + step) % count) {
+            let server = &self.inner.servers[at];
+            match self.ask_one(server, call, token.clone(), deadline).await {
+                Ok(response) => return Ok((response, server)),
+                Err(error @ (Error::Connect { .. } | Error::Tls { .. })) => {
+                    self.leave(at);
+                    // The first failure is that of the address in use: the one to tell of.
+                    last.get_or_insert(error);
+                }
+                Err(error) => {
+                    self.leave(at);
+                    return Err(error);
+                }
+            }
+        }
+        Err(last.expect("there is at least one address"))
+    }
+
+    /// Asks `server` and no other.
+    pub(super) async fn ask_at(&self, server: &Server, call: &Call) -> Result<Response, Error> {
+        let token = self.token().await?;
+        self.ask_one(server, call, token, self.inner.timeout).await
+    }
+
+    async fn ask_one(
+        &self,
+        server: &Server,
+        call: &Call,
+        token: Option<HeaderValue>,
+        deadline: Duration,
+    ) -> Result<Response, Error> {
+        let mut url = server.base.clone();
+        url.set_path(&call.path);
+        let mut request = server.http.get(url).query(&call.query);
+        if let Some(region) = &self.inner.region {
+            request = request.query(&[("region", region)]);
+        }
+        if let Some(token) = token {
+            request = request.header("X-Nomad-Token", token);
+        }
+        if let Some((user, password)) = &server.auth {
+            request = request.basic_auth(user, Some(password.expose()));
+        }
+        if let Some(host) = &server.host {
+            request = request.header(HOST, host.clone());
+        }
+        match timeout(deadline, request.send()).await {
+            Ok(answer) => answer.map_err(|error| Error::transport(&server.label, &call.what, &error)),
+            Err(_) => Err(self.late(server, call, deadline)),
+        }
+    }
+
+    /// As [`Client::ask`], with every status but success turned into its error.
+    pub(super) async fn get(&self, call: &Call, deadline: Duration) -> Result<(Response, &Server), Error> {
+        let (response, server) = self.ask(call, deadline).await?;
+        if response.status().is_success() {
+            return Ok((response, server));
+        }
+        Err(self.failure(server, call, response).await)
+    }
+
+    pub(super) fn late(&self, server: &Server, call: &Call, after: Duration) -> Error {
+        Error::Timeout { address: server.label.clone(), what: call.what.clone(), after }
+    }
+
+    /// The error that an answer without success means.
+    pub(super) async fn failure(&self, server: &Server, call: &Call, response: Response) -> Error {
+        let code = response.status();
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let text = self.text(response).await;
+        let (address, what) = (server.label.clone(), call.what.clone());
+        if is_token_error(&text) {
+            return Error::BadToken { address, text };
+        }
+        if code == StatusCode::FORBIDDEN {
+            // Nomad gives the same two words for a token it does not know and for one that may not.
+            return match self.unknown_token(server).await {
+                Some(text) => Error::BadToken { address, text },
+                None => Error::Denied { what, needs: call.needs.clone(), token: self.has_token() },
+            };
+        }
+        let text = match location {
+            Some(to) if code.is_redirection() => format!("a redirect to {to}, which is not followed (NOMAD_ADDR)"),
+            _ => text,
+        };
+        Error::Status { address, what, code: code.as_u16(), text }
+    }
+
+    /// The start of a body, for a message. Never fails: what cannot be read is left out.
+    pub(super) async fn text(&self, mut response: Response) -> String {
+        let mut text = Vec::new();
+        let read = async {
+            while let Ok(Some(chunk)) = response.chunk().await {
+                text.extend_from_slice(&chunk[..chunk.len().min(MAX_TEXT - text.len())]);
+                if text.len() == MAX_TEXT {
+                    break;
+                }
+            }
+        };
+        // What has arrived by then is enough for a message.
+        timeout(self.inner.timeout, read).await.ok();
+        String::from_utf8_lossy(&text).trim().to_owned()
+    }
+
+    /// A whole body of at most `limit` bytes. Without a deadline of its own.
+    pub(super) async fn body(
+        &self,
+        server: &Server,
+        call: &Call,
+        mut response: Response,
+        limit: usize,
+    ) -> Result<Bytes, Error> {
+        let mut body = BytesMut::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
+                Ok(Some(_)) => {
+                    let text = format!("more than {limit} bytes");
+                    return Err(Error::Garbage { address: server.label.clone(), what: call.what.clone(), text });
+                }
+                Ok(None) => return Ok(body.freeze()),
+                Err(error) => {
+                    let reason = error::reason(&error);
+                    return Err(Error::Broken { address: server.label.clone(), what: call.what.clone(), reason });
+                }
+            }
+        }
+    }
+
+    async fn token(&self) -> Result<Option<HeaderValue>, Error> {
+        let header = |variable, text: &str| match HeaderValue::from_str(text) {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                Ok((!text.is_empty()).then_some(value))
+            }
+            Err(_) => {
+                Err(Error::Setting { variable, reason: "the token holds characters no header can carry".to_owned() })
+            }
+        };
+        match &self.inner.token {
+            TokenSource::None => Ok(None),
+            TokenSource::Fixed(token) => header("NOMAD_TOKEN", token.expose().trim()),
+            TokenSource::File(path) => header("NOMAD_TOKEN_FILE", &token_in(path).await?),
+        }
+    }
+}
+
+/// Words of a token that the cluster does not accept (Nomad's `structs/errors.go`).
+fn is_token_error(text: &str) -> bool {
+    ["ACL token not found", "ACL token expired", "ACL token is invalid"].iter().any(|words| text.ends_with(words))
+}
+
+/// Read each time: it is small, it lies in memory where Nomad writes it, and so a rotation can never be missed.
+async fn token_in(path: &Path) -> Result<String, Error> {
+    let bad = |reason: String| Error::File { variable: "NOMAD_TOKEN_FILE", path: path.to_owned(), reason };
+    match tokio::fs::read_to_string(path).await {
+        Ok(text) if text.trim().is_empty() => Err(bad("the token file is empty".to_owned())),
+        Ok(text) if text.len() > MAX_TOKEN => Err(bad(format!("is larger than {MAX_TOKEN} bytes: no token"))),
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) => Err(bad(format!("{error}; give a file this program may read"))),
+    }
+}

@@ -1,0 +1,326 @@
+//! Cuts the chunks of a JSON array into its elements, without parsing them.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
+
+use super::lines::finish;
+
+/// Largest element, in bytes. The largest real one is an allocation or a job of some MiB.
+pub(super) const MAX_ELEMENT: usize = 256 << 20;
+
+/// The body is not a whole JSON array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Broken {
+    /// A byte where none like it may stand.
+    #[error("not a JSON array: unexpected byte 0x{byte:02x} {place}")]
+    Unexpected {
+        /// The byte.
+        byte: u8,
+        /// Where the splitter was.
+        place: &'static str,
+    },
+    /// The body ended before the array did.
+    #[error("the JSON array ends in the middle")]
+    Truncated,
+    /// An element passed [`MAX_ELEMENT`].
+    #[error("an element of the JSON array is larger than {MAX_ELEMENT} bytes")]
+    TooLarge,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the opening bracket.
+    Start,
+    /// Behind the opening bracket: an element or the end.
+    First,
+    /// Behind a comma: an element.
+    Comma,
+    /// In an object, an array or a string.
+    Nested { depth: u32, text: Text },
+    /// In a number, `true`, `false` or `null`.
+    Word,
+    /// Behind an element: a comma or the end.
+    After,
+    /// That many bytes of a `null` in place of an array were seen: what Go makes of an empty list it never filled.
+    Null(u8),
+    /// Behind the closing bracket: only white space.
+    End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Text {
+    Outside,
+    Inside,
+    Escape,
+}
+
+/// The elements of one top-level array out of chunks that were cut anywhere.
+///
+/// Holds the chunks pushed and not yet taken, and the unfinished element. It proves the array's own shape and where each
+/// element ends; whether an element is well-formed within is for its parser to say.
+#[derive(Debug)]
+pub(super) struct Elements {
+    chunks: VecDeque<Bytes>,
+    partial: Vec<u8>,
+    state: State,
+    /// Bytes at the front chunk's start that were scanned as part of the element being read.
+    scanned: usize,
+}
+
+impl Default for Elements {
+    fn default() -> Self {
+        Elements { chunks: VecDeque::new(), partial: Vec::new(), state: State::Start, scanned: 0 }
+    }
+}
+
+impl Elements {
+    /// Adds the next chunk of the body.
+    pub(super) fn push(&mut self, chunk: Bytes) {
+        if !chunk.is_empty() {
+            self.chunks.push_back(chunk);
+        }
+    }
+
+    /// The next whole element; `None` until more chunks are pushed, or at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+        while let Some(chunk) = self.chunks.front_mut() {
+            let within = matches!(self.state, State::Nested { .. } | State::Word);
+            let found = if within { scan(&mut self.state, chunk, &mut self.scanned) } else { None };
+            if self.partial.len() + self.scanned > MAX_ELEMENT {
+                return Err(Broken::TooLarge);
+            }
+            if let Some(end) = found {
+                self.scanned = 0;
+                return Ok(Some(finish(&mut self.partial, chunk, end)));
+            }
+            if within {
+                self.partial.extend_from_slice(chunk);
+                self.scanned = 0;
+                self.chunks.pop_front();
+                continue;
+            }
+            let Some(blank) = chunk.iter().position(|byte| !is_blank(*byte)) else {
+                self.chunks.pop_front();
+                continue;
+            };
+            chunk.advance(blank);
+            let byte = chunk[0];
+            self.state = between(self.state, byte)?;
+            match self.state {
+                // The element's first byte belongs to it.
+                State::Nested { .. } => self.scanned = 1,
+                State::Word => {}
+                _ => chunk.advance(1),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Says whether the array was whole, once the body has ended and [`Elements::next`] gave `None`.
+    pub(super) fn end(&self) -> Result<(), Broken> {
+        if self.state == State::End { Ok(()) } else { Err(Broken::Truncated) }
+    }
+}
+
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// The state behind `byte`, which is no blank and stands outside every element.
+fn between(state: State, byte: u8) -> Result<State, Broken> {
+    const NULL: &[u8; 4] = b"null";
+    let place = match (state, byte) {
+        (State::Start, b'[') => return Ok(State::First),
+        (State::Start, b'n') => return Ok(State::Null(1)),
+        (State::Start, _) => "at its start",
+        (State::Null(seen), byte) if byte == NULL[usize::from(seen)] => {
+            return Ok(if seen == 3 { State::End } else { State::Null(seen + 1) });
+        }
+        (State::Null(_), _) => "at its start",
+        (State::First, b']') | (State::After, b']') => return Ok(State::End),
+        (State::After, b',') => return Ok(State::Comma),
+        (State::After, _) => "behind an element",
+        (State::First | State::Comma, b'{' | b'[') => return Ok(State::Nested { depth: 1, text: Text::Outside }),
+        (State::First | State::Comma, b'"') => return Ok(State::Nested { depth: 0, text: Text::Inside }),
+        (State::First | State::Comma, b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => return Ok(State::Word),
+        (State::First | State::Comma, _) => "where an element should start",
+        (State::End, _) => "behind its end",
+        (State::Nested { .. } | State::Word, _) => "in an element",
+    };
+    Err(Broken::Unexpected { byte, place })
+}
+
+/// Goes on through the element at `scanned`; where it ends in this chunk, gives the place behind it.
+fn scan(state: &mut State, chunk: &[u8], scanned: &mut usize) -> Option<usize> {
+    match state {
+        State::Word => {
+            let end = chunk.iter().position(|byte| is_blank(*byte) || matches!(byte, b',' | b']' | b'}'));
+            *scanned = end.unwrap_or(chunk.len());
+            if end.is_some() {
+                *state = State::After;
+            }
+            end
+        }
+        State::Nested { depth, text } => {
+            let end = scan_nested(depth, text, chunk, scanned);
+            if end.is_some() {
+                *state = State::After;
+            }
+            end
+        }
+        _ => None,
+    }
+}
+
+fn scan_nested(depth: &mut u32, text: &mut Text, chunk: &[u8], scanned: &mut usize) -> Option<usize> {
+    while *scanned < chunk.len() {
+        match *text {
+            Text::Escape => {
+                *text = Text::Inside;
+                *scanned += 1;
+            }
+            Text::Inside => match memchr::memchr2(b'"', b'\\', &chunk[*scanned..]) {
+                None => *scanned = chunk.len(),
+                Some(at) => {
+                    *scanned += at + 1;
+                    let quote = chunk[*scanned - 1] == b'"';
+                    *text = if quote { Text::Outside } else { Text::Escape };
+                    if quote && *depth == 0 {
+                        return Some(*scanned);
+                    }
+                }
+            },
+            Text::Outside => {
+                let byte = chunk[*scanned];
+                *scanned += 1;
+                match byte {
+                    b'"' => *text = Text::Inside,
+                    b'{' | b'[' => *depth += 1,
+                    b'}' | b']' => {
+                        *depth -= 1;
+                        if *depth == 0 {
+                            return Some(*scanned);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn split(chunks: impl IntoIterator<Item = Bytes>) -> Result<Vec<Bytes>, Broken> {
+        let mut elements = Elements::default();
+        let mut read = Vec::new();
+        for chunk in chunks {
+            elements.push(chunk);
+            while let Some(element) = elements.next()? {
+                read.push(element);
+            }
+        }
+        elements.end().map(|()| read)
+    }
+
+    fn whole(text: &str) -> Result<Vec<Bytes>, Broken> {
+        split([Bytes::copy_from_slice(text.as_bytes())])
+    }
+
+    #[test]
+    fn an_array_cut_at_every_byte_gives_the_same_elements() {
+        let body = Bytes::from_static(br#" [ {"a":"]}\"\\","b":[[1],{}]} ,-1.5e3,"x\\\"y",null,[],true ,"" ] "#);
+        let expected =
+            [r#"{"a":"]}\"\\","b":[[1],{}]}"#, "-1.5e3", r#""x\\\"y""#, "null", "[]", "true", "\"\""].map(Bytes::from);
+        for cut in 0..=body.len() {
+            let read = split([body.slice(..cut), body.slice(cut..)]).expect("a whole array");
+            assert_eq!(read, expected, "cut at {cut}");
+        }
+        assert_eq!(split(body.chunks(1).map(Bytes::copy_from_slice)).expect("a whole array"), expected);
+    }
+
+    #[test]
+    fn an_array_that_ends_early_is_an_error_wherever_it_ends() {
+        let body = Bytes::from_static(br#"[{"a":"b"},12,"c",null,[1]]"#);
+        for cut in 0..body.len() {
+            assert_eq!(split([body.slice(..cut)]), Err(Broken::Truncated), "cut at {cut}");
+        }
+        assert_eq!(whole("nul"), Err(Broken::Truncated));
+    }
+
+    #[test]
+    fn nothing_in_place_of_a_list_is_an_empty_one() {
+        for text in ["[]", " [ ]\n", "null", "null\n"] {
+            assert_eq!(whole(text), Ok(Vec::new()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn garbage_is_told_from_an_array() {
+        for text in
+            ["{}", "x", "[,]", "[1 2]", "[1,]", "[1}", "[]]", "[] x", "[{} {}]", "nulll", "nuxl", "[:1]", "<html>"]
+        {
+            assert!(matches!(whole(text), Err(Broken::Unexpected { .. })), "{text:?} gave {:?}", whole(text));
+        }
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[\"\\\\\\[\\]{},a-c\u{e9}\n ]{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::vec(("[\"\\\\}a]{0,4}", inner), 0..6)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn elements_are_those_a_parser_finds(
+            values in proptest::collection::vec(value(), 0..8),
+            pretty in any::<bool>(),
+            cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..12),
+        ) {
+            let body = if pretty { serde_json::to_vec_pretty(&values) } else { serde_json::to_vec(&values) };
+            let body = Bytes::from(body.expect("plain data"));
+            let raw: Vec<&serde_json::value::RawValue> = serde_json::from_slice(&body).expect("just written");
+            let mut at: Vec<_> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
+            at.extend([0, body.len()]);
+            at.sort_unstable();
+            let read = split(at.windows(2).map(|pair| body.slice(pair[0]..pair[1]))).expect("a whole array");
+            prop_assert_eq!(read.len(), raw.len());
+            for (read, raw) in read.iter().zip(raw) {
+                prop_assert_eq!(read.as_ref(), raw.get().as_bytes());
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(
+            bytes in proptest::collection::vec(
+                prop_oneof![proptest::sample::select(b"[]{},\"\\ 1n".to_vec()), any::<u8>()], 0..200,
+            ),
+            size in 1_usize..40,
+        ) {
+            let mut elements = Elements::default();
+            for chunk in bytes.chunks(size) {
+                elements.push(Bytes::copy_from_slice(chunk));
+                while let Ok(Some(element)) = elements.next() {
+                    prop_assert!(!element.is_empty());
+                }
+            }
+        }
+    }
+}

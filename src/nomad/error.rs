@@ -1,0 +1,273 @@
+//! What can go wrong, and what to do about it. No message carries a secret.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use super::topic::Permission;
+
+/// Why Nomad did not answer, or not with what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file named in the settings cannot be used.
+    #[error("{variable}: {}: {reason}", path.display())]
+    File {
+        /// The variable that names it.
+        variable: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and the mend.
+        reason: String,
+    },
+    /// A setting is wrong in itself.
+    #[error("{variable}: {reason}")]
+    Setting {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong, and the mend.
+        reason: String,
+    },
+    /// No connection came about.
+    #[error("cannot connect to Nomad at {address}: {reason}; is the agent running there? (NOMAD_ADDR)")]
+    Connect {
+        /// Label of the address.
+        address: String,
+        /// The cause.
+        reason: String,
+    },
+    /// The TLS handshake failed.
+    #[error("no TLS with Nomad at {address}: {reason}; {mend}")]
+    Tls {
+        /// Label of the address.
+        address: String,
+        /// The cause.
+        reason: String,
+        /// What to set.
+        mend: &'static str,
+    },
+    /// No answer within the deadline.
+    #[error("Nomad at {address} did not answer {what} within {after:?}")]
+    Timeout {
+        /// Label of the address.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// The deadline.
+        after: Duration,
+    },
+    /// A connection that gives no sign of life.
+    #[error("the event stream of {address} was silent for {after:?}, without even a heartbeat: the connection is dead")]
+    Silent {
+        /// Label of the address.
+        address: String,
+        /// How long.
+        after: Duration,
+    },
+    /// The connection broke in the middle of an answer.
+    #[error("the connection to Nomad at {address} broke while it answered {what}: {reason}")]
+    Broken {
+        /// Label of the address.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// The cause.
+        reason: String,
+    },
+    /// The token may not read this.
+    #[error("{what}: permission denied; {} needs {needs}", if *.token { "the token" } else { "no token was given (NOMAD_TOKEN), and the anonymous policy" })]
+    Denied {
+        /// What was asked.
+        what: String,
+        /// The missing rule of the policy, or "a management token".
+        needs: String,
+        /// Whether a token was sent at all.
+        token: bool,
+    },
+    /// The cluster does not know the token.
+    #[error("Nomad at {address} does not accept the token: {text}; it is wrong, deleted or expired (NOMAD_TOKEN)")]
+    BadToken {
+        /// Label of the address.
+        address: String,
+        /// The server's words.
+        text: String,
+    },
+    /// The namespace does not exist.
+    #[error("there is no namespace {namespace:?} in this cluster (NOMAD_NAMESPACE)")]
+    NoNamespace {
+        /// Its name.
+        namespace: String,
+    },
+    /// This cluster streams no events.
+    #[error("Nomad at {address} has no event stream: {reason}")]
+    NoStream {
+        /// Label of the address.
+        address: String,
+        /// The event broker is off, or Nomad is older than 1.0.
+        reason: String,
+    },
+    /// The stream was closed at once, and nothing asked afterwards says why.
+    #[error("Nomad at {address} closed the event stream at once and gave no reason: {reason}")]
+    Refused {
+        /// Label of the address.
+        address: String,
+        /// What it can be.
+        reason: String,
+    },
+    /// This Nomad does not know the endpoint.
+    #[error("Nomad at {address} does not offer {what}: {text}")]
+    Unsupported {
+        /// Label of the address.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// The server's words.
+        text: String,
+    },
+    /// Any other status than success.
+    #[error("Nomad at {address} answered {what} with {code}: {text}")]
+    Status {
+        /// Label of the address.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// The HTTP status.
+        code: u16,
+        /// The start of the server's words.
+        text: String,
+    },
+    /// An answer that is not what the protocol says.
+    #[error("Nomad at {address} answered {what} with what cannot be read: {text}")]
+    Garbage {
+        /// Label of the address.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// What is wrong with it, or the text itself.
+        text: String,
+    },
+}
+
+impl Error {
+    /// What an ACL policy must say so that a token may read `topic` in `namespace`: a rule of the policy, or "a
+    /// management token". Topics that are not known need the latter, as Nomad has it.
+    pub fn needs(topic: &str, namespace: &str) -> String {
+        Permission::of(topic).rule(namespace)
+    }
+
+    /// Whether the same call can succeed later, or at another address, without anyone changing a policy or a setting.
+    ///
+    /// A caller goes on trying either way: policies do get changed. The difference is how soon, and how loudly.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Error::Connect { .. }
+            | Error::Timeout { .. }
+            | Error::Silent { .. }
+            | Error::Broken { .. }
+            | Error::Refused { .. }
+            | Error::Garbage { .. } => true,
+            Error::Status { code, .. } => *code >= 500 || matches!(code, 408 | 425 | 429),
+            Error::File { .. }
+            | Error::Setting { .. }
+            | Error::Tls { .. }
+            | Error::Denied { .. }
+            | Error::BadToken { .. }
+            | Error::NoNamespace { .. }
+            | Error::NoStream { .. }
+            | Error::Unsupported { .. } => false,
+        }
+    }
+
+    /// Whether another address might do better: the fault lies between us and this agent, or in it.
+    pub fn is_of_address(&self) -> bool {
+        self.is_retryable() || matches!(self, Error::Tls { .. })
+    }
+
+    /// The words for a failure to connect or to send.
+    pub(super) fn transport(address: &str, what: &str, error: &reqwest::Error) -> Self {
+        let address = address.to_owned();
+        let reason = reason(error);
+        match tls_of(error) {
+            Some(tls) => Error::Tls { address, reason: tls.to_string(), mend: mend(tls) },
+            None if error.is_connect() => Error::Connect { address, reason },
+            None => Error::Broken { address, what: what.to_owned(), reason },
+        }
+    }
+}
+
+/// The innermost causes of an error, which say what the outer ones only wrap.
+pub(super) fn reason(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        // Wrappers repeat the words of what they wrap.
+        if !text.contains(&words) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&words);
+        }
+        next = cause.source();
+    }
+    if text.is_empty() { error.to_string() } else { text }
+}
+
+fn tls_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(tls) = cause.downcast_ref() {
+            return Some(tls);
+        }
+        // An `io::Error` hides the error it carries from the chain: its own source is the carried one's.
+        next = match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(carried) => Some(carried),
+            None => cause.source(),
+        };
+    }
+    None
+}
+
+fn mend(error: &rustls::Error) -> &'static str {
+    use rustls::{AlertDescription, CertificateError, InvalidMessage};
+    match error {
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "the certificate is for another name: set NOMAD_TLS_SERVER_NAME to one it holds (server.global.nomad)",
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "set NOMAD_CACERT or NOMAD_CAPATH to the certificate authority of the cluster"
+        }
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "it does not speak TLS: should the address start with http://?"
+        }
+        rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::CertificateUnknown,
+        ) => "the server wants a client certificate that it trusts: set NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY",
+        _ => "see NOMAD_CACERT, NOMAD_CLIENT_CERT and NOMAD_TLS_SERVER_NAME",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn needs_names_the_rule_of_the_policy() {
+        assert_eq!(Error::needs("Allocation", "x"), r#"namespace "x" { capabilities = ["read-job"] }"#);
+        assert_eq!(Error::needs("Node", "x"), r#"node { policy = "read" }"#);
+        assert_eq!(Error::needs("Operator", "x"), r#"operator { policy = "read" }"#);
+        assert_eq!(Error::needs("ACLToken", "x"), "a management token");
+    }
+
+    #[test]
+    fn a_denial_says_whether_a_token_was_sent() {
+        let mut error =
+            Error::Denied { what: "list of nodes".to_owned(), needs: Error::needs("Node", ""), token: true };
+        assert_eq!(error.to_string(), "list of nodes: permission denied; the token needs node { policy = \"read\" }");
+        if let Error::Denied { token, .. } = &mut error {
+            *token = false;
+        }
+        assert!(error.to_string().contains("NOMAD_TOKEN"));
+    }
+}

@@ -1,0 +1,209 @@
+//! Lists, page by page and element by element.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::{Response, header::HeaderMap};
+use tokio::time::timeout;
+
+use super::{
+    client::{Call, Client},
+    connect::Server,
+    elements::Elements,
+    error::{self, Error},
+    topic::Table,
+};
+use crate::position::RaftIndex;
+
+/// Which page of which list.
+#[derive(Clone, Copy, Debug)]
+pub struct ListQuery<'a> {
+    /// The table.
+    pub table: Table,
+    /// A namespace, or `*` for all that the token may read; not sent for tables without namespaces.
+    pub namespace: &'a str,
+    /// Elements of a page; 0 asks for the whole list.
+    pub per_page: u32,
+    /// [`Page::next_token`] of the page before.
+    pub next_token: Option<&'a str>,
+    /// Makes it a blocking query: the answer comes when the table's index is at or above this, or when `wait` is over,
+    /// so look at [`Page::index`].
+    pub min_index: Option<RaftIndex>,
+    /// How long a blocking query waits at most; Nomad adds up to a sixteenth, and never waits for more than 5 minutes.
+    pub wait: Duration,
+    /// Whether any server may answer from its own state, which can lag; without it the leader answers.
+    pub stale: bool,
+}
+
+impl<'a> ListQuery<'a> {
+    /// The first page, of Nomad's own choice of size, from the leader, without waiting.
+    pub fn new(table: Table, namespace: &'a str) -> Self {
+        ListQuery {
+            table,
+            namespace,
+            per_page: 0,
+            next_token: None,
+            min_index: None,
+            wait: Duration::from_secs(30),
+            stale: false,
+        }
+    }
+
+    /// The index to wait past; 0 would not wait at all.
+    fn past(&self) -> Option<u64> {
+        self.min_index.map(|index| index.0.saturating_sub(1)).filter(|past| *past > 0)
+    }
+
+    fn call(&self) -> Call {
+        let name = self.table.path().trim_start_matches("/v1/");
+        let mut query = Vec::new();
+        if self.table.namespaced() {
+            query.push(("namespace", self.namespace.to_owned()));
+        }
+        if self.per_page > 0 {
+            query.push(("per_page", self.per_page.to_string()));
+        }
+        if let Some(token) = self.next_token {
+            query.push(("next_token", token.to_owned()));
+        }
+        if let Some(past) = self.past() {
+            query.push(("index", past.to_string()));
+            query.push(("wait", format!("{}ms", self.wait.as_millis())));
+        }
+        if self.stale {
+            query.push(("stale", "true".to_owned()));
+        }
+        Call {
+            what: format!("the list of {name}"),
+            path: self.table.path().to_owned(),
+            query,
+            needs: Error::needs(self.table.topic(), self.namespace),
+        }
+    }
+}
+
+/// One page of a list; its elements are decoded while they arrive.
+#[derive(Debug)]
+pub struct Page {
+    /// The table's raft index at the time of the answer.
+    pub index: RaftIndex,
+    /// What to ask the next page with; `None` on the last one.
+    pub next_token: Option<String>,
+    /// Whether the server knew a leader: without one, a stale answer can be of any age.
+    pub known_leader: bool,
+    /// How long ago the server that answered heard of the leader; zero for the leader itself.
+    pub last_contact: Duration,
+    address: String,
+    what: String,
+    idle: Duration,
+    elements: Elements,
+    /// `None` once the body is at its end, or the page has failed.
+    body: Option<Response>,
+}
+
+impl Page {
+    /// The next element, as Nomad sent it; `None` behind the last. Cancel-safe.
+    ///
+    /// # Errors
+    /// The rest of the page did not come, or is no JSON array. A page that failed gives nothing more: ask again.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            match self.elements.next() {
+                Ok(Some(element)) => return Ok(Some(element)),
+                Ok(None) => {}
+                Err(broken) => return Err(self.garbage(&broken)),
+            }
+            let Some(body) = &mut self.body else {
+                return Ok(None);
+            };
+            match timeout(self.idle, body.chunk()).await {
+                Ok(Ok(Some(chunk))) => self.elements.push(chunk),
+                Ok(Ok(None)) => {
+                    self.body = None;
+                    self.elements.end().map_err(|broken| self.garbage(&broken))?;
+                }
+                Ok(Err(error)) => {
+                    let reason = error::reason(&error);
+                    self.fail();
+                    return Err(Error::Broken { address: self.address.clone(), what: self.what.clone(), reason });
+                }
+                Err(_) => {
+                    self.fail();
+                    let (address, what) = (self.address.clone(), format!("more of {}", self.what));
+                    return Err(Error::Timeout { address, what, after: self.idle });
+                }
+            }
+        }
+    }
+
+    /// The label of the address that answered.
+    pub fn server(&self) -> &str {
+        &self.address
+    }
+
+    fn fail(&mut self) {
+        self.body = None;
+        self.elements = Elements::default();
+    }
+
+    fn garbage(&mut self, broken: &super::elements::Broken) -> Error {
+        self.fail();
+        Error::Garbage { address: self.address.clone(), what: self.what.clone(), text: broken.to_string() }
+    }
+}
+
+impl Client {
+    /// Asks for one page of a list.
+    ///
+    /// # Errors
+    /// See [`Error`]; a list the token may not read is [`Error::Denied`]. With the namespace `*` Nomad leaves out what
+    /// the token may not read, without a word.
+    pub async fn list(&self, query: &ListQuery<'_>) -> Result<Page, Error> {
+        let call = query.call();
+        let waits = if query.past().is_some() { query.wait + query.wait / 16 } else { Duration::ZERO };
+        let (response, server) = self.get(&call, self.deadline() + waits).await?;
+        let headers = response.headers();
+        Ok(Page {
+            index: index_of(server, &call, headers)?,
+            next_token: header(headers, "x-nomad-nexttoken").filter(|token| !token.is_empty()).map(str::to_owned),
+            known_leader: header(headers, "x-nomad-knownleader") == Some("true"),
+            last_contact: Duration::from_millis(
+                header(headers, "x-nomad-lastcontact").and_then(|text| text.parse().ok()).unwrap_or(0),
+            ),
+            address: server.label.clone(),
+            what: call.what,
+            idle: self.limits().page_idle,
+            elements: Elements::default(),
+            body: Some(response),
+        })
+    }
+
+    /// The raft index of the last change to `table`, from the leader.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub async fn table_index(&self, table: Table, namespace: &str) -> Result<RaftIndex, Error> {
+        let query = ListQuery { per_page: 1, ..ListQuery::new(table, namespace) };
+        let mut page = self.list(&query).await?;
+        // Read to its end, the connection serves again. An old Nomad that does not page would send everything.
+        for _ in 0..2 {
+            if page.next().await?.is_none() {
+                break;
+            }
+        }
+        Ok(page.index)
+    }
+}
+
+/// The table's index out of an answer's head.
+pub(super) fn index_of(server: &Server, call: &Call, headers: &HeaderMap) -> Result<RaftIndex, Error> {
+    header(headers, "x-nomad-index").and_then(|text| text.parse().ok()).map(RaftIndex).ok_or_else(|| Error::Garbage {
+        address: server.label.clone(),
+        what: call.what.clone(),
+        text: "no X-Nomad-Index in the answer: is this a Nomad agent? (NOMAD_ADDR)".to_owned(),
+    })
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

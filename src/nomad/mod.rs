@@ -1,0 +1,35 @@
+//! The client of Nomad's HTTP API: the event stream, paged lists, single objects and blocking queries.
+//!
+//! Start at [`Client`]. [`EventStream`] gives the lines of the stream, [`Page`] the elements of a list while they arrive;
+//! both hold one line or element and never a body. What cannot be had ends in an [`Error`] that says what to do, even
+//! where Nomad itself closes a connection without a word.
+//!
+//! Every wait has an end: five seconds to connect, [`Config::timeout`] for an ordinary answer (beside the time a blocking
+//! query asked for), half a minute between two pieces of a list, forty seconds between two signs of life of a stream.
+
+mod address;
+mod client;
+mod config;
+mod connect;
+mod elements;
+mod error;
+mod lines;
+mod list;
+mod object;
+mod refusal;
+mod stream;
+mod topic;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    address::{Address, BadAddress},
+    client::Client,
+    config::{Config, Secret, Tls, TokenSource},
+    error::Error,
+    list::{ListQuery, Page},
+    object::Namespace,
+    stream::{EventStream, StreamQuery},
+    topic::{BadTopic, Table, Topic},
+};

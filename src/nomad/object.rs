@@ -1,0 +1,139 @@
+//! Single objects, and the namespaces.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::StatusCode;
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::{
+    client::{Call, Client},
+    elements::MAX_ELEMENT,
+    error::Error,
+    list::index_of,
+};
+use crate::position::RaftIndex;
+
+/// What stands for itself in one segment of a path.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A namespace of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Namespace {
+    /// Its name.
+    #[serde(rename = "Name")]
+    pub name: String,
+    /// The raft index it was created at: where to resubscribe from, to miss none of its events.
+    #[serde(rename = "CreateIndex")]
+    pub create_index: RaftIndex,
+}
+
+impl Client {
+    /// The job `id` of `namespace` (never `*`) as Nomad gives it; `None` if there is none.
+    ///
+    /// An id is any text and is encoded whole. One that ends like a sub-resource (`x/summary`) names that instead, in
+    /// Nomad itself.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn job(&self, namespace: &str, id: &str) -> Result<Option<Bytes>, Error> {
+        self.object(job_call(namespace, id, "")).await
+    }
+
+    /// The counts of a job's allocations; `None` if there is no such job.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn job_summary(&self, namespace: &str, id: &str) -> Result<Option<Bytes>, Error> {
+        self.object(job_call(namespace, id, "/summary")).await
+    }
+
+    /// The node `id`; `None` if there is none.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn node(&self, id: &str) -> Result<Option<Bytes>, Error> {
+        self.object(Call {
+            what: format!("node {id:?}"),
+            path: format!("/v1/node/{}", utf8_percent_encode(id, SEGMENT)),
+            query: Vec::new(),
+            needs: Error::needs("Node", ""),
+        })
+        .await
+    }
+
+    async fn object(&self, call: Call) -> Result<Option<Bytes>, Error> {
+        let deadline = self.deadline();
+        let read = async {
+            let (response, server) = self.ask(&call, deadline).await?;
+            match response.status() {
+                StatusCode::NOT_FOUND => Ok(None),
+                status if status.is_success() => self.body(server, &call, response, MAX_ELEMENT).await.map(Some),
+                _ => Err(self.failure(server, &call, response).await),
+            }
+        };
+        match timeout(deadline, read).await {
+            Ok(read) => read,
+            Err(_) => Err(Error::Timeout { address: self.address().to_owned(), what: call.what, after: deadline }),
+        }
+    }
+
+    /// The namespaces that the token may see, and the index of the last change to any. With an `index` above 0 the answer
+    /// comes when that index is passed, or when `wait` (at most 5 minutes) is over.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where Nomad has no namespaces (before 1.0, without the enterprise edition), otherwise see
+    /// [`Error`].
+    pub async fn namespaces(&self, index: RaftIndex, wait: Duration) -> Result<(RaftIndex, Vec<Namespace>), Error> {
+        let mut call = namespaces_call();
+        let mut deadline = self.deadline();
+        if index.0 > 0 {
+            call.query.extend([("index", index.to_string()), ("wait", format!("{}ms", wait.as_millis()))]);
+            deadline += wait + wait / 16;
+        }
+        let read = async {
+            let (response, server) = self.get(&call, deadline).await?;
+            let index = index_of(server, &call, response.headers())?;
+            let body = self.body(server, &call, response, MAX_ELEMENT).await?;
+            let names: Option<Vec<Namespace>> = serde_json::from_slice(&body).map_err(|error| Error::Garbage {
+                address: server.label.clone(),
+                what: call.what.clone(),
+                text: error.to_string(),
+            })?;
+            Ok((index, names.unwrap_or_default()))
+        };
+        match timeout(deadline, read).await {
+            Ok(Err(Error::Status { address, what, code: 404 | 501, text })) => {
+                Err(Error::Unsupported { address, what, text })
+            }
+            Ok(read) => read,
+            Err(_) => Err(Error::Timeout { address: self.address().to_owned(), what: call.what, after: deadline }),
+        }
+    }
+}
+
+/// The call that lists the namespaces.
+pub(super) fn namespaces_call() -> Call {
+    Call {
+        what: "the list of namespaces".to_owned(),
+        path: "/v1/namespaces".to_owned(),
+        query: Vec::new(),
+        needs: "any capability in a namespace".to_owned(),
+    }
+}
+
+fn job_call(namespace: &str, id: &str, part: &str) -> Call {
+    Call {
+        what: format!("job {id:?} of namespace {namespace:?}"),
+        path: format!("/v1/job/{}{part}", utf8_percent_encode(id, SEGMENT)),
+        query: vec![("namespace", namespace.to_owned())],
+        needs: Error::needs("Allocation", namespace),
+    }
+}
+
+/// The path of one namespace.
+pub(super) fn namespace_path(name: &str) -> String {
+    format!("/v1/namespace/{}", utf8_percent_encode(name, SEGMENT))
+}

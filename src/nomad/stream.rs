@@ -1,0 +1,247 @@
+//! The event stream.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::{Response, StatusCode};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    client::{Call, Client},
+    error::{self, Error},
+    lines::{Lines, is_heartbeat},
+    topic::Topic,
+};
+use crate::position::RaftIndex;
+
+/// How much longer a reader waits that came back to find the connection's time over: what the server sent meanwhile has
+/// yet to be read off the socket.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How much of a line that is no event is shown.
+const SHOWN: usize = 64 << 10;
+
+/// What to stream.
+#[derive(Clone, Debug)]
+pub struct StreamQuery {
+    /// A namespace, or `*`: all that exist at this moment, which the token must all be allowed to read.
+    pub namespace: String,
+    /// The topics; none is every topic, which takes a management token.
+    pub topics: Vec<Topic>,
+    /// Where to start: this index again, if the server still holds it, otherwise at the oldest it holds, in silence.
+    /// 0 is the oldest.
+    pub index: RaftIndex,
+}
+
+impl StreamQuery {
+    fn call(&self) -> Call {
+        let mut query = vec![("namespace", self.namespace.clone()), ("index", self.index.to_string())];
+        query.extend(self.topics.iter().map(|topic| ("topic", topic.to_string())));
+        Call { what: "the event stream".to_owned(), path: "/v1/event/stream".to_owned(), query, needs: self.needs() }
+    }
+
+    /// The rules that all topics together need.
+    pub(super) fn needs(&self) -> String {
+        let names = self.topics.iter().map(|topic| topic.name.as_str());
+        let mut rules: Vec<_> = names.map(|name| Error::needs(name, &self.namespace)).collect();
+        rules.dedup();
+        if rules.is_empty() { Error::needs("*", &self.namespace) } else { rules.join(" and ") }
+    }
+}
+
+/// An open event stream, subscribed and alive.
+#[derive(Debug)]
+pub struct EventStream {
+    server: String,
+    idle: Duration,
+    lines: Lines,
+    /// A line that came in the place of the first heartbeat.
+    first: Option<Bytes>,
+    /// `None` once the connection is at its end.
+    body: Option<Response>,
+    /// When the silence counts as death; set when a reader begins to wait, so that a busy one is not taken for a silent
+    /// server.
+    deadline: Option<Instant>,
+    extended: bool,
+}
+
+/// How the first line came out.
+enum Opening {
+    Alive,
+    Closed,
+    Nothing,
+}
+
+impl EventStream {
+    /// The next line of events, without its line break; `None` at the end of the connection. Cancel-safe.
+    ///
+    /// Heartbeats are taken in here. Half a line before the end is dropped: it comes again on resuming.
+    ///
+    /// # Errors
+    /// [`Error::Silent`] without any sign of life, [`Error::Garbage`] for a line that is an error message or endless,
+    /// [`Error::Broken`] for a connection cut off. After an error the stream is at its end.
+    pub async fn next_line(&mut self) -> Result<Option<Bytes>, Error> {
+        if let Some(line) = self.first.take() {
+            return Ok(Some(line));
+        }
+        loop {
+            if let Some(line) = self.ready()?
+                && !is_heartbeat(&line)
+            {
+                return Ok(Some(line));
+            }
+            if self.body.is_none() {
+                return Ok(None);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// The label of the address it comes from.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// A line that has wholly arrived, heartbeats too.
+    fn ready(&mut self) -> Result<Option<Bytes>, Error> {
+        match self.lines.next() {
+            Ok(Some(line)) if !is_object(&line) && !is_heartbeat(&line) => {
+                self.body = None;
+                self.lines = Lines::default();
+                Err(self.garbage(String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).into_owned()))
+            }
+            Ok(line) => Ok(line),
+            Err(too_long) => {
+                self.body = None;
+                self.lines = Lines::default();
+                Err(self.garbage(too_long.to_string()))
+            }
+        }
+    }
+
+    /// Waits for the next chunk, or for the end.
+    async fn fill(&mut self) -> Result<(), Error> {
+        let Some(body) = &mut self.body else {
+            return Ok(());
+        };
+        loop {
+            let now = Instant::now();
+            let deadline = *self.deadline.get_or_insert(now + self.idle);
+            match timeout_at(deadline, body.chunk()).await {
+                Ok(Ok(Some(chunk))) => {
+                    self.lines.push(chunk);
+                    break;
+                }
+                Ok(Ok(None)) => {
+                    self.body = None;
+                    break;
+                }
+                Ok(Err(error)) => {
+                    self.body = None;
+                    let reason = error::reason(&error);
+                    return Err(Error::Broken {
+                        address: self.server.clone(),
+                        what: "the event stream".to_owned(),
+                        reason,
+                    });
+                }
+                Err(_) if now >= deadline && !self.extended => {
+                    self.extended = true;
+                    self.deadline = Some(now + GRACE.min(self.idle));
+                }
+                Err(_) => {
+                    self.body = None;
+                    return Err(Error::Silent { address: self.server.clone(), after: self.idle });
+                }
+            }
+        }
+        self.deadline = None;
+        self.extended = false;
+        Ok(())
+    }
+
+    fn garbage(&self, text: String) -> Error {
+        Error::Garbage { address: self.server.clone(), what: "the event stream".to_owned(), text }
+    }
+
+    /// Waits for the first line.
+    async fn open(&mut self, deadline: Instant) -> Result<Opening, Error> {
+        loop {
+            if let Some(line) = self.ready()? {
+                if line.is_empty() {
+                    continue;
+                }
+                self.first = (!is_heartbeat(&line)).then_some(line);
+                return Ok(Opening::Alive);
+            }
+            if self.body.is_none() {
+                return Ok(Opening::Closed);
+            }
+            match timeout_at(deadline, self.fill()).await {
+                Ok(filled) => filled?,
+                Err(_) => return Ok(Opening::Nothing),
+            }
+        }
+    }
+}
+
+fn is_object(line: &[u8]) -> bool {
+    line.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
+}
+
+impl Client {
+    /// Subscribes, and waits until the subscription stands: until the stream's first line.
+    ///
+    /// Nomad accepts a namespace that does not exist, and topics it does not know, in silence.
+    ///
+    /// # Errors
+    /// Since 1.11.2 a refusal is a success that ends without a line; what it means is then found out with list requests:
+    /// [`Error::Denied`] names the missing permission, [`Error::NoNamespace`] the missing namespace,
+    /// [`Error::NoStream`] a cluster without events, [`Error::Refused`] what is left to guess.
+    pub async fn stream(&self, query: &StreamQuery) -> Result<EventStream, Error> {
+        let call = query.call();
+        let limit = self.limits().open;
+        let deadline = Instant::now() + limit + self.limits().connect;
+        let (response, server) = self.ask(&call, limit).await?;
+        match response.status() {
+            status if status.is_success() => {}
+            StatusCode::FORBIDDEN => return Err(self.explain(server, query).await),
+            _ => return Err(no_stream(self.failure(server, &call, response).await)),
+        }
+        let mut stream = EventStream {
+            server: server.label.clone(),
+            idle: self.limits().stream_idle,
+            lines: Lines::default(),
+            first: None,
+            body: Some(response),
+            deadline: None,
+            extended: false,
+        };
+        match stream.open(deadline).await {
+            Ok(Opening::Alive) => Ok(stream),
+            Ok(Opening::Closed) | Err(Error::Broken { .. }) => Err(self.explain(server, query).await),
+            Ok(Opening::Nothing) => match self.explain(server, query).await {
+                Error::Refused { .. } => Err(self.late(server, &call, limit)),
+                error => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Statuses and words of a Nomad without events: no such path before 1.0, no such call at an older server behind a newer
+/// agent, and a broker that is switched off (`EventBroker not configured`).
+fn no_stream(error: Error) -> Error {
+    let Error::Status { address, what, code, text } = error else {
+        return error;
+    };
+    let lower = text.to_lowercase();
+    let reason = if lower.contains("eventbroker not configured") {
+        "its event broker is disabled (enable_event_broker in the server's configuration)".to_owned()
+    } else if matches!(code, 404 | 405 | 501) || lower.contains("unknown rpc") {
+        format!("it answers {code} {text:?}, as Nomad before 1.0 does")
+    } else {
+        return Error::Status { address, what, code, text };
+    };
+    Error::NoStream { address, reason }
+}

@@ -1,0 +1,1 @@
+//! Against servers of the tests own.
