@@ -2,6 +2,8 @@
 
 pub mod checkpoint;
 pub mod coordinator;
+pub mod dead_letter;
+pub mod delivery;
 pub mod kind;
 pub mod ledger;
 pub mod marks;
@@ -11,3 +13,5 @@ pub mod record;
 pub mod resource;
 pub mod sink;
 pub mod source;
+pub mod supervisor;
+pub mod telemetry;

@@ -144,7 +144,8 @@ async fn take_lead(
         }
         None => info!(%kind, "leading; first start"),
     }
-    let checkpoint = checkpoint.unwrap_or_else(|| Checkpoint { version: crate::checkpoint::VERSION, ..Default::default() });
+    let checkpoint =
+        checkpoint.unwrap_or_else(|| Checkpoint { version: crate::checkpoint::VERSION, ..Default::default() });
     let ledger = Ledger::new(Arc::clone(&lease), checkpoint);
     led.push(Led { kind, topics, lease, ledger });
     Ok(())

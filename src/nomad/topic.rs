@@ -21,6 +21,11 @@ impl Table {
     /// Every table.
     pub const ALL: [Table; 5] = [Table::Allocations, Table::Nodes, Table::Evaluations, Table::Jobs, Table::Deployments];
 
+    /// The table whose changes a topic publishes; `None` for topics whose tables are not read here.
+    pub fn from_topic(topic: &str) -> Option<Table> {
+        Table::ALL.into_iter().find(|table| table.topic() == topic)
+    }
+
     /// The path of its list.
     pub const fn path(self) -> &'static str {
         match self {

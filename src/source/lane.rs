@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::{
     sync::mpsc,
-    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
 };
 use tracing::{debug, error, info, warn};
 use xxhash_rust::xxh3::xxh3_64;
@@ -27,7 +27,7 @@ use crate::{
     checkpoint::{Owed, Pass},
     kind::Kind,
     nomad::{self, Namespace, StreamQuery, Table, Topic},
-    position::{Position, RaftIndex},
+    position::RaftIndex,
 };
 
 /// How long a connection may take to prove that it goes on before tables are asked.
@@ -54,6 +54,8 @@ pub(super) struct Lane {
     covered: RaftIndex,
     /// The last line that could not be read, and how often it came at the same position.
     garbage: (u64, u32),
+    /// The address that streams.
+    server: String,
     /// How often the anchor's table was seen below the anchor.
     strikes: u32,
 }
@@ -79,6 +81,7 @@ impl Lane {
             catch_up: None,
             covered,
             garbage: (0, 0),
+            server: String::new(),
             strikes: 0,
         }
     }
@@ -112,7 +115,7 @@ impl Lane {
                 }
                 Err(error) => {
                     outage.log(&error);
-                    self.ctx.readiness_lost(&error);
+                    self.ctx.readiness.connected(false);
                 }
             }
             self.ctx.pause(backoff.next()).await?;
@@ -155,7 +158,8 @@ impl Lane {
         let query = StreamQuery { namespace: self.namespace.to_string(), topics: self.topics(), index };
         let stream = self.ctx.client.stream(&query).await?;
         info!(namespace = &*self.namespace, %index, server = stream.server(), "subscribed to the event stream");
-        self.ctx.ready();
+        self.ctx.readiness.connected(true);
+        self.server = stream.server().to_owned();
         Ok((Reader::new(stream, self.ctx.window.clone()), found))
     }
 
@@ -370,7 +374,7 @@ impl Lane {
             }
         }
         if behind {
-            self.ctx.client.fail_over();
+            self.ctx.client.fail_over(&self.server);
         }
         Ok(behind)
     }
@@ -411,14 +415,14 @@ impl Lane {
 
     /// Books what namespaces could have had between two indexes, where their events can't be seen any more.
     async fn owe_namespaces(&mut self, names: Vec<String>, from: RaftIndex, until: RaftIndex) -> Result<(), Stopped> {
-        for member in self.members.iter_mut().filter(|member| !member.first_start) {
+        for member in self.members.iter_mut().filter(|member| !member.first_start && member.kind != Kind::Nodes) {
             let owed = Owed { from, until, known: Vec::new() };
             let mut batch = Batch::default();
             report_gap(&self.ctx, member.kind, &names.join(","), &owed);
             if member.kind == Kind::Events {
                 batch.drafts.extend(names.iter().map(|name| crate::resource::gap(name, &owed)));
             } else {
-                for name in names.iter().filter(|_| member.kind != Kind::Nodes) {
+                for name in &names {
                     let ranges = vec![owed.clone()];
                     member.add_pass(Pass { ranges, namespace: Some(name.clone()), ..Pass::default() });
                 }

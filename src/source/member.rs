@@ -162,11 +162,14 @@ impl Member {
         let mut batch = Batch::default();
         match &verdict {
             Verdict::DeliverAfterGap(owed) => self.owe(ctx, owed.clone(), &mut batch, true),
-            Verdict::Deliver => {}
+            Verdict::Deliver => self.know_at_gap_end(line.index, identities, &mut batch),
             Verdict::Nothing if catch_up.is_none() => return Ok(()),
             Verdict::Nothing => {}
         }
-        for event in line.events.iter().filter(|event| self.wants(event)) {
+        for event in &line.events {
+            if !self.wants(event) {
+                continue;
+            }
             let new = verdict != Verdict::Nothing && self.cursor.is_new(line.index, event.identity);
             let late = catch_up.is_some_and(|catch_up| catch_up.is_owed(event));
             if !new && !late {
@@ -178,6 +181,22 @@ impl Member {
         batch.effect.line = (verdict != Verdict::Nothing).then(|| (line.index, identities.to_vec()));
         self.cursor.advance(line.index, identities);
         self.submit(ctx, batch, share.clone()).await
+    }
+
+    /// Further lines of the index that a gap ends with need not come from the list as well.
+    fn know_at_gap_end(&mut self, index: RaftIndex, identities: &[Identity], batch: &mut Batch) {
+        if index != self.cursor.position().index {
+            return;
+        }
+        let ends = |owed: &&mut Owed| owed.until.0 == index.0 + 1;
+        let mut changed = false;
+        for owed in self.passes.iter_mut().flat_map(|pass| &mut pass.ranges).filter(ends) {
+            owed.known.extend_from_slice(identities);
+            changed = true;
+        }
+        if changed {
+            batch.effect.backfill = Some(self.passes.iter().cloned().collect());
+        }
     }
 
     async fn take_event(&mut self, ctx: &Context, event: &Event, batch: &mut Batch) -> Result<(), Stopped> {

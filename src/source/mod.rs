@@ -118,7 +118,7 @@ impl Context {
     }
 
     /// Puts away what no record can be made of. A dead-letter file that cannot be written is waited for.
-    async fn dead_letter(&self, kind: Kind, raw: &Bytes, reason: &str) -> Result<(), Stopped> {
+    async fn dead_letter(&self, kind: Kind, raw: &[u8], reason: &str) -> Result<(), Stopped> {
         let mut backoff = Backoff::default();
         let mut outage = Outage::new("writing dead letters");
         while let Err(error) = self.dead_letters.input(kind, raw, reason).await {

@@ -17,6 +17,8 @@ pub struct Cursor {
     proof: Proof,
     /// Something older than the position was streamed before the proof: the server lags, or is another cluster.
     behind: bool,
+    /// Events at the position came that are not known, before any proof: there is more at this index.
+    withheld: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +56,7 @@ pub enum TableVerdict {
 impl Cursor {
     /// Goes on from `position`.
     pub fn new(position: Position) -> Self {
-        Cursor { position, proof: Proof::None, behind: false }
+        Cursor { position, proof: Proof::None, behind: false, withheld: false }
     }
 
     /// The position read so far.
@@ -81,6 +83,7 @@ impl Cursor {
     pub fn reconnected(&mut self) {
         self.proof = Proof::None;
         self.behind = false;
+        self.withheld = false;
     }
 
     /// Another kind on the same connection proved that it is complete from `index` on.
@@ -100,13 +103,18 @@ impl Cursor {
             if events.iter().any(|event| self.position.seen.contains(event)) {
                 self.proof = Proof::Stream;
             }
+            self.withheld |= !self.is_proven() && events.iter().any(|event| self.is_new(index, *event));
             return if self.is_proven() { Verdict::Deliver } else { Verdict::Nothing };
         }
         if self.is_proven() {
             return Verdict::Deliver;
         }
         self.proof = Proof::Stream;
-        Verdict::DeliverAfterGap(self.owed_until(index))
+        // The first line that the server still holds need not be the first of its index: what the list has at that
+        // index is owed too, but for what this line brings.
+        let mut owed = self.owed_until(RaftIndex(index.0 + 1));
+        owed.known.extend_from_slice(events);
+        Verdict::DeliverAfterGap(owed)
     }
 
     /// Whether an event of a delivered line is not known yet.
@@ -125,7 +133,7 @@ impl Cursor {
 
     /// Takes in the kind's table index, read consistently while no line has brought the proof.
     pub fn observe_table(&mut self, index: RaftIndex) -> TableVerdict {
-        if index <= self.position.index {
+        if index < self.position.index || index == self.position.index && !self.withheld {
             self.proof = Proof::Table;
             return TableVerdict::Proven;
         }
@@ -143,5 +151,129 @@ impl Cursor {
         // With nothing seen at the position, the position itself is covered.
         let from = if seen.is_empty() { RaftIndex(index.0 + 1) } else { *index };
         Owed { from, until, known: seen.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn event(index: u64, line: u32) -> Identity {
+        Identity::new("Job", "default", "web", RaftIndex(index), line)
+    }
+
+    fn position(index: u64, lines: &[u32]) -> Position {
+        Position { index: RaftIndex(index), seen: lines.iter().map(|line| event(index, *line)).collect() }
+    }
+
+    /// Feeds a line of one event; gives whether it was delivered.
+    fn feed(cursor: &mut Cursor, index: u64, line: u32) -> (Verdict, bool) {
+        let event = event(index, line);
+        let verdict = cursor.observe(RaftIndex(index), &[event]);
+        let new = verdict != Verdict::Nothing && cursor.is_new(RaftIndex(index), event);
+        cursor.advance(RaftIndex(index), &[event]);
+        (verdict, new)
+    }
+
+    #[test]
+    fn a_known_event_proves_and_the_rest_of_its_index_is_new() {
+        let mut cursor = Cursor::new(position(10, &[0]));
+        assert_eq!(feed(&mut cursor, 10, 0), (Verdict::Deliver, false));
+        assert_eq!(feed(&mut cursor, 10, 1), (Verdict::Deliver, true));
+        assert_eq!(feed(&mut cursor, 11, 0), (Verdict::Deliver, true));
+    }
+
+    #[test]
+    fn another_history_at_the_same_index_proves_nothing() {
+        let mut cursor = Cursor::new(position(10, &[0]));
+        assert_eq!(feed(&mut cursor, 10, 7).0, Verdict::Nothing);
+        assert!(!cursor.is_proven());
+        assert!(matches!(feed(&mut cursor, 12, 0).0, Verdict::DeliverAfterGap(_)));
+    }
+
+    #[test]
+    fn a_lagging_server_is_waited_for() {
+        let mut cursor = Cursor::new(position(10, &[0]));
+        assert_eq!(feed(&mut cursor, 8, 0), (Verdict::Nothing, false));
+        assert!(cursor.is_behind());
+        assert_eq!(cursor.observe_table(RaftIndex(12)), TableVerdict::Wait);
+        assert_eq!(feed(&mut cursor, 10, 0), (Verdict::Deliver, false));
+        assert!(!cursor.is_behind());
+    }
+
+    #[test]
+    fn a_quiet_table_proves_and_a_moved_one_is_owed() {
+        let mut cursor = Cursor::new(position(10, &[0]));
+        assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Proven);
+        let mut cursor = Cursor::new(position(10, &[0]));
+        let owed = Owed { from: RaftIndex(10), until: RaftIndex(16), known: vec![event(10, 0)] };
+        assert_eq!(cursor.observe_table(RaftIndex(15)), TableVerdict::Gap(owed));
+        // What the list has covered is not delivered again.
+        assert_eq!(feed(&mut cursor, 15, 0).1, false);
+        assert_eq!(feed(&mut cursor, 16, 0).1, true);
+    }
+
+    #[test]
+    fn an_unknown_event_at_the_position_is_owed_even_if_the_table_stands() {
+        let mut cursor = Cursor::new(position(10, &[0]));
+        assert_eq!(feed(&mut cursor, 10, 1).0, Verdict::Nothing);
+        let owed = Owed { from: RaftIndex(10), until: RaftIndex(11), known: vec![event(10, 0)] };
+        assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Gap(owed));
+    }
+
+    #[test]
+    fn a_quiet_table_says_nothing_of_other_kinds() {
+        let mut jobs = Cursor::new(position(10, &[0]));
+        jobs.observe_table(RaftIndex(5));
+        assert_eq!(jobs.complete_from(), None);
+    }
+
+    proptest! {
+        /// Whatever the server's buffer still holds and wherever we stopped, every line is known, delivered once, or in
+        /// a range that is owed; and where the buffer still held our place, nothing is owed.
+        #[test]
+        fn nothing_is_lost_and_nothing_comes_twice(
+            steps in prop::collection::vec((1u64..4, 1u32..4), 1..40),
+            stop in any::<prop::sample::Index>(),
+            oldest in any::<prop::sample::Index>(),
+            older in 0usize..3,
+        ) {
+            let mut index = 0;
+            let lines: Vec<(u64, u32)> = steps.iter().flat_map(|(step, count)| {
+                index += step;
+                (0..*count).map(move |line| (index, line))
+            }).collect();
+            let stop = stop.index(lines.len());
+            let (at, last) = lines[stop];
+            let mut cursor = Cursor::new(position(at, &(0..=last).collect::<Vec<_>>()));
+            // The server keeps what follows `oldest`, and starts at the first kept line of our index, or a little
+            // before it where it lags, or at its oldest one.
+            let oldest = oldest.index(lines.len());
+            let ours = lines.iter().position(|(index, _)| *index == at).expect("it is one of them");
+            let start = ours.saturating_sub(older).max(oldest);
+            let mut delivered = Vec::new();
+            let mut owed = None;
+            for (index, line) in &lines[start..] {
+                let (verdict, new) = feed(&mut cursor, *index, *line);
+                if let Verdict::DeliverAfterGap(range) = verdict {
+                    prop_assert!(owed.is_none());
+                    owed = Some(range);
+                }
+                if new {
+                    prop_assert!(lines.iter().position(|l| l == &(*index, *line)) > Some(stop), "a repeat");
+                    delivered.push((*index, *line));
+                }
+            }
+            for (n, (index, line)) in lines.iter().enumerate().skip(stop + 1) {
+                let covered = owed.as_ref().is_some_and(|owed| owed.contains(RaftIndex(*index), event(*index, *line)));
+                let pending = !cursor.is_proven() && *index == at;
+                prop_assert!(delivered.contains(&(*index, *line)) || covered || pending, "{index}/{line} is lost");
+            }
+            if start <= ours {
+                prop_assert_eq!(owed, None);
+            }
+        }
     }
 }

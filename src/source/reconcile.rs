@@ -20,7 +20,6 @@ use crate::{
     checkpoint::Pass,
     kind::Kind,
     nomad::{self, ListQuery, Table},
-    position::RaftIndex,
     resource::{self, Listed},
 };
 
@@ -28,6 +27,8 @@ use crate::{
 const PER_PAGE: u32 = 500;
 /// Full objects asked for at once.
 const FETCHES: usize = 8;
+/// How long the leader may take to commit what it has streamed already: events are published first.
+const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
 /// The pause after a page that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -71,11 +72,11 @@ async fn deliver(
 ) -> Result<Result<Option<String>, nomad::Error>, Stopped> {
     ctx.metrics.reconcile_page(member.kind);
     let query = ListQuery {
-        table,
-        namespace: pass.namespace.as_deref().unwrap_or(lane),
         per_page: PER_PAGE,
         next_token: pass.page.as_deref(),
         min_index: Some(member.table_seen).filter(|index| index.0 > 0),
+        wait: CATCH_UP_WAIT,
+        ..ListQuery::new(table, pass.namespace.as_deref().unwrap_or(lane))
     };
     let mut page = match ctx.client.list(&query).await {
         Ok(page) => page,
@@ -184,4 +185,3 @@ async fn baseline(ctx: &Context, member: &Member, element: &Bytes) -> Result<(),
         Err(reason) => member.unusable(ctx, element, &reason).await,
     }
 }
-
