@@ -2,6 +2,8 @@
 
 pub mod checkpoint;
 pub mod coordinator;
+pub mod dead_letter;
+pub mod delivery;
 pub mod kind;
 pub mod ledger;
 pub mod marks;
