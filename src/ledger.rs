@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     checkpoint::{Anchor, Checkpoint, Lane, Pass},
     coordinator::Lease,
-    marks::{Mark, Marks, TaskKey},
+    marks::{Mark, TaskKey},
     position::{Identity, RaftIndex},
 };
 

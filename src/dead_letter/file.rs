@@ -1,0 +1,130 @@
+//! The dead-letter file. Blocking.
+
+use std::{
+    fmt,
+    fs::{File, Metadata, OpenOptions},
+    io::{self, BufWriter, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+};
+
+use serde::Serialize;
+use tracing_subscriber::fmt::{
+    format::Writer,
+    time::{FormatTime, SystemTime},
+};
+
+use super::Letter;
+
+/// Appends `letters` and waits until they are on disk: all of them, or none.
+pub(super) fn append(path: &Path, letters: &[Letter]) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    // Given back when the file is closed.
+    file.lock()?;
+    let before = file.metadata()?;
+    if letters.is_empty() {
+        return Ok(());
+    }
+    let written = write(&file, &before, letters).and_then(|()| file.sync_data());
+    let written = written.and_then(|()| if before.len() == 0 { sync_directory(path, &before) } else { Ok(()) });
+    if written.is_err() && before.is_file() {
+        // A half line would be taken for a letter. Where even this fails, the next write closes the line.
+        if let Err(error) = file.set_len(before.len()) {
+            tracing::warn!(%error, path = %path.display(), "half-written dead letter cannot be taken back");
+        }
+    }
+    written
+}
+
+fn write(file: &File, before: &Metadata, letters: &[Letter]) -> io::Result<()> {
+    let mut writer = BufWriter::with_capacity(1 << 16, file);
+    if before.is_file() && before.len() > 0 {
+        let mut last = [0];
+        file.read_exact_at(&mut last, before.len() - 1)?;
+        if last != *b"\n" {
+            writer.write_all(b"\n")?;
+        }
+    }
+    let mut time = String::new();
+    // Cannot fail: it writes into a text.
+    SystemTime.format_time(&mut Writer::new(&mut time)).map_err(io::Error::other)?;
+    for letter in letters {
+        serde_json::to_writer(&mut writer, &Line::new(&time, letter))?;
+        writer.write_all(b"\n")?;
+    }
+    writer.flush()
+}
+
+/// A new file survives a crash only with its directory's entry.
+fn sync_directory(path: &Path, before: &Metadata) -> io::Result<()> {
+    if !before.is_file() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: &'a str,
+    kind: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    key: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    namespace: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    job: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    sink: &'a str,
+    reason: &'a str,
+    attempts: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    context: &'a str,
+    #[serde(flatten)]
+    body: Body<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Body<'a> {
+    Body(&'a str),
+    BodyHex(Hex<'a>),
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'a> Line<'a> {
+    fn new(time: &'a str, letter: &'a Letter) -> Self {
+        let body = match std::str::from_utf8(&letter.body) {
+            Ok(text) => Body::Body(text),
+            Err(_) => Body::BodyHex(Hex(&letter.body)),
+        };
+        Line {
+            time,
+            kind: letter.kind,
+            id: &letter.id,
+            key: &letter.key,
+            namespace: &letter.namespace,
+            job: &letter.job,
+            sink: letter.sink,
+            reason: &letter.reason,
+            attempts: letter.attempts,
+            context: &letter.context,
+            body,
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Where goes what no sink takes, and what could not be made into a record.
+//!
+//! # The file
+//!
+//! One JSON object a line, mode 0600, on disk before the record counts as delivered:
+//!
+//! | field | |
+//! |---|---|
+//! | `time` | when it was written, UTC, RFC 3339 |
+//! | `kind` | `allocations`, `jobs` …; `input` for what never became a record |
+//! | `id`, `key`, `namespace`, `job` | the record's own |
+//! | `sink` | which sink rejected it |
+//! | `reason` | why |
+//! | `attempts` | how often it was sent |
+//! | `context` | of an input: where it came from |
+//! | `body` | the message as text |
+//! | `body_hex` | in place of `body` where the bytes are not UTF-8 |
+//!
+//! The file is opened for each write, so that it can be rotated by renaming, and locked while it is written, so that
+//! several processes can share it. A write that fails half-way is taken back; a line that a crash cut off is closed
+//! with a line break before the next one.
+//!
+//! # The log
+//!
+//! `log` and `stop` write no bodies of records: those carry secrets. Inputs that could not be read are logged, cut to
+//! [`LOGGED`] bytes, because most of them are an error message of the far side.
+
+mod file;
+
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::sync::Mutex;
+
+use crate::record::Record;
+
+/// How many bytes of an unreadable input are logged.
+pub const LOGGED: usize = 1024;
+
+/// How long one write to the file may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What to do with a record that the sink will never take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// Hold the position and try again slowly: everything behind it waits.
+    #[default]
+    Stop,
+    /// Log its identity and the reason, and go on: the body is gone.
+    Log,
+    /// Append it to a file, and go on.
+    File(PathBuf),
+}
+
+/// The text is no place for dead letters.
+#[derive(Debug, thiserror::Error)]
+#[error("\"{0}\" is not one of stop, log, file:PATH")]
+pub struct UnknownPlace(String);
+
+impl FromStr for Place {
+    type Err = UnknownPlace;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPlace> {
+        match (text, text.strip_prefix("file:")) {
+            ("stop", _) => Ok(Place::Stop),
+            ("log", _) => Ok(Place::Log),
+            (_, Some(path)) if !path.is_empty() => Ok(Place::File(path.into())),
+            _ => Err(UnknownPlace(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Stop => f.write_str("stop"),
+            Place::Log => f.write_str("log"),
+            Place::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+/// The dead-letter file could not be written; nothing of the letters is in it.
+#[derive(Debug, thiserror::Error)]
+#[error("write dead letters to {}: {source}", path.display())]
+pub struct Error {
+    /// The file.
+    pub path: PathBuf,
+    /// The cause.
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// The dead-letter place. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct DeadLetters {
+    place: Place,
+    /// Held by the one write under way, also when nobody waits for it any more: a disk that hangs costs one thread.
+    writing: Arc<Mutex<()>>,
+}
+
+/// One rejected record, or one unreadable input.
+pub struct Letter {
+    kind: &'static str,
+    id: Box<str>,
+    key: Box<str>,
+    namespace: Box<str>,
+    job: Box<str>,
+    sink: &'static str,
+    reason: String,
+    attempts: u32,
+    context: String,
+    body: Bytes,
+}
+
+impl Letter {
+    /// The letter for `record`, which `sink` rejected for `reason` when it was sent for the `attempts`th time. The body
+    /// is shared, not copied.
+    pub fn new(record: &Record, sink: &'static str, reason: String, attempts: u32) -> Self {
+        Letter {
+            kind: record.kind.name(),
+            id: record.id.clone(),
+            key: record.key.clone(),
+            namespace: record.namespace.clone(),
+            job: record.job.clone(),
+            sink,
+            reason,
+            attempts,
+            context: String::new(),
+            body: record.body.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Letter {
+    /// Without the body: it can carry secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Letter")
+            .field("kind", &self.kind)
+            .field("id", &self.id)
+            .field("reason", &self.reason)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl DeadLetters {
+    /// The dead letters of `place`. Touches nothing yet.
+    pub fn new(place: Place) -> Self {
+        DeadLetters { place, writing: Arc::default() }
+    }
+
+    /// Whether a rejected record holds everything behind it.
+    pub fn holds(&self) -> bool {
+        self.place == Place::Stop
+    }
+
+    /// Opens the file, so that a wrong path is found at the start rather than with the first letter.
+    ///
+    /// # Errors
+    /// The file cannot be opened for writing.
+    pub async fn check(&self) -> Result<(), Error> {
+        self.append(Vec::new()).await
+    }
+
+    /// Takes rejected records: all of them, or none. When it returns `Ok`, they count as delivered.
+    ///
+    /// With [`Place::Stop`] they are only logged; ask [`DeadLetters::holds`] first.
+    ///
+    /// # Errors
+    /// The file could not be written. Try again: nothing may be dropped for it.
+    pub async fn rejected(&self, letters: Vec<Letter>) -> Result<(), Error> {
+        for Letter { kind, id, key, sink, reason, attempts, body, .. } in &letters {
+            tracing::error!(kind, %id, %key, sink, %reason, attempts, bytes = body.len(), "record rejected by the sink");
+        }
+        self.append(letters).await
+    }
+
+    /// Takes an event that could not be made into a record: `raw` as it came, why it could not be used, and where it
+    /// came from. Without a file it is logged, cut to [`LOGGED`] bytes, whatever the place: holding the pipeline would
+    /// mend nothing.
+    ///
+    /// # Errors
+    /// The file could not be written within 30 s. Try again: nothing may be dropped for it.
+    pub async fn input(&self, raw: &[u8], reason: &str, context: &str) -> Result<(), Error> {
+        if !matches!(self.place, Place::File(_)) {
+            let text = String::from_utf8_lossy(&raw[..raw.len().min(LOGGED)]);
+            tracing::error!(reason, context, bytes = raw.len(), raw = ?text, "input cannot be read");
+            return Ok(());
+        }
+        tracing::error!(reason, context, bytes = raw.len(), "input cannot be read, kept as a dead letter");
+        let letter = Letter {
+            kind: "input",
+            id: Box::default(),
+            key: Box::default(),
+            namespace: Box::default(),
+            job: Box::default(),
+            sink: "",
+            reason: reason.to_owned(),
+            attempts: 0,
+            context: context.to_owned(),
+            body: Bytes::copy_from_slice(raw),
+        };
+        self.append(vec![letter]).await
+    }
+
+    async fn append(&self, letters: Vec<Letter>) -> Result<(), Error> {
+        let Place::File(path) = &self.place else { return Ok(()) };
+        let failed = |source| Error { path: path.clone(), source };
+        let target = path.clone();
+        let write = async {
+            let turn = Arc::clone(&self.writing).lock_owned().await;
+            let task = move || {
+                let result = file::append(&target, &letters);
+                drop(turn);
+                result
+            };
+            tokio::task::spawn_blocking(task).await
+        };
+        match tokio::time::timeout(DEADLINE, write).await {
+            Ok(Ok(result)) => result.map_err(failed),
+            Ok(Err(stopped)) => Err(failed(stopped.into())),
+            Err(late) => Err(failed(late.into())),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A batch, and what the sink's answers leave of it. No I/O and no clock.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
+
+use crate::{kind::Kind, record::Record, sink::Outcome};
+
+/// Records on their way, in order, with how often each was sent.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) records: Vec<Record>,
+    pub(super) attempts: Vec<u32>,
+    pub(super) bytes: usize,
+}
+
+/// Counts by kind: records and bytes.
+pub(super) type Counts = BTreeMap<Kind, (usize, usize)>;
+
+/// What a round of sending came to.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    pub(super) delivered: Counts,
+    pub(super) dead_lettered: Counts,
+    pub(super) kept: Counts,
+}
+
+/// The failures among the answers.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    /// Why the first record that has to be sent again failed.
+    pub(super) reason: Option<String>,
+    /// The longest wait that was asked for.
+    pub(super) after: Option<Duration>,
+    /// The rejected records that no failure of the same key stands before, with the reason.
+    pub(super) rejected: Vec<(usize, String)>,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    pub(super) fn push(&mut self, record: Record) {
+        self.bytes += record.body.len();
+        self.records.push(record);
+        self.attempts.push(0);
+    }
+
+    /// Counts one more try of each.
+    pub(super) fn tried(&mut self) {
+        for attempts in &mut self.attempts {
+            *attempts = attempts.saturating_add(1);
+        }
+    }
+
+    /// Drops, undelivered, what must not be sent any more.
+    pub(super) fn drop_lost(&mut self) -> Counts {
+        let mut lost = Counts::new();
+        if self.records.iter().all(|record| record.ticket.may_send()) {
+            return lost;
+        }
+        self.each(|_, record| {
+            if record.ticket.may_send() {
+                return Some(record);
+            }
+            count(&mut lost, &record);
+            None
+        });
+        lost
+    }
+
+    /// What failed. Rejected records behind a failure of their key are not listed: they are sent again first.
+    pub(super) fn failures(&self, outcomes: &mut [Outcome]) -> Failures {
+        let mut failures = Failures::default();
+        let mut blocked = HashSet::new();
+        for (number, (record, outcome)) in self.records.iter().zip(outcomes).enumerate() {
+            match outcome {
+                Outcome::Delivered => {}
+                Outcome::Retry { reason, after } => {
+                    failures.after = failures.after.max(*after);
+                    failures.reason.get_or_insert_with(|| std::mem::take(reason));
+                    blocked.insert((record.kind, &*record.key));
+                }
+                Outcome::Reject { reason } => {
+                    if !blocked.contains(&(record.kind, &*record.key)) {
+                        failures.rejected.push((number, std::mem::take(reason)));
+                    }
+                }
+            }
+        }
+        failures
+    }
+
+    /// Acknowledges what is through, and keeps the rest: each failure, and all that follows it under its key.
+    ///
+    /// `buried` says whether the rejected records are in the dead-letter place; otherwise they are failures.
+    pub(super) fn settle(&mut self, outcomes: &[Outcome], buried: bool) -> Round {
+        let mut blocked = HashSet::new();
+        let keep: Vec<bool> = self
+            .records
+            .iter()
+            .zip(outcomes)
+            .map(|(record, outcome)| {
+                let key = (record.kind, &*record.key);
+                let through = match outcome {
+                    Outcome::Delivered => true,
+                    Outcome::Retry { .. } => false,
+                    Outcome::Reject { .. } => buried,
+                };
+                if !through {
+                    blocked.insert(key);
+                }
+                blocked.contains(&key)
+            })
+            .collect();
+        let mut round = Round::default();
+        self.each(|number, record| {
+            if keep[number] {
+                count(&mut round.kept, &record);
+                return Some(record);
+            }
+            match outcomes[number] {
+                Outcome::Reject { .. } => count(&mut round.dead_lettered, &record),
+                _ => count(&mut round.delivered, &record),
+            }
+            record.ticket.delivered();
+            None
+        });
+        round
+    }
+
+    /// Passes each record through `keep`, in order.
+    fn each(&mut self, mut keep: impl FnMut(usize, Record) -> Option<Record>) {
+        let records = std::mem::take(&mut self.records);
+        let attempts = std::mem::take(&mut self.attempts);
+        self.bytes = 0;
+        for (number, (record, attempts)) in records.into_iter().zip(attempts).enumerate() {
+            if let Some(record) = keep(number, record) {
+                self.bytes += record.body.len();
+                self.records.push(record);
+                self.attempts.push(attempts);
+            }
+        }
+    }
+}
+
+fn count(counts: &mut Counts, record: &Record) {
+    let (records, bytes) = counts.entry(record.kind).or_default();
+    *records += 1;
+    *bytes += record.body.len();
+}

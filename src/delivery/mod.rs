@@ -1,0 +1,132 @@
+//! From queue to sink: batches, retries, order, dead letters, acknowledgement. One task owns the sink.
+//!
+//! Batches leave in the order of submission, and one is in flight at a time. What was queued meanwhile leaves at once
+//! with the next one: a slow sink gets large batches, a quick one gets small ones, and nothing lingers unless
+//! [`Policy::linger`] says so.
+//!
+//! **Order per key.** When a record has to be sent again, every later record of its key in the batch is sent again
+//! behind it, delivered or not, before anything newer leaves. So a consumer sees repeats, but every inversion lies
+//! inside a re-sent stretch that is itself in order.
+//!
+//! **Nothing overtakes a batch**, not even records of other keys: each would wait behind the hole in the ledger, and an
+//! outage of one record would fill the memory with the acknowledgements of all others.
+//!
+//! **Dropped is not delivered.** A record leaves this module in one of three ways: its ticket is told that it was
+//! delivered (which a dead letter on disk or in the log is, too), or it is dropped because its lease is gone, or because
+//! the task was cancelled or the sink closed. The last two never move the checkpoint.
+
+mod backoff;
+mod batch;
+mod observer;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::observer::{Observer, State};
+use crate::{
+    dead_letter::DeadLetters,
+    record::Record,
+    sink::{Closed, Sink},
+};
+
+/// How records are batched and how often they are tried. There is no limit on tries: giving up would be loss.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The most records in a batch; at least one is always sent.
+    pub batch_records: usize,
+    /// The most bytes of bodies in a batch. A single larger record travels alone.
+    pub batch_bytes: usize,
+    /// How long a batch that is not full waits for more.
+    pub linger: Duration,
+    /// The longest first delay before a retry. Each delay is drawn evenly from zero up to a bound that doubles.
+    pub retry_min: Duration,
+    /// Where that bound stops to double.
+    pub retry_max: Duration,
+    /// The longest wait that the far side can ask for (`Retry-After`).
+    pub after_max: Duration,
+    /// How long a rejected record waits for its next try where the dead-letter policy is `stop`.
+    pub reject_retry: Duration,
+    /// How many submissions wait in the queue. Bytes are bounded before, by the window that the tickets carry.
+    pub queue: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            batch_records: 1000,
+            batch_bytes: 1 << 20,
+            linger: Duration::ZERO,
+            retry_min: Duration::from_millis(100),
+            retry_max: Duration::from_secs(30),
+            after_max: Duration::from_secs(300),
+            reject_retry: Duration::from_secs(30),
+            queue: 1024,
+        }
+    }
+}
+
+/// The delivery has ended: it was cancelled, or the sink is closed. What was not acknowledged is not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the delivery has ended")]
+pub struct Stopped;
+
+/// The way into the queue. When the last one is dropped, the task sends what is queued and ends.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    queue: mpsc::Sender<Message>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Records(Vec<Record>),
+    Drain(oneshot::Sender<()>),
+}
+
+/// Starts the task that owns `sink`.
+///
+/// `cancel` ends it at once, also in the midst of a send or a wait: what is not acknowledged is dropped undelivered.
+/// The task's result is `Ok` then, too; the sink being closed is its only error.
+pub fn spawn(
+    sink: Box<dyn Sink>,
+    policy: Policy,
+    dead_letters: DeadLetters,
+    observer: Arc<dyn Observer>,
+    cancel: CancellationToken,
+) -> (Handle, JoinHandle<Result<(), Closed>>) {
+    let (queue, messages) = mpsc::channel(policy.queue.max(1));
+    let worker = worker::Worker::new(sink, policy, dead_letters, observer, messages);
+    let task = tokio::spawn(async move { cancel.run_until_cancelled_owned(worker.run()).await.unwrap_or(Ok(())) });
+    (Handle { queue }, task)
+}
+
+impl Handle {
+    /// Enqueues `records` in order; waits while the queue is full.
+    ///
+    /// # Errors
+    /// [`Stopped`] when nothing will be sent any more; the records are dropped undelivered.
+    pub async fn submit(&self, records: Vec<Record>) -> Result<(), Stopped> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.queue.send(Message::Records(records)).await.map_err(|_| Stopped)
+    }
+
+    /// Waits until everything submitted before is delivered, dead-lettered, or dropped because its lease is gone.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the task ended before that.
+    pub async fn drain(&self) -> Result<(), Stopped> {
+        let (drained, wait) = oneshot::channel();
+        self.queue.send(Message::Drain(drained)).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)
+    }
+}

@@ -1,0 +1,275 @@
+//! The task that owns the sink.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use super::{
+    Message, Observer, Policy, State,
+    backoff::Backoff,
+    batch::{Batch, Failures},
+};
+use crate::{
+    dead_letter::{DeadLetters, Letter},
+    record::Record,
+    sink::{Closed, Outcome, Sink},
+};
+
+/// How often an outage is spoken of.
+const REMIND: Duration = Duration::from_secs(30);
+
+/// How soon a wait notices that a lease is gone.
+const LEASE_CHECK: Duration = Duration::from_secs(1);
+
+pub(super) struct Worker {
+    sink: Box<dyn Sink>,
+    policy: Policy,
+    dead_letters: DeadLetters,
+    observer: Arc<dyn Observer>,
+    queue: mpsc::Receiver<Message>,
+    backlog: VecDeque<Item>,
+    state: State,
+    /// Whether the log says that nothing gets through.
+    told: bool,
+    outage: Reminder,
+    rejection: Reminder,
+}
+
+enum Item {
+    Record(Record),
+    Drained(oneshot::Sender<()>),
+}
+
+impl Worker {
+    pub(super) fn new(
+        sink: Box<dyn Sink>,
+        policy: Policy,
+        dead_letters: DeadLetters,
+        observer: Arc<dyn Observer>,
+        queue: mpsc::Receiver<Message>,
+    ) -> Self {
+        Worker {
+            sink,
+            policy,
+            dead_letters,
+            observer,
+            queue,
+            backlog: VecDeque::new(),
+            state: State::Flowing,
+            told: false,
+            outage: Reminder::default(),
+            rejection: Reminder::default(),
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Result<(), Closed> {
+        while let Some(batch) = self.next_batch().await {
+            self.deliver(batch).await?;
+        }
+        Ok(())
+    }
+
+    /// The next records in order, up to the limits; `None` when all handles are gone and the queue is empty.
+    async fn next_batch(&mut self) -> Option<Batch> {
+        let mut batch = Batch::default();
+        let mut until = None;
+        loop {
+            if self.fill(&mut batch) {
+                return Some(batch);
+            }
+            let message = match (self.queue.try_recv(), batch.is_empty()) {
+                (Ok(message), _) => Some(message),
+                (Err(_), true) => self.queue.recv().await,
+                (Err(_), false) if self.policy.linger.is_zero() => None,
+                (Err(_), false) => {
+                    let until = *until.get_or_insert_with(|| Instant::now() + self.policy.linger);
+                    timeout_at(until, self.queue.recv()).await.ok().flatten()
+                }
+            };
+            match message {
+                Some(Message::Records(records)) => self.backlog.extend(records.into_iter().map(Item::Record)),
+                Some(Message::Drain(drained)) => self.backlog.push_back(Item::Drained(drained)),
+                None => return (!batch.is_empty()).then_some(batch),
+            }
+        }
+    }
+
+    /// Moves the backlog into `batch`, and says whether that has to leave now.
+    fn fill(&mut self, batch: &mut Batch) -> bool {
+        while let Some(item) = self.backlog.pop_front() {
+            match item {
+                Item::Drained(drained) if batch.is_empty() => {
+                    if drained.send(()).is_err() {
+                        tracing::debug!("nobody waits for the drain any more");
+                    }
+                }
+                Item::Record(record)
+                    if batch.is_empty() || batch.bytes + record.body.len() <= self.policy.batch_bytes =>
+                {
+                    batch.push(record);
+                    if batch.records.len() >= self.policy.batch_records {
+                        return true;
+                    }
+                }
+                item => {
+                    self.backlog.push_front(item);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Sends `batch` until nothing is left of it.
+    async fn deliver(&mut self, mut batch: Batch) -> Result<(), Closed> {
+        let mut backoff = Backoff::default();
+        self.drop_lost(&mut batch);
+        while !batch.is_empty() {
+            let mut outcomes = self.send(&mut batch).await?;
+            let mut failures = batch.failures(&mut outcomes);
+            let buried = self.bury(&batch, &mut failures).await;
+            let round = batch.settle(&outcomes, buried);
+            for (kind, (records, bytes)) in round.delivered {
+                self.observer.delivered(kind, records, bytes);
+            }
+            for (kind, (records, _)) in round.dead_lettered {
+                self.observer.dead_lettered(kind, records);
+            }
+            for (kind, (records, _)) in round.kept {
+                self.observer.retried(kind, records);
+            }
+            if batch.is_empty() {
+                self.flowing();
+            } else {
+                let delay = self.failed(&batch, &mut backoff, &failures);
+                self.pause(&mut batch, delay).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, batch: &mut Batch) -> Result<Vec<Outcome>, Closed> {
+        batch.tried();
+        let records = batch.records.len();
+        self.observer.in_flight(records, batch.bytes);
+        let started = Instant::now();
+        let answer = self.sink.send(&batch.records).await;
+        self.observer.in_flight(0, 0);
+        let mut outcomes = answer?;
+        self.observer.answered(records, started.elapsed());
+        if outcomes.len() != records {
+            tracing::error!(sink = self.sink.name(), records, outcomes = outcomes.len(), "sink miscounted its answers");
+            // An answer too many belongs to nobody; a record without one is not known to be delivered.
+            outcomes.resize_with(records, || Outcome::Retry {
+                reason: "the sink did not answer for the record".to_owned(),
+                after: None,
+            });
+        }
+        Ok(outcomes)
+    }
+
+    /// Puts the rejected records into the dead-letter place; `false` where they have to be sent again.
+    async fn bury(&mut self, batch: &Batch, failures: &mut Failures) -> bool {
+        let Some((first, reason)) = failures.rejected.first() else { return true };
+        if self.dead_letters.holds() {
+            if self.rejection.is_due() {
+                self.told = true;
+                let Record { kind, id, key, .. } = &batch.records[*first];
+                tracing::error!(
+                    sink = self.sink.name(), %kind, %id, %key, %reason,
+                    attempts = batch.attempts[*first],
+                    rejected = failures.rejected.len(),
+                    "sink rejects a record, everything behind it waits"
+                );
+            }
+            return false;
+        }
+        let sink = self.sink.name();
+        let letters = failures.rejected.iter().map(|(number, reason)| {
+            let record = &batch.records[*number];
+            Letter::new(record, sink, reason.clone(), batch.attempts[*number])
+        });
+        match self.dead_letters.rejected(letters.collect()).await {
+            Ok(()) => true,
+            Err(error) => {
+                failures.reason = Some(error.to_string());
+                false
+            }
+        }
+    }
+
+    /// Speaks of the failure, and says how long to wait.
+    fn failed(&mut self, batch: &Batch, backoff: &mut Backoff, failures: &Failures) -> Duration {
+        let Some(reason) = &failures.reason else {
+            self.enter(State::Held);
+            return self.policy.reject_retry;
+        };
+        self.enter(State::Retrying);
+        let delay = backoff.failed(&self.policy, failures.after);
+        if self.outage.is_due() {
+            self.told = true;
+            tracing::warn!(
+                sink = self.sink.name(), %reason,
+                records = batch.records.len(),
+                attempts = batch.attempts.first().copied().unwrap_or_default(),
+                retry_in = ?delay,
+                "delivery failed, trying again"
+            );
+        }
+        delay
+    }
+
+    /// Waits, but not for records whose lease is lost meanwhile.
+    async fn pause(&mut self, batch: &mut Batch, delay: Duration) {
+        let until = Instant::now() + delay;
+        loop {
+            self.drop_lost(batch);
+            let now = Instant::now();
+            if batch.is_empty() || now >= until {
+                return;
+            }
+            sleep_until(until.min(now + LEASE_CHECK)).await;
+        }
+    }
+
+    fn drop_lost(&self, batch: &mut Batch) {
+        for (kind, (records, _)) in batch.drop_lost() {
+            tracing::warn!(%kind, records, "lease lost, records dropped undelivered");
+            self.observer.dropped(kind, records);
+        }
+    }
+
+    fn flowing(&mut self) {
+        if std::mem::take(&mut self.told) {
+            tracing::info!(sink = self.sink.name(), "delivery goes on");
+        }
+        self.enter(State::Flowing);
+    }
+
+    fn enter(&mut self, state: State) {
+        if self.state != state {
+            self.state = state;
+            self.observer.state(state);
+        }
+    }
+}
+
+/// Speaks at once, then at most every [`REMIND`].
+#[derive(Debug, Default)]
+struct Reminder {
+    last: Option<Instant>,
+}
+
+impl Reminder {
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.last.is_none_or(|last| now - last >= REMIND);
+        if due {
+            self.last = Some(now);
+        }
+        due
+    }
+}
