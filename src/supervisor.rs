@@ -18,6 +18,7 @@ use crate::{
     ledger::Ledger,
     nomad::Topic,
     source::{self, Context, Reading},
+    telemetry::Phase,
 };
 
 /// How long kinds whose leases come at nearly the same moment are waited for, so that they share one connection.
@@ -82,6 +83,7 @@ pub async fn run(
 ) -> Result<Ending, crate::coordinator::Error> {
     let mut waiting = JoinSet::new();
     for (kind, topics) in &plan.kinds {
+        ctx.status.set(*kind, Phase::Standby);
         stand_by(&mut waiting, &coordinator, *kind, topics.clone());
     }
     let mut led: Vec<Led> = Vec::new();
@@ -112,7 +114,8 @@ pub async fn run(
                 led = kept;
                 for lost in lost as Vec<Led> {
                     warn!(kind = %lost.kind, "the lease is lost; standing by");
-                    ctx.metrics.leading(lost.kind, false);
+                    ctx.metrics.leader(lost.kind, false);
+                    ctx.status.set(lost.kind, Phase::Standby);
                     stand_by(&mut waiting, &coordinator, lost.kind, lost.topics);
                 }
             }
@@ -175,7 +178,7 @@ async fn lead(
         .iter()
         .map(|led| Reading { kind: led.kind, topics: led.topics.clone(), ledger: Arc::clone(&led.ledger) })
         .collect();
-    led.iter().for_each(|led| ctx.metrics.leading(led.kind, true));
+    led.iter().for_each(|led| ctx.metrics.leader(led.kind, true));
     let mut lanes = source::spawn(&ctx, &plan.namespaces, &readings);
     let mut savers = JoinSet::new();
     for led in led {
@@ -258,7 +261,8 @@ async fn finish(ctx: &Context, led: &[Led], drained: bool) -> bool {
     let mut saved = true;
     for led in led {
         saved &= save(led.kind, &*led.lease, &led.ledger).await;
-        ctx.metrics.leading(led.kind, false);
+        ctx.metrics.leader(led.kind, false);
+        ctx.status.set(led.kind, Phase::Stopped);
     }
     release(led).await;
     drained && saved

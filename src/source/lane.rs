@@ -28,6 +28,7 @@ use crate::{
     kind::Kind,
     nomad::{self, Namespace, StreamQuery, Table, Topic},
     position::RaftIndex,
+    telemetry::Phase,
 };
 
 /// How long a connection may take to prove that it goes on before tables are asked.
@@ -108,14 +109,14 @@ impl Lane {
                     if connected.elapsed() >= HEALTHY_AFTER {
                         backoff.reset();
                     }
-                    self.ctx.metrics.reconnected();
+                    self.ctx.metrics.reconnect();
                     if matches!(end, End::Resubscribe) {
                         continue;
                     }
                 }
                 Err(error) => {
                     outage.log(&error);
-                    self.ctx.readiness.connected(false);
+                    self.phase(&Phase::Blocked { reason: error.to_string() });
                 }
             }
             self.ctx.pause(backoff.next()).await?;
@@ -158,9 +159,13 @@ impl Lane {
         let query = StreamQuery { namespace: self.namespace.to_string(), topics: self.topics(), index };
         let stream = self.ctx.client.stream(&query).await?;
         info!(namespace = &*self.namespace, %index, server = stream.server(), "subscribed to the event stream");
-        self.ctx.readiness.connected(true);
+        self.phase(&Phase::Leading);
         self.server = stream.server().to_owned();
         Ok((Reader::new(stream, self.ctx.window.clone()), found))
+    }
+
+    fn phase(&self, phase: &Phase) {
+        self.members.iter().for_each(|member| self.ctx.status.set(member.kind, phase.clone()));
     }
 
     fn topics(&self) -> Vec<Topic> {
@@ -277,7 +282,6 @@ impl Lane {
             self.covered = self.covered.max(done.newest);
             self.mark_covered().await?;
         }
-        self.ctx.metrics.position(line.index);
         Ok(true)
     }
 
@@ -311,7 +315,6 @@ impl Lane {
                 "the cluster's index is below the checkpoint's, and its events are not known: it was restored or is \
                  another cluster; starting over"
             );
-            self.ctx.metrics.started_over();
             self.members.iter_mut().for_each(Member::start_over);
             self.history.clear();
             self.catch_up = None;

@@ -173,13 +173,14 @@ impl Member {
             let new = verdict != Verdict::Nothing && self.cursor.is_new(line.index, event.identity);
             let late = catch_up.is_some_and(|catch_up| catch_up.is_owed(event));
             if !new && !late {
-                ctx.metrics.repeat_dropped(self.kind);
+                ctx.metrics.repeats_dropped(self.kind, 1);
                 continue;
             }
             self.take_event(ctx, event, &mut batch).await?;
         }
         batch.effect.line = (verdict != Verdict::Nothing).then(|| (line.index, identities.to_vec()));
         self.cursor.advance(line.index, identities);
+        ctx.metrics.position(self.kind, self.cursor.position().index);
         self.submit(ctx, batch, share.clone()).await
     }
 
@@ -236,7 +237,7 @@ impl Member {
 
     pub(super) fn report_overruns(&self, ctx: &Context, overruns: u32, allocation: &str, index: RaftIndex) {
         if overruns > 0 {
-            ctx.metrics.task_overruns(overruns);
+            ctx.metrics.lost_mark(self.kind);
             warn!(
                 allocation,
                 %index,

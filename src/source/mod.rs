@@ -32,7 +32,7 @@ use crate::{
     nomad::{Client, Topic},
     position::RaftIndex,
     record::Record,
-    telemetry::{Metrics, Readiness},
+    telemetry::{Metrics, Status},
 };
 
 /// Where the very first start begins.
@@ -59,8 +59,8 @@ pub struct Context {
     pub window: Window,
     /// Counters.
     pub metrics: Metrics,
-    /// What `/readyz` answers.
-    pub readiness: Readiness,
+    /// What each kind is doing, for the status page.
+    pub status: Status,
     /// Where the first start begins.
     pub start: Start,
     /// Cancelled when nothing new is to be read.
@@ -121,7 +121,7 @@ impl Context {
     async fn dead_letter(&self, kind: Kind, raw: &[u8], reason: &str) -> Result<(), Stopped> {
         let mut backoff = Backoff::default();
         let mut outage = Outage::new("writing dead letters");
-        while let Err(error) = self.dead_letters.input(kind, raw, reason).await {
+        while let Err(error) = self.dead_letters.input(raw, reason, kind.name()).await {
             outage.log(&error);
             self.pause(backoff.next()).await?;
         }

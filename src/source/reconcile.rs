@@ -70,7 +70,9 @@ async fn deliver(
     pass: &mut Pass,
     table: Table,
 ) -> Result<Result<Option<String>, nomad::Error>, Stopped> {
-    ctx.metrics.reconcile_page(member.kind);
+    if pass.page.is_none() {
+        ctx.metrics.reconcile(member.kind);
+    }
     let query = ListQuery {
         per_page: PER_PAGE,
         next_token: pass.page.as_deref(),
