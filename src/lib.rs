@@ -1,6 +1,8 @@
 //! Stand-in.
 
 pub mod checkpoint;
+pub mod cli;
+pub mod config;
 pub mod coordinator;
 pub mod kind;
 pub mod ledger;
@@ -8,3 +10,4 @@ pub mod marks;
 pub mod position;
 pub mod record;
 pub mod sink;
+pub mod telemetry;
