@@ -17,19 +17,25 @@ pub const USAGE: u8 = 2;
 
 const RUN: &str = "run";
 
+/// The flags that the short help shows.
+const COMMON: [&str; 9] =
+    ["topic", "resources", "nomad-addr", "nomad-namespace", "coordinator", "data-dir", "start", "sink-type", "config"];
+
 const EXAMPLES: &str = "\
 Examples:
   # Task events to stdout, from a cluster on this machine; go on where it stopped
   nomad-firehose allocations --coordinator file --data-dir /var/lib/nomad-firehose
 
   # Jobs and deployments of two namespaces in one process, from now on
-  nomad-firehose run --resources jobs,deployments --nomad-namespace web,batch --start now --coordinator none
+  nomad-firehose run --resources jobs,deployments --nomad-namespace web,batch \\
+      --start now --coordinator none
 
   # The raw events of one job, and those of every node
   nomad-firehose events --topic Job:web --topic Node --coordinator none
 
-Every option is also an environment variable, and a key of the TOML file that --config names; the key is the name of the
-flag. Flags go before variables, variables before the file.
+Every option is also an environment variable, and a key of the TOML file that
+--config names: the key is the name of the flag. Flags go before variables,
+variables before the file.
 Exit codes: 0 done, 1 failure at run time, 2 wrong command line or configuration.";
 
 /// Reads this process's command line and environment.
@@ -88,8 +94,6 @@ pub fn command() -> Command {
         .about("Carries every event of a HashiCorp Nomad cluster into the sink of your choice, and loses none.")
         .after_help(EXAMPLES)
         .subcommand_required(true)
-        .arg_required_else_help(true)
-        .next_line_help(true)
         .subcommand_help_heading("What to carry")
         .args(arguments(Scope::All).map(|argument| argument.global(true)));
     for kind in Kind::ALL {
@@ -121,11 +125,13 @@ fn arguments(scope: Scope) -> impl Iterator<Item = Arg> {
 
 fn argument(setting: &Setting) -> Arg {
     // The values are not clap's to read from the environment: all layers are checked together, and reported together.
-    let default = setting.default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
+    let default = setting.default.map(|default| format!("[default: {default}] ")).unwrap_or_default();
     let argument = Arg::new(setting.flag)
         .long(setting.flag)
         .value_name(setting.value)
-        .help(format!("{}{default} [env: {}]", setting.help, setting.variable))
+        .help(format!("{}\n{default}[env: {}]", setting.help, setting.variable))
+        .next_line_help(true)
+        .hide_short_help(!COMMON.contains(&setting.flag))
         .help_heading(setting.heading)
         .value_parser(clap::builder::OsStringValueParser::new());
     match setting.form {
@@ -141,4 +147,62 @@ fn flags(matches: &ArgMatches) -> Flags {
         Some((setting, values.map(OsString::from).collect()))
     };
     catalogue::ALL.iter().filter_map(|setting| values(setting)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clap_finds_no_fault_with_it() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn the_long_help_shows_every_setting_and_no_value_of_the_environment() {
+        let mut command = command();
+        let mut help = command.render_long_help().to_string();
+        for name in [RUN, Kind::Events.name()] {
+            help += &command.find_subcommand_mut(name).expect("it exists").render_long_help().to_string();
+        }
+        for setting in catalogue::ALL {
+            assert!(help.contains(&format!("--{}", setting.flag)), "{}", setting.flag);
+            assert!(help.contains(&format!("[env: {}]", setting.variable)), "{}", setting.variable);
+            let default = setting.default.map(|default| format!("[default: {default}]"));
+            assert!(default.is_none_or(|default| help.contains(&default)), "{}", setting.flag);
+        }
+    }
+
+    #[test]
+    fn the_examples_hold() {
+        let text = EXAMPLES.replace("\\\n", " ");
+        let examples = text.lines().filter_map(|line| line.trim().strip_prefix("nomad-firehose "));
+        let environment = Environment { variables: Vec::new(), exists: &|_| false };
+        let mut count = 0;
+        for example in examples {
+            let arguments = ["nomad-firehose"].into_iter().chain(example.split_whitespace()).map(OsString::from);
+            load_from(arguments, &environment).expect("an example that works");
+            count += 1;
+        }
+        assert_eq!(count, 3);
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_no_failure_of_the_run() {
+        let environment = Environment { variables: Vec::new(), exists: &|_| false };
+        for (arguments, code) in [
+            (vec!["nomad-firehose"], USAGE),
+            (vec!["nomad-firehose", "nonsense"], USAGE),
+            (vec!["nomad-firehose", "nodes", "--nonsense"], USAGE),
+            (vec!["nomad-firehose", "nodes", "--start=a", "--start=b"], USAGE),
+            (vec!["nomad-firehose", "--help"], 0),
+            (vec!["nomad-firehose", "--version"], 0),
+        ] {
+            let arguments = arguments.into_iter().map(OsString::from);
+            match load_from(arguments, &environment) {
+                Err(Exit::CommandLine(error)) => assert_eq!(error.exit_code(), i32::from(code)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }
