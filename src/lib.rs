@@ -1,6 +1,8 @@
 //! Stand-in.
 
 pub mod checkpoint;
+pub mod cli;
+pub mod config;
 pub mod coordinator;
 pub mod dead_letter;
 pub mod delivery;

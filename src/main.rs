@@ -1,1 +1,154 @@
-fn main() {}
+//! The binary: configuration in, exit code out.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use nomad_firehose::{
+    cli,
+    config::{self, Settings, Warning},
+    coordinator::{Coordinator, file, none},
+    dead_letter::{DeadLetters, Place},
+    delivery::{self, Policy},
+    kind::Kind,
+    nomad::{Client, Topic},
+    sink::stdout::Stdout,
+    source::{self, window::Window},
+    supervisor::{self, Ending, Plan, Shutdown},
+    telemetry::{self, Counters, Metrics, Status},
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+fn main() -> ExitCode {
+    let (settings, warnings) = match cli::load() {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit.report(),
+    };
+    let outcome = start(settings, &warnings);
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            error!(error = format!("{error:#}"), "nomad-firehose cannot go on");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCode> {
+    telemetry::init(settings.log).context("start the log")?;
+    warnings.iter().for_each(|warning| warn!("{warning}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let code = runtime.block_on(run(settings));
+    // A write that the far side never takes must not keep the process.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
+}
+
+async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    let shutdown = Shutdown::default();
+    listen_to_signals(shutdown.clone()).context("listen to signals")?;
+    let client = match Client::new(settings.nomad.clone().into()) {
+        Ok(client) => client,
+        Err(error) => {
+            error!(%error, "the configuration does not work");
+            return Ok(ExitCode::from(cli::USAGE));
+        }
+    };
+    let metrics = Metrics::new(&settings.kinds);
+    let status = Status::new(&settings.kinds);
+    let listener = serve_status(&settings, &metrics, &status).await?;
+
+    let dead_letters = DeadLetters::new(match &settings.dead_letter {
+        config::DeadLetter::Stop => Place::Stop,
+        config::DeadLetter::Log => Place::Log,
+        config::DeadLetter::File(path) => Place::File(path.clone()),
+    });
+    let sink = match settings.sink {
+        config::Sink::Stdout => Box::new(Stdout::open().context("open stdout")?),
+    };
+    let sink_closed = CancellationToken::new();
+    let counters = Arc::new(Counters::new(metrics.clone(), status.clone(), settings.kinds.clone()));
+    let (delivery, sending) =
+        delivery::spawn(sink, Policy::default(), dead_letters.clone(), counters, shutdown.abort.clone());
+    let closed = sink_closed.clone();
+    let watched = tokio::spawn(async move {
+        if let Ok(Err(reason)) = sending.await {
+            info!(%reason, "nobody reads any more");
+            closed.cancel();
+        }
+    });
+
+    let coordinator: Arc<dyn Coordinator> = match &settings.coordinator {
+        config::Coordinator::File { data_dir } => Arc::new(file::Directory::new(data_dir)),
+        config::Coordinator::None => Arc::new(none::Unshared),
+    };
+    let ctx = source::Context {
+        client,
+        delivery,
+        dead_letters,
+        window: Window::new(settings.max_in_flight),
+        metrics,
+        status,
+        start: match settings.start {
+            config::Start::All => source::Start::All,
+            config::Start::Now => source::Start::Now,
+            config::Start::Index(index) => source::Start::Index(index),
+        },
+        stop: CancellationToken::new(),
+    };
+    let plan = plan(&settings);
+    let ending = supervisor::run(&plan, coordinator, ctx, &shutdown, sink_closed).await?;
+    watched.abort();
+    listener.abort();
+    Ok(match ending {
+        Ending::Stopped { clean: true } | Ending::SinkClosed => ExitCode::SUCCESS,
+        Ending::Stopped { clean: false } => ExitCode::FAILURE,
+    })
+}
+
+fn plan(settings: &Settings) -> Plan {
+    let topics = |kind: Kind| match kind.topic() {
+        Some(topic) => vec![Topic::all(topic)],
+        None => settings.topics.iter().map(|topic| Topic { name: topic.name.clone(), key: topic.key.clone() }).collect(),
+    };
+    Plan {
+        kinds: settings.kinds.iter().map(|kind| (*kind, topics(*kind))).collect(),
+        namespaces: settings.namespaces.clone(),
+        checkpoint_interval: settings.checkpoint_interval,
+        grace: settings.shutdown_grace,
+    }
+}
+
+/// Serves the status page where it is wanted.
+async fn serve_status(
+    settings: &Settings,
+    metrics: &Metrics,
+    status: &Status,
+) -> anyhow::Result<tokio::task::JoinHandle<()>> {
+    let Some(address) = settings.listen else { return Ok(tokio::spawn(async {})) };
+    let listener = telemetry::listen::bind(address).await?;
+    let view = telemetry::listen::View::new(metrics.clone(), status.clone(), settings.cluster.clone());
+    Ok(tokio::spawn(async move {
+        if let Err(error) = telemetry::listen::serve(listener, view, CancellationToken::new()).await {
+            error!(%error, "the status page is gone");
+        }
+    }))
+}
+
+/// The first SIGINT or SIGTERM stops cleanly, the second one at once.
+fn listen_to_signals(shutdown: Shutdown) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        for token in [shutdown.stop, shutdown.abort] {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            info!(signal = name, "stopping");
+            token.cancel();
+        }
+    });
+    Ok(())
+}

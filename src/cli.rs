@@ -1,0 +1,208 @@
+//! The command line: [`load`] turns it, the environment and the configuration file into [`Settings`].
+
+use std::{ffi::OsString, io::Write as _, process::ExitCode};
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::{
+    config::{
+        self, Environment, Flags, Problems, Settings, Wanted, Warning,
+        catalogue::{self, Form, Scope, Setting},
+    },
+    kind::Kind,
+};
+
+/// The exit code of a wrong command line or configuration.
+pub const USAGE: u8 = 2;
+
+const RUN: &str = "run";
+
+/// The flags that the short help shows.
+const COMMON: [&str; 9] =
+    ["topic", "resources", "nomad-addr", "nomad-namespace", "coordinator", "data-dir", "start", "sink-type", "config"];
+
+const EXAMPLES: &str = "\
+Examples:
+  # Task events to stdout, from a cluster on this machine; go on where it stopped
+  nomad-firehose allocations --coordinator file --data-dir /var/lib/nomad-firehose
+
+  # Jobs and deployments of two namespaces in one process, from now on
+  nomad-firehose run --resources jobs,deployments --nomad-namespace web,batch \\
+      --start now --coordinator none
+
+  # The raw events of one job, and those of every node
+  nomad-firehose events --topic Job:web --topic Node --coordinator none
+
+Every option is also an environment variable, and a key of the TOML file that
+--config names: the key is the name of the flag. Flags go before variables,
+variables before the file.
+Exit codes: 0 done, 1 failure at run time, 2 wrong command line or configuration.";
+
+/// Reads this process's command line and environment.
+///
+/// # Errors
+/// There is nothing to run: help was asked for, or something is wrong. See [`Exit::report`].
+pub fn load() -> Result<(Settings, Vec<Warning>), Exit> {
+    load_from(std::env::args_os(), &Environment::of_process())
+}
+
+/// Reads the given command line (the program's name first) in the given environment.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_from(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &Environment<'_>,
+) -> Result<(Settings, Vec<Warning>), Exit> {
+    let matches = command().try_get_matches_from(arguments).map_err(Exit::CommandLine)?;
+    // clap has refused a missing or unknown subcommand already.
+    let (name, matches) = matches.subcommand().unwrap_or((RUN, &matches));
+    let wanted = name.parse::<Kind>().map_or(Wanted::Listed, Wanted::One);
+    config::load(wanted, &flags(matches), environment).map_err(Exit::Configuration)
+}
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub enum Exit {
+    /// Help or the version was asked for, or the command line is wrong.
+    CommandLine(clap::Error),
+    /// The configuration is wrong.
+    Configuration(Problems),
+}
+
+impl Exit {
+    /// Prints it, and gives the exit code: 0 for help, else [`USAGE`].
+    pub fn report(&self) -> ExitCode {
+        // A closed stdout or stderr leaves nowhere to say so.
+        match self {
+            Exit::CommandLine(error) => {
+                error.print().ok();
+                ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+            }
+            Exit::Configuration(problems) => {
+                writeln!(std::io::stderr(), "nomad-firehose: {problems}").ok();
+                ExitCode::from(USAGE)
+            }
+        }
+    }
+}
+
+/// The whole command line.
+pub fn command() -> Command {
+    let mut command = Command::new("nomad-firehose")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Carries every event of a HashiCorp Nomad cluster into the sink of your choice, and loses none.")
+        .after_help(EXAMPLES)
+        .subcommand_required(true)
+        .subcommand_help_heading("What to carry")
+        .args(arguments(Scope::All).map(|argument| argument.global(true)));
+    for kind in Kind::ALL {
+        let mut subcommand = Command::new(kind.name()).about(about(kind));
+        if kind == Kind::Events {
+            subcommand = subcommand.args(arguments(Scope::Topics));
+        }
+        command = command.subcommand(subcommand);
+    }
+    let about = "Several kinds in one process, each with its own lease and checkpoint";
+    command.subcommand(Command::new(RUN).about(about).args(arguments(Scope::Run)).args(arguments(Scope::Topics)))
+}
+
+fn about(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Allocations => "One record for each task event of each allocation",
+        Kind::Nodes => "One record for each new version of a node",
+        Kind::Evaluations => "One record for each new version of an evaluation",
+        Kind::Jobs => "One record for each new version of a job, and one for its purge",
+        Kind::JobListStubs => "As jobs, in the short shape of the job list",
+        Kind::Deployments => "One record for each new version of a deployment",
+        Kind::Events => "Every event of the stream as Nomad sent it, of any topic",
+    }
+}
+
+fn arguments(scope: Scope) -> impl Iterator<Item = Arg> {
+    catalogue::ALL.iter().filter(move |setting| setting.scope == scope).map(|setting| argument(setting))
+}
+
+fn argument(setting: &Setting) -> Arg {
+    // The values are not clap's to read from the environment: all layers are checked together, and reported together.
+    let default = setting.default.map(|default| format!("[default: {default}] ")).unwrap_or_default();
+    let argument = Arg::new(setting.flag)
+        .long(setting.flag)
+        .value_name(setting.value)
+        .help(format!("{}\n{default}[env: {}]", setting.help, setting.variable))
+        .next_line_help(true)
+        .hide_short_help(!COMMON.contains(&setting.flag))
+        .help_heading(setting.heading)
+        .value_parser(clap::builder::OsStringValueParser::new());
+    match setting.form {
+        Form::Repeated => argument.action(ArgAction::Append),
+        Form::Switch => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        Form::One | Form::List => argument,
+    }
+}
+
+fn flags(matches: &ArgMatches) -> Flags {
+    let values = |setting: &'static Setting| {
+        let values = matches.try_get_raw(setting.flag).ok().flatten()?;
+        Some((setting, values.map(OsString::from).collect()))
+    };
+    catalogue::ALL.iter().filter_map(|setting| values(setting)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clap_finds_no_fault_with_it() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn the_long_help_shows_every_setting_and_no_value_of_the_environment() {
+        let mut command = command();
+        let mut help = command.render_long_help().to_string();
+        for name in [RUN, Kind::Events.name()] {
+            help += &command.find_subcommand_mut(name).expect("it exists").render_long_help().to_string();
+        }
+        for setting in catalogue::ALL {
+            assert!(help.contains(&format!("--{}", setting.flag)), "{}", setting.flag);
+            assert!(help.contains(&format!("[env: {}]", setting.variable)), "{}", setting.variable);
+            let default = setting.default.map(|default| format!("[default: {default}]"));
+            assert!(default.is_none_or(|default| help.contains(&default)), "{}", setting.flag);
+        }
+    }
+
+    #[test]
+    fn the_examples_hold() {
+        let text = EXAMPLES.replace("\\\n", " ");
+        let examples = text.lines().filter_map(|line| line.trim().strip_prefix("nomad-firehose "));
+        let environment = Environment { variables: Vec::new(), exists: &|_| false };
+        let mut count = 0;
+        for example in examples {
+            let arguments = ["nomad-firehose"].into_iter().chain(example.split_whitespace()).map(OsString::from);
+            load_from(arguments, &environment).expect("an example that works");
+            count += 1;
+        }
+        assert_eq!(count, 3);
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_no_failure_of_the_run() {
+        let environment = Environment { variables: Vec::new(), exists: &|_| false };
+        for (arguments, code) in [
+            (vec!["nomad-firehose"], USAGE),
+            (vec!["nomad-firehose", "nonsense"], USAGE),
+            (vec!["nomad-firehose", "nodes", "--nonsense"], USAGE),
+            (vec!["nomad-firehose", "nodes", "--start=a", "--start=b"], USAGE),
+            (vec!["nomad-firehose", "--help"], 0),
+            (vec!["nomad-firehose", "--version"], 0),
+        ] {
+            let arguments = arguments.into_iter().map(OsString::from);
+            match load_from(arguments, &environment) {
+                Err(Exit::CommandLine(error)) => assert_eq!(error.exit_code(), i32::from(code)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Every setting, once: its flag, its variable, its default and its help. The command line, the environment, the
+//! configuration file, the warnings about misspelt names and the check of `docs/configuration.md` all read this table.
+
+/// One setting. It can be given as a flag, as an environment variable, and as a key of the configuration file.
+#[derive(Debug)]
+pub struct Setting {
+    /// The flag without its dashes, which is also the key in the configuration file.
+    pub flag: &'static str,
+    /// The environment variable.
+    pub variable: &'static str,
+    /// What the help calls the value: `DURATION`.
+    pub value: &'static str,
+    /// The heading it stands under in the help.
+    pub heading: &'static str,
+    /// One or two sentences, with the unit.
+    pub help: &'static str,
+    /// The value that holds when it is not given.
+    pub default: Option<&'static str>,
+    /// The value must never be printed.
+    pub secret: bool,
+    /// How several values are given.
+    pub form: Form,
+    /// Which subcommands take the flag.
+    pub scope: Scope,
+}
+
+/// How the values of a setting are given on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One value.
+    One,
+    /// Several values, separated by commas wherever they are given.
+    List,
+    /// Several values: the flag is repeated, the variable separates them by commas.
+    Repeated,
+    /// `true` or `false`; the flag alone means `true`.
+    Switch,
+}
+
+/// Which subcommands take a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them.
+    All,
+    /// `events` and `run`.
+    Topics,
+    /// `run`.
+    Run,
+}
+
+impl Setting {
+    const fn new(
+        heading: &'static str,
+        flag: &'static str,
+        variable: &'static str,
+        value: &'static str,
+        help: &'static str,
+    ) -> Self {
+        let (default, secret, form, scope) = (None, false, Form::One, Scope::All);
+        Setting { flag, variable, value, heading, help, default, secret, form, scope }
+    }
+
+    const fn default(mut self, default: &'static str) -> Self {
+        self.default = Some(default);
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    const fn form(mut self, form: Form) -> Self {
+        self.form = form;
+        self
+    }
+
+    const fn scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+}
+
+const RECORDS: &str = "Records";
+const NOMAD: &str = "Nomad";
+const COORDINATION: &str = "Coordination";
+const DELIVERY: &str = "Delivery";
+const SINKS: &str = "Sink";
+const OPERATION: &str = "Logging and status";
+
+macro_rules! settings {
+    ($($name:ident = $setting:expr;)*) => {
+        $(#[doc = concat!("`", stringify!($name), "`.")] pub static $name: Setting = $setting;)*
+        /// All settings, in the order of the help.
+        pub static ALL: &[&Setting] = &[$(&$name),*];
+    };
+}
+
+settings! {
+    TOPIC = Setting::new(RECORDS, "topic", "NOMAD_FIREHOSE_TOPICS", "TOPIC[:KEY]",
+        "Which topics of the event stream `events` carries, and of each only those with this filter key. Repeat the flag; in the variable, separate by commas")
+        .default("*").form(Form::Repeated).scope(Scope::Topics);
+    RESOURCES = Setting::new(RECORDS, "resources", "NOMAD_FIREHOSE_RESOURCES", "KIND,…",
+        "What `run` carries, separated by commas. `all` means the six kinds of object; `events` repeats what they carry and has to be named")
+        .form(Form::List).scope(Scope::Run);
+
+    NOMAD_ADDR = Setting::new(NOMAD, "nomad-addr", "NOMAD_ADDR", "URL,…",
+        "Nomad's addresses (http://, https:// or unix://), tried in turn when one fails")
+        .default("http://127.0.0.1:4646").form(Form::List);
+    NOMAD_REGION = Setting::new(NOMAD, "nomad-region", "NOMAD_REGION", "NAME",
+        "The region to ask; without it that of the agent at the address");
+    NOMAD_NAMESPACE = Setting::new(NOMAD, "nomad-namespace", "NOMAD_NAMESPACE", "NAME,…",
+        "The namespaces to carry, for a token that may not read all; `*` is every one, those created later included")
+        .default("*").form(Form::List);
+    NOMAD_TOKEN = Setting::new(NOMAD, "nomad-token", "NOMAD_TOKEN", "SECRET",
+        "The ACL token. A flag can be seen in the list of processes: prefer the variable or the file").secret();
+    NOMAD_TOKEN_FILE = Setting::new(NOMAD, "nomad-token-file", "NOMAD_TOKEN_FILE", "FILE",
+        "A file with the ACL token, read again when it changes. Without a token, ${NOMAD_SECRETS_DIR}/nomad_token is used where it exists");
+    NOMAD_HTTP_AUTH = Setting::new(NOMAD, "nomad-http-auth", "NOMAD_HTTP_AUTH", "USER[:PASSWORD]",
+        "Basic authentication, for a proxy in front of Nomad").secret();
+    NOMAD_CACERT = Setting::new(NOMAD, "nomad-cacert", "NOMAD_CACERT", "FILE",
+        "The certificate authority that signed Nomad's certificate, PEM");
+    NOMAD_CAPATH = Setting::new(NOMAD, "nomad-capath", "NOMAD_CAPATH", "DIR",
+        "A directory of such PEM files. NOMAD_CACERT goes first");
+    NOMAD_CLIENT_CERT = Setting::new(NOMAD, "nomad-client-cert", "NOMAD_CLIENT_CERT", "FILE",
+        "The certificate to present to Nomad, PEM; needs the key");
+    NOMAD_CLIENT_KEY = Setting::new(NOMAD, "nomad-client-key", "NOMAD_CLIENT_KEY", "FILE",
+        "The key of that certificate, PEM");
+    NOMAD_TLS_SERVER_NAME = Setting::new(NOMAD, "nomad-tls-server-name", "NOMAD_TLS_SERVER_NAME", "NAME",
+        "The name expected in Nomad's certificate, where it is not that of the address: server.global.nomad");
+    NOMAD_SKIP_VERIFY = Setting::new(NOMAD, "nomad-skip-verify", "NOMAD_SKIP_VERIFY", "BOOL",
+        "Do not verify Nomad's certificate. For tests only").default("false").form(Form::Switch);
+    NOMAD_TIMEOUT = Setting::new(NOMAD, "nomad-timeout", "NOMAD_FIREHOSE_NOMAD_TIMEOUT", "DURATION",
+        "How long one call to Nomad may stand still, from 1s to 5m; the event stream has its own limit of 40s of silence")
+        .default("10s");
+
+    COORDINATOR = Setting::new(COORDINATION, "coordinator", "NOMAD_FIREHOSE_COORDINATOR", "NAME",
+        "Who keeps leases and checkpoints: consul (not built in yet), file (replicas on one machine, needs a data directory), none (one process, nothing kept)")
+        .default("consul");
+    DATA_DIR = Setting::new(COORDINATION, "data-dir", "NOMAD_FIREHOSE_DATA_DIR", "DIR",
+        "Where the file coordinator keeps its checkpoints; made where it is missing");
+    CHECKPOINT_INTERVAL = Setting::new(COORDINATION, "checkpoint-interval", "NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "DURATION",
+        "How often the checkpoint is stored, from 100ms to 1h; after a crash, what was delivered since the last one is sent again")
+        .default("10s");
+    START = Setting::new(COORDINATION, "start", "NOMAD_FIREHOSE_START", "all|now|INDEX",
+        "Where the very first start begins: with everything the cluster holds, with what comes, or after a raft index. A checkpoint goes before it")
+        .default("all");
+    CONSUL_PREFIX = Setting::new(COORDINATION, "consul-prefix", "NOMAD_FIREHOSE_CONSUL_PREFIX", "PATH",
+        "The folder in Consul's KV store; a trailing / is left out").default("nomad-firehose");
+
+    MAX_IN_FLIGHT = Setting::new(DELIVERY, "max-in-flight", "NOMAD_FIREHOSE_MAX_IN_FLIGHT", "SIZE",
+        "How many bytes of events may be read and not yet delivered, from 64KiB to 2GiB; a single larger event still passes, alone")
+        .default("32MiB");
+    SHUTDOWN_GRACE = Setting::new(DELIVERY, "shutdown-grace", "NOMAD_FIREHOSE_SHUTDOWN_GRACE", "DURATION",
+        "How long a stop may take to deliver what was read and store the checkpoint, from 100ms to 10m. Nomad kills a task 5s after it asked it to stop")
+        .default("4s");
+    DEAD_LETTER = Setting::new(DELIVERY, "dead-letter", "NOMAD_FIREHOSE_DEAD_LETTER", "stop|log|file:PATH",
+        "What becomes of a record that the sink refuses as data: hold everything and keep trying, log it and go on, or append it to a file and go on")
+        .default("stop");
+
+    SINK_TYPE = Setting::new(SINKS, "sink-type", "SINK_TYPE", "NAME",
+        "Where records go: stdout, one a line").default("stdout");
+    CLUSTER = Setting::new(SINKS, "cluster", "NOMAD_FIREHOSE_CLUSTER", "LABEL",
+        "A label for this cluster, passed on beside each record where the sink has a place for it");
+
+    LOG_LEVEL = Setting::new(OPERATION, "log-level", "LOG_LEVEL", "LEVEL",
+        "The least that is logged: trace, debug, info, warn (warning), error; fatal and panic mean error").default("info");
+    LOG_FORMAT = Setting::new(OPERATION, "log-format", "LOG_FORMAT", "FORMAT",
+        "How log lines on stderr look: text, json, or seatgeek-json (@timestamp, @level, @message)").default("text");
+    LISTEN = Setting::new(OPERATION, "listen", "NOMAD_FIREHOSE_LISTEN", "ADDRESS:PORT",
+        "Serve a status page, /metrics, /healthz and /readyz there: 127.0.0.1:9090. Off without it");
+    CONFIG = Setting::new(OPERATION, "config", "NOMAD_FIREHOSE_CONFIG", "FILE",
+        "A TOML file with any of these settings, by the names of their flags. Flags go before variables, variables before the file");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_name_stands_for_two_settings() {
+        for name in [|setting: &Setting| setting.flag, |setting: &Setting| setting.variable] {
+            let names: HashSet<_> = ALL.iter().map(|setting| name(setting)).collect();
+            assert_eq!(names.len(), ALL.len());
+        }
+    }
+
+    #[test]
+    fn whatever_holds_a_secret_by_name_is_marked_as_one() {
+        for setting in ALL {
+            let name = setting.variable;
+            if ["TOKEN", "AUTH", "PASSWORD", "SECRET"].iter().any(|word| name.ends_with(word)) {
+                assert!(setting.secret, "{name}");
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What was given, and where: flags over environment over file. Nothing is judged here but the form.
+
+use std::{
+    collections::HashMap,
+    ffi::{OsStr, OsString},
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    catalogue::{self, Form, Setting},
+    names,
+    problem::Problem,
+};
+
+/// The process around the program, so that tests need not change their own.
+pub struct Environment<'a> {
+    /// The environment variables.
+    pub variables: Vec<(OsString, OsString)>,
+    /// Whether a file exists, asked for the workload identity's token alone.
+    pub exists: &'a dyn Fn(&Path) -> bool,
+}
+
+impl Environment<'static> {
+    /// That of this process.
+    pub fn of_process() -> Self {
+        Environment { variables: std::env::vars_os().collect(), exists: &|path| path.exists() }
+    }
+}
+
+impl Environment<'_> {
+    /// The value of a variable; `None` where it is unset, empty, or not UTF-8.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.variables.iter().find(|(key, _)| key == name)?;
+        value.to_str().filter(|value| !value.is_empty())
+    }
+}
+
+impl fmt::Debug for Environment<'_> {
+    /// Without the values: some are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.variables.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// Where a value was given. The later one goes first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    File(PathBuf),
+    Variable,
+    Flag,
+}
+
+impl Origin {
+    /// The higher one decides.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Origin::File(_) => 0,
+            Origin::Variable => 1,
+            Origin::Flag => 2,
+        }
+    }
+
+    /// What to call the setting in a message, with the other name it goes by.
+    pub(super) fn place(&self, setting: &Setting) -> String {
+        let Setting { flag, variable, .. } = setting;
+        match self {
+            Origin::Flag => format!("--{flag} ({variable})"),
+            Origin::Variable => format!("{variable} (--{flag})"),
+            Origin::File(path) => format!("{flag} in {} ({variable})", path.display()),
+        }
+    }
+}
+
+/// The values of one setting, from the highest place that gave any.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Given {
+    pub(super) values: Vec<String>,
+    pub(super) origin: Origin,
+}
+
+impl fmt::Debug for Given {
+    /// Without the values: some are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Given").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+/// Flags as the command line gave them.
+pub type Flags = Vec<(&'static Setting, Vec<OsString>)>;
+
+/// All that was given.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    given: HashMap<&'static str, Given>,
+}
+
+impl Layers {
+    pub(super) fn get(&self, setting: &Setting) -> Option<&Given> {
+        self.given.get(setting.flag)
+    }
+
+    /// Takes in the flags. Call it first: what is given already stays.
+    pub(super) fn flags(&mut self, flags: &Flags, problems: &mut Vec<Problem>) {
+        for (setting, values) in flags {
+            let split = setting.form == Form::List;
+            self.offer(setting, values.iter().map(OsString::as_os_str), split, Origin::Flag, problems);
+        }
+    }
+
+    /// Takes in the variables. Call it second.
+    pub(super) fn variables(&mut self, environment: &Environment<'_>, problems: &mut Vec<Problem>) {
+        for setting in catalogue::ALL {
+            let value = environment.variables.iter().find(|(name, _)| name == setting.variable);
+            // HashiCorp's own command lines take an empty variable for none, and so do job files that blank one.
+            if let Some((_, value)) = value.filter(|(_, value)| !value.is_empty()) {
+                let split = matches!(setting.form, Form::List | Form::Repeated);
+                self.offer(setting, [value.as_os_str()], split, Origin::Variable, problems);
+            }
+        }
+    }
+
+    /// Takes in the text of the configuration file. Call it last.
+    pub(super) fn file(&mut self, path: &Path, text: &str, problems: &mut Vec<Problem>) {
+        let table = match text.parse::<toml::Table>() {
+            Ok(table) => table,
+            Err(error) => return problems.push(syntax(path, text, &error)),
+        };
+        let mut values = Vec::new();
+        flatten("", table, &mut values);
+        for (key, value) in values {
+            let setting = catalogue::ALL.iter().find(|setting| setting.flag == key);
+            let Some(setting) = setting.filter(|setting| setting.flag != catalogue::CONFIG.flag) else {
+                problems.push(Problem::unknown_key(path, &key, names::nearest_key(&key)));
+                continue;
+            };
+            let origin = Origin::File(path.to_owned());
+            match texts(setting, value) {
+                Ok((values, split)) => {
+                    let values: Vec<_> = values.iter().map(OsStr::new).collect();
+                    self.offer(setting, values, split, origin, problems);
+                }
+                Err(what) => problems.push(Problem::new(origin.place(setting), None, what)),
+            }
+        }
+    }
+
+    fn offer<'a>(
+        &mut self,
+        setting: &'static Setting,
+        values: impl IntoIterator<Item = &'a OsStr>,
+        split: bool,
+        origin: Origin,
+        problems: &mut Vec<Problem>,
+    ) {
+        if self.given.contains_key(setting.flag) {
+            return;
+        }
+        let mut texts = Vec::new();
+        for value in values {
+            match value.to_str() {
+                None => problems.push(Problem::new(origin.place(setting), None, "the value is not UTF-8")),
+                Some(text) if split => texts.extend(text.split(',').map(|part| part.trim().to_owned())),
+                Some(text) => texts.push(text.to_owned()),
+            }
+        }
+        self.given.insert(setting.flag, Given { values: texts, origin });
+    }
+}
+
+/// `[nomad] addr` means `nomad-addr`.
+fn flatten(prefix: &str, table: toml::Table, out: &mut Vec<(String, toml::Value)>) {
+    for (key, value) in table {
+        let key = if prefix.is_empty() { key } else { format!("{prefix}-{key}") };
+        match value {
+            toml::Value::Table(table) => flatten(&key, table, out),
+            value => out.push((key, value)),
+        }
+    }
+}
+
+/// The values as text, and whether commas in it still separate several.
+fn texts(setting: &Setting, value: toml::Value) -> Result<(Vec<String>, bool), &'static str> {
+    let many = matches!(setting.form, Form::List | Form::Repeated);
+    match value {
+        toml::Value::Array(values) if many => {
+            values.into_iter().map(text).collect::<Result<_, _>>().map(|values| (values, false))
+        }
+        toml::Value::Array(_) => Err("one value is wanted, not a list"),
+        value => text(value).map(|value| (vec![value], many)),
+    }
+}
+
+fn text(value: toml::Value) -> Result<String, &'static str> {
+    match value {
+        toml::Value::String(text) => Ok(text),
+        toml::Value::Integer(number) => Ok(number.to_string()),
+        toml::Value::Boolean(value) => Ok(value.to_string()),
+        _ => Err("write the value as a text in quotes"),
+    }
+}
+
+/// Without the line itself, which `toml` would print: it can hold a secret.
+fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> Problem {
+    let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let what = format!("line {line} is not TOML: {}", error.message().replace('\n', " "));
+    Problem::new(path.display().to_string(), None, what)
+}

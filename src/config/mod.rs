@@ -1,0 +1,166 @@
+//! Configuration: what was given as flags, variables and keys of a file becomes [`Settings`], or all its problems.
+//!
+//! Start at [`load`]. [`catalogue`] names every setting once.
+
+pub mod catalogue;
+mod duration;
+mod layers;
+mod names;
+mod nomad;
+mod problem;
+mod reader;
+mod secret;
+mod size;
+mod validate;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration as StdDuration};
+
+pub use duration::{Duration, Error as DurationError};
+pub use layers::{Environment, Flags};
+pub use nomad::{BasicAuth, Nomad, Tls, Token};
+pub use problem::{Problem, Problems, Warning};
+pub use secret::Secret;
+pub use size::{ByteSize, Error as ByteSizeError};
+
+use crate::{kind::Kind, position::RaftIndex};
+
+/// What the subcommand asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// One kind, named by the subcommand.
+    One(Kind),
+    /// `run`: those that the resources setting names.
+    Listed,
+}
+
+/// A valid configuration. Files that it names have not been opened yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What to carry: at least one, each once, in the order of [`Kind::ALL`].
+    pub kinds: Vec<Kind>,
+    /// What [`Kind::Events`] subscribes to: at least one.
+    pub topics: Vec<Topic>,
+    /// How to reach Nomad.
+    pub nomad: Nomad,
+    /// Whose events to carry: `*` alone, or names, each once.
+    pub namespaces: Vec<String>,
+    /// Who keeps leases and checkpoints.
+    pub coordinator: Coordinator,
+    /// The folder in Consul's KV store, without `/` at its end.
+    pub consul_prefix: String,
+    /// How often the checkpoint is stored: 100 ms to 1 h.
+    pub checkpoint_interval: StdDuration,
+    /// Where the first start begins.
+    pub start: Start,
+    /// Bytes of events that may be read and not yet delivered: 64 KiB to 2 GiB, so it fits 32 bits.
+    pub max_in_flight: usize,
+    /// How long a stop may take: 100 ms to 10 min.
+    pub shutdown_grace: StdDuration,
+    /// Where records go.
+    pub sink: Sink,
+    /// What becomes of records that the sink refuses.
+    pub dead_letter: DeadLetter,
+    /// The label of this cluster.
+    pub cluster: Option<String>,
+    /// Where the status page and the metrics are served.
+    pub listen: Option<SocketAddr>,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// A topic of the event stream, and the filter key its events must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// `Job`, or `*` for all.
+    pub name: String,
+    /// The filter key: an id, or what Nomad lists in an event's `FilterKeys`. `None` is any.
+    pub key: Option<String>,
+}
+
+/// Who keeps leases and checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coordinator {
+    /// Files in a directory: replicas on one machine.
+    File {
+        /// The directory.
+        data_dir: PathBuf,
+    },
+    /// Nobody: one process, which begins anew each time.
+    None,
+}
+
+/// Where the first start begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With everything that the cluster holds.
+    All,
+    /// With what comes from now on.
+    Now,
+    /// With what comes after this index.
+    Index(RaftIndex),
+}
+
+/// Where records go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// Standard output, one record a line.
+    Stdout,
+}
+
+/// What becomes of a record that the sink refuses as data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadLetter {
+    /// Hold everything behind it, and keep trying.
+    Stop,
+    /// Log it and go on.
+    Log,
+    /// Append it to a file and go on.
+    File(PathBuf),
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least important level that is logged.
+    pub level: tracing::Level,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Time, level, message, fields.
+    Text,
+    /// One JSON object a line, with `time`, `level` and `msg`.
+    Json,
+    /// The same with `@timestamp`, `@level` and `@message`.
+    SeatgeekJson,
+}
+
+/// Reads the configuration file where one is named, lays flags over variables over it, and checks the whole.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn load(
+    wanted: Wanted,
+    flags: &Flags,
+    environment: &Environment<'_>,
+) -> Result<(Settings, Vec<Warning>), Problems> {
+    let (mut layers, mut problems) = (layers::Layers::default(), Vec::new());
+    layers.flags(flags, &mut problems);
+    layers.variables(environment, &mut problems);
+    let named = layers.get(&catalogue::CONFIG).cloned();
+    if let Some(named) = named
+        && let [path] = named.values.as_slice()
+    {
+        match std::fs::read_to_string(path) {
+            Ok(text) => layers.file(path.as_ref(), &text, &mut problems),
+            Err(error) => {
+                let place = named.origin.place(&catalogue::CONFIG);
+                problems.push(Problem::new(place, Some(path), format!("the file cannot be read: {error}")));
+            }
+        }
+    }
+    validate::validate(wanted, &layers, environment, problems)
+}

@@ -1,0 +1,120 @@
+//! What is wrong with a configuration, and what only looks wrong.
+
+use std::{fmt, path::Path};
+
+/// One thing to mend.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problem {
+    place: String,
+    value: Option<String>,
+    what: String,
+}
+
+/// How much of a value is shown.
+const SHOWN: usize = 80;
+
+impl Problem {
+    /// `place` says which setting and where it was given, `value` is what was given unless it is a secret, `what` is
+    /// what is wrong and how to mend it.
+    pub(super) fn new(place: impl Into<String>, value: Option<&str>, what: impl Into<String>) -> Self {
+        let value = value.map(|value| match value.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{}…", &value[..end]),
+            None => value.to_owned(),
+        });
+        Problem { place: place.into(), value, what: what.into() }
+    }
+
+    pub(super) fn unknown_key(path: &Path, key: &str, nearest: Option<&str>) -> Self {
+        let what = match nearest {
+            Some(nearest) => format!("no such setting; did you mean {nearest}?"),
+            None => "no such setting; the keys are the names of the flags, see --help".to_owned(),
+        };
+        Problem::new(format!("{key} in {}", path.display()), None, what)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{} is {value:?}: {}", self.place, self.what),
+            None => write!(f, "{}: {}", self.place, self.what),
+        }
+    }
+}
+
+/// All that is wrong, at once. Never empty, and free of secrets.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl std::error::Error for Problems {}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [one] => write!(f, "the configuration has a problem: {one}"),
+            all => {
+                write!(f, "the configuration has {} problems:", all.len())?;
+                all.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+            }
+        }
+    }
+}
+
+/// Something that holds, and is probably not meant. Logged once the log is set up.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// A variable that looks like one of ours and is none.
+    UnknownVariable {
+        /// Its name.
+        name: String,
+        /// The valid name that it is most like.
+        nearest: Option<&'static str>,
+    },
+    /// A topic that Nomad 2.0.5 does not have; Nomad accepts any name in silence.
+    UnknownTopic {
+        /// The topic.
+        topic: String,
+        /// The topic that it is most like.
+        nearest: Option<&'static str>,
+    },
+    /// The only namespace is the one that Nomad sets in every task's environment.
+    InjectedNamespace {
+        /// That namespace.
+        namespace: String,
+    },
+    /// A token and a token file were given in the same place; the file is used.
+    TokenAndFile,
+    /// Nomad's certificate is not verified.
+    SkipVerify,
+}
+
+impl Warning {
+    /// Logs it.
+    pub fn log(&self) {
+        match self {
+            Warning::UnknownVariable { name, nearest: Some(nearest) } => {
+                tracing::warn!(%name, did_you_mean = %nearest, "unknown environment variable is ignored");
+            }
+            Warning::UnknownVariable { name, nearest: None } => {
+                tracing::warn!(%name, "unknown environment variable is ignored");
+            }
+            Warning::UnknownTopic { topic, nearest: Some(nearest) } => {
+                tracing::warn!(%topic, did_you_mean = %nearest, "topic is not one that nomad is known to have");
+            }
+            Warning::UnknownTopic { topic, nearest: None } => {
+                tracing::warn!(%topic, "topic is not one that nomad is known to have");
+            }
+            Warning::InjectedNamespace { namespace } => tracing::warn!(
+                %namespace,
+                mend = "set NOMAD_NAMESPACE in the env block of the job: * carries every namespace",
+                "only the namespace of this job is carried, because nomad sets NOMAD_NAMESPACE in its tasks"
+            ),
+            Warning::TokenAndFile => {
+                tracing::warn!("both NOMAD_TOKEN and NOMAD_TOKEN_FILE are set, the file is used");
+            }
+            Warning::SkipVerify => {
+                tracing::warn!("the certificate of nomad is not verified, because NOMAD_SKIP_VERIFY is set");
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Takes values out of the layers one setting at a time, and gathers what is wrong with them.
+
+use std::{borrow::Cow, fmt::Display, str::FromStr};
+
+use super::{
+    catalogue::{Form, Setting},
+    layers::{Layers, Origin},
+    problem::Problem,
+};
+
+pub(super) struct Reader<'a> {
+    pub(super) layers: &'a Layers,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    /// The text that was given.
+    pub(super) fn text(&self, setting: &Setting) -> Option<&str> {
+        self.layers.get(setting)?.values.first().map(String::as_str)
+    }
+
+    /// The parsed value; `None` where none was given, or where it is wrong and noted.
+    pub(super) fn optional<T, E: Display>(
+        &mut self,
+        setting: &Setting,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let given = self.layers.get(setting)?;
+        let text = given.values.first()?;
+        let outcome = if text.is_empty() { Err("the value is empty".to_owned()) } else { parse(text).map_err(text_of) };
+        match outcome {
+            Ok(value) => Some(value),
+            Err(what) => {
+                self.problems.push(Problem::new(given.origin.place(setting), shown(setting, text).as_deref(), what));
+                None
+            }
+        }
+    }
+
+    /// The parsed value, or the default. What is wrong is noted, and the default stands in for it.
+    pub(super) fn value<T, E: Display>(
+        &mut self,
+        setting: &Setting,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<T, Broken> {
+        if let Some(value) = self.optional(setting, &parse) {
+            return Ok(value);
+        }
+        let default = setting.default.ok_or(Broken)?;
+        parse(default).map_err(|error| {
+            if self.layers.get(setting).is_none() {
+                self.missing(setting, format!("the default, {default}, does not hold: {error}"));
+            }
+            Broken
+        })
+    }
+
+    /// The parsed values, or those of the default, each once.
+    pub(super) fn list<T: PartialEq, E: Display>(
+        &mut self,
+        setting: &Setting,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        debug_assert!(matches!(setting.form, Form::List | Form::Repeated));
+        let (texts, origin) = match self.layers.get(setting) {
+            Some(given) => (given.values.clone(), &given.origin),
+            None => (setting.default.map(str::to_owned).into_iter().collect(), &Origin::Variable),
+        };
+        let mut values = Vec::new();
+        if texts.is_empty() && self.layers.get(setting).is_some() {
+            self.problems.push(Problem::new(origin.place(setting), None, "the list is empty"));
+        }
+        for text in texts {
+            let outcome = if text.is_empty() {
+                Err("an item of the list is empty".to_owned())
+            } else {
+                parse(&text).map_err(text_of)
+            };
+            match outcome {
+                Ok(value) if values.contains(&value) => {}
+                Ok(value) => values.push(value),
+                Err(what) => {
+                    let shown = shown(setting, &text);
+                    self.problems.push(Problem::new(origin.place(setting), shown.as_deref(), what));
+                }
+            }
+        }
+        values
+    }
+
+    /// Notes that a value is needed that was not given.
+    pub(super) fn missing(&mut self, setting: &Setting, what: impl Into<String>) {
+        self.problems.push(Problem::new(Origin::Variable.place(setting), None, what));
+    }
+
+    /// Notes what is wrong with a value that was given and by itself is well formed.
+    pub(super) fn wrong(&mut self, setting: &Setting, what: impl Into<String>) {
+        let given = self.layers.get(setting);
+        let place = given.map_or(Origin::Variable.place(setting), |given| given.origin.place(setting));
+        self.problems.push(Problem::new(place, None, what));
+    }
+}
+
+/// There is no value, and a problem says why.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+/// A parser that accepts what lies between two bounds.
+pub(super) fn between<T: FromStr + PartialOrd + Display>(least: T, most: T) -> impl Fn(&str) -> Result<T, String>
+where
+    T::Err: Display,
+{
+    move |text| {
+        let value = text.parse::<T>().map_err(text_of)?;
+        if value < least || value > most {
+            return Err(format!("out of bounds; it has to be from {least} to {most}"));
+        }
+        Ok(value)
+    }
+}
+
+fn text_of(error: impl Display) -> String {
+    error.to_string()
+}
+
+/// The value as it may be printed: nothing of a secret, and no password in an address.
+fn shown<'a>(setting: &Setting, text: &'a str) -> Option<Cow<'a, str>> {
+    if setting.secret || text.is_empty() {
+        return None;
+    }
+    let (head, rest) = text.split_once("//").map_or(("", text), |(scheme, rest)| (&text[..scheme.len() + 2], rest));
+    Some(match rest.rsplit_once('@') {
+        Some((_, host)) if !head.is_empty() || rest.contains(':') => Cow::Owned(format!("{head}…@{host}")),
+        _ => Cow::Borrowed(text),
+    })
+}

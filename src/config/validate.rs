@@ -1,0 +1,265 @@
+//! From what was given to [`Settings`]: pure, and all problems at once.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use super::{
+    ByteSize, Coordinator, DeadLetter, Duration, Environment, Log, LogFormat, Problem, Problems, Settings, Sink, Start,
+    Topic, Wanted, Warning, catalogue,
+    layers::{Layers, Origin},
+    names, nomad,
+    reader::{Broken, Reader, between},
+};
+use crate::{kind::Kind, position::RaftIndex};
+
+/// The original's other sinks.
+const SINKS_TO_COME: [&str; 12] = [
+    "amqp",
+    "eventbridge",
+    "http",
+    "kafka",
+    "kinesis",
+    "mongo",
+    "mongodb",
+    "nsq",
+    "rabbitmq",
+    "redis",
+    "sqs",
+    "syslog",
+];
+
+pub(super) fn validate(
+    wanted: Wanted,
+    layers: &Layers,
+    environment: &Environment<'_>,
+    problems: Vec<Problem>,
+) -> Result<(Settings, Vec<Warning>), Problems> {
+    let mut reader = Reader { layers, problems };
+    let mut warnings = names::unknown_variables(environment);
+    let settings = settings(wanted, &mut reader, environment, &mut warnings);
+    match settings {
+        Ok(settings) if reader.problems.is_empty() => Ok((settings, warnings)),
+        _ => Err(Problems(reader.problems)),
+    }
+}
+
+/// Reads every setting before it gives up on any, so that all problems are noted.
+fn settings(
+    wanted: Wanted,
+    reader: &mut Reader<'_>,
+    environment: &Environment<'_>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Settings, Broken> {
+    let kinds = kinds(wanted, reader);
+    let topics = reader.list(&catalogue::TOPIC, topic);
+    let nomad = nomad::read(reader, environment, warnings);
+    let namespaces = namespaces(reader, environment, warnings);
+    let coordinator = coordinator(reader);
+    let consul_prefix = reader.value(&catalogue::CONSUL_PREFIX, |text| {
+        let text = text.trim_end_matches('/');
+        if text.is_empty() { Err("it names no folder") } else { Ok(text.to_owned()) }
+    });
+    let (short, hour) = (Duration::from_millis(100), Duration::from_millis(3_600_000));
+    let checkpoint_interval = reader.value(&catalogue::CHECKPOINT_INTERVAL, between(short, hour));
+    let start = reader.value(&catalogue::START, start);
+    let max_in_flight =
+        reader.value(&catalogue::MAX_IN_FLIGHT, between(ByteSize::new(64 << 10), ByteSize::new(2 << 30)));
+    let shutdown_grace = reader.value(&catalogue::SHUTDOWN_GRACE, between(short, Duration::from_millis(600_000)));
+    let sink = reader.value(&catalogue::SINK_TYPE, sink);
+    let dead_letter = reader.value(&catalogue::DEAD_LETTER, dead_letter);
+    let cluster = reader.optional(&catalogue::CLUSTER, label);
+    let listen = reader.optional(&catalogue::LISTEN, listen);
+    let level = reader.value(&catalogue::LOG_LEVEL, level);
+    let format = reader.value(&catalogue::LOG_FORMAT, format);
+
+    if kinds.contains(&Kind::Events) {
+        let unknown = topics.iter().filter(|topic| !names::TOPICS.contains(&topic.name.as_str()));
+        warnings.extend(unknown.map(|topic| Warning::UnknownTopic {
+            topic: topic.name.clone(),
+            nearest: names::nearest(&topic.name, names::TOPICS),
+        }));
+    }
+    Ok(Settings {
+        kinds,
+        topics,
+        nomad: nomad?,
+        namespaces,
+        coordinator: coordinator?,
+        consul_prefix: consul_prefix?,
+        checkpoint_interval: checkpoint_interval?.into(),
+        start: start?,
+        max_in_flight: usize::try_from(max_in_flight?.bytes()).map_err(|_| Broken)?,
+        shutdown_grace: shutdown_grace?.into(),
+        sink: sink?,
+        dead_letter: dead_letter?,
+        cluster,
+        listen,
+        log: Log { level: level?, format: format? },
+    })
+}
+
+fn kinds(wanted: Wanted, reader: &mut Reader<'_>) -> Vec<Kind> {
+    if let Wanted::One(kind) = wanted {
+        return vec![kind];
+    }
+    if reader.layers.get(&catalogue::RESOURCES).is_none() {
+        reader.missing(&catalogue::RESOURCES, "run needs to know what to carry: allocations,jobs,… or all");
+        return Vec::new();
+    }
+    let named = reader.list(&catalogue::RESOURCES, |text| match text {
+        "all" => Ok(None),
+        name => name.parse::<Kind>().map(Some).map_err(|_| {
+            let names = Kind::ALL.iter().map(|kind| kind.name()).chain(["all"]);
+            let nearest = names::nearest(name, names.clone()).map(|nearest| format!(", did you mean {nearest}?"));
+            format!("no such kind{}; there are {}", nearest.unwrap_or_default(), names.collect::<Vec<_>>().join(", "))
+        }),
+    });
+    let wanted = |kind: &Kind| named.contains(&Some(*kind)) || (named.contains(&None) && *kind != Kind::Events);
+    Kind::ALL.into_iter().filter(wanted).collect()
+}
+
+fn topic(text: &str) -> Result<Topic, &'static str> {
+    let (name, key) = text.split_once(':').map_or((text, None), |(name, key)| (name, Some(key)));
+    if name.is_empty() || key == Some("") {
+        return Err("write TOPIC or TOPIC:KEY, such as Job or Job:web");
+    }
+    if name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("a topic is one word, such as Job");
+    }
+    Ok(Topic { name: name.to_owned(), key: key.filter(|key| *key != "*").map(str::to_owned) })
+}
+
+fn namespaces(reader: &mut Reader<'_>, environment: &Environment<'_>, warnings: &mut Vec<Warning>) -> Vec<String> {
+    let namespaces = reader.list(&catalogue::NOMAD_NAMESPACE, |text| {
+        // Nomad's own rule (`validNamespaceName`).
+        let valid = text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if valid || text == "*" {
+            Ok(text.to_owned())
+        } else {
+            Err("no name of a namespace: letters, digits and - only")
+        }
+    });
+    if namespaces.len() > 1 && namespaces.iter().any(|name| name == "*") {
+        reader.wrong(&catalogue::NOMAD_NAMESPACE, "* already is every namespace; write it alone, or only names");
+    }
+    let by_variable = reader.layers.get(&catalogue::NOMAD_NAMESPACE).is_some_and(|it| it.origin == Origin::Variable);
+    if let [only] = namespaces.as_slice()
+        && by_variable
+        && only != "*"
+        && environment.get("NOMAD_ALLOC_ID").is_some()
+    {
+        warnings.push(Warning::InjectedNamespace { namespace: only.clone() });
+    }
+    namespaces
+}
+
+fn coordinator(reader: &mut Reader<'_>) -> Result<Coordinator, Broken> {
+    let given = reader.text(&catalogue::COORDINATOR).is_some();
+    let name = reader.optional(&catalogue::COORDINATOR, |text| match text {
+        "file" | "none" => Ok(text.to_owned()),
+        "consul" => Err(CONSUL_TO_COME.to_owned()),
+        other => {
+            let nearest = names::nearest(other, ["consul", "file", "none"]);
+            let nearest = nearest.map(|nearest| format!(", did you mean {nearest}?")).unwrap_or_default();
+            Err(format!("no such coordinator{nearest}; there are file and none (consul is not built in yet)"))
+        }
+    });
+    let data_dir = reader.optional(&catalogue::DATA_DIR, |text| Ok::<_, String>(PathBuf::from(text)));
+    match name.as_deref() {
+        Some("none") => Ok(Coordinator::None),
+        Some("file") => match data_dir {
+            Some(data_dir) => Ok(Coordinator::File { data_dir }),
+            None if reader.text(&catalogue::DATA_DIR).is_some() => Err(Broken),
+            None => {
+                reader.missing(&catalogue::DATA_DIR, "the file coordinator needs a directory for its checkpoints");
+                Err(Broken)
+            }
+        },
+        _ if given => Err(Broken),
+        _ => {
+            reader
+                .missing(&catalogue::COORDINATOR, format!("it is unset, and the default is consul: {CONSUL_TO_COME}"));
+            Err(Broken)
+        }
+    }
+}
+
+const CONSUL_TO_COME: &str = "the coordinator consul is not built in yet; \
+    choose file (with NOMAD_FIREHOSE_DATA_DIR) to go on where it stopped, or none to keep nothing";
+
+fn start(text: &str) -> Result<Start, &'static str> {
+    match text {
+        "all" | "0" => Ok(Start::All),
+        "now" => Ok(Start::Now),
+        text => match text.parse() {
+            Ok(index) => Ok(Start::Index(RaftIndex(index))),
+            Err(_) => Err("write all, now, or a raft index such as 4711"),
+        },
+    }
+}
+
+fn sink(text: &str) -> Result<Sink, String> {
+    match text {
+        "stdout" => Ok(Sink::Stdout),
+        known if SINKS_TO_COME.contains(&known) => {
+            Err("this sink is not built in yet; the one that is: stdout".to_owned())
+        }
+        other => {
+            let nearest = names::nearest(other, SINKS_TO_COME.into_iter().chain(["stdout"]));
+            let nearest = nearest.map(|nearest| format!(", did you mean {nearest}?")).unwrap_or_default();
+            Err(format!("no such sink{nearest}; the one that is built in: stdout"))
+        }
+    }
+}
+
+fn dead_letter(text: &str) -> Result<DeadLetter, &'static str> {
+    match text {
+        "stop" => Ok(DeadLetter::Stop),
+        "log" => Ok(DeadLetter::Log),
+        text => match text.strip_prefix("file:") {
+            Some(path) if !path.is_empty() => Ok(DeadLetter::File(path.into())),
+            _ => Err("write stop, log, or file:PATH"),
+        },
+    }
+}
+
+fn label(text: &str) -> Result<String, &'static str> {
+    if text.len() > 255 || text.chars().any(char::is_control) {
+        return Err("a label has at most 255 bytes and no control characters");
+    }
+    Ok(text.to_owned())
+}
+
+fn listen(text: &str) -> Result<SocketAddr, &'static str> {
+    let mend = "write an address and a port, such as 127.0.0.1:9090, [::1]:9090, or :9090 for every address";
+    match text.strip_prefix(':') {
+        Some(port) => port.parse().map(|port: u16| (Ipv4Addr::UNSPECIFIED, port).into()).map_err(|_| mend),
+        None => text.parse().map_err(|_| mend),
+    }
+}
+
+fn level(text: &str) -> Result<tracing::Level, &'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "trace" => Ok(tracing::Level::TRACE),
+        "debug" => Ok(tracing::Level::DEBUG),
+        "info" => Ok(tracing::Level::INFO),
+        "warn" | "warning" => Ok(tracing::Level::WARN),
+        "error" | "fatal" | "panic" => Ok(tracing::Level::ERROR),
+        _ => Err("no such level; there are trace, debug, info, warn, error"),
+    }
+}
+
+fn format(text: &str) -> Result<LogFormat, &'static str> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        "seatgeek-json" => Ok(LogFormat::SeatgeekJson),
+        "gelf" => Err("GELF is not written here; choose json, and let the log shipper turn it into GELF"),
+        _ => Err("no such format; there are text, json, seatgeek-json"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

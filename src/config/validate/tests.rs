@@ -1,0 +1,372 @@
+use std::{ffi::OsString, io::Write as _, time::Duration as StdDuration};
+
+use super::*;
+use crate::{
+    cli::{self, Exit},
+    config::{BasicAuth, Nomad, Secret, Tls, Token},
+};
+
+fn load(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(Settings, Vec<Warning>), Exit> {
+    let variables = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let environment = Environment { variables, exists: &|path| path.ends_with("present/nomad_token") };
+    let arguments = ["nomad-firehose"].iter().chain(arguments).map(OsString::from);
+    cli::load_from(arguments, &environment)
+}
+
+#[track_caller]
+fn settings(arguments: &[&str], variables: &[(&str, &str)]) -> Settings {
+    load(&[arguments, &["--coordinator=none"]].concat(), variables).expect("a valid configuration").0
+}
+
+/// The problems, without the one of the default coordinator.
+#[track_caller]
+fn problems(arguments: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
+    match load(&[arguments, &["--coordinator=none"]].concat(), variables) {
+        Err(Exit::Configuration(problems)) => problems.0.iter().map(ToString::to_string).collect(),
+        other => panic!("expected problems, got {other:?}"),
+    }
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(text.as_bytes()).expect("it can be written");
+    file
+}
+
+fn path(file: &tempfile::NamedTempFile) -> &str {
+    file.path().to_str().expect("a temporary path is UTF-8")
+}
+
+#[test]
+fn defaults_are_those_of_the_contract() {
+    let expected = Settings {
+        kinds: vec![Kind::Nodes],
+        topics: vec![Topic { name: "*".to_owned(), key: None }],
+        nomad: Nomad {
+            addresses: vec!["http://127.0.0.1:4646".to_owned()],
+            region: None,
+            token: Token::None,
+            http_auth: None,
+            tls: Tls::default(),
+            timeout: StdDuration::from_secs(10),
+        },
+        namespaces: vec!["*".to_owned()],
+        coordinator: Coordinator::None,
+        consul_prefix: "nomad-firehose".to_owned(),
+        checkpoint_interval: StdDuration::from_secs(10),
+        start: Start::All,
+        max_in_flight: 32 << 20,
+        shutdown_grace: StdDuration::from_secs(4),
+        sink: Sink::Stdout,
+        dead_letter: DeadLetter::Stop,
+        cluster: None,
+        listen: None,
+        log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
+    };
+    assert_eq!(settings(&["nodes"], &[]), expected);
+    // An empty variable is none.
+    assert_eq!(settings(&["nodes"], &[("NOMAD_ADDR", ""), ("NOMAD_TOKEN", ""), ("SINK_TYPE", "")]), expected);
+}
+
+#[test]
+fn flags_go_before_variables_and_variables_before_the_file() {
+    let file = file("start = 1\ncluster = 'file'\nlog-level = 'debug'\n[nomad]\nregion = 'file'\n");
+    let arguments = ["nodes", "--config", path(&file), "--start=3"];
+    let variables = [("NOMAD_FIREHOSE_START", "2"), ("NOMAD_FIREHOSE_CLUSTER", "variable")];
+    let settings = settings(&arguments, &variables);
+    assert_eq!(settings.start, Start::Index(RaftIndex(3)));
+    assert_eq!(settings.cluster.as_deref(), Some("variable"));
+    assert_eq!(settings.nomad.region.as_deref(), Some("file"));
+    assert_eq!(settings.log.level, tracing::Level::DEBUG);
+}
+
+#[test]
+fn a_setting_can_stand_before_and_behind_the_subcommand() {
+    assert_eq!(settings(&["--cluster=a", "nodes"], &[]).cluster.as_deref(), Some("a"));
+    assert_eq!(settings(&["nodes", "--cluster=a"], &[]).cluster.as_deref(), Some("a"));
+}
+
+#[test]
+fn every_setting_is_read_from_all_three_places() {
+    let values = [
+        ("topic", "Job:a"),
+        ("resources", "nodes"),
+        ("nomad-addr", "https://a:1"),
+        ("nomad-region", "eu"),
+        ("nomad-namespace", "a"),
+        ("nomad-token", "t"),
+        ("nomad-token-file", "/t"),
+        ("nomad-http-auth", "u:p"),
+        ("nomad-cacert", "/c"),
+        ("nomad-capath", "/d"),
+        ("nomad-client-cert", "/e"),
+        ("nomad-client-key", "/f"),
+        ("nomad-tls-server-name", "n"),
+        ("nomad-skip-verify", "true"),
+        ("nomad-timeout", "11s"),
+        ("data-dir", "/x"),
+        ("checkpoint-interval", "11s"),
+        ("start", "now"),
+        ("consul-prefix", "p"),
+        ("max-in-flight", "1MiB"),
+        ("shutdown-grace", "5s"),
+        ("dead-letter", "log"),
+        ("cluster", "c"),
+        ("log-level", "error"),
+        ("log-format", "json"),
+        ("listen", "127.0.0.1:1"),
+    ];
+    let rest = ["coordinator", "sink-type", "config"];
+    assert_eq!(values.len() + rest.len(), catalogue::ALL.len(), "a setting is missing from this test");
+    let pairs = |names: &[&str]| -> Vec<(String, String)> {
+        let chosen = values.iter().filter(|(flag, _)| names.is_empty() || names.contains(flag));
+        chosen.map(|(flag, value)| ((*flag).to_owned(), (*value).to_owned())).collect()
+    };
+    let given = |by: &str, pairs: &[(String, String)]| {
+        let variable =
+            |flag: &str| catalogue::ALL.iter().find(|setting| setting.flag == flag).expect("a known flag").variable;
+        let coordinator = if pairs.iter().any(|(flag, _)| flag == "data-dir") { "file" } else { "none" };
+        let mut arguments = vec!["run".to_owned(), format!("--coordinator={coordinator}")];
+        if !pairs.iter().any(|(flag, _)| flag == "resources") {
+            arguments.push("--resources=all".to_owned());
+        }
+        let mut variables = Vec::new();
+        let toml: String = pairs.iter().map(|(flag, value)| format!("{flag} = '{value}'\n")).collect();
+        let file = file(&toml);
+        match by {
+            "flag" => arguments.extend(pairs.iter().map(|(flag, value)| format!("--{flag}={value}"))),
+            "variable" => variables.extend(pairs.iter().map(|(flag, value)| (variable(flag), value.as_str()))),
+            _ => arguments.push(format!("--config={}", path(&file))),
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        load(&arguments, &variables).expect("a valid configuration").0
+    };
+    let bare = given("flag", &[]);
+    let all = given("flag", &pairs(&[]));
+    assert_eq!(given("variable", &pairs(&[])), all);
+    assert_eq!(given("file", &pairs(&[])), all);
+    // Each of them by itself changes something: none is read and forgotten.
+    for (flag, _) in values {
+        let names = match flag {
+            "nomad-client-cert" | "nomad-client-key" => vec!["nomad-client-cert", "nomad-client-key"],
+            flag => vec![flag],
+        };
+        assert_ne!(given("variable", &pairs(&names)), bare, "{flag}");
+    }
+}
+
+#[test]
+fn all_problems_come_at_once_and_name_setting_value_and_mend() {
+    let variables = [
+        ("NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "10"),
+        ("NOMAD_FIREHOSE_MAX_IN_FLIGHT", "1KiB"),
+        ("NOMAD_ADDR", "localhost:4646"),
+        ("NOMAD_CLIENT_CERT", "/cert.pem"),
+        ("SINK_TYPE", "kafka"),
+        ("LOG_FORMAT", "gelf"),
+    ];
+    let problems = problems(&["nodes", "--start=yesterday", "--nomad-skip-verify=maybe"], &variables);
+    let expected = [
+        "NOMAD_ADDR (--nomad-addr) is \"localhost:4646\": the scheme is missing; begin with http://, https:// or unix://",
+        "NOMAD_CLIENT_KEY (--nomad-client-key): NOMAD_CLIENT_CERT is set and needs its key; set both or neither",
+        "--nomad-skip-verify (NOMAD_SKIP_VERIFY) is \"maybe\": write true or false",
+        "NOMAD_FIREHOSE_CHECKPOINT_INTERVAL (--checkpoint-interval) is \"10\": the number has no unit; write 10s for seconds or 10ms for milliseconds",
+        "--start (NOMAD_FIREHOSE_START) is \"yesterday\": write all, now, or a raft index such as 4711",
+        "NOMAD_FIREHOSE_MAX_IN_FLIGHT (--max-in-flight) is \"1KiB\": out of bounds; it has to be from 64KiB to 2GiB",
+        "SINK_TYPE (--sink-type) is \"kafka\": this sink is not built in yet; the one that is: stdout",
+        "LOG_FORMAT (--log-format) is \"gelf\": GELF is not written here; choose json, and let the log shipper turn it into GELF",
+    ];
+    assert_eq!(problems, expected);
+}
+
+#[test]
+fn the_coordinator_has_to_be_chosen() {
+    for (arguments, needle) in [
+        (
+            ["nodes", "--log-level=info"],
+            "NOMAD_FIREHOSE_COORDINATOR (--coordinator): it is unset, and the default is consul",
+        ),
+        (["nodes", "--coordinator=consul"], "choose file (with NOMAD_FIREHOSE_DATA_DIR)"),
+        (["nodes", "--coordinator=fil"], "did you mean file?"),
+        (
+            ["nodes", "--coordinator=file"],
+            "NOMAD_FIREHOSE_DATA_DIR (--data-dir): the file coordinator needs a directory",
+        ),
+    ] {
+        match load(&arguments, &[]) {
+            Err(Exit::Configuration(problems)) => {
+                assert_eq!(problems.0.len(), 1, "{problems}");
+                assert!(problems.to_string().contains(needle), "{problems}");
+            }
+            other => panic!("{arguments:?}: {other:?}"),
+        }
+    }
+    let (settings, _) = load(&["nodes", "--coordinator=file", "--data-dir=/d"], &[]).expect("a valid configuration");
+    assert_eq!(settings.coordinator, Coordinator::File { data_dir: "/d".into() });
+}
+
+#[test]
+fn run_names_its_kinds() {
+    let kinds = |text| settings(&["run", "--resources", text], &[]).kinds;
+    assert_eq!(kinds("jobs,allocations,jobs"), [Kind::Allocations, Kind::Jobs]);
+    assert_eq!(kinds("all"), Kind::ALL[..6]);
+    assert_eq!(kinds("all,events"), Kind::ALL);
+    assert_eq!(settings(&["run"], &[("NOMAD_FIREHOSE_RESOURCES", "nodes, jobs")]).kinds, [Kind::Nodes, Kind::Jobs]);
+    assert!(problems(&["run"], &[])[0].starts_with("NOMAD_FIREHOSE_RESOURCES (--resources): run needs to know"));
+    assert!(problems(&["run", "--resources=job"], &[])[0].contains("did you mean jobs?"));
+    assert!(problems(&["run", "--resources=jobs,,nodes"], &[])[0].contains("empty"));
+}
+
+#[test]
+fn topics_are_repeated_flags_or_one_variable() {
+    let job = Topic { name: "Job".to_owned(), key: Some("a:b,c".to_owned()) };
+    let node = Topic { name: "Node".to_owned(), key: None };
+    assert_eq!(settings(&["events", "--topic", "Job:a:b,c", "--topic", "Node:*"], &[]).topics, [job, node.clone()]);
+    assert_eq!(settings(&["events"], &[("NOMAD_FIREHOSE_TOPICS", "Node")]).topics, [node]);
+    assert!(problems(&["events", "--topic", "Job:"], &[])[0].contains("write TOPIC or TOPIC:KEY"));
+    let (_, warnings) = load(&["events", "--topic=job", "--coordinator=none"], &[]).expect("a valid configuration");
+    assert_eq!(warnings, [Warning::UnknownTopic { topic: "job".to_owned(), nearest: Some("Job") }]);
+}
+
+#[test]
+fn addresses_are_checked_and_their_users_taken_out() {
+    let nomad = |text: &str| settings(&["nodes", "--nomad-addr", text], &[]).nomad;
+    assert_eq!(
+        nomad("http://a:1/,https://b/proxy/, unix:///run/n.sock").addresses,
+        ["http://a:1", "https://b/proxy", "unix:///run/n.sock"]
+    );
+    let with_user = nomad("https://us%40er:pass@a:1");
+    assert_eq!(with_user.addresses, ["https://a:1"]);
+    assert_eq!(with_user.http_auth, Some(BasicAuth { user: "us@er".to_owned(), password: Secret::new("pass") }));
+    for wrong in
+        ["ftp://a", "http://", "http://a?x", "unix://relative", "http://a:99999", "a", ",", "http://u:p@a,http://v:q@b"]
+    {
+        let problems = problems(&["nodes", "--nomad-addr", wrong], &[]);
+        assert!(problems.iter().all(|problem| problem.starts_with("--nomad-addr (NOMAD_ADDR)")), "{problems:?}");
+    }
+}
+
+#[test]
+fn the_token_of_the_place_that_goes_first_is_used() {
+    let token = |arguments: &[&str], variables: &[(&str, &str)]| settings(arguments, variables).nomad.token;
+    let text = Token::Text(Secret::new("t"));
+    assert_eq!(token(&["nodes", "--nomad-token=t"], &[("NOMAD_TOKEN_FILE", "/f")]), text);
+    assert_eq!(token(&["nodes", "--nomad-token-file=/f"], &[("NOMAD_TOKEN", "t")]), Token::File("/f".into()));
+    let both = [("NOMAD_TOKEN_FILE", "/f"), ("NOMAD_TOKEN", "t")];
+    assert_eq!(token(&["nodes"], &both), Token::File("/f".into()));
+    assert_eq!(load(&["nodes", "--coordinator=none"], &both).expect("valid").1, [Warning::TokenAndFile]);
+    let identity = Token::File("/present/nomad_token".into());
+    assert_eq!(token(&["nodes"], &[("NOMAD_SECRETS_DIR", "/present")]), identity);
+    assert_eq!(token(&["nodes"], &[("NOMAD_SECRETS_DIR", "/absent")]), Token::None);
+    assert_eq!(token(&["nodes"], &[("NOMAD_SECRETS_DIR", "/present"), ("NOMAD_TOKEN", "t")]), text);
+}
+
+#[test]
+fn a_namespace_that_nomad_set_itself_is_warned_of() {
+    let warnings = |variables: &[(&str, &str)]| load(&["nodes", "--coordinator=none"], variables).expect("valid").1;
+    let injected = [("NOMAD_ALLOC_ID", "x"), ("NOMAD_NAMESPACE", "default")];
+    assert_eq!(warnings(&injected), [Warning::InjectedNamespace { namespace: "default".to_owned() }]);
+    assert_eq!(warnings(&[("NOMAD_NAMESPACE", "default")]), []);
+    assert_eq!(warnings(&[("NOMAD_ALLOC_ID", "x"), ("NOMAD_NAMESPACE", "*")]), []);
+}
+
+#[test]
+fn namespaces_are_names_or_all() {
+    assert_eq!(settings(&["nodes"], &[("NOMAD_NAMESPACE", "a, b,a")]).namespaces, ["a", "b"]);
+    assert!(problems(&["nodes"], &[("NOMAD_NAMESPACE", "a,*")])[0].contains("write it alone"));
+    assert!(problems(&["nodes"], &[("NOMAD_NAMESPACE", "a b")])[0].contains("letters, digits and - only"));
+}
+
+#[test]
+fn the_file_refuses_unknown_keys_with_the_nearest_name() {
+    let file = file("strat = 'now'\nconfig = 'x'\n[nomad]\nadress = 'http://a'\n[sink]\ntype = ['stdout']\n");
+    let problems = problems(&["nodes", "--config", path(&file)], &[]);
+    assert_eq!(problems.len(), 4, "{problems:#?}");
+    for needle in ["did you mean start?", "config in", "did you mean nomad-addr?", "one value is wanted, not a list"] {
+        assert!(problems.iter().any(|problem| problem.contains(needle)), "{needle}: {problems:#?}");
+    }
+}
+
+#[test]
+fn a_file_takes_numbers_switches_and_lists() {
+    let file = file(
+        "start = 7\ntopic = ['Job:a,b', 'Node']\nmax-in-flight = 65536\n[nomad]\nskip-verify = true\naddr = ['http://a', 'http://b']\n",
+    );
+    let settings = settings(&["events", "--config", path(&file)], &[]);
+    assert_eq!((settings.start, settings.max_in_flight), (Start::Index(RaftIndex(7)), 65_536));
+    assert_eq!(settings.topics[0].key.as_deref(), Some("a,b"));
+    assert!(settings.nomad.tls.skip_verify);
+    assert_eq!(settings.nomad.addresses, ["http://a", "http://b"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_problem() {
+    let problems = problems(&["nodes", "--config=/does/not/exist.toml"], &[]);
+    assert!(
+        problems[0].starts_with("--config (NOMAD_FIREHOSE_CONFIG) is \"/does/not/exist.toml\": the file cannot be")
+    );
+}
+
+#[test]
+fn no_message_shows_a_secret() {
+    const WORD: &str = "hunter2";
+    let broken = file(&format!("start = 'now'\nnomad-token = '{WORD}\n"));
+    let wrong_type = file(&format!("nomad-token = ['{WORD}']\nnomad-http-auth = 1.5\n"));
+    let token = format!("{WORD} with spaces");
+    let auth = format!("user:{WORD}\u{7}");
+    let in_address = format!("ftp://user:{WORD}@host,http://u:{WORD}@h?x,user:{WORD}@host,http://a:{WORD}/x@b:xx");
+    for (arguments, variables) in [
+        (vec!["nodes", "--config", path(&broken)], vec![]),
+        (vec!["nodes", "--config", path(&wrong_type)], vec![]),
+        (vec!["nodes"], vec![("NOMAD_TOKEN", token.as_str()), ("NOMAD_HTTP_AUTH", auth.as_str())]),
+        (vec!["nodes"], vec![("NOMAD_ADDR", in_address.as_str())]),
+    ] {
+        let problems = problems(&arguments, &variables);
+        assert!(!problems.is_empty() && problems.iter().all(|problem| !problem.contains(WORD)), "{problems:#?}");
+    }
+    let all = [("NOMAD_TOKEN", WORD), ("NOMAD_HTTP_AUTH", "u:hunter2"), ("NOMAD_ADDR", "http://u:hunter2@h")];
+    let shown = format!("{:?}", settings(&["nodes"], &all));
+    assert!(shown.contains("[redacted]") && !shown.contains(WORD), "{shown}");
+}
+
+#[test]
+fn a_value_that_is_not_utf8_is_a_problem_and_no_panic() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let bad = || OsString::from_vec(vec![0xff]);
+    let variables = vec![("NOMAD_REGION".into(), bad()), ("OTHER".into(), bad()), (bad(), "x".into())];
+    let environment = Environment { variables, exists: &|_| false };
+    let arguments = ["nomad-firehose".into(), "nodes".into(), "--coordinator=none".into(), "--cluster".into(), bad()];
+    match cli::load_from(arguments, &environment) {
+        Err(Exit::Configuration(problems)) => assert_eq!(problems.0.len(), 2, "{problems}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_rest_of_the_values_are_checked() {
+    let bad = [
+        ("NOMAD_FIREHOSE_LISTEN", "localhost"),
+        ("NOMAD_FIREHOSE_DEAD_LETTER", "file:"),
+        ("NOMAD_FIREHOSE_SHUTDOWN_GRACE", "1ms"),
+        ("NOMAD_FIREHOSE_NOMAD_TIMEOUT", "1h"),
+        ("NOMAD_FIREHOSE_CONSUL_PREFIX", "/"),
+        ("NOMAD_REGION", "a b"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("SINK_TYPE", "stdot"),
+    ];
+    let problems = problems(&["nodes"], &bad);
+    assert_eq!(problems.len(), bad.len(), "{problems:#?}");
+    let good = [
+        ("NOMAD_FIREHOSE_LISTEN", ":9090"),
+        ("NOMAD_FIREHOSE_DEAD_LETTER", "file:/x/y"),
+        ("NOMAD_FIREHOSE_CONSUL_PREFIX", "a/b/"),
+        ("LOG_LEVEL", "Fatal"),
+        ("LOG_FORMAT", "seatgeek-json"),
+    ];
+    let settings = settings(&["nodes"], &good);
+    assert_eq!(settings.listen, Some(([0, 0, 0, 0], 9090).into()));
+    assert_eq!(settings.dead_letter, DeadLetter::File("/x/y".into()));
+    assert_eq!(settings.consul_prefix, "a/b");
+    assert_eq!(settings.log, Log { level: tracing::Level::ERROR, format: LogFormat::SeatgeekJson });
+}

@@ -1,0 +1,187 @@
+//! The status listener: `/` for people, `/metrics` for Prometheus, `/healthz` and `/readyz` for orchestrators.
+
+use std::{fmt::Write as _, io, net::SocketAddr, time::Duration};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::{net::TcpListener, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{Metrics, Status};
+
+/// How long open requests may take to end after the listener was told to stop.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What the pages show.
+#[derive(Clone, Debug)]
+pub struct View {
+    metrics: Metrics,
+    status: Status,
+    cluster: Option<String>,
+    started: Instant,
+}
+
+impl View {
+    /// A view that counts the time from now on.
+    pub fn new(metrics: Metrics, status: Status, cluster: Option<String>) -> Self {
+        View { metrics, status, cluster, started: Instant::now() }
+    }
+}
+
+/// The address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("listen on {address} (NOMAD_FIREHOSE_LISTEN): {source}")]
+pub struct BindError {
+    address: SocketAddr,
+    #[source]
+    source: io::Error,
+}
+
+/// Takes the address, so that a port in use ends the start and not a thread somewhere later.
+///
+/// # Errors
+/// It is in use, not ours, or not permitted.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| BindError { address, source })
+}
+
+/// Serves the pages until `stop`, and then at most a second longer.
+///
+/// # Errors
+/// The listener broke.
+pub async fn serve(listener: TcpListener, view: View, stop: CancellationToken) -> io::Result<()> {
+    let served = axum::serve(listener, router(view)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        result = served => result,
+        () = overdue => Ok(()),
+    }
+}
+
+fn router(view: View) -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .with_state(view)
+}
+
+async fn metrics(State(view): State<View>) -> Response {
+    match view.metrics.encode() {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn ready(State(view): State<View>) -> (StatusCode, String) {
+    let code = if view.status.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let lines = view.status.phases().into_iter().map(|(kind, phase)| format!("{kind}: {phase}\n"));
+    (code, lines.collect())
+}
+
+async fn page(State(view): State<View>) -> String {
+    let mut out = format!("nomad-firehose {}", env!("CARGO_PKG_VERSION"));
+    if let Some(cluster) = &view.cluster {
+        out += &format!(", cluster {cluster}");
+    }
+    let up = view.started.elapsed().as_secs();
+    let ready = if view.status.is_ready() { "ready" } else { "not ready" };
+    out += &format!(", up {}h{:02}m{:02}s, {ready}\n\n", up / 3600, up / 60 % 60, up % 60);
+    let mut row = |cells: [&str; 7]| {
+        let [kind, position, lag, delivered, dead, gaps, state] = cells;
+        // Writing to a text cannot fail.
+        writeln!(out, "{kind:<13}{position:>12}{lag:>8}{delivered:>12}{dead:>14}{gaps:>6}  {state}").ok();
+    };
+    row(["kind", "position", "lag", "delivered", "dead letters", "gaps", "state"]);
+    for (kind, phase) in view.status.phases() {
+        let it = view.metrics.summary(kind);
+        let [position, lag] = [it.position, it.lag].map(|number| number.to_string());
+        let [delivered, dead, gaps] = [it.delivered, it.dead_letters, it.gaps].map(|number| number.to_string());
+        row([kind.name(), &position, &lag, &delivered, &dead, &gaps, &phase.to_string()]);
+    }
+    out + "\nposition and lag count raft indexes of nomad; more at /metrics, /healthz, /readyz\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+        time::timeout,
+    };
+
+    use super::*;
+    use crate::{kind::Kind, telemetry::Phase};
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    async fn ask(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").expect("it answers");
+        answer
+    }
+
+    async fn start(status: &Status) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<io::Result<()>>) {
+        let metrics = Metrics::new(&[Kind::Nodes]);
+        metrics.delivered(Kind::Nodes, 42, 1);
+        let listener = bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let stop = CancellationToken::new();
+        let view = View::new(metrics, status.clone(), Some("blue".to_owned()));
+        (address, stop.clone(), tokio::spawn(serve(listener, view, stop)))
+    }
+
+    #[tokio::test]
+    async fn it_serves_its_four_pages() {
+        let status = Status::new(&[Kind::Nodes]);
+        let (address, stop, served) = start(&status).await;
+        assert!(ask(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+        let answer = ask(address, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("nodes: starting\n"), "{answer}");
+        status.set(Kind::Nodes, Phase::Leading);
+        assert!(ask(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        let answer = ask(address, "/metrics").await;
+        assert!(
+            answer.contains("application/openmetrics-text") && answer.contains("{kind=\"nodes\"} 42\n"),
+            "{answer}"
+        );
+        let answer = ask(address, "/").await;
+        assert!(answer.contains("cluster blue") && answer.contains("leading") && answer.contains("42"), "{answer}");
+        assert!(ask(address, "/nope").await.starts_with("HTTP/1.1 404"));
+        stop.cancel();
+        timeout(PATIENCE, served).await.expect("in time").expect("no panic").expect("no error");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_asks_does_not_hold_up_the_stop() {
+        let (address, stop, served) = start(&Status::new(&[])).await;
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(b"GET / HT").await.expect("it reads");
+        // An answer proves that the first connection, which came before, was accepted too.
+        ask(address, "/healthz").await;
+        stop.cancel();
+        timeout(PATIENCE, served).await.expect("in time").expect("no panic").expect("no error");
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_told_by_its_variable() {
+        let first = bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+        let error = bind(first.local_addr().expect("it is bound")).await.expect_err("it is taken");
+        assert!(error.to_string().contains("NOMAD_FIREHOSE_LISTEN"), "{error}");
+    }
+}

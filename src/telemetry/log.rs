@@ -1,0 +1,324 @@
+//! Log lines on stderr, one event each.
+
+use std::{fmt, io::IsTerminal as _};
+
+use serde::Serializer as _;
+use serde_json::{Map, Value};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+    level_filters::LevelFilter,
+};
+use tracing_subscriber::{
+    filter::Targets,
+    fmt::{
+        FmtContext, FormatEvent, FormattedFields, MakeWriter,
+        format::{JsonFields, Writer},
+        time::{FormatTime as _, SystemTime},
+    },
+    layer::{Layer as _, SubscriberExt as _},
+    registry::LookupSpan,
+    util::{SubscriberInitExt as _, TryInitError},
+};
+
+use crate::config::{Log, LogFormat};
+
+/// Logs to stderr from now on, in colour where stderr is a terminal and `NO_COLOR` is unset.
+///
+/// # Errors
+/// The process already logs elsewhere.
+pub fn init(log: Log) -> Result<(), TryInitError> {
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    subscriber(log, std::io::stderr, colour).try_init()
+}
+
+fn subscriber<W>(log: Log, writer: W, colour: bool) -> impl Subscriber + Send + Sync + for<'a> LookupSpan<'a>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // Libraries speak of their own matters; only what they warn of is ours, unless everything was asked for.
+    let others = if log.level == Level::TRACE { Level::TRACE } else { log.level.min(Level::WARN) };
+    let targets = Targets::new().with_default(others).with_target("nomad_firehose", LevelFilter::from_level(log.level));
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(colour)
+        .fmt_fields(JsonFields::new())
+        .event_format(Lines(log.format))
+        .with_writer(writer)
+        // It would report a stderr that is gone on that same stderr, and panic.
+        .log_internal_errors(false);
+    tracing_subscriber::registry().with(layer.with_filter(targets))
+}
+
+struct Lines(LogFormat);
+
+impl<S> FormatEvent<S, JsonFields> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, JsonFields>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = Fields::default();
+        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            let extensions = span.extensions();
+            let formatted = extensions.get::<FormattedFields<JsonFields>>();
+            let parsed = formatted.and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
+            parsed.unwrap_or_default().into_iter().for_each(|(name, value)| fields.set(&name, value));
+        }
+        event.record(&mut fields);
+        let level = *event.metadata().level();
+        match self.0 {
+            LogFormat::Text => text(&mut writer, level, &fields),
+            LogFormat::Json => json(&mut writer, ["time", "level", "msg"], level, fields),
+            LogFormat::SeatgeekJson => json(&mut writer, ["@timestamp", "@level", "@message"], level, fields),
+        }
+    }
+}
+
+/// `2026-11-21T03:00:00.123Z WARN  stream ended  kind=nodes after=3s`
+fn text(writer: &mut Writer<'_>, level: Level, fields: &Fields) -> fmt::Result {
+    let colours = writer.has_ansi_escapes();
+    let (name, colour) = match level {
+        Level::ERROR => ("ERROR", "31"),
+        Level::WARN => ("WARN ", "33"),
+        Level::INFO => ("INFO ", "32"),
+        Level::DEBUG => ("DEBUG", "34"),
+        Level::TRACE => ("TRACE", "35"),
+    };
+    match colours {
+        true => write!(writer, "\x1b[2m{}\x1b[0m \x1b[{colour}m{name}\x1b[0m ", now())?,
+        false => write!(writer, "{} {name} ", now())?,
+    }
+    one_line(writer, &fields.message)?;
+    for (index, (key, value)) in fields.rest.iter().enumerate() {
+        writer.write_str(if index == 0 { "  " } else { " " })?;
+        match colours {
+            true => write!(writer, "\x1b[2m{key}=\x1b[0m")?,
+            false => write!(writer, "{key}=")?,
+        }
+        match value {
+            Value::String(text) if is_bare(text) => writer.write_str(text)?,
+            Value::String(text) => write!(writer, "{text:?}")?,
+            other => write!(writer, "{other}")?,
+        }
+    }
+    writer.write_char('\n')
+}
+
+fn json(writer: &mut Writer<'_>, keys: [&str; 3], level: Level, fields: Fields) -> fmt::Result {
+    // The original's words, so that what reads its logs reads these.
+    let level = match level {
+        Level::ERROR => "error",
+        Level::WARN => "warning",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    };
+    let head = keys.into_iter().zip([now().into(), level.into(), fields.message.into()]);
+    let rest = fields.rest.iter().filter(|(name, _)| !keys.contains(&name.as_str()));
+    let all = head.chain(rest.map(|(name, value)| (name.as_str(), value.clone())));
+    let mut line = Vec::new();
+    serde_json::Serializer::new(&mut line).collect_map(all).map_err(|_| fmt::Error)?;
+    writeln!(writer, "{}", String::from_utf8_lossy(&line))
+}
+
+/// UTC, in milliseconds.
+fn now() -> String {
+    let mut text = String::new();
+    if SystemTime.format_time(&mut Writer::new(&mut text)).is_err() {
+        return "-".to_owned();
+    }
+    if let Some(point) = text.find('.') {
+        text.truncate((point + 4).min(text.len()));
+        text.push('Z');
+    }
+    text
+}
+
+/// Whether a text needs no quotes to be one word of a line.
+fn is_bare(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '"' | '=' | '\\'))
+}
+
+/// A message that could hold text from elsewhere must not forge a second line, nor command the terminal.
+fn one_line(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
+    for c in text.chars() {
+        if c.is_control() { write!(writer, "{}", c.escape_debug())? } else { writer.write_char(c)? }
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    /// In the order they were written, those of the outermost span first.
+    rest: Vec<(String, Value)>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::String(text)) => self.message = text,
+            (name, value) => self.set(name, value),
+        }
+    }
+
+    fn set(&mut self, name: &str, value: Value) {
+        match self.rest.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known = value,
+            None => self.rest.push((name.to_owned(), value)),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, Value::String(format!("{value:?}")));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        // The cause is most often what one needs at night, and `Display` leaves it out.
+        let mut text = value.to_string();
+        let mut source = value.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            if !text.contains(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            source = cause.source();
+        }
+        self.put(field, text.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic holds it").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, level: Level, action: impl FnOnce()) -> String {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let subscriber = subscriber(Log { level, format }, move || writer.clone(), false);
+        tracing::subscriber::with_default(subscriber, action);
+        let bytes = buffer.0.lock().expect("no panic holds it").clone();
+        String::from_utf8(bytes).expect("log lines are UTF-8")
+    }
+
+    fn ended() {
+        let span = tracing::info_span!("lead", kind = "nodes");
+        let _guard = span.enter();
+        let source = io::Error::other("reset\nby peer");
+        let error: &(dyn std::error::Error + 'static) = &source;
+        tracing::warn!(error, attempt = 3, url = %"http://a:1", known = true, "stream ended");
+    }
+
+    #[test]
+    fn text_is_time_level_message_fields() {
+        let line = logged(LogFormat::Text, Level::INFO, ended);
+        let (time, rest) = line.split_once(' ').expect("a time first");
+        assert_eq!((time.len(), &time[10..11], &time[23..]), (24, "T", "Z"));
+        let expected = r#"WARN  stream ended  kind=nodes error="reset\nby peer" attempt=3 url=http://a:1 known=true"#;
+        assert_eq!(rest.trim_end(), expected);
+        assert_eq!(line.matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn json_has_the_keys_of_the_original() {
+        for (format, keys) in [
+            (LogFormat::Json, ["time", "level", "msg"]),
+            (LogFormat::SeatgeekJson, ["@timestamp", "@level", "@message"]),
+        ] {
+            let line = logged(format, Level::INFO, ended);
+            let object: Map<String, Value> = serde_json::from_str(&line).expect("one object a line");
+            assert_eq!((&object[keys[1]], &object[keys[2]]), (&"warning".into(), &"stream ended".into()));
+            assert_eq!(
+                (&object["kind"], &object["attempt"], &object["known"]),
+                (&"nodes".into(), &3.into(), &true.into())
+            );
+            assert!(object.contains_key(keys[0]) && object["error"] == "reset\nby peer");
+        }
+    }
+
+    #[test]
+    fn a_message_from_elsewhere_stays_on_its_line() {
+        let line = logged(LogFormat::Text, Level::INFO, || {
+            tracing::info!("{}", "a\nb\x1b[31m");
+            tracing::info!(text = "x\x1b[31m y", "c");
+        });
+        assert_eq!(line.lines().count(), 2, "{line:?}");
+        assert!(!line.contains('\x1b'), "{line:?}");
+    }
+
+    #[test]
+    fn the_level_holds_and_libraries_only_warn() {
+        let lines = logged(LogFormat::Text, Level::INFO, || {
+            tracing::debug!("hidden");
+            tracing::info!("shown");
+            tracing::info!(target: "hyper", "hidden");
+            tracing::warn!(target: "hyper", "shown");
+        });
+        assert_eq!((lines.matches("shown").count(), lines.matches("hidden").count()), (2, 0), "{lines}");
+        let lines = logged(LogFormat::Text, Level::ERROR, || {
+            tracing::warn!("hidden");
+            tracing::warn!(target: "hyper", "hidden");
+        });
+        assert_eq!(lines, "");
+    }
+
+    #[test]
+    fn a_writer_that_is_gone_is_borne() {
+        struct Gone;
+        impl io::Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        let log = Log { level: Level::INFO, format: LogFormat::Text };
+        tracing::subscriber::with_default(subscriber(log, || Gone, false), ended);
+    }
+}

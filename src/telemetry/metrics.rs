@@ -1,0 +1,360 @@
+//! Every metric, with its name.
+
+use std::{fmt, sync::Arc};
+
+use prometheus_client::{
+    encoding::text,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Metric, Registry},
+};
+
+use crate::{kind::Kind, position::RaftIndex};
+
+/// The names as they are scraped.
+pub mod names {
+    /// Records that the sink has acknowledged.
+    pub const RECORDS: &str = "nomad_firehose_records_delivered_total";
+    /// Bytes of their bodies.
+    pub const BYTES: &str = "nomad_firehose_bytes_delivered_total";
+    /// Sends of a record after the first.
+    pub const RETRIES: &str = "nomad_firehose_retries_total";
+    /// Records that ended in the dead-letter place.
+    pub const DEAD_LETTERS: &str = "nomad_firehose_dead_letters_total";
+    /// Stretches of the raft log in which an event may have been missed.
+    pub const GAPS: &str = "nomad_firehose_gaps_total";
+    /// The raft indexes in those stretches.
+    pub const UNPROVABLE: &str = "nomad_firehose_unprovable_indexes_total";
+    /// Tasks whose last delivered event was no longer among the ten that Nomad keeps.
+    pub const LOST_MARKS: &str = "nomad_firehose_lost_marks_total";
+    /// Lists read to make up for what the stream could not prove.
+    pub const RECONCILES: &str = "nomad_firehose_reconciles_total";
+    /// Events that came again, were known, and were dropped.
+    pub const REPEATS: &str = "nomad_firehose_repeats_dropped_total";
+    /// Checkpoints stored.
+    pub const CHECKPOINTS: &str = "nomad_firehose_checkpoints_total";
+    /// Checkpoints that could not be stored.
+    pub const CHECKPOINT_FAILURES: &str = "nomad_firehose_checkpoint_failures_total";
+    /// Connections to the event stream after the first.
+    pub const RECONNECTS: &str = "nomad_firehose_reconnects_total";
+    /// Lines of the stream that could not be read.
+    pub const GARBAGE: &str = "nomad_firehose_garbage_lines_total";
+    /// The raft index up to which everything is acknowledged.
+    pub const POSITION: &str = "nomad_firehose_position_index";
+    /// How many raft indexes that is behind Nomad's table.
+    pub const LAG: &str = "nomad_firehose_lag_indexes";
+    /// Whether this process holds the lease.
+    pub const LEADER: &str = "nomad_firehose_leader";
+    /// Tasks whose last delivered event is remembered.
+    pub const MARKS: &str = "nomad_firehose_marks";
+    /// Bytes read and not yet delivered.
+    pub const IN_FLIGHT: &str = "nomad_firehose_in_flight_bytes";
+    /// Always 1, with the version as its label.
+    pub const BUILD: &str = "nomad_firehose_build_info";
+}
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// All metrics of one process. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    /// In the order of [`Kind::ALL`].
+    kinds: [PerKind; Kind::ALL.len()],
+    dead_letters: Family<Labels<2>, Counter>,
+    reconnects: Counter,
+    garbage_lines: Counter,
+    in_flight: Gauge,
+}
+
+#[derive(Clone, Default)]
+struct PerKind {
+    records: Counter,
+    bytes: Counter,
+    retries: Counter,
+    gaps: Counter,
+    unprovable: Counter,
+    lost_marks: Counter,
+    reconciles: Counter,
+    repeats: Counter,
+    checkpoints: Counter,
+    checkpoint_failures: Counter,
+    position: Gauge,
+    lag: Gauge,
+    leader: Gauge,
+    marks: Gauge,
+    /// The sum over all reasons, for the status page alone.
+    dead_letters: Counter,
+}
+
+impl Metrics {
+    /// Metrics with a series for each of `kinds`; those of other kinds count, and are not shown.
+    pub fn new(kinds: &[Kind]) -> Self {
+        let mut registry = Registry::default();
+        let mut per_kind = <[PerKind; Kind::ALL.len()]>::default();
+        let mut all = Kinds { registry: &mut registry, wanted: kinds, per_kind: &mut per_kind };
+        all.counter(names::RECORDS, "Records that the sink has acknowledged", |it| &mut it.records);
+        all.counter(names::BYTES, "Bytes of the bodies that the sink has acknowledged", |it| &mut it.bytes);
+        all.counter(names::RETRIES, "Sends of a record after the first", |it| &mut it.retries);
+        all.counter(names::GAPS, "Stretches in which an event may have been missed", |it| &mut it.gaps);
+        all.counter(names::UNPROVABLE, "Raft indexes in stretches that are unproven", |it| &mut it.unprovable);
+        all.counter(names::LOST_MARKS, "Tasks with possibly more new events than Nomad keeps", |it| &mut it.lost_marks);
+        all.counter(names::RECONCILES, "Lists read to make up for the stream", |it| &mut it.reconciles);
+        all.counter(names::REPEATS, "Events that came again and were dropped", |it| &mut it.repeats);
+        all.counter(names::CHECKPOINTS, "Checkpoints stored", |it| &mut it.checkpoints);
+        all.counter(names::CHECKPOINT_FAILURES, "Checkpoints that could not be stored", |it| {
+            &mut it.checkpoint_failures
+        });
+        all.gauge(names::POSITION, "Raft index up to which everything is acknowledged", |it| &mut it.position);
+        all.gauge(names::LAG, "Raft indexes between that and Nomad's table", |it| &mut it.lag);
+        all.gauge(names::LEADER, "1 while this process holds the lease", |it| &mut it.leader);
+        all.gauge(names::MARKS, "Tasks whose last delivered event is remembered", |it| &mut it.marks);
+
+        let dead_letters = Family::<Labels<2>, Counter>::default();
+        let (reconnects, garbage_lines, in_flight) = (Counter::default(), Counter::default(), Gauge::default());
+        let build = Family::<Labels<1>, Gauge>::default();
+        build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
+        register(&mut registry, names::DEAD_LETTERS, "Records in the dead-letter place", &dead_letters);
+        register(&mut registry, names::RECONNECTS, "Connections to the event stream after the first", &reconnects);
+        register(&mut registry, names::GARBAGE, "Lines of the stream that could not be read", &garbage_lines);
+        register(&mut registry, names::IN_FLIGHT, "Bytes read and not yet delivered", &in_flight);
+        register(&mut registry, names::BUILD, "Always 1", &build);
+        Metrics(Arc::new(Inner { registry, kinds: per_kind, dead_letters, reconnects, garbage_lines, in_flight }))
+    }
+
+    /// The sink acknowledged `records` records with `bytes` bytes of body.
+    pub fn delivered(&self, kind: Kind, records: u64, bytes: u64) {
+        self.of(kind).records.inc_by(records);
+        self.of(kind).bytes.inc_by(bytes);
+    }
+
+    /// `records` records are sent again.
+    pub fn retried(&self, kind: Kind, records: u64) {
+        self.of(kind).retries.inc_by(records);
+    }
+
+    /// A record went to the dead-letter place. `reason` is one of a few fixed words, never a text from elsewhere.
+    pub fn dead_letter(&self, kind: Kind, reason: &'static str) {
+        self.of(kind).dead_letters.inc();
+        self.0.dead_letters.get_or_create(&[("kind", kind.name()), ("reason", reason)]).inc();
+    }
+
+    /// In `indexes` raft indexes an event may have been missed.
+    pub fn gap(&self, kind: Kind, indexes: u64) {
+        self.of(kind).gaps.inc();
+        self.of(kind).unprovable.inc_by(indexes);
+    }
+
+    /// The last delivered event of a task was no longer among those that Nomad keeps.
+    pub fn lost_mark(&self, kind: Kind) {
+        self.of(kind).lost_marks.inc();
+    }
+
+    /// A list is read to make up for what the stream could not prove.
+    pub fn reconcile(&self, kind: Kind) {
+        self.of(kind).reconciles.inc();
+    }
+
+    /// `events` events came again and were dropped.
+    pub fn repeats_dropped(&self, kind: Kind, events: u64) {
+        self.of(kind).repeats.inc_by(events);
+    }
+
+    /// A checkpoint was stored, or not.
+    pub fn checkpoint(&self, kind: Kind, stored: bool) {
+        let kind = self.of(kind);
+        if stored {
+            kind.checkpoints.inc()
+        } else {
+            kind.checkpoint_failures.inc()
+        };
+    }
+
+    /// The stream was connected again.
+    pub fn reconnect(&self) {
+        self.0.reconnects.inc();
+    }
+
+    /// A line of the stream could not be read.
+    pub fn garbage_line(&self) {
+        self.0.garbage_lines.inc();
+    }
+
+    /// Everything up to `index` is acknowledged.
+    pub fn position(&self, kind: Kind, index: RaftIndex) {
+        self.of(kind).position.set(clamp(index.0));
+    }
+
+    /// Nomad's table is `indexes` ahead of the position.
+    pub fn lag(&self, kind: Kind, indexes: u64) {
+        self.of(kind).lag.set(clamp(indexes));
+    }
+
+    /// Whether this process holds the lease of `kind`.
+    pub fn leader(&self, kind: Kind, leads: bool) {
+        self.of(kind).leader.set(i64::from(leads));
+    }
+
+    /// How many tasks are remembered.
+    pub fn marks(&self, kind: Kind, tasks: usize) {
+        self.of(kind).marks.set(clamp(tasks as u64));
+    }
+
+    /// `bytes` bytes were taken into a window.
+    pub fn in_flight_taken(&self, bytes: usize) {
+        self.0.in_flight.inc_by(clamp(bytes as u64));
+    }
+
+    /// `bytes` bytes left a window.
+    pub fn in_flight_freed(&self, bytes: usize) {
+        self.0.in_flight.dec_by(clamp(bytes as u64));
+    }
+
+    /// All metrics as OpenMetrics text, which Prometheus reads.
+    ///
+    /// # Errors
+    /// A metric could not be written as text.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut out = String::new();
+        text::encode(&mut out, &self.0.registry)?;
+        Ok(out)
+    }
+
+    /// What a person wants to know of one kind.
+    pub fn summary(&self, kind: Kind) -> Summary {
+        let PerKind { records, gaps, position, lag, dead_letters, .. } = self.of(kind);
+        Summary {
+            position: position.get(),
+            lag: lag.get(),
+            delivered: records.get(),
+            dead_letters: dead_letters.get(),
+            gaps: gaps.get(),
+        }
+    }
+
+    fn of(&self, kind: Kind) -> &PerKind {
+        &self.0.kinds[kind as usize]
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// What a person wants to know of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The raft index up to which everything is acknowledged.
+    pub position: i64,
+    /// How many raft indexes that is behind Nomad's table.
+    pub lag: i64,
+    /// Records delivered.
+    pub delivered: u64,
+    /// Records in the dead-letter place.
+    pub dead_letters: u64,
+    /// Stretches in which an event may have been missed.
+    pub gaps: u64,
+}
+
+/// Registers a family of each metric, and hands each kind its own series.
+struct Kinds<'a> {
+    registry: &'a mut Registry,
+    wanted: &'a [Kind],
+    per_kind: &'a mut [PerKind; Kind::ALL.len()],
+}
+
+impl Kinds<'_> {
+    fn counter(&mut self, name: &str, help: &str, place: impl Fn(&mut PerKind) -> &mut Counter) {
+        let family = Family::<Labels<1>, Counter>::default();
+        for kind in self.wanted {
+            *place(&mut self.per_kind[*kind as usize]) = family.get_or_create_owned(&[("kind", kind.name())]);
+        }
+        register(self.registry, name, help, &family);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, place: impl Fn(&mut PerKind) -> &mut Gauge) {
+        let family = Family::<Labels<1>, Gauge>::default();
+        for kind in self.wanted {
+            *place(&mut self.per_kind[*kind as usize]) = family.get_or_create_owned(&[("kind", kind.name())]);
+        }
+        register(self.registry, name, help, &family);
+    }
+}
+
+/// The library adds `_total` to a counter and a point to the help by itself.
+fn register(registry: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+    registry.register(name.strip_suffix("_total").unwrap_or(name), help, metric.clone());
+}
+
+fn clamp(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_scraped_under_its_name() {
+        let metrics = Metrics::new(&[Kind::Jobs]);
+        metrics.delivered(Kind::Jobs, 3, 300);
+        metrics.retried(Kind::Jobs, 2);
+        metrics.gap(Kind::Jobs, 17);
+        metrics.lost_mark(Kind::Jobs);
+        metrics.reconcile(Kind::Jobs);
+        metrics.repeats_dropped(Kind::Jobs, 5);
+        metrics.checkpoint(Kind::Jobs, true);
+        metrics.checkpoint(Kind::Jobs, false);
+        metrics.dead_letter(Kind::Jobs, "refused");
+        metrics.reconnect();
+        metrics.garbage_line();
+        metrics.position(Kind::Jobs, RaftIndex(u64::MAX));
+        metrics.lag(Kind::Jobs, 4);
+        metrics.leader(Kind::Jobs, true);
+        metrics.marks(Kind::Jobs, 6);
+        metrics.in_flight_taken(10);
+        metrics.in_flight_freed(3);
+        let text = metrics.encode().expect("it can be encoded");
+        for (name, value) in [
+            (names::RECORDS, 3),
+            (names::BYTES, 300),
+            (names::RETRIES, 2),
+            (names::GAPS, 1),
+            (names::UNPROVABLE, 17),
+            (names::LOST_MARKS, 1),
+            (names::RECONCILES, 1),
+            (names::REPEATS, 5),
+            (names::CHECKPOINTS, 1),
+            (names::CHECKPOINT_FAILURES, 1),
+            (names::POSITION, i64::MAX),
+            (names::LAG, 4),
+            (names::LEADER, 1),
+            (names::MARKS, 6),
+        ] {
+            let line = format!("\n{name}{{kind=\"jobs\"}} {value}\n");
+            assert!(text.contains(&line), "{line}{text}");
+        }
+        for line in [
+            format!("{}{{kind=\"jobs\",reason=\"refused\"}} 1", names::DEAD_LETTERS),
+            format!("{} 1", names::RECONNECTS),
+            format!("{} 1", names::GARBAGE),
+            format!("{} 7", names::IN_FLIGHT),
+            format!("{}{{version=\"{}\"}} 1", names::BUILD, env!("CARGO_PKG_VERSION")),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n") && !text.contains("nodes"), "{text}");
+        let expected = Summary { position: i64::MAX, lag: 4, delivered: 3, dead_letters: 1, gaps: 1 };
+        assert_eq!(metrics.summary(Kind::Jobs), expected);
+    }
+
+    #[test]
+    fn kinds_stand_where_their_number_says() {
+        for (place, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, place);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What an operator sees: log lines on stderr, metrics, and a small status listener.
+
+pub mod listen;
+pub mod log;
+pub mod metrics;
+pub mod status;
+
+pub use log::init;
+pub use metrics::Metrics;
+pub use status::{Phase, Status};
