@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     checkpoint::{Anchor, Checkpoint, Lane, Pass},
     coordinator::Lease,
-    marks::{Mark, TaskKey},
+    marks::{Mark, Marks, TaskKey},
     position::{Identity, RaftIndex},
 };
 

@@ -18,7 +18,7 @@ use nomad_firehose::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 fn main() -> ExitCode {
     let (settings, warnings) = match cli::load() {
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 
 fn start(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCode> {
     telemetry::init(settings.log).context("start the log")?;
-    warnings.iter().for_each(|warning| warn!("{warning}"));
+    warnings.iter().for_each(Warning::log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let code = runtime.block_on(run(settings));
     // A write that the far side never takes must not keep the process.
@@ -110,7 +110,9 @@ async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
 fn plan(settings: &Settings) -> Plan {
     let topics = |kind: Kind| match kind.topic() {
         Some(topic) => vec![Topic::all(topic)],
-        None => settings.topics.iter().map(|topic| Topic { name: topic.name.clone(), key: topic.key.clone() }).collect(),
+        None => {
+            settings.topics.iter().map(|topic| Topic { name: topic.name.clone(), key: topic.key.clone() }).collect()
+        }
     };
     Plan {
         kinds: settings.kinds.iter().map(|kind| (*kind, topics(*kind))).collect(),

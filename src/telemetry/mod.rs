@@ -1,10 +1,12 @@
 //! What an operator sees: log lines on stderr, metrics, and a small status listener.
 
+pub mod counters;
 pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod status;
 
+pub use counters::Counters;
 pub use log::init;
 pub use metrics::Metrics;
 pub use status::{Phase, Status};
