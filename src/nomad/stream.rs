@@ -73,6 +73,19 @@ enum Opening {
 }
 
 impl EventStream {
+    /// The stream in the body of `response`, which is dead after `idle` without a sign of life.
+    pub(super) fn over(response: Response, server: String, idle: Duration) -> Self {
+        EventStream {
+            server,
+            idle,
+            lines: Lines::default(),
+            first: None,
+            body: Some(response),
+            deadline: None,
+            extended: false,
+        }
+    }
+
     /// The next line of events, without its line break; `None` at the end of the connection. Cancel-safe.
     ///
     /// Heartbeats are taken in here. Half a line before the end is dropped: it comes again on resuming.
@@ -208,15 +221,7 @@ impl Client {
             StatusCode::FORBIDDEN => return Err(self.explain(server, query).await),
             _ => return Err(no_stream(self.failure(server, &call, response).await)),
         }
-        let mut stream = EventStream {
-            server: server.label.clone(),
-            idle: self.limits().stream_idle,
-            lines: Lines::default(),
-            first: None,
-            body: Some(response),
-            deadline: None,
-            extended: false,
-        };
+        let mut stream = EventStream::over(response, server.label.clone(), self.limits().stream_idle);
         match stream.open(deadline).await {
             Ok(Opening::Alive) => Ok(stream),
             Ok(Opening::Closed) | Err(Error::Broken { .. }) => Err(self.explain(server, query).await),
