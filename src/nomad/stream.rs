@@ -214,7 +214,6 @@ impl Client {
     pub async fn stream(&self, query: &StreamQuery) -> Result<EventStream, Error> {
         let call = query.call();
         let limit = self.limits().open;
-        let deadline = Instant::now() + limit + self.limits().connect;
         let (response, server) = self.ask(&call, limit).await?;
         match response.status() {
             status if status.is_success() => {}
@@ -222,7 +221,7 @@ impl Client {
             _ => return Err(no_stream(self.failure(server, &call, response).await)),
         }
         let mut stream = EventStream::over(response, server.label.clone(), self.limits().stream_idle);
-        match stream.open(deadline).await {
+        match stream.open(Instant::now() + limit).await {
             Ok(Opening::Alive) => Ok(stream),
             Ok(Opening::Closed) | Err(Error::Broken { .. }) => Err(self.explain(server, query).await),
             Ok(Opening::Nothing) => match self.explain(server, query).await {

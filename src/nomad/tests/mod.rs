@@ -218,14 +218,23 @@ async fn the_first_failure_is_told_when_all_are_down() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_ends_in_a_timeout() {
-    let server = serve(|_| std::future::pending()).await;
-    let client =
-        Client::new(Config { timeout: Duration::from_millis(50), ..config(&[&server.address, &server.address]) })
-            .expect("plain");
-    let error = client.node("a").await.expect_err("no answer");
-    assert!(matches!(error, Error::Timeout { .. }), "{error}");
-    assert!(error.to_string().contains("node \"a\""), "{error}");
+async fn a_server_that_does_not_answer_is_left_after_the_timeout() {
+    let hangs = serve(|_| std::future::pending()).await;
+    let (pieces, response) = pieces();
+    let response = Mutex::new(Some(response));
+    let stalls = Arc::new(response);
+    let stalls = serve(move |_| std::future::ready(stalls.lock().expect("one").take().expect("one request"))).await;
+    let serves = serve(|_| async { say(200, "{}") }).await;
+    let addresses = [&*hangs.address, &*stalls.address, &*serves.address];
+    let client = Client::new(Config { timeout: Duration::from_millis(200), ..config(&addresses) }).expect("plain");
+    for address in &addresses[..2] {
+        let error = client.node("a").await.expect_err("no answer");
+        assert!(matches!(&error, Error::Timeout { address: of, .. } if of == address), "{error}");
+        assert!(error.to_string().contains("node \"a\""), "{error}");
+    }
+    // The next call starts with the third.
+    assert_eq!(client.address(), addresses[2]);
+    drop(pieces);
 }
 
 #[tokio::test]
@@ -260,6 +269,30 @@ async fn namespaces_are_watched_with_a_blocking_query() {
     let (later, names) = client.namespaces(index, Duration::from_secs(60)).await.expect("a list");
     assert_eq!((later.0, names), (9, vec![]));
     assert_eq!(server.asked.paths()[1], "/v1/namespaces?index=7&wait=60000ms");
+}
+
+#[tokio::test]
+async fn one_namespace_can_be_asked_for() {
+    let server = serve(|path| async move {
+        if path.ends_with("/a") { say(200, r#"{"Name":"a","CreateIndex":3}"#) } else { say(404, "Namespace not found") }
+    })
+    .await;
+    let client = client(&server.address);
+    let found = client.namespace("a").await.expect("an answer").expect("there");
+    assert_eq!((found.name.as_str(), found.create_index.0), ("a", 3));
+    assert_eq!(client.namespace("nope").await.expect("an answer"), None);
+}
+
+#[test]
+fn what_a_task_holds_can_move_between_threads() {
+    fn movable<T: Send + 'static>(_: fn(Client) -> T) {}
+    movable(|client| async move {
+        let query = StreamQuery { namespace: "*".to_owned(), topics: Vec::new(), index: crate::position::RaftIndex(0) };
+        let mut stream = client.stream(&query).await?;
+        let mut page = client.list(&ListQuery::new(Table::Jobs, "*")).await?;
+        client.namespaces(page.index, Duration::ZERO).await?;
+        Ok::<_, Error>((stream.next_line().await?, page.next().await?))
+    });
 }
 
 #[tokio::test]
