@@ -215,6 +215,13 @@ impl Client {
         Err(self.failure(server, call, response).await)
     }
 
+    /// The deadline of a whole call is over, the servers asked included: the one in use is to blame.
+    pub(super) fn gave_up(&self, call: &Call, after: Duration) -> Error {
+        let address = self.address().to_owned();
+        self.fail_over(&address);
+        Error::Timeout { address, what: call.what.clone(), after }
+    }
+
     pub(super) fn late(&self, server: &Server, call: &Call, after: Duration) -> Error {
         Error::Timeout { address: server.label.clone(), what: call.what.clone(), after }
     }

@@ -76,8 +76,27 @@ impl Client {
         };
         match timeout(deadline, read).await {
             Ok(read) => read,
-            Err(_) => Err(Error::Timeout { address: self.address().to_owned(), what: call.what, after: deadline }),
+            Err(_) => Err(self.gave_up(&call, deadline)),
         }
+    }
+
+    /// The namespace `name`; `None` if there is none. A stream of it would be accepted all the same, and stay silent.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn namespace(&self, name: &str) -> Result<Option<Namespace>, Error> {
+        let what = format!("namespace {name:?}");
+        let needs = format!("any capability in {what}");
+        let call = Call { what: what.clone(), path: namespace_path(name), query: Vec::new(), needs };
+        let Some(body) = self.object(call).await? else {
+            return Ok(None);
+        };
+        let garbage = |error: serde_json::Error| Error::Garbage {
+            address: self.address().to_owned(),
+            what,
+            text: error.to_string(),
+        };
+        serde_json::from_slice(&body).map(Some).map_err(garbage)
     }
 
     /// The namespaces that the token may see, and the index of the last change to any. With an `index` above 0 the answer
@@ -109,7 +128,7 @@ impl Client {
                 Err(Error::Unsupported { address, what, text })
             }
             Ok(read) => read,
-            Err(_) => Err(Error::Timeout { address: self.address().to_owned(), what: call.what, after: deadline }),
+            Err(_) => Err(self.gave_up(&call, deadline)),
         }
     }
 }

@@ -52,6 +52,9 @@ impl Client {
 
     /// Why the token is not accepted, in the server's words; `None` where it is, or nothing can be said.
     pub(super) async fn unknown_token(&self, server: &Server) -> Option<String> {
+        if !self.has_token() {
+            return None;
+        }
         match self.identity(server).await {
             Ok(Identity::Unknown(text)) => Some(text),
             _ => None,

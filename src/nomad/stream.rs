@@ -73,6 +73,19 @@ enum Opening {
 }
 
 impl EventStream {
+    /// The stream in the body of `response`, which is dead after `idle` without a sign of life.
+    pub(super) fn over(response: Response, server: String, idle: Duration) -> Self {
+        EventStream {
+            server,
+            idle,
+            lines: Lines::default(),
+            first: None,
+            body: Some(response),
+            deadline: None,
+            extended: false,
+        }
+    }
+
     /// The next line of events, without its line break; `None` at the end of the connection. Cancel-safe.
     ///
     /// Heartbeats are taken in here. Half a line before the end is dropped: it comes again on resuming.
@@ -201,23 +214,14 @@ impl Client {
     pub async fn stream(&self, query: &StreamQuery) -> Result<EventStream, Error> {
         let call = query.call();
         let limit = self.limits().open;
-        let deadline = Instant::now() + limit + self.limits().connect;
         let (response, server) = self.ask(&call, limit).await?;
         match response.status() {
             status if status.is_success() => {}
             StatusCode::FORBIDDEN => return Err(self.explain(server, query).await),
             _ => return Err(no_stream(self.failure(server, &call, response).await)),
         }
-        let mut stream = EventStream {
-            server: server.label.clone(),
-            idle: self.limits().stream_idle,
-            lines: Lines::default(),
-            first: None,
-            body: Some(response),
-            deadline: None,
-            extended: false,
-        };
-        match stream.open(deadline).await {
+        let mut stream = EventStream::over(response, server.label.clone(), self.limits().stream_idle);
+        match stream.open(Instant::now() + limit).await {
             Ok(Opening::Alive) => Ok(stream),
             Ok(Opening::Closed) | Err(Error::Broken { .. }) => Err(self.explain(server, query).await),
             Ok(Opening::Nothing) => match self.explain(server, query).await {

@@ -1,0 +1,182 @@
+//! Certificates: who is trusted, under which name, and who we are.
+
+use std::{path::PathBuf, sync::Arc};
+
+use axum::serve::Listener;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer, server::WebPkiClientVerifier};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::*;
+
+/// Accepts, and drops what does not pass the handshake.
+struct Acceptor {
+    tcp: TcpListener,
+    tls: TlsAcceptor,
+}
+
+impl Listener for Acceptor {
+    type Io = TlsStream<TcpStream>;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, from) = self.tcp.accept().await.expect("a listener");
+            if let Ok(stream) = self.tls.accept(stream).await {
+                return (stream, from);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.tcp.local_addr()
+    }
+}
+
+/// A certificate authority with a server for `server.global.nomad`, and a client's certificate, as files.
+struct Authority {
+    directory: tempfile::TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate");
+        let authority = Authority { directory: tempfile::tempdir().expect("a directory"), issuer };
+        authority.write("ca/ca.pem", authority.issuer.pem());
+        authority.write("ca/README", "no certificate".to_owned());
+        let (certificate, key) = authority.issue("client.global.nomad");
+        authority.write("client.pem", certificate.pem());
+        authority.write("client.key", key.serialize_pem());
+        authority
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: String) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("in the directory")).expect("writable");
+        std::fs::write(path, text).expect("writable");
+    }
+
+    fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        (params.signed_by(&key, &self.issuer).expect("a certificate"), key)
+    }
+
+    /// A server that, where `mutual`, wants a client certificate of this authority.
+    async fn serve(&self, mutual: bool) -> TestServer {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let (certificate, key) = self.issue("server.global.nomad");
+        let builder = ServerConfig::builder();
+        let builder = if mutual {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.issuer.der().clone()).expect("a certificate");
+            builder.with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build().expect("roots"))
+        } else {
+            builder.with_no_client_auth()
+        };
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let tls = builder.with_single_cert(vec![certificate.der().clone()], key).expect("a pair");
+        let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = format!("https://{}", tcp.local_addr().expect("bound"));
+        let asked = Asked::default();
+        let router = router(asked.clone(), |_| async { say(200, "{}") });
+        let listener = Acceptor { tcp, tls: TlsAcceptor::from(Arc::new(tls)) };
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("serves until aborted") });
+        TestServer { address, asked, task }
+    }
+
+    /// Trusts this authority, under the name its servers have.
+    fn trusted(&self) -> Tls {
+        Tls {
+            ca_cert: Some(self.path("ca/ca.pem")),
+            server_name: Some("server.global.nomad".to_owned()),
+            ..Tls::default()
+        }
+    }
+}
+
+async fn ask(address: &str, tls: Tls) -> Result<(), Error> {
+    Client::new(Config { tls, ..config(&[address]) })?.node("n").await.map(|_| ())
+}
+
+fn is_file(error: &Error, name: &str) -> bool {
+    matches!(error, Error::File { variable, .. } if *variable == name)
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_under_the_servers_name() {
+    let authority = Authority::new();
+    let server = authority.serve(false).await;
+    ask(&server.address, authority.trusted()).await.expect("trusted");
+    let directory = Tls { ca_cert: None, ca_path: Some(authority.path("ca")), ..authority.trusted() };
+    ask(&server.address, directory).await.expect("trusted");
+    let host = server.address.trim_start_matches("https://").to_owned();
+    assert_eq!(server.asked.header("host"), vec![Some(host); 2]);
+    ask(&server.address, Tls { skip_verify: true, ..Tls::default() }).await.expect("not verified");
+}
+
+#[tokio::test]
+async fn a_failed_handshake_says_what_to_set() {
+    let authority = Authority::new();
+    let server = authority.serve(false).await;
+    let stranger = Authority::new();
+    let plain = serve(|_| async { say(200, "{}") }).await;
+    let not_tls = plain.address.replace("http://", "https://");
+    for (address, tls, variable) in [
+        (&server.address, Tls { server_name: None, ..authority.trusted() }, "NOMAD_TLS_SERVER_NAME"),
+        (&server.address, stranger.trusted(), "NOMAD_CACERT"),
+        (&not_tls, authority.trusted(), "http://"),
+    ] {
+        let error = ask(address, tls).await.expect_err("no trust");
+        assert!(matches!(&error, Error::Tls { mend, .. } if mend.contains(variable)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_where_it_is_asked_for() {
+    let authority = Authority::new();
+    let server = authority.serve(true).await;
+    let own = |tls| Tls {
+        client_cert: Some(authority.path("client.pem")),
+        client_key: Some(authority.path("client.key")),
+        ..tls
+    };
+    ask(&server.address, own(authority.trusted())).await.expect("known");
+    let error = ask(&server.address, authority.trusted()).await.expect_err("unknown");
+    assert!(matches!(&error, Error::Tls { mend, .. } if mend.contains("NOMAD_CLIENT_CERT")), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_used_is_named_with_its_variable() {
+    let authority = Authority::new();
+    let other = Authority::new();
+    authority.write("empty/none", String::new());
+    let some = |name: &str| Some(authority.path(name));
+    let base = Tls::default;
+    let pair = |certificate, key| Tls { client_cert: certificate, client_key: key, ..base() };
+    for (tls, variable) in [
+        (Tls { ca_cert: some("missing.pem"), ..base() }, "NOMAD_CACERT"),
+        (Tls { ca_cert: some("ca/README"), ..base() }, "NOMAD_CACERT"),
+        (Tls { ca_path: some("empty"), ..base() }, "NOMAD_CAPATH"),
+        (Tls { ca_path: some("ca/ca.pem"), ..base() }, "NOMAD_CAPATH"),
+        (pair(some("client.pem"), None), "NOMAD_CLIENT_CERT"),
+        (pair(None, some("client.key")), "NOMAD_CLIENT_KEY"),
+        (pair(some("client.key"), some("client.key")), "NOMAD_CLIENT_CERT"),
+        (pair(some("client.pem"), some("ca/README")), "NOMAD_CLIENT_KEY"),
+        (pair(some("client.pem"), Some(other.path("client.key"))), "NOMAD_CLIENT_KEY"),
+    ] {
+        let error = ask("https://127.0.0.1:1", tls.clone()).await.expect_err("unusable");
+        assert!(is_file(&error, variable), "{tls:?}: {error:?}");
+    }
+    let named = Tls { server_name: Some("127.0.0.1".to_owned()), ca_cert: some("ca/ca.pem"), ..base() };
+    let error = ask("https://127.0.0.1:1", named).await.expect_err("unusable");
+    assert!(matches!(error, Error::Setting { variable: "NOMAD_TLS_SERVER_NAME", .. }), "{error}");
+}
