@@ -1,1 +1,56 @@
-//! Stand-in.
+//! A stand-in for a Nomad cluster's HTTP API, for tests and demonstrations where no real Nomad can run.
+//!
+//! It serves the subset that an event carrier uses: the event stream with its small buffer and its odd start rules,
+//! paged lists, blocking queries, full objects, namespaces and tokens. Its tests hold it to recordings of a real
+//! cluster. It can break in every way that a real one was seen to break.
+//!
+//! # Layout
+//!
+//! A [`history`](History) yields entries of the raft log; the cluster commits each to its [servers](Server): lines
+//! go into the server's event buffer (`ring.rs`), objects into its tables (`state.rs`, `table.rs`). `http/` answers
+//! from both. Begin reading with `sim.rs`, the handle that tests hold, or with `cluster.rs`, the way of an entry.
+//!
+//! # What it does not do
+//!
+//! Filter expressions, `reverse`, gzip, TLS, writes, cross-region requests. Child counts of job summaries are an
+//! approximation. Garbage collection, which publishes nothing, takes place with a `JobBatchDeregistered` line.
+//!
+//! # Example
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let sim = nomad_sim::Sim::builder().recording("stream.ndjson").buffer(100).servers(2).start().await?;
+//! sim.play_to(40).await;
+//! sim.server(0).restart();
+//! println!("{} has seen {} requests", sim.url(0), sim.requests().len());
+//! sim.stop().await;
+//! # Ok(()) }
+//! ```
+
+mod acl;
+mod cluster;
+mod filter;
+mod history;
+mod http;
+mod json;
+mod line;
+mod object;
+mod ring;
+mod server;
+mod sim;
+mod state;
+mod stub;
+mod summary;
+mod table;
+
+pub use acl::Policy;
+pub use cluster::{Broker, Request};
+pub use history::{Empty, Entry, Generator, GeneratorOptions, History, Recording, RecordingError, Repeat, Silent};
+pub use line::{Error as LineError, Event, Line};
+pub use object::{AllocationFacts, Body, Object, Render};
+pub use server::{Lag, Server};
+pub use sim::{Builder, Error, Sim};
+pub use table::Kind;
+
+/// What the control endpoint understands, as text.
+pub const CONTROL_HELP: &str = http::CONTROL_HELP;

@@ -1,0 +1,92 @@
+//! Tokens and what they may read.
+
+use std::collections::HashMap;
+
+use crate::filter::Topics;
+
+/// What a token may read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Everything.
+    pub management: bool,
+    /// Namespaces with `read-job` and `list-jobs`; `*` for all.
+    pub namespaces: Vec<String>,
+    /// `node { policy = "read" }`.
+    pub node: bool,
+    /// `operator { policy = "read" }`.
+    pub operator: bool,
+}
+
+impl Policy {
+    /// A management token.
+    #[must_use]
+    pub fn management() -> Self {
+        Self { management: true, ..Self::default() }
+    }
+
+    /// `read-job` in these namespaces, and nothing else.
+    #[must_use]
+    pub fn read_jobs(namespaces: &[&str]) -> Self {
+        Self { namespaces: namespaces.iter().map(|ns| (*ns).to_owned()).collect(), ..Self::default() }
+    }
+
+    /// The same with `node:read`.
+    #[must_use]
+    pub fn and_nodes(mut self) -> Self {
+        self.node = true;
+        self
+    }
+
+    /// Whether jobs and what belongs to them can be read there; of `*`, whether any namespace allows it.
+    pub(crate) fn reads_jobs(&self, namespace: &str) -> bool {
+        self.management
+            || self.namespaces.iter().any(|ns| ns == "*" || ns == namespace)
+            || (namespace == "*" && !self.namespaces.is_empty())
+    }
+
+    pub(crate) fn reads_nodes(&self) -> bool {
+        self.management || self.node
+    }
+
+    /// Whether a subscription is allowed, after `nomad/event_endpoint.go`: every topic in every namespace.
+    pub(crate) fn may_subscribe(&self, topics: &Topics, namespaces: &[String]) -> bool {
+        topics.0.keys().all(|topic| match topic.as_str() {
+            "Deployment" | "Evaluation" | "Allocation" | "Job" | "Service" | "CSIPlugin" => {
+                namespaces.iter().all(|ns| self.reads_jobs(ns))
+            }
+            "Node" => self.reads_nodes(),
+            "Operator" => self.management || self.operator,
+            _ => self.management,
+        })
+    }
+}
+
+/// The tokens of a cluster; without any, access control is off.
+#[derive(Debug, Default)]
+pub(crate) struct Acl {
+    tokens: HashMap<String, Policy>,
+    enabled: bool,
+}
+
+impl Acl {
+    pub(crate) fn set(&mut self, token: &str, policy: Policy) {
+        self.enabled = true;
+        self.tokens.insert(token.to_owned(), policy);
+    }
+
+    pub(crate) fn revoke(&mut self, token: &str) {
+        self.tokens.remove(token);
+    }
+
+    /// What a request's token allows; `None` for a token that does not exist. No token is the anonymous one, which
+    /// may read nothing.
+    pub(crate) fn resolve(&self, token: &str) -> Option<Policy> {
+        if !self.enabled {
+            return Some(Policy::management());
+        }
+        if token.is_empty() {
+            return Some(Policy::default());
+        }
+        self.tokens.get(token).cloned()
+    }
+}

@@ -1,0 +1,268 @@
+//! The cluster: one log, and servers that apply it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::acl::Acl;
+use crate::history::{Entry, History};
+use crate::line::Line;
+use crate::server::{Server, lock};
+use crate::state::Namespaces;
+
+/// Timings and limits of the simulated agent.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Between two heartbeats of a stream; Nomad: 30 s.
+    pub(crate) heartbeat: Duration,
+    /// A refused stream is closed after this; seen live: about 2 s.
+    pub(crate) refusal: Duration,
+    /// The streams of a deleted token fall silent and are closed after this; seen live: 33 s.
+    pub(crate) revocation: Duration,
+    /// A stream that accepts no write for this long is closed; Nomad: 40 s.
+    pub(crate) write_timeout: Duration,
+    /// Between the publish of an entry and its commit to the state store.
+    pub(crate) commit_delay: Duration,
+    /// Bytes the kernel may hold for a connection's peer; `None` leaves its default, which is megabytes.
+    pub(crate) send_buffer: Option<u32>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(30),
+            refusal: Duration::from_secs(2),
+            revocation: Duration::from_secs(33),
+            write_timeout: Duration::from_secs(40),
+            commit_delay: Duration::ZERO,
+            send_buffer: None,
+        }
+    }
+}
+
+/// What a request for the event stream meets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Broker {
+    /// The stream.
+    #[default]
+    Enabled,
+    /// `enable_event_broker = false` on a Nomad since 1.11.2: 200 and an empty body, closed.
+    Disabled,
+    /// The same on an older one: 500 with text.
+    Failing,
+    /// A Nomad before 1.0: 404.
+    Missing,
+}
+
+/// Whether and how fast the history plays.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) paused: bool,
+    /// Times normal speed; infinite for no pause at all.
+    pub(crate) speed: f64,
+}
+
+/// One answered (or still unanswered) request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Request {
+    /// Its place in the order of arrival over all servers.
+    pub number: u64,
+    /// The server it came to.
+    pub server: usize,
+    /// The method.
+    pub method: String,
+    /// Path and query as sent.
+    pub target: String,
+}
+
+/// The newest requests that the log keeps.
+const KEPT_REQUESTS: usize = 100_000;
+
+#[derive(Debug, Default)]
+struct Requests {
+    next: u64,
+    kept: VecDeque<Request>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Player {
+    history: Box<dyn History>,
+    peeked: Option<Entry>,
+    generation: u64,
+    /// The highest index of the log.
+    pub(crate) last_index: u64,
+}
+
+impl Player {
+    /// Looks at the next entry of the history.
+    pub(crate) fn peek(&mut self) -> Option<&Entry> {
+        if self.peeked.is_none() {
+            self.peeked = self.history.next();
+        }
+        self.peeked.as_ref()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) config: Config,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) player: tokio::sync::Mutex<Player>,
+    pub(crate) pace: watch::Sender<Pace>,
+    /// Set when the history has come to its end.
+    pub(crate) finished: watch::Sender<bool>,
+    pub(crate) acl: Mutex<Acl>,
+    pub(crate) acl_changed: watch::Sender<u64>,
+    pub(crate) broker: Mutex<Broker>,
+    pub(crate) shuffle: AtomicBool,
+    first_namespaces: Namespaces,
+    requests: Mutex<Requests>,
+    truth: Option<Mutex<Vec<Arc<Line>>>>,
+}
+
+/// What a [`Cluster`] is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) history: Box<dyn History>,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) acl: Acl,
+    pub(crate) pace: Pace,
+    pub(crate) keep_truth: bool,
+}
+
+impl Cluster {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            config: parts.config,
+            servers: parts.servers,
+            player: tokio::sync::Mutex::new(Player {
+                history: parts.history,
+                peeked: None,
+                generation: 0,
+                last_index: parts.namespaces.index,
+            }),
+            pace: watch::Sender::new(parts.pace),
+            finished: watch::Sender::new(false),
+            acl: Mutex::new(parts.acl),
+            acl_changed: watch::Sender::new(0),
+            broker: Mutex::default(),
+            shuffle: AtomicBool::new(false),
+            first_namespaces: parts.namespaces,
+            requests: Mutex::default(),
+            truth: parts.keep_truth.then(Mutex::default),
+        }
+    }
+
+    /// Appends an entry to the log: published everywhere, then committed, as far as the servers' lags allow.
+    pub(crate) async fn commit(&self, player: &mut Player, entry: Entry) {
+        player.last_index = player.last_index.max(entry.index);
+        if let Some(truth) = &self.truth {
+            lock(truth).extend(entry.lines.iter().cloned());
+        }
+        let entry = Arc::new(entry);
+        let mut ready = Vec::with_capacity(self.servers.len());
+        for server in &self.servers {
+            server.enqueue(entry.clone());
+            let entries = server.take_ready();
+            entries.iter().for_each(|entry| server.publish(entry));
+            ready.push(entries);
+        }
+        if !self.config.commit_delay.is_zero() {
+            tokio::time::sleep(self.config.commit_delay).await;
+        }
+        for (server, entries) in self.servers.iter().zip(ready) {
+            entries.iter().for_each(|entry| server.apply(entry));
+        }
+    }
+
+    /// Commits entries of the history while `take` wants the next one; returns how many.
+    pub(crate) async fn play(&self, mut take: impl FnMut(&Entry) -> bool) -> u64 {
+        let mut player = self.player.lock().await;
+        let mut played = 0;
+        while player.peek().is_some_and(&mut take) {
+            let Some(entry) = player.peeked.take() else { break };
+            self.commit(&mut player, entry).await;
+            played += 1;
+            if played % 64 == 0 {
+                // A preload of any length must leave the servers their turn.
+                tokio::task::yield_now().await;
+            }
+        }
+        if player.peek().is_none() {
+            self.finished.send_replace(true);
+        }
+        played
+    }
+
+    /// Plays the history at its pace until the end of the program.
+    pub(crate) async fn run(&self) {
+        let mut pace = self.pace.subscribe();
+        loop {
+            let Ok(now) = pace.wait_for(|pace| !pace.paused).await.map(|pace| *pace) else { return };
+            let Some(gap) = self.player.lock().await.peek().map(|entry| entry.gap) else {
+                self.finished.send_replace(true);
+                let mut finished = self.finished.subscribe();
+                // Only a rebuilt cluster begins again.
+                if finished.wait_for(|finished| !finished).await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            if now.speed.is_finite() && !gap.is_zero() {
+                let gap = gap.div_f64(now.speed.max(f64::MIN_POSITIVE)).min(Duration::from_secs(86_400));
+                tokio::select! {
+                    () = tokio::time::sleep(gap) => {}
+                    _ = pace.changed() => continue,
+                }
+            }
+            let mut one = true;
+            self.play(|_| std::mem::take(&mut one)).await;
+        }
+    }
+
+    /// Replaces the cluster by another: state and buffers are empty, streams closed, and the history begins anew
+    /// with other identities.
+    pub(crate) async fn rebuild(&self) {
+        let mut player = self.player.lock().await;
+        player.generation += 1;
+        player.history = player.history.anew(player.generation);
+        player.peeked = None;
+        player.last_index = self.first_namespaces.index;
+        for server in &self.servers {
+            server.reset_to(self.first_namespaces.clone());
+        }
+        self.finished.send_replace(false);
+    }
+
+    pub(crate) fn truth(&self) -> Vec<Arc<Line>> {
+        self.truth.as_ref().map(|truth| lock(truth).clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn log_request(&self, server: usize, method: &str, target: &str) {
+        let mut requests = lock(&self.requests);
+        let number = requests.next;
+        requests.next += 1;
+        if requests.kept.len() == KEPT_REQUESTS {
+            requests.kept.pop_front();
+        }
+        requests.kept.push_back(Request { number, server, method: method.to_owned(), target: target.to_owned() });
+    }
+
+    pub(crate) fn requests(&self, since: u64) -> Vec<Request> {
+        lock(&self.requests).kept.iter().filter(|request| request.number >= since).cloned().collect()
+    }
+
+    pub(crate) fn shuffles(&self) -> bool {
+        self.shuffle.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn change_acl(&self, change: impl FnOnce(&mut Acl)) {
+        change(&mut lock(&self.acl));
+        self.acl_changed.send_modify(|count| *count += 1);
+    }
+}

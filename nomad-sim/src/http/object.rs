@@ -1,0 +1,121 @@
+//! The endpoints of single objects.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::list::{Wait, block, meta, source};
+use super::request::Request;
+use super::response::Response;
+use super::{Context, policy};
+use crate::object::Object;
+use crate::state::State;
+use crate::table::Kind;
+
+/// What a path asks for.
+enum Wanted<'a> {
+    Object(Kind, &'a str),
+    Summary(&'a str),
+}
+
+fn wanted(path: &str) -> Option<Wanted<'_>> {
+    let rest = path.strip_prefix("/v1/")?;
+    let (resource, id) = rest.split_once('/')?;
+    let kind = match resource {
+        "job" => Kind::Job,
+        "node" => Kind::Node,
+        "evaluation" => Kind::Evaluation,
+        "allocation" => Kind::Allocation,
+        "deployment" => Kind::Deployment,
+        _ => return None,
+    };
+    // A job's id can hold slashes itself; Nomad too looks at the end of the decoded path.
+    match id.strip_suffix("/summary") {
+        Some(id) if kind == Kind::Job => Some(Wanted::Summary(id)),
+        _ => Some(Wanted::Object(kind, id)),
+    }
+}
+
+pub(super) async fn answer(context: &Context, request: &Request) -> Response {
+    let Some(wanted) = wanted(&request.path) else { return Response::text(404, "404 page not found") };
+    let (kind, id) = match wanted {
+        Wanted::Object(kind, id) => (kind, id),
+        Wanted::Summary(id) => (Kind::Job, id),
+    };
+    let (wait, policy) = match (Wait::parse(request), policy(context, request)) {
+        (Ok(wait), Ok(policy)) => (wait, policy),
+        (Err(response), _) | (_, Err(response)) => return response,
+    };
+    let server = source(context, request);
+    let namespace = request.namespace();
+    let find = |state: &State| state.table(kind).get(namespace, id).cloned();
+    block(server, &wait, |state| find(state).map_or(state.list_index(kind), |object| object.modify_index)).await;
+    let Some(object) = server.read(find) else {
+        // Jobs and nodes are refused before they are looked up.
+        let hidden = match kind {
+            Kind::Job => !policy.reads_jobs(namespace),
+            Kind::Node => !policy.reads_nodes(),
+            _ => false,
+        };
+        return if hidden { Response::denied() } else { missing(kind) };
+    };
+    let allowed = match kind {
+        Kind::Node => policy.reads_nodes(),
+        _ => policy.reads_jobs(&object.namespace),
+    };
+    if !allowed {
+        return Response::denied();
+    }
+    let body = match wanted {
+        Wanted::Summary(_) => server.read(|state| {
+            let summary = state.summaries.get(&object.namespace, &object.id);
+            summary.and_then(|summary| serde_json::to_vec(summary).ok()).map(Bytes::from)
+        }),
+        Wanted::Object(Kind::Allocation, _) => Some(server.read(|state| with_job(state, &object))),
+        Wanted::Object(..) => Some(object.body.bytes()),
+    };
+    let Some(body) = body else { return missing(kind) };
+    let mut response = Response::json(body);
+    response.headers.extend(meta(object.modify_index));
+    response
+}
+
+fn missing(kind: Kind) -> Response {
+    let name = match kind {
+        Kind::Job => "job",
+        Kind::Node => "node",
+        Kind::Evaluation => "eval",
+        Kind::Allocation => "alloc",
+        Kind::Deployment => "deployment",
+    };
+    Response::text(404, format!("{name} not found"))
+}
+
+#[derive(Deserialize)]
+struct Owner {
+    #[serde(rename = "JobID")]
+    job: Box<str>,
+}
+
+/// An allocation of the API carries its job, one of the stream does not.
+fn with_job(state: &State, object: &Object) -> Bytes {
+    let body = object.body.bytes();
+    let job = serde_json::from_slice::<Owner>(&body)
+        .ok()
+        .and_then(|owner| state.table(Kind::Job).get(&object.namespace, &owner.job))
+        .map_or(Bytes::from_static(b"null"), |job| job.body.bytes());
+    let Some(open) = body.strip_suffix(b"}") else { return body };
+    Bytes::from([open, b",\"Job\":", &job[..], b"}"].concat())
+}
+
+/// `GET /v1/agent/self`, as far as a client needs it.
+pub(super) fn agent(addr: SocketAddr) -> String {
+    serde_json::json!({
+        "config": {"Datacenter": "dc1", "Region": "global", "Version": {"Version": "2.0.5"}},
+        "member": {"Name": "sim.global", "Addr": addr.ip().to_string(), "Port": addr.port(), "Status": "alive",
+                   "Tags": {"region": "global", "dc": "dc1", "build": "2.0.5"}},
+        "stats": {"nomad": {"server": "true", "leader": "true"}},
+    })
+    .to_string()
+}

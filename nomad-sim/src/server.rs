@@ -1,0 +1,277 @@
+//! One server: its buffer, its state store, how far behind it is, and what is wrong with it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{broadcast, watch};
+
+use crate::history::Entry;
+use crate::ring::Ring;
+use crate::state::{Namespaces, State};
+
+/// One server of the simulated cluster. Its methods inject faults into this server alone.
+#[derive(Debug)]
+pub struct Server {
+    pub(crate) addr: SocketAddr,
+    pub(crate) ring: Mutex<Ring>,
+    /// Counts publishes; streams wait on it.
+    pub(crate) published: watch::Sender<u64>,
+    pub(crate) state: RwLock<State>,
+    /// Counts applied entries; blocking queries wait on it.
+    pub(crate) applied: watch::Sender<u64>,
+    queue: Mutex<Queue>,
+    pub(crate) gate: watch::Sender<Gate>,
+    pub(crate) inject: broadcast::Sender<Inject>,
+    pub(crate) lists: Mutex<ListFaults>,
+    pub(crate) streams: AtomicUsize,
+    connections: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    pending: VecDeque<Arc<Entry>>,
+    lag: Lag,
+}
+
+/// How far a server is behind the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Lag {
+    /// Not at all.
+    #[default]
+    None,
+    /// This many entries.
+    By(usize),
+    /// It applies nothing above this index.
+    At(u64),
+}
+
+/// Which connections may live, speak, or come into being.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Gate {
+    /// Connections with a lower number are closed.
+    pub(crate) closed_below: u64,
+    /// They are closed with a reset.
+    pub(crate) reset: bool,
+    /// Streams on connections with a lower number say nothing.
+    pub(crate) silent_below: u64,
+    /// Nothing is answered.
+    pub(crate) frozen: bool,
+    /// Connections are refused.
+    pub(crate) refusing: bool,
+}
+
+/// Something put into every stream of a server that is open now.
+#[derive(Debug, Clone)]
+pub(crate) enum Inject {
+    /// These bytes, verbatim.
+    Bytes(Bytes),
+    /// The next line is cut at this byte, or in its middle, and the connection closed.
+    Cut(Option<usize>),
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ListFaults {
+    pub(crate) delay: Duration,
+    /// So many list requests are yet to be answered with 500.
+    pub(crate) errors: u32,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing here leaves a half-made change behind a panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Server {
+    pub(crate) fn new(addr: SocketAddr, buffer: usize, namespaces: Namespaces) -> Self {
+        Self {
+            addr,
+            ring: Mutex::new(Ring::new(buffer)),
+            published: watch::Sender::new(0),
+            state: RwLock::new(State::new(namespaces)),
+            applied: watch::Sender::new(0),
+            queue: Mutex::default(),
+            gate: watch::Sender::new(Gate::default()),
+            inject: broadcast::Sender::new(64),
+            lists: Mutex::default(),
+            streams: AtomicUsize::new(0),
+            connections: AtomicU64::new(1),
+        }
+    }
+
+    pub(crate) fn next_connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::SeqCst)
+    }
+
+    pub(crate) fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
+        f(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn enqueue(&self, entry: Arc<Entry>) {
+        lock(&self.queue).pending.push_back(entry);
+    }
+
+    /// Takes what the server's lag lets it apply now.
+    pub(crate) fn take_ready(&self) -> Vec<Arc<Entry>> {
+        let mut queue = lock(&self.queue);
+        let ready = match queue.lag {
+            Lag::None => queue.pending.len(),
+            Lag::By(entries) => queue.pending.len().saturating_sub(entries),
+            Lag::At(index) => queue.pending.iter().take_while(|entry| entry.index <= index).count(),
+        };
+        queue.pending.drain(..ready).collect()
+    }
+
+    pub(crate) fn publish(&self, entry: &Entry) {
+        if entry.lines.is_empty() {
+            return;
+        }
+        {
+            let mut ring = lock(&self.ring);
+            for line in &entry.lines {
+                ring.append(line.clone());
+            }
+        }
+        self.published.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn apply(&self, entry: &Entry) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).apply(entry);
+        self.applied.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn reset_to(&self, namespaces: Namespaces) {
+        lock(&self.queue).pending.clear();
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::new(namespaces);
+        self.applied.send_modify(|count| *count += 1);
+        self.restart();
+    }
+
+    fn open_gate(&self, change: impl FnOnce(&mut Gate, u64)) {
+        let next = self.connections.load(Ordering::SeqCst);
+        self.gate.send_modify(|gate| change(gate, next));
+    }
+}
+
+/// Faults, each effective at once.
+impl Server {
+    /// The address it listens on.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its address as `NOMAD_ADDR` wants it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// The highest raft index it has applied.
+    #[must_use]
+    pub fn applied_index(&self) -> u64 {
+        self.read(|state| state.applied)
+    }
+
+    /// The first and the last index in its event buffer; 0 where it is empty.
+    #[must_use]
+    pub fn buffer_bounds(&self) -> (u64, u64) {
+        lock(&self.ring).bounds()
+    }
+
+    /// Entries it has yet to apply.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        lock(&self.queue).pending.len()
+    }
+
+    /// Event streams that are open now.
+    #[must_use]
+    pub fn open_streams(&self) -> usize {
+        self.streams.load(Ordering::SeqCst)
+    }
+
+    /// Closes every connection in the ordinary way.
+    pub fn drop_connections(&self) {
+        self.open_gate(|gate, next| (gate.closed_below, gate.reset) = (next, false));
+    }
+
+    /// Closes every connection with a TCP reset.
+    pub fn reset_connections(&self) {
+        self.open_gate(|gate, next| (gate.closed_below, gate.reset) = (next, true));
+    }
+
+    /// The open streams stay open and fall silent: no event, no heartbeat. New ones work.
+    pub fn stall(&self) {
+        self.open_gate(|gate, next| gate.silent_below = next);
+    }
+
+    /// Open and new streams are silent until [`Self::unstall`].
+    pub fn stall_all(&self) {
+        self.open_gate(|gate, _| gate.silent_below = u64::MAX);
+    }
+
+    /// The whole server accepts connections but answers nothing until [`Self::unstall`].
+    pub fn freeze(&self) {
+        self.open_gate(|gate, _| (gate.frozen, gate.silent_below) = (true, u64::MAX));
+    }
+
+    /// Ends a stall or freeze: streams go on where they stopped, or are cut off when the buffer has moved on.
+    pub fn unstall(&self) {
+        self.open_gate(|gate, _| (gate.frozen, gate.silent_below) = (false, 0));
+    }
+
+    /// Refuses connections, and closes those that are open; `false` accepts again on the same address.
+    pub fn refuse(&self, refusing: bool) {
+        self.open_gate(|gate, next| {
+            gate.refusing = refusing;
+            if refusing {
+                (gate.closed_below, gate.reset) = (next, true);
+            }
+        });
+    }
+
+    /// Restarts it: the event buffer is empty, connections are closed, the state is kept.
+    pub fn restart(&self) {
+        lock(&self.ring).clear();
+        self.published.send_modify(|count| *count += 1);
+        self.drop_connections();
+    }
+
+    /// Puts bytes into every open stream, verbatim: add the newline yourself.
+    pub fn inject(&self, bytes: impl Into<Bytes>) {
+        // Without a stream there is nobody to inject into.
+        if self.inject.send(Inject::Bytes(bytes.into())).is_err() {
+            tracing::debug!("no open stream to inject into");
+        }
+    }
+
+    /// Cuts the next line of every open stream at a byte, or in the middle, and closes the connection.
+    pub fn cut_next_line(&self, at: Option<usize>) {
+        if self.inject.send(Inject::Cut(at)).is_err() {
+            tracing::debug!("no open stream to cut");
+        }
+    }
+
+    /// Every page of a list takes this long.
+    pub fn slow_lists(&self, delay: Duration) {
+        lock(&self.lists).delay = delay;
+    }
+
+    /// The next so many list requests are answered with 500.
+    pub fn fail_lists(&self, times: u32) {
+        lock(&self.lists).errors = times;
+    }
+
+    /// Sets how far it lags; what it may apply then, it applies.
+    pub fn lag(&self, lag: Lag) {
+        lock(&self.queue).lag = lag;
+        for entry in self.take_ready() {
+            self.publish(&entry);
+            self.apply(&entry);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The short forms of objects that the list endpoints answer.
+
+use std::fmt::Write as _;
+
+use crate::json::{Members, quoted};
+use crate::object::Object;
+use crate::state::State;
+use crate::table::Kind;
+
+/// Fields of an allocation's stub in the API's order, with what stands for an absent one.
+const ALLOCATION: [(&str, &str); 26] = [
+    ("ClientDescription", "\"\""),
+    ("ClientStatus", "\"\""),
+    ("CreateIndex", "0"),
+    ("CreateTime", "0"),
+    ("DeploymentStatus", "null"),
+    ("DesiredDescription", "\"\""),
+    ("DesiredStatus", "\"\""),
+    ("DesiredTransition", NO_TRANSITION),
+    ("EvalID", "\"\""),
+    ("FollowupEvalID", "\"\""),
+    ("ID", "\"\""),
+    ("JobID", "\"\""),
+    ("JobType", "\"\""),
+    ("JobVersion", "0"),
+    ("ModifyIndex", "0"),
+    ("ModifyTime", "0"),
+    ("Name", "\"\""),
+    ("Namespace", "\"\""),
+    ("NextAllocation", "\"\""),
+    ("NodeID", "\"\""),
+    ("NodeName", "\"\""),
+    ("PreemptedAllocations", "null"),
+    ("PreemptedByAllocation", "\"\""),
+    ("RescheduleTracker", "null"),
+    ("TaskGroup", "\"\""),
+    ("TaskStates", "null"),
+];
+
+const NO_TRANSITION: &str = "{\"ForceReschedule\":null,\"Migrate\":null,\"MigrateDisablePlacement\":null,\
+                             \"NoShutdownDelay\":null,\"Reschedule\":null}";
+
+const NODE: [&str; 16] = [
+    "CreateIndex",
+    "Datacenter",
+    "Drain",
+    "Drivers",
+    "HostVolumes",
+    "ID",
+    "LastDrain",
+    "ModifyIndex",
+    "Name",
+    "NodeClass",
+    "NodePool",
+    "SchedulingEligibility",
+    "Status",
+    "StatusDescription",
+    "Address",
+    "Version",
+];
+
+const JOB: [&str; 17] = [
+    "CreateIndex",
+    "Datacenters",
+    "ID",
+    "JobModifyIndex",
+    "ModifyIndex",
+    "Multiregion",
+    "Name",
+    "Namespace",
+    "NodePool",
+    "ParameterizedJob",
+    "ParentID",
+    "Periodic",
+    "Priority",
+    "Status",
+    "StatusDescription",
+    "Stop",
+    "SubmitTime",
+];
+
+/// Which optional parts of a stub a list shows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    pub(crate) task_states: bool,
+}
+
+/// The list form of an object: stubs for allocations, nodes and jobs, the whole object for the others.
+pub(crate) fn render(state: &State, kind: Kind, object: &Object, options: Options) -> Vec<u8> {
+    let body = object.body.bytes();
+    let Ok(members) = serde_json::from_slice::<Members<'_>>(&body) else { return body.to_vec() };
+    let out = match kind {
+        Kind::Evaluation | Kind::Deployment => return body.to_vec(),
+        Kind::Allocation => allocation(state, object, &members, options),
+        Kind::Node => node(&members),
+        Kind::Job => job(state, object, &members),
+    };
+    out.into_bytes()
+}
+
+fn field(out: &mut String, name: &str, value: &str) {
+    out.push(if out.is_empty() { '{' } else { ',' });
+    out.push('"');
+    out.push_str(name);
+    out.push_str("\":");
+    out.push_str(value);
+}
+
+fn allocation(state: &State, object: &Object, members: &Members<'_>, options: Options) -> String {
+    let placed = state.placed(&object.id);
+    let mut out = String::new();
+    for (name, absent) in ALLOCATION {
+        match (name, placed) {
+            ("JobType", Some(placed)) => field(&mut out, name, &quoted(&placed.job_type)),
+            ("JobVersion", Some(placed)) => field(&mut out, name, &placed.job_version.to_string()),
+            ("TaskStates", _) if !options.task_states => field(&mut out, name, "null"),
+            _ => field(&mut out, name, members.get(name).map_or(absent, |value| value.get())),
+        }
+    }
+    out.push('}');
+    out
+}
+
+fn node(members: &Members<'_>) -> String {
+    let mut out = String::new();
+    let attribute = |name: &str| {
+        let attributes: Members<'_> = serde_json::from_str(members.get("Attributes")?.get()).ok()?;
+        attributes.get(name).map(|value| value.get().to_owned())
+    };
+    for name in NODE {
+        match name {
+            "Address" => {
+                let address = attribute("unique.network.ip-address").unwrap_or_else(|| "\"\"".to_owned());
+                field(&mut out, name, &address);
+            }
+            "Version" => field(&mut out, name, &attribute("nomad.version").unwrap_or_else(|| "\"\"".to_owned())),
+            _ => field(&mut out, name, members.get(name).map_or("null", |value| value.get())),
+        }
+    }
+    out.push('}');
+    out
+}
+
+fn job(state: &State, object: &Object, members: &Members<'_>) -> String {
+    let mut out = String::new();
+    for name in JOB {
+        let value = members.get(name).map_or("null", |value| value.get());
+        match name {
+            // A stub only says whether the job has one.
+            "ParameterizedJob" | "Periodic" => field(&mut out, name, if value == "null" { "false" } else { "true" }),
+            _ => field(&mut out, name, value),
+        }
+    }
+    field(&mut out, "Type", members.get("Type").map_or("\"\"", |value| value.get()));
+    let summary = state.summaries.get(&object.namespace, &object.id);
+    let summary = summary.and_then(|summary| serde_json::to_string(summary).ok());
+    // write! to a String cannot fail.
+    if write!(out, ",\"JobSummary\":{}}}", summary.as_deref().unwrap_or("null")).is_err() {
+        out.push('}');
+    }
+    out
+}
