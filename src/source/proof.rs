@@ -211,8 +211,8 @@ mod tests {
         let owed = Owed { from: RaftIndex(10), until: RaftIndex(16), known: vec![event(10, 0)] };
         assert_eq!(cursor.observe_table(RaftIndex(15)), TableVerdict::Gap(owed));
         // What the list has covered is not delivered again.
-        assert_eq!(feed(&mut cursor, 15, 0).1, false);
-        assert_eq!(feed(&mut cursor, 16, 0).1, true);
+        assert!(!feed(&mut cursor, 15, 0).1);
+        assert!(feed(&mut cursor, 16, 0).1);
     }
 
     #[test]
@@ -266,7 +266,7 @@ mod tests {
                     delivered.push((*index, *line));
                 }
             }
-            for (n, (index, line)) in lines.iter().enumerate().skip(stop + 1) {
+            for (index, line) in lines.iter().skip(stop + 1) {
                 let covered = owed.as_ref().is_some_and(|owed| owed.contains(RaftIndex(*index), event(*index, *line)));
                 let pending = !cursor.is_proven() && *index == at;
                 prop_assert!(delivered.contains(&(*index, *line)) || covered || pending, "{index}/{line} is lost");
