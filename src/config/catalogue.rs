@@ -196,4 +196,32 @@ mod tests {
             }
         }
     }
+
+    const MANUAL: &str = include_str!("../../docs/configuration.md");
+    const README: &str = include_str!("../../README.md");
+
+    #[test]
+    fn the_manual_has_a_row_for_every_setting() {
+        for Setting { flag, variable, default, .. } in ALL {
+            let key = if *flag == CONFIG.flag { "–".to_owned() } else { format!("`{flag}`") };
+            let default = default.map_or("–".to_owned(), |default| format!("`{default}`"));
+            let row = format!("| `{variable}` | `--{flag}` | {key} | {default} | ");
+            assert!(MANUAL.contains(&row), "docs/configuration.md lacks: {row}");
+        }
+    }
+
+    #[test]
+    fn the_documents_name_no_setting_that_does_not_exist() {
+        for text in [MANUAL, README] {
+            let words = text.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+            for word in words.filter(|word| word.starts_with("NOMAD_FIREHOSE_") && !word.ends_with('_')) {
+                assert!(ALL.iter().any(|setting| setting.variable == word), "{word}");
+            }
+            let words = text.split(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '_');
+            for word in words.filter(|word| word.starts_with("nomad_firehose_")) {
+                let source = include_str!("../telemetry/metrics.rs");
+                assert!(source.contains(&format!("= \"{word}\"")), "{word}");
+            }
+        }
+    }
 }

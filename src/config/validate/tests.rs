@@ -232,8 +232,8 @@ fn topics_are_repeated_flags_or_one_variable() {
 fn addresses_are_checked_and_their_users_taken_out() {
     let nomad = |text: &str| settings(&["nodes", "--nomad-addr", text], &[]).nomad;
     assert_eq!(
-        nomad("http://a:1/,https://b/proxy/, unix:///run/n.sock").addresses,
-        ["http://a:1", "https://b/proxy", "unix:///run/n.sock"]
+        nomad("http://a:1/,https://b/ui/jobs, unix:///run/n.sock").addresses,
+        ["http://a:1", "https://b", "unix:///run/n.sock"]
     );
     let with_user = nomad("https://us%40er:pass@a:1");
     assert_eq!(with_user.addresses, ["https://a:1"]);
