@@ -2,6 +2,9 @@
 //!
 //! [`file`] serves replicas on one machine, [`none`] serves a single process that keeps nothing.
 
+pub mod file;
+pub mod none;
+
 use std::fmt;
 
 use futures_util::future::BoxFuture;

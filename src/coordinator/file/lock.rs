@@ -1,0 +1,113 @@
+//! The lock file, and the directory it lies in. Blocking.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use super::super::Error;
+
+/// An exclusive lock, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+/// What became of a try.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// It is ours.
+    Ours(Lock),
+    /// Another process has it: what the lock file says of it.
+    Theirs(String),
+}
+
+impl Lock {
+    pub(super) fn try_take(path: PathBuf) -> Result<Taken, Error> {
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)
+                .map_err(failed("open lock", &path))?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(Taken::Theirs(holder(&file))),
+                Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
+            }
+            let lock = Lock { file, path: path.clone() };
+            // Somebody can have replaced the file between the two calls; then this lock keeps nobody out.
+            if lock.check().is_ok() {
+                lock.sign();
+                return Ok(Taken::Ours(lock));
+            }
+        }
+    }
+
+    /// Whether the path still names the locked file. Where it does not, another process can lock the new one.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let named = self.path.metadata().map_err(failed("find locked file", &self.path))?;
+        let locked = self.file.metadata().map_err(failed("examine lock", &self.path))?;
+        if (named.dev(), named.ino()) == (locked.dev(), locked.ino()) {
+            return Ok(());
+        }
+        Err(failed("keep lock", &self.path)(io::Error::other("the lock file was replaced while it was locked")))
+    }
+
+    pub(super) fn give_back(&self) -> Result<(), Error> {
+        self.file.unlock().map_err(failed("unlock", &self.path))
+    }
+
+    /// Says who holds it. Only people read that, so a full disk does not matter.
+    fn sign(&self) {
+        let sign = || -> io::Result<()> {
+            self.file.set_len(0)?;
+            (&self.file).write_all(format!("pid {}\n", std::process::id()).as_bytes())
+        };
+        if let Err(error) = sign() {
+            tracing::debug!(%error, path = %self.path.display(), "lock file cannot be signed");
+        }
+    }
+}
+
+fn holder(mut file: &File) -> String {
+    let mut text = [0; 64];
+    let length = file.read(&mut text).unwrap_or(0);
+    String::from_utf8_lossy(&text[..length]).trim().to_owned()
+}
+
+/// Makes the data directory, so that it survives a crash.
+pub(super) fn prepare(directory: &Path) -> Result<(), Error> {
+    match directory.metadata() {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => return Err(failed("open data directory", directory)(io::ErrorKind::NotADirectory.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("open data directory", directory)(error)),
+    }
+    let new = directory.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+    let new: Vec<_> = new.collect();
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(directory).map_err(failed("create data directory", directory))?;
+    for path in new {
+        sync_parent(path).map_err(failed("create data directory", directory))?;
+    }
+    Ok(())
+}
+
+/// Waits until the directory's entry of `path` is on disk.
+pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Wraps an error of `operation` on `path`.
+pub(super) fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+    let path = path.display().to_string();
+    move |source| Error::Io { operation, path, source }
+}

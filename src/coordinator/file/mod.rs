@@ -1,0 +1,177 @@
+//! Leases and checkpoints in one directory: for replicas on one machine.
+//!
+//! # The files
+//!
+//! `TYPE` is [`Kind::storage_name`]: `allocations`, `jobs`, `jobliststub` …
+//!
+//! - `TYPE.lock`: whoever holds an exclusive `flock` on it has the lease. It holds the process id of the last holder,
+//!   for people. The kernel gives the lock back when the process ends, however it ends; the file stays, because
+//!   removing it would let two processes lock two files of one name.
+//! - `TYPE.json`: the [`Checkpoint`], one JSON object, replaced whole by a rename, and on disk before a save returns:
+//!
+//!   | field | |
+//!   |---|---|
+//!   | `version` | the layout; this program writes [`VERSION`](crate::checkpoint::VERSION) and reads the next one, too |
+//!   | `value` | last task event's time in ns for `allocations`, else the last raft index |
+//!   | `lanes` | by namespace, or `*`: `position` (`index` and the identities `seen` at it), `namespaces`, `backfill` |
+//!   | `marks` | for `allocations`: 64 hexadecimal digits a task |
+//!
+//! - `TYPE.json.tmp`: a save under way, or the rest of one that a crash cut off. It is never read.
+//!
+//! The directory must be on a file system of this machine: network file systems do not all keep `flock` exclusive.
+
+mod lock;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use tokio::{
+    sync::Mutex,
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::lock::{Lock, Taken};
+use super::{Coordinator, Error, Lease};
+use crate::{checkpoint::Checkpoint, kind::Kind};
+
+/// How often a standby tries the lock. `flock` wakes nobody who does not block in it, and a thread that blocks cannot be
+/// cancelled.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How often an outage of the disk is spoken of.
+const REMIND: Duration = Duration::from_secs(30);
+
+/// The directory of `NOMAD_FIREHOSE_DATA_DIR`.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// The coordinator in `path`. The directory is made, for this user alone, when the first lease is asked for.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Directory { path: path.into() }
+    }
+
+    async fn wait(&self, kind: Kind) -> Result<Box<dyn Lease>, Error> {
+        let lock_file = self.path.join(format!("{}.lock", kind.storage_name()));
+        let checkpoint_file = self.path.join(format!("{}.json", kind.storage_name()));
+        let mut is_standby = false;
+        let mut last_warning: Option<Instant> = None;
+        loop {
+            let (directory, path) = (self.path.clone(), lock_file.clone());
+            match blocking(move || lock::prepare(&directory).and_then(|()| Lock::try_take(path))).await {
+                Ok(Taken::Ours(lock)) => {
+                    if is_standby {
+                        tracing::info!(%kind, "lease taken over");
+                    }
+                    return Ok(Box::new(Held::new(lock, checkpoint_file)));
+                }
+                Ok(Taken::Theirs(holder)) => {
+                    if !std::mem::replace(&mut is_standby, true) {
+                        tracing::info!(%kind, %holder, path = %lock_file.display(), "standby, another process holds the lease");
+                    }
+                }
+                Err(error) if is_passing(&error) => {
+                    if last_warning.is_none_or(|last| last.elapsed() >= REMIND) {
+                        last_warning = Some(Instant::now());
+                        tracing::warn!(%kind, %error, "lease cannot be taken, trying again");
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            sleep(POLL).await;
+        }
+    }
+}
+
+impl Coordinator for Directory {
+    fn acquire(&self, kind: Kind) -> BoxFuture<'_, Result<Box<dyn Lease>, Error>> {
+        Box::pin(self.wait(kind))
+    }
+}
+
+/// Whether waiting can mend it: a full disk, too many open files, an interrupted call.
+fn is_passing(error: &Error) -> bool {
+    let Error::Io { source, .. } = error else { return false };
+    let kinds = [
+        io::ErrorKind::StorageFull,
+        io::ErrorKind::QuotaExceeded,
+        io::ErrorKind::Interrupted,
+        io::ErrorKind::ResourceBusy,
+        io::ErrorKind::OutOfMemory,
+    ];
+    // EMFILE and ENFILE have no kind of their own.
+    kinds.contains(&source.kind()) || matches!(source.raw_os_error(), Some(23 | 24))
+}
+
+/// The lock in hand.
+#[derive(Debug)]
+struct Held {
+    lock: Arc<Lock>,
+    checkpoint_file: PathBuf,
+    lost: CancellationToken,
+    /// Held by the one save under way, also when nobody waits for it any more.
+    saving: Arc<Mutex<()>>,
+}
+
+impl Held {
+    fn new(lock: Lock, checkpoint_file: PathBuf) -> Self {
+        Held { lock: Arc::new(lock), checkpoint_file, lost: CancellationToken::new(), saving: Arc::default() }
+    }
+
+    async fn store(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        // In the order of the calls, whether or not the earlier one was waited for.
+        let turn = Arc::clone(&self.saving).lock_owned().await;
+        // The lock goes along: it is not given back while an abandoned save can still write.
+        let (lock, lost, path) = (Arc::clone(&self.lock), self.lost.clone(), self.checkpoint_file.clone());
+        let checkpoint = checkpoint.clone();
+        blocking(move || {
+            let result = lock.check().inspect_err(|_| lost.cancel()).and_then(|()| store::write(&path, checkpoint));
+            drop((lock, turn));
+            result
+        })
+        .await
+    }
+}
+
+impl Lease for Held {
+    fn is_valid(&self) -> bool {
+        !self.lost.is_cancelled()
+    }
+
+    fn lost(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.lost.cancelled())
+    }
+
+    fn load(&self) -> BoxFuture<'_, Result<Option<Checkpoint>, Error>> {
+        let path = self.checkpoint_file.clone();
+        Box::pin(blocking(move || store::read(&path)))
+    }
+
+    fn save<'a>(&'a self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.store(checkpoint))
+    }
+
+    fn release(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move {
+            let turn = Arc::clone(&self.saving).lock_owned().await;
+            self.lost.cancel();
+            drop(turn);
+            self.lock.give_back()
+        })
+    }
+}
+
+/// Runs file operations off the async threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    spawn_blocking(work).await.unwrap_or_else(|stopped| {
+        Err(Error::Io { operation: "run file operation", path: String::new(), source: stopped.into() })
+    })
+}

@@ -1,0 +1,105 @@
+//! Lines into a writer that can fail in the midst of one. Blocking.
+
+use std::io::{self, IoSlice, Write};
+
+use bytes::Bytes;
+
+/// How many lines go into one vectored write: each takes two slices, and Linux takes 1024 (`IOV_MAX`).
+const LINES: usize = 512;
+
+/// Writes lines without copying them, and remembers the half line that a failure leaves behind.
+#[derive(Debug)]
+pub(super) struct Lines<W> {
+    writer: W,
+    half: Option<Half>,
+}
+
+/// A line whose first bytes are out.
+#[derive(Debug)]
+struct Half {
+    body: Bytes,
+    /// How much of the body and its line break.
+    written: usize,
+}
+
+impl<W: Write> Lines<W> {
+    pub(super) fn new(writer: W) -> Self {
+        Lines { writer, half: None }
+    }
+
+    /// Writes each body with a line break, and flushes. Returns how many are out whole, and why not all.
+    ///
+    /// A half line of an earlier failure is finished first: the reader never sees two halves in one line. Where it is
+    /// the first of `bodies`, as it is after a retry, that counts as its delivery.
+    pub(super) fn write(&mut self, bodies: &[Bytes]) -> (usize, io::Result<()>) {
+        let mut done = 0;
+        if let Some(half) = &mut self.half {
+            if let Err(error) = half.finish(&mut self.writer) {
+                return (0, Err(error));
+            }
+            // Held on to until now, so that the same place in memory means the same bytes.
+            done = usize::from(bodies.first().is_some_and(|body| is_same(body, &half.body)));
+            self.half = None;
+        }
+        while done < bodies.len() {
+            let chunk = &bodies[done..bodies.len().min(done + LINES)];
+            let (lines, result) = self.write_chunk(chunk);
+            done += lines;
+            if result.is_err() {
+                return (done, result);
+            }
+        }
+        match self.writer.flush() {
+            Ok(()) => (done, Ok(())),
+            // Which lines are lost in the writer's own buffer is not known.
+            Err(error) => (0, Err(error)),
+        }
+    }
+
+    fn write_chunk(&mut self, bodies: &[Bytes]) -> (usize, io::Result<()>) {
+        let mut slices: Vec<_> = bodies.iter().flat_map(|body| [IoSlice::new(body), IoSlice::new(b"\n")]).collect();
+        let (mut written, result) = write_all(&mut self.writer, &mut slices);
+        if result.is_ok() {
+            return (bodies.len(), result);
+        }
+        for (number, body) in bodies.iter().enumerate() {
+            if written <= body.len() {
+                self.half = (written > 0).then(|| Half { body: body.clone(), written });
+                return (number, result);
+            }
+            written -= body.len() + 1;
+        }
+        (bodies.len(), result)
+    }
+}
+
+impl Half {
+    fn finish(&mut self, writer: &mut impl Write) -> io::Result<()> {
+        let mut slices = [IoSlice::new(&self.body[self.written..]), IoSlice::new(b"\n")];
+        let (written, result) = write_all(writer, &mut slices);
+        self.written += written;
+        result
+    }
+}
+
+fn is_same(one: &Bytes, other: &Bytes) -> bool {
+    one.as_ptr() == other.as_ptr() && one.len() == other.len()
+}
+
+/// As `Write::write_all_vectored`, but says how much is out where it fails.
+fn write_all(writer: &mut impl Write, mut slices: &mut [IoSlice<'_>]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        match writer.write_vectored(slices) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => {
+                written += count;
+                IoSlice::advance_slices(&mut slices, count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}

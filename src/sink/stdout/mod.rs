@@ -1,0 +1,100 @@
+//! One record a line to standard output. Delivered means written and flushed.
+
+mod lines;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    os::fd::AsFd,
+    thread,
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use self::lines::Lines;
+use super::{Closed, Outcome, Sink};
+use crate::record::Record;
+
+/// Writes each record's body and a line break.
+///
+/// The writes happen on a thread of their own, which nobody joins: a reader that stands still blocks that thread, and
+/// neither the other tasks nor the end of the program.
+#[derive(Debug)]
+pub struct Stdout {
+    jobs: mpsc::Sender<Job>,
+}
+
+#[derive(Debug)]
+struct Job {
+    bodies: Vec<Bytes>,
+    reply: oneshot::Sender<(usize, io::Result<()>)>,
+}
+
+impl Stdout {
+    /// A sink to the standard output of this process, past the buffer of [`std::io::stdout`].
+    ///
+    /// # Errors
+    /// The descriptor cannot be duplicated, or the thread cannot be started.
+    pub fn open() -> io::Result<Self> {
+        let descriptor = io::stdout().as_fd().try_clone_to_owned()?;
+        Self::new(File::from(descriptor))
+    }
+
+    /// A sink to `writer`, which should not buffer: what is lost in a buffer cannot be sent again.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn new(writer: impl Write + Send + 'static) -> io::Result<Self> {
+        // One job waits here only where an earlier send was given up while its write was blocked.
+        let (jobs, mut queue) = mpsc::channel::<Job>(1);
+        let mut lines = Lines::new(writer);
+        thread::Builder::new().name("stdout".to_owned()).spawn(move || {
+            while let Some(Job { bodies, reply }) = queue.blocking_recv() {
+                if reply.send(lines.write(&bodies)).is_err() {
+                    tracing::debug!("a write ended after its send was given up");
+                }
+            }
+        })?;
+        Ok(Stdout { jobs })
+    }
+
+    async fn write(&self, batch: &[Record]) -> Result<Vec<Outcome>, Closed> {
+        let (reply, answer) = oneshot::channel();
+        let bodies = batch.iter().map(|record| record.body.clone()).collect();
+        let ended = || Closed("the writing thread has ended".to_owned());
+        self.jobs.send(Job { bodies, reply }).await.map_err(|_| ended())?;
+        let (written, result) = answer.await.map_err(|_| ended())?;
+        let reason = match result {
+            Ok(()) => String::new(),
+            Err(error) if is_closed(&error) => return Err(Closed(error.to_string())),
+            Err(error) => format!("write to stdout: {error}"),
+        };
+        let outcome = |number| {
+            if number < written {
+                return Outcome::Delivered;
+            }
+            Outcome::Retry { reason: reason.clone(), after: None }
+        };
+        Ok((0..batch.len()).map(outcome).collect())
+    }
+}
+
+/// Whether the reader is gone, for a pipe or a socket.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+impl Sink for Stdout {
+    fn name(&self) -> &'static str {
+        "stdout"
+    }
+
+    fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
+        Box::pin(self.write(batch))
+    }
+}
