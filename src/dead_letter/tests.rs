@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::delivery::testing::Book;
+use crate::delivery::testing::{Book, with_small_files};
 
 fn lines(path: &std::path::Path) -> Vec<Value> {
     let text = fs::read_to_string(path).expect("the file");
@@ -80,6 +80,25 @@ async fn a_full_disk_is_an_error_and_takes_nothing() {
     fs::remove_file(&path).expect("the link");
     place.rejected(letter()).await.expect("there is room");
     assert_eq!(lines(&path).len(), 1);
+}
+
+#[test]
+fn a_letter_that_fits_half_is_taken_back() {
+    if !with_small_files("dead_letter::tests::a_letter_that_fits_half_is_taken_back") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("dead");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(async {
+        let place = in_file(&path);
+        place.input(b"one", "no json", "").await.expect("there is room");
+        let error = place.input(&vec![b'x'; 1 << 20], "large", "").await.expect_err("no room");
+        assert!(error.to_string().contains("File too large"), "{error}");
+        place.input(b"two", "no json", "").await.expect("there is room");
+    });
+    let bodies: Vec<_> = lines(&path).into_iter().map(|letter| letter["body"].clone()).collect();
+    assert_eq!(bodies, ["one", "two"]);
 }
 
 #[tokio::test]

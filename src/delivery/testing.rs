@@ -154,3 +154,26 @@ pub(crate) fn retry(reason: &str) -> Outcome {
 pub(crate) fn reject(reason: &str) -> Outcome {
     Outcome::Reject { reason: reason.to_owned() }
 }
+
+/// Runs `test` once more in a process whose files cannot grow past 8 KiB, and fails where it fails there. `true` in
+/// that process: a write then ends half-way with an error, as on a disk that fills up.
+pub(crate) fn with_small_files(test: &str) -> bool {
+    const MARK: &str = "WITH_SMALL_FILES";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    // The unit of -f is 512 bytes in sh. Ignored, the signal becomes an error of the write.
+    let limited = "trap '' XFSZ; ulimit -f 16; exec \"$0\" \"$@\"";
+    let program = std::env::current_exe().expect("this test");
+    let output = std::process::Command::new("sh")
+        .args(["-c", limited])
+        .arg(program)
+        .args(["--exact", test, "--nocapture"])
+        .env(MARK, "1")
+        .output()
+        .expect("a shell");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("1 passed"), "{test} is no test: {text}");
+    false
+}
