@@ -5,6 +5,9 @@
 //! and all done entries at the front take effect. A ticket that is dropped undelivered leaves its entry open, and
 //! nothing behind it ever reaches the checkpoint.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
@@ -145,9 +148,12 @@ impl Ledger {
 
     fn complete(&self, number: u64) {
         let mut inner = self.lock();
-        let offset = (number - inner.first) as usize;
-        inner.pending[offset].done = true;
-        inner.settle();
+        // An entry that is no longer there took effect already.
+        let offset = number.checked_sub(inner.first).and_then(|offset| usize::try_from(offset).ok());
+        if let Some(entry) = offset.and_then(|offset| inner.pending.get_mut(offset)) {
+            entry.done = true;
+            inner.settle();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -101,7 +101,7 @@ settings! {
         "Which topics of the event stream `events` carries, and of each only those with this filter key. Repeat the flag; in the variable, separate by commas")
         .default("*").form(Form::Repeated).scope(Scope::Topics);
     RESOURCES = Setting::new(RECORDS, "resources", "NOMAD_FIREHOSE_RESOURCES", "KIND,…",
-        "What `run` carries, separated by commas. `all` means the six kinds of object; `events` repeats what they carry and has to be named")
+        "What `run` carries, separated by commas. `all` is every kind, raw events too, for which Nomad wants a management token")
         .form(Form::List).scope(Scope::Run);
 
     NOMAD_ADDR = Setting::new(NOMAD, "nomad-addr", "NOMAD_ADDR", "URL,…",

@@ -20,6 +20,9 @@ mod observer;
 mod worker;
 
 #[cfg(test)]
+pub(crate) mod testing;
+
+#[cfg(test)]
 mod tests;
 
 use std::{sync::Arc, time::Duration};

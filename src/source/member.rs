@@ -18,7 +18,7 @@ use crate::{
     ledger::{Effect, Ledger},
     marks::{Mark, TaskKey},
     nomad::{Table, Topic},
-    position::{Identity, Position, RaftIndex},
+    position::{Identity, Position, RaftIndex, Seen},
     record::Record,
     resource::{self, Draft, Made, Unusable},
 };
@@ -105,7 +105,7 @@ impl Member {
         if now {
             if self.baseline {
                 let after = RaftIndex(start.0 + 1);
-                let nothing = Owed { from: after, until: after, known: Vec::new() };
+                let nothing = Owed { from: after, until: after, known: Seen::default() };
                 self.add_pass(Pass { ranges: vec![nothing], baseline: true, ..Pass::default() });
                 batch.effect.backfill = Some(self.passes.iter().cloned().collect());
             }
@@ -192,7 +192,7 @@ impl Member {
         let ends = |owed: &&mut Owed| owed.until.0 == index.0 + 1;
         let mut changed = false;
         for owed in self.passes.iter_mut().flat_map(|pass| &mut pass.ranges).filter(ends) {
-            owed.known.extend_from_slice(identities);
+            owed.known.extend(identities.iter().copied());
             changed = true;
         }
         if changed {

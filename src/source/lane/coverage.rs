@@ -7,7 +7,7 @@ use crate::{
     checkpoint::{Owed, Pass},
     kind::Kind,
     nomad::Namespace,
-    position::RaftIndex,
+    position::{RaftIndex, Seen},
     resource,
     source::{
         Stopped,
@@ -53,7 +53,7 @@ impl Lane {
         until: RaftIndex,
     ) -> Result<(), Stopped> {
         for member in self.members.iter_mut().filter(|member| !member.first_start && member.kind != Kind::Nodes) {
-            let owed = Owed { from, until, known: Vec::new() };
+            let owed = Owed { from, until, known: Seen::default() };
             let mut batch = Batch::default();
             report_gap(&self.ctx, member.kind, &names.join(","), &owed);
             if member.kind == Kind::Events {
