@@ -17,13 +17,12 @@ use std::{
     },
 };
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use crate::{
     checkpoint::{Anchor, Checkpoint, Lane, Pass},
     coordinator::Lease,
     marks::{Mark, Marks, TaskKey},
     position::{Identity, RaftIndex},
+    source::window::Share,
 };
 
 /// What the delivery of one entry changes in the checkpoint.
@@ -81,12 +80,7 @@ impl Ledger {
     /// that there is nothing to wait for.
     ///
     /// `bytes` is its share of the window, given back when the last copy of the ticket is gone.
-    pub fn enter(
-        self: &Arc<Self>,
-        effect: Effect,
-        records: usize,
-        bytes: Option<Arc<OwnedSemaphorePermit>>,
-    ) -> Option<Ticket> {
+    pub fn enter(self: &Arc<Self>, effect: Effect, records: usize, bytes: Option<Share>) -> Option<Ticket> {
         let mut inner = self.lock();
         for (task, mark) in &effect.marks {
             let entry = inner.in_flight.entry(*task).or_insert((*mark, 0));
@@ -221,7 +215,7 @@ struct Entry {
     ledger: Arc<Ledger>,
     number: u64,
     remaining: AtomicUsize,
-    _bytes: Option<Arc<OwnedSemaphorePermit>>,
+    _bytes: Option<Share>,
 }
 
 impl Ticket {

@@ -87,7 +87,7 @@ async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         client,
         delivery,
         dead_letters,
-        window: Window::new(settings.max_in_flight),
+        window: Window::new(settings.max_in_flight, &metrics),
         metrics,
         status,
         start: match settings.start {

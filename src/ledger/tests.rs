@@ -2,11 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use futures_util::FutureExt;
 use proptest::prelude::*;
-use tokio::sync::Semaphore;
 
 use super::*;
-use crate::{checkpoint::Checkpoint, delivery::testing::Switch, marks::EventHash};
+use crate::{
+    checkpoint::Checkpoint, delivery::testing::Switch, marks::EventHash, source::window::Window, telemetry::Metrics,
+};
 
 const LANES: [&str; 2] = ["default", "other"];
 
@@ -125,16 +127,16 @@ fn changes_are_offered_once_and_again_where_they_were_not_stored() {
     assert_eq!(ledger.take_changes().map(|checkpoint| checkpoint.value), Some(3));
 }
 
-#[test]
-fn the_window_opens_when_the_last_ticket_is_gone() {
+#[tokio::test]
+async fn the_window_opens_when_the_last_ticket_is_gone() {
     let (ledger, _lease) = ledger();
-    let window = Arc::new(Semaphore::new(10));
-    let permit = Arc::clone(&window).try_acquire_many_owned(10).expect("all of it");
-    let ticket = ledger.enter(Effect::default(), 2, Some(Arc::new(permit))).expect("two records");
+    let window = Window::new(1000, &Metrics::new(&[]));
+    let all = window.line(750).await;
+    let ticket = ledger.enter(Effect::default(), 2, all).expect("two records");
     ticket.clone().delivered();
-    assert_eq!(window.available_permits(), 0);
+    assert!(window.line(1).now_or_never().is_none());
     drop(ticket);
-    assert_eq!(window.available_permits(), 10);
+    assert!(window.line(750).now_or_never().is_some());
     assert_eq!(ledger.pending(), 1);
 }
 

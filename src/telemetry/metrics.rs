@@ -47,7 +47,7 @@ pub mod names {
     pub const RECONNECTS: &str = "nomad_firehose_reconnects_total";
     /// Lines of the stream that could not be read.
     pub const GARBAGE: &str = "nomad_firehose_garbage_lines_total";
-    /// The raft index up to which everything is acknowledged.
+    /// The raft index up to which the stream is read.
     pub const POSITION: &str = "nomad_firehose_position_index";
     /// How many raft indexes that is behind Nomad's table.
     pub const LAG: &str = "nomad_firehose_lag_indexes";
@@ -118,7 +118,7 @@ impl Metrics {
         all.counter(names::CHECKPOINT_FAILURES, "Checkpoints that could not be stored", |it| {
             &mut it.checkpoint_failures
         });
-        all.gauge(names::POSITION, "Raft index up to which everything is acknowledged", |it| &mut it.position);
+        all.gauge(names::POSITION, "Raft index up to which the stream is read", |it| &mut it.position);
         all.gauge(names::LAG, "Raft indexes between that and Nomad's table", |it| &mut it.lag);
         all.gauge(names::LEADER, "1 while this process holds the lease", |it| &mut it.leader);
         all.gauge(names::MARKS, "Tasks whose last delivered event is remembered", |it| &mut it.marks);
@@ -214,7 +214,7 @@ impl Metrics {
         self.0.garbage_lines.inc();
     }
 
-    /// Everything up to `index` is acknowledged.
+    /// The stream is read up to `index`.
     pub fn position(&self, kind: Kind, index: RaftIndex) {
         self.of(kind).position.set(clamp(index.0));
     }
@@ -280,7 +280,7 @@ impl fmt::Debug for Metrics {
 /// What a person wants to know of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The raft index up to which everything is acknowledged.
+    /// The raft index up to which the stream is read.
     pub position: i64,
     /// How many raft indexes that is behind Nomad's table.
     pub lag: i64,

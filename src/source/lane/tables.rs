@@ -97,8 +97,10 @@ impl Lane {
         for member in &mut self.members {
             let Some(tables) = member.tables() else { continue };
             let Some(index) = greatest_index(&self.ctx, &self.namespace, &tables, &mut indexes).await else { continue };
+            let read = member.cursor.position().index;
+            self.ctx.metrics.lag(member.kind, index.0.saturating_sub(read.0));
             let before = std::mem::replace(&mut member.table_before, index);
-            let read = member.cursor.position().index.max(member.excused);
+            let read = read.max(member.excused);
             if before > read && member.cursor.is_proven() {
                 warn!(kind = %member.kind, table = %before, read = %read, "the stream is behind the table; subscribing again");
                 member.excused = before;
