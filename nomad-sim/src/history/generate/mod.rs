@@ -33,6 +33,14 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// The last raft index of the beginning, before the first event.
+    #[must_use]
+    pub fn beginning(&self) -> u64 {
+        FIRST + 1 + self.allocations.max(1).div_ceil(LOAD)
+    }
+}
+
 /// A generated history. It begins with the cluster as it is, without events, and never ends.
 #[derive(Debug)]
 pub struct Generator {
