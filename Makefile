@@ -28,7 +28,7 @@ demo-stop: ## Stop the demonstration's cluster and forget its state
 	@scripts/demo stop
 
 bench: ## Measure
-	$(CARGO) bench --workspace --locked
+	$(CARGO) bench --locked --bench stages
 
 fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo-fuzz and a nightly toolchain)
 	@[ -d fuzz ] || { echo "there are no fuzz targets yet" >&2; exit 1; }

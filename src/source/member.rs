@@ -141,6 +141,8 @@ impl Member {
     /// Starts over from nothing: the cluster is another one.
     pub(super) fn start_over(&mut self) {
         self.ledger.start_over(&self.lane);
+        // Objects are read anew from the list; in the stream of events the break has to show.
+        self.first_start = self.kind != Kind::Events;
         self.cursor = Cursor::new(Default::default());
         self.passes.clear();
         self.page_done.clear();
