@@ -54,8 +54,8 @@ pub(super) struct Lane {
     catch_up: Option<CatchUp>,
     /// Namespaces up to this index are in the subscription.
     covered: RaftIndex,
-    /// The last line that could not be read, and how often it came at the same position.
-    garbage: (u64, u32),
+    /// The last line that could not be read, where it came, and how often it came there.
+    garbage: (u64, RaftIndex, u32),
     /// The address that streams.
     server: String,
     /// How often the anchor's table was seen below the anchor.
@@ -82,7 +82,7 @@ impl Lane {
             history: History::default(),
             catch_up: None,
             covered,
-            garbage: (0, 0),
+            garbage: (0, RaftIndex(0), 0),
             server: String::new(),
             strikes: 0,
         }
@@ -277,9 +277,9 @@ impl Lane {
     /// connection is given up. Where it comes again at the same place, it is the server's own, and it is passed over.
     async fn garbage(&mut self, text: &Bytes, reason: &str) -> Result<bool, Stopped> {
         self.ctx.metrics.garbage_line();
-        let hash = xxh3_64(text);
-        let seen = if self.garbage.0 == hash { self.garbage.1 + 1 } else { 1 };
-        self.garbage = (hash, seen);
+        let (hash, place) = (xxh3_64(text), self.position());
+        let seen = if (self.garbage.0, self.garbage.1) == (hash, place) { self.garbage.2 + 1 } else { 1 };
+        self.garbage = (hash, place, seen);
         error!(
             namespace = &*self.namespace,
             reason,
