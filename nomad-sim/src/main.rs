@@ -129,7 +129,8 @@ fn build(options: &Options) -> anyhow::Result<nomad_sim::Builder> {
         let (churn, seed) = (options.churn, options.seed);
         builder = builder.generated(GeneratorOptions { allocations, churn, seed });
     }
-    for namespace in &options.namespace {
+    let namespaces = options.recording.iter().flat_map(|_| &options.namespace);
+    for namespace in namespaces {
         let (name, index) = namespace.split_once('=').context("--namespace wants NAME=INDEX")?;
         builder = builder.namespace(name, index.parse().context("--namespace wants NAME=INDEX")?);
     }

@@ -36,7 +36,7 @@ fn a_wrong_call_is_told_and_changes_nothing() {
         (&["--speed", "fast"][..], "--speed"),
         (&["--allocations", "5", "--preload"][..], "no end"),
         (&["--recording", "/nonexistent"][..], "recording"),
-        (&["--namespace", "x"][..], "NAME=INDEX"),
+        (&["--namespace", "x", "--recording", "any"][..], "NAME=INDEX"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_nomad-sim"))
             .args(["--listen", "127.0.0.1:0"])

@@ -73,8 +73,7 @@ async fn the_pace_is_that_of_the_recording() {
         let sim = Sim::builder().recording(recording()).speed(speed).start().await.unwrap();
         sim.finished().await;
         let took = start.elapsed().as_secs_f64() * speed;
-        // Timers count whole milliseconds.
-        assert!((lasts.as_secs_f64()..lasts.as_secs_f64() + 5.0).contains(&took), "{took} {lasts:?}");
+        assert!((lasts.as_secs_f64() - 0.1..lasts.as_secs_f64() + 0.1).contains(&took), "{took} {lasts:?}");
         assert_eq!(sim.last_index().await, 223);
         sim.stop().await;
     }
@@ -152,7 +151,7 @@ fn generated_allocations_grow_as_real_ones() {
         }
     }
     assert!(seen.len() > 40 && versions > 1500, "{} {versions}", seen.len());
-    assert!((3000..7000).contains(&(sizes / versions)), "{}", sizes / versions);
+    assert!((3000..6000).contains(&(sizes / versions)), "{}", sizes / versions);
     assert!(seen.values().any(|events| events.len() > 15), "more events than are kept");
     for kind in
         [("Job", "JobRegistered"), ("Job", "PlanResult"), ("Node", "NodeStreamEvent"), ("Deployment", "PlanResult")]
