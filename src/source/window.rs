@@ -51,6 +51,11 @@ impl Window {
         drop(self.lines.take(1).await);
     }
 
+    /// Whether there is room for a line right now.
+    pub fn has_room(&self) -> bool {
+        self.lines.semaphore.available_permits() > 0
+    }
+
     /// Waits for the share of a line of `bytes`. A line larger than the window takes all of it.
     pub async fn line(&self, bytes: usize) -> Option<Share> {
         self.lines.take(bytes).await

@@ -1,13 +1,15 @@
 //! What tables tell a lane: where a first start begins, that nothing is missing, that the cluster is another one, and
 //! that the stream has fallen behind.
 
+use futures_util::future::BoxFuture;
 use tracing::{debug, error, info, warn};
 
 use super::Lane;
 use crate::{
     backoff::Backoff,
+    checkpoint::Anchor,
     kind::Kind,
-    nomad::{self, Table},
+    nomad::{self, Client, Table},
     position::RaftIndex,
     source::{Context, Start, Stopped, member::Member, outage::Outage, proof::TableVerdict},
 };
@@ -35,28 +37,40 @@ impl Lane {
         Ok(())
     }
 
-    /// Nothing has proven the connection for a while: ask the tables, and whether this is still the same cluster.
-    /// `true` when it is another one, and everything starts over.
-    pub(super) async fn check_tables(&mut self) -> Result<bool, Stopped> {
-        if self.cluster_is_another().await {
-            error!(
-                namespace = &*self.namespace,
-                "the cluster's index is below the checkpoint's, and its events are not known: it was restored or is \
-                 another cluster; starting over"
-            );
-            self.members.iter_mut().for_each(Member::start_over);
-            self.history.clear();
-            self.catch_up = None;
-            self.covered = RaftIndex(0);
-            return Ok(true);
+    /// Asks for the tables that could prove what the stream has not: in the background, for an answer can take long
+    /// while the cluster has no leader, and the stream must not wait for it.
+    pub(super) fn ask_for_proof(&self) -> Probe {
+        let unproven = self.members.iter().filter(|member| !member.cursor.is_proven());
+        // A first start has nothing to prove of raw events: they begin where the buffer begins.
+        let unproven = unproven.filter(|member| member.kind != Kind::Events || !member.first_start);
+        let tables = unproven.filter_map(Member::tables).flatten().collect();
+        probe(&self.ctx.client, &self.namespace, Why::Proof, tables, self.anchor())
+    }
+
+    /// Asks for the tables of all kinds, to compare them with the stream.
+    pub(super) fn ask_for_watch(&self) -> Probe {
+        let tables = self.members.iter().filter_map(Member::tables).flatten().collect();
+        probe(&self.ctx.client, &self.namespace, Why::Watch, tables, None)
+    }
+
+    /// Takes in what the tables said. `true` when a new subscription is needed.
+    pub(super) async fn take_tables(&mut self, answer: Answer) -> Result<bool, Stopped> {
+        match answer.why {
+            Why::Proof if self.cluster_is_another(&answer) => {
+                self.start_over();
+                Ok(true)
+            }
+            Why::Proof => self.prove(&answer).await.map(|()| false),
+            Why::Watch => Ok(self.stream_is_behind(&answer)),
         }
-        let mut indexes = Vec::new();
+    }
+
+    async fn prove(&mut self, answer: &Answer) -> Result<(), Stopped> {
         for member in self.members.iter_mut().filter(|member| !member.cursor.is_proven()) {
             if member.kind == Kind::Events && member.first_start {
                 continue;
             }
-            let Some(tables) = member.tables() else { continue };
-            let Some(index) = greatest_index(&self.ctx, &self.namespace, &tables, &mut indexes).await else { continue };
+            let Some(index) = member.tables().and_then(|tables| answer.greatest(&tables)) else { continue };
             match member.take_table_index(&self.ctx, index).await? {
                 TableVerdict::Proven => debug!(kind = %member.kind, %index, "nothing is missing: the table stands"),
                 TableVerdict::Gap(owed) => {
@@ -65,80 +79,107 @@ impl Lane {
                 TableVerdict::Wait => debug!(kind = %member.kind, %index, "the server lags; waiting for it"),
             }
         }
-        Ok(false)
+        Ok(())
     }
 
-    /// Whether the table that surely moved at the anchor's index is below it, twice in a row, read consistently.
-    pub(super) async fn cluster_is_another(&mut self) -> bool {
-        let anchor = self
-            .members
-            .iter()
-            .filter(|member| !member.cursor.is_proven())
-            .filter_map(|member| member.ledger().lane(&self.namespace)?.anchor)
-            .max_by_key(|anchor| anchor.index);
-        let Some(anchor) = anchor else { return false };
-        let Some(table) = Table::from_topic(&anchor.topic) else { return false };
-        match self.ctx.client.table_index(table, &self.namespace).await {
-            Ok(index) if index < anchor.index => self.strikes += 1,
-            Ok(_) => self.strikes = 0,
-            Err(error) => debug!(%error, "cannot read the table's index"),
+    /// The newest anchor of the kinds whose positions are not proven.
+    fn anchor(&self) -> Option<Anchor> {
+        let unproven = self.members.iter().filter(|member| !member.cursor.is_proven());
+        unproven.filter_map(|member| member.ledger().lane(&self.namespace)?.anchor).max_by_key(|anchor| anchor.index)
+    }
+
+    /// Whether the table that surely moved at the anchor's index is below it, twice in a row, read from the leader.
+    fn cluster_is_another(&mut self, answer: &Answer) -> bool {
+        let Some(anchor) = &answer.anchor else { return false };
+        let table = Table::from_topic(&anchor.topic).and_then(|table| answer.greatest(&[table]));
+        match table {
+            Some(index) if index < anchor.index => self.strikes += 1,
+            Some(_) => self.strikes = 0,
+            None => {}
         }
-        if self.strikes < 2 {
-            return false;
-        }
+        self.strikes >= 2
+    }
+
+    fn start_over(&mut self) {
+        error!(
+            namespace = &*self.namespace,
+            "the cluster's index is below the checkpoint's, and its events are not known: it was restored or is \
+             another cluster; starting over"
+        );
+        self.members.iter_mut().for_each(Member::start_over);
+        self.history.clear();
+        self.catch_up = None;
+        self.covered = RaftIndex(0);
         self.strikes = 0;
-        true
     }
 
     /// The watchdog: has some table moved past everything that the stream brought since the last watch?
-    pub(super) async fn stream_is_behind(&mut self) -> Result<bool, Stopped> {
-        let mut indexes = Vec::new();
+    ///
+    /// Tables also move without an event (garbage collection, job summaries), so a false alarm is normal where little
+    /// happens; each one puts off the next.
+    fn stream_is_behind(&mut self, answer: &Answer) -> bool {
         let mut behind = false;
         for member in &mut self.members {
-            let Some(tables) = member.tables() else { continue };
-            let Some(index) = greatest_index(&self.ctx, &self.namespace, &tables, &mut indexes).await else { continue };
+            let Some(index) = member.tables().and_then(|tables| answer.greatest(&tables)) else { continue };
             let read = member.cursor.position().index;
             self.ctx.metrics.lag(member.kind, index.0.saturating_sub(read.0));
             let before = std::mem::replace(&mut member.table_before, index);
-            let read = read.max(member.excused);
-            if before > read && member.cursor.is_proven() {
-                warn!(kind = %member.kind, table = %before, read = %read, "the stream is behind the table; subscribing again");
-                member.excused = before;
+            if before > read && member.cursor.is_proven() && member.alarm.is_due() {
+                warn!(kind = %member.kind, table = %before, %read, "the table is ahead of the stream; subscribing again");
                 behind = true;
             }
         }
         if behind {
             self.ctx.client.fail_over(&self.server);
         }
-        Ok(behind)
+        behind
     }
 }
 
-/// The greatest index of `tables`; each is asked once for all members. `None` while one cannot be read.
-async fn greatest_index(
-    ctx: &Context,
-    namespace: &str,
-    tables: &[Table],
-    known: &mut Vec<(Table, RaftIndex)>,
-) -> Option<RaftIndex> {
-    let mut greatest = RaftIndex(0);
-    for table in tables {
-        let index = match known.iter().find(|(other, _)| other == table) {
-            Some((_, index)) => *index,
-            None => match ctx.client.table_index(*table, namespace).await {
-                Ok(index) => {
-                    known.push((*table, index));
-                    index
-                }
-                Err(error) => {
-                    debug!(%error, "cannot read the table's index");
-                    return None;
-                }
-            },
-        };
-        greatest = greatest.max(index);
+/// What tables are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Why {
+    /// Nothing has proven the connection for a while.
+    Proof,
+    /// The regular comparison.
+    Watch,
+}
+
+/// A question under way.
+pub(super) type Probe = BoxFuture<'static, Answer>;
+
+/// The indexes of tables, from the leader.
+#[derive(Debug)]
+pub(super) struct Answer {
+    why: Why,
+    anchor: Option<Anchor>,
+    indexes: Vec<(Table, RaftIndex)>,
+}
+
+impl Answer {
+    /// The greatest index of `tables`; `None` where one of them could not be read.
+    fn greatest(&self, tables: &[Table]) -> Option<RaftIndex> {
+        let of = |table: &Table| self.indexes.iter().find(|(other, _)| other == table).map(|(_, index)| *index);
+        tables.iter().map(of).try_fold(RaftIndex(0), |greatest, index| index.map(|index| greatest.max(index)))
     }
-    Some(greatest)
+}
+
+fn probe(client: &Client, namespace: &str, why: Why, mut tables: Vec<Table>, anchor: Option<Anchor>) -> Probe {
+    let (client, namespace) = (client.clone(), namespace.to_owned());
+    tables.extend(anchor.iter().filter_map(|anchor| Table::from_topic(&anchor.topic)));
+    Box::pin(async move {
+        let mut indexes: Vec<(Table, RaftIndex)> = Vec::new();
+        for table in tables {
+            if indexes.iter().any(|(known, _)| *known == table) {
+                continue;
+            }
+            match client.table_index(table, &namespace).await {
+                Ok(index) => indexes.push((table, index)),
+                Err(error) => debug!(%error, "cannot read the table's index"),
+            }
+        }
+        Answer { why, anchor, indexes }
+    })
 }
 
 /// The index after which a start at `now` begins.
