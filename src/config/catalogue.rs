@@ -143,7 +143,7 @@ settings! {
         "How often the checkpoint is stored, from 100ms to 1h; after a crash, what was delivered since the last one is sent again")
         .default("10s");
     START = Setting::new(COORDINATION, "start", "NOMAD_FIREHOSE_START", "all|now|INDEX",
-        "Where the very first start begins: with everything the cluster holds, with what comes, or after a raft index. A checkpoint goes before it")
+        "Where the very first start begins: with all that the cluster holds, now, or at a raft index. A checkpoint goes before it")
         .default("all");
     CONSUL_PREFIX = Setting::new(COORDINATION, "consul-prefix", "NOMAD_FIREHOSE_CONSUL_PREFIX", "PATH",
         "The folder in Consul's KV store; a trailing / is left out").default("nomad-firehose");
