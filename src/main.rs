@@ -16,9 +16,12 @@ use nomad_firehose::{
     supervisor::{self, Ending, Plan, Shutdown},
     telemetry::{self, Counters, Metrics, Status},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 fn main() -> ExitCode {
     let (settings, warnings) = match cli::load() {
@@ -147,14 +150,61 @@ fn listen_to_signals(shutdown: Shutdown) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
-        for token in [shutdown.stop, shutdown.abort] {
+        let mut asked = None;
+        loop {
             let name = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
             };
-            info!(signal = name, "stopping");
-            token.cancel();
+            match meaning(&mut asked, Instant::now()) {
+                Meaning::Stop => {
+                    info!(signal = name, "stopping");
+                    shutdown.stop.cancel();
+                }
+                Meaning::Echo => debug!(signal = name, "already stopping"),
+                Meaning::Abort => {
+                    info!(signal = name, "stopping at once");
+                    shutdown.abort.cancel();
+                    return;
+                }
+            }
         }
     });
     Ok(())
+}
+
+/// Signals this close to the first one are the same request: `timeout` and some supervisors signal a process and its
+/// group, so that it hears of each stop twice.
+const ECHO: Duration = Duration::from_millis(500);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning {
+    Stop,
+    Echo,
+    Abort,
+}
+
+/// What a signal at `now` means; `asked` keeps when the first one came.
+fn meaning(asked: &mut Option<Instant>, now: Instant) -> Meaning {
+    match *asked {
+        None => {
+            *asked = Some(now);
+            Meaning::Stop
+        }
+        Some(first) if now.duration_since(first) < ECHO => Meaning::Echo,
+        Some(_) => Meaning::Abort,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_that_is_sent_twice_is_no_abort() {
+        let (mut asked, now) = (None, Instant::now());
+        assert_eq!(meaning(&mut asked, now), Meaning::Stop);
+        assert_eq!(meaning(&mut asked, now), Meaning::Echo);
+        assert_eq!(meaning(&mut asked, now + ECHO), Meaning::Abort);
+    }
 }
