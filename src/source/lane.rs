@@ -27,7 +27,7 @@ use crate::{
     checkpoint::{Owed, Pass},
     kind::Kind,
     nomad::{self, Namespace, StreamQuery, Table, Topic},
-    position::RaftIndex,
+    position::{Position, RaftIndex},
     telemetry::Phase,
 };
 
@@ -35,7 +35,7 @@ use crate::{
 const PROOF_WAIT: Duration = Duration::from_secs(2);
 /// How often the watchdog compares the tables with the stream.
 const WATCH_EVERY: Duration = Duration::from_secs(60);
-/// A connection that lived this long was a good one: the next failure starts with the shortest pause again.
+/// A connection that lived this long was a good one, even if it brought nothing: the next pause is short again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 /// How many lines are delivered between two pages of a list.
 const LINES_PER_PAGE: usize = 256;
@@ -105,8 +105,10 @@ impl Lane {
                 Ok((reader, found)) => {
                     outage.over();
                     let connected = Instant::now();
+                    let before = self.positions();
                     let end = self.session(reader, found).await?;
-                    if connected.elapsed() >= HEALTHY_AFTER {
+                    // The server's buffer turns over in the pauses: they must not grow while each try brings more.
+                    if connected.elapsed() >= HEALTHY_AFTER || self.positions() != before {
                         backoff.reset();
                     }
                     self.ctx.metrics.reconnect();
@@ -121,6 +123,10 @@ impl Lane {
             }
             self.ctx.pause(backoff.next()).await?;
         }
+    }
+
+    fn positions(&self) -> Vec<Position> {
+        self.members.iter().map(|member| member.cursor.position().clone()).collect()
     }
 
     /// The first start's position, where it has to be asked for: after everything that is there now.
