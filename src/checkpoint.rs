@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     marks::Marks,
-    position::{Identity, Position, RaftIndex},
+    position::{Identity, Position, RaftIndex, Seen},
 };
 
 /// Everything the next holder of the lease needs to go on without loss and without repeats.
@@ -74,8 +74,8 @@ pub struct Owed {
     /// The first index behind the range.
     pub until: RaftIndex,
     /// Events at `from` that were delivered.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub known: Vec<Identity>,
+    #[serde(default, skip_serializing_if = "Seen::is_empty")]
+    pub known: Seen,
 }
 
 impl Owed {

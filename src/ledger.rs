@@ -5,6 +5,9 @@
 //! and all done entries at the front take effect. A ticket that is dropped undelivered leaves its entry open, and
 //! nothing behind it ever reaches the checkpoint.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
@@ -14,13 +17,12 @@ use std::{
     },
 };
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use crate::{
     checkpoint::{Anchor, Checkpoint, Lane, Pass},
     coordinator::Lease,
     marks::{Mark, Marks, TaskKey},
     position::{Identity, RaftIndex},
+    source::window::Share,
 };
 
 /// What the delivery of one entry changes in the checkpoint.
@@ -78,12 +80,7 @@ impl Ledger {
     /// that there is nothing to wait for.
     ///
     /// `bytes` is its share of the window, given back when the last copy of the ticket is gone.
-    pub fn enter(
-        self: &Arc<Self>,
-        effect: Effect,
-        records: usize,
-        bytes: Option<Arc<OwnedSemaphorePermit>>,
-    ) -> Option<Ticket> {
+    pub fn enter(self: &Arc<Self>, effect: Effect, records: usize, bytes: Option<Share>) -> Option<Ticket> {
         let mut inner = self.lock();
         for (task, mark) in &effect.marks {
             let entry = inner.in_flight.entry(*task).or_insert((*mark, 0));
@@ -145,9 +142,12 @@ impl Ledger {
 
     fn complete(&self, number: u64) {
         let mut inner = self.lock();
-        let offset = (number - inner.first) as usize;
-        inner.pending[offset].done = true;
-        inner.settle();
+        // An entry that is no longer there took effect already.
+        let offset = number.checked_sub(inner.first).and_then(|offset| usize::try_from(offset).ok());
+        if let Some(entry) = offset.and_then(|offset| inner.pending.get_mut(offset)) {
+            entry.done = true;
+            inner.settle();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -215,7 +215,7 @@ struct Entry {
     ledger: Arc<Ledger>,
     number: u64,
     remaining: AtomicUsize,
-    _bytes: Option<Arc<OwnedSemaphorePermit>>,
+    _bytes: Option<Share>,
 }
 
 impl Ticket {

@@ -1,5 +1,23 @@
-//! Stand-in.
+//! Carries every event of a HashiCorp Nomad cluster into a sink, and loses none.
+//!
+//! # Layout
+//!
+//! Data flows one way, and the modules stand in its order. Read [`supervisor`] first: it owns a run from the lease to
+//! the last checkpoint. Then follow an event:
+//!
+//! - [`nomad`]: the client of Nomad's HTTP API. It knows connections, tokens and permissions, and nothing of records.
+//! - [`source`]: the event stream, the proof that nothing lies between two connections ([`source::proof`]), and the lists
+//!   that give what could have been missed.
+//! - [`resource`]: from events and listed objects to records. Pure functions; the task diff is here.
+//! - [`ledger`]: which lines are delivered, and how far that reaches without a hole. With [`marks`] and [`position`] it
+//!   becomes the [`checkpoint`].
+//! - [`delivery`]: batches, retries, order, and [dead letters](dead_letter). The only place that tries again.
+//! - [`sink`]: where records go. A sink sends once, and answers for each record.
+//! - [`coordinator`]: who may emit, and where it goes on.
+//!
+//! Around them: [`cli`] and [`config`] give the settings, [`telemetry`] what an operator sees.
 
+pub mod backoff;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;

@@ -64,6 +64,10 @@ async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         config::DeadLetter::Log => Place::Log,
         config::DeadLetter::File(path) => Place::File(path.clone()),
     });
+    if let Err(error) = dead_letters.check().await {
+        error!(%error, "NOMAD_FIREHOSE_DEAD_LETTER does not work; name a file that can be written");
+        return Ok(ExitCode::from(cli::USAGE));
+    }
     let sink = match settings.sink {
         config::Sink::Stdout => Box::new(Stdout::open().context("open stdout")?),
     };
@@ -87,7 +91,7 @@ async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         client,
         delivery,
         dead_letters,
-        window: Window::new(settings.max_in_flight),
+        window: Window::new(settings.max_in_flight, &metrics),
         metrics,
         status,
         start: match settings.start {

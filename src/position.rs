@@ -1,6 +1,6 @@
 //! Places in the raft log, and the identities that prove them.
 
-use std::fmt;
+use std::{collections::HashSet, fmt, ops::Deref};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use xxhash_rust::xxh3::Xxh3Default;
@@ -48,6 +48,110 @@ impl<'de> Deserialize<'de> for Identity {
     }
 }
 
+/// Events, each once, in the order they came. Asking for one takes constant time: one raft index can carry as many
+/// events as a plan places allocations.
+#[derive(Clone, Default)]
+pub struct Seen {
+    order: Vec<Identity>,
+    /// The same events, kept from [`Seen::SCANNED`] on. Identities are hashes already, but keys and ids in them are the
+    /// cluster's, so they are hashed again with a seed of our own.
+    set: HashSet<Identity>,
+}
+
+impl Seen {
+    /// Up to so many events, a scan is as quick as a set, and a set costs memory in each copy.
+    const SCANNED: usize = 32;
+
+    /// Whether `event` is among them.
+    pub fn contains(&self, event: &Identity) -> bool {
+        if self.order.len() <= Self::SCANNED { self.order.contains(event) } else { self.set.contains(event) }
+    }
+
+    /// Adds `event`, and says whether it is new.
+    pub fn insert(&mut self, event: Identity) -> bool {
+        if self.contains(&event) {
+            return false;
+        }
+        self.order.push(event);
+        match self.order.len() {
+            ..=Self::SCANNED => {}
+            len if len == Self::SCANNED + 1 => self.set = self.order.iter().copied().collect(),
+            _ => {
+                self.set.insert(event);
+            }
+        }
+        true
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// Forgets all of them.
+    pub fn clear(&mut self) {
+        self.order.clear();
+        // With its memory: one large index is followed by many small ones.
+        self.set = HashSet::new();
+    }
+}
+
+impl Deref for Seen {
+    type Target = [Identity];
+
+    fn deref(&self) -> &[Identity] {
+        &self.order
+    }
+}
+
+impl Extend<Identity> for Seen {
+    fn extend<I: IntoIterator<Item = Identity>>(&mut self, events: I) {
+        for event in events {
+            self.insert(event);
+        }
+    }
+}
+
+impl FromIterator<Identity> for Seen {
+    fn from_iter<I: IntoIterator<Item = Identity>>(events: I) -> Self {
+        let mut seen = Seen::default();
+        seen.extend(events);
+        seen
+    }
+}
+
+impl From<Vec<Identity>> for Seen {
+    fn from(events: Vec<Identity>) -> Self {
+        events.into_iter().collect()
+    }
+}
+
+impl PartialEq for Seen {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for Seen {}
+
+impl fmt::Debug for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.order.fmt(f)
+    }
+}
+
+impl Serialize for Seen {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.order.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Seen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::deserialize(deserializer).map(Seen::from)
+    }
+}
+
 /// A raft index, and which events of it are known. Everything before it is known whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
@@ -55,13 +159,13 @@ pub struct Position {
     pub index: RaftIndex,
     /// The events seen at it, in the order they came. Empty where none was seen: then only a list can prove it.
     #[serde(default)]
-    pub seen: Vec<Identity>,
+    pub seen: Seen,
 }
 
 impl Position {
     /// A position that no event is known of.
     pub fn at(index: RaftIndex) -> Self {
-        Position { index, seen: Vec::new() }
+        Position { index, seen: Seen::default() }
     }
 
     /// Takes in the events of one more line of `index`. A line below the position adds nothing.
@@ -71,11 +175,68 @@ impl Position {
             self.seen.clear();
         }
         if index == self.index {
-            for event in events {
-                if !self.seen.contains(event) {
-                    self.seen.push(*event);
-                }
-            }
+            self.seen.extend(events.iter().copied());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn seen_is_a_list_without_repeats(events in prop::collection::vec(0_u64..100, 0..200)) {
+            let mut expected: Vec<Identity> = Vec::new();
+            let mut seen = Seen::default();
+            for event in events.into_iter().map(Identity) {
+                let is_new = !expected.contains(&event);
+                prop_assert_eq!(seen.contains(&event), !is_new);
+                prop_assert_eq!(seen.insert(event), is_new);
+                if is_new {
+                    expected.push(event);
+                }
+                prop_assert!(seen.contains(&event));
+            }
+            prop_assert_eq!(&*seen, &*expected);
+            let text = serde_json::to_string(&seen).expect("plain data");
+            prop_assert_eq!(&serde_json::from_str::<Seen>(&text).expect("just written"), &seen);
+            seen.clear();
+            prop_assert!(expected.iter().all(|event| !seen.contains(event)));
+        }
+
+        #[test]
+        fn a_position_holds_the_events_of_its_highest_index(lines in prop::collection::vec((1_u64..6, 0_u64..50), 1..60)) {
+            let mut position = Position::default();
+            let mut highest = 0;
+            for (index, event) in &lines {
+                position.advance(RaftIndex(*index), &[Identity(*event)]);
+                highest = highest.max(*index);
+                prop_assert_eq!(position.index, RaftIndex(highest));
+            }
+            // Once a higher index came, a line below it adds nothing.
+            let start = lines.iter().position(|(index, _)| *index == highest).expect("it is one of them");
+            let at_it = lines[start..].iter().filter(|(index, _)| *index == highest);
+            let expected: Seen = at_it.map(|(_, event)| Identity(*event)).collect();
+            prop_assert_eq!(position.seen, expected);
+        }
+
+        #[test]
+        fn identities_tell_their_parts_apart(parts in prop::array::uniform3("[ab]{0,3}"), others in prop::array::uniform3("[ab]{0,3}")) {
+            let identity = |[topic, namespace, key]: &[String; 3]| Identity::new(topic, namespace, key, RaftIndex(7), 0);
+            prop_assert_eq!(identity(&parts) == identity(&others), parts == others);
+        }
+    }
+
+    #[test]
+    fn many_events_at_one_index_take_linear_time() {
+        // A scan for each would take 10^11 steps: minutes.
+        let mut position = Position::default();
+        for event in 0..400_000 {
+            position.advance(RaftIndex(1), &[Identity(event)]);
+        }
+        assert_eq!(position.seen.len(), 400_000);
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     ledger::Ledger,
     nomad::Topic,
     source::{self, Context, Reading},
-    telemetry::Phase,
+    telemetry::{Metrics, Phase},
 };
 
 /// How long kinds whose leases come at nearly the same moment are waited for, so that they share one connection.
@@ -183,7 +183,14 @@ async fn lead(
     let mut savers = JoinSet::new();
     for led in led {
         let (lease, ledger) = (Arc::clone(&led.lease), Arc::clone(&led.ledger));
-        savers.spawn(save_regularly(led.kind, lease, ledger, plan.checkpoint_interval, ctx.stop.clone()));
+        savers.spawn(save_regularly(
+            led.kind,
+            lease,
+            ledger,
+            plan.checkpoint_interval,
+            ctx.stop.clone(),
+            ctx.metrics.clone(),
+        ));
     }
     let change = {
         let lost = futures_util::future::select_all(led.iter().map(|led| led.lease.lost()));
@@ -231,6 +238,7 @@ async fn save_regularly(
     ledger: Arc<Ledger>,
     every: Duration,
     stop: CancellationToken,
+    metrics: Metrics,
 ) {
     let mut timer = interval(every);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -239,14 +247,17 @@ async fn save_regularly(
             () = stop.cancelled() => return,
             _ = timer.tick() => {}
         }
-        save(kind, &*lease, &ledger).await;
+        save(kind, &*lease, &ledger, &metrics).await;
     }
 }
 
 /// Stores what changed since the last time. `false` when it could not be stored.
-async fn save(kind: Kind, lease: &dyn Lease, ledger: &Ledger) -> bool {
+async fn save(kind: Kind, lease: &dyn Lease, ledger: &Ledger, metrics: &Metrics) -> bool {
     let Some(checkpoint) = ledger.take_changes() else { return true };
-    match lease.save(&checkpoint).await {
+    metrics.marks(kind, checkpoint.marks.len());
+    let stored = lease.save(&checkpoint).await;
+    metrics.checkpoint(kind, stored.is_ok());
+    match stored {
         Ok(()) => true,
         Err(error) => {
             error!(%kind, %error, "the checkpoint is not stored; the last one holds");
@@ -260,7 +271,7 @@ async fn save(kind: Kind, lease: &dyn Lease, ledger: &Ledger) -> bool {
 async fn finish(ctx: &Context, led: &[Led], drained: bool) -> bool {
     let mut saved = true;
     for led in led {
-        saved &= save(led.kind, &*led.lease, &led.ledger).await;
+        saved &= save(led.kind, &*led.lease, &led.ledger, &ctx.metrics).await;
         ctx.metrics.leader(led.kind, false);
         ctx.status.set(led.kind, Phase::Stopped);
     }

@@ -101,7 +101,7 @@ settings! {
         "Which topics of the event stream `events` carries, and of each only those with this filter key. Repeat the flag; in the variable, separate by commas")
         .default("*").form(Form::Repeated).scope(Scope::Topics);
     RESOURCES = Setting::new(RECORDS, "resources", "NOMAD_FIREHOSE_RESOURCES", "KIND,…",
-        "What `run` carries, separated by commas. `all` means the six kinds of object; `events` repeats what they carry and has to be named")
+        "What `run` carries, separated by commas. `all` is every kind, raw events too, for which Nomad wants a management token")
         .form(Form::List).scope(Scope::Run);
 
     NOMAD_ADDR = Setting::new(NOMAD, "nomad-addr", "NOMAD_ADDR", "URL,…",
@@ -143,7 +143,7 @@ settings! {
         "How often the checkpoint is stored, from 100ms to 1h; after a crash, what was delivered since the last one is sent again")
         .default("10s");
     START = Setting::new(COORDINATION, "start", "NOMAD_FIREHOSE_START", "all|now|INDEX",
-        "Where the very first start begins: with everything the cluster holds, with what comes, or after a raft index. A checkpoint goes before it")
+        "Where the very first start begins: with all that the cluster holds, now, or at a raft index. A checkpoint goes before it")
         .default("all");
     CONSUL_PREFIX = Setting::new(COORDINATION, "consul-prefix", "NOMAD_FIREHOSE_CONSUL_PREFIX", "PATH",
         "The folder in Consul's KV store; a trailing / is left out").default("nomad-firehose");
@@ -193,6 +193,34 @@ mod tests {
             let name = setting.variable;
             if ["TOKEN", "AUTH", "PASSWORD", "SECRET"].iter().any(|word| name.ends_with(word)) {
                 assert!(setting.secret, "{name}");
+            }
+        }
+    }
+
+    const MANUAL: &str = include_str!("../../docs/configuration.md");
+    const README: &str = include_str!("../../README.md");
+
+    #[test]
+    fn the_manual_has_a_row_for_every_setting() {
+        for Setting { flag, variable, default, .. } in ALL {
+            let key = if *flag == CONFIG.flag { "–".to_owned() } else { format!("`{flag}`") };
+            let default = default.map_or("–".to_owned(), |default| format!("`{default}`"));
+            let row = format!("| `{variable}` | `--{flag}` | {key} | {default} | ");
+            assert!(MANUAL.contains(&row), "docs/configuration.md lacks: {row}");
+        }
+    }
+
+    #[test]
+    fn the_documents_name_no_setting_that_does_not_exist() {
+        for text in [MANUAL, README] {
+            let words = text.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+            for word in words.filter(|word| word.starts_with("NOMAD_FIREHOSE_") && !word.ends_with('_')) {
+                assert!(ALL.iter().any(|setting| setting.variable == word), "{word}");
+            }
+            let words = text.split(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '_');
+            for word in words.filter(|word| word.starts_with("nomad_firehose_")) {
+                let source = include_str!("../telemetry/metrics.rs");
+                assert!(source.contains(&format!("= \"{word}\"")), "{word}");
             }
         }
     }

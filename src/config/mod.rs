@@ -96,7 +96,7 @@ pub enum Start {
     All,
     /// With what comes from now on.
     Now,
-    /// With what comes after this index.
+    /// With what happened at this index or later.
     Index(RaftIndex),
 }
 

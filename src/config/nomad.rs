@@ -14,7 +14,7 @@ use crate::nomad;
 /// How to reach Nomad.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nomad {
-    /// At least one: `http://` or `https://` with a host, without user and without `/` at the end, or `unix:///SOCKET`.
+    /// At least one: `http://` or `https://` with a host, without user and path, or `unix:///SOCKET`.
     pub addresses: Vec<String>,
     /// The region to ask; `None` is that of the agent.
     pub region: Option<String>,
@@ -135,6 +135,8 @@ fn address(text: &str) -> Result<(String, Option<BasicAuth>), String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("no way to reach {}://; begin with http://, https:// or unix://", url.scheme()));
     }
+    // Nomad's command line leaves a path out too: the address of the web interface, with its /ui/, does as well.
+    url.set_path("");
     if url.query().is_some() || url.fragment().is_some() {
         return Err("an address ends before ? and #".to_owned());
     }

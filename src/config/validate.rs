@@ -116,7 +116,7 @@ fn kinds(wanted: Wanted, reader: &mut Reader<'_>) -> Vec<Kind> {
             format!("no such kind{}; there are {}", nearest.unwrap_or_default(), names.collect::<Vec<_>>().join(", "))
         }),
     });
-    let wanted = |kind: &Kind| named.contains(&Some(*kind)) || (named.contains(&None) && *kind != Kind::Events);
+    let wanted = |kind: &Kind| named.contains(&Some(*kind)) || named.contains(&None);
     Kind::ALL.into_iter().filter(wanted).collect()
 }
 

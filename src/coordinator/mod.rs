@@ -1,6 +1,6 @@
 //! Who may emit, and where it went on: one lease and one checkpoint for each [`Kind`].
 //!
-//! [`file`] serves replicas on one machine, [`none`] serves a single process that keeps nothing.
+//! [`mod@file`] serves replicas on one machine, [`none`] serves a single process that keeps nothing.
 
 pub mod file;
 pub mod none;

@@ -15,10 +15,12 @@
 //! delivered (which a dead letter on disk or in the log is, too), or it is dropped because its lease is gone, or because
 //! the task was cancelled or the sink closed. The last two never move the checkpoint.
 
-mod backoff;
 mod batch;
 mod observer;
 mod worker;
+
+#[cfg(test)]
+pub(crate) mod testing;
 
 #[cfg(test)]
 mod tests;

@@ -9,10 +9,10 @@ use tokio::{
 
 use super::{
     Message, Observer, Policy, State,
-    backoff::Backoff,
     batch::{Batch, Failures},
 };
 use crate::{
+    backoff::Backoff,
     dead_letter::{DeadLetters, Letter},
     record::Record,
     sink::{Closed, Outcome, Sink},
@@ -125,7 +125,7 @@ impl Worker {
 
     /// Sends `batch` until nothing is left of it.
     async fn deliver(&mut self, mut batch: Batch) -> Result<(), Closed> {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(self.policy.retry_min, self.policy.retry_max);
         self.drop_lost(&mut batch);
         while !batch.is_empty() {
             let mut outcomes = self.send(&mut batch).await?;
@@ -208,7 +208,7 @@ impl Worker {
             return self.policy.reject_retry;
         };
         self.enter(State::Retrying);
-        let delay = backoff.failed(&self.policy, failures.after);
+        let delay = backoff.failed().max(failures.after.unwrap_or_default().min(self.policy.after_max));
         if self.outage.is_due() {
             self.told = true;
             tracing::warn!(

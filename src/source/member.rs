@@ -1,6 +1,6 @@
 //! One kind on a lane: its cursor, its filter, and how its records enter the ledger and go to delivery.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -18,7 +18,7 @@ use crate::{
     ledger::{Effect, Ledger},
     marks::{Mark, TaskKey},
     nomad::{Table, Topic},
-    position::{Identity, Position, RaftIndex},
+    position::{Identity, Position, RaftIndex, Seen},
     record::Record,
     resource::{self, Draft, Made, Unusable},
 };
@@ -40,13 +40,33 @@ pub(super) struct Member {
     pub(super) first_start: bool,
     /// First start at an index: task events before it are not sent.
     pub(super) baseline: bool,
-    /// The index at which the watchdog last found the table ahead of the stream, with no event behind it.
-    pub(super) excused: RaftIndex,
+    /// When the watchdog may bark again.
+    pub(super) alarm: Alarm,
     /// The table's index a watch ago.
     pub(super) table_before: RaftIndex,
     lane: Arc<str>,
     ledger: Arc<Ledger>,
     topics: Vec<Topic>,
+}
+
+/// Spaces out alarms that may all be false: one at once, then after pauses that double from two minutes to an hour.
+#[derive(Debug, Default)]
+pub(super) struct Alarm {
+    raised: u32,
+    not_before: Option<Instant>,
+}
+
+impl Alarm {
+    /// Whether an alarm may be raised now; then it counts as raised.
+    pub(super) fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        if self.not_before.is_some_and(|not_before| now < not_before) {
+            return false;
+        }
+        self.raised = (self.raised + 1).min(5);
+        self.not_before = Some(now + Duration::from_secs(60) * 2u32.pow(self.raised));
+        true
+    }
 }
 
 /// What one line or page comes to, before it is entered.
@@ -88,7 +108,7 @@ impl Member {
             table_seen: RaftIndex(0),
             first_start,
             baseline: false,
-            excused: RaftIndex(0),
+            alarm: Alarm::default(),
             table_before: RaftIndex(0),
             lane,
             ledger,
@@ -105,7 +125,7 @@ impl Member {
         if now {
             if self.baseline {
                 let after = RaftIndex(start.0 + 1);
-                let nothing = Owed { from: after, until: after, known: Vec::new() };
+                let nothing = Owed { from: after, until: after, known: Seen::default() };
                 self.add_pass(Pass { ranges: vec![nothing], baseline: true, ..Pass::default() });
                 batch.effect.backfill = Some(self.passes.iter().cloned().collect());
             }
@@ -141,11 +161,12 @@ impl Member {
     /// Starts over from nothing: the cluster is another one.
     pub(super) fn start_over(&mut self) {
         self.ledger.start_over(&self.lane);
+        // Objects are read anew from the list; in the stream of events the break has to show.
+        self.first_start = self.kind != Kind::Events;
         self.cursor = Cursor::new(Default::default());
         self.passes.clear();
         self.page_done.clear();
         self.table_seen = RaftIndex(0);
-        self.excused = RaftIndex(0);
         self.table_before = RaftIndex(0);
     }
 
@@ -192,7 +213,7 @@ impl Member {
         let ends = |owed: &&mut Owed| owed.until.0 == index.0 + 1;
         let mut changed = false;
         for owed in self.passes.iter_mut().flat_map(|pass| &mut pass.ranges).filter(ends) {
-            owed.known.extend_from_slice(identities);
+            owed.known.extend(identities.iter().copied());
             changed = true;
         }
         if changed {

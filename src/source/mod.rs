@@ -4,7 +4,6 @@
 //! Start at [`proof`] for the gap proof, at [`lane`] for the life of a connection, at [`reconcile`] for lists.
 //! Where a cluster has no event stream, blocking queries will take a lane's place.
 
-mod backoff;
 mod catch_up;
 mod lane;
 pub mod line;
@@ -23,8 +22,9 @@ use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use self::{backoff::Backoff, lane::Lane, member::Member, outage::Outage, window::Window};
+use self::{lane::Lane, member::Member, outage::Outage, window::Window};
 use crate::{
+    backoff::Backoff,
     dead_letter::DeadLetters,
     delivery::Handle,
     kind::Kind,
@@ -123,7 +123,7 @@ impl Context {
         let mut outage = Outage::new("writing dead letters");
         while let Err(error) = self.dead_letters.input(raw, reason, kind.name()).await {
             outage.log(&error);
-            self.pause(backoff.next()).await?;
+            self.pause(backoff.failed()).await?;
         }
         outage.over();
         Ok(())
@@ -145,7 +145,7 @@ impl Context {
                 }
                 Err(error) => outage.log(&error),
             }
-            self.pause(backoff.next()).await?;
+            self.pause(backoff.failed()).await?;
         }
     }
 }

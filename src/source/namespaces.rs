@@ -6,8 +6,8 @@ use tokio::{sync::mpsc, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
-use super::backoff::Backoff;
 use crate::{
+    backoff::Backoff,
     nomad::{Client, Error, Namespace},
     position::RaftIndex,
 };
@@ -57,7 +57,7 @@ pub(super) fn watch(
                 }
                 Err(error) => {
                     debug!(%error, "cannot watch the namespaces");
-                    sleep(backoff.next()).await;
+                    sleep(backoff.failed()).await;
                 }
             }
         }

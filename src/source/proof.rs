@@ -113,7 +113,7 @@ impl Cursor {
         // The first line that the server still holds need not be the first of its index: what the list has at that
         // index is owed too, but for what this line brings.
         let mut owed = self.owed_until(RaftIndex(index.0 + 1));
-        owed.known.extend_from_slice(events);
+        owed.known.extend(events.iter().copied());
         Verdict::DeliverAfterGap(owed)
     }
 
@@ -208,18 +208,18 @@ mod tests {
         let mut cursor = Cursor::new(position(10, &[0]));
         assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Proven);
         let mut cursor = Cursor::new(position(10, &[0]));
-        let owed = Owed { from: RaftIndex(10), until: RaftIndex(16), known: vec![event(10, 0)] };
+        let owed = Owed { from: RaftIndex(10), until: RaftIndex(16), known: [event(10, 0)].into_iter().collect() };
         assert_eq!(cursor.observe_table(RaftIndex(15)), TableVerdict::Gap(owed));
         // What the list has covered is not delivered again.
-        assert_eq!(feed(&mut cursor, 15, 0).1, false);
-        assert_eq!(feed(&mut cursor, 16, 0).1, true);
+        assert!(!feed(&mut cursor, 15, 0).1);
+        assert!(feed(&mut cursor, 16, 0).1);
     }
 
     #[test]
     fn an_unknown_event_at_the_position_is_owed_even_if_the_table_stands() {
         let mut cursor = Cursor::new(position(10, &[0]));
         assert_eq!(feed(&mut cursor, 10, 1).0, Verdict::Nothing);
-        let owed = Owed { from: RaftIndex(10), until: RaftIndex(11), known: vec![event(10, 0)] };
+        let owed = Owed { from: RaftIndex(10), until: RaftIndex(11), known: [event(10, 0)].into_iter().collect() };
         assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Gap(owed));
     }
 
@@ -266,7 +266,7 @@ mod tests {
                     delivered.push((*index, *line));
                 }
             }
-            for (n, (index, line)) in lines.iter().enumerate().skip(stop + 1) {
+            for (index, line) in lines.iter().skip(stop + 1) {
                 let covered = owed.as_ref().is_some_and(|owed| owed.contains(RaftIndex(*index), event(*index, *line)));
                 let pending = !cursor.is_proven() && *index == at;
                 prop_assert!(delivered.contains(&(*index, *line)) || covered || pending, "{index}/{line} is lost");

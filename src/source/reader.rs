@@ -49,7 +49,7 @@ impl Reader {
         self.lines.recv().await.transpose()
     }
 
-    /// A line that is there already.
+    /// Whether no line is there already.
     pub(super) fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }

@@ -5,8 +5,23 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::telemetry::Metrics;
+
 /// A share of a window. Given back when the last copy is dropped.
-pub type Share = Arc<OwnedSemaphorePermit>;
+pub type Share = Arc<Taken>;
+
+/// Bytes of a window that are taken.
+#[derive(Debug)]
+pub struct Taken {
+    permit: OwnedSemaphorePermit,
+    metrics: Metrics,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.metrics.in_flight_freed(self.permit.num_permits());
+    }
+}
 
 /// Bounds on bytes in flight. Lines and listed objects have one each, so that lines which wait behind a page can never
 /// starve the page.
@@ -20,19 +35,25 @@ pub struct Window {
 struct Bound {
     semaphore: Arc<Semaphore>,
     bytes: u32,
+    metrics: Metrics,
 }
 
 impl Window {
     /// A window of `bytes`: three quarters for lines, one for listed objects.
-    pub fn new(bytes: usize) -> Self {
+    pub fn new(bytes: usize, metrics: &Metrics) -> Self {
         let page = bytes / 4;
-        Window { lines: Bound::new(bytes - page), pages: Bound::new(page) }
+        Window { lines: Bound::new(bytes - page, metrics.clone()), pages: Bound::new(page, metrics.clone()) }
     }
 
     /// Waits until there is any room for a line. Asked before a line is read, so that at most one line is in memory that
     /// has no share yet.
     pub async fn room(&self) {
         drop(self.lines.take(1).await);
+    }
+
+    /// Whether there is room for a line right now.
+    pub fn has_room(&self) -> bool {
+        self.lines.semaphore.available_permits() > 0
     }
 
     /// Waits for the share of a line of `bytes`. A line larger than the window takes all of it.
@@ -47,15 +68,17 @@ impl Window {
 }
 
 impl Bound {
-    fn new(bytes: usize) -> Self {
+    fn new(bytes: usize, metrics: Metrics) -> Self {
         let bytes = u32::try_from(bytes.max(1)).unwrap_or(u32::MAX);
-        Bound { semaphore: Arc::new(Semaphore::new(bytes as usize)), bytes }
+        Bound { semaphore: Arc::new(Semaphore::new(bytes as usize)), bytes, metrics }
     }
 
     /// `None` only when the semaphore is closed, which it never is.
     async fn take(&self, bytes: usize) -> Option<Share> {
         let share = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.bytes);
-        Arc::clone(&self.semaphore).acquire_many_owned(share).await.ok().map(Arc::new)
+        let permit = Arc::clone(&self.semaphore).acquire_many_owned(share).await.ok()?;
+        self.metrics.in_flight_taken(permit.num_permits());
+        Some(Arc::new(Taken { permit, metrics: self.metrics.clone() }))
     }
 }
 
@@ -67,7 +90,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_waits_for_room_and_a_page_never_waits_for_lines() {
-        let window = Window::new(1024);
+        let window = Window::new(1024, &Metrics::new(&[]));
         let huge = window.line(1 << 30).await;
         assert!(window.room().now_or_never().is_none());
         assert!(window.object(200).now_or_never().is_some());

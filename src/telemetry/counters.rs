@@ -1,5 +1,7 @@
 //! What delivery does, as metrics and as the phase of each kind.
 
+use std::time::Duration;
+
 use crate::{
     delivery::{Observer, State},
     kind::Kind,
@@ -31,9 +33,15 @@ impl Observer for Counters {
     }
 
     fn dead_lettered(&self, kind: Kind, records: usize) {
-        for _ in 0..records {
-            self.metrics.dead_letter(kind, "rejected");
-        }
+        self.metrics.dead_letters(kind, "rejected", records as u64);
+    }
+
+    fn answered(&self, _records: usize, elapsed: Duration) {
+        self.metrics.answered(elapsed);
+    }
+
+    fn dropped(&self, kind: Kind, records: usize) {
+        self.metrics.dropped(kind, records as u64);
     }
 
     fn state(&self, state: State) {

@@ -1,10 +1,15 @@
 //! Every metric, with its name.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use prometheus_client::{
     encoding::text,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
     registry::{Metric, Registry},
 };
 
@@ -20,6 +25,10 @@ pub mod names {
     pub const RETRIES: &str = "nomad_firehose_retries_total";
     /// Records that ended in the dead-letter place.
     pub const DEAD_LETTERS: &str = "nomad_firehose_dead_letters_total";
+    /// Records given up undelivered because the lease was lost; the next holder sends them.
+    pub const DROPPED: &str = "nomad_firehose_dropped_total";
+    /// How long the sink took to answer for a batch, in seconds.
+    pub const SINK_SECONDS: &str = "nomad_firehose_sink_answer_seconds";
     /// Stretches of the raft log in which an event may have been missed.
     pub const GAPS: &str = "nomad_firehose_gaps_total";
     /// The raft indexes in those stretches.
@@ -38,7 +47,7 @@ pub mod names {
     pub const RECONNECTS: &str = "nomad_firehose_reconnects_total";
     /// Lines of the stream that could not be read.
     pub const GARBAGE: &str = "nomad_firehose_garbage_lines_total";
-    /// The raft index up to which everything is acknowledged.
+    /// The raft index up to which the stream is read.
     pub const POSITION: &str = "nomad_firehose_position_index";
     /// How many raft indexes that is behind Nomad's table.
     pub const LAG: &str = "nomad_firehose_lag_indexes";
@@ -66,6 +75,7 @@ struct Inner {
     reconnects: Counter,
     garbage_lines: Counter,
     in_flight: Gauge,
+    sink_seconds: Histogram,
 }
 
 #[derive(Clone, Default)]
@@ -73,6 +83,7 @@ struct PerKind {
     records: Counter,
     bytes: Counter,
     retries: Counter,
+    dropped: Counter,
     gaps: Counter,
     unprovable: Counter,
     lost_marks: Counter,
@@ -97,6 +108,7 @@ impl Metrics {
         all.counter(names::RECORDS, "Records that the sink has acknowledged", |it| &mut it.records);
         all.counter(names::BYTES, "Bytes of the bodies that the sink has acknowledged", |it| &mut it.bytes);
         all.counter(names::RETRIES, "Sends of a record after the first", |it| &mut it.retries);
+        all.counter(names::DROPPED, "Records left to the next holder of the lease", |it| &mut it.dropped);
         all.counter(names::GAPS, "Stretches in which an event may have been missed", |it| &mut it.gaps);
         all.counter(names::UNPROVABLE, "Raft indexes in stretches that are unproven", |it| &mut it.unprovable);
         all.counter(names::LOST_MARKS, "Tasks with possibly more new events than Nomad keeps", |it| &mut it.lost_marks);
@@ -106,21 +118,32 @@ impl Metrics {
         all.counter(names::CHECKPOINT_FAILURES, "Checkpoints that could not be stored", |it| {
             &mut it.checkpoint_failures
         });
-        all.gauge(names::POSITION, "Raft index up to which everything is acknowledged", |it| &mut it.position);
+        all.gauge(names::POSITION, "Raft index up to which the stream is read", |it| &mut it.position);
         all.gauge(names::LAG, "Raft indexes between that and Nomad's table", |it| &mut it.lag);
         all.gauge(names::LEADER, "1 while this process holds the lease", |it| &mut it.leader);
         all.gauge(names::MARKS, "Tasks whose last delivered event is remembered", |it| &mut it.marks);
 
         let dead_letters = Family::<Labels<2>, Counter>::default();
         let (reconnects, garbage_lines, in_flight) = (Counter::default(), Counter::default(), Gauge::default());
+        // From half a millisecond, a local pipe, to half a minute, a sink in trouble.
+        let sink_seconds = Histogram::new(exponential_buckets(0.0005, 4.0, 9));
         let build = Family::<Labels<1>, Gauge>::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         register(&mut registry, names::DEAD_LETTERS, "Records in the dead-letter place", &dead_letters);
         register(&mut registry, names::RECONNECTS, "Connections to the event stream after the first", &reconnects);
         register(&mut registry, names::GARBAGE, "Lines of the stream that could not be read", &garbage_lines);
         register(&mut registry, names::IN_FLIGHT, "Bytes read and not yet delivered", &in_flight);
+        register(&mut registry, names::SINK_SECONDS, "Time the sink took to answer for a batch", &sink_seconds);
         register(&mut registry, names::BUILD, "Always 1", &build);
-        Metrics(Arc::new(Inner { registry, kinds: per_kind, dead_letters, reconnects, garbage_lines, in_flight }))
+        Metrics(Arc::new(Inner {
+            registry,
+            kinds: per_kind,
+            dead_letters,
+            reconnects,
+            garbage_lines,
+            in_flight,
+            sink_seconds,
+        }))
     }
 
     /// The sink acknowledged `records` records with `bytes` bytes of body.
@@ -134,10 +157,20 @@ impl Metrics {
         self.of(kind).retries.inc_by(records);
     }
 
-    /// A record went to the dead-letter place. `reason` is one of a few fixed words, never a text from elsewhere.
-    pub fn dead_letter(&self, kind: Kind, reason: &'static str) {
-        self.of(kind).dead_letters.inc();
-        self.0.dead_letters.get_or_create(&[("kind", kind.name()), ("reason", reason)]).inc();
+    /// `records` records went to the dead-letter place. `reason` is one of a few fixed words, never a text from elsewhere.
+    pub fn dead_letters(&self, kind: Kind, reason: &'static str, records: u64) {
+        self.of(kind).dead_letters.inc_by(records);
+        self.0.dead_letters.get_or_create(&[("kind", kind.name()), ("reason", reason)]).inc_by(records);
+    }
+
+    /// `records` records were given up undelivered because the lease was lost.
+    pub fn dropped(&self, kind: Kind, records: u64) {
+        self.of(kind).dropped.inc_by(records);
+    }
+
+    /// The sink answered for a batch, `elapsed` after it was given it.
+    pub fn answered(&self, elapsed: Duration) {
+        self.0.sink_seconds.observe(elapsed.as_secs_f64());
     }
 
     /// In `indexes` raft indexes an event may have been missed.
@@ -181,7 +214,7 @@ impl Metrics {
         self.0.garbage_lines.inc();
     }
 
-    /// Everything up to `index` is acknowledged.
+    /// The stream is read up to `index`.
     pub fn position(&self, kind: Kind, index: RaftIndex) {
         self.of(kind).position.set(clamp(index.0));
     }
@@ -247,7 +280,7 @@ impl fmt::Debug for Metrics {
 /// What a person wants to know of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The raft index up to which everything is acknowledged.
+    /// The raft index up to which the stream is read.
     pub position: i64,
     /// How many raft indexes that is behind Nomad's table.
     pub lag: i64,
@@ -308,7 +341,9 @@ mod tests {
         metrics.repeats_dropped(Kind::Jobs, 5);
         metrics.checkpoint(Kind::Jobs, true);
         metrics.checkpoint(Kind::Jobs, false);
-        metrics.dead_letter(Kind::Jobs, "refused");
+        metrics.dead_letters(Kind::Jobs, "refused", 1);
+        metrics.dropped(Kind::Jobs, 8);
+        metrics.answered(Duration::from_millis(30));
         metrics.reconnect();
         metrics.garbage_line();
         metrics.position(Kind::Jobs, RaftIndex(u64::MAX));
@@ -322,6 +357,7 @@ mod tests {
             (names::RECORDS, 3),
             (names::BYTES, 300),
             (names::RETRIES, 2),
+            (names::DROPPED, 8),
             (names::GAPS, 1),
             (names::UNPROVABLE, 17),
             (names::LOST_MARKS, 1),
@@ -339,6 +375,7 @@ mod tests {
         }
         for line in [
             format!("{}{{kind=\"jobs\",reason=\"refused\"}} 1", names::DEAD_LETTERS),
+            format!("{}_count 1", names::SINK_SECONDS),
             format!("{} 1", names::RECONNECTS),
             format!("{} 1", names::GARBAGE),
             format!("{} 7", names::IN_FLIGHT),

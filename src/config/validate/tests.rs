@@ -209,7 +209,7 @@ fn the_coordinator_has_to_be_chosen() {
 fn run_names_its_kinds() {
     let kinds = |text| settings(&["run", "--resources", text], &[]).kinds;
     assert_eq!(kinds("jobs,allocations,jobs"), [Kind::Allocations, Kind::Jobs]);
-    assert_eq!(kinds("all"), Kind::ALL[..6]);
+    assert_eq!(kinds("all"), Kind::ALL);
     assert_eq!(kinds("all,events"), Kind::ALL);
     assert_eq!(settings(&["run"], &[("NOMAD_FIREHOSE_RESOURCES", "nodes, jobs")]).kinds, [Kind::Nodes, Kind::Jobs]);
     assert!(problems(&["run"], &[])[0].starts_with("NOMAD_FIREHOSE_RESOURCES (--resources): run needs to know"));
@@ -232,8 +232,8 @@ fn topics_are_repeated_flags_or_one_variable() {
 fn addresses_are_checked_and_their_users_taken_out() {
     let nomad = |text: &str| settings(&["nodes", "--nomad-addr", text], &[]).nomad;
     assert_eq!(
-        nomad("http://a:1/,https://b/proxy/, unix:///run/n.sock").addresses,
-        ["http://a:1", "https://b/proxy", "unix:///run/n.sock"]
+        nomad("http://a:1/,https://b/ui/jobs, unix:///run/n.sock").addresses,
+        ["http://a:1", "https://b", "unix:///run/n.sock"]
     );
     let with_user = nomad("https://us%40er:pass@a:1");
     assert_eq!(with_user.addresses, ["https://a:1"]);
@@ -369,4 +369,49 @@ fn the_rest_of_the_values_are_checked() {
     assert_eq!(settings.dead_letter, DeadLetter::File("/x/y".into()));
     assert_eq!(settings.consul_prefix, "a/b");
     assert_eq!(settings.log, Log { level: tracing::Level::ERROR, format: LogFormat::SeatgeekJson });
+}
+
+#[test]
+fn a_switch_needs_no_value() {
+    assert!(settings(&["--nomad-skip-verify", "nodes"], &[]).nomad.tls.skip_verify);
+    assert!(!settings(&["nodes", "--nomad-skip-verify=false"], &[("NOMAD_SKIP_VERIFY", "1")]).nomad.tls.skip_verify);
+}
+
+proptest::proptest! {
+    /// Whatever stands in the environment ends in settings or in problems, and a secret in neither.
+    #[test]
+    fn no_environment_breaks_it(
+        values in proptest::collection::vec(
+            (0..catalogue::ALL.len(), "[a-z0-9:/@,*. -]{0,16}|\\PC{0,16}|(https?|unix)://[a-z:@/?.,0-9]{0,16}"),
+            0..8,
+        ),
+    ) {
+        // A secret that is also part of another value is not shown as a secret.
+        let secret = "S3cr3tW0rd";
+        let given: Vec<_> = values
+            .into_iter()
+            .map(|(place, value)| (catalogue::ALL[place], value))
+            .filter(|(setting, _)| setting.flag != catalogue::CONFIG.flag)
+            .map(|(setting, value)| (setting.variable, if setting.secret { format!("{secret}{value}") } else { value }))
+            .collect();
+        let variables: Vec<_> = given.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let shown = match load(&["events"], &variables) {
+            Ok((settings, warnings)) => format!("{settings:?}{warnings:?}"),
+            Err(Exit::Configuration(problems)) => {
+                proptest::prop_assert!(!problems.0.is_empty());
+                format!("{problems}{problems:?}")
+            }
+            Err(other) => panic!("{other:?}"),
+        };
+        proptest::prop_assert!(!shown.contains(secret), "{}", shown);
+    }
+
+    /// Whatever stands in the file does as well.
+    #[test]
+    fn no_file_breaks_it(text in "\\PC{0,64}|([a-z-]{1,20} ?= ?('[a-z]{0,9}'|[0-9.]{1,9}|\\[[0-9, ]{0,9}\\]|true)\n|\\[[a-z.]{1,9}\\]\n){0,6}") {
+        let file = file(&text);
+        if let Err(Exit::Configuration(problems)) = load(&["nodes", "--coordinator=none", "--config", path(&file)], &[]) {
+            proptest::prop_assert!(!problems.0.is_empty());
+        }
+    }
 }

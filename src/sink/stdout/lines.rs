@@ -56,6 +56,16 @@ impl<W: Write> Lines<W> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_half_out(&self, body: &Bytes) -> bool {
+        self.half.as_ref().is_some_and(|half| is_same(body, &half.body))
+    }
+
+    #[cfg(test)]
+    pub(super) fn into_writer(self) -> W {
+        self.writer
+    }
+
     fn write_chunk(&mut self, bodies: &[Bytes]) -> (usize, io::Result<()>) {
         let mut slices: Vec<_> = bodies.iter().flat_map(|body| [IoSlice::new(body), IoSlice::new(b"\n")]).collect();
         let (mut written, result) = write_all(&mut self.writer, &mut slices);

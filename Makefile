@@ -1,0 +1,41 @@
+# The settings of the demonstration, for those whose port is taken.
+DEMO_ADDR ?= 127.0.0.1:14646
+CARGO ?= cargo
+FUZZ_SECONDS ?= 60
+
+.DEFAULT_GOAL := help
+.PHONY: help build test check demo demo-stop bench fuzz clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the release binary, target/release/nomad-firehose
+	$(CARGO) build --release --locked --bin nomad-firehose
+
+check: ## Formatting, lints and documentation, without the tests
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+
+test: check ## Everything that has to pass: check, then all tests
+	$(CARGO) test --workspace --locked
+
+demo: ## Watch task events of a recorded cluster; Ctrl-C stops, again goes on
+	@$(CARGO) build --locked --workspace --bins
+	@DEMO_ADDR=$(DEMO_ADDR) scripts/demo start
+
+demo-stop: ## Stop the demonstration's cluster and forget its state
+	@scripts/demo stop
+
+bench: ## Measure
+	$(CARGO) bench --locked --bench stages
+
+fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo-fuzz and a nightly toolchain)
+	@[ -d fuzz ] || { echo "there are no fuzz targets yet" >&2; exit 1; }
+	@for target in $$($(CARGO) +nightly fuzz list); do \
+		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
+	done
+
+clean: ## Remove what was built
+	@scripts/demo stop
+	$(CARGO) clean

@@ -1,0 +1,179 @@
+//! Records with real tickets, and sinks that answer as they are told.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use futures_util::future::{self, BoxFuture};
+use tokio::sync::mpsc;
+
+use crate::{
+    checkpoint::Checkpoint,
+    coordinator::{Error, Lease},
+    kind::Kind,
+    ledger::{Effect, Ledger},
+    position::RaftIndex,
+    record::Record,
+    sink::{Closed, Outcome, Sink},
+};
+
+/// A lease that is lost when told so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Switch(Arc<AtomicBool>);
+
+impl Switch {
+    pub(crate) fn lose(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Lease for Switch {
+    fn is_valid(&self) -> bool {
+        !self.0.load(Ordering::Acquire)
+    }
+
+    fn lost(&self) -> BoxFuture<'_, ()> {
+        Box::pin(future::pending())
+    }
+
+    fn load(&self) -> BoxFuture<'_, Result<Option<Checkpoint>, Error>> {
+        Box::pin(future::ready(Ok(None)))
+    }
+
+    fn save<'a>(&'a self, _checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(future::ready(Ok(())))
+    }
+
+    fn release(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(future::ready(Ok(())))
+    }
+}
+
+/// A ledger whose records are numbered from one; the number is the raft index of their entry.
+#[derive(Clone, Debug)]
+pub(crate) struct Book {
+    pub(crate) lease: Switch,
+    pub(crate) ledger: Arc<Ledger>,
+    entered: Arc<Mutex<u64>>,
+}
+
+impl Book {
+    pub(crate) fn new() -> Self {
+        let lease = Switch::default();
+        Book { ledger: Ledger::new(Arc::new(lease.clone()), Checkpoint::default()), lease, entered: Arc::default() }
+    }
+
+    /// The next record; its id is `KEY/NUMBER`.
+    pub(crate) fn record(&self, key: &str, body: impl Into<Bytes>) -> Record {
+        let mut number = self.entered.lock().expect("no test panics with it");
+        *number += 1;
+        let line = Some((RaftIndex(*number), Vec::new()));
+        let effect = Effect { lane: "*".into(), line, ..Effect::default() };
+        Record {
+            kind: Kind::Jobs,
+            id: format!("{key}/{number}").into(),
+            key: key.into(),
+            namespace: "default".into(),
+            job: "".into(),
+            body: body.into(),
+            ticket: self.ledger.enter(effect, 1, None).expect("there is a record to wait for"),
+        }
+    }
+
+    /// Records with one key each.
+    pub(crate) fn records(&self, keys: &[&str]) -> Vec<Record> {
+        keys.iter().map(|key| self.record(key, "{}")).collect()
+    }
+
+    /// The number up to which all records are acknowledged.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.ledger.lane("*").unwrap_or_default().position.index.0
+    }
+}
+
+/// The number in a record's id.
+pub(crate) fn number(record: &Record) -> u64 {
+    record.id.rsplit('/').next().and_then(|number| number.parse().ok()).expect("ids are made above")
+}
+
+type Answer = Box<dyn FnMut(&[Record]) -> Option<Result<Vec<Outcome>, Closed>> + Send>;
+
+/// A sink that asks a closure, never answers where that gives `None`, and tells which ids it was sent.
+pub(crate) struct Script {
+    answer: Answer,
+    sent: mpsc::UnboundedSender<Vec<String>>,
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Script")
+    }
+}
+
+impl Script {
+    pub(crate) fn new(
+        answer: impl FnMut(&[Record]) -> Option<Result<Vec<Outcome>, Closed>> + Send + 'static,
+    ) -> (Box<Self>, mpsc::UnboundedReceiver<Vec<String>>) {
+        let (sent, batches) = mpsc::unbounded_channel();
+        (Box::new(Script { answer: Box::new(answer), sent }), batches)
+    }
+
+    /// A sink that takes everything.
+    pub(crate) fn willing() -> (Box<Self>, mpsc::UnboundedReceiver<Vec<String>>) {
+        Script::new(|batch| Some(Ok(batch.iter().map(|_| Outcome::Delivered).collect())))
+    }
+}
+
+impl Sink for Script {
+    fn name(&self) -> &'static str {
+        "script"
+    }
+
+    fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
+        Box::pin(async move {
+            if self.sent.send(batch.iter().map(|record| record.id.to_string()).collect()).is_err() {
+                // The test looks at the ledger alone.
+            }
+            match (self.answer)(batch) {
+                Some(answer) => answer,
+                None => future::pending().await,
+            }
+        })
+    }
+}
+
+pub(crate) fn retry(reason: &str) -> Outcome {
+    Outcome::Retry { reason: reason.to_owned(), after: None }
+}
+
+pub(crate) fn reject(reason: &str) -> Outcome {
+    Outcome::Reject { reason: reason.to_owned() }
+}
+
+/// Runs `test` once more in a process whose files cannot grow past 8 KiB, and fails where it fails there. `true` in
+/// that process: a write then ends half-way with an error, as on a disk that fills up.
+pub(crate) fn with_small_files(test: &str) -> bool {
+    const MARK: &str = "WITH_SMALL_FILES";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    // The unit of -f is 512 bytes in sh. Ignored, the signal becomes an error of the write.
+    let limited = "trap '' XFSZ; ulimit -f 16; exec \"$0\" \"$@\"";
+    let program = std::env::current_exe().expect("this test");
+    let output = std::process::Command::new("sh")
+        .args(["-c", limited])
+        .arg(program)
+        .args(["--exact", test, "--nocapture"])
+        .env(MARK, "1")
+        .output()
+        .expect("a shell");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("1 passed"), "{test} is no test: {text}");
+    false
+}

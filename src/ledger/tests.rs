@@ -1,0 +1,162 @@
+//! Any order of deliveries, any drops: the checkpoint stands right before the first record that is not delivered.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::FutureExt;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    checkpoint::Checkpoint, delivery::testing::Switch, marks::EventHash, source::window::Window, telemetry::Metrics,
+};
+
+const LANES: [&str; 2] = ["default", "other"];
+
+fn ledger() -> (Arc<Ledger>, Switch) {
+    let lease = Switch::default();
+    (Ledger::new(Arc::new(lease.clone()), Checkpoint::default()), lease)
+}
+
+fn mark(number: u64) -> Mark {
+    Mark::new(EventHash(number), RaftIndex(number), false)
+}
+
+fn task(name: u8) -> TaskKey {
+    TaskKey::new("allocation", &name.to_string())
+}
+
+#[derive(Clone, Debug)]
+struct Line {
+    lane: usize,
+    records: usize,
+    task: u8,
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    lines: Vec<Line>,
+    /// Which records are told to be delivered, in this order; the others are dropped.
+    deliveries: Vec<(usize, bool)>,
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let line = (0..LANES.len(), 0_usize..4, 0_u8..3).prop_map(|(lane, records, task)| Line { lane, records, task });
+    prop::collection::vec(line, 1..20).prop_flat_map(|lines| {
+        let owners: Vec<usize> =
+            lines.iter().enumerate().flat_map(|(number, line)| vec![number; line.records]).collect();
+        let order = Just(owners).prop_shuffle();
+        let drop_rate = prop_oneof![Just(0.0), Just(0.1)];
+        (Just(lines), order, drop_rate).prop_flat_map(|(lines, order, drop_rate)| {
+            let delivered = prop::collection::vec(prop::bool::weighted(1.0 - drop_rate), order.len());
+            (Just(lines), Just(order), delivered).prop_map(|(lines, order, delivered)| Case {
+                lines,
+                deliveries: order.into_iter().zip(delivered).collect(),
+            })
+        })
+    })
+}
+
+/// The checkpoint when the first `done` lines took effect.
+fn expected(lines: &[Line], done: usize) -> Checkpoint {
+    let mut checkpoint = Checkpoint::default();
+    for (line, number) in lines[..done].iter().zip(1..) {
+        let lane = checkpoint.lanes.entry(LANES[line.lane].to_owned()).or_default();
+        lane.position.advance(RaftIndex(number), &[Identity(number)]);
+        checkpoint.marks.set(task(line.task), mark(number));
+        checkpoint.value = number;
+    }
+    checkpoint
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_checkpoint_stands_before_the_first_undelivered_record(case in cases()) {
+        let (ledger, _lease) = ledger();
+        let mut tickets: Vec<Vec<Ticket>> = Vec::new();
+        let mut remaining: Vec<usize> = Vec::new();
+        let mut stored = Checkpoint::default();
+        for (line, number) in case.lines.iter().zip(1..) {
+            let effect = Effect {
+                lane: LANES[line.lane].into(),
+                line: Some((RaftIndex(number), vec![Identity(number)])),
+                marks: vec![(task(line.task), mark(number))],
+                value: Some(number),
+                ..Effect::default()
+            };
+            let ticket = ledger.enter(effect, line.records, None);
+            prop_assert_eq!(ticket.is_some(), line.records > 0);
+            tickets.push(ticket.map(|ticket| vec![ticket; line.records]).unwrap_or_default());
+            remaining.push(line.records);
+            // What is on the way counts for the next difference of the same task.
+            prop_assert_eq!(ledger.mark(task(line.task)), Some(mark(number)));
+        }
+        for (line, is_delivered) in case.deliveries {
+            let ticket = tickets[line].pop().expect("one for each record");
+            if is_delivered {
+                ticket.delivered();
+                remaining[line] -= 1;
+            } else {
+                drop(ticket);
+            }
+            let done = remaining.iter().take_while(|records| **records == 0).count();
+            stored = ledger.take_changes().unwrap_or(stored);
+            prop_assert_eq!(&stored, &expected(&case.lines, done));
+            prop_assert_eq!(ledger.pending(), case.lines.len() - done);
+        }
+        let all = remaining.iter().all(|records| *records == 0);
+        stored = ledger.take_changes().unwrap_or(stored);
+        prop_assert_eq!(stored.value == case.lines.len() as u64, all);
+        // Marks on the way stay known, whatever became of their records.
+        let newest: HashMap<u8, u64> = case.lines.iter().map(|line| line.task).zip(1..).collect();
+        for (name, number) in newest {
+            prop_assert_eq!(ledger.mark(task(name)), Some(mark(number)));
+        }
+    }
+}
+
+#[test]
+fn changes_are_offered_once_and_again_where_they_were_not_stored() {
+    let (ledger, _lease) = ledger();
+    assert_eq!(ledger.take_changes(), None);
+    assert!(ledger.enter(Effect { value: Some(3), ..Effect::default() }, 0, None).is_none());
+    assert_eq!(ledger.take_changes().map(|checkpoint| checkpoint.value), Some(3));
+    assert_eq!(ledger.take_changes(), None);
+    ledger.not_stored();
+    assert_eq!(ledger.take_changes().map(|checkpoint| checkpoint.value), Some(3));
+}
+
+#[tokio::test]
+async fn the_window_opens_when_the_last_ticket_is_gone() {
+    let (ledger, _lease) = ledger();
+    let window = Window::new(1000, &Metrics::new(&[]));
+    let all = window.line(750).await;
+    let ticket = ledger.enter(Effect::default(), 2, all).expect("two records");
+    ticket.clone().delivered();
+    assert!(window.line(1).now_or_never().is_none());
+    drop(ticket);
+    assert!(window.line(750).now_or_never().is_some());
+    assert_eq!(ledger.pending(), 1);
+}
+
+#[test]
+fn a_ticket_follows_the_lease() {
+    let (ledger, lease) = ledger();
+    let ticket = ledger.enter(Effect::default(), 1, None).expect("a record");
+    assert!(ticket.may_send());
+    lease.lose();
+    assert!(!ticket.may_send());
+}
+
+#[test]
+fn a_delivery_told_twice_counts_once() {
+    let (ledger, _lease) = ledger();
+    let twice = ledger.enter(Effect { value: Some(1), ..Effect::default() }, 1, None).expect("a record");
+    let other = ledger.enter(Effect { value: Some(2), ..Effect::default() }, 1, None).expect("a record");
+    twice.clone().delivered();
+    twice.delivered();
+    assert_eq!(ledger.pending(), 1);
+    other.delivered();
+    assert_eq!(ledger.take_changes().map(|checkpoint| checkpoint.value), Some(2));
+}

@@ -1,0 +1,330 @@
+//! One stream connection and the kinds that read it: connect, prove, deliver, and go on after every failure.
+
+mod coverage;
+mod tables;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::OptionFuture;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
+};
+use tracing::{debug, error, info, warn};
+use xxhash_rust::xxh3::xxh3_64;
+
+use self::tables::Probe;
+use super::{
+    Context, Stopped,
+    catch_up::{CatchUp, History},
+    line::{Line, Occurrences},
+    member::Member,
+    namespaces,
+    outage::Outage,
+    reader::Reader,
+    reconcile,
+    window::Share,
+};
+use crate::{
+    backoff::Backoff,
+    kind::Kind,
+    nomad::{self, Namespace, StreamQuery, Topic},
+    position::RaftIndex,
+    telemetry::Phase,
+};
+
+/// How long a connection may take to prove that it goes on before tables are asked. It doubles with each question.
+const PROOF_WAIT: Duration = Duration::from_secs(2);
+/// How often the watchdog compares the tables with the stream.
+const WATCH_EVERY: Duration = Duration::from_secs(60);
+/// A connection that lived this long was a good one: the next failure starts with the shortest pause again.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+/// How many lines are delivered between two pages of a list.
+const LINES_PER_PAGE: usize = 256;
+
+/// A stream of one namespace, or of all, and what it needs to go on.
+#[derive(Debug)]
+pub(super) struct Lane {
+    /// `*`, or the name of a namespace.
+    namespace: Arc<str>,
+    /// Events without a namespace belong to the first lane alone.
+    first: bool,
+    members: Vec<Member>,
+    ctx: Context,
+    history: History,
+    catch_up: Option<CatchUp>,
+    /// Namespaces up to this index are in the subscription.
+    covered: RaftIndex,
+    /// The last line that could not be read, where it came, and how often it came there.
+    garbage: (u64, RaftIndex, u32),
+    /// The address that streams.
+    server: String,
+    /// How often the anchor's table was seen below the anchor.
+    strikes: u32,
+}
+
+/// Why a connection was given up.
+enum End {
+    /// It ended or failed.
+    Lost,
+    /// A new subscription is needed at once.
+    Resubscribe,
+}
+
+impl Lane {
+    pub(super) fn new(namespace: Arc<str>, first: bool, members: Vec<Member>, ctx: Context) -> Self {
+        let covered = members.iter().filter_map(|member| member.ledger().lane(&namespace)).map(|lane| lane.namespaces);
+        let covered = RaftIndex(covered.min().unwrap_or(0));
+        Lane {
+            namespace,
+            first,
+            members,
+            ctx,
+            history: History::default(),
+            catch_up: None,
+            covered,
+            garbage: (0, RaftIndex(0), 0),
+            server: String::new(),
+            strikes: 0,
+        }
+    }
+
+    /// Reads the lane until it is stopped.
+    pub(super) async fn run(mut self) {
+        let stop = self.ctx.stop.clone();
+        // What was begun is finished: a stop between two records of one page would repeat the page at the next start.
+        if self.run_until_stopped().await.is_err() {
+            debug!(namespace = &*self.namespace, stopping = stop.is_cancelled(), "lane ended");
+        }
+    }
+
+    async fn run_until_stopped(&mut self) -> Result<(), Stopped> {
+        let mut backoff = Backoff::default();
+        let mut outage = Outage::new("reading the event stream");
+        self.resolve_start(&mut backoff, &mut outage).await?;
+        loop {
+            match self.connect().await {
+                Ok((reader, found)) => {
+                    outage.over();
+                    let (connected, before) = (Instant::now(), self.position());
+                    let end = self.session(reader, found).await?;
+                    // Where each connection brings something new, there is no storm to avoid.
+                    if connected.elapsed() >= HEALTHY_AFTER || self.position() > before {
+                        backoff.reset();
+                    }
+                    self.ctx.metrics.reconnect();
+                    if matches!(end, End::Resubscribe) {
+                        continue;
+                    }
+                }
+                Err(error) => {
+                    outage.log(&error);
+                    self.phase(&Phase::Blocked { reason: error.to_string() });
+                }
+            }
+            self.ctx.pause(backoff.failed()).await?;
+        }
+    }
+
+    /// Subscribes, and says which namespaces the subscription has that were not covered before.
+    async fn connect(&mut self) -> Result<(Reader, Option<Vec<Namespace>>), nomad::Error> {
+        let found = match &*self.namespace {
+            "*" => namespaces::list(&self.ctx.client).await?,
+            _ => None,
+        };
+        let position = self.position();
+        let index = self.catch_up.as_ref().map_or(position, |catch_up| catch_up.ask().min(position));
+        for member in &mut self.members {
+            member.cursor.reconnected();
+        }
+        let query = StreamQuery { namespace: self.namespace.to_string(), topics: self.topics(), index };
+        let stream = self.ctx.client.stream(&query).await?;
+        info!(namespace = &*self.namespace, %index, server = stream.server(), "subscribed to the event stream");
+        self.phase(&Phase::Leading);
+        self.server = stream.server().to_owned();
+        Ok((Reader::new(stream, self.ctx.window.clone()), found))
+    }
+
+    /// Where the kind that has read least has read to.
+    fn position(&self) -> RaftIndex {
+        self.members.iter().map(|member| member.cursor.position().index).min().unwrap_or_default()
+    }
+
+    fn has_read_all(&self, reader: &Reader) -> bool {
+        reader.is_empty() && self.ctx.window.has_room()
+    }
+
+    fn is_proven(&self) -> bool {
+        self.members.iter().all(|member| member.cursor.is_proven())
+    }
+
+    fn phase(&self, phase: &Phase) {
+        self.members.iter().for_each(|member| self.ctx.status.set(member.kind, phase.clone()));
+    }
+
+    /// What to subscribe to: each topic once. Where several keys of one topic are wanted, all of it: Nomad sends an
+    /// event that matches two keys twice, and none at all for a topic that is named twice (2.0.5).
+    fn topics(&self) -> Vec<Topic> {
+        let mut topics: Vec<Topic> = Vec::new();
+        for topic in self.members.iter().flat_map(Member::topics) {
+            if topic.name == "*" && topic.key.is_none() {
+                return vec![topic.clone()];
+            }
+            match topics.iter_mut().find(|known| known.name == topic.name) {
+                Some(known) if known.key != topic.key => known.key = None,
+                Some(_) => {}
+                None => topics.push(topic.clone()),
+            }
+        }
+        topics
+    }
+
+    /// Delivers what one connection brings.
+    async fn session(&mut self, mut reader: Reader, found: Option<Vec<Namespace>>) -> Result<End, Stopped> {
+        let mut occurrences = Occurrences::default();
+        let mut proof_wait = PROOF_WAIT;
+        let mut proof_due = Instant::now() + proof_wait;
+        let mut watch_timer = every(WATCH_EVERY);
+        let mut probe: Option<Probe> = None;
+        let mut lines = 0;
+        let all = found.is_some();
+        let (mut new_namespaces, _watch) = match &found {
+            Some(found) => namespaces::watch(self.ctx.client.clone(), coverage::newest(found)),
+            None => (mpsc::channel(1).1, None),
+        };
+        if let Some(found) = found {
+            self.cover(found).await?;
+        }
+        loop {
+            let (page, page_after) = self.next_page();
+            let its_turn = page.is_some() && (reader.is_empty() || lines >= LINES_PER_PAGE);
+            tokio::select! {
+                biased;
+                () = self.ctx.stop.cancelled() => return Err(Stopped),
+                Some(found) = new_namespaces.recv(), if all => {
+                    self.begin_catch_up(found);
+                    return Ok(End::Resubscribe);
+                }
+                () = sleep_until(proof_due), if probe.is_none() && !self.is_proven() => {
+                    // What waits to be read can bring the proof yet.
+                    if self.has_read_all(&reader) {
+                        // What the tables cannot prove, they need not be asked every time.
+                        proof_wait = (2 * proof_wait).min(WATCH_EVERY);
+                        probe = Some(self.ask_for_proof());
+                    }
+                    proof_due = Instant::now() + proof_wait;
+                }
+                _ = watch_timer.tick(), if probe.is_none() => probe = Some(self.ask_for_watch()),
+                answer = async { OptionFuture::from(probe.as_mut()).await }, if probe.is_some() => {
+                    probe = None;
+                    if let Some(answer) = answer
+                        && self.has_read_all(&reader)
+                        && self.take_tables(answer).await?
+                    {
+                        return Ok(End::Resubscribe);
+                    }
+                }
+                () = sleep_until(page_after), if its_turn => {
+                    lines = 0;
+                    if let Some(member) = page {
+                        reconcile::page(&self.ctx, &self.namespace, &mut self.members[member]).await?;
+                    }
+                }
+                line = reader.next() => match line {
+                    Ok(Some((line, share))) => {
+                        lines += 1;
+                        if !self.take(line, share, &mut occurrences).await? {
+                            return Ok(End::Lost);
+                        }
+                    }
+                    Ok(None) => {
+                        info!(namespace = &*self.namespace, "the server ended the event stream; subscribing again");
+                        return Ok(End::Lost);
+                    }
+                    Err(error) => {
+                        warn!(namespace = &*self.namespace, %error, "the event stream broke; subscribing again");
+                        return Ok(End::Lost);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Delivers one line. `false` when it cannot be read, so that the connection is not to be trusted further.
+    async fn take(
+        &mut self,
+        text: Bytes,
+        share: Option<Share>,
+        occurrences: &mut Occurrences,
+    ) -> Result<bool, Stopped> {
+        let mut line = match Line::parse(&text, occurrences) {
+            Ok(line) => line,
+            Err(error) => return self.garbage(&text, &error.to_string()).await,
+        };
+        if !self.first {
+            line.events.retain(|event| !event.namespace.is_empty());
+        }
+        let identities = line.identities();
+        for (raw, reason) in &line.unusable {
+            self.ctx.dead_letter(Kind::Events, raw, reason).await?;
+        }
+        if let Some(catch_up) = &mut self.catch_up
+            && let Some((from, until)) = catch_up.observe(&line, &identities)
+        {
+            let names: Vec<String> = catch_up.names().cloned().collect();
+            self.owe_namespaces(names, from, until).await?;
+        }
+        for member in &mut self.members {
+            member.take_line(&self.ctx, &line, &identities, &share, self.catch_up.as_ref()).await?;
+        }
+        // One proof serves all: what is complete from an earlier position is complete from a later one.
+        if let Some(from) = self.members.iter().filter_map(|member| member.cursor.complete_from()).min() {
+            self.members.iter_mut().for_each(|member| member.cursor.proven_from(from));
+        }
+        if self.is_proven() {
+            self.history.push(line.index, &identities);
+        }
+        if self.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_done_at(line.index))
+            && let Some(done) = self.catch_up.take()
+        {
+            self.covered = self.covered.max(done.newest);
+            self.mark_covered().await?;
+        }
+        Ok(true)
+    }
+
+    /// A line that is no JSON is an error message of the server or damage on the wire: it is logged whole, and the
+    /// connection is given up. Where it comes again at the same place, it is the server's own, and it is passed over.
+    async fn garbage(&mut self, text: &Bytes, reason: &str) -> Result<bool, Stopped> {
+        self.ctx.metrics.garbage_line();
+        let (hash, place) = (xxh3_64(text), self.position());
+        let seen = if (self.garbage.0, self.garbage.1) == (hash, place) { self.garbage.2 + 1 } else { 1 };
+        self.garbage = (hash, place, seen);
+        error!(
+            namespace = &*self.namespace,
+            reason,
+            times = seen,
+            line = %String::from_utf8_lossy(text),
+            "a line of the event stream cannot be read"
+        );
+        if seen < 3 {
+            return Ok(false);
+        }
+        self.ctx.dead_letter(Kind::Events, text, reason).await?;
+        Ok(true)
+    }
+
+    /// The member whose page is next, and when it may be asked for.
+    fn next_page(&self) -> (Option<usize>, Instant) {
+        let owing = self.members.iter().enumerate().filter(|(_, member)| !member.passes.is_empty());
+        let next = owing.min_by_key(|(_, member)| member.page_after);
+        (next.map(|(n, _)| n), next.and_then(|(_, member)| member.page_after).unwrap_or_else(Instant::now))
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut timer = interval_at(Instant::now() + period, period);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    timer
+}

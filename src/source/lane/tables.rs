@@ -1,0 +1,193 @@
+//! What tables tell a lane: where a first start begins, that nothing is missing, that the cluster is another one, and
+//! that the stream has fallen behind.
+
+use futures_util::future::BoxFuture;
+use tracing::{debug, error, info, warn};
+
+use super::Lane;
+use crate::{
+    backoff::Backoff,
+    checkpoint::Anchor,
+    kind::Kind,
+    nomad::{self, Client, Table},
+    position::RaftIndex,
+    source::{Context, Start, Stopped, member::Member, outage::Outage, proof::TableVerdict},
+};
+
+impl Lane {
+    /// The first start's position, where it has to be asked for: after everything that is there now.
+    pub(super) async fn resolve_start(&mut self, backoff: &mut Backoff, outage: &mut Outage) -> Result<(), Stopped> {
+        for member in &mut self.members {
+            if !member.first_start {
+                continue;
+            }
+            let start = match self.ctx.start {
+                Start::All => continue,
+                Start::Index(index) => RaftIndex(index.0.saturating_sub(1)),
+                Start::Now => loop {
+                    match newest_index(&self.ctx, member, &self.namespace).await {
+                        Ok(index) => break index,
+                        Err(error) => outage.log(&error),
+                    }
+                    self.ctx.pause(backoff.failed()).await?;
+                },
+            };
+            member.start_after(&self.ctx, start, self.ctx.start == Start::Now).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the tables that could prove what the stream has not: in the background, for an answer can take long
+    /// while the cluster has no leader, and the stream must not wait for it.
+    pub(super) fn ask_for_proof(&self) -> Probe {
+        let unproven = self.members.iter().filter(|member| !member.cursor.is_proven());
+        // A first start has nothing to prove of raw events: they begin where the buffer begins.
+        let unproven = unproven.filter(|member| member.kind != Kind::Events || !member.first_start);
+        let tables = unproven.filter_map(Member::tables).flatten().collect();
+        probe(&self.ctx.client, &self.namespace, Why::Proof, tables, self.anchor())
+    }
+
+    /// Asks for the tables of all kinds, to compare them with the stream.
+    pub(super) fn ask_for_watch(&self) -> Probe {
+        let tables = self.members.iter().filter_map(Member::tables).flatten().collect();
+        probe(&self.ctx.client, &self.namespace, Why::Watch, tables, None)
+    }
+
+    /// Takes in what the tables said. `true` when a new subscription is needed.
+    pub(super) async fn take_tables(&mut self, answer: Answer) -> Result<bool, Stopped> {
+        match answer.why {
+            Why::Proof if self.cluster_is_another(&answer) => {
+                self.start_over();
+                Ok(true)
+            }
+            Why::Proof => self.prove(&answer).await.map(|()| false),
+            Why::Watch => Ok(self.stream_is_behind(&answer)),
+        }
+    }
+
+    async fn prove(&mut self, answer: &Answer) -> Result<(), Stopped> {
+        for member in self.members.iter_mut().filter(|member| !member.cursor.is_proven()) {
+            if member.kind == Kind::Events && member.first_start {
+                continue;
+            }
+            let Some(index) = member.tables().and_then(|tables| answer.greatest(&tables)) else { continue };
+            match member.take_table_index(&self.ctx, index).await? {
+                TableVerdict::Proven => debug!(kind = %member.kind, %index, "nothing is missing: the table stands"),
+                TableVerdict::Gap(owed) => {
+                    info!(kind = %member.kind, from = %owed.from, until = %owed.until, "reading what was missed");
+                }
+                TableVerdict::Wait => debug!(kind = %member.kind, %index, "the server lags; waiting for it"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest anchor of the kinds whose positions are not proven.
+    fn anchor(&self) -> Option<Anchor> {
+        let unproven = self.members.iter().filter(|member| !member.cursor.is_proven());
+        unproven.filter_map(|member| member.ledger().lane(&self.namespace)?.anchor).max_by_key(|anchor| anchor.index)
+    }
+
+    /// Whether the table that surely moved at the anchor's index is below it, twice in a row, read from the leader.
+    fn cluster_is_another(&mut self, answer: &Answer) -> bool {
+        let Some(anchor) = &answer.anchor else { return false };
+        let table = Table::from_topic(&anchor.topic).and_then(|table| answer.greatest(&[table]));
+        match table {
+            Some(index) if index < anchor.index => self.strikes += 1,
+            Some(_) => self.strikes = 0,
+            None => {}
+        }
+        self.strikes >= 2
+    }
+
+    fn start_over(&mut self) {
+        error!(
+            namespace = &*self.namespace,
+            "the cluster's index is below the checkpoint's, and its events are not known: it was restored or is \
+             another cluster; starting over"
+        );
+        self.members.iter_mut().for_each(Member::start_over);
+        self.history.clear();
+        self.catch_up = None;
+        self.covered = RaftIndex(0);
+        self.strikes = 0;
+    }
+
+    /// The watchdog: has some table moved past everything that the stream brought since the last watch?
+    ///
+    /// Tables also move without an event (garbage collection, job summaries), so a false alarm is normal where little
+    /// happens; each one puts off the next.
+    fn stream_is_behind(&mut self, answer: &Answer) -> bool {
+        let mut behind = false;
+        for member in &mut self.members {
+            let Some(index) = member.tables().and_then(|tables| answer.greatest(&tables)) else { continue };
+            let read = member.cursor.position().index;
+            self.ctx.metrics.lag(member.kind, index.0.saturating_sub(read.0));
+            let before = std::mem::replace(&mut member.table_before, index);
+            if before > read && member.cursor.is_proven() && member.alarm.is_due() {
+                warn!(kind = %member.kind, table = %before, %read, "the table is ahead of the stream; subscribing again");
+                behind = true;
+            }
+        }
+        if behind {
+            self.ctx.client.fail_over(&self.server);
+        }
+        behind
+    }
+}
+
+/// What tables are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Why {
+    /// Nothing has proven the connection for a while.
+    Proof,
+    /// The regular comparison.
+    Watch,
+}
+
+/// A question under way.
+pub(super) type Probe = BoxFuture<'static, Answer>;
+
+/// The indexes of tables, from the leader.
+#[derive(Debug)]
+pub(super) struct Answer {
+    why: Why,
+    anchor: Option<Anchor>,
+    indexes: Vec<(Table, RaftIndex)>,
+}
+
+impl Answer {
+    /// The greatest index of `tables`; `None` where one of them could not be read.
+    fn greatest(&self, tables: &[Table]) -> Option<RaftIndex> {
+        let of = |table: &Table| self.indexes.iter().find(|(other, _)| other == table).map(|(_, index)| *index);
+        tables.iter().map(of).try_fold(RaftIndex(0), |greatest, index| index.map(|index| greatest.max(index)))
+    }
+}
+
+fn probe(client: &Client, namespace: &str, why: Why, mut tables: Vec<Table>, anchor: Option<Anchor>) -> Probe {
+    let (client, namespace) = (client.clone(), namespace.to_owned());
+    tables.extend(anchor.iter().filter_map(|anchor| Table::from_topic(&anchor.topic)));
+    Box::pin(async move {
+        let mut indexes: Vec<(Table, RaftIndex)> = Vec::new();
+        for table in tables {
+            if indexes.iter().any(|(known, _)| *known == table) {
+                continue;
+            }
+            match client.table_index(table, &namespace).await {
+                Ok(index) => indexes.push((table, index)),
+                Err(error) => debug!(%error, "cannot read the table's index"),
+            }
+        }
+        Answer { why, anchor, indexes }
+    })
+}
+
+/// The index after which a start at `now` begins.
+async fn newest_index(ctx: &Context, member: &Member, namespace: &str) -> Result<RaftIndex, nomad::Error> {
+    let all = || Table::ALL.to_vec();
+    let mut newest = RaftIndex(0);
+    for table in member.tables().unwrap_or_else(all) {
+        newest = newest.max(ctx.client.table_index(table, namespace).await?);
+    }
+    Ok(newest)
+}
