@@ -6,7 +6,7 @@ use common::{
     Setup, fixture,
     proxy::{Cuts, Proxy},
     seed,
-    truth::{ALL, all_seen, assert_exactly, expected},
+    truth::{OBJECTS, all_seen, assert_exactly, expected},
 };
 use nomad_sim::Sim;
 
@@ -39,9 +39,10 @@ async fn cut_at_random_bytes() -> usize {
     let sim = Sim::builder().recording(fixture("stream-complete.ndjson")).rounds(2).buffer(100_000);
     let sim = sim.preload(u64::MAX).start().await.expect("the simulator starts");
     let lines: Vec<_> = sim.truth().iter().map(|line| String::from_utf8(line.raw.to_vec()).expect("UTF-8")).collect();
-    let (all, events) = (ALL.iter().flat_map(|kind| expected(kind, &lines)).collect(), expected("events", &lines));
+    let (all, events) = (OBJECTS.iter().flat_map(|kind| expected(kind, &lines)).collect(), expected("events", &lines));
     let mut running = Vec::new();
-    for (resources, expected) in [("all", &all), ("events", &events)].into_iter().cycle().take(PROCESSES) {
+    for (resources, expected) in [(&*OBJECTS.join(","), &all), ("events", &events)].into_iter().cycle().take(PROCESSES)
+    {
         let cuts = Random { random: random.fork(), last: String::new(), reach: 0, left: CUTS };
         let proxy = Proxy::start(sim.addr(0), cuts).await;
         let process = Setup::new(&["run", "--resources", resources], &proxy.url()).spawn();

@@ -18,9 +18,8 @@ async fn comes_once(lines: &[String], shuffled: bool) -> Vec<String> {
     let sim = sim.start().await.expect("the simulator starts");
     sim.shuffle(shuffled);
     let data_dir = tempfile::tempdir().expect("a directory");
-    let setup = Setup::new(&["run", "--resources", "all,events"], &sim.url(0)).data_dir(data_dir.path());
-    let due =
-        |lines: &[String]| ALL.iter().chain(&["events"]).flat_map(|kind| expected(kind, lines)).collect::<Vec<_>>();
+    let setup = Setup::new(&["run", "--resources", "all"], &sim.url(0)).data_dir(data_dir.path());
+    let due = |lines: &[String]| ALL.iter().flat_map(|kind| expected(kind, lines)).collect::<Vec<_>>();
     let all = due(lines);
     let mut printed = Vec::new();
     for (half, total) in

@@ -218,9 +218,11 @@ pub fn seed() -> u64 {
     seed
 }
 
-type Lines = Arc<Mutex<Vec<String>>>;
+/// Lines that a thread collects.
+pub type Lines = Arc<Mutex<Vec<String>>>;
 
-fn collect(pipe: impl std::io::Read + Send + 'static) -> (Lines, JoinHandle<()>) {
+/// Collects the whole lines of a pipe, until it ends.
+pub fn collect(pipe: impl std::io::Read + Send + 'static) -> (Lines, JoinHandle<()>) {
     let lines = Lines::default();
     let collected = Arc::clone(&lines);
     let reader = std::thread::spawn(move || {
