@@ -157,7 +157,7 @@ impl<'de> Deserialize<'de> for Seen {
 pub struct Position {
     /// The index.
     pub index: RaftIndex,
-    /// The events seen at it, in the order they came. Empty where none was seen: then only a list can prove it.
+    /// The events seen at it, in the order they came. Empty where a list, or the start, covers the index whole.
     #[serde(default)]
     pub seen: Seen,
 }
@@ -168,13 +168,17 @@ impl Position {
         Position { index, seen: Seen::default() }
     }
 
-    /// Takes in the events of one more line of `index`. A line below the position adds nothing.
+    /// Takes in the events of one more line of `index`; none say that a list covers the index whole. A line below the
+    /// position adds nothing, and neither does one at an index that a list covers: it is a repeat of what is listed, and
+    /// with its events the next line of that index would look like a new one.
     pub fn advance(&mut self, index: RaftIndex, events: &[Identity]) {
         if index > self.index {
             self.index = index;
             self.seen.clear();
-        }
-        if index == self.index {
+            self.seen.extend(events.iter().copied());
+        } else if index == self.index && events.is_empty() {
+            self.seen.clear();
+        } else if index == self.index && !self.seen.is_empty() {
             self.seen.extend(events.iter().copied());
         }
     }
@@ -185,6 +189,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn an_index_that_a_list_covers_stays_covered() {
+        let mut position = Position { index: RaftIndex(5), seen: vec![Identity(1)].into() };
+        position.advance(RaftIndex(5), &[]);
+        position.advance(RaftIndex(5), &[Identity(2)]);
+        assert_eq!(position, Position::at(RaftIndex(5)));
+        position.advance(RaftIndex(6), &[Identity(3)]);
+        position.advance(RaftIndex(6), &[Identity(4)]);
+        position.advance(RaftIndex(5), &[]);
+        assert_eq!(position, Position { index: RaftIndex(6), seen: vec![Identity(3), Identity(4)].into() });
+    }
 
     proptest! {
         #[test]

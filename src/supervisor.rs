@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout_at},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -23,6 +23,9 @@ use crate::{
 
 /// How long kinds whose leases come at nearly the same moment are waited for, so that they share one connection.
 const GATHER: Duration = Duration::from_millis(50);
+/// A run that ends sooner than the checkpoint interval after its start still gets on: without an early checkpoint, one
+/// that is killed again and again would send the same stretch each time.
+const FIRST_SAVE: Duration = Duration::from_secs(1);
 /// What is kept of the grace period for the final checkpoint and the release.
 const SAVE_WITHIN: Duration = Duration::from_millis(500);
 
@@ -240,7 +243,7 @@ async fn save_regularly(
     stop: CancellationToken,
     metrics: Metrics,
 ) {
-    let mut timer = interval(every);
+    let mut timer = interval_at(Instant::now() + every.min(FIRST_SAVE), every);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

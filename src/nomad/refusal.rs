@@ -117,15 +117,13 @@ impl Client {
             for namespace in &namespaces {
                 if self.is_denied(server, Permission::of(name), namespace).await? {
                     denied.insert(name);
-                    needs.push(Error::needs(name, namespace));
+                    needs.push((Permission::of(name), namespace.as_str()));
                 }
             }
         }
-        needs.sort();
-        needs.dedup();
         Ok((!needs.is_empty()).then(|| Error::Denied {
             what: format!("event stream of {}", denied.into_iter().collect::<Vec<_>>().join(", ")),
-            needs: needs.join(" and "),
+            needs: Permission::rules(&needs),
             token: self.has_token(),
         }))
     }

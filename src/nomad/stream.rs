@@ -10,7 +10,7 @@ use super::{
     client::{Call, Client},
     error::{self, Error},
     lines::{Lines, is_heartbeat},
-    topic::Topic,
+    topic::{Permission, Topic},
 };
 use crate::position::RaftIndex;
 
@@ -42,10 +42,13 @@ impl StreamQuery {
 
     /// The rules that all topics together need.
     pub(super) fn needs(&self) -> String {
-        let names = self.topics.iter().map(|topic| topic.name.as_str());
-        let mut rules: Vec<_> = names.map(|name| Error::needs(name, &self.namespace)).collect();
-        rules.dedup();
-        if rules.is_empty() { Error::needs("*", &self.namespace) } else { rules.join(" and ") }
+        let namespace = self.namespace.as_str();
+        let topics = self.topics.iter().map(|topic| (Permission::of(&topic.name), namespace));
+        let mut permissions: Vec<_> = topics.collect();
+        if permissions.is_empty() {
+            permissions.push((Permission::of("*"), namespace));
+        }
+        Permission::rules(&permissions)
     }
 }
 

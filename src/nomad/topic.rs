@@ -135,6 +135,37 @@ impl Permission {
         }
     }
 
+    /// Whether whoever has `self` has `other` as well, in one namespace.
+    fn includes(self, other: Permission) -> bool {
+        match (self, other) {
+            (Permission::Namespace(ours), Permission::Namespace(theirs)) => {
+                theirs.iter().all(|capability| ours.contains(capability))
+            }
+            (Permission::Management, _) => true,
+            (ours, theirs) => ours == theirs,
+        }
+    }
+
+    /// What a policy must say for all of `permissions`, each with its namespace, and nothing of it twice.
+    pub(super) fn rules(permissions: &[(Permission, &str)]) -> String {
+        let mut rules: Vec<String> = permissions
+            .iter()
+            .enumerate()
+            .filter(|(n, (ours, namespace))| {
+                let covers = |(m, (theirs, other)): (usize, &(Permission, &str))| {
+                    let same_namespace = namespace == other || *theirs == Permission::Management;
+                    // Of two that say the same, the first stays.
+                    m != *n && same_namespace && theirs.includes(*ours) && (!ours.includes(*theirs) || m < *n)
+                };
+                !permissions.iter().enumerate().any(covers)
+            })
+            .map(|(_, (permission, namespace))| permission.rule(namespace))
+            .collect();
+        rules.sort();
+        rules.dedup();
+        rules.join(" and ")
+    }
+
     /// As it is written in a policy for `namespace`.
     pub(super) fn rule(self, namespace: &str) -> String {
         match self {
@@ -184,6 +215,21 @@ mod tests {
         );
         assert_eq!(Permission::of("NodePool").rule("*"), "a management token");
         assert_eq!(Permission::of("*").rule("*"), "a management token");
+    }
+
+    #[test]
+    fn rules_say_nothing_twice() {
+        let rules = |topics: &[&str]| {
+            let permissions: Vec<_> = topics.iter().map(|topic| (Permission::of(topic), "a")).collect();
+            Permission::rules(&permissions)
+        };
+        assert_eq!(
+            rules(&["Allocation", "Job", "Node", "Evaluation", "Node"]),
+            r#"namespace "a" { capabilities = ["list-jobs", "read-job"] } and node { policy = "read" }"#
+        );
+        assert_eq!(rules(&["Job", "*", "Node", "NodePool"]), "a management token");
+        let elsewhere = [(Permission::of("Job"), "a"), (Permission::of("Allocation"), "b")];
+        assert_eq!(Permission::rules(&elsewhere).matches("namespace").count(), 2);
     }
 
     proptest! {

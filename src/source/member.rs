@@ -205,15 +205,17 @@ impl Member {
         self.submit(ctx, batch, share.clone()).await
     }
 
-    /// Further lines of the index that a gap ends with need not come from the list as well.
+    /// Further lines of the index that a gap ends with need not come from the list as well. Where the list covers that
+    /// index whole, none of them is new, and all of them are left to it.
     fn know_at_gap_end(&mut self, index: RaftIndex, identities: &[Identity], batch: &mut Batch) {
-        if index != self.cursor.position().index {
+        let delivered = || identities.iter().copied().filter(|event| self.cursor.is_new(index, *event));
+        if index != self.cursor.position().index || delivered().next().is_none() {
             return;
         }
         let ends = |owed: &&mut Owed| owed.until.0 == index.0 + 1;
         let mut changed = false;
         for owed in self.passes.iter_mut().flat_map(|pass| &mut pass.ranges).filter(ends) {
-            owed.known.extend(identities.iter().copied());
+            owed.known.extend(delivered());
             changed = true;
         }
         if changed {

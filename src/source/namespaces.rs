@@ -30,6 +30,22 @@ pub(super) async fn list(client: &Client) -> Result<Option<Vec<Namespace>>, Erro
     }
 }
 
+/// Looks for a namespace: Nomad accepts a stream of one that does not exist, and the stream stays silent.
+///
+/// # Errors
+/// It does not exist, or the cluster cannot be asked.
+pub(super) async fn check(client: &Client, name: &str) -> Result<(), Error> {
+    match client.namespace(name).await {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(Error::NoNamespace { namespace: name.to_owned() }),
+        Err(error) if error.is_retryable() => Err(error),
+        Err(error) => {
+            debug!(%error, namespace = name, "the namespace cannot be looked up");
+            Ok(())
+        }
+    }
+}
+
 /// Watches for namespaces created after `covered`. They come together, and then the watch ends.
 pub(super) fn watch(
     client: Client,

@@ -3,7 +3,8 @@
 //! We ask for the index of our position, and Nomad re-sends it where its buffer still holds it. An event whose identity
 //! the position holds, seen before anything newer, proves that nothing was lost: the index alone could be another
 //! history's. A lagging server first re-sends something older; we drop it and go on waiting. Where nothing streams, a
-//! table that has not moved past the position proves it as well. Anything else is a possible gap.
+//! table that stands below the position proves it as well, or at it, if that index is known whole. Anything else is a
+//! possible gap.
 
 use crate::{
     checkpoint::Owed,
@@ -17,8 +18,6 @@ pub struct Cursor {
     proof: Proof,
     /// Something older than the position was streamed before the proof: the server lags, or is another cluster.
     behind: bool,
-    /// Events at the position came that are not known, before any proof: there is more at this index.
-    withheld: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +43,7 @@ pub enum Verdict {
 /// What a table's index means for a kind that waits for its proof.
 #[derive(Debug, PartialEq, Eq)]
 pub enum TableVerdict {
-    /// The table has not moved past the position: nothing is missing.
+    /// The table has not moved since the position: nothing is missing.
     Proven,
     /// The table has moved, and nothing of it was streamed: the range is owed, and streamed lines below its end are
     /// repeats of it.
@@ -56,7 +55,7 @@ pub enum TableVerdict {
 impl Cursor {
     /// Goes on from `position`.
     pub fn new(position: Position) -> Self {
-        Cursor { position, proof: Proof::None, behind: false, withheld: false }
+        Cursor { position, proof: Proof::None, behind: false }
     }
 
     /// The position read so far.
@@ -83,7 +82,6 @@ impl Cursor {
     pub fn reconnected(&mut self) {
         self.proof = Proof::None;
         self.behind = false;
-        self.withheld = false;
     }
 
     /// Another kind on the same connection proved that it is complete from `index` on.
@@ -103,7 +101,6 @@ impl Cursor {
             if events.iter().any(|event| self.position.seen.contains(event)) {
                 self.proof = Proof::Stream;
             }
-            self.withheld |= !self.is_proven() && events.iter().any(|event| self.is_new(index, *event));
             return if self.is_proven() { Verdict::Deliver } else { Verdict::Nothing };
         }
         if self.is_proven() {
@@ -133,7 +130,9 @@ impl Cursor {
 
     /// Takes in the kind's table index, read consistently while no line has brought the proof.
     pub fn observe_table(&mut self, index: RaftIndex) -> TableVerdict {
-        if index < self.position.index || index == self.position.index && !self.withheld {
+        // At the position itself the table says nothing where a line was the last to come: another line of that index
+        // can have been under way.
+        if index < self.position.index || index == self.position.index && self.position.seen.is_empty() {
             self.proof = Proof::Table;
             return TableVerdict::Proven;
         }
@@ -206,13 +205,33 @@ mod tests {
     #[test]
     fn a_quiet_table_proves_and_a_moved_one_is_owed() {
         let mut cursor = Cursor::new(position(10, &[0]));
-        assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Proven);
+        assert_eq!(cursor.observe_table(RaftIndex(9)), TableVerdict::Proven);
         let mut cursor = Cursor::new(position(10, &[0]));
         let owed = Owed { from: RaftIndex(10), until: RaftIndex(16), known: [event(10, 0)].into_iter().collect() };
         assert_eq!(cursor.observe_table(RaftIndex(15)), TableVerdict::Gap(owed));
         // What the list has covered is not delivered again.
         assert!(!feed(&mut cursor, 15, 0).1);
         assert!(feed(&mut cursor, 16, 0).1);
+    }
+
+    /// The connection can have ended between two lines of one index, and the server have lost its buffer since.
+    #[test]
+    fn a_table_at_the_position_proves_only_an_index_that_is_known_whole() {
+        let mut cursor = Cursor::new(position(10, &[0]));
+        let owed = Owed { from: RaftIndex(10), until: RaftIndex(11), known: [event(10, 0)].into_iter().collect() };
+        assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Gap(owed));
+        cursor.reconnected();
+        assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Proven);
+    }
+
+    /// Two lines of the index that a list covers, which come after it was decided to list: both are repeats.
+    #[test]
+    fn no_line_at_an_index_that_a_list_covers_is_new() {
+        let mut cursor = Cursor::new(position(10, &[0]));
+        assert!(matches!(cursor.observe_table(RaftIndex(13)), TableVerdict::Gap(_)));
+        assert!(!feed(&mut cursor, 13, 0).1);
+        assert!(!feed(&mut cursor, 13, 1).1);
+        assert_eq!(cursor.position(), &Position::at(RaftIndex(13)));
     }
 
     #[test]

@@ -127,16 +127,30 @@ pub(super) async fn namespaces(context: &Context, request: &Request) -> Response
     block(server, &wait, |state| state.namespaces.index.max(1)).await;
     let namespaces = server.read(|state| state.namespaces.clone());
     let visible = namespaces.created.iter().filter(|(name, _)| policy.reads_jobs(name));
-    let body: Vec<_> = visible
-        .map(|(name, index)| {
-            let description = if name == "default" { "Default shared namespace" } else { "" };
-            json!({"Name": name, "Description": description, "Quota": "", "Capabilities": null, "Meta": null,
-                   "NodePoolConfiguration": null, "CreateIndex": index, "ModifyIndex": index})
-        })
-        .collect();
+    let body: Vec<_> = visible.map(|(name, index)| namespace_object(name, *index)).collect();
     let mut response = Response::json(serde_json::Value::from(body).to_string());
     response.headers.extend(meta(namespaces.index.max(1)));
     response
+}
+
+/// One namespace.
+pub(super) fn namespace(context: &Context, request: &Request, name: &str) -> Response {
+    match policy(context, request) {
+        Ok(policy) if policy.reads_jobs(name) => {}
+        Ok(_) => return Response::denied(),
+        Err(response) => return response,
+    }
+    let created = source(context, request).read(|state| state.namespaces.clone()).created;
+    match created.iter().find(|(created, _)| *created == name) {
+        Some((name, index)) => Response::json(namespace_object(name, *index).to_string()),
+        None => Response::text(404, "Namespace not found"),
+    }
+}
+
+fn namespace_object(name: &str, index: u64) -> serde_json::Value {
+    let description = if name == "default" { "Default shared namespace" } else { "" };
+    json!({"Name": name, "Description": description, "Quota": "", "Capabilities": null, "Meta": null,
+           "NodePoolConfiguration": null, "CreateIndex": index, "ModifyIndex": index})
 }
 
 /// How a blocking query waits.

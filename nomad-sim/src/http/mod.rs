@@ -194,7 +194,10 @@ async fn answer(
             Response::json(format!("\"{}:{}\"", addr.ip(), 4647))
         }
         "/v1/agent/self" => Response::json(object::agent(context.server().addr)),
-        _ => object::answer(context, request).await,
+        path => match path.strip_prefix("/v1/namespace/") {
+            Some(name) => list::namespace(context, request, name),
+            None => object::answer(context, request).await,
+        },
     };
     response.write(writer, head_only).await
 }

@@ -104,7 +104,14 @@ impl Lane {
         let mut outage = Outage::new("reading the event stream");
         self.resolve_start(&mut backoff, &mut outage).await?;
         loop {
-            match self.connect().await {
+            let stop = self.ctx.stop.clone();
+            let connected = tokio::select! {
+                biased;
+                // A server that does not answer must not take the time that a stop has.
+                () = stop.cancelled() => return Err(Stopped),
+                connected = self.connect() => connected,
+            };
+            match connected {
                 Ok((reader, found)) => {
                     outage.over();
                     let (connected, before) = (Instant::now(), self.position());
@@ -131,7 +138,10 @@ impl Lane {
     async fn connect(&mut self) -> Result<(Reader, Option<Vec<Namespace>>), nomad::Error> {
         let found = match &*self.namespace {
             "*" => namespaces::list(&self.ctx.client).await?,
-            _ => None,
+            name => {
+                namespaces::check(&self.ctx.client, name).await?;
+                None
+            }
         };
         let position = self.position();
         let index = self.catch_up.as_ref().map_or(position, |catch_up| catch_up.ask().min(position));
@@ -266,6 +276,9 @@ impl Lane {
             line.events.retain(|event| !event.namespace.is_empty());
         }
         let identities = line.identities();
+        if identities.is_empty() {
+            return Ok(true);
+        }
         for (raw, reason) in &line.unusable {
             self.ctx.dead_letter(Kind::Events, raw, reason).await?;
         }

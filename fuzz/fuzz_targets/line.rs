@@ -1,0 +1,68 @@
+//! Whatever comes down the stream: no panic, no record that is no JSON, and the same identities at every reading.
+
+#![no_main]
+
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+use nomad_firehose::{
+    kind::Kind,
+    resource,
+    source::line::{Line, Occurrences},
+};
+use serde_json::value::RawValue;
+
+fuzz_target!(|text: &[u8]| {
+    let mut occurrences = Occurrences::default();
+    let mut again = Occurrences::default();
+    // Several lines of one connection: what an occurrence is depends on the lines before.
+    for text in text.split(|byte| *byte == b'\n') {
+        let text = Bytes::copy_from_slice(text);
+        let line = match Line::parse(&text, &mut occurrences) {
+            Ok(line) => line,
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                continue;
+            }
+        };
+        let repeated = Line::parse(&text, &mut again).expect("it was a line a moment ago");
+        assert_eq!(line.identities(), repeated.identities());
+        assert_eq!(line.identities().len(), line.events.len() + line.unusable.len());
+        for event in &line.events {
+            assert_eq!(event.index, line.index);
+            is_json(&event.raw);
+            for kind in Kind::ALL {
+                records(kind, event);
+            }
+        }
+    }
+});
+
+const SUMMARY: &[u8] = br#"{"JobID":"x","Summary":{},"CreateIndex":1,"ModifyIndex":2}"#;
+
+fn records(kind: Kind, event: &nomad_firehose::source::line::Event) {
+    let due = resource::summary_due(kind, event);
+    let summary = matches!(due, Ok(Some(_))).then_some(SUMMARY);
+    let Ok(made) = resource::from_event(kind, event, &|_| None, summary) else { return };
+    for draft in &made.drafts {
+        assert!(!draft.body.contains(&b'\n'), "a record is one line of text");
+        is_json(&draft.body);
+        let object = resource::from_object(kind, &draft.body, &|_| None);
+        if matches!(kind, Kind::Nodes | Kind::Evaluations | Kind::Jobs | Kind::Deployments) {
+            assert!(object.is_ok(), "what an event gave, a list can give");
+        }
+    }
+    if kind == Kind::Allocations {
+        // Every task event is known by the marks that came with it, and none is sent twice.
+        let mark = |task| made.marks.iter().rev().find(|(key, _)| *key == task).map(|(_, mark)| *mark);
+        let distinct = made.marks.iter().enumerate().all(|(n, (key, _))| made.marks[..n].iter().all(|(k, _)| k != key));
+        if distinct {
+            let repeat = resource::from_event(kind, event, &mark, None).expect("it gave records a moment ago");
+            assert!(repeat.drafts.is_empty());
+        }
+    }
+}
+
+fn is_json(text: &[u8]) {
+    let parsed: Result<&RawValue, _> = serde_json::from_slice(text);
+    assert!(parsed.is_ok(), "{}", String::from_utf8_lossy(text));
+}
