@@ -17,6 +17,10 @@ pub struct Object {
     pub create_index: u64,
     /// The raft index that last changed it.
     pub modify_index: u64,
+    /// The job it belongs to, where it belongs to one.
+    pub job: Option<Arc<str>>,
+    /// Garbage collection would take it: a status, or client status, that is final.
+    pub finished: bool,
     /// The full JSON object.
     pub body: Body,
 }
@@ -51,6 +55,8 @@ pub struct AllocationFacts {
     pub task_group: Arc<str>,
     /// Such as `running`.
     pub client_status: Box<str>,
+    /// Such as `run` or `stop`.
+    pub desired_status: Box<str>,
     /// The raft index of the last change by a plan.
     #[serde(default)]
     pub alloc_modify_index: u64,
@@ -85,6 +91,12 @@ struct Head {
     namespace: Arc<str>,
     create_index: u64,
     modify_index: u64,
+    #[serde(rename = "JobID")]
+    job: Option<Arc<str>>,
+    #[serde(default)]
+    status: Box<str>,
+    #[serde(default)]
+    client_status: Box<str>,
 }
 
 fn no_namespace() -> Arc<str> {
@@ -110,6 +122,9 @@ impl Object {
             id: head.id,
             create_index: head.create_index,
             modify_index: head.modify_index,
+            job: head.job,
+            finished: matches!(&*head.status, "complete" | "failed" | "canceled" | "cancelled" | "successful")
+                || matches!(&*head.client_status, "complete" | "failed" | "lost"),
             body,
         })
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::history::{Entry, Silent};
 use crate::line::{Event, Line};
-use crate::object::Object;
+use crate::object::{AllocationFacts, Object};
 use crate::summary::Summaries;
 use crate::table::{Kind, Table};
 
@@ -59,15 +59,6 @@ struct JobFacts {
     version: u64,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-struct Statuses {
-    status: Box<str>,
-    #[serde(rename = "JobID")]
-    job_id: Box<str>,
-    client_status: Box<str>,
-}
-
 impl State {
     pub(crate) fn new(namespaces: Namespaces) -> Self {
         Self {
@@ -116,6 +107,10 @@ impl State {
             }
             self.upsert(kind, object, line.index);
         }
+        // Plans and client updates write to the table of allocations even where they change none that exists.
+        if line.events.iter().any(|event| matches!(&*event.kind, "PlanResult" | "AllocationUpdated")) {
+            self.table_mut(Kind::Allocation).index = line.index;
+        }
         // Only garbage collection purges in batches, and it takes finished objects along without an event of its own.
         if line.events.iter().any(|event| &*event.kind == "JobBatchDeregistered") {
             self.collect_garbage(line.index);
@@ -129,8 +124,10 @@ impl State {
         }
         match kind {
             Kind::Allocation => {
-                self.place(object, index);
-                self.summaries.allocation(object, index);
+                if let Some(facts) = object.allocation() {
+                    self.place(object, &facts, index);
+                    self.summaries.allocation(object, facts, index);
+                }
             }
             Kind::Evaluation => self.summaries.evaluation(object, index),
             Kind::Job => self.summaries.job(object, index),
@@ -139,11 +136,10 @@ impl State {
         self.table_mut(kind).insert(object.clone());
     }
 
-    fn place(&mut self, object: &Object, index: u64) {
+    fn place(&mut self, object: &Object, facts: &AllocationFacts, index: u64) {
         let known = self.placed.contains_key(&object.id);
-        let Some(facts) = object.allocation() else { return };
         // A plan that updates in place moves AllocModifyIndex and gives the allocation the job of that moment.
-        let updated = facts.alloc_modify_index == index && facts.client_status.as_ref() == "running";
+        let updated = facts.alloc_modify_index == index && &*facts.desired_status == "run";
         if known && !updated {
             return;
         }
@@ -159,19 +155,14 @@ impl State {
         self.summaries.purge(&object.namespace, &object.id, index);
         let (namespace, id) = (object.namespace.clone(), object.id.clone());
         for kind in [Kind::Allocation, Kind::Deployment] {
-            self.retain(kind, index, |o| !(o.namespace == namespace && facts(o).job_id.as_ref() == &*id));
+            self.retain(kind, index, |o| !(o.namespace == namespace && o.job.as_ref() == Some(&id)));
         }
         self.forget_placements();
     }
 
     fn collect_garbage(&mut self, index: u64) {
-        let finished = |o: &Object| {
-            let facts = facts(o);
-            matches!(&*facts.status, "complete" | "failed" | "canceled" | "cancelled" | "successful")
-                || matches!(&*facts.client_status, "complete" | "failed" | "lost")
-        };
         for kind in [Kind::Allocation, Kind::Evaluation, Kind::Deployment] {
-            self.retain(kind, index, |o| !finished(o));
+            self.retain(kind, index, |o| !o.finished);
         }
         self.forget_placements();
     }
@@ -209,8 +200,4 @@ impl State {
             }
         }
     }
-}
-
-fn facts(object: &Object) -> Statuses {
-    serde_json::from_slice(&object.body.bytes()).unwrap_or_default()
 }

@@ -143,10 +143,12 @@ fn node(members: &Members<'_>) -> String {
 
 fn job(state: &State, object: &Object, members: &Members<'_>) -> String {
     let mut out = String::new();
+    let dispatched = members.get("Dispatched").is_some_and(|value| value.get() == "true");
     for name in JOB {
         let value = members.get(name).map_or("null", |value| value.get());
         match name {
-            // A stub only says whether the job has one.
+            // A stub only says whether the job is one; a dispatched job keeps its parent's parameters.
+            "ParameterizedJob" if dispatched => field(&mut out, name, "false"),
             "ParameterizedJob" | "Periodic" => field(&mut out, name, if value == "null" { "false" } else { "true" }),
             _ => field(&mut out, name, value),
         }

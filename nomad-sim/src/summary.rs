@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::object::Object;
+use crate::object::{AllocationFacts, Object};
 
 /// The summaries of all jobs, kept from the events of jobs, evaluations and allocations.
 #[derive(Debug, Default)]
@@ -159,8 +159,7 @@ impl Summaries {
         self.index = index;
     }
 
-    pub(crate) fn allocation(&mut self, object: &Object, index: u64) {
-        let Some(facts) = object.allocation() else { return };
+    pub(crate) fn allocation(&mut self, object: &Object, facts: AllocationFacts, index: u64) {
         let Some(summary) = self.jobs.get_mut(&(object.namespace.clone(), facts.job_id)) else { return };
         let status = Status::parse(&facts.client_status);
         let old = self.counted.insert(object.id.clone(), (facts.task_group.clone(), status));

@@ -194,7 +194,8 @@ mod tests {
     fn object(namespace: &str, id: &str, created: u64) -> Arc<Object> {
         let (namespace, id) = (Arc::from(namespace), Arc::from(id));
         let body = Body::Raw(bytes::Bytes::new());
-        Arc::new(Object { namespace, id, create_index: created, modify_index: created, body })
+        let (create_index, modify_index) = (created, created);
+        Arc::new(Object { namespace, id, create_index, modify_index, job: None, finished: false, body })
     }
 
     fn ids(table: &Table, per_page: usize) -> Vec<String> {

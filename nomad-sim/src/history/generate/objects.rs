@@ -269,6 +269,8 @@ impl Allocation {
             id: Arc::from(self.id_of(self.age / LIFE)),
             create_index: self.create_index,
             modify_index: self.modify_index,
+            job: Some(self.world.job_ids[(self.slot % self.world.jobs) as usize].clone()),
+            finished: self.status() == "complete",
             body: Body::Lazy(Box::new(self)),
         }
     }
@@ -357,6 +359,7 @@ impl Render for Allocation {
             job_id: self.world.job_ids[(self.slot % self.world.jobs) as usize].clone(),
             task_group: self.world.group.clone(),
             client_status: Box::from(self.status()),
+            desired_status: Box::from("run"),
             alloc_modify_index: self.create_index,
         })
     }
