@@ -110,6 +110,11 @@ impl EventStream {
         }
     }
 
+    /// Whether a part of the next line has come, and its end has not.
+    pub fn is_mid_line(&self) -> bool {
+        self.lines.is_mid_line()
+    }
+
     /// The label of the address it comes from.
     pub fn server(&self) -> &str {
         &self.server

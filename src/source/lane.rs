@@ -21,6 +21,7 @@ use super::{
     proof::TableVerdict,
     reader::Reader,
     reconcile,
+    tables::{greatest_index, newest_index},
     window::Share,
 };
 use crate::{
@@ -149,10 +150,17 @@ impl Lane {
     async fn connect(&mut self) -> Result<(Reader, Option<Vec<Namespace>>), nomad::Error> {
         let found = match &*self.namespace {
             "*" => namespaces::list(&self.ctx.client).await?,
-            _ => None,
+            name => {
+                namespaces::check(&self.ctx.client, name).await?;
+                None
+            }
         };
         let position = self.members.iter().map(|member| member.cursor.position().index).min().unwrap_or_default();
+        self.find_uncovered(found.as_deref().unwrap_or_default(), position);
         let index = self.catch_up.as_ref().map_or(position, |catch_up| catch_up.ask().min(position));
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.reconnected();
+        }
         for member in &mut self.members {
             member.cursor.reconnected();
         }
@@ -212,7 +220,7 @@ impl Lane {
                     return Ok(End::Resubscribe);
                 }
                 _ = proof_timer.tick(), if self.members.iter().any(|member| !member.cursor.is_proven()) => {
-                    if self.check_tables().await? {
+                    if self.check_tables(reader.is_quiet()).await? {
                         return Ok(End::Resubscribe);
                     }
                 }
@@ -253,18 +261,20 @@ impl Lane {
             Ok(line) => line,
             Err(error) => return self.garbage(&text, &error.to_string()).await,
         };
+        let identities = line.identities();
         if !self.first {
             line.events.retain(|event| !event.namespace.is_empty());
         }
-        let identities = line.identities();
         for (raw, reason) in &line.unusable {
             self.ctx.dead_letter(Kind::Events, raw, reason).await?;
         }
-        if let Some(catch_up) = &mut self.catch_up
-            && let Some((from, until)) = catch_up.observe(&line, &identities)
-        {
-            let names: Vec<String> = catch_up.names().cloned().collect();
-            self.owe_namespaces(names, from, until).await?;
+        // A line of nothing has no place that could be known again.
+        if identities.is_empty() {
+            return Ok(true);
+        }
+        if let Some(catch_up) = &mut self.catch_up {
+            let owed = catch_up.observe(&line, &identities);
+            self.owe_namespaces(owed).await?;
         }
         for member in &mut self.members {
             member.take_line(&self.ctx, &line, &identities, &share, self.catch_up.as_ref()).await?;
@@ -274,7 +284,10 @@ impl Lane {
             self.members.iter_mut().for_each(|member| member.cursor.proven_from(from));
         }
         if self.members.iter().all(|member| member.cursor.is_proven()) {
-            self.history.push(line.index, &identities);
+            self.history.push(line.index);
+        }
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.advance(line.index, &identities);
         }
         if self.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_done_at(line.index))
             && let Some(done) = self.catch_up.take()
@@ -308,7 +321,7 @@ impl Lane {
 
     /// Nothing has proven the connection for a while: ask the tables, and whether this is still the same cluster.
     /// `true` when it is another one, and everything starts over.
-    async fn check_tables(&mut self) -> Result<bool, Stopped> {
+    async fn check_tables(&mut self, quiet: bool) -> Result<bool, Stopped> {
         if self.cluster_is_another().await {
             error!(
                 namespace = &*self.namespace,
@@ -321,11 +334,13 @@ impl Lane {
             self.covered = RaftIndex(0);
             return Ok(true);
         }
+        // A table that is suspected to be another cluster's proves nothing, and one that moved means nothing as long as
+        // lines are still on their way.
+        if self.strikes > 0 || !quiet {
+            return Ok(false);
+        }
         let mut indexes = Vec::new();
         for member in self.members.iter_mut().filter(|member| !member.cursor.is_proven()) {
-            if member.kind == Kind::Events && member.first_start {
-                continue;
-            }
             let Some(tables) = member.tables() else { continue };
             let Some(index) = greatest_index(&self.ctx, &self.namespace, &tables, &mut indexes).await else { continue };
             match member.take_table_index(&self.ctx, index).await? {
@@ -333,7 +348,7 @@ impl Lane {
                 TableVerdict::Gap(owed) => {
                     info!(kind = %member.kind, from = %owed.from, until = %owed.until, "reading what was missed");
                 }
-                TableVerdict::Wait => debug!(kind = %member.kind, %index, "the server lags; waiting for it"),
+                TableVerdict::Wait => debug!(kind = %member.kind, %index, "waiting for what the server streams"),
             }
         }
         Ok(false)
@@ -388,23 +403,26 @@ impl Lane {
         due.map(|(n, member)| (n, member.page_after)).min_by_key(|(_, after)| *after)
     }
 
-    /// Takes in the namespaces that the subscription has. What was created below the position, but never covered, is
-    /// read from its list.
+    /// Takes in the namespaces that the subscription has.
     async fn cover(&mut self, found: Vec<Namespace>) -> Result<(), Stopped> {
         if self.catch_up.is_some() {
             return Ok(());
         }
-        let position = self.members.iter().map(|member| member.cursor.position().index).min().unwrap_or_default();
-        let missed: Vec<&Namespace> = found
-            .iter()
-            .filter(|namespace| namespace.create_index > self.covered && namespace.create_index <= position)
-            .collect();
-        if let Some(from) = missed.iter().map(|namespace| namespace.create_index).min() {
-            let names = missed.iter().map(|namespace| namespace.name.clone()).collect();
-            self.owe_namespaces(names, from, position).await?;
-        }
         self.covered = self.covered.max(newest(&found));
         self.mark_covered().await
+    }
+
+    /// What was created at or below the position, but never covered, is caught up with: it came while the program was
+    /// stopped, or between two looks.
+    fn find_uncovered(&mut self, found: &[Namespace], position: RaftIndex) {
+        let is_known = |name: &str| self.catch_up.as_ref().is_some_and(|catch_up| catch_up.has(name));
+        let uncovered = found.iter().filter(|namespace| {
+            namespace.create_index > self.covered && namespace.create_index <= position && !is_known(&namespace.name)
+        });
+        let uncovered: Vec<Namespace> = uncovered.cloned().collect();
+        if !uncovered.is_empty() {
+            self.begin_catch_up(uncovered);
+        }
     }
 
     fn begin_catch_up(&mut self, found: Vec<Namespace>) {
@@ -416,20 +434,19 @@ impl Lane {
         self.catch_up = Some(CatchUp::new(&found, until, &self.history, earlier));
     }
 
-    /// Books what namespaces could have had between two indexes, where their events can't be seen any more.
-    async fn owe_namespaces(&mut self, names: Vec<String>, from: RaftIndex, until: RaftIndex) -> Result<(), Stopped> {
+    /// Books what namespaces could have had, where their events can't be seen any more.
+    async fn owe_namespaces(&mut self, owed: Vec<(String, Owed)>) -> Result<(), Stopped> {
         for member in self.members.iter_mut().filter(|member| !member.first_start && member.kind != Kind::Nodes) {
-            let owed = Owed { from, until, known: Vec::new() };
             let mut batch = Batch::default();
-            report_gap(&self.ctx, member.kind, &names.join(","), &owed);
-            if member.kind == Kind::Events {
-                batch.drafts.extend(names.iter().map(|name| crate::resource::gap(name, &owed)));
-            } else {
-                for name in &names {
+            for (name, owed) in &owed {
+                report_gap(&self.ctx, member.kind, name, owed);
+                if member.kind == Kind::Events {
+                    batch.drafts.push(crate::resource::gap(name, owed));
+                } else {
                     let ranges = vec![owed.clone()];
                     member.add_pass(Pass { ranges, namespace: Some(name.clone()), ..Pass::default() });
+                    batch.effect.backfill = Some(member.passes.iter().cloned().collect());
                 }
-                batch.effect.backfill = Some(member.passes.iter().cloned().collect());
             }
             member.submit(&self.ctx, batch, None).await?;
         }
@@ -454,41 +471,4 @@ fn every(period: Duration) -> Interval {
     let mut timer = interval_at(Instant::now() + period, period);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     timer
-}
-
-/// The greatest index of `tables`; each is asked once for all members. `None` while one cannot be read.
-async fn greatest_index(
-    ctx: &Context,
-    namespace: &str,
-    tables: &[Table],
-    known: &mut Vec<(Table, RaftIndex)>,
-) -> Option<RaftIndex> {
-    let mut greatest = RaftIndex(0);
-    for table in tables {
-        let index = match known.iter().find(|(other, _)| other == table) {
-            Some((_, index)) => *index,
-            None => match ctx.client.table_index(*table, namespace).await {
-                Ok(index) => {
-                    known.push((*table, index));
-                    index
-                }
-                Err(error) => {
-                    debug!(%error, "cannot read the table's index");
-                    return None;
-                }
-            },
-        };
-        greatest = greatest.max(index);
-    }
-    Some(greatest)
-}
-
-/// The index after which a start at `now` begins.
-async fn newest_index(ctx: &Context, member: &Member, namespace: &str) -> Result<RaftIndex, nomad::Error> {
-    let all = || Table::ALL.to_vec();
-    let mut newest = RaftIndex(0);
-    for table in member.tables().unwrap_or_else(all) {
-        newest = newest.max(ctx.client.table_index(table, namespace).await?);
-    }
-    Ok(newest)
 }

@@ -14,6 +14,7 @@ mod outage;
 pub mod proof;
 mod reader;
 mod reconcile;
+mod tables;
 pub mod window;
 
 use std::{sync::Arc, time::Duration};

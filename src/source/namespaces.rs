@@ -30,6 +30,22 @@ pub(super) async fn list(client: &Client) -> Result<Option<Vec<Namespace>>, Erro
     }
 }
 
+/// Whether a namespace is there: a stream of one that is not would be accepted and stay silent.
+///
+/// # Errors
+/// It is not there, or the cluster cannot be asked. A token that may not ask is no error: the stream tells.
+pub(super) async fn check(client: &Client, name: &str) -> Result<(), Error> {
+    match client.namespace(name).await {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(Error::NoNamespace { namespace: name.to_owned() }),
+        Err(error) if error.is_retryable() => Err(error),
+        Err(error) => {
+            debug!(%error, namespace = name, "the namespace cannot be asked for");
+            Ok(())
+        }
+    }
+}
+
 /// Watches for namespaces created after `covered`. They come together, and then the watch ends.
 pub(super) fn watch(
     client: Client,

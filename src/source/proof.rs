@@ -133,7 +133,7 @@ impl Cursor {
 
     /// Takes in the kind's table index, read consistently while no line has brought the proof.
     pub fn observe_table(&mut self, index: RaftIndex) -> TableVerdict {
-        if index < self.position.index || index == self.position.index && !self.withheld {
+        if self.is_proven_by_table(index) {
             self.proof = Proof::Table;
             return TableVerdict::Proven;
         }
@@ -144,6 +144,11 @@ impl Cursor {
         self.position = Position::at(index);
         self.proof = Proof::Table;
         TableVerdict::Gap(owed)
+    }
+
+    /// Whether a table at `index` has not moved past the position.
+    pub fn is_proven_by_table(&self, index: RaftIndex) -> bool {
+        index < self.position.index || index == self.position.index && !self.withheld
     }
 
     fn owed_until(&self, until: RaftIndex) -> Owed {
