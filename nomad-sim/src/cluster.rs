@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::acl::Acl;
 use crate::history::{Entry, History};
@@ -79,6 +80,10 @@ pub struct Request {
     pub target: String,
 }
 
+/// However slow the pace, the history goes on within this.
+const LONGEST_GAP: Duration = Duration::from_secs(86_400);
+/// A player that could not keep up catches up no more than this.
+const LONGEST_DEBT: Duration = Duration::from_secs(1);
 /// The newest requests that the log keeps.
 const KEPT_REQUESTS: usize = 100_000;
 
@@ -202,8 +207,16 @@ impl Cluster {
     /// Plays the history at its pace until the end of the program.
     pub(crate) async fn run(&self) {
         let mut pace = self.pace.subscribe();
+        // When the entry before was due: timers are coarse, and what one entry is late the next must catch up.
+        let mut due = Instant::now();
         loop {
-            let Ok(now) = pace.wait_for(|pace| !pace.paused).await.map(|pace| *pace) else { return };
+            if pace.borrow().paused {
+                if pace.wait_for(|pace| !pace.paused).await.is_err() {
+                    return;
+                }
+                due = Instant::now();
+            }
+            let speed = pace.borrow_and_update().speed;
             let Some(gap) = self.player.lock().await.peek().map(|entry| entry.gap) else {
                 self.finished.send_replace(true);
                 let mut finished = self.finished.subscribe();
@@ -211,13 +224,18 @@ impl Cluster {
                 if finished.wait_for(|finished| !finished).await.is_err() {
                     return;
                 }
+                due = Instant::now();
                 continue;
             };
-            if now.speed.is_finite() && !gap.is_zero() {
-                let gap = gap.div_f64(now.speed.max(f64::MIN_POSITIVE)).min(Duration::from_secs(86_400));
+            if speed.is_finite() && !gap.is_zero() {
+                let gap = gap.div_f64(speed.max(f64::MIN_POSITIVE)).min(LONGEST_GAP);
+                due = (due + gap).max(Instant::now().checked_sub(LONGEST_DEBT).unwrap_or(due));
                 tokio::select! {
-                    () = tokio::time::sleep(gap) => {}
-                    _ = pace.changed() => continue,
+                    () = tokio::time::sleep_until(due) => {}
+                    _ = pace.changed() => {
+                        due = Instant::now();
+                        continue;
+                    }
                 }
             }
             let mut one = true;

@@ -27,7 +27,10 @@
 //! # Ok(()) }
 //! ```
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
+
 mod acl;
+mod builder;
 mod cluster;
 mod filter;
 mod history;
@@ -44,13 +47,11 @@ mod summary;
 mod table;
 
 pub use acl::Policy;
+pub use builder::{Builder, Error};
 pub use cluster::{Broker, Request};
 pub use history::{Empty, Entry, Generator, GeneratorOptions, History, Recording, RecordingError, Repeat, Silent};
 pub use line::{Error as LineError, Event, Line};
 pub use object::{AllocationFacts, Body, Object, Render};
 pub use server::{Lag, Server};
-pub use sim::{Builder, Error, Sim};
+pub use sim::Sim;
 pub use table::Kind;
-
-/// What the control endpoint understands, as text.
-pub const CONTROL_HELP: &str = http::CONTROL_HELP;

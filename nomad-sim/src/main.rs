@@ -1,12 +1,13 @@
 //! The simulator as a program.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use nomad_sim::{CONTROL_HELP, GeneratorOptions, Policy, Sim};
+use nomad_sim::{GeneratorOptions, Policy, Sim};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A stand-in for a Nomad cluster's HTTP API: event stream, lists, blocking queries, tokens, faults.
@@ -86,18 +87,27 @@ async fn main() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
     let sim = build(&options)?.start().await?;
-    for (number, server) in sim.servers().iter().enumerate() {
-        println!("server {number}: {}", server.url());
+    if let Err(error) = greet(&sim) {
+        tracing::info!(%error, "nobody reads the standard output");
     }
-    println!("try:  curl -N '{}/v1/event/stream?namespace=*&index=1'", sim.url(0));
-    println!("      curl {}/sim/state", sim.url(0));
-    println!("      NOMAD_ADDR={} nomad-firehose allocations", sim.url(0));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     sim.stop().await;
     Ok(())
+}
+
+fn greet(sim: &Sim) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for (number, server) in sim.servers().iter().enumerate() {
+        writeln!(out, "server {number}: {}", server.url())?;
+    }
+    let url = sim.url(0);
+    writeln!(out, "try:  curl -N '{url}/v1/event/stream?namespace=*&index=1'")?;
+    writeln!(out, "      curl {url}/sim/            (faults, pace, a look inside)")?;
+    writeln!(out, "      NOMAD_ADDR={url} nomad-firehose allocations")?;
+    out.flush()
 }
 
 fn build(options: &Options) -> anyhow::Result<nomad_sim::Builder> {
@@ -119,7 +129,8 @@ fn build(options: &Options) -> anyhow::Result<nomad_sim::Builder> {
         let (churn, seed) = (options.churn, options.seed);
         builder = builder.generated(GeneratorOptions { allocations, churn, seed });
     }
-    for namespace in &options.namespace {
+    let namespaces = options.recording.iter().flat_map(|_| &options.namespace);
+    for namespace in namespaces {
         let (name, index) = namespace.split_once('=').context("--namespace wants NAME=INDEX")?;
         builder = builder.namespace(name, index.parse().context("--namespace wants NAME=INDEX")?);
     }
@@ -142,7 +153,7 @@ fn build(options: &Options) -> anyhow::Result<nomad_sim::Builder> {
     };
     anyhow::ensure!(
         options.allocations.is_none() || options.preload.as_deref() != Some("all"),
-        "a generated history has no end to preload to\n\n{CONTROL_HELP}"
+        "a generated history has no end to preload to"
     );
     Ok(builder)
 }

@@ -1,5 +1,7 @@
 //! Every fault does what a cluster in that trouble does.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::time::Duration;

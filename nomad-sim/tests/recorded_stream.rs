@@ -1,5 +1,7 @@
 //! The simulator is asked what the real agent was asked, and must say what the real agent said.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use nomad_sim::Sim;

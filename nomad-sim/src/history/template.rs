@@ -62,8 +62,8 @@ impl Template {
                 Part::Text(text) => out.extend_from_slice(text),
                 Part::Uuid(id) => out.extend_from_slice(uuid_text(id ^ shift.ids).as_bytes()),
                 Part::Index(0) | Part::Nanos(0) => out.push(b'0'),
-                Part::Index(index) => out.extend_from_slice((index + shift.index).to_string().as_bytes()),
-                Part::Nanos(time) => out.extend_from_slice((time + shift.nanos).to_string().as_bytes()),
+                Part::Index(index) => out.extend_from_slice(index.saturating_add(shift.index).to_string().as_bytes()),
+                Part::Nanos(time) => out.extend_from_slice(time.saturating_add(shift.nanos).to_string().as_bytes()),
             }
         }
         Bytes::from(out)
@@ -116,6 +116,19 @@ fn number(text: &[u8], at: usize) -> Option<(Part, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_comes_back_without_a_shift(text in r#"([a-f0-9]{8}-[a-f0-9-]{27}|"(Index|Time|x)":[0-9]{0,22}|[^x]{0,5}){0,6}"#) {
+            let text = Bytes::from(text);
+            let template = Template::new(&text);
+            let again = template.render(Shift::default());
+            // Only a number with leading zeros, which is not JSON, is written otherwise.
+            if !String::from_utf8_lossy(&text).contains(":0") {
+                proptest::prop_assert_eq!(again, text);
+            }
+        }
+    }
 
     const LINE: &str = r#"{"Events":[{"Index":8,"Key":"b63b6b08-34a6-3963-0f11-318e403ae9d0","P":{"ModifyIndex":0,"Time":1795243467164250245,"KillTimeout":1000000000,"JobVersion":3,"K":"x-86b45ec4-5438-4fb5-bb7b-b1fb01508292-y"}}],"Index":8}"#;
 

@@ -15,7 +15,7 @@ use crate::server::{Lag, Server};
 use crate::sim;
 
 /// What the control endpoint understands.
-pub(crate) const HELP: &str = "\
+const HELP: &str = "\
 GET  /sim/state                        servers, buffers, tables
 GET  /sim/requests?since=N             the requests so far, in their order
 GET  /sim/truth                        every line published so far (where it is kept)
@@ -49,6 +49,7 @@ POST /sim/lag?by=N | at=INDEX | none   a server stays behind the log
 pub(super) async fn answer(context: &Context, request: &Request) -> Response {
     let Some(name) = request.path.strip_prefix("/sim/") else { return Response::text(404, HELP) };
     match (request.method.as_str(), name) {
+        ("GET", "") => Response::text(200, HELP),
         ("GET", "state") => Response::json(state(context).await.to_string()),
         ("GET", "requests") => {
             let requests = context.cluster.requests(request.number("since").unwrap_or(0));

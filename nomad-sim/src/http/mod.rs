@@ -21,8 +21,6 @@ use tokio_util::task::TaskTracker;
 use crate::cluster::Cluster;
 use crate::server::{Gate, Server, lock};
 
-pub(crate) use control::HELP as CONTROL_HELP;
-
 use request::Request;
 use response::Response;
 

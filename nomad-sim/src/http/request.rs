@@ -132,6 +132,20 @@ impl Request {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_break_the_parser(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+            query in "[a-z%=&+0-9]{0,40}",
+        ) {
+            // Whether they are a request or not is all the same.
+            assert!(matches!(parse(&bytes), Ok(_) | Err(_)));
+            let text = format!("GET /v1/jobs?{query} HTTP/1.1\r\n\r\n");
+            let (request, head, body) = parse(text.as_bytes()).unwrap().unwrap();
+            proptest::prop_assert_eq!((request.path.as_str(), head, body), ("/v1/jobs", text.len(), 0));
+        }
+    }
+
     #[tokio::test]
     async fn requests_are_read_one_after_the_other() {
         let mut wire: &[u8] = b"GET /v1/job/cron%2Fperiodic-1?namespace=a%20b&topic=Job&topic=Node:x HTTP/1.1\r\n\

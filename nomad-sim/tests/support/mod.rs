@@ -1,6 +1,6 @@
 //! What the tests of the simulator share: a client, and the recordings.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "no test file uses all of it")]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -19,7 +19,7 @@ use objects::{Allocation, World};
 /// What is generated.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Live allocations, at least one.
+    /// Live allocations, at least two.
     pub allocations: u64,
     /// Transactions a second.
     pub churn: f64,
@@ -30,6 +30,14 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self { allocations: 1000, churn: 20.0, seed: 1 }
+    }
+}
+
+impl Options {
+    /// The last raft index of the beginning, before the first event.
+    #[must_use]
+    pub fn beginning(&self) -> u64 {
+        FIRST + 1 + self.allocations.max(TOGETHER).div_ceil(LOAD)
     }
 }
 

@@ -25,7 +25,9 @@ pub(super) struct World {
 }
 
 /// Updates in the life of one allocation: it is placed, starts, restarts, completes, and another takes its slot.
-const LIFE: u64 = 12;
+const LIFE: u64 = 8;
+/// Every so many slots there is one whose task restarts more often than Nomad remembers.
+const FLAPPERS: u64 = 10;
 /// The moment of transaction 0 in nanoseconds.
 const EPOCH: i64 = 1_795_243_467_000_000_000;
 /// Task events that Nomad keeps.
@@ -33,7 +35,7 @@ const KEPT_EVENTS: usize = 10;
 
 impl World {
     pub(super) fn new(options: &Options) -> Self {
-        let allocations = options.allocations.max(1);
+        let allocations = options.allocations.max(TOGETHER);
         let jobs = (allocations / 100).max(1);
         Self {
             seed: options.seed,
@@ -294,10 +296,12 @@ impl Allocation {
                     ("Started", "Task started by client", at - 100_000),
                 ]),
                 age if age == LIFE - 1 => events.push(("Terminated", "Exit Code: 0", at - 100_000)),
-                _ => events.extend([
-                    ("Restart Signaled", "User requested task to restart", at - 500_000),
+                _ if self.slot.is_multiple_of(FLAPPERS) => events.extend([
+                    ("Terminated", "Exit Code: 1", at - 700_000),
+                    ("Restarting", "Task restarting in 0s", at - 600_000),
                     ("Started", "Task started by client", at - 100_000),
                 ]),
+                _ => events.push(("Signaling", "Task being sent a signal", at - 100_000)),
             }
         }
         events
