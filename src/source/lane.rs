@@ -405,7 +405,9 @@ impl Lane {
 
     /// Takes in the namespaces that the subscription has.
     async fn cover(&mut self, found: Vec<Namespace>) -> Result<(), Stopped> {
-        if self.catch_up.is_some() {
+        if let Some(catch_up) = &mut self.catch_up {
+            // The others were created behind the position: the stream has them whole.
+            catch_up.newest = catch_up.newest.max(newest(&found));
             return Ok(());
         }
         self.covered = self.covered.max(newest(&found));

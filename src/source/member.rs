@@ -186,7 +186,8 @@ impl Member {
 
     /// Further lines of the index that a gap ends with need not come from the list as well.
     fn know_at_gap_end(&mut self, index: RaftIndex, identities: &[Identity], batch: &mut Batch) {
-        if index != self.cursor.position().index {
+        // Where nothing was seen at the position, the list covers it, and this line is not delivered.
+        if index != self.cursor.position().index || self.cursor.position().seen.is_empty() {
             return;
         }
         let ends = |owed: &&mut Owed| owed.until.0 == index.0 + 1;

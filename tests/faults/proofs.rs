@@ -54,21 +54,42 @@ async fn after_a_restart_only_the_first_start_has_read_lists() {
     assert_exactly(&all_seen(&printed), &expected_of(&sim, &ALL));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_quiet_kind_is_proven_by_its_table() {
+/// A program that has read two nodes, whose lines have since left the buffer.
+async fn quiet_nodes() -> (Sim, crate::common::Process) {
     let sim = Sim::builder().buffer(10).start().await.expect("starts");
     sim.append_lines([node(10, 1), node(11, 2)]).await.expect("lines");
-    let process = Setup::new(&["nodes"], &sim.url(0)).spawn();
+    let process = Setup::new(&["nodes"], &sim.url(0)).env("LOG_LEVEL", "debug").spawn();
     process.until_printed(2).await;
     process.until("the list is read", || process.logged("the list is read") == 1).await;
-    let (lists, looks) = (full_lists(&sim).len(), table_looks(&sim));
     append_evaluations(&sim, 20..=60).await;
+    (sim, process)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_kind_is_proven_by_its_table() {
+    let (sim, process) = quiet_nodes().await;
+    let lists = full_lists(&sim).len();
     reconnect(&sim, &process).await;
-    process.until("it looks at the table", || table_looks(&sim) > looks).await;
+    process.until_logged("the table stands").await;
     sim.append_line(node(70, 1)).await.expect("a line");
     process.until_printed(3).await;
     assert_eq!(full_lists(&sim).len(), lists);
     assert_eq!(process.logged("events may be missing"), 0);
+    assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["nodes"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_streamed_while_the_table_is_asked_comes_once() {
+    let (sim, process) = quiet_nodes().await;
+    let looks = table_looks(&sim);
+    sim.server(0).slow_lists(std::time::Duration::from_millis(500));
+    reconnect(&sim, &process).await;
+    process.until("it looks at the table", || table_looks(&sim) > looks).await;
+    sim.append_lines([node(70, 1), node(71, 2)]).await.expect("lines");
+    process.until_printed(4).await;
+    sim.server(0).slow_lists(std::time::Duration::ZERO);
+    sim.append_line(node(72, 1)).await.expect("a line");
+    process.until_printed(5).await;
     assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["nodes"]));
 }
 

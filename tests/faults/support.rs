@@ -174,3 +174,15 @@ pub async fn list(sim: &Sim, name: &str) -> Vec<Value> {
     let text = get(&format!("{}/v1/{name}?namespace=*", sim.url(0))).await;
     serde_json::from_str(&text).expect("a list")
 }
+
+/// The most memory that a process had at any time, in bytes.
+pub fn peak_memory(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
+}
+
+/// Waits until a stream is open.
+pub async fn until_stream(sim: &Sim) {
+    crate::common::until("a stream is open", || sim.server(0).open_streams() > 0).await;
+}
