@@ -88,11 +88,12 @@ impl EventStream {
 
     /// The next line of events, without its line break; `None` at the end of the connection. Cancel-safe.
     ///
-    /// Heartbeats are taken in here. Half a line before the end is dropped: it comes again on resuming.
+    /// Heartbeats are taken in here. Half a line before the end is dropped: it comes again on resuming. A line can be an
+    /// error message instead of events: that is for the caller to see, who alone can tell whether it came before.
     ///
     /// # Errors
-    /// [`Error::Silent`] without any sign of life, [`Error::Garbage`] for a line that is an error message or endless,
-    /// [`Error::Broken`] for a connection cut off. After an error the stream is at its end.
+    /// [`Error::Silent`] without any sign of life, [`Error::Garbage`] for a line without end, [`Error::Broken`] for a
+    /// connection cut off. After an error the stream is at its end.
     pub async fn next_line(&mut self) -> Result<Option<Bytes>, Error> {
         if let Some(line) = self.first.take() {
             return Ok(Some(line));
@@ -123,11 +124,6 @@ impl EventStream {
     /// A line that has wholly arrived, heartbeats too.
     fn ready(&mut self) -> Result<Option<Bytes>, Error> {
         match self.lines.next() {
-            Ok(Some(line)) if !is_object(&line) && !is_heartbeat(&line) => {
-                self.body = None;
-                self.lines = Lines::default();
-                Err(self.garbage(String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).into_owned()))
-            }
             Ok(line) => Ok(line),
             Err(too_long) => {
                 self.body = None;
@@ -188,6 +184,10 @@ impl EventStream {
             if let Some(line) = self.ready()? {
                 if line.is_empty() {
                     continue;
+                }
+                if !is_object(&line) {
+                    self.body = None;
+                    return Err(self.garbage(String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).into_owned()));
                 }
                 self.first = (!is_heartbeat(&line)).then_some(line);
                 return Ok(Opening::Alive);

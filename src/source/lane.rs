@@ -14,7 +14,7 @@ use super::{
     Context, Start, Stopped,
     backoff::Backoff,
     catch_up::{CatchUp, History},
-    line::{Line, Occurrences},
+    line::{Garbage, Line, Occurrences},
     member::{Batch, Member, report_gap},
     namespaces,
     outage::Outage,
@@ -38,6 +38,8 @@ const PROOF_WAIT: Duration = Duration::from_secs(2);
 const WATCH_EVERY: Duration = Duration::from_secs(60);
 /// A connection that lived this long was a good one: the next failure starts with the shortest pause again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+/// How much of a line that cannot be read is logged; the dead-letter place has all of it.
+const SHOWN: usize = 64 << 10;
 /// How many lines are delivered between two pages of a list.
 const LINES_PER_PAGE: usize = 256;
 
@@ -54,8 +56,8 @@ pub(super) struct Lane {
     catch_up: Option<CatchUp>,
     /// Namespaces up to this index are in the subscription.
     covered: RaftIndex,
-    /// The last line that could not be read, and how often it came at the same position.
-    garbage: (u64, u32),
+    /// The last line that could not be read.
+    garbage: Garbage,
     /// The address that streams.
     server: String,
     /// How often the anchor's table was seen below the anchor.
@@ -82,7 +84,7 @@ impl Lane {
             history: History::default(),
             catch_up: None,
             covered,
-            garbage: (0, 0),
+            garbage: Garbage::default(),
             server: String::new(),
             strikes: 0,
         }
@@ -302,17 +304,17 @@ impl Lane {
     /// connection is given up. Where it comes again at the same place, it is the server's own, and it is passed over.
     async fn garbage(&mut self, text: &Bytes, reason: &str) -> Result<bool, Stopped> {
         self.ctx.metrics.garbage_line();
-        let hash = xxh3_64(text);
-        let seen = if self.garbage.0 == hash { self.garbage.1 + 1 } else { 1 };
-        self.garbage = (hash, seen);
+        let place = self.members.iter().map(|member| member.cursor.position().index).max().unwrap_or_default();
+        let times = self.garbage.seen(xxh3_64(text), place);
         error!(
             namespace = &*self.namespace,
             reason,
-            times = seen,
-            line = %String::from_utf8_lossy(text),
+            times,
+            bytes = text.len(),
+            line = %String::from_utf8_lossy(&text[..text.len().min(SHOWN)]),
             "a line of the event stream cannot be read"
         );
-        if seen < 3 {
+        if times < Garbage::PASSED_OVER {
             return Ok(false);
         }
         self.ctx.dead_letter(Kind::Events, text, reason).await?;
