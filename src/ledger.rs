@@ -32,6 +32,8 @@ pub struct Effect {
     pub lane: Arc<str>,
     /// A line was delivered: its raft index and the identities of its events.
     pub line: Option<(RaftIndex, Vec<Identity>)>,
+    /// The index of the last line is known whole.
+    pub whole: bool,
     /// The passes that lists still owe from here on; `None` leaves them.
     pub backfill: Option<Vec<Pass>>,
     /// Namespaces up to this index are covered from here on.
@@ -195,6 +197,7 @@ fn apply(checkpoint: &mut Checkpoint, effect: Effect) {
     if let Some((index, events)) = effect.line {
         lane.position.advance(index, &events);
     }
+    lane.position.whole |= effect.whole;
     if let Some(passes) = effect.backfill {
         lane.backfill = passes;
     }

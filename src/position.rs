@@ -160,12 +160,15 @@ pub struct Position {
     /// The events seen at it, in the order they came. Empty where a list, or the start, covers the index whole.
     #[serde(default)]
     pub seen: Seen,
+    /// No further line of the index is to be expected: the connection was quiet for a while behind the last one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
 }
 
 impl Position {
     /// A position that no event is known of.
     pub fn at(index: RaftIndex) -> Self {
-        Position { index, seen: Seen::default() }
+        Position { index, ..Position::default() }
     }
 
     /// Takes in the events of one more line of `index`; none say that a list covers the index whole. A line below the
@@ -173,13 +176,14 @@ impl Position {
     /// with its events the next line of that index would look like a new one.
     pub fn advance(&mut self, index: RaftIndex, events: &[Identity]) {
         if index > self.index {
-            self.index = index;
-            self.seen.clear();
+            *self = Position::at(index);
             self.seen.extend(events.iter().copied());
         } else if index == self.index && events.is_empty() {
-            self.seen.clear();
+            *self = Position::at(index);
         } else if index == self.index && !self.seen.is_empty() {
+            let known = self.seen.len();
             self.seen.extend(events.iter().copied());
+            self.whole &= self.seen.len() == known;
         }
     }
 }
@@ -192,14 +196,17 @@ mod tests {
 
     #[test]
     fn an_index_that_a_list_covers_stays_covered() {
-        let mut position = Position { index: RaftIndex(5), seen: vec![Identity(1)].into() };
+        let mut position = Position { index: RaftIndex(5), seen: vec![Identity(1)].into(), whole: false };
         position.advance(RaftIndex(5), &[]);
         position.advance(RaftIndex(5), &[Identity(2)]);
         assert_eq!(position, Position::at(RaftIndex(5)));
         position.advance(RaftIndex(6), &[Identity(3)]);
         position.advance(RaftIndex(6), &[Identity(4)]);
         position.advance(RaftIndex(5), &[]);
-        assert_eq!(position, Position { index: RaftIndex(6), seen: vec![Identity(3), Identity(4)].into() });
+        assert_eq!(
+            position,
+            Position { index: RaftIndex(6), seen: vec![Identity(3), Identity(4)].into(), whole: false }
+        );
     }
 
     proptest! {

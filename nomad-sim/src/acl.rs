@@ -78,6 +78,11 @@ impl Acl {
         self.tokens.remove(token);
     }
 
+    /// Whether there is any token at all.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
     /// What a request's token allows; `None` for a token that does not exist. No token is the anonymous one, which
     /// may read nothing.
     pub(crate) fn resolve(&self, token: &str) -> Option<Policy> {

@@ -33,6 +33,11 @@ impl Lines {
         }
     }
 
+    /// Whether something of a line is there, or was not looked at yet.
+    pub(super) fn is_mid_line(&self) -> bool {
+        !self.partial.is_empty() || !self.chunks.is_empty()
+    }
+
     /// The next whole line, without its line break (`\n` or `\r\n`); `None` until more chunks are pushed.
     ///
     /// What follows the last line break is never given: at the end of a body it is half a line.

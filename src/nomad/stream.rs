@@ -91,10 +91,12 @@ impl EventStream {
 
     /// The next line of events, without its line break; `None` at the end of the connection. Cancel-safe.
     ///
-    /// Heartbeats are taken in here. Half a line before the end is dropped: it comes again on resuming.
+    /// Heartbeats are taken in here. Half a line before the end is dropped: it comes again on resuming. A line can be an
+    /// error message instead of events: that is for the caller to see, who alone can tell whether it came before.
     ///
     /// # Errors
-    /// [`Error::Silent`] without any sign of life, [`Error::Garbage`] for a line without end, [`Error::Broken`] for a connection cut off. After an error the stream is at its end.
+    /// [`Error::Silent`] without any sign of life, [`Error::Garbage`] for a line without end, [`Error::Broken`] for a
+    /// connection cut off. After an error the stream is at its end.
     pub async fn next_line(&mut self) -> Result<Option<Bytes>, Error> {
         if let Some(line) = self.first.take() {
             return Ok(Some(line));
@@ -110,6 +112,11 @@ impl EventStream {
             }
             self.fill().await?;
         }
+    }
+
+    /// Whether a part of the next line has come, and its end has not.
+    pub fn is_mid_line(&self) -> bool {
+        self.lines.is_mid_line()
     }
 
     /// The label of the address it comes from.
@@ -181,9 +188,8 @@ impl EventStream {
                 if line.is_empty() {
                     continue;
                 }
-                if !is_object(&line) && !is_heartbeat(&line) {
+                if !is_object(&line) {
                     self.body = None;
-                    self.lines = Lines::default();
                     return Err(self.garbage(String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).into_owned()));
                 }
                 self.first = (!is_heartbeat(&line)).then_some(line);

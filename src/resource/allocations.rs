@@ -109,7 +109,7 @@ impl Serialize for Moment<'_> {
 /// # Errors
 /// The payload is no allocation.
 pub(super) fn from_event(event: &Event, marks: &dyn Fn(TaskKey) -> Option<Mark>) -> Result<Made, Unusable> {
-    let payload: Payload<'_> = serde_json::from_slice(&event.payload).map_err(Unusable::new)?;
+    let payload = Payload::of(event)?;
     from_object(payload.object.get().as_bytes(), Some(event.index), marks, true)
 }
 

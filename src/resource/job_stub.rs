@@ -69,7 +69,7 @@ fn is_given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D
 /// # Errors
 /// The payload is no job.
 pub(super) fn due(event: &Event) -> Result<Option<(String, String)>, Unusable> {
-    let payload: Payload<'_> = serde_json::from_slice(&event.payload).map_err(Unusable::new)?;
+    let payload = Payload::of(event)?;
     let head: Head<'_> = serde_json::from_str(payload.object.get()).map_err(Unusable::new)?;
     Ok(is_new_version(Kind::JobListStubs, event, head.modify_index, payload.deleted)
         .then(|| (head.namespace.unwrap_or_default().into_owned(), head.id.into_owned())))
@@ -80,7 +80,7 @@ pub(super) fn due(event: &Event) -> Result<Option<(String, String)>, Unusable> {
 /// # Errors
 /// The payload is no job, or the summary is not JSON.
 pub(super) fn from_event(event: &Event, summary: Option<&[u8]>) -> Result<Option<Draft>, Unusable> {
-    let payload: Payload<'_> = serde_json::from_slice(&event.payload).map_err(Unusable::new)?;
+    let payload = Payload::of(event)?;
     let head: Head<'_> = serde_json::from_str(payload.object.get()).map_err(Unusable::new)?;
     if !is_new_version(Kind::JobListStubs, event, head.modify_index, payload.deleted) {
         return Ok(None);

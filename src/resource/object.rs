@@ -8,12 +8,42 @@ use super::{Draft, Unusable};
 use crate::{kind::Kind, position::RaftIndex, source::line::Event};
 
 /// The payload of an event: the object under the name of its topic, and for a purge `Deleted`.
-#[derive(Deserialize)]
 pub(super) struct Payload<'a> {
-    #[serde(borrow, alias = "Node", alias = "Evaluation", alias = "Deployment", alias = "Allocation", rename = "Job")]
     pub(super) object: &'a RawValue,
-    #[serde(rename = "Deleted", default)]
     pub(super) deleted: bool,
+}
+
+impl<'a> Payload<'a> {
+    /// Reads an event's payload. What else it carries, newer versions of Nomad may have added.
+    pub(super) fn of(event: &'a Event) -> Result<Self, Unusable> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Members<'a> {
+            #[serde(borrow)]
+            job: Option<&'a RawValue>,
+            #[serde(borrow)]
+            node: Option<&'a RawValue>,
+            #[serde(borrow)]
+            evaluation: Option<&'a RawValue>,
+            #[serde(borrow)]
+            deployment: Option<&'a RawValue>,
+            #[serde(borrow)]
+            allocation: Option<&'a RawValue>,
+            #[serde(default)]
+            deleted: bool,
+        }
+        let members: Members<'_> = serde_json::from_slice(&event.payload).map_err(Unusable::new)?;
+        let object = match &*event.topic {
+            "Job" => members.job,
+            "Node" => members.node,
+            "Evaluation" => members.evaluation,
+            "Deployment" => members.deployment,
+            "Allocation" => members.allocation,
+            _ => None,
+        };
+        let object = object.ok_or_else(|| Unusable::new(format!("the payload has no {}", event.topic)))?;
+        Ok(Payload { object, deleted: members.deleted })
+    }
 }
 
 /// The fields that every object has and that its identity and the new-version rule need.
@@ -47,7 +77,7 @@ pub(super) fn is_new_version(kind: Kind, event: &Event, modify_index: u64, delet
 /// # Errors
 /// The payload is not what this topic carries.
 pub(super) fn from_event(kind: Kind, event: &Event) -> Result<Option<Draft>, Unusable> {
-    let payload: Payload<'_> = serde_json::from_slice(&event.payload).map_err(Unusable::new)?;
+    let payload = Payload::of(event)?;
     let head: Head<'_> = serde_json::from_str(payload.object.get()).map_err(Unusable::new)?;
     if !is_new_version(kind, event, head.modify_index, payload.deleted) {
         return Ok(None);

@@ -3,36 +3,36 @@
 //! `namespace=*` is expanded once, when the stream is subscribed. So a new namespace means a new subscription, from the
 //! greatest delivered index at or below the namespace's `CreateIndex`; everything else that is then re-sent is known.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use super::line::{Event, Line};
 use crate::{
+    checkpoint::Owed,
     nomad::Namespace,
     position::{Identity, Position, RaftIndex},
 };
 
-/// How many delivered lines are remembered as places to go back to.
+/// How many delivered indexes are remembered as places to go back to.
 const REMEMBERED: usize = 1024;
 
-/// Delivered lines, one identity each.
+/// Delivered indexes.
 #[derive(Debug, Default)]
-pub(super) struct History(VecDeque<(RaftIndex, Identity)>);
+pub(super) struct History(VecDeque<RaftIndex>);
 
 impl History {
     /// Remembers a delivered line.
-    pub(super) fn push(&mut self, index: RaftIndex, identities: &[Identity]) {
-        let newer = self.0.back().is_none_or(|(last, _)| *last < index);
-        if let (true, Some(first)) = (newer, identities.first()) {
+    pub(super) fn push(&mut self, index: RaftIndex) {
+        if self.0.back().is_none_or(|last| *last < index) {
             if self.0.len() == REMEMBERED {
                 self.0.pop_front();
             }
-            self.0.push_back((index, *first));
+            self.0.push_back(index);
         }
     }
 
-    /// The greatest delivered line at or below `index`.
-    fn at_or_below(&self, index: RaftIndex) -> Option<(RaftIndex, Identity)> {
-        self.0.iter().rev().find(|(line, _)| *line <= index).copied()
+    /// The greatest delivered index at or below `index`. Without one the oldest that the server holds is to be asked for.
+    fn at_or_below(&self, index: RaftIndex) -> RaftIndex {
+        self.0.iter().rev().find(|line| **line <= index).copied().unwrap_or_default()
     }
 
     /// Nothing of it holds in another history.
@@ -44,60 +44,83 @@ impl History {
 /// New namespaces whose events are owed up to where the lane has read.
 #[derive(Debug)]
 pub(super) struct CatchUp {
-    names: HashSet<String>,
-    /// The creation of the oldest of them.
-    from: RaftIndex,
-    /// The creation of the newest of them: covered when done.
-    pub(super) newest: RaftIndex,
+    /// Up to where each is delivered: first, up to its creation.
+    names: HashMap<String, Position>,
     /// Where the others are.
     until: Position,
-    /// The line to ask for, which the answer must hold.
-    proof: Option<(RaftIndex, Identity)>,
+    /// The index to ask for.
+    ask: RaftIndex,
+    /// The creation of the newest of them: covered when done.
+    pub(super) newest: RaftIndex,
+    /// The connection is known to hold everything that is owed, but for what is booked.
     proven: bool,
 }
 
 impl CatchUp {
-    /// A catch-up for `found`, which is not empty, on a lane that has read up to `until`.
+    /// A catch-up for `found` on a lane that has read up to `until`, together with what an earlier one still owes.
     pub(super) fn new(found: &[Namespace], until: Position, history: &History, earlier: Option<CatchUp>) -> Self {
-        let mut names: HashSet<String> = found.iter().map(|namespace| namespace.name.clone()).collect();
-        let mut from = found.iter().map(|namespace| namespace.create_index).min().unwrap_or_default();
-        let newest = found.iter().map(|namespace| namespace.create_index).max().unwrap_or_default();
-        if let Some(earlier) = earlier {
-            names.extend(earlier.names);
-            from = from.min(earlier.from);
+        let mut names = earlier.map(|earlier| earlier.names).unwrap_or_default();
+        for namespace in found {
+            names.entry(namespace.name.clone()).or_insert_with(|| Position::at(namespace.create_index));
         }
-        CatchUp { names, from, newest, until, proof: history.at_or_below(from), proven: false }
+        let newest = found.iter().map(|namespace| namespace.create_index).max().unwrap_or_default();
+        let mut catch_up = CatchUp { names, until, ask: RaftIndex(0), newest, proven: false };
+        catch_up.ask = history.at_or_below(catch_up.from());
+        catch_up
     }
 
     /// The index to ask for.
     pub(super) fn ask(&self) -> RaftIndex {
-        self.proof.map_or(self.from, |(index, _)| index).min(self.until.index)
+        self.ask.min(self.until.index)
+    }
+
+    /// A new connection: what the last one has brought is delivered, and nothing about this one is proven.
+    pub(super) fn reconnected(&mut self) {
+        self.proven = false;
+    }
+
+    /// Whether it has this namespace.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.contains_key(name)
     }
 
     /// Whether an event at or below the lane's position is owed.
     pub(super) fn is_owed(&self, event: &Event) -> bool {
-        event.index >= self.from
+        let behind = |place: &Position| {
+            event.index > place.index || event.index == place.index && !place.seen.contains(&event.identity)
+        };
+        self.names.get(&*event.namespace).is_some_and(behind)
             && (event.index < self.until.index
                 || event.index == self.until.index && !self.until.seen.contains(&event.identity))
-            && self.names.contains(&*event.namespace)
     }
 
-    /// Takes in a line before its events are delivered. Returns the index before which the new namespaces' events
-    /// could not be seen, if there is one.
-    pub(super) fn observe(&mut self, line: &Line, identities: &[Identity]) -> Option<(RaftIndex, RaftIndex)> {
-        if self.proven {
-            return None;
+    /// Takes in a line before its events are delivered. Returns what could not be seen, for each namespace.
+    ///
+    /// The stream is whole from its first line on, so a first line at or below where a namespace's events begin holds
+    /// them all.
+    pub(super) fn observe(&mut self, line: &Line, identities: &[Identity]) -> Vec<(String, Owed)> {
+        if std::mem::replace(&mut self.proven, true) {
+            return Vec::new();
         }
-        match self.proof {
-            Some((index, identity)) if line.index == index && identities.contains(&identity) => {
-                self.proven = true;
-                None
-            }
-            Some((index, _)) if line.index <= index => None,
-            _ => {
-                self.proven = true;
-                let until = line.index.min(self.until.index);
-                (until > self.from).then_some((self.from, until))
+        let until = RaftIndex(line.index.min(self.until.index).0 + 1);
+        let is_held = |read: &Position| {
+            line.index < read.index
+                || line.index == read.index
+                    && (read.seen.is_empty() || identities.iter().any(|event| read.seen.contains(event)))
+        };
+        let missed = self.names.iter().filter(|(_, read)| !is_held(read) && read.index < until);
+        let owed = missed.map(|(name, read)| {
+            let known = read.seen.iter().chain(identities).copied().collect();
+            (name.clone(), Owed { from: read.index, until, known })
+        });
+        owed.collect()
+    }
+
+    /// A line is delivered.
+    pub(super) fn advance(&mut self, index: RaftIndex, identities: &[Identity]) {
+        for read in self.names.values_mut() {
+            if index >= read.index {
+                read.advance(index, identities);
             }
         }
     }
@@ -107,8 +130,7 @@ impl CatchUp {
         self.proven && index >= self.until.index
     }
 
-    /// The namespaces.
-    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
-        self.names.iter()
+    fn from(&self) -> RaftIndex {
+        self.names.values().map(|read| read.index).min().unwrap_or_default()
     }
 }

@@ -105,6 +105,27 @@ impl Occurrences {
     }
 }
 
+/// A line that cannot be read, and how often it came at the same place.
+#[derive(Debug, Default)]
+pub struct Garbage {
+    hash: u64,
+    place: RaftIndex,
+    times: u32,
+}
+
+impl Garbage {
+    /// What came so often at one place is the server's own, and no damage on the wire.
+    pub const PASSED_OVER: u32 = 3;
+
+    /// Such a line came after `place`: how often it has come there by now.
+    pub fn seen(&mut self, hash: u64, place: RaftIndex) -> u32 {
+        let again = self.hash == hash && self.place == place;
+        let times = if again { self.times.saturating_add(1) } else { 1 };
+        *self = Garbage { hash, place, times };
+        times
+    }
+}
+
 impl Line {
     /// Reads one line. `occurrences` goes with the connection: one for each, fed with every line in order.
     ///

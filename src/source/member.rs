@@ -290,11 +290,15 @@ impl Member {
 
     /// Takes in the index of the kind's tables while the proof is due. Returns what was decided.
     pub(super) async fn take_table_index(&mut self, ctx: &Context, index: RaftIndex) -> Result<TableVerdict, Stopped> {
+        // No list gives raw events: to wait for the next one costs nothing, and what still comes is not passed over.
+        if self.kind == Kind::Events && !self.cursor.is_proven_by_table(index) {
+            return Ok(TableVerdict::Wait);
+        }
         let verdict = self.cursor.observe_table(index);
         if let TableVerdict::Gap(owed) = &verdict {
             let mut batch = Batch::default();
             // Tables also move without an event. What the list then finds, it reports.
-            self.owe(ctx, owed.clone(), &mut batch, self.kind == Kind::Events);
+            self.owe(ctx, owed.clone(), &mut batch, false);
             batch.effect.line = Some((index, Vec::new()));
             self.submit(ctx, batch, None).await?;
         }
@@ -359,7 +363,7 @@ pub(super) fn report_gap(ctx: &Context, kind: Kind, lane: &str, owed: &Owed) {
 fn moves_its_table(event: &Event) -> bool {
     match &*event.topic {
         "Job" => event.kind.starts_with("JobRegistered") || event.kind.starts_with("JobDeregistered"),
-        "Allocation" | "Evaluation" | "Deployment" => true,
+        "Allocation" | "Evaluation" | "Deployment" | "Node" => true,
         _ => false,
     }
 }

@@ -30,17 +30,17 @@ pub(super) async fn list(client: &Client) -> Result<Option<Vec<Namespace>>, Erro
     }
 }
 
-/// Looks for a namespace: Nomad accepts a stream of one that does not exist, and the stream stays silent.
+/// Whether a namespace is there: a stream of one that is not would be accepted and stay silent.
 ///
 /// # Errors
-/// It does not exist, or the cluster cannot be asked.
+/// It is not there, or the cluster cannot be asked. A token that may not ask is no error: the stream tells.
 pub(super) async fn check(client: &Client, name: &str) -> Result<(), Error> {
     match client.namespace(name).await {
         Ok(Some(_)) => Ok(()),
         Ok(None) => Err(Error::NoNamespace { namespace: name.to_owned() }),
         Err(error) if error.is_retryable() => Err(error),
         Err(error) => {
-            debug!(%error, namespace = name, "the namespace cannot be looked up");
+            debug!(%error, namespace = name, "the namespace cannot be asked for");
             Ok(())
         }
     }

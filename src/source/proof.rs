@@ -18,6 +18,8 @@ pub struct Cursor {
     proof: Proof,
     /// Something older than the position was streamed before the proof: the server lags, or is another cluster.
     behind: bool,
+    /// Events at the position came that are not known, before any proof: there is more at this index.
+    withheld: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ pub enum TableVerdict {
 impl Cursor {
     /// Goes on from `position`.
     pub fn new(position: Position) -> Self {
-        Cursor { position, proof: Proof::None, behind: false }
+        Cursor { position, proof: Proof::None, behind: false, withheld: false }
     }
 
     /// The position read so far.
@@ -82,6 +84,7 @@ impl Cursor {
     pub fn reconnected(&mut self) {
         self.proof = Proof::None;
         self.behind = false;
+        self.withheld = false;
     }
 
     /// Another kind on the same connection proved that it is complete from `index` on.
@@ -101,6 +104,7 @@ impl Cursor {
             if events.iter().any(|event| self.position.seen.contains(event)) {
                 self.proof = Proof::Stream;
             }
+            self.withheld |= !self.is_proven() && events.iter().any(|event| self.is_new(index, *event));
             return if self.is_proven() { Verdict::Deliver } else { Verdict::Nothing };
         }
         if self.is_proven() {
@@ -128,11 +132,14 @@ impl Cursor {
         }
     }
 
+    /// No further line has come for so long that the index of the position is known whole. Says whether that is news.
+    pub fn settle(&mut self) -> bool {
+        self.is_proven() && !std::mem::replace(&mut self.position.whole, true)
+    }
+
     /// Takes in the kind's table index, read consistently while no line has brought the proof.
     pub fn observe_table(&mut self, index: RaftIndex) -> TableVerdict {
-        // At the position itself the table says nothing where a line was the last to come: another line of that index
-        // can have been under way.
-        if index < self.position.index || index == self.position.index && self.position.seen.is_empty() {
+        if self.is_proven_by_table(index) {
             self.proof = Proof::Table;
             return TableVerdict::Proven;
         }
@@ -145,8 +152,16 @@ impl Cursor {
         TableVerdict::Gap(owed)
     }
 
+    /// Whether a table at `index` has not moved past the position.
+    pub fn is_proven_by_table(&self, index: RaftIndex) -> bool {
+        let Position { index: ours, seen, whole } = &self.position;
+        // At the position itself the table says nothing where a line was the last to come: another line of that index
+        // can have been under way.
+        index < *ours || index == *ours && (*whole || seen.is_empty()) && !self.withheld
+    }
+
     fn owed_until(&self, until: RaftIndex) -> Owed {
-        let Position { index, seen } = &self.position;
+        let Position { index, seen, .. } = &self.position;
         // With nothing seen at the position, the position itself is covered.
         let from = if seen.is_empty() { RaftIndex(index.0 + 1) } else { *index };
         Owed { from, until, known: seen.clone() }
@@ -164,7 +179,7 @@ mod tests {
     }
 
     fn position(index: u64, lines: &[u32]) -> Position {
-        Position { index: RaftIndex(index), seen: lines.iter().map(|line| event(index, *line)).collect() }
+        Position { whole: false, index: RaftIndex(index), seen: lines.iter().map(|line| event(index, *line)).collect() }
     }
 
     /// Feeds a line of one event; gives whether it was delivered.
@@ -220,6 +235,13 @@ mod tests {
         let mut cursor = Cursor::new(position(10, &[0]));
         let owed = Owed { from: RaftIndex(10), until: RaftIndex(11), known: [event(10, 0)].into_iter().collect() };
         assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Gap(owed));
+        cursor.reconnected();
+        assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Proven);
+        // A quiet second after the line says that there was no other.
+        let mut cursor = Cursor::new(position(9, &[0]));
+        cursor.observe_table(RaftIndex(8));
+        feed(&mut cursor, 10, 0);
+        assert!(cursor.settle() && !cursor.settle());
         cursor.reconnected();
         assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Proven);
     }

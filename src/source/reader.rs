@@ -1,7 +1,15 @@
 //! Reads one connection ahead of the lane, as far as the window has room.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::window::{Share, Window};
@@ -10,9 +18,13 @@ use crate::nomad::{Error, EventStream};
 /// Lines read ahead, next to the bound in bytes: many tiny lines have a cost of their own.
 const LINES_AHEAD: usize = 1024;
 
+/// A connection that brings nothing for so long has nothing on its way.
+const QUIET_AFTER: Duration = Duration::from_secs(1);
+
 /// The lines of one connection, in order.
 #[derive(Debug)]
 pub(super) struct Reader {
+    quiet: Arc<AtomicBool>,
     lines: mpsc::Receiver<Result<(Bytes, Option<Share>), Error>>,
     _task: AbortOnDropHandle<()>,
 }
@@ -21,10 +33,14 @@ impl Reader {
     /// Starts to read `stream`.
     pub(super) fn new(mut stream: EventStream, window: Window) -> Self {
         let (sender, lines) = mpsc::channel(LINES_AHEAD);
+        let quiet = Arc::new(AtomicBool::new(false));
+        let is_quiet = Arc::clone(&quiet);
         let task = tokio::spawn(async move {
             loop {
                 window.room().await;
-                let item = match stream.next_line().await {
+                let line = next_line(&mut stream, &is_quiet).await;
+                is_quiet.store(false, Ordering::Release);
+                let item = match line {
                     Ok(Some(line)) => {
                         let share = window.line(line.len()).await;
                         Ok((line, share))
@@ -38,7 +54,7 @@ impl Reader {
                 }
             }
         });
-        Reader { lines, _task: AbortOnDropHandle::new(task) }
+        Reader { quiet, lines, _task: AbortOnDropHandle::new(task) }
     }
 
     /// The next line; `None` when the server has ended the connection.
@@ -49,8 +65,22 @@ impl Reader {
         self.lines.recv().await.transpose()
     }
 
+    /// The server had its time, there was room, and yet not even the beginning of a line has come.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Acquire) && self.is_empty()
+    }
+
     /// Whether no line is there already.
     pub(super) fn is_empty(&self) -> bool {
         self.lines.is_empty()
+    }
+}
+
+async fn next_line(stream: &mut EventStream, quiet: &AtomicBool) -> Result<Option<Bytes>, Error> {
+    loop {
+        match timeout(QUIET_AFTER, stream.next_line()).await {
+            Ok(line) => return line,
+            Err(_) => quiet.store(!stream.is_mid_line(), Ordering::Release),
+        }
     }
 }

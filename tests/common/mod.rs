@@ -4,6 +4,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
+pub mod proxy;
 pub mod truth;
 
 use std::{
@@ -19,7 +20,7 @@ use std::{
 pub use rustix::process::Signal;
 
 /// How long a test waits for anything before it fails. Far more than is needed, for machines that are busy.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program, not yet started. The child sees no variable but those given here.
 #[derive(Clone, Debug)]
@@ -217,9 +218,11 @@ pub fn seed() -> u64 {
     seed
 }
 
-type Lines = Arc<Mutex<Vec<String>>>;
+/// Lines that a thread collects.
+pub type Lines = Arc<Mutex<Vec<String>>>;
 
-fn collect(pipe: impl std::io::Read + Send + 'static) -> (Lines, JoinHandle<()>) {
+/// Collects the whole lines of a pipe, until it ends.
+pub fn collect(pipe: impl std::io::Read + Send + 'static) -> (Lines, JoinHandle<()>) {
     let lines = Lines::default();
     let collected = Arc::clone(&lines);
     let reader = std::thread::spawn(move || {

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+/// The kinds of object.
+pub const OBJECTS: [&str; 6] = ["allocations", "nodes", "evaluations", "jobs", "jobliststubs", "deployments"];
+
 /// The kinds that `run --resources all` carries.
-pub const ALL: [&str; 6] = ["allocations", "nodes", "evaluations", "jobs", "jobliststubs", "deployments"];
+pub const ALL: [&str; 7] = ["allocations", "nodes", "evaluations", "jobs", "jobliststubs", "deployments", "events"];
 
 /// One thing that must be printed, or was: in a form in which both can be compared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

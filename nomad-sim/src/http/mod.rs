@@ -6,6 +6,7 @@ mod object;
 mod request;
 mod response;
 mod stream;
+mod who;
 
 use std::io;
 use std::sync::Arc;
@@ -189,13 +190,14 @@ async fn answer(
     }
     let response = match request.path.as_str() {
         "/v1/namespaces" => list::namespaces(context, request).await,
+        "/v1/acl/token/self" => who::token(context, request),
         "/v1/status/leader" => {
             let addr = context.cluster.servers[0].addr;
             Response::json(format!("\"{}:{}\"", addr.ip(), 4647))
         }
         "/v1/agent/self" => Response::json(object::agent(context.server().addr)),
         path => match path.strip_prefix("/v1/namespace/") {
-            Some(name) => list::namespace(context, request, name),
+            Some(name) => who::namespace(context, request, name),
             None => object::answer(context, request).await,
         },
     };

@@ -241,7 +241,12 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
                 let seen = seen.into_iter().map(Identity).collect();
                 let anchor =
                     backfill.len().is_multiple_of(2).then(|| Anchor { topic: "Job".into(), index: RaftIndex(index) });
-                Lane { position: Position { index: RaftIndex(index), seen }, namespaces, anchor, backfill }
+                Lane {
+                    position: Position { index: RaftIndex(index), seen, whole: namespaces % 2 == 0 },
+                    namespaces,
+                    anchor,
+                    backfill,
+                }
             });
     let mark = (any::<u64>(), any::<u64>(), any::<bool>());
     (any::<u64>(), prop::collection::btree_map(".*", lane, 0..4), prop::collection::vec(mark, 0..20)).prop_map(

@@ -147,7 +147,7 @@ async fn a_reader_that_was_long_away_does_not_take_it_for_silence() {
 }
 
 #[tokio::test]
-async fn a_line_that_is_no_event_is_passed_on_with_its_words() {
+async fn a_line_that_is_no_event_is_given_with_its_words() {
     let (server, mut opened) = streaming().await;
     let mut stream = client(&server.address).stream(&query(&["Job"])).await.expect("a stream");
     let pieces = opened.recv().await.expect("opened");

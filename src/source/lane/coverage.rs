@@ -7,7 +7,7 @@ use crate::{
     checkpoint::{Owed, Pass},
     kind::Kind,
     nomad::Namespace,
-    position::{RaftIndex, Seen},
+    position::RaftIndex,
     resource,
     source::{
         Stopped,
@@ -17,23 +17,29 @@ use crate::{
 };
 
 impl Lane {
-    /// Takes in the namespaces that the subscription has. What was created below the position, but never covered, is
-    /// read from its list.
+    /// Takes in the namespaces that the subscription has.
     pub(super) async fn cover(&mut self, found: Vec<Namespace>) -> Result<(), Stopped> {
-        if self.catch_up.is_some() {
+        if let Some(catch_up) = &mut self.catch_up {
+            // The others were created behind the position: the stream has them whole.
+            catch_up.newest = catch_up.newest.max(newest(&found));
             return Ok(());
-        }
-        let position = self.position();
-        let missed: Vec<&Namespace> = found
-            .iter()
-            .filter(|namespace| namespace.create_index > self.covered && namespace.create_index <= position)
-            .collect();
-        if let Some(from) = missed.iter().map(|namespace| namespace.create_index).min() {
-            let names = missed.iter().map(|namespace| namespace.name.clone()).collect();
-            self.owe_namespaces(names, from, position).await?;
         }
         self.covered = self.covered.max(newest(&found));
         self.mark_covered().await
+    }
+
+    /// What was created at or below the position, but never covered, is caught up with: it came while the program was
+    /// stopped, or between two looks.
+    pub(super) fn find_uncovered(&mut self, found: &[Namespace]) {
+        let position = self.position();
+        let is_known = |name: &str| self.catch_up.as_ref().is_some_and(|catch_up| catch_up.has(name));
+        let uncovered = found.iter().filter(|namespace| {
+            namespace.create_index > self.covered && namespace.create_index <= position && !is_known(&namespace.name)
+        });
+        let uncovered: Vec<Namespace> = uncovered.cloned().collect();
+        if !uncovered.is_empty() {
+            self.begin_catch_up(uncovered);
+        }
     }
 
     pub(super) fn begin_catch_up(&mut self, found: Vec<Namespace>) {
@@ -45,25 +51,22 @@ impl Lane {
         self.catch_up = Some(CatchUp::new(&found, until, &self.history, earlier));
     }
 
-    /// Books what namespaces could have had between two indexes, where their events can't be seen any more.
-    pub(super) async fn owe_namespaces(
-        &mut self,
-        names: Vec<String>,
-        from: RaftIndex,
-        until: RaftIndex,
-    ) -> Result<(), Stopped> {
+    /// Books what namespaces could have had, where their events can't be seen any more.
+    pub(super) async fn owe_namespaces(&mut self, owed: Vec<(String, Owed)>) -> Result<(), Stopped> {
+        if owed.is_empty() {
+            return Ok(());
+        }
         for member in self.members.iter_mut().filter(|member| !member.first_start && member.kind != Kind::Nodes) {
-            let owed = Owed { from, until, known: Seen::default() };
             let mut batch = Batch::default();
-            report_gap(&self.ctx, member.kind, &names.join(","), &owed);
-            if member.kind == Kind::Events {
-                batch.drafts.extend(names.iter().map(|name| resource::gap(name, &owed)));
-            } else {
-                for name in &names {
+            for (name, owed) in &owed {
+                report_gap(&self.ctx, member.kind, name, owed);
+                if member.kind == Kind::Events {
+                    batch.drafts.push(resource::gap(name, owed));
+                } else {
                     let ranges = vec![owed.clone()];
                     member.add_pass(Pass { ranges, namespace: Some(name.clone()), ..Pass::default() });
+                    batch.effect.backfill = Some(member.passes.iter().cloned().collect());
                 }
-                batch.effect.backfill = Some(member.passes.iter().cloned().collect());
             }
             member.submit(&self.ctx, batch, None).await?;
         }

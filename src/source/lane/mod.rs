@@ -18,8 +18,8 @@ use self::tables::Probe;
 use super::{
     Context, Stopped,
     catch_up::{CatchUp, History},
-    line::{Line, Occurrences},
-    member::Member,
+    line::{Garbage, Line, Occurrences},
+    member::{Batch, Member},
     namespaces,
     outage::Outage,
     reader::Reader,
@@ -38,8 +38,12 @@ use crate::{
 const PROOF_WAIT: Duration = Duration::from_secs(2);
 /// How often the watchdog compares the tables with the stream.
 const WATCH_EVERY: Duration = Duration::from_secs(60);
+/// How long a connection may be quiet before the index of its last line is taken for whole.
+const SETTLE_AFTER: Duration = Duration::from_secs(1);
 /// A connection that lived this long was a good one: the next failure starts with the shortest pause again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+/// How much of a line that cannot be read is logged; the dead-letter place has all of it.
+const SHOWN: usize = 64 << 10;
 /// How many lines are delivered between two pages of a list.
 const LINES_PER_PAGE: usize = 256;
 
@@ -56,8 +60,8 @@ pub(super) struct Lane {
     catch_up: Option<CatchUp>,
     /// Namespaces up to this index are in the subscription.
     covered: RaftIndex,
-    /// The last line that could not be read, where it came, and how often it came there.
-    garbage: (u64, RaftIndex, u32),
+    /// The last line that could not be read.
+    garbage: Garbage,
     /// The address that streams.
     server: String,
     /// How often the anchor's table was seen below the anchor.
@@ -84,7 +88,7 @@ impl Lane {
             history: History::default(),
             catch_up: None,
             covered,
-            garbage: (0, RaftIndex(0), 0),
+            garbage: Garbage::default(),
             server: String::new(),
             strikes: 0,
         }
@@ -144,7 +148,11 @@ impl Lane {
             }
         };
         let position = self.position();
+        self.find_uncovered(found.as_deref().unwrap_or_default());
         let index = self.catch_up.as_ref().map_or(position, |catch_up| catch_up.ask().min(position));
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.reconnected();
+        }
         for member in &mut self.members {
             member.cursor.reconnected();
         }
@@ -159,10 +167,6 @@ impl Lane {
     /// Where the kind that has read least has read to.
     fn position(&self) -> RaftIndex {
         self.members.iter().map(|member| member.cursor.position().index).min().unwrap_or_default()
-    }
-
-    fn has_read_all(&self, reader: &Reader) -> bool {
-        reader.is_empty() && self.ctx.window.has_room()
     }
 
     fn is_proven(&self) -> bool {
@@ -197,6 +201,7 @@ impl Lane {
         let mut proof_due = Instant::now() + proof_wait;
         let mut watch_timer = every(WATCH_EVERY);
         let mut probe: Option<Probe> = None;
+        let mut settle_at = Some(Instant::now() + SETTLE_AFTER);
         let mut lines = 0;
         let all = found.is_some();
         let (mut new_namespaces, _watch) = match &found {
@@ -218,7 +223,7 @@ impl Lane {
                 }
                 () = sleep_until(proof_due), if probe.is_none() && !self.is_proven() => {
                     // What waits to be read can bring the proof yet.
-                    if self.has_read_all(&reader) {
+                    if reader.is_quiet() {
                         // What the tables cannot prove, they need not be asked every time.
                         proof_wait = (2 * proof_wait).min(WATCH_EVERY);
                         probe = Some(self.ask_for_proof());
@@ -229,7 +234,7 @@ impl Lane {
                 answer = async { OptionFuture::from(probe.as_mut()).await }, if probe.is_some() => {
                     probe = None;
                     if let Some(answer) = answer
-                        && self.has_read_all(&reader)
+                        && (reader.is_quiet() || !answer.is_proof())
                         && self.take_tables(answer).await?
                     {
                         return Ok(End::Resubscribe);
@@ -241,9 +246,16 @@ impl Lane {
                         reconcile::page(&self.ctx, &self.namespace, &mut self.members[member]).await?;
                     }
                 }
+                () = sleep_until(settle_at.unwrap_or(proof_due)), if settle_at.is_some() => {
+                    settle_at = match reader.is_quiet() {
+                        true => self.settle().await.map(|()| None)?,
+                        false => Some(Instant::now() + SETTLE_AFTER),
+                    };
+                }
                 line = reader.next() => match line {
                     Ok(Some((line, share))) => {
                         lines += 1;
+                        settle_at = settle_at.or_else(|| Some(Instant::now() + SETTLE_AFTER));
                         if !self.take(line, share, &mut occurrences).await? {
                             return Ok(End::Lost);
                         }
@@ -272,21 +284,20 @@ impl Lane {
             Ok(line) => line,
             Err(error) => return self.garbage(&text, &error.to_string()).await,
         };
+        let identities = line.identities();
         if !self.first {
             line.events.retain(|event| !event.namespace.is_empty());
         }
-        let identities = line.identities();
+        // A line of nothing has no place that could be known again.
         if identities.is_empty() {
             return Ok(true);
         }
         for (raw, reason) in &line.unusable {
             self.ctx.dead_letter(Kind::Events, raw, reason).await?;
         }
-        if let Some(catch_up) = &mut self.catch_up
-            && let Some((from, until)) = catch_up.observe(&line, &identities)
-        {
-            let names: Vec<String> = catch_up.names().cloned().collect();
-            self.owe_namespaces(names, from, until).await?;
+        if let Some(catch_up) = &mut self.catch_up {
+            let owed = catch_up.observe(&line, &identities);
+            self.owe_namespaces(owed).await?;
         }
         for member in &mut self.members {
             member.take_line(&self.ctx, &line, &identities, &share, self.catch_up.as_ref()).await?;
@@ -296,7 +307,10 @@ impl Lane {
             self.members.iter_mut().for_each(|member| member.cursor.proven_from(from));
         }
         if self.is_proven() {
-            self.history.push(line.index, &identities);
+            self.history.push(line.index);
+        }
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.advance(line.index, &identities);
         }
         if self.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_done_at(line.index))
             && let Some(done) = self.catch_up.take()
@@ -307,21 +321,33 @@ impl Lane {
         Ok(true)
     }
 
+    /// The connection is quiet: no further line of the last index is to be expected, so that a table that stands there
+    /// proves the next connection.
+    async fn settle(&mut self) -> Result<(), Stopped> {
+        for member in &mut self.members {
+            if member.cursor.settle() {
+                let mut batch = Batch::default();
+                batch.effect.whole = true;
+                member.submit(&self.ctx, batch, None).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// A line that is no JSON is an error message of the server or damage on the wire: it is logged whole, and the
     /// connection is given up. Where it comes again at the same place, it is the server's own, and it is passed over.
     async fn garbage(&mut self, text: &Bytes, reason: &str) -> Result<bool, Stopped> {
         self.ctx.metrics.garbage_line();
-        let (hash, place) = (xxh3_64(text), self.position());
-        let seen = if (self.garbage.0, self.garbage.1) == (hash, place) { self.garbage.2 + 1 } else { 1 };
-        self.garbage = (hash, place, seen);
+        let times = self.garbage.seen(xxh3_64(text), self.position());
         error!(
             namespace = &*self.namespace,
             reason,
-            times = seen,
-            line = %String::from_utf8_lossy(text),
+            times,
+            bytes = text.len(),
+            line = %String::from_utf8_lossy(&text[..text.len().min(SHOWN)]),
             "a line of the event stream cannot be read"
         );
-        if seen < 3 {
+        if times < Garbage::PASSED_OVER {
             return Ok(false);
         }
         self.ctx.dead_letter(Kind::Events, text, reason).await?;

@@ -8,7 +8,6 @@ use super::Lane;
 use crate::{
     backoff::Backoff,
     checkpoint::Anchor,
-    kind::Kind,
     nomad::{self, Client, Table},
     position::RaftIndex,
     source::{Context, Start, Stopped, member::Member, outage::Outage, proof::TableVerdict},
@@ -41,8 +40,6 @@ impl Lane {
     /// while the cluster has no leader, and the stream must not wait for it.
     pub(super) fn ask_for_proof(&self) -> Probe {
         let unproven = self.members.iter().filter(|member| !member.cursor.is_proven());
-        // A first start has nothing to prove of raw events: they begin where the buffer begins.
-        let unproven = unproven.filter(|member| member.kind != Kind::Events || !member.first_start);
         let tables = unproven.filter_map(Member::tables).flatten().collect();
         probe(&self.ctx.client, &self.namespace, Why::Proof, tables, self.anchor())
     }
@@ -60,6 +57,8 @@ impl Lane {
                 self.start_over();
                 Ok(true)
             }
+            // A table that is suspected to be another cluster's proves nothing.
+            Why::Proof if self.strikes > 0 => Ok(false),
             Why::Proof => self.prove(&answer).await.map(|()| false),
             Why::Watch => Ok(self.stream_is_behind(&answer)),
         }
@@ -67,16 +66,13 @@ impl Lane {
 
     async fn prove(&mut self, answer: &Answer) -> Result<(), Stopped> {
         for member in self.members.iter_mut().filter(|member| !member.cursor.is_proven()) {
-            if member.kind == Kind::Events && member.first_start {
-                continue;
-            }
             let Some(index) = member.tables().and_then(|tables| answer.greatest(&tables)) else { continue };
             match member.take_table_index(&self.ctx, index).await? {
                 TableVerdict::Proven => debug!(kind = %member.kind, %index, "nothing is missing: the table stands"),
                 TableVerdict::Gap(owed) => {
                     info!(kind = %member.kind, from = %owed.from, until = %owed.until, "reading what was missed");
                 }
-                TableVerdict::Wait => debug!(kind = %member.kind, %index, "the server lags; waiting for it"),
+                TableVerdict::Wait => debug!(kind = %member.kind, %index, "waiting for what the server streams"),
             }
         }
         Ok(())
@@ -90,7 +86,10 @@ impl Lane {
 
     /// Whether the table that surely moved at the anchor's index is below it, twice in a row, read from the leader.
     fn cluster_is_another(&mut self, answer: &Answer) -> bool {
-        let Some(anchor) = &answer.anchor else { return false };
+        let Some(anchor) = &answer.anchor else {
+            self.strikes = 0;
+            return false;
+        };
         let table = Table::from_topic(&anchor.topic).and_then(|table| answer.greatest(&[table]));
         match table {
             Some(index) if index < anchor.index => self.strikes += 1,
@@ -157,6 +156,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Whether it is to prove something, and so must not overtake a line.
+    pub(super) fn is_proof(&self) -> bool {
+        matches!(self.why, Why::Proof)
+    }
+
     /// The greatest index of `tables`; `None` where one of them could not be read.
     fn greatest(&self, tables: &[Table]) -> Option<RaftIndex> {
         let of = |table: &Table| self.indexes.iter().find(|(other, _)| other == table).map(|(_, index)| *index);

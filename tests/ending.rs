@@ -1,0 +1,100 @@
+//! How the program ends: when nobody reads any more, when it is asked twice, and when its disk is full.
+
+mod common;
+
+use std::{io::Read, os::unix::process::ExitStatusExt, process::Stdio};
+
+use common::{
+    Setup, Signal, fixture, fixture_lines,
+    truth::{all_seen, assert_exactly, expected},
+    until,
+};
+use nomad_sim::Sim;
+
+const RECORDING: &str = "stream-complete.ndjson";
+
+async fn lived() -> Sim {
+    let sim = Sim::builder().recording(fixture(RECORDING)).buffer(1_000).preload(u64::MAX);
+    sim.start().await.expect("the simulator starts")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_pipe_ends_it_cleanly_and_leaves_the_checkpoint() {
+    let (sim, data_dir) = (lived().await, tempfile::tempdir().expect("a directory"));
+    let setup = Setup::new(&["allocations"], &sim.url(0)).data_dir(data_dir.path());
+    let mut child = setup.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    // As `head` does: read a little, then close. Much more is written than the pipe holds.
+    let mut little = [0; 1_000];
+    child.stdout.take().expect("piped").read_exact(&mut little).expect("records come");
+    let mut status = None;
+    until("it ends", || {
+        status = child.try_wait().expect("our child");
+        status.is_some()
+    })
+    .await;
+    let mut log = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut log).expect("UTF-8");
+    assert_eq!(status.expect("it has ended").code(), Some(0), "{log}");
+    assert!(!log.contains("panic"), "{log}");
+    // What was not read is not delivered: the next run begins where the last checkpoint was, at nothing.
+    let process = setup.spawn();
+    let expected = expected("allocations", &fixture_lines(RECORDING));
+    process.until_printed(expected.len()).await;
+    assert_exactly(&all_seen(&process.stop().await), &expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interrupt_stops_it_as_cleanly_as_terminate() {
+    let sim = lived().await;
+    let process = Setup::new(&["allocations"], &sim.url(0)).spawn();
+    process.until_printed(315).await;
+    assert_eq!(process.end_by(Signal::INT).await.status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let sim = lived().await;
+    let setup = Setup::new(&["run", "--resources", "all"], &sim.url(0)).env("NOMAD_FIREHOSE_SHUTDOWN_GRACE", "10m");
+    // Nobody reads, so that nothing can be drained.
+    let mut child = setup.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let (log, reader) = common::collect(child.stderr.take().expect("piped"));
+    let logged = |text: &str| log.lock().expect("nobody panics").iter().any(|line: &String| line.contains(text));
+    let pid = rustix::process::Pid::from_child(&child);
+    let pipe = child.stdout.take().expect("piped");
+    until("the pipe is full", || rustix::io::ioctl_fionread(&pipe).expect("a pipe") > 60_000).await;
+    let mut status = None;
+    for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
+        assert!(child.try_wait().expect("our child").is_none(), "one signal is for draining");
+        rustix::process::kill_process(pid, signal).expect("our child");
+        until("the signal is seen", || logged(name)).await;
+    }
+    until("it ends", || {
+        status = child.try_wait().expect("our child");
+        status.is_some()
+    })
+    .await;
+    reader.join().expect("it only reads");
+    let status = status.expect("it has ended");
+    assert_eq!((status.code(), status.signal()), (Some(1), None), "not everything was delivered");
+}
+
+/// Needs a file system that can be full; where none may be mounted, a directory in the place of the new file fails
+/// every save in its stead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_cannot_be_stored_is_an_error_and_not_the_end() {
+    let (sim, data_dir) = (lived().await, tempfile::tempdir().expect("a directory"));
+    std::fs::create_dir(data_dir.path().join("allocations.json.tmp")).expect("an empty directory");
+    let setup = Setup::new(&["allocations"], &sim.url(0))
+        .data_dir(data_dir.path())
+        .env("NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "100ms");
+    let process = setup.spawn();
+    process.until_printed(315).await;
+    process.until("it tries more than once", || process.logged("the checkpoint is not stored") > 1).await;
+    std::fs::remove_dir(data_dir.path().join("allocations.json.tmp")).expect("it is empty");
+    process.until("it is stored", || data_dir.path().join("allocations.json").exists()).await;
+    assert_eq!(process.stop().await.len(), 315);
+    // Nothing comes again.
+    let process = setup.spawn();
+    process.until_logged("subscribed to the event stream").await;
+    assert_eq!(process.stop().await, [""; 0]);
+}

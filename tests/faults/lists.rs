@@ -1,0 +1,152 @@
+//! Lists that are slow, fail, or break in their middle.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use nomad_sim::{GeneratorOptions, Sim};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::common::{
+    Setup,
+    truth::{all_seen, assert_exactly},
+};
+use crate::support::*;
+
+/// Evaluations enough for several pages.
+const MANY: u64 = 1_700;
+
+/// A cluster whose evaluations are all out of its buffer.
+async fn many_evaluations() -> Sim {
+    let sim = Sim::builder().buffer(10).start().await.expect("starts");
+    append_evaluations(&sim, 10..=9 + MANY).await;
+    sim
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_refused_is_asked_for_again() {
+    let sim = many_evaluations().await;
+    sim.server(0).fail_lists(2);
+    let process = Setup::new(&["evaluations"], &sim.url(0)).spawn();
+    process.until_printed(600).await;
+    sim.server(0).fail_lists(2);
+    process.until_printed(MANY as usize).await;
+    process.until_logged("the list is read").await;
+    assert!(process.logged("cannot read the list") >= 2);
+    assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));
+}
+
+/// Passes everything on to `to`, but for the first `cuts` pages of a list, of which only so many bytes arrive.
+async fn cutting_proxy(to: std::net::SocketAddr, cuts: &'static [usize]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let cuts = Arc::new(std::sync::Mutex::new(cuts.iter()));
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let cuts = Arc::clone(&cuts);
+            tokio::spawn(async move {
+                let far = TcpStream::connect(to).await.expect("the simulator listens");
+                let (mut near_read, mut near_write) = near.into_split();
+                let (mut far_read, mut far_write) = far.into_split();
+                let is_list = Arc::new(AtomicBool::new(false));
+                let asked = Arc::clone(&is_list);
+                tokio::spawn(async move {
+                    let mut buffer = vec![0; 64 << 10];
+                    while let Ok(read @ 1..) = near_read.read(&mut buffer).await {
+                        let request = String::from_utf8_lossy(&buffer[..read]).into_owned();
+                        asked.store(request.contains("per_page=500"), Ordering::SeqCst);
+                        if far_write.write_all(&buffer[..read]).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+                let mut left = None;
+                let mut buffer = vec![0; 4 << 10];
+                while let Ok(read @ 1..) = far_read.read(&mut buffer).await {
+                    if is_list.load(Ordering::SeqCst) && left.is_none() {
+                        left = cuts.lock().expect("no panic while locked").next().copied();
+                    }
+                    let passed = left.map_or(read, |left| read.min(left));
+                    if near_write.write_all(&buffer[..passed]).await.is_err() || left == Some(passed) {
+                        return;
+                    }
+                    left = left.map(|left| left - passed);
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_breaks_off_repeats_nothing_of_what_it_brought() {
+    let sim = many_evaluations().await;
+    let url = cutting_proxy(sim.addr(0), &[20_000, 50_000, 3_000]).await;
+    let process = Setup::new(&["evaluations"], &url).spawn();
+    process.until_printed(MANY as usize).await;
+    process.until_logged("the list is read").await;
+    assert_eq!(process.logged("cannot read the list"), 3, "{}", process.log());
+    assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));
+}
+
+/// The buffer turns over several times within one page, and the window is too small to read ahead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_slower_than_the_buffer_turns_over_comes_to_its_end() {
+    let options = GeneratorOptions { allocations: 2_000, churn: 500.0, seed: 7 };
+    let sim = Sim::builder().generated(options).keep_truth(true).buffer(50).send_buffer(16 << 10).start().await;
+    let sim = sim.expect("starts");
+    sim.step(3).await;
+    sim.server(0).slow_lists(Duration::from_millis(400));
+    sim.resume(1.0);
+    let setup = Setup::new(&["allocations"], &sim.url(0)).env("NOMAD_FIREHOSE_MAX_IN_FLIGHT", "64KiB");
+    let process = setup.spawn();
+    process.until("it is cut off", || subscriptions(&sim) > 3).await;
+    process.until("a list is read while it goes on", || process.logged("the list is read") > 0).await;
+    sim.pause();
+    sim.server(0).slow_lists(Duration::ZERO);
+    let tasks = |object: &Value| -> Vec<(String, Value)> {
+        let states = object["TaskStates"].as_object().into_iter().flatten();
+        let last = states.filter_map(|(task, state)| Some((task, state["Events"].as_array()?.last()?.clone())));
+        last.map(|(task, event)| (format!("{} {task}", object["ID"]), event["Time"].clone())).collect()
+    };
+    let last: Vec<_> = list(&sim, "allocations").await.iter().flat_map(tasks).collect();
+    assert!(last.len() > 500, "too few: {}", last.len());
+    let printed_last = |printed: &[String]| -> std::collections::HashMap<String, Value> {
+        let records = printed.iter().map(|record| serde_json::from_str::<Value>(record).expect("JSON"));
+        let entry = |it: Value| {
+            let task = it["TaskName"].as_str().unwrap_or_default();
+            (format!("{} {task}", it["AllocationID"]), it["TaskEvent"]["Time"].clone())
+        };
+        records.map(entry).collect()
+    };
+    let done = || {
+        let printed = printed_last(&process.printed());
+        last.iter().all(|(task, time)| printed.get(task) == Some(time))
+    };
+    let mut tries = 0;
+    process
+        .until("final versions are printed", || {
+            tries += 1;
+            tries % 50 == 0 && done()
+        })
+        .await;
+    let printed = process.stop().await;
+    assert_no_repeats(&all_seen(&printed));
+    // The generator's times of one task go up: each task's events are printed in their order.
+    let mut newest: std::collections::HashMap<String, u64> = Default::default();
+    for record in &printed {
+        let record: Value = serde_json::from_str(record).expect("JSON");
+        let time = record["TaskEvent"]["Time"].as_u64().expect("a time");
+        let task = format!("{} {}", record["AllocationID"], record["TaskName"]);
+        let before = newest.insert(task, time);
+        assert!(before <= Some(time), "{before:?} before {time}");
+    }
+}

@@ -1,0 +1,18 @@
+//! Faults: whatever breaks between the cluster and the program, nothing is lost in silence and nothing comes twice.
+//!
+//! The real binary against the simulated cluster. One test program, so that it is linked once.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod support;
+
+mod big_lines;
+mod gaps;
+mod garbage;
+mod lists;
+mod namespaces;
+mod proofs;
+mod refusals;
+mod restored;
+mod silence;
+mod slow_sink;

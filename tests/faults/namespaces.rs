@@ -1,0 +1,162 @@
+//! Namespaces: those created after the subscription, and those that alone are wanted.
+
+use nomad_sim::Sim;
+
+use crate::common::{
+    Process, Setup, fixture, fixture_lines,
+    truth::{ALL, Seen, all_seen, assert_exactly, expected},
+};
+use crate::support::*;
+
+const RECORDING: &str = "stream-complete.ndjson";
+/// The index of the recording's first event in namespace `late`, and of the namespace's creation.
+const LATE: u64 = 43;
+const CREATED: u64 = 42;
+const KINDS: [&str; 7] = ["allocations", "nodes", "evaluations", "jobs", "jobliststubs", "deployments", "events"];
+
+async fn recording(buffer: usize) -> Sim {
+    let sim = Sim::builder().recording(fixture(RECORDING)).namespace("late", CREATED).buffer(buffer).preload(20);
+    sim.start().await.expect("starts")
+}
+
+fn run(sim: &Sim) -> Setup {
+    Setup::new(&["run", "--resources", "all,events"], &sim.url(0))
+}
+
+/// Subscribed, first lists read.
+async fn subscribed(sim: &Sim, setup: &Setup) -> Process {
+    let process = setup.spawn();
+    process.until_printed(expected_of(sim, &KINDS).len()).await;
+    process.until("the lists are read", || process.logged("the list is read") == ALL.len()).await;
+    process
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_created_later_is_delivered_once() {
+    let sim = recording(1_000).await;
+    let process = subscribed(&sim, &run(&sim)).await;
+    let lists = full_lists(&sim).len();
+    for index in [LATE - 2, LATE, LATE + 1, 60, 100, u64::MAX] {
+        sim.play_to(index).await;
+        process.until_printed(expected_of(&sim, &KINDS).len()).await;
+    }
+    assert_eq!(full_lists(&sim).len(), lists, "{:#?}", full_lists(&sim));
+    assert_eq!(process.logged("events may be missing"), 0);
+    let lines = fixture_lines(RECORDING);
+    let all: Vec<_> = KINDS.iter().flat_map(|kind| expected(kind, &lines)).collect();
+    assert_exactly(&all_seen(&process.stop().await), &all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_first_events_come_before_anyone_could_have_subscribed_again() {
+    let sim = recording(1_000).await;
+    let process = subscribed(&sim, &run(&sim)).await;
+    sim.play_all().await;
+    process.until_printed(expected_of(&sim, &KINDS).len()).await;
+    assert_eq!(process.logged("events may be missing"), 0);
+    assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &KINDS));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_created_while_the_program_was_stopped_is_delivered_once() {
+    let sim = recording(1_000).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let setup = run(&sim).data_dir(dir.path());
+    let mut printed = subscribed(&sim, &setup).await.stop().await;
+    sim.play_to(60).await;
+    let process = setup.spawn();
+    process.until_printed(expected_of(&sim, &KINDS).len() - printed.len()).await;
+    sim.play_all().await;
+    process.until_printed(expected_of(&sim, &KINDS).len() - printed.len()).await;
+    assert_eq!(process.logged("events may be missing"), 0, "{}", process.log());
+    printed.extend(process.stop().await);
+    assert_exactly(&all_seen(&printed), &expected_of(&sim, &KINDS));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_at_once_and_a_cut_connection_lose_and_repeat_nothing() {
+    let sim = Sim::builder().buffer(1_000).start().await.expect("starts");
+    append_evaluations(&sim, 10..=30).await;
+    let process = Setup::new(&["evaluations"], &sim.url(0)).spawn();
+    process.until_printed(21).await;
+    let mut index = 40;
+    for round in 0..8 {
+        for name in ["a", "b", "c"] {
+            let name = format!("{name}-{round}");
+            sim.add_namespace(&name, Some(index)).await;
+            let lines = (1..=5).map(|step| evaluation_in(&name, index + step, index + step));
+            sim.append_lines(lines.chain([evaluation(index + 6, index + 6)])).await.expect("lines");
+            index += 10;
+        }
+        if round % 2 == 1 {
+            sim.server(0).drop_connections();
+        }
+    }
+    process.until_printed(expected_of(&sim, &["evaluations"]).len()).await;
+    append_evaluations(&sim, index + 1..=index + 1).await;
+    process.until_printed(expected_of(&sim, &["evaluations"]).len()).await;
+    assert_eq!(process.logged("events may be missing"), 0, "{}", process.log());
+    assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_buffer_has_passed_its_creation_its_list_is_read() {
+    let sim = Sim::builder().buffer(20).start().await.expect("starts");
+    append_evaluations(&sim, 10..=12).await;
+    let process = Setup::new(&["run", "--resources", "evaluations,events"], &sim.url(0)).spawn();
+    process.until_printed(6).await;
+    // The namespace is known of only now, and its creation lies far behind.
+    let late = (20..=29).map(|index| evaluation_in("late", index, index));
+    sim.append_lines(late).await.expect("lines");
+    append_evaluations(&sim, 30..=31).await;
+    process.until_printed(6 + 4).await;
+    let more: Vec<_> = (32..=60).map(|index| evaluation(index, index)).collect();
+    for line in more {
+        let printed = process.count();
+        sim.append_line(line).await.expect("a line");
+        process.until_printed(printed + 2).await;
+    }
+    let printed = process.count();
+    sim.add_namespace("late", Some(19)).await;
+    // Each of its evaluations from the list, and for the raw events the record of the hole.
+    process.until_printed(printed + 10 + 1).await;
+    sim.append_line(evaluation_in("late", 70, 70)).await.expect("a line");
+    process.until_printed(printed + 10 + 1 + 2).await;
+    assert_eq!(process.logged("events may be missing"), 2, "{}", process.log());
+    let mut seen = all_seen(&process.stop().await);
+    seen.retain(|record| record.kind == "evaluations");
+    assert_exactly(&seen, &expected_of(&sim, &["evaluations"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn named_namespaces_alone_are_delivered_and_nodes_once() {
+    let sim = Sim::builder().recording(fixture(RECORDING)).buffer(1_000).preload(100).start().await.expect("starts");
+    let setup = run(&sim).env("NOMAD_NAMESPACE", "team-a,default");
+    let process = setup.spawn();
+    let wanted = |sim: &Sim| -> Vec<Seen> {
+        let all = expected_of(sim, &KINDS).into_iter();
+        // Keys begin with the namespace, but those of allocations and events.
+        all.filter(|seen| belongs(seen, sim)).collect()
+    };
+    process.until_printed(wanted(&sim).len()).await;
+    assert_eq!(sim.server(0).open_streams(), 2);
+    for index in [140, 141, u64::MAX] {
+        sim.play_to(index).await;
+        process.until_printed(wanted(&sim).len()).await;
+    }
+    assert_exactly(&all_seen(&process.stop().await), &wanted(&sim));
+}
+
+fn belongs(seen: &Seen, sim: &Sim) -> bool {
+    let foreign = ["team-b", "late"];
+    match seen.kind {
+        "allocations" => {
+            let id = seen.key.split(' ').next().unwrap_or_default();
+            let truth = sim.truth();
+            let mut events = truth.iter().flat_map(|line| &line.events);
+            events.any(|event| &*event.key == id && !foreign.contains(&&*event.namespace))
+        }
+        "events" => !foreign.contains(&seen.key.split(' ').nth(1).unwrap_or_default()),
+        _ => !foreign.contains(&seen.key.split(' ').next().unwrap_or_default()),
+    }
+}

@@ -1,0 +1,99 @@
+//! Another history under the same address: started over once, loudly, and then carried whole.
+
+use nomad_sim::Sim;
+
+use crate::common::{
+    Process, Setup, fixture,
+    truth::{ALL, all_seen, assert_exactly, expected},
+};
+use crate::support::*;
+
+const OVER: &str = "starting over";
+
+/// Whatever the new history has published is printed after `before` lines, each once.
+async fn carries_the_new_history(sim: &Sim, process: Process, before: usize, old_lines: usize, kinds: &[&str]) {
+    let want = |sim: &Sim| -> Vec<_> {
+        let lines = texts(&sim.truth()[old_lines..]);
+        kinds.iter().flat_map(|kind| expected(kind, &lines)).collect()
+    };
+    // A hole may be told of: between the two histories lies something that nobody can know.
+    let printed = |process: &Process| without_gaps(&process.printed()[before..]);
+    process.until("the new history", || printed(&process).len() >= want(sim).len()).await;
+    sim.play_to(120).await;
+    process.until("what follows", || printed(&process).len() >= want(sim).len()).await;
+    assert_eq!(process.logged(OVER), 1, "{}", process.log());
+    let printed = process.stop().await;
+    assert_exactly(&all_seen(&without_gaps(&printed[before..])), &want(sim));
+}
+
+fn without_gaps(printed: &[String]) -> Vec<String> {
+    printed.iter().filter(|record| !record.contains("\"Topic\":\"Firehose\"")).cloned().collect()
+}
+
+async fn recording(to: u64) -> Sim {
+    let sim = Sim::builder().recording(fixture("stream-complete.ndjson")).buffer(1_000).preload(to);
+    sim.start().await.expect("starts")
+}
+
+async fn restored_while_connected(arguments: &[&str], kinds: &[&str]) {
+    let sim = recording(100).await;
+    let process = Setup::new(arguments, &sim.url(0)).spawn();
+    let before = expected_of(&sim, kinds).len();
+    process.until_printed(before).await;
+    let old = sim.truth().len();
+    sim.rebuild().await;
+    sim.play_to(60).await;
+    let old = if sim.truth().len() < old { 0 } else { old };
+    carries_the_new_history(&sim, process, before, old, kinds).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_kinds_start_over_once() {
+    restored_while_connected(&["run", "--resources", "all"], &ALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evaluations_start_over_once() {
+    restored_while_connected(&["evaluations"], &["evaluations"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_start_over_once() {
+    restored_while_connected(&["nodes"], &["nodes"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_events_start_over_once() {
+    restored_while_connected(&["events"], &["events"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_restored_while_stopped_is_found_though_nothing_streams() {
+    let sim = recording(100).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let setup = Setup::new(&["evaluations"], &sim.url(0)).data_dir(dir.path());
+    let process = setup.spawn();
+    process.until_printed(expected_of(&sim, &["evaluations"]).len()).await;
+    process.stop().await;
+    let old = sim.truth().len();
+    sim.rebuild().await;
+    sim.play_to(60).await;
+    sim.server(0).restart();
+    let old = if sim.truth().len() < old { 0 } else { old };
+    let process = setup.spawn();
+    process.until_logged(OVER).await;
+    process.until("the list is read", || process.logged("the list is read") == 1).await;
+    let listed: Vec<_> = process.printed();
+    let lines = texts(&sim.truth()[old..]);
+    let want: Vec<_> = expected("evaluations", &lines);
+    let want: Vec<_> = newest(&want).into_keys().map(|(_, key)| key.to_owned()).collect();
+    let got: Vec<_> = all_seen(&listed).into_iter().map(|seen| seen.key).collect();
+    assert_eq!(want.len(), got.len(), "{want:?} {got:?}");
+    assert_eq!(process.logged(OVER), 1);
+    let before = process.count();
+    let old = sim.truth().len();
+    sim.play_to(110).await;
+    let fresh = expected("evaluations", &texts(&sim.truth()[old..]));
+    process.until_printed(before + fresh.len()).await;
+    assert_exactly(&all_seen(&process.stop().await[before..]), &fresh);
+}

@@ -1,0 +1,91 @@
+//! Connections that stay open and bring nothing. The waits are the program's own, so these tests are slow.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use nomad_sim::Sim;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::common::{
+    Process, Setup,
+    truth::{all_seen, assert_exactly},
+};
+use crate::support::*;
+
+/// Waits for so many printed lines, for longer than other tests do.
+async fn until_printed(process: &Process, lines: usize, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    while process.count() < lines {
+        assert!(Instant::now() < deadline, "{} of {lines} lines; the log:\n{}", process.count(), process.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_a_sign_of_life_is_left_after_forty_seconds() {
+    let sim = Sim::builder().start().await.expect("starts");
+    append_evaluations(&sim, 10..=19).await;
+    let process = Setup::new(&["evaluations"], &sim.url(0)).spawn();
+    process.until_printed(10).await;
+    until_stream(&sim).await;
+    sim.server(0).stall();
+    append_evaluations(&sim, 20..=29).await;
+    until_printed(&process, 20, Duration::from_secs(60)).await;
+    assert_eq!(process.logged("events may be missing"), 0, "{}", process.log());
+    assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));
+}
+
+/// Passes everything on, but for the events of streams that were open when it became mute: heartbeats still come.
+async fn muting_proxy(to: std::net::SocketAddr) -> (String, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let mute = Arc::new(AtomicBool::new(false));
+    let is_mute = Arc::clone(&mute);
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let is_mute = Arc::clone(&is_mute);
+            // One that is opened later is whole.
+            let may_be_muted = !is_mute.load(Ordering::SeqCst);
+            tokio::spawn(async move {
+                let far = TcpStream::connect(to).await.expect("the simulator listens");
+                let (mut near_read, mut near_write) = near.into_split();
+                let (far_read, mut far_write) = far.into_split();
+                tokio::spawn(async move { copy(&mut near_read, &mut far_write).await });
+                let mut far_read = BufReader::new(far_read);
+                let mut line = Vec::new();
+                while let Ok(1..) = far_read.read_until(b'\n', &mut line).await {
+                    let muted = may_be_muted && is_mute.load(Ordering::SeqCst) && line.starts_with(b"{\"");
+                    if !muted && near_write.write_all(&line).await.is_err() {
+                        return;
+                    }
+                    line.clear();
+                }
+            });
+        }
+    });
+    (url, mute)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_with_heartbeats_and_no_events_is_left_within_two_watches() {
+    let sim = Sim::builder().heartbeat(Duration::from_secs(5)).start().await.expect("starts");
+    append_evaluations(&sim, 10..=19).await;
+    let (url, mute) = muting_proxy(sim.addr(0)).await;
+    let process = Setup::new(&["evaluations"], &url).spawn();
+    process.until_printed(10).await;
+    until_stream(&sim).await;
+    mute.store(true, Ordering::SeqCst);
+    append_evaluations(&sim, 20..=29).await;
+    until_printed(&process, 20, Duration::from_secs(135)).await;
+    assert_eq!(process.logged("the stream is behind the table"), 1);
+    assert_eq!(process.logged("events may be missing"), 0, "{}", process.log());
+    assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));
+}

@@ -1,0 +1,188 @@
+//! Hand-made events, what the simulator was asked, and a look at a running program.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::TcpListener,
+    sync::Arc,
+};
+
+use nomad_sim::{Line, Sim};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::common::{
+    Process,
+    truth::{Seen, by_key, expected},
+};
+
+/// The id of object number `n`.
+pub fn id(n: u64) -> String {
+    format!("{n:08x}-0000-4000-8000-{n:012x}")
+}
+
+fn line(index: u64, events: &[Value]) -> String {
+    json!({"Index": index, "Events": events}).to_string()
+}
+
+fn event(topic: &str, kind: &str, index: u64, key: &str, namespace: &str, object: &Value) -> Value {
+    json!({"Topic": topic, "Type": kind, "Key": key, "Namespace": namespace, "FilterKeys": null, "Index": index,
+           "Payload": {topic: object}})
+}
+
+/// A line with a new version of evaluation `n`.
+pub fn evaluation(index: u64, n: u64) -> String {
+    evaluation_in("default", index, n)
+}
+
+/// The same in a namespace.
+pub fn evaluation_in(namespace: &str, index: u64, n: u64) -> String {
+    let object = json!({"ID": id(n), "Namespace": namespace, "TriggeredBy": "test", "JobID": "job", "Status": "complete",
+                        "CreateIndex": n, "ModifyIndex": index});
+    line(index, &[event("Evaluation", "EvaluationUpdated", index, &id(n), namespace, &object)])
+}
+
+/// A line with a new version of job `n`, its name `bytes` long.
+pub fn job(index: u64, n: u64, bytes: usize) -> String {
+    let object = json!({"ID": format!("job-{n}"), "Namespace": "default", "Name": "x".repeat(bytes), "Type": "service",
+                        "TaskGroups": null, "Status": "running", "CreateIndex": n, "ModifyIndex": index});
+    line(index, &[event("Job", "JobRegistered", index, &format!("job-{n}"), "default", &object)])
+}
+
+/// A line with a change of node `n`.
+pub fn node(index: u64, n: u64) -> String {
+    let object = json!({"ID": id(n), "Name": "n", "SchedulingEligibility": "eligible", "Status": "ready",
+                        "CreateIndex": n, "ModifyIndex": index});
+    line(index, &[event("Node", "NodeRegistration", index, &id(n), "", &object)])
+}
+
+/// A line with allocation `n`, whose one task had these events, the last ten of which Nomad keeps.
+pub fn allocation(index: u64, n: u64, times: std::ops::RangeInclusive<u64>) -> String {
+    let events: Vec<_> = times.map(|time| json!({"Type": "Started", "Time": time, "Details": {"n": "1"}})).collect();
+    let kept = &events[events.len().saturating_sub(10)..];
+    let object = json!({"ID": id(n), "Namespace": "default", "Name": "a", "JobID": "job", "ClientStatus": "running",
+                        "TaskStates": {"task": {"State": "running", "Failed": false, "Events": kept}},
+                        "CreateIndex": n, "ModifyIndex": index, "AllocModifyIndex": n});
+    line(index, &[event("Allocation", "AllocationUpdated", index, &id(n), "default", &object)])
+}
+
+/// Appends evaluations, a new one at each of these indexes.
+pub async fn append_evaluations(sim: &Sim, indexes: std::ops::RangeInclusive<u64>) {
+    let lines: Vec<_> = indexes.map(|index| evaluation(index, index)).collect();
+    sim.append_lines(lines).await.expect("lines of events");
+}
+
+/// The text of published lines.
+pub fn texts(lines: &[Arc<Line>]) -> Vec<String> {
+    lines.iter().map(|line| String::from_utf8(line.raw.to_vec()).expect("UTF-8")).collect()
+}
+
+/// What all lines published so far must bring for these kinds.
+pub fn expected_of(sim: &Sim, kinds: &[&str]) -> Vec<Seen> {
+    let lines = texts(&sim.truth());
+    kinds.iter().flat_map(|kind| expected(kind, &lines)).collect()
+}
+
+/// The requests for a page of a list that is more than the look at the table's index.
+pub fn full_lists(sim: &Sim) -> Vec<String> {
+    let lists = ["allocations", "nodes", "evaluations", "jobs", "deployments"].map(|name| format!("/v1/{name}?"));
+    let targets = sim.requests().into_iter().map(|request| request.target);
+    let asked = targets.filter(|target| lists.iter().any(|list| target.starts_with(list)));
+    asked.filter(|target| !target.split(['?', '&']).any(|part| part == "per_page=1")).collect()
+}
+
+/// How many looks at a table's index there were.
+pub fn table_looks(sim: &Sim) -> usize {
+    sim.requests().iter().filter(|request| request.target.split(['?', '&']).any(|part| part == "per_page=1")).count()
+}
+
+/// How often a stream was asked for.
+pub fn subscriptions(sim: &Sim) -> usize {
+    sim.requests().iter().filter(|request| request.target.starts_with("/v1/event/stream")).count()
+}
+
+/// Closes all connections, and waits until the program has a stream again.
+pub async fn reconnect(sim: &Sim, process: &Process) {
+    let before = subscriptions(sim);
+    sim.server(0).drop_connections();
+    process.until("it subscribes again", || subscriptions(sim) > before && sim.server(0).open_streams() > 0).await;
+}
+
+/// Nothing of it comes twice.
+pub fn assert_no_repeats(printed: &[Seen]) {
+    let mut seen = BTreeSet::new();
+    let repeated: Vec<_> = printed.iter().filter(|record| !seen.insert(*record)).collect();
+    assert!(repeated.is_empty(), "printed twice: {repeated:#?}");
+}
+
+/// The versions of each key come in the order of the truth, though some may be left out.
+pub fn assert_in_order(printed: &[Seen], truth: &[Seen]) {
+    let truth = by_key(truth);
+    for (key, versions) in by_key(printed) {
+        let mut rest = truth.get(&key).unwrap_or_else(|| panic!("nobody expects {key:?}")).iter();
+        for version in &versions {
+            assert!(rest.any(|known| known == version), "out of order, repeated or unknown for {key:?}: {version}");
+        }
+    }
+}
+
+/// The newest version of everything that the truth has, but for what is gone.
+pub fn newest(truth: &[Seen]) -> BTreeMap<(&str, &str), &str> {
+    by_key(truth).into_iter().filter_map(|(key, versions)| Some((key, *versions.last()?))).collect()
+}
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// The value of a metric; 0 where it is not there.
+pub async fn metric(port: u16, series: &str) -> u64 {
+    let text = get(&format!("http://127.0.0.1:{port}/metrics")).await;
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map_or(0, |value| value.parse().expect("a whole number"))
+}
+
+/// The body of an answer.
+pub async fn get(url: &str) -> String {
+    let (host, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("an address");
+    let mut stream = TcpStream::connect(host).await.expect("it listens");
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("it answers");
+    let answer = String::from_utf8(answer).expect("UTF-8");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    if head.to_lowercase().contains("transfer-encoding: chunked") { without_chunks(body) } else { body.to_owned() }
+}
+
+fn without_chunks(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).expect("the size of a chunk");
+        whole.push_str(&rest[..size]);
+        body = rest[size..].trim_start_matches("\r\n");
+    }
+    whole
+}
+
+/// A list as the cluster has it now.
+pub async fn list(sim: &Sim, name: &str) -> Vec<Value> {
+    let text = get(&format!("{}/v1/{name}?namespace=*", sim.url(0))).await;
+    serde_json::from_str(&text).expect("a list")
+}
+
+/// The most memory that a process had at any time, in bytes.
+pub fn peak_memory(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
+}
+
+/// Waits until a stream is open.
+pub async fn until_stream(sim: &Sim) {
+    crate::common::until("a stream is open", || sim.server(0).open_streams() > 0).await;
+}
