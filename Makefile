@@ -30,10 +30,9 @@ demo-stop: ## Stop the demonstration's cluster and forget its state
 bench: ## Measure
 	$(CARGO) bench --locked --bench stages
 
-fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo-fuzz and a nightly toolchain)
-	@[ -d fuzz ] || { echo "there are no fuzz targets yet" >&2; exit 1; }
-	@for target in $$($(CARGO) +nightly fuzz list); do \
-		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
+fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo install cargo-fuzz)
+	@for target in $$($(CARGO) fuzz list); do \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run -s none $$target -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
 	done
 
 clean: ## Remove what was built

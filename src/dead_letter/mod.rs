@@ -188,7 +188,7 @@ impl DeadLetters {
     pub async fn input(&self, raw: &[u8], reason: &str, context: &str) -> Result<(), Error> {
         if !matches!(self.place, Place::File(_)) {
             let text = String::from_utf8_lossy(&raw[..raw.len().min(LOGGED)]);
-            tracing::error!(reason, context, bytes = raw.len(), raw = ?text, "input cannot be read");
+            tracing::error!(reason, context, bytes = raw.len(), raw = &*text, "input cannot be read");
             return Ok(());
         }
         tracing::error!(reason, context, bytes = raw.len(), "input cannot be read, kept as a dead letter");

@@ -34,6 +34,8 @@ pub(super) struct Member {
     pub(super) page_after: Option<Instant>,
     /// What the page under way has delivered already, should it fail half-way.
     pub(super) page_done: Vec<Identity>,
+    /// How many objects the pass under way has delivered.
+    pub(super) listed: u64,
     /// The newest event of the kind's table: a page must not be older.
     pub(super) table_seen: RaftIndex,
     /// Nothing was ever delivered before: what lies before the stream's start is no gap.
@@ -105,6 +107,7 @@ impl Member {
             passes: state.backfill.into(),
             page_after: None,
             page_done: Vec::new(),
+            listed: 0,
             table_seen: RaftIndex(0),
             first_start,
             baseline: false,

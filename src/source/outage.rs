@@ -1,4 +1,4 @@
-//! Says of a lasting failure that it lasts: at once, when its reason changes, and once a minute.
+//! Says of a lasting failure that it lasts: at once, when another reason comes up, and each reason once a minute.
 
 use std::{fmt::Display, time::Duration};
 
@@ -12,13 +12,14 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 pub(super) struct Outage {
     what: &'static str,
     since: Option<Instant>,
-    said: Option<(Instant, String)>,
+    /// What was said, and when: reasons can take turns.
+    said: Vec<(Instant, String)>,
 }
 
 impl Outage {
     /// An outage of `what`, which has not begun.
     pub(super) fn new(what: &'static str) -> Self {
-        Outage { what, since: None, said: None }
+        Outage { what, since: None, said: Vec::new() }
     }
 
     /// It failed once more.
@@ -26,10 +27,10 @@ impl Outage {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
         let reason = reason.to_string();
-        let due = self.said.as_ref().is_none_or(|(at, said)| *said != reason || now - *at >= SAY_AGAIN);
-        if due {
+        self.said.retain(|(at, _)| now - *at < SAY_AGAIN);
+        if self.said.iter().all(|(_, said)| *said != reason) {
             error!(what = self.what, reason, for_seconds = (now - since).as_secs(), "not working; trying again");
-            self.said = Some((now, reason));
+            self.said.push((now, reason));
         }
     }
 
@@ -37,7 +38,7 @@ impl Outage {
     pub(super) fn over(&mut self) {
         if let Some(since) = self.since.take() {
             info!(what = self.what, after_seconds = since.elapsed().as_secs(), "working again");
-            self.said = None;
+            self.said.clear();
         }
     }
 }

@@ -44,7 +44,8 @@ pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Resu
             member.page_after = None;
             member.page_done.clear();
             if next_page.is_none() {
-                info!(kind = %member.kind, namespace = lane, "the list is read; nothing is owed from it any more");
+                let (kind, objects) = (member.kind, std::mem::take(&mut member.listed));
+                info!(%kind, namespace = lane, objects, "the list is read: it gave what the stream could not");
                 member.passes.pop_front();
             } else if let Some(front) = member.passes.front_mut() {
                 front.page = next_page;
@@ -80,7 +81,13 @@ async fn deliver(
         wait: CATCH_UP_WAIT,
         ..ListQuery::new(table, pass.namespace.as_deref().unwrap_or(lane))
     };
-    let mut page = match ctx.client.list(&query).await {
+    let page = tokio::select! {
+        biased;
+        // A list that does not come must not take the time that a stop has.
+        () = ctx.stop.cancelled() => return Err(Stopped),
+        page = ctx.client.list(&query) => page,
+    };
+    let mut page = match page {
         Ok(page) => page,
         Err(error) => return Ok(Err(error)),
     };
@@ -169,6 +176,7 @@ async fn object(
     let bytes = batch.drafts.iter().map(|draft| draft.body.len()).sum();
     let share = ctx.window.object(bytes).await;
     member.submit(ctx, batch, share).await?;
+    member.listed += 1;
     member.page_done.push(listed.identity(member.kind.topic().unwrap_or_default()));
     Ok(())
 }
