@@ -12,7 +12,6 @@ const RECORDING: &str = "stream-complete.ndjson";
 /// The index of the recording's first event in namespace `late`, and of the namespace's creation.
 const LATE: u64 = 43;
 const CREATED: u64 = 42;
-const KINDS: [&str; 7] = ["allocations", "nodes", "evaluations", "jobs", "jobliststubs", "deployments", "events"];
 
 async fn recording(buffer: usize) -> Sim {
     let sim = Sim::builder().recording(fixture(RECORDING)).namespace("late", CREATED).buffer(buffer).preload(20);
@@ -20,14 +19,14 @@ async fn recording(buffer: usize) -> Sim {
 }
 
 fn run(sim: &Sim) -> Setup {
-    Setup::new(&["run", "--resources", "all,events"], &sim.url(0))
+    Setup::new(&["run", "--resources", "all"], &sim.url(0))
 }
 
 /// Subscribed, first lists read.
 async fn subscribed(sim: &Sim, setup: &Setup) -> Process {
     let process = setup.spawn();
-    process.until_printed(expected_of(sim, &KINDS).len()).await;
-    process.until("the lists are read", || process.logged("the list is read") == ALL.len()).await;
+    process.until_printed(expected_of(sim, &ALL).len()).await;
+    process.until("the lists are read", || process.logged("the list is read") == LISTS).await;
     process
 }
 
@@ -38,12 +37,12 @@ async fn a_namespace_created_later_is_delivered_once() {
     let lists = full_lists(&sim).len();
     for index in [LATE - 2, LATE, LATE + 1, 60, 100, u64::MAX] {
         sim.play_to(index).await;
-        process.until_printed(expected_of(&sim, &KINDS).len()).await;
+        process.until_printed(expected_of(&sim, &ALL).len()).await;
     }
     assert_eq!(full_lists(&sim).len(), lists, "{:#?}", full_lists(&sim));
     assert_eq!(process.logged("events may be missing"), 0);
     let lines = fixture_lines(RECORDING);
-    let all: Vec<_> = KINDS.iter().flat_map(|kind| expected(kind, &lines)).collect();
+    let all: Vec<_> = ALL.iter().flat_map(|kind| expected(kind, &lines)).collect();
     assert_exactly(&all_seen(&process.stop().await), &all);
 }
 
@@ -52,9 +51,9 @@ async fn its_first_events_come_before_anyone_could_have_subscribed_again() {
     let sim = recording(1_000).await;
     let process = subscribed(&sim, &run(&sim)).await;
     sim.play_all().await;
-    process.until_printed(expected_of(&sim, &KINDS).len()).await;
+    process.until_printed(expected_of(&sim, &ALL).len()).await;
     assert_eq!(process.logged("events may be missing"), 0);
-    assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &KINDS));
+    assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &ALL));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,12 +64,12 @@ async fn one_created_while_the_program_was_stopped_is_delivered_once() {
     let mut printed = subscribed(&sim, &setup).await.stop().await;
     sim.play_to(60).await;
     let process = setup.spawn();
-    process.until_printed(expected_of(&sim, &KINDS).len() - printed.len()).await;
+    process.until_printed(expected_of(&sim, &ALL).len() - printed.len()).await;
     sim.play_all().await;
-    process.until_printed(expected_of(&sim, &KINDS).len() - printed.len()).await;
+    process.until_printed(expected_of(&sim, &ALL).len() - printed.len()).await;
     assert_eq!(process.logged("events may be missing"), 0, "{}", process.log());
     printed.extend(process.stop().await);
-    assert_exactly(&all_seen(&printed), &expected_of(&sim, &KINDS));
+    assert_exactly(&all_seen(&printed), &expected_of(&sim, &ALL));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,7 +133,7 @@ async fn named_namespaces_alone_are_delivered_and_nodes_once() {
     let setup = run(&sim).env("NOMAD_NAMESPACE", "team-a,default");
     let process = setup.spawn();
     let wanted = |sim: &Sim| -> Vec<Seen> {
-        let all = expected_of(sim, &KINDS).into_iter();
+        let all = expected_of(sim, &ALL).into_iter();
         // Keys begin with the namespace, but those of allocations and events.
         all.filter(|seen| belongs(seen, sim)).collect()
     };

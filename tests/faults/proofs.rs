@@ -3,7 +3,7 @@
 use nomad_sim::{Lag, Sim};
 
 use crate::common::{
-    Setup, fixture,
+    Process, Setup, fixture,
     truth::{ALL, all_seen, assert_exactly},
 };
 use crate::support::*;
@@ -18,7 +18,7 @@ async fn after_a_disconnect_only_the_first_start_has_read_lists() {
     let sim = recording().await;
     let process = Setup::new(&["run", "--resources", "all"], &sim.url(0)).spawn();
     process.until_printed(expected_of(&sim, &ALL).len()).await;
-    process.until("the lists are read", || process.logged("the list is read") == ALL.len()).await;
+    process.until("the lists are read", || process.logged("the list is read") == LISTS).await;
     let lists = full_lists(&sim).len();
     for index in [51, 80, 81, 120, 121, 200] {
         reconnect(&sim, &process).await;
@@ -40,7 +40,7 @@ async fn after_a_restart_only_the_first_start_has_read_lists() {
     let setup = Setup::new(&["run", "--resources", "all"], &sim.url(0)).data_dir(dir.path());
     let process = setup.spawn();
     process.until_printed(expected_of(&sim, &ALL).len()).await;
-    process.until("the lists are read", || process.logged("the list is read") == ALL.len()).await;
+    process.until("the lists are read", || process.logged("the list is read") == LISTS).await;
     let mut printed = process.stop().await;
     let lists = full_lists(&sim).len();
     for index in [51, 90, 91, u64::MAX] {
@@ -55,19 +55,24 @@ async fn after_a_restart_only_the_first_start_has_read_lists() {
 }
 
 /// A program that has read two nodes, whose lines have since left the buffer.
-async fn quiet_nodes() -> (Sim, crate::common::Process) {
+async fn quiet_nodes() -> (Sim, Process, tempfile::TempDir) {
     let sim = Sim::builder().buffer(10).start().await.expect("starts");
     sim.append_lines([node(10, 1), node(11, 2)]).await.expect("lines");
-    let process = Setup::new(&["nodes"], &sim.url(0)).env("LOG_LEVEL", "debug").spawn();
+    let dir = tempfile::tempdir().expect("a directory");
+    let setup = Setup::new(&["nodes"], &sim.url(0)).env("LOG_LEVEL", "debug").data_dir(dir.path());
+    let process = setup.env("NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "100ms").spawn();
     process.until_printed(2).await;
     process.until("the list is read", || process.logged("the list is read") == 1).await;
+    // Until then another line of the last index could be on its way.
+    let checkpoint = || std::fs::read_to_string(dir.path().join("nodes.json")).unwrap_or_default();
+    process.until("the last index is known whole", || checkpoint().contains("\"whole\":true")).await;
     append_evaluations(&sim, 20..=60).await;
-    (sim, process)
+    (sim, process, dir)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_kind_is_proven_by_its_table() {
-    let (sim, process) = quiet_nodes().await;
+    let (sim, process, _dir) = quiet_nodes().await;
     let lists = full_lists(&sim).len();
     reconnect(&sim, &process).await;
     process.until_logged("the table stands").await;
@@ -80,7 +85,7 @@ async fn a_quiet_kind_is_proven_by_its_table() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_streamed_while_the_table_is_asked_comes_once() {
-    let (sim, process) = quiet_nodes().await;
+    let (sim, process, _dir) = quiet_nodes().await;
     let looks = table_looks(&sim);
     sim.server(0).slow_lists(std::time::Duration::from_millis(500));
     reconnect(&sim, &process).await;

@@ -1,5 +1,7 @@
 //! Hand-made events, what the simulator was asked, and a look at a running program.
 
+#![allow(unreachable_pub, reason = "shared by the tests of one program")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::TcpListener,
@@ -15,8 +17,11 @@ use tokio::{
 
 use crate::common::{
     Process,
-    truth::{Seen, by_key, expected},
+    truth::{ALL, Seen, by_key, expected},
 };
+
+/// How many kinds have a list: all but raw events.
+pub const LISTS: usize = ALL.len() - 1;
 
 /// The id of object number `n`.
 pub fn id(n: u64) -> String {
@@ -115,17 +120,6 @@ pub fn assert_no_repeats(printed: &[Seen]) {
     let mut seen = BTreeSet::new();
     let repeated: Vec<_> = printed.iter().filter(|record| !seen.insert(*record)).collect();
     assert!(repeated.is_empty(), "printed twice: {repeated:#?}");
-}
-
-/// The versions of each key come in the order of the truth, though some may be left out.
-pub fn assert_in_order(printed: &[Seen], truth: &[Seen]) {
-    let truth = by_key(truth);
-    for (key, versions) in by_key(printed) {
-        let mut rest = truth.get(&key).unwrap_or_else(|| panic!("nobody expects {key:?}")).iter();
-        for version in &versions {
-            assert!(rest.any(|known| known == version), "out of order, repeated or unknown for {key:?}: {version}");
-        }
-    }
 }
 
 /// The newest version of everything that the truth has, but for what is gone.
