@@ -1,9 +1,11 @@
 //! Another history under the same address: started over once, loudly, and then carried whole.
 
+use std::time::{Duration, Instant};
+
 use nomad_sim::Sim;
 
 use crate::common::{
-    Process, Setup, fixture,
+    PATIENCE, Process, Setup, fixture,
     truth::{ALL, all_seen, assert_exactly, expected},
 };
 use crate::support::*;
@@ -97,4 +99,27 @@ async fn a_cluster_restored_while_stopped_is_found_though_nothing_streams() {
     let fresh = expected("evaluations", &texts(&sim.truth()[old..]));
     process.until_printed(before + fresh.len()).await;
     assert_exactly(&all_seen(&process.stop().await[before..]), &fresh);
+}
+
+/// Lines of the new history come all the time, so that the connection is never quiet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_cluster_that_is_busy_is_found() {
+    let sim = Sim::builder().buffer(10_000).start().await.expect("starts");
+    append_evaluations(&sim, 50_000..=50_010).await;
+    let process = Setup::new(&["evaluations"], &sim.url(0)).spawn();
+    process.until_printed(11).await;
+    process.until_logged("the list is read").await;
+    sim.rebuild().await;
+    let mut index = 10;
+    let deadline = Instant::now() + PATIENCE;
+    while process.logged(OVER) == 0 {
+        assert!(Instant::now() < deadline, "never found; the log:\n{}", process.log());
+        append_evaluations(&sim, index..=index).await;
+        index += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    process.until_printed(11 + (index - 10) as usize).await;
+    let new: Vec<String> = (10..index).map(|index| evaluation(index, index)).collect();
+    assert_eq!(process.logged(OVER), 1);
+    assert_exactly(&all_seen(&process.stop().await[11..]), &expected("evaluations", &new));
 }

@@ -222,10 +222,12 @@ impl Lane {
                     return Ok(End::Resubscribe);
                 }
                 () = sleep_until(proof_due), if probe.is_none() && !self.is_proven() => {
-                    // What waits to be read can bring the proof yet.
                     if reader.is_quiet() {
                         // What the tables cannot prove, they need not be asked every time.
                         proof_wait = (2 * proof_wait).min(WATCH_EVERY);
+                    }
+                    // Lines without end can be another cluster's.
+                    if reader.is_quiet() || self.anchor().is_some() {
                         probe = Some(self.ask_for_proof());
                     }
                     proof_due = Instant::now() + proof_wait;
@@ -234,8 +236,7 @@ impl Lane {
                 answer = async { OptionFuture::from(probe.as_mut()).await }, if probe.is_some() => {
                     probe = None;
                     if let Some(answer) = answer
-                        && (reader.is_quiet() || !answer.is_proof())
-                        && self.take_tables(answer).await?
+                        && self.take_tables(answer, reader.is_quiet()).await?
                     {
                         return Ok(End::Resubscribe);
                     }

@@ -50,15 +50,16 @@ impl Lane {
         probe(&self.ctx.client, &self.namespace, Why::Watch, tables, None)
     }
 
-    /// Takes in what the tables said. `true` when a new subscription is needed.
-    pub(super) async fn take_tables(&mut self, answer: Answer) -> Result<bool, Stopped> {
+    /// Takes in what the tables said; `quiet` says that no line is on its way that could bring the proof yet. `true` when
+    /// a new subscription is needed.
+    pub(super) async fn take_tables(&mut self, answer: Answer, quiet: bool) -> Result<bool, Stopped> {
         match answer.why {
             Why::Proof if self.cluster_is_another(&answer) => {
                 self.start_over();
                 Ok(true)
             }
             // A table that is suspected to be another cluster's proves nothing.
-            Why::Proof if self.strikes > 0 => Ok(false),
+            Why::Proof if self.strikes > 0 || !quiet => Ok(false),
             Why::Proof => self.prove(&answer).await.map(|()| false),
             Why::Watch => Ok(self.stream_is_behind(&answer)),
         }
@@ -79,7 +80,7 @@ impl Lane {
     }
 
     /// The newest anchor of the kinds whose positions are not proven.
-    fn anchor(&self) -> Option<Anchor> {
+    pub(super) fn anchor(&self) -> Option<Anchor> {
         let unproven = self.members.iter().filter(|member| !member.cursor.is_proven());
         unproven.filter_map(|member| member.ledger().lane(&self.namespace)?.anchor).max_by_key(|anchor| anchor.index)
     }
@@ -156,11 +157,6 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Whether it is to prove something, and so must not overtake a line.
-    pub(super) fn is_proof(&self) -> bool {
-        matches!(self.why, Why::Proof)
-    }
-
     /// The greatest index of `tables`; `None` where one of them could not be read.
     fn greatest(&self, tables: &[Table]) -> Option<RaftIndex> {
         let of = |table: &Table| self.indexes.iter().find(|(other, _)| other == table).map(|(_, index)| *index);
