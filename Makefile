@@ -2,6 +2,8 @@
 DEMO_ADDR ?= 127.0.0.1:14646
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
+# Most tests wait for processes: more of them than there are cores go at once.
+TEST_THREADS ?= 6
 
 .DEFAULT_GOAL := help
 .PHONY: help build test check demo demo-stop bench fuzz clean
@@ -18,7 +20,7 @@ check: ## Formatting, lints and documentation, without the tests
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
 
 test: check ## Everything that has to pass: check, then all tests
-	$(CARGO) test --workspace --locked
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --locked
 
 demo: ## Watch task events of a recorded cluster; Ctrl-C stops, again goes on
 	@$(CARGO) build --locked --workspace --bins

@@ -34,6 +34,8 @@ pub(super) struct Member {
     pub(super) page_after: Option<Instant>,
     /// What the page under way has delivered already, should it fail half-way.
     pub(super) page_done: Vec<Identity>,
+    /// How often in a row a page was older than the stream.
+    pub(super) stale_pages: u32,
     /// How many objects the pass under way has delivered.
     pub(super) listed: u64,
     /// The newest event of the kind's table: a page must not be older.
@@ -108,6 +110,7 @@ impl Member {
             page_after: None,
             page_done: Vec::new(),
             listed: 0,
+            stale_pages: 0,
             table_seen: RaftIndex(0),
             first_start,
             baseline: false,

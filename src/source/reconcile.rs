@@ -20,6 +20,7 @@ use crate::{
     checkpoint::Pass,
     kind::Kind,
     nomad::{self, ListQuery, Table},
+    position::RaftIndex,
     resource::{self, Listed},
 };
 
@@ -29,8 +30,19 @@ const PER_PAGE: u32 = 500;
 const FETCHES: usize = 8;
 /// How long the leader may take to commit what it has streamed already: events are published first.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
+/// How often a page that is older than the stream is asked for again.
+const STALE_PAGES: u32 = 3;
 /// The pause after a page that failed.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Why a page has to be asked for again.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Nomad(#[from] nomad::Error),
+    #[error("the list stands at index {page}, and the stream has come to {seen} already")]
+    Late { page: RaftIndex, seen: RaftIndex },
+}
 
 /// Reads and delivers the next page that the member owes. A page that fails is due again after a pause; what it has
 /// delivered by then is not repeated.
@@ -70,7 +82,7 @@ async fn deliver(
     member: &mut Member,
     pass: &mut Pass,
     table: Table,
-) -> Result<Result<Option<String>, nomad::Error>, Stopped> {
+) -> Result<Result<Option<String>, Failed>, Stopped> {
     if pass.page.is_none() {
         ctx.metrics.reconcile(member.kind);
     }
@@ -89,14 +101,23 @@ async fn deliver(
     };
     let mut page = match page {
         Ok(page) => page,
-        Err(error) => return Ok(Err(error)),
+        Err(error) => return Ok(Err(error.into())),
     };
+    if page.index < member.table_seen {
+        member.stale_pages += 1;
+        if member.stale_pages < STALE_PAGES {
+            return Ok(Err(Failed::Late { page: page.index, seen: member.table_seen }));
+        }
+        // It will never come to it: an event that did not move its table, after all.
+        member.table_seen = page.index;
+    }
+    member.stale_pages = 0;
     let mut to_fetch = VecDeque::new();
     loop {
         let element = match page.next().await {
             Ok(Some(element)) => element,
             Ok(None) => break,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Err(error.into())),
         };
         let listed = match Listed::parse(&element) {
             Ok(listed) => listed,
@@ -124,7 +145,7 @@ async fn deliver(
             Ok(Some(element)) => object(ctx, lane, member, pass, &element).await?,
             // Gone meanwhile: the stream has its purge.
             Ok(None) => {}
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Err(error.into())),
         }
     }
     Ok(Ok(page.next_token.take()))
