@@ -29,6 +29,8 @@ enum Step {
     CatchUp(u8),
     /// Nothing came for a while: the table is asked.
     AskTable,
+    /// The connection was quiet behind the last line that it has.
+    Quiet,
     /// The list is read for all that is owed.
     ReadList,
     /// The checkpoint is stored.
@@ -80,7 +82,7 @@ impl Model {
     fn new() -> Self {
         // A first line, delivered: a first start is another matter.
         let first = vec![event(10, 0)];
-        let position = Position { index: RaftIndex(10), seen: vec![first[0].identity].into() };
+        let position = Position { index: RaftIndex(10), seen: vec![first[0].identity].into(), whole: false };
         let delivered = HashSet::from([first[0].identity]);
         Model {
             history: vec![first],
@@ -123,6 +125,9 @@ impl Model {
             Step::Reconnect { lag } => self.connect(usize::from(*lag)),
             Step::Read(lines) if self.connected => (0..*lines).for_each(|_| self.read()),
             Step::AskTable if self.connected && !self.cursor.is_proven() => self.ask_table(),
+            Step::Quiet if self.connected && self.next >= self.visible && self.visible == self.history.len() => {
+                self.position.whole |= self.cursor.settle();
+            }
             Step::ReadList => self.read_list(),
             Step::Save => {
                 self.saved = (self.position.clone(), self.owed.clone(), self.delivered.clone(), self.listed.clone());
