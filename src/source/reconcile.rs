@@ -58,6 +58,10 @@ pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Resu
             if next_page.is_none() {
                 let (kind, objects) = (member.kind, std::mem::take(&mut member.listed));
                 info!(%kind, namespace = lane, objects, "the list is read: it gave what the stream could not");
+                for owed in pass.ranges.iter().filter(|_| pass.unreported) {
+                    let (from, until) = (owed.from, owed.until);
+                    info!(%kind, namespace = lane, %from, %until, "nothing new in the list; a deletion could not be seen");
+                }
                 member.passes.pop_front();
             } else if let Some(front) = member.passes.front_mut() {
                 front.page = next_page;
