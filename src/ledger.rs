@@ -15,7 +15,10 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use crate::{
     checkpoint::{Anchor, Checkpoint, Lane, Pass},
@@ -24,6 +27,9 @@ use crate::{
     position::{Identity, RaftIndex},
     source::window::Share,
 };
+
+/// Lanes that start over within this time do so for the same reason.
+const FORGET_ONCE_WITHIN: Duration = Duration::from_secs(600);
 
 /// What the delivery of one entry changes in the checkpoint.
 #[derive(Debug, Default)]
@@ -61,14 +67,44 @@ struct Inner {
     in_flight: HashMap<TaskKey, (Mark, u32)>,
     acknowledged: Checkpoint,
     dirty: bool,
-    epoch: u64,
+    /// How often each lane started over.
+    epochs: HashMap<Arc<str>, u64>,
+    /// When the marks were last forgotten: all lanes see that their cluster is another one, one after the other.
+    forgotten: Option<Instant>,
 }
 
 struct Pending {
-    /// What was entered before a [`Ledger::start_over`] has no effect after it.
+    /// What was entered before a [`Ledger::start_over`] of its lane has no effect after it.
     epoch: u64,
+    /// It never had a record, so what follows it without one can be taken into it.
+    empty: bool,
     done: bool,
     effect: Effect,
+}
+
+impl Effect {
+    /// What this one and then `next` come to.
+    fn follow(&mut self, next: Effect) {
+        if let Some((index, events)) = next.line {
+            self.whole = false;
+            match &mut self.line {
+                // Where a list covers the index, its lines add nothing.
+                Some((same, known)) if *same == index && !events.is_empty() => {
+                    if !known.is_empty() {
+                        known.extend(events);
+                    }
+                }
+                Some((newer, _)) if *newer > index => {}
+                line => *line = Some((index, events)),
+            }
+        }
+        self.whole |= next.whole;
+        self.backfill = next.backfill.or(self.backfill.take());
+        self.namespaces = self.namespaces.max(next.namespaces);
+        self.anchor = next.anchor.or(self.anchor.take());
+        self.marks.extend(next.marks);
+        self.value = self.value.max(next.value);
+    }
 }
 
 impl Ledger {
@@ -89,9 +125,14 @@ impl Ledger {
             entry.0 = *mark;
             entry.1 += 1;
         }
+        let epoch = inner.epochs.get(&effect.lane).copied().unwrap_or_default();
+        let effect = match records {
+            // However long a record is held, what passes by without one costs no memory.
+            0 => inner.merge(epoch, effect)?,
+            _ => effect,
+        };
         let number = inner.first + inner.pending.len() as u64;
-        let epoch = inner.epoch;
-        inner.pending.push_back(Pending { epoch, done: records == 0, effect });
+        inner.pending.push_back(Pending { epoch, empty: records == 0, done: records == 0, effect });
         inner.settle();
         drop(inner);
         (records > 0).then(|| {
@@ -108,6 +149,11 @@ impl Ledger {
     pub fn mark(&self, task: TaskKey) -> Option<Mark> {
         let inner = self.lock();
         inner.in_flight.get(&task).map(|(mark, _)| *mark).or_else(|| inner.acknowledged.marks.get(task))
+    }
+
+    /// A copy of the acknowledged state.
+    pub fn acknowledged(&self) -> Checkpoint {
+        self.lock().acknowledged.clone()
     }
 
     /// A copy of the acknowledged state if it changed since the last call.
@@ -130,9 +176,13 @@ impl Ledger {
     /// delivered, but changes nothing.
     pub fn start_over(&self, lane: &str) {
         let mut inner = self.lock();
-        inner.epoch += 1;
-        inner.in_flight.clear();
-        inner.acknowledged.marks = Marks::default();
+        *inner.epochs.entry(Arc::from(lane)).or_default() += 1;
+        let now = Instant::now();
+        if inner.forgotten.is_none_or(|forgotten| now - forgotten > FORGET_ONCE_WITHIN) {
+            inner.forgotten = Some(now);
+            inner.in_flight.clear();
+            inner.acknowledged.marks = Marks::default();
+        }
         inner.acknowledged.lanes.insert(lane.to_owned(), Lane::default());
         inner.dirty = true;
     }
@@ -165,12 +215,23 @@ impl fmt::Debug for Ledger {
 }
 
 impl Inner {
+    /// Takes an effect without records into the last entry, if that has none either and is of the same lane. Gives it
+    /// back if it needs an entry of its own.
+    fn merge(&mut self, epoch: u64, effect: Effect) -> Option<Effect> {
+        let last = self.pending.back_mut();
+        match last.filter(|last| last.empty && last.epoch == epoch && last.effect.lane == effect.lane) {
+            Some(last) => last.effect.follow(effect),
+            None => return Some(effect),
+        }
+        None
+    }
+
     /// Lets every done entry at the front take effect.
     fn settle(&mut self) {
         while self.pending.front().is_some_and(|entry| entry.done) {
             let Some(Pending { epoch, effect, .. }) = self.pending.pop_front() else { return };
             self.first += 1;
-            if epoch != self.epoch {
+            if epoch != self.epochs.get(&effect.lane).copied().unwrap_or_default() {
                 continue;
             }
             self.dirty = true;

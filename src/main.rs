@@ -72,17 +72,31 @@ async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(cli::USAGE));
     }
     let sink = match settings.sink {
-        config::Sink::Stdout => Box::new(Stdout::open().context("open stdout")?),
+        config::Sink::Stdout => match Stdout::open() {
+            Ok(stdout) => Box::new(stdout),
+            Err(error) => {
+                error!(%error, "SINK_TYPE=stdout does not work; give the program a standard output");
+                return Ok(ExitCode::from(cli::USAGE));
+            }
+        },
     };
     let sink_closed = CancellationToken::new();
     let counters = Arc::new(Counters::new(metrics.clone(), status.clone(), settings.kinds.clone()));
     let (delivery, sending) =
         delivery::spawn(sink, Policy::default(), dead_letters.clone(), counters, shutdown.abort.clone());
-    let closed = sink_closed.clone();
+    let (closed, ending) = (sink_closed.clone(), shutdown.clone());
     let watched = tokio::spawn(async move {
-        if let Ok(Err(reason)) = sending.await {
-            info!(%reason, "nobody reads any more");
-            closed.cancel();
+        match sending.await {
+            Ok(Err(reason)) => {
+                info!(%reason, "nobody reads any more");
+                closed.cancel();
+            }
+            Ok(Ok(())) => {}
+            Err(panic) => {
+                error!(%panic, "delivery failed; nothing can be delivered any more");
+                ending.abort.cancel();
+                ending.stop.cancel();
+            }
         }
     });
 
@@ -105,7 +119,13 @@ async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         stop: CancellationToken::new(),
     };
     let plan = plan(&settings);
-    let ending = supervisor::run(&plan, coordinator, ctx, &shutdown, sink_closed).await?;
+    let ending = match supervisor::run(&plan, coordinator, ctx, &shutdown, sink_closed).await {
+        Ok(ending) => ending,
+        Err(error) => {
+            error!(%error, "nomad-firehose cannot go on");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
     watched.abort();
     listener.abort();
     Ok(match ending {

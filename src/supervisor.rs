@@ -2,10 +2,10 @@
 //!
 //! standby → lead (lease in hand) → load the checkpoint → run → drain → final checkpoint → release.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Instant, MissedTickBehavior, interval_at, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -90,33 +90,47 @@ pub async fn run(
         stand_by(&mut waiting, &coordinator, *kind, topics.clone());
     }
     let mut led: Vec<Led> = Vec::new();
+    // What was acknowledged under leases that were lost.
+    let mut remembered: HashMap<Kind, Checkpoint> = HashMap::new();
     loop {
+        let mut joined = Vec::new();
         if led.is_empty() {
             tokio::select! {
                 () = shutdown.stop.cancelled() => return Ok(Ending::Stopped { clean: true }),
-                Some(joined) = waiting.join_next() => take_lead(&mut led, joined).await?,
+                Some(first) = waiting.join_next() => joined.push(first),
             }
         }
         // Leases that come together share one connection.
         let gathered = Instant::now() + GATHER;
-        while let Ok(Some(joined)) = timeout_at(gathered, waiting.join_next()).await {
-            take_lead(&mut led, joined).await?;
+        while let Ok(Some(next)) = timeout_at(gathered, waiting.join_next()).await {
+            joined.push(next);
+        }
+        for joined in joined {
+            take_lead(&ctx, &mut led, joined, &mut remembered).await?;
         }
         match lead(plan, &ctx, &led, &mut waiting, shutdown, &sink_closed).await {
             Change::Stop => {
-                let clean = !shutdown.abort.is_cancelled();
-                return Ok(Ending::Stopped { clean: finish(&ctx, &led, clean).await });
+                let drained = !shutdown.abort.is_cancelled();
+                // A disk that hangs must not hold a process that is to end.
+                let patience = if drained { plan.grace } else { SAVE_WITHIN };
+                let saved = tokio::select! {
+                    saved = finish(&ctx, &led) => saved,
+                    () = shutdown.abort.cancelled(), if drained => false,
+                    () = sleep(patience) => false,
+                };
+                return Ok(Ending::Stopped { clean: drained && saved });
             }
             Change::SinkClosed => {
                 release(&led).await;
                 return Ok(Ending::SinkClosed);
             }
-            Change::Joined(joined) => take_lead(&mut led, joined).await?,
+            Change::Joined(joined) => take_lead(&ctx, &mut led, joined, &mut remembered).await?,
             Change::Lost => {
                 let (kept, lost) = led.drain(..).partition(|led| led.lease.is_valid());
                 led = kept;
                 for lost in lost as Vec<Led> {
                     warn!(kind = %lost.kind, "the lease is lost; standing by");
+                    remembered.insert(lost.kind, lost.ledger.acknowledged());
                     ctx.metrics.leader(lost.kind, false);
                     ctx.status.set(lost.kind, Phase::Standby);
                     stand_by(&mut waiting, &coordinator, lost.kind, lost.topics);
@@ -133,15 +147,30 @@ fn stand_by(waiting: &mut JoinSet<Acquired>, coordinator: &Arc<dyn Coordinator>,
     waiting.spawn(async move { (kind, topics, coordinator.acquire(kind).await) });
 }
 
+/// Takes up a kind whose lease is ours. Where that cannot work, those that were led before are finished properly.
 async fn take_lead(
+    ctx: &Context,
     led: &mut Vec<Led>,
-    joined: Result<Acquired, tokio::task::JoinError>,
+    joined: Result<Acquired, JoinError>,
+    remembered: &mut HashMap<Kind, Checkpoint>,
 ) -> Result<(), crate::coordinator::Error> {
-    let (kind, topics, lease) = match joined {
-        Ok((kind, topics, lease)) => (kind, topics, lease?),
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    let (kind, topics, lease) = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    let loaded = match lease {
+        Ok(lease) => lease.load().await.map(|checkpoint| (lease, checkpoint)),
+        Err(error) => Err(error),
     };
-    let checkpoint = lease.load().await?;
+    let (lease, checkpoint) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            finish(ctx, led).await;
+            return Err(error);
+        }
+    };
+    let remembered = remembered.remove(&kind).filter(|_| checkpoint.is_none());
+    if remembered.is_some() {
+        error!(%kind, "the checkpoint that this process had stored is gone; going on from memory");
+    }
+    let checkpoint = checkpoint.or(remembered);
     match &checkpoint {
         Some(checkpoint) => {
             let lanes = checkpoint.lanes.iter().map(|(name, lane)| format!("{name}@{}", lane.position.index));
@@ -161,7 +190,7 @@ async fn take_lead(
 enum Change {
     Stop,
     SinkClosed,
-    Joined(Result<Acquired, tokio::task::JoinError>),
+    Joined(Result<Acquired, JoinError>),
     Lost,
 }
 
@@ -195,44 +224,60 @@ async fn lead(
             ctx.metrics.clone(),
         ));
     }
-    let change = {
-        let lost = futures_util::future::select_all(led.iter().map(|led| led.lease.lost()));
+    let mut lost = futures_util::future::select_all(led.iter().map(|led| led.lease.lost()));
+    let mut change = loop {
         tokio::select! {
             biased;
-            () = shutdown.stop.cancelled() => Change::Stop,
-            () = sink_closed.cancelled() => Change::SinkClosed,
-            _ = lost => Change::Lost,
-            Some(joined) = waiting.join_next() => Change::Joined(joined),
+            () = shutdown.stop.cancelled() => break Change::Stop,
+            () = sink_closed.cancelled() => break Change::SinkClosed,
+            _ = &mut lost => break Change::Lost,
+            Some(joined) = waiting.join_next() => break Change::Joined(joined),
+            // A lane ends early only with delivery, which then says why. But a panic must not end in silence.
+            Some(ended) = lanes.join_next() => raise(ended),
         }
     };
     ctx.stop.cancel();
-    // A save under way is waited for: two at once could end in the wrong order.
-    while savers.join_next().await.is_some() {}
     let drained = async {
-        while lanes.join_next().await.is_some() {}
+        // A save under way is waited for: two at once could end in the wrong order.
+        while let Some(ended) = savers.join_next().await {
+            raise(ended);
+        }
+        while let Some(ended) = lanes.join_next().await {
+            raise(ended);
+        }
         if ctx.delivery.drain().await.is_err() {
             info!("delivery has ended");
         }
     };
-    match change {
-        // A standby need not hurry, but a stop has its time.
-        Change::Joined(_) | Change::Lost => tokio::select! {
-            () = drained => {}
-            () = shutdown.stop.cancelled() => return Change::Stop,
-            () = sink_closed.cancelled() => return Change::SinkClosed,
-        },
-        Change::SinkClosed => {}
-        Change::Stop => tokio::select! {
+    tokio::pin!(drained);
+    if matches!(change, Change::Joined(_) | Change::Lost) {
+        // A change of leases need not hurry, but a stop has its time.
+        tokio::select! {
+            () = &mut drained => return change,
+            () = shutdown.stop.cancelled() => change = Change::Stop,
+            () = sink_closed.cancelled() => change = Change::SinkClosed,
+        }
+    }
+    if matches!(change, Change::Stop) {
+        tokio::select! {
             () = drained => info!("everything that was read is delivered"),
             () = sleep(plan.grace.saturating_sub(SAVE_WITHIN)) => {
                 warn!("the grace period is over; what is still in flight will be sent again at the next start");
                 shutdown.abort.cancel();
             }
             () = shutdown.abort.cancelled() => warn!("aborted; what is still in flight will be sent again"),
-            () = sink_closed.cancelled() => return Change::SinkClosed,
-        },
+            () = sink_closed.cancelled() => change = Change::SinkClosed,
+        }
     }
     change
+}
+
+fn raise(ended: Result<(), JoinError>) {
+    if let Err(panic) = ended
+        && panic.is_panic()
+    {
+        std::panic::resume_unwind(panic.into_panic());
+    }
 }
 
 async fn save_regularly(
@@ -271,7 +316,7 @@ async fn save(kind: Kind, lease: &dyn Lease, ledger: &Ledger, metrics: &Metrics)
 }
 
 /// The final checkpoints, and the leases given back.
-async fn finish(ctx: &Context, led: &[Led], drained: bool) -> bool {
+async fn finish(ctx: &Context, led: &[Led]) -> bool {
     let mut saved = true;
     for led in led {
         saved &= save(led.kind, &*led.lease, &led.ledger, &ctx.metrics).await;
@@ -279,7 +324,7 @@ async fn finish(ctx: &Context, led: &[Led], drained: bool) -> bool {
         ctx.status.set(led.kind, Phase::Stopped);
     }
     release(led).await;
-    drained && saved
+    saved
 }
 
 async fn release(led: &[Led]) {

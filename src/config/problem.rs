@@ -89,6 +89,13 @@ pub enum Warning {
 }
 
 impl Warning {
+    /// As a line among problems, where it can be the cause of one.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        let Warning::UnknownVariable { name, nearest } = self else { return None };
+        let hint = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
+        Some(Problem::new(name.clone(), None, format!("there is no such variable{hint}")))
+    }
+
     /// Logs it.
     pub fn log(&self) {
         match self {

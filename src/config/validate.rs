@@ -41,7 +41,11 @@ pub(super) fn validate(
     let settings = settings(wanted, &mut reader, environment, &mut warnings);
     match settings {
         Ok(settings) if reader.problems.is_empty() => Ok((settings, warnings)),
-        _ => Err(Problems(reader.problems)),
+        // A variable that is wrong can be a misspelt one that is missing.
+        _ => {
+            reader.problems.extend(warnings.iter().filter_map(Warning::problem));
+            Err(Problems(reader.problems))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! From the cluster to records: the event stream, the proof that nothing lies between two connections, and the lists
 //! that give what could have been missed.
 //!
-//! Start at [`proof`] for the gap proof, at [`lane`] for the life of a connection, at [`reconcile`] for lists.
+//! Start at [`proof`] for the gap proof, at `lane` for the life of a connection, at `reconcile` for lists.
 //! Where a cluster has no event stream, blocking queries will take a lane's place.
 
 mod catch_up;
@@ -34,6 +34,9 @@ use crate::{
     record::Record,
     telemetry::{Metrics, Status},
 };
+
+/// How long the next piece of a page may take after a stop.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where the very first start begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +110,20 @@ pub fn spawn(ctx: &Context, namespaces: &[String], kinds: &[Reading]) -> JoinSet
 impl Context {
     async fn submit(&self, records: Vec<Record>) -> Result<(), Stopped> {
         self.delivery.submit(records).await.map_err(|_| Stopped)
+    }
+
+    /// Waits for a piece of a page. What was begun is worth finishing, but not at the cost of all the time that a stop
+    /// has.
+    async fn unless_stopped<T>(&self, piece: impl Future<Output = T>) -> Result<T, Stopped> {
+        let out_of_patience = async {
+            self.stop.cancelled().await;
+            sleep(PATIENCE).await;
+        };
+        tokio::select! {
+            biased;
+            piece = piece => Ok(piece),
+            () = out_of_patience => Err(Stopped),
+        }
     }
 
     /// Waits, unless the lane is stopped meanwhile.

@@ -118,7 +118,7 @@ async fn deliver(
     member.stale_pages = 0;
     let mut to_fetch = VecDeque::new();
     loop {
-        let element = match page.next().await {
+        let element = match ctx.unless_stopped(page.next()).await? {
             Ok(Some(element)) => element,
             Ok(None) => break,
             Err(error) => return Ok(Err(error.into())),
@@ -144,7 +144,7 @@ async fn deliver(
     let fetches = to_fetch.into_iter().map(|listed| fetch(ctx, kind, listed));
     // Pinned on the heap: the stream of futures is not movable once polled.
     let mut fetched = Box::pin(stream::iter(fetches).buffered(FETCHES));
-    while let Some(answer) = fetched.next().await {
+    while let Some(answer) = ctx.unless_stopped(fetched.next()).await? {
         match answer {
             Ok(Some(element)) => object(ctx, lane, member, pass, &element).await?,
             // Gone meanwhile: the stream has its purge.

@@ -6,14 +6,18 @@ mod lines;
 mod tests;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Write},
-    os::fd::AsFd,
+    os::{
+        fd::AsFd,
+        unix::fs::{FileTypeExt, MetadataExt},
+    },
     thread,
 };
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use rustix::fs::{OFlags, fcntl_getfl};
 use tokio::sync::{mpsc, oneshot};
 
 use self::lines::Lines;
@@ -29,6 +33,14 @@ pub struct Stdout {
     jobs: mpsc::Sender<Job>,
 }
 
+/// Whether the program was started without a standard output: Rust then opens `/dev/null` in its place, for reading and
+/// writing, and every record would be delivered to nobody. A shell's `>/dev/null`, which is meant, opens it for writing.
+fn stands_in_for_nothing(stdout: &File) -> io::Result<bool> {
+    let (here, null) = (stdout.metadata()?, fs::metadata("/dev/null")?);
+    let mode = fcntl_getfl(stdout)? & OFlags::RWMODE;
+    Ok(here.file_type().is_char_device() && here.rdev() == null.rdev() && mode == OFlags::RDWR)
+}
+
 #[derive(Debug)]
 struct Job {
     bodies: Vec<Bytes>,
@@ -39,10 +51,13 @@ impl Stdout {
     /// A sink to the standard output of this process, past the buffer of [`std::io::stdout`].
     ///
     /// # Errors
-    /// The descriptor cannot be duplicated, or the thread cannot be started.
+    /// There is no standard output, the descriptor cannot be duplicated, or the thread cannot be started.
     pub fn open() -> io::Result<Self> {
-        let descriptor = io::stdout().as_fd().try_clone_to_owned()?;
-        Self::new(File::from(descriptor))
+        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        if stands_in_for_nothing(&stdout)? {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the standard output is closed"));
+        }
+        Self::new(stdout)
     }
 
     /// A sink to `writer`, which should not buffer: what is lost in a buffer cannot be sent again.
