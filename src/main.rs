@@ -176,7 +176,7 @@ fn listen_to_signals(shutdown: Shutdown) -> std::io::Result<()> {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
             };
-            match meaning(&mut asked, Instant::now()) {
+            match meaning(&mut asked, name, Instant::now()) {
                 Meaning::Stop => {
                     info!(signal = name, "stopping");
                     shutdown.stop.cancel();
@@ -193,7 +193,7 @@ fn listen_to_signals(shutdown: Shutdown) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Signals this close to the first one are the same request: `timeout` and some supervisors signal a process and its
+/// The same signal this close to the first one is the same request: `timeout` and some supervisors signal a process and its
 /// group, so that it hears of each stop twice.
 const ECHO: Duration = Duration::from_millis(500);
 
@@ -204,14 +204,14 @@ enum Meaning {
     Abort,
 }
 
-/// What a signal at `now` means; `asked` keeps when the first one came.
-fn meaning(asked: &mut Option<Instant>, now: Instant) -> Meaning {
+/// What the signal `name` at `now` means; `asked` keeps the first one.
+fn meaning(asked: &mut Option<(&'static str, Instant)>, name: &'static str, now: Instant) -> Meaning {
     match *asked {
         None => {
-            *asked = Some(now);
+            *asked = Some((name, now));
             Meaning::Stop
         }
-        Some(first) if now.duration_since(first) < ECHO => Meaning::Echo,
+        Some((first, at)) if first == name && now.duration_since(at) < ECHO => Meaning::Echo,
         Some(_) => Meaning::Abort,
     }
 }
@@ -223,8 +223,9 @@ mod tests {
     #[test]
     fn a_stop_that_is_sent_twice_is_no_abort() {
         let (mut asked, now) = (None, Instant::now());
-        assert_eq!(meaning(&mut asked, now), Meaning::Stop);
-        assert_eq!(meaning(&mut asked, now), Meaning::Echo);
-        assert_eq!(meaning(&mut asked, now + ECHO), Meaning::Abort);
+        assert_eq!(meaning(&mut asked, "SIGTERM", now), Meaning::Stop);
+        assert_eq!(meaning(&mut asked, "SIGTERM", now), Meaning::Echo);
+        assert_eq!(meaning(&mut asked, "SIGINT", now), Meaning::Abort);
+        assert_eq!(meaning(&mut asked, "SIGTERM", now + ECHO), Meaning::Abort);
     }
 }
