@@ -2,7 +2,11 @@
 
 mod common;
 
-use std::{io::Read, os::unix::process::ExitStatusExt, process::Stdio};
+use std::{
+    io::Read,
+    os::unix::process::ExitStatusExt,
+    process::{Command, Stdio},
+};
 
 use common::{
     Setup, Signal, fixture, fixture_lines,
@@ -41,6 +45,20 @@ async fn a_closed_pipe_ends_it_cleanly_and_leaves_the_checkpoint() {
     let expected = expected("allocations", &fixture_lines(RECORDING));
     process.until_printed(expected.len()).await;
     assert_exactly(&all_seen(&process.stop().await), &expected);
+}
+
+/// Where there is no standard output, Rust opens `/dev/null` in its place: every record would go to nobody.
+#[test]
+fn a_closed_standard_output_is_refused() {
+    let closed = Command::new("/bin/sh")
+        .args(["-c", "exec \"$0\" nodes --coordinator none >&-", env!("CARGO_BIN_EXE_nomad-firehose")])
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .expect("a shell");
+    assert_eq!(closed.status.code(), Some(2));
+    let log = String::from_utf8_lossy(&closed.stderr);
+    assert!(log.contains("SINK_TYPE") && log.contains("the standard output is closed"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -156,6 +156,13 @@ fn every_setting_is_read_from_all_three_places() {
 }
 
 #[test]
+fn a_misspelt_variable_stands_beside_the_problems_it_may_cause() {
+    let problems = problems(&["nodes"], &[("NOMAD_FIREHOSE_STRAT", "now"), ("NOMAD_FIREHOSE_START", "yesterday")]);
+    assert_eq!(problems.len(), 2);
+    assert_eq!(problems[1], "NOMAD_FIREHOSE_STRAT: there is no such variable; did you mean NOMAD_FIREHOSE_START?");
+}
+
+#[test]
 fn all_problems_come_at_once_and_name_setting_value_and_mend() {
     let variables = [
         ("NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "10"),
