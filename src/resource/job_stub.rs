@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Draft, Unusable,
-    object::{Head, Payload, draft, is_new_version, with_deleted},
+    object::{Head, draft, new_version, with_deleted},
 };
 use crate::{kind::Kind, position::RaftIndex, source::line::Event};
 
@@ -69,10 +69,8 @@ fn is_given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D
 /// # Errors
 /// The payload is no job.
 pub(super) fn due(event: &Event) -> Result<Option<(String, String)>, Unusable> {
-    let payload = Payload::of(event)?;
-    let head: Head<'_> = serde_json::from_str(payload.object.get()).map_err(Unusable::new)?;
-    Ok(is_new_version(Kind::JobListStubs, event, head.modify_index, payload.deleted)
-        .then(|| (head.namespace.unwrap_or_default().into_owned(), head.id.into_owned())))
+    let version = new_version(Kind::JobListStubs, event)?;
+    Ok(version.map(|(_, head)| (head.namespace.unwrap_or_default().into_owned(), head.id.into_owned())))
 }
 
 /// The stub of an event's job, with its summary where there is one: no event carries it.
@@ -80,11 +78,7 @@ pub(super) fn due(event: &Event) -> Result<Option<(String, String)>, Unusable> {
 /// # Errors
 /// The payload is no job, or the summary is not JSON.
 pub(super) fn from_event(event: &Event, summary: Option<&[u8]>) -> Result<Option<Draft>, Unusable> {
-    let payload = Payload::of(event)?;
-    let head: Head<'_> = serde_json::from_str(payload.object.get()).map_err(Unusable::new)?;
-    if !is_new_version(Kind::JobListStubs, event, head.modify_index, payload.deleted) {
-        return Ok(None);
-    }
+    let Some((payload, head)) = new_version(Kind::JobListStubs, event)? else { return Ok(None) };
     let summary: Option<&RawValue> = summary.map(serde_json::from_slice).transpose().map_err(Unusable::new)?;
     let body = stub(payload.object.get(), summary)?;
     let body = if payload.deleted { with_deleted(&body) } else { body };

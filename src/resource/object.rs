@@ -64,7 +64,7 @@ pub(super) struct Head<'a> {
 /// Seen on Nomad 2.0.5: jobs and deployments carry the transaction's index in `ModifyIndex` exactly when it changed them,
 /// and a purge repeats the unchanged job with `Deleted`. Node events change the node without moving its `ModifyIndex`,
 /// except that `AllocationUpdated` only moves `LastAllocUpdateIndex`. Evaluations are never bystanders.
-pub(super) fn is_new_version(kind: Kind, event: &Event, modify_index: u64, deleted: bool) -> bool {
+fn is_new_version(kind: Kind, event: &Event, modify_index: u64, deleted: bool) -> bool {
     match kind {
         Kind::Nodes => &*event.kind != "AllocationUpdated",
         Kind::Evaluations => true,
@@ -72,16 +72,23 @@ pub(super) fn is_new_version(kind: Kind, event: &Event, modify_index: u64, delet
     }
 }
 
+/// The payload of an event and the head of its object, if it is a new version.
+///
+/// # Errors
+/// The payload is not what this topic carries.
+pub(super) fn new_version(kind: Kind, event: &Event) -> Result<Option<(Payload<'_>, Head<'_>)>, Unusable> {
+    let payload = Payload::of(event)?;
+    let head: Head<'_> = serde_json::from_str(payload.object.get()).map_err(Unusable::new)?;
+    let is_new = is_new_version(kind, event, head.modify_index, payload.deleted);
+    Ok(is_new.then_some((payload, head)))
+}
+
 /// The record of an event, if it is a new version.
 ///
 /// # Errors
 /// The payload is not what this topic carries.
 pub(super) fn from_event(kind: Kind, event: &Event) -> Result<Option<Draft>, Unusable> {
-    let payload = Payload::of(event)?;
-    let head: Head<'_> = serde_json::from_str(payload.object.get()).map_err(Unusable::new)?;
-    if !is_new_version(kind, event, head.modify_index, payload.deleted) {
-        return Ok(None);
-    }
+    let Some((payload, head)) = new_version(kind, event)? else { return Ok(None) };
     let object = event.payload.slice_ref(payload.object.get().as_bytes());
     let body = if payload.deleted { with_deleted(&object) } else { object };
     let draft = draft(kind, &head, event.index, event.occurrence, body);

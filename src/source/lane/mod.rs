@@ -96,10 +96,8 @@ impl Lane {
 
     /// Reads the lane until it is stopped.
     pub(super) async fn run(mut self) {
-        let stop = self.ctx.stop.clone();
-        // What was begun is finished: a stop between two records of one page would repeat the page at the next start.
-        if self.run_until_stopped().await.is_err() {
-            debug!(namespace = &*self.namespace, stopping = stop.is_cancelled(), "lane ended");
+        if let Err(Stopped) = self.run_until_stopped().await {
+            debug!(namespace = &*self.namespace, stopping = self.ctx.stop.is_cancelled(), "lane ended");
         }
     }
 
