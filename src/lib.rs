@@ -14,6 +14,7 @@
 //! - [`delivery`]: batches, retries, order, and [dead letters](dead_letter). The only place that tries again.
 //! - [`sink`]: where records go. A sink sends once, and answers for each record.
 //! - [`coordinator`]: who may emit, and where it goes on.
+//! - [`consul`]: the client of Consul's HTTP API, for the coordinator of that name. [`http`] is what both clients share.
 //!
 //! Around them: [`cli`] and [`config`] give the settings, [`telemetry`] what an operator sees.
 
@@ -21,9 +22,11 @@ pub mod backoff;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+pub mod consul;
 pub mod coordinator;
 pub mod dead_letter;
 pub mod delivery;
+pub mod http;
 pub mod kind;
 pub mod ledger;
 pub mod marks;

@@ -9,7 +9,6 @@ mod names;
 mod nomad;
 mod problem;
 mod reader;
-mod secret;
 mod size;
 mod validate;
 
@@ -19,9 +18,9 @@ pub use duration::{Duration, Error as DurationError};
 pub use layers::{Environment, Flags};
 pub use nomad::{BasicAuth, Nomad, Tls, Token};
 pub use problem::{Problem, Problems, Warning};
-pub use secret::Secret;
 pub use size::{ByteSize, Error as ByteSizeError};
 
+pub use crate::http::Secret;
 use crate::{kind::Kind, position::RaftIndex};
 
 /// What the subcommand asked for.

@@ -66,17 +66,16 @@ pub struct Tls {
 /// The client's own settings. Addresses were checked when they were read.
 impl From<Nomad> for nomad::Config {
     fn from(settings: Nomad) -> Self {
-        let secret = |secret: &Secret| nomad::Secret::new(secret.expose());
         let (client_cert, client_key) = settings.tls.client.unzip();
         nomad::Config {
             addresses: settings.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
             region: settings.region,
-            token: match &settings.token {
+            token: match settings.token {
                 Token::None => nomad::TokenSource::None,
-                Token::Text(text) => nomad::TokenSource::Fixed(secret(text)),
-                Token::File(path) => nomad::TokenSource::File(path.clone()),
+                Token::Text(text) => nomad::TokenSource::Fixed(text),
+                Token::File(path) => nomad::TokenSource::File(path),
             },
-            basic_auth: settings.http_auth.as_ref().map(|auth| (auth.user.clone(), secret(&auth.password))),
+            basic_auth: settings.http_auth.map(|auth| (auth.user, auth.password)),
             tls: nomad::Tls {
                 ca_cert: settings.tls.ca_cert,
                 ca_path: settings.tls.ca_path,
@@ -143,7 +142,7 @@ fn address(text: &str) -> Result<(String, Option<BasicAuth>), String> {
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let auth = (!url.username().is_empty()).then(|| BasicAuth {
         user: decode(url.username()),
-        password: Secret::new(&decode(url.password().unwrap_or_default())),
+        password: Secret::new(decode(url.password().unwrap_or_default())),
     });
     if url.set_username("").and_then(|()| url.set_password(None)).is_err() {
         return Err("the host is missing".to_owned());

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,24 +9,18 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::{
-    Response, StatusCode,
-    header::{HOST, HeaderValue, LOCATION},
+    Method, Response, StatusCode,
+    header::{HeaderValue, LOCATION},
 };
 use tokio::time::timeout;
 
 use super::{
-    config::{Config, TokenSource},
-    connect::{self, Server},
-    error::{self, Error},
+    config::{Config, NAMES},
+    error::Error,
 };
-
-/// How much of an error's text is read.
-const MAX_TEXT: usize = 4 << 10;
-
-/// Largest token file: a signed identity is some hundreds of bytes.
-const MAX_TOKEN: usize = 64 << 10;
+use crate::http::{self, Cut, Fault, Reach, Server, TokenSource};
 
 /// The waits that are not settings.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +93,9 @@ impl Client {
     }
 
     pub(super) fn with_limits(config: Config, limits: Limits) -> Result<Self, Error> {
-        let servers = connect::servers(&config, limits.connect)?;
+        let reach =
+            Reach { tls: &config.tls, basic_auth: config.basic_auth.as_ref(), connect: limits.connect, names: &NAMES };
+        let servers = http::servers(&config.addresses, &reach)?;
         let Config { region, token, timeout, .. } = config;
         let current = AtomicUsize::new(0);
         Ok(Client { inner: Arc::new(Inner { servers, current, region, token, timeout, limits }) })
@@ -185,23 +180,15 @@ impl Client {
         token: Option<HeaderValue>,
         deadline: Duration,
     ) -> Result<Response, Error> {
-        let mut url = server.base.clone();
-        url.set_path(&call.path);
-        let mut request = server.http.get(url).query(&call.query);
+        let mut request = server.request(Method::GET, &call.path).query(&call.query);
         if let Some(region) = &self.inner.region {
             request = request.query(&[("region", region)]);
         }
         if let Some(token) = token {
             request = request.header("X-Nomad-Token", token);
         }
-        if let Some((user, password)) = &server.auth {
-            request = request.basic_auth(user, Some(password.expose()));
-        }
-        if let Some(host) = &server.host {
-            request = request.header(HOST, host.clone());
-        }
         match timeout(deadline, request.send()).await {
-            Ok(answer) => answer.map_err(|error| Error::transport(&server.label, &call.what, &error)),
+            Ok(answer) => answer.map_err(|error| Fault::transport(&NAMES, &server.label, &call.what, &error).into()),
             Err(_) => Err(self.late(server, call, deadline)),
         }
     }
@@ -250,19 +237,8 @@ impl Client {
     }
 
     /// The start of a body, for a message. Never fails: what cannot be read is left out.
-    pub(super) async fn text(&self, mut response: Response) -> String {
-        let mut text = Vec::new();
-        let read = async {
-            while let Ok(Some(chunk)) = response.chunk().await {
-                text.extend_from_slice(&chunk[..chunk.len().min(MAX_TEXT - text.len())]);
-                if text.len() == MAX_TEXT {
-                    break;
-                }
-            }
-        };
-        // What has arrived by then is enough for a message.
-        timeout(self.inner.timeout, read).await.ok();
-        String::from_utf8_lossy(&text).trim().to_owned()
+    pub(super) async fn text(&self, response: Response) -> String {
+        http::text(response, self.inner.timeout).await
     }
 
     /// A whole body of at most `limit` bytes. Without a deadline of its own.
@@ -270,56 +246,22 @@ impl Client {
         &self,
         server: &Server,
         call: &Call,
-        mut response: Response,
+        response: Response,
         limit: usize,
     ) -> Result<Bytes, Error> {
-        let mut body = BytesMut::new();
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
-                Ok(Some(_)) => {
-                    let text = format!("more than {limit} bytes");
-                    return Err(Error::Garbage { address: server.label.clone(), what: call.what.clone(), text });
-                }
-                Ok(None) => return Ok(body.freeze()),
-                Err(error) => {
-                    let reason = error::reason(&error);
-                    return Err(Error::Broken { address: server.label.clone(), what: call.what.clone(), reason });
-                }
-            }
-        }
+        let (address, what) = (server.label.clone(), call.what.clone());
+        http::body(response, limit).await.map_err(|cut| match cut {
+            Cut::TooLarge => Error::Garbage { address, what, text: format!("more than {limit} bytes") },
+            Cut::Broken(reason) => Error::Broken { address, what, reason },
+        })
     }
 
     async fn token(&self) -> Result<Option<HeaderValue>, Error> {
-        let header = |variable, text: &str| match HeaderValue::from_str(text) {
-            Ok(mut value) => {
-                value.set_sensitive(true);
-                Ok((!text.is_empty()).then_some(value))
-            }
-            Err(_) => {
-                Err(Error::Setting { variable, reason: "the token holds characters no header can carry".to_owned() })
-            }
-        };
-        match &self.inner.token {
-            TokenSource::None => Ok(None),
-            TokenSource::Fixed(token) => header("NOMAD_TOKEN", token.expose().trim()),
-            TokenSource::File(path) => header("NOMAD_TOKEN_FILE", &token_in(path).await?),
-        }
+        Ok(http::token(&self.inner.token, &NAMES).await?)
     }
 }
 
 /// Words of a token that the cluster does not accept (Nomad's `structs/errors.go`).
 fn is_token_error(text: &str) -> bool {
     ["ACL token not found", "ACL token expired", "ACL token is invalid"].iter().any(|words| text.ends_with(words))
-}
-
-/// Read each time: it is small, it lies in memory where Nomad writes it, and so a rotation can never be missed.
-async fn token_in(path: &Path) -> Result<String, Error> {
-    let bad = |reason: String| Error::File { variable: "NOMAD_TOKEN_FILE", path: path.to_owned(), reason };
-    match tokio::fs::read_to_string(path).await {
-        Ok(text) if text.trim().is_empty() => Err(bad("the token file is empty".to_owned())),
-        Ok(text) if text.len() > MAX_TOKEN => Err(bad(format!("is larger than {MAX_TOKEN} bytes: no token"))),
-        Ok(text) => Ok(text.trim().to_owned()),
-        Err(error) => Err(bad(format!("{error}; give a file this program may read"))),
-    }
 }

@@ -1,8 +1,20 @@
 //! The client's settings.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use super::address::Address;
+use crate::http::{Address, Names, Secret, Tls, TokenSource};
+
+pub(super) static NAMES: Names = Names {
+    address: "NOMAD_ADDR",
+    token: "NOMAD_TOKEN",
+    token_file: "NOMAD_TOKEN_FILE",
+    ca_cert: "NOMAD_CACERT",
+    ca_path: "NOMAD_CAPATH",
+    client_cert: "NOMAD_CLIENT_CERT",
+    client_key: "NOMAD_CLIENT_KEY",
+    server_name: "NOMAD_TLS_SERVER_NAME",
+    usual_name: "server.global.nomad",
+};
 
 /// How to reach and to address Nomad; validated by the configuration layer.
 ///
@@ -22,69 +34,6 @@ pub struct Config {
     pub tls: Tls,
     /// Deadline of an ordinary call: until the answer is there, and for single objects until its last byte.
     pub timeout: Duration,
-}
-
-/// Where the ACL token comes from.
-#[derive(Clone, Debug, Default)]
-pub enum TokenSource {
-    /// No token: the anonymous policy applies.
-    #[default]
-    None,
-    /// `NOMAD_TOKEN`.
-    Fixed(Secret),
-    /// A file that holds the token, read before each request: workload identities rotate.
-    File(PathBuf),
-}
-
-/// Settings of TLS. All files are PEM and are read once, by [`Client::new`](super::Client::new).
-#[derive(Clone, Debug, Default)]
-pub struct Tls {
-    /// `NOMAD_CACERT`: only these roots are trusted. Comes before `ca_path`.
-    pub ca_cert: Option<PathBuf>,
-    /// `NOMAD_CAPATH`: only the roots in this directory, and in those below it, are trusted.
-    pub ca_path: Option<PathBuf>,
-    /// `NOMAD_CLIENT_CERT`: the certificate shown to the server, with its chain.
-    pub client_cert: Option<PathBuf>,
-    /// `NOMAD_CLIENT_KEY`: the key of `client_cert`.
-    pub client_key: Option<PathBuf>,
-    /// `NOMAD_TLS_SERVER_NAME`: the host name to ask for and to expect in place of the address's.
-    pub server_name: Option<String>,
-    /// `NOMAD_SKIP_VERIFY`: take any certificate.
-    pub skip_verify: bool,
-}
-
-/// A text that is shown nowhere.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret.
-    pub fn new(text: impl Into<String>) -> Self {
-        Secret(text.into())
-    }
-
-    /// The text itself, for the request alone.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Secret(text)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! What can go wrong, and what to do about it. No message carries a secret.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use super::topic::Permission;
+use crate::http::Fault;
 
 /// Why Nomad did not answer, or not with what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ pub enum Error {
         /// The cause.
         reason: String,
         /// What to set.
-        mend: &'static str,
+        mend: String,
     },
     /// No answer within the deadline.
     #[error("Nomad at {address} did not answer {what} within {after:?}")]
@@ -179,72 +180,17 @@ impl Error {
     pub fn is_of_address(&self) -> bool {
         self.is_retryable() || matches!(self, Error::Tls { .. })
     }
-
-    /// The words for a failure to connect or to send.
-    pub(super) fn transport(address: &str, what: &str, error: &reqwest::Error) -> Self {
-        let address = address.to_owned();
-        let reason = reason(error);
-        match tls_of(error) {
-            Some(tls) => Error::Tls { address, reason: tls.to_string(), mend: mend(tls) },
-            None if error.is_connect() => Error::Connect { address, reason },
-            None => Error::Broken { address, what: what.to_owned(), reason },
-        }
-    }
 }
 
-/// The innermost causes of an error, which say what the outer ones only wrap.
-pub(super) fn reason(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        // Wrappers repeat the words of what they wrap.
-        if !text.contains(&words) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&words);
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::File { variable, path, reason } => Error::File { variable, path, reason },
+            Fault::Setting { variable, reason } => Error::Setting { variable, reason },
+            Fault::Connect { address, reason } => Error::Connect { address, reason },
+            Fault::Tls { address, reason, mend } => Error::Tls { address, reason, mend },
+            Fault::Broken { address, what, reason } => Error::Broken { address, what, reason },
         }
-        next = cause.source();
-    }
-    if text.is_empty() { error.to_string() } else { text }
-}
-
-fn tls_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if let Some(tls) = cause.downcast_ref() {
-            return Some(tls);
-        }
-        // An `io::Error` hides the error it carries from the chain: its own source is the carried one's.
-        next = match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(carried) => Some(carried),
-            None => cause.source(),
-        };
-    }
-    None
-}
-
-fn mend(error: &rustls::Error) -> &'static str {
-    use rustls::{AlertDescription, CertificateError, InvalidMessage};
-    match error {
-        rustls::Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "the certificate is for another name: set NOMAD_TLS_SERVER_NAME to one it holds (server.global.nomad)",
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "set NOMAD_CACERT or NOMAD_CAPATH to the certificate authority of the cluster"
-        }
-        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "it does not speak TLS: should the address start with http://?"
-        }
-        rustls::Error::AlertReceived(
-            AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnknownCA
-            | AlertDescription::HandshakeFailure
-            | AlertDescription::CertificateUnknown,
-        ) => "the server wants a client certificate that it trusts: set NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY",
-        _ => "see NOMAD_CACERT, NOMAD_CLIENT_CERT and NOMAD_TLS_SERVER_NAME",
     }
 }
 

@@ -8,12 +8,14 @@ use tokio::time::timeout;
 
 use super::{
     client::{Call, Client},
-    connect::Server,
     elements::Elements,
-    error::{self, Error},
+    error::Error,
     topic::Table,
 };
-use crate::position::RaftIndex;
+use crate::{
+    http::{self, Server},
+    position::RaftIndex,
+};
 
 /// Which page of which list.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +125,7 @@ impl Page {
                     self.elements.end().map_err(|broken| self.garbage(&broken))?;
                 }
                 Ok(Err(error)) => {
-                    let reason = error::reason(&error);
+                    let reason = http::reason(&error);
                     self.fail();
                     return Err(Error::Broken { address: self.address.clone(), what: self.what.clone(), reason });
                 }

@@ -7,10 +7,8 @@
 //! Every wait has an end: five seconds to connect, [`Config::timeout`] for an ordinary answer (beside the time a blocking
 //! query asked for), half a minute between two pieces of a list, forty seconds between two signs of life of a stream.
 
-mod address;
 mod client;
 mod config;
-mod connect;
 mod elements;
 mod error;
 mod lines;
@@ -24,12 +22,12 @@ mod topic;
 mod tests;
 
 pub use self::{
-    address::{Address, BadAddress},
     client::Client,
-    config::{Config, Secret, Tls, TokenSource},
+    config::Config,
     error::Error,
     list::{ListQuery, Page},
     object::Namespace,
     stream::{EventStream, StreamQuery},
     topic::{BadTopic, Table, Topic},
 };
+pub use crate::http::{Address, BadAddress, Secret, Tls, TokenSource};

@@ -8,12 +8,12 @@ use tokio::time::timeout;
 
 use super::{
     client::{Call, Client},
-    connect::Server,
     error::Error,
     object::{Namespace, namespace_path, namespaces_call},
     stream::StreamQuery,
     topic::Permission,
 };
+use crate::http::Server;
 
 /// How many namespaces are tried one by one for a refused `*`.
 const MAX_NAMESPACES: usize = 64;

@@ -8,11 +8,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     client::{Call, Client},
-    error::{self, Error},
+    error::Error,
     lines::{Lines, is_heartbeat},
     topic::{Permission, Topic},
 };
-use crate::position::RaftIndex;
+use crate::{http, position::RaftIndex};
 
 /// How much longer a reader waits that came back to find the connection's time over: what the server sent meanwhile has
 /// yet to be read off the socket.
@@ -155,7 +155,7 @@ impl EventStream {
                 }
                 Ok(Err(error)) => {
                     self.body = None;
-                    let reason = error::reason(&error);
+                    let reason = http::reason(&error);
                     return Err(Error::Broken {
                         address: self.server.clone(),
                         what: "the event stream".to_owned(),

@@ -4,11 +4,11 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use reqwest::Url;
 
-use super::config::Secret;
+use super::Secret;
 
 /// One address of an agent: `http://host:port`, `https://host:port` or `unix:///path/of/socket`.
 ///
-/// As with the `nomad` command, a path behind the host is ignored, and a user and password before it are sent as basic
+/// A path behind the host is ignored, and a user and password before it are sent as basic
 /// authentication. [`fmt::Display`] gives the address without them: the label under which logs and errors name it.
 #[derive(Clone, Debug)]
 pub struct Address {
@@ -28,7 +28,7 @@ pub(super) enum Place {
 
 /// The text is no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the Nomad address {address:?} {problem}")]
+#[error("the address {address:?} {problem}")]
 pub struct BadAddress {
     address: String,
     problem: String,
@@ -58,7 +58,7 @@ impl FromStr for Address {
         }
         if let Some(path) = text.strip_prefix("unix://") {
             if !path.starts_with('/') {
-                return Err(bad("names no absolute path: give one like unix:///run/nomad/nomad.sock".to_owned()));
+                return Err(bad("names no absolute path: give one like unix:///run/agent.sock".to_owned()));
             }
             return Ok(Address { label: text.to_owned(), place: Place::Unix(PathBuf::from(path)), auth: None });
         }

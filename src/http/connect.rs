@@ -8,47 +8,74 @@ use std::{
 };
 
 use reqwest::{
-    Certificate, ClientBuilder, Identity, Url,
+    Certificate, ClientBuilder, Identity, Method, RequestBuilder, Url,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::HeaderValue,
+    header::{HOST, HeaderValue},
     redirect,
 };
 
-use super::{
-    address::{Address, Place},
-    config::{Config, Secret, Tls},
-    error::{Error, reason},
-};
+use super::{Address, Fault, Names, Secret, Tls, address::Place, reason};
+
+/// How the addresses of one client are reached.
+#[derive(Debug)]
+pub(crate) struct Reach<'a> {
+    /// For `https` addresses.
+    pub(crate) tls: &'a Tls,
+    /// User and password of basic authentication. Comes before one in an address.
+    pub(crate) basic_auth: Option<&'a (String, Secret)>,
+    /// Until a connection stands, TLS included.
+    pub(crate) connect: Duration,
+    pub(crate) names: &'static Names,
+}
 
 /// Where one agent is, and how to talk to it.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     /// Its address as it may be shown.
-    pub(super) label: String,
+    pub(crate) label: String,
     /// What request paths are put behind.
-    pub(super) base: Url,
+    base: Url,
     /// The `Host` header, where the URL names the server by its certificate instead.
-    pub(super) host: Option<HeaderValue>,
+    host: Option<HeaderValue>,
     /// User and password of basic authentication.
-    pub(super) auth: Option<(String, Secret)>,
-    pub(super) http: reqwest::Client,
+    auth: Option<(String, Secret)>,
+    http: reqwest::Client,
 }
 
-/// Builds the servers of `config`, in its order.
-pub(super) fn servers(config: &Config, connect: Duration) -> Result<Vec<Server>, Error> {
-    if config.addresses.is_empty() {
-        return Err(Error::Setting { variable: "NOMAD_ADDR", reason: "give at least one address".to_owned() });
+impl Server {
+    /// A request with what the address and the settings say about every one of them. `path` is percent-encoded.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let mut url = self.base.clone();
+        url.set_path(path);
+        let mut request = self.http.request(method, url);
+        if let Some((user, password)) = &self.auth {
+            request = request.basic_auth(user, Some(password.expose()));
+        }
+        if let Some(host) = &self.host {
+            request = request.header(HOST, host.clone());
+        }
+        request
+    }
+}
+
+/// Builds the servers at `addresses`, in their order. Connects to nothing yet.
+pub(crate) fn servers(addresses: &[Address], reach: &Reach<'_>) -> Result<Vec<Server>, Fault> {
+    if addresses.is_empty() {
+        let variable = reach.names.address;
+        return Err(Fault::Setting { variable, reason: "give at least one address".to_owned() });
     }
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Refused only where another thread was first, which serves as well.
         rustls::crypto::ring::default_provider().install_default().ok();
     }
-    let files = if config.addresses.iter().any(Address::is_tls) { Some(Files::read(&config.tls)?) } else { None };
-    config.addresses.iter().map(|address| server(address, config, files.as_ref(), connect)).collect()
+    let tls = addresses.iter().any(Address::is_tls);
+    let files = if tls { Some(Files::read(reach.tls, reach.names)?) } else { None };
+    addresses.iter().map(|address| server(address, reach, files.as_ref())).collect()
 }
 
-fn server(address: &Address, config: &Config, files: Option<&Files>, connect: Duration) -> Result<Server, Error> {
+fn server(address: &Address, reach: &Reach<'_>, files: Option<&Files>) -> Result<Server, Fault> {
     let label = address.to_string();
+    let (tls, names) = (reach.tls, reach.names);
     // Credentials go to the address given and to no other, so no redirect is followed; proxies are never used unasked.
     let builder = reqwest::Client::builder()
         .user_agent(concat!("nomad-firehose/", env!("CARGO_PKG_VERSION")))
@@ -57,7 +84,7 @@ fn server(address: &Address, config: &Config, files: Option<&Files>, connect: Du
         .referer(false)
         .http1_only()
         .tcp_nodelay(true)
-        .connect_timeout(connect);
+        .connect_timeout(reach.connect);
     let mut host = None;
     let (builder, base) = match (&address.place, files) {
         (Place::Unix(path), _) => {
@@ -66,29 +93,27 @@ fn server(address: &Address, config: &Config, files: Option<&Files>, connect: Du
         }
         (Place::Tcp(url), Some(files)) if address.is_tls() => {
             let mut base = url.clone();
-            let mut builder = files.apply(builder, &config.tls)?;
-            if let Some(name) = &config.tls.server_name {
+            let mut builder = files.apply(builder, tls);
+            if let Some(name) = &tls.server_name {
                 host = HeaderValue::from_str(&authority(url)).ok();
-                builder = builder.dns_resolver(Fixed::rename(&mut base, name)?);
+                builder = builder.dns_resolver(Fixed::rename(&mut base, name, names)?);
             }
             (builder, base)
         }
         // Without TLS no root is needed; looking for the system's would only fail where there are none.
         (Place::Tcp(url), _) => (builder.tls_certs_only([]), url.clone()),
     };
-    let http = builder.build().map_err(|error| match &config.tls.client_key {
-        Some(path) if address.is_tls() => Error::File {
-            variable: "NOMAD_CLIENT_KEY",
-            path: path.clone(),
-            reason: format!("{}; is it the key of NOMAD_CLIENT_CERT?", reason(&error)),
-        },
-        _ => Error::Tls {
+    let http = builder.build().map_err(|error| match &tls.client_key {
+        Some(path) if address.is_tls() => {
+            bad_file(names.client_key, path, format!("{}; is it the key of {}?", reason(&error), names.client_cert))
+        }
+        _ => Fault::Tls {
             address: label.clone(),
             reason: reason(&error),
-            mend: "set NOMAD_CACERT, or install the system's certificates (ca-certificates)",
+            mend: format!("set {}, or install the system's certificates (ca-certificates)", names.ca_cert),
         },
     })?;
-    let auth = config.basic_auth.clone().or_else(|| address.auth.clone());
+    let auth = reach.basic_auth.cloned().or_else(|| address.auth.clone());
     Ok(Server { label, base, host, auth, http })
 }
 
@@ -106,35 +131,35 @@ struct Files {
 }
 
 impl Files {
-    fn read(tls: &Tls) -> Result<Self, Error> {
+    fn read(tls: &Tls, names: &Names) -> Result<Self, Fault> {
         let roots = match (&tls.ca_cert, &tls.ca_path) {
-            (Some(path), _) => Some(certificates("NOMAD_CACERT", path)?),
-            (None, Some(directory)) => Some(directory_of("NOMAD_CAPATH", directory)?),
+            (Some(path), _) => Some(certificates(names.ca_cert, path)?),
+            (None, Some(directory)) => Some(directory_of(names.ca_path, directory)?),
             (None, None) => None,
         };
-        Ok(Files { roots, identity: identity(tls)? })
+        Ok(Files { roots, identity: identity(tls, names)? })
     }
 
-    fn apply(&self, mut builder: ClientBuilder, tls: &Tls) -> Result<ClientBuilder, Error> {
+    fn apply(&self, mut builder: ClientBuilder, tls: &Tls) -> ClientBuilder {
         if let Some(roots) = &self.roots {
             builder = builder.tls_certs_only(roots.iter().cloned());
         }
         if let Some(identity) = &self.identity {
             builder = builder.identity(identity.clone());
         }
-        Ok(builder.tls_danger_accept_invalid_certs(tls.skip_verify))
+        builder.tls_danger_accept_invalid_certs(tls.skip_verify)
     }
 }
 
-fn bad_file(variable: &'static str, path: &Path, reason: impl Into<String>) -> Error {
-    Error::File { variable, path: path.to_owned(), reason: reason.into() }
+fn bad_file(variable: &'static str, path: &Path, reason: impl Into<String>) -> Fault {
+    Fault::File { variable, path: path.to_owned(), reason: reason.into() }
 }
 
-fn read(variable: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
+fn read(variable: &'static str, path: &Path) -> Result<Vec<u8>, Fault> {
     fs::read(path).map_err(|error| bad_file(variable, path, format!("{error}; give a PEM file this program may read")))
 }
 
-fn certificates(variable: &'static str, path: &Path) -> Result<Vec<Certificate>, Error> {
+fn certificates(variable: &'static str, path: &Path) -> Result<Vec<Certificate>, Fault> {
     match Certificate::from_pem_bundle(&read(variable, path)?) {
         Ok(found) if !found.is_empty() => Ok(found),
         Ok(_) => Err(bad_file(variable, path, "holds no certificate; give one in PEM")),
@@ -143,7 +168,7 @@ fn certificates(variable: &'static str, path: &Path) -> Result<Vec<Certificate>,
 }
 
 /// Every certificate of every file below `root`; files that hold none are passed over.
-fn directory_of(variable: &'static str, root: &Path) -> Result<Vec<Certificate>, Error> {
+fn directory_of(variable: &'static str, root: &Path) -> Result<Vec<Certificate>, Fault> {
     let unreadable = |path: &Path, error: std::io::Error| {
         bad_file(variable, path, format!("{error}; give a directory of PEM files"))
     };
@@ -167,23 +192,23 @@ fn directory_of(variable: &'static str, root: &Path) -> Result<Vec<Certificate>,
     Ok(found)
 }
 
-fn identity(tls: &Tls) -> Result<Option<Identity>, Error> {
+fn identity(tls: &Tls, names: &Names) -> Result<Option<Identity>, Fault> {
     let both = |present: &PathBuf, variable, missing: &str| {
         bad_file(variable, present, format!("is given without {missing}; give both or neither"))
     };
     let (certificate, key) = match (&tls.client_cert, &tls.client_key) {
         (None, None) => return Ok(None),
-        (Some(path), None) => return Err(both(path, "NOMAD_CLIENT_CERT", "NOMAD_CLIENT_KEY")),
-        (None, Some(path)) => return Err(both(path, "NOMAD_CLIENT_KEY", "NOMAD_CLIENT_CERT")),
+        (Some(path), None) => return Err(both(path, names.client_cert, names.client_key)),
+        (None, Some(path)) => return Err(both(path, names.client_key, names.client_cert)),
         (Some(certificate), Some(key)) => (certificate, key),
     };
-    certificates("NOMAD_CLIENT_CERT", certificate)?;
-    let mut pem = read("NOMAD_CLIENT_KEY", key)?;
+    certificates(names.client_cert, certificate)?;
+    let mut pem = read(names.client_key, key)?;
     pem.push(b'\n');
-    pem.extend(read("NOMAD_CLIENT_CERT", certificate)?);
+    pem.extend(read(names.client_cert, certificate)?);
     Identity::from_pem(&pem)
         .map(Some)
-        .map_err(|error| bad_file("NOMAD_CLIENT_KEY", key, format!("holds no usable private key: {}", reason(&error))))
+        .map_err(|error| bad_file(names.client_key, key, format!("holds no usable private key: {}", reason(&error))))
 }
 
 /// Resolves every name to the address's own host: the URL then can carry the certificate's name, which TLS asks for and
@@ -193,8 +218,8 @@ struct Fixed(String);
 
 impl Fixed {
     /// Puts `name` in the place of the URL's host, and gives the resolver that still finds the host.
-    fn rename(url: &mut Url, name: &str) -> Result<Self, Error> {
-        let wrong = |reason: &str| Error::Setting { variable: "NOMAD_TLS_SERVER_NAME", reason: reason.to_owned() };
+    fn rename(url: &mut Url, name: &str, names: &Names) -> Result<Self, Fault> {
+        let wrong = |reason: &str| Fault::Setting { variable: names.server_name, reason: reason.to_owned() };
         if name.parse::<std::net::IpAddr>().is_ok() {
             return Err(wrong("an IP address is not supported here; give a host name the certificate holds"));
         }

@@ -1,0 +1,175 @@
+//! Requests: credentials, deadlines, and what a refusal means.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header::CONTENT_TYPE};
+use tokio::time::timeout;
+
+use super::{
+    config::{Config, NAMES},
+    error::{Answer, Error},
+};
+use crate::http::{self, Cut, Fault, Reach, Server, TokenSource};
+
+/// Until a connection stands, TLS included, where the call's own deadline is not shorter.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long the words of a refusal may take to arrive.
+const WORDS: Duration = Duration::from_secs(1);
+
+/// A client of one agent. Clones share its connections.
+///
+/// Every call takes a deadline: the time until the last byte of the answer is there. A call that is dropped or late may
+/// have been carried out all the same; [`Error::may_have_happened`] tells which failures leave that open.
+#[derive(Clone)]
+pub struct Client {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    server: Server,
+    token: TokenSource,
+    /// What is sent with each request.
+    query: Vec<(&'static str, String)>,
+    pub(super) namespace: Option<String>,
+    pub(super) partition: Option<String>,
+    pub(super) datacenter: Option<String>,
+    pub(super) folder: String,
+}
+
+/// One request, and the words for it.
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    /// Percent-encoded.
+    pub(super) path: String,
+    pub(super) query: &'a [(&'static str, String)],
+    /// JSON.
+    pub(super) body: Option<String>,
+    /// What is asked, as it reads in a message: "to renew the session".
+    pub(super) what: String,
+    /// The line that the policy needs for it.
+    pub(super) needs: String,
+    /// The largest answer that is read, in bytes.
+    pub(super) limit: usize,
+}
+
+/// An answer with a status that the caller can use.
+pub(super) struct Answered {
+    pub(super) code: StatusCode,
+    /// `X-Consul-Index`.
+    pub(super) index: Option<u64>,
+    pub(super) body: Bytes,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("address", &self.inner.server.label).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Builds the client and reads its certificates; connects to nothing yet.
+    ///
+    /// # Errors
+    /// A certificate or key that cannot be used: the error names the variable, the path and the mend.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        let reach = Reach { tls: &config.tls, basic_auth: config.basic_auth.as_ref(), connect: CONNECT, names: &NAMES };
+        let servers = http::servers(std::slice::from_ref(&config.address), &reach)?;
+        let server = servers.into_iter().next().expect("one server for each address");
+        let Config { token, namespace, partition, datacenter, folder, .. } = config;
+        let given = [("dc", &datacenter), ("ns", &namespace), ("partition", &partition)];
+        let query = given.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
+        Ok(Client { inner: Arc::new(Inner { server, token, query, namespace, partition, datacenter, folder }) })
+    }
+
+    /// The address as it may be shown.
+    pub fn address(&self) -> &str {
+        &self.inner.server.label
+    }
+
+    /// Sends `call` and reads the answer whole. A success and the statuses in `also` are handed back, all others are the
+    /// error they mean.
+    pub(super) async fn ask(
+        &self,
+        call: &Call<'_>,
+        also: &[StatusCode],
+        deadline: Duration,
+    ) -> Result<Answered, Error> {
+        let exchange = async {
+            let request = self.request(call).await?;
+            let response =
+                request.send().await.map_err(|error| Fault::transport(&NAMES, self.address(), &call.what, &error))?;
+            let code = response.status();
+            if code.is_success() || also.contains(&code) {
+                let index = index_of(&response);
+                let body = self.body(call, response).await?;
+                return Ok(Answered { code, index, body });
+            }
+            let text = http::text(response, WORDS.min(deadline)).await;
+            Err(self.refusal(call, code, text))
+        };
+        match timeout(deadline, exchange).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                Err(Error::Timeout { address: self.address().to_owned(), what: call.what.clone(), after: deadline })
+            }
+        }
+    }
+
+    async fn request(&self, call: &Call<'_>) -> Result<RequestBuilder, Error> {
+        let token = http::token(&self.inner.token, &NAMES).await?;
+        let mut request = self.inner.server.request(call.method.clone(), &call.path);
+        request = request.query(&self.inner.query).query(call.query);
+        if let Some(token) = token {
+            request = request.header("X-Consul-Token", token);
+        }
+        if let Some(body) = &call.body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+        }
+        Ok(request)
+    }
+
+    async fn body(&self, call: &Call<'_>, response: Response) -> Result<Bytes, Error> {
+        http::body(response, call.limit).await.map_err(|cut| match cut {
+            Cut::TooLarge => self.garbage(call, format!("more than {} bytes", call.limit)),
+            Cut::Broken(reason) => {
+                Error::Broken { address: self.address().to_owned(), what: call.what.clone(), reason }
+            }
+        })
+    }
+
+    pub(super) fn garbage(&self, call: &Call<'_>, text: impl Into<String>) -> Error {
+        Error::Garbage { address: self.address().to_owned(), what: call.what.clone(), text: text.into() }
+    }
+
+    /// The error that an answer without success means.
+    fn refusal(&self, call: &Call<'_>, code: StatusCode, text: String) -> Error {
+        Answer {
+            address: self.address(),
+            what: &call.what,
+            needs: &call.needs,
+            token: self.has_token(),
+            datacenter: self.inner.datacenter.as_deref(),
+            code: code.as_u16(),
+            text,
+        }
+        .meaning()
+    }
+
+    pub(super) fn has_token(&self) -> bool {
+        !matches!(self.inner.token, TokenSource::None)
+    }
+
+    /// The line that lets a token use `key`. It names the right to write, which brings that to read: a policy that is mended
+    /// by the message of the first refused call should not be refused at the second.
+    pub(super) fn key_rule(&self, key: &str) -> String {
+        let ours = key.strip_prefix(&self.inner.folder).is_some_and(|rest| rest.starts_with('/'));
+        let folder = if ours { &key[..=self.inner.folder.len()] } else { key.rfind('/').map_or(key, |at| &key[..=at]) };
+        format!("key_prefix {folder:?} {{ policy = \"write\" }}")
+    }
+}
+
+fn index_of(response: &Response) -> Option<u64> {
+    response.headers().get("X-Consul-Index")?.to_str().ok()?.parse().ok()
+}

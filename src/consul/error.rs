@@ -1,0 +1,377 @@
+//! What can go wrong, and what to do about it. No message carries a secret.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::http::Fault;
+
+/// Why Consul did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file named in the settings cannot be used.
+    #[error("{variable}: {}: {reason}", path.display())]
+    File {
+        /// The variable that names it.
+        variable: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and the mend.
+        reason: String,
+    },
+    /// A setting is wrong in itself.
+    #[error("{variable}: {reason}")]
+    Setting {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong, and the mend.
+        reason: String,
+    },
+    /// No connection came about.
+    #[error("cannot connect to Consul at {address}: {reason}; is the agent running there? (CONSUL_HTTP_ADDR)")]
+    Connect {
+        /// Label of the address.
+        address: String,
+        /// The cause.
+        reason: String,
+    },
+    /// The TLS handshake failed.
+    #[error("no TLS with Consul at {address}: {reason}; {mend}")]
+    Tls {
+        /// Label of the address.
+        address: String,
+        /// The cause.
+        reason: String,
+        /// What to set.
+        mend: String,
+    },
+    /// The agent wants TLS and was spoken to without.
+    #[error("Consul at {address} speaks HTTPS there: write https:// in CONSUL_HTTP_ADDR, or set CONSUL_HTTP_SSL=true")]
+    WantsTls {
+        /// Label of the address.
+        address: String,
+    },
+    /// No answer within the deadline.
+    #[error("Consul at {address} did not answer {what} within {after:?} (CONSUL_HTTP_ADDR)")]
+    Timeout {
+        /// Label of the address.
+        address: String,
+        /// What was asked: "to read …".
+        what: String,
+        /// The deadline.
+        after: Duration,
+    },
+    /// The connection broke in the middle of an exchange.
+    #[error("the connection to Consul at {address} broke when it was asked {what}: {reason}")]
+    Broken {
+        /// Label of the address.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// The cause.
+        reason: String,
+    },
+    /// The servers elect a leader, or the agent has lost them.
+    #[error("Consul at {address} has no leader at the moment and was asked {what}: {text}")]
+    NoLeader {
+        /// Label of the address.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// Consul's words.
+        text: String,
+    },
+    /// Too many requests, or too many connections from here.
+    #[error(
+        "Consul at {address} has enough of requests and was asked {what}: {text} (limits of its agent configuration)"
+    )]
+    Busy {
+        /// Label of the address.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// Consul's words.
+        text: String,
+    },
+    /// The token may not do this.
+    #[error(
+        "Consul refuses {what}: {text}; {} needs {needs}",
+        if *.token { "the policy of the token" } else { "no token was given (CONSUL_HTTP_TOKEN), and the anonymous policy" }
+    )]
+    Denied {
+        /// What was asked.
+        what: String,
+        /// The missing line of the policy.
+        needs: String,
+        /// Whether a token was sent at all.
+        token: bool,
+        /// Consul's words.
+        text: String,
+    },
+    /// Consul does not know the token.
+    #[error(
+        "Consul at {address} does not accept the token: {text}; it is wrong, deleted or expired (CONSUL_HTTP_TOKEN)"
+    )]
+    BadToken {
+        /// Label of the address.
+        address: String,
+        /// Consul's words.
+        text: String,
+    },
+    /// An option that this edition or version of Consul does not have.
+    #[error("{variable} is of Consul Enterprise, and Consul at {address} does not take it: {text}; leave it unset")]
+    Enterprise {
+        /// The variable.
+        variable: &'static str,
+        /// Label of the address.
+        address: String,
+        /// Consul's words.
+        text: String,
+    },
+    /// The datacenter is unknown, or none of its servers can be reached.
+    #[error("Consul at {address} knows no way to the datacenter {datacenter:?}: {text} (CONSUL_DATACENTER)")]
+    NoDatacenter {
+        /// Label of the address.
+        address: String,
+        /// Its name.
+        datacenter: String,
+        /// Consul's words.
+        text: String,
+    },
+    /// More than Consul takes in one request.
+    #[error("{what} takes more than Consul at {address} allows: {text}")]
+    TooLarge {
+        /// Label of the address.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// Consul's words.
+        text: String,
+    },
+    /// Any other status than success.
+    #[error("Consul at {address} answered {code} when it was asked {what}: {text}")]
+    Status {
+        /// Label of the address.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// The HTTP status.
+        code: u16,
+        /// The start of Consul's words.
+        text: String,
+    },
+    /// An answer that is not what the protocol says.
+    #[error(
+        "what answers at {address} was asked {what} and cannot be understood: {text}; is it Consul? (CONSUL_HTTP_ADDR)"
+    )]
+    Garbage {
+        /// Label of the address.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// What is wrong with it.
+        text: String,
+    },
+}
+
+impl Error {
+    /// Whether the same call can succeed later without anyone changing a policy or a setting.
+    ///
+    /// A caller goes on trying either way: policies do get changed. The difference is how soon, and how loudly.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Error::Connect { .. }
+            | Error::Timeout { .. }
+            | Error::Broken { .. }
+            | Error::NoLeader { .. }
+            | Error::Busy { .. }
+            | Error::Garbage { .. } => true,
+            Error::Status { code, .. } => *code >= 500 || matches!(code, 408 | 425),
+            Error::File { .. }
+            | Error::Setting { .. }
+            | Error::Tls { .. }
+            | Error::WantsTls { .. }
+            | Error::Denied { .. }
+            | Error::BadToken { .. }
+            | Error::Enterprise { .. }
+            | Error::NoDatacenter { .. }
+            | Error::TooLarge { .. } => false,
+        }
+    }
+
+    /// Whether a write that ended so may have been carried out all the same: the answer is what is missing.
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            Error::Timeout { .. } | Error::Broken { .. } | Error::Garbage { .. } => true,
+            // A leader that is deposed while it writes answers 500 (or that there is no leader), and its successor may
+            // well commit the write.
+            Error::NoLeader { .. } => true,
+            Error::Status { code, .. } => *code >= 500 || *code == 408,
+            Error::File { .. }
+            | Error::Setting { .. }
+            | Error::Connect { .. }
+            | Error::Tls { .. }
+            | Error::WantsTls { .. }
+            | Error::Busy { .. }
+            | Error::Denied { .. }
+            | Error::BadToken { .. }
+            | Error::Enterprise { .. }
+            | Error::NoDatacenter { .. }
+            | Error::TooLarge { .. } => false,
+        }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::File { variable, path, reason } => Error::File { variable, path, reason },
+            Fault::Setting { variable, reason } => Error::Setting { variable, reason },
+            Fault::Connect { address, reason } => Error::Connect { address, reason },
+            Fault::Tls { address, reason, mend } => Error::Tls { address, reason, mend },
+            Fault::Broken { address, what, reason } => Error::Broken { address, what, reason },
+        }
+    }
+}
+
+/// An answer without success, and what it was an answer to.
+#[derive(Debug)]
+pub(super) struct Answer<'a> {
+    pub(super) address: &'a str,
+    pub(super) what: &'a str,
+    pub(super) needs: &'a str,
+    pub(super) token: bool,
+    pub(super) datacenter: Option<&'a str>,
+    pub(super) code: u16,
+    pub(super) text: String,
+}
+
+impl Answer<'_> {
+    /// Consul has no codes for its errors: the words of `agent/structs/errors.go`, `acl/errors.go` and `agent/http_oss.go`
+    /// decide, from 1.8 on.
+    pub(super) fn meaning(self) -> Error {
+        let Answer { address, what, needs, token, datacenter, code, text } = self;
+        let says = |words: &str| text.contains(words);
+        let (address, what) = (address.to_owned(), what.to_owned());
+        let of_namespace = says("Namespaces is a Consul") || says("Namespaces are a Consul") || says("\"Namespace\"");
+        let of_partition = says("Partitions is a Consul") || says("Partitions are a Consul") || says("\"Partition\"");
+        match code {
+            _ if says("ACL not found") => Error::BadToken { address, text },
+            403 => Error::Denied { what, needs: needs.to_owned(), token, text },
+            400 if of_namespace => Error::Enterprise { variable: "CONSUL_NAMESPACE", address, text },
+            400 if of_partition => Error::Enterprise { variable: "CONSUL_PARTITION", address, text },
+            400 if says("HTTP request to an HTTPS server") => Error::WantsTls { address },
+            413 => Error::TooLarge { address, what, text },
+            429 => Error::Busy { address, what, text },
+            500.. if says("rate limit") => Error::Busy { address, what, text },
+            500.. if says("No path to datacenter") || says("Datacenter not found") => {
+                Error::NoDatacenter { address, datacenter: datacenter.unwrap_or("of the agent").to_owned(), text }
+            }
+            500.. if says("No cluster leader") || says("not the leader") || says("No known Consul servers") => {
+                Error::NoLeader { address, what, text }
+            }
+            300..400 => {
+                let text = format!("{text} (a redirect, which is not followed; see CONSUL_HTTP_ADDR)");
+                Error::Status { address, what, code, text }
+            }
+            _ => Error::Status { address, what, code, text },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meaning(code: u16, text: &str) -> Error {
+        Answer {
+            address: "http://consul:8500",
+            what: "to read \"f/k\"",
+            needs: "key_prefix \"f/\" { policy = \"write\" }",
+            token: true,
+            datacenter: Some("eu"),
+            code,
+            text: text.to_owned(),
+        }
+        .meaning()
+    }
+
+    /// Answers of Consul 1.8.7, and where its words have changed since, of its sources.
+    #[test]
+    fn every_refusal_has_its_sentence_and_its_mend() {
+        for (code, text, needle, passing, happened) in [
+            (
+                403,
+                "Permission denied",
+                "the policy of the token needs key_prefix \"f/\" { policy = \"write\" }",
+                false,
+                false,
+            ),
+            (
+                403,
+                "Permission denied: token with AccessorID 'x' lacks permission 'key:read' on \"f/k\"",
+                "lacks permission 'key:read'",
+                false,
+                false,
+            ),
+            (403, "ACL not found", "CONSUL_HTTP_TOKEN", false, false),
+            (500, "rpc error making call: ACL not found", "CONSUL_HTTP_TOKEN", false, false),
+            (
+                400,
+                "Bad request: Invalid query parameter: \"ns\" - Namespaces are a Consul Enterprise feature",
+                "CONSUL_NAMESPACE is of Consul Enterprise",
+                false,
+                false,
+            ),
+            (
+                400,
+                "Invalid query parameter: \"partition\" - Partitions are a Consul Enterprise feature",
+                "CONSUL_PARTITION is of Consul Enterprise",
+                false,
+                false,
+            ),
+            (400, "Failed to parse body: json: unknown field \"Partition\"", "CONSUL_PARTITION", false, false),
+            (400, "Client sent an HTTP request to an HTTPS server.", "CONSUL_HTTP_SSL=true", false, false),
+            (
+                413,
+                "Request body(800044 bytes) too large, max size: 524288 bytes.",
+                "allows: Request body",
+                false,
+                false,
+            ),
+            (429, "Your IP is issuing too many concurrent connections", "has enough of requests", true, false),
+            (
+                503,
+                "rate limit exceeded for operation that can only be performed by the leader",
+                "has enough",
+                true,
+                false,
+            ),
+            (
+                500,
+                "No path to datacenter",
+                "datacenter \"eu\": No path to datacenter (CONSUL_DATACENTER)",
+                false,
+                false,
+            ),
+            (500, "No cluster leader", "no leader at the moment", true, true),
+            (500, "rpc error making call: node is not the leader", "no leader at the moment", true, true),
+            (500, "leadership lost while committing log", "answered 500 when it was asked to read", true, true),
+            (500, "Missing node registration", "Missing node registration", true, true),
+            (503, "upstream connect error", "answered 503", true, true),
+            (301, "Moved", "not followed", false, false),
+            (405, "method PUT not allowed", "answered 405", false, false),
+        ] {
+            let error = meaning(code, text);
+            assert!(error.to_string().contains(needle), "{error}");
+            assert_eq!((error.is_passing(), error.may_have_happened()), (passing, happened), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_denial_says_whether_a_token_was_sent() {
+        let mut error = meaning(403, "Permission denied");
+        if let Error::Denied { token, .. } = &mut error {
+            *token = false;
+        }
+        assert!(error.to_string().contains("no token was given (CONSUL_HTTP_TOKEN)"), "{error}");
+    }
+}

@@ -1,0 +1,368 @@
+//! Transactions: all of it or nothing.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use reqwest::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Entry, ModifyIndex, SessionId,
+    client::{Call, Client},
+    error::Error,
+    kv::{MAX_TREE, Raw},
+};
+
+/// How many operations a transaction can have (`maxTxnOps`; 128 since Consul 1.12, 64 before).
+pub const MAX_OPS: usize = 64;
+
+/// How large the whole request can be (`txn_max_req_len`, by default raft's suggested 512 KiB). Values are in base64 in
+/// it. Add up [`Op::wire_bytes`], and 2.
+pub const MAX_REQUEST_BYTES: usize = 512 << 10;
+
+/// One operation of a transaction, on one key or on all that begin alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Refuse unless this session holds the lock on the key.
+    CheckSession {
+        /// The key.
+        key: String,
+        /// The session.
+        session: SessionId,
+    },
+    /// Refuse unless the key was last changed at this index.
+    CheckIndex {
+        /// The key.
+        key: String,
+        /// The index.
+        index: ModifyIndex,
+    },
+    /// Refuse if the key exists.
+    CheckNotExists {
+        /// The key.
+        key: String,
+    },
+    /// Write the key, whoever holds its lock.
+    Set {
+        /// The key.
+        key: String,
+        /// The new value.
+        value: Bytes,
+        /// The number beside the value.
+        flags: u64,
+    },
+    /// Take the lock on the key, or write it where the session has it; refuse if another session holds it, and within its
+    /// lock-delay.
+    Lock {
+        /// The key; made where it is missing.
+        key: String,
+        /// The session.
+        session: SessionId,
+        /// The new value.
+        value: Bytes,
+        /// The number beside the value.
+        flags: u64,
+    },
+    /// Give the lock back; refuse if this session does not hold it. The key stays, and no lock-delay begins.
+    Unlock {
+        /// The key.
+        key: String,
+        /// The session.
+        session: SessionId,
+        /// The new value.
+        value: Bytes,
+        /// The number beside the value.
+        flags: u64,
+    },
+    /// Remove the key, if it is there.
+    Delete {
+        /// The key.
+        key: String,
+    },
+    /// Remove all keys that begin with this.
+    DeleteTree {
+        /// What they begin with.
+        prefix: String,
+    },
+    /// Read all keys that begin with this.
+    GetTree {
+        /// What they begin with.
+        prefix: String,
+    },
+}
+
+/// What became of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Transaction {
+    /// All of it was done. The entries as they are now: one for each operation but the removals and
+    /// [`Op::CheckNotExists`], which have none, and as many as there are for [`Op::GetTree`].
+    Done(Vec<Entry>),
+    /// None of it was done.
+    Refused(Vec<Refusal>),
+}
+
+/// Why an operation was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Refusal {
+    /// Its place among those given.
+    #[serde(rename = "OpIndex", default)]
+    pub op: usize,
+    /// Consul's words.
+    #[serde(rename = "What", default)]
+    pub what: String,
+}
+
+#[derive(Serialize)]
+struct WireOp<'a> {
+    #[serde(rename = "KV")]
+    kv: Kv<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Kv<'a> {
+    verb: &'static str,
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flags: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u64>,
+    // A transaction can span both, so Consul Enterprise takes them from the operation, and not from the query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WireAnswer<'a> {
+    #[serde(borrow, default)]
+    results: Option<Vec<WireResult<'a>>>,
+    #[serde(default)]
+    errors: Option<Vec<Refusal>>,
+}
+
+#[derive(Deserialize)]
+struct WireResult<'a> {
+    #[serde(rename = "KV", borrow)]
+    kv: Option<Raw<'a>>,
+}
+
+/// The operation without its key and value: `{"KV":{"Verb":"check-not-exists","Key":"",…}},` with the longest numbers and
+/// names of namespace and partition.
+const FRAME: usize = 384;
+
+impl Op {
+    /// An upper bound of what it takes in the request.
+    pub fn wire_bytes(&self) -> usize {
+        let (key, value, session) = match self {
+            Op::CheckSession { key, session } => (key, 0, session.as_str()),
+            Op::CheckIndex { key, .. } | Op::CheckNotExists { key } | Op::Delete { key } => (key, 0, ""),
+            Op::DeleteTree { prefix } | Op::GetTree { prefix } => (prefix, 0, ""),
+            Op::Set { key, value, .. } => (key, value.len(), ""),
+            Op::Lock { key, session, value, .. } | Op::Unlock { key, session, value, .. } => {
+                (key, value.len(), session.as_str())
+            }
+        };
+        FRAME + escaped(key) + escaped(session) + value.div_ceil(3) * 4
+    }
+
+    fn key(&self) -> &str {
+        match self {
+            Op::CheckSession { key, .. }
+            | Op::CheckIndex { key, .. }
+            | Op::CheckNotExists { key }
+            | Op::Set { key, .. }
+            | Op::Lock { key, .. }
+            | Op::Unlock { key, .. }
+            | Op::Delete { key }
+            | Op::DeleteTree { prefix: key }
+            | Op::GetTree { prefix: key } => key,
+        }
+    }
+
+    fn writes(&self) -> bool {
+        match self {
+            Op::CheckSession { .. } | Op::CheckIndex { .. } | Op::CheckNotExists { .. } | Op::GetTree { .. } => false,
+            Op::Set { .. } | Op::Lock { .. } | Op::Unlock { .. } | Op::Delete { .. } | Op::DeleteTree { .. } => true,
+        }
+    }
+
+    fn wire<'a>(&'a self, client: &'a Client) -> WireOp<'a> {
+        let mut kv = Kv {
+            verb: "",
+            key: self.key(),
+            value: None,
+            flags: None,
+            session: None,
+            index: None,
+            namespace: client.inner.namespace.as_deref(),
+            partition: client.inner.partition.as_deref(),
+        };
+        let mut put = |value: &Bytes, flags: &u64| {
+            kv.value = Some(STANDARD.encode(value));
+            kv.flags = Some(*flags);
+        };
+        match self {
+            Op::Set { value, flags, .. } | Op::Lock { value, flags, .. } | Op::Unlock { value, flags, .. } => {
+                put(value, flags);
+            }
+            _ => {}
+        }
+        kv.verb = match self {
+            Op::CheckSession { session, .. } => {
+                kv.session = Some(session.as_str());
+                "check-session"
+            }
+            Op::CheckIndex { index, .. } => {
+                kv.index = Some(index.0);
+                "check-index"
+            }
+            Op::CheckNotExists { .. } => "check-not-exists",
+            Op::Set { .. } => "set",
+            Op::Lock { session, .. } => {
+                kv.session = Some(session.as_str());
+                "lock"
+            }
+            Op::Unlock { session, .. } => {
+                kv.session = Some(session.as_str());
+                "unlock"
+            }
+            Op::Delete { .. } => "delete",
+            Op::DeleteTree { .. } => "delete-tree",
+            Op::GetTree { .. } => "get-tree",
+        };
+        WireOp { kv }
+    }
+}
+
+impl Client {
+    /// Carries out all of `ops`, or none of them. At most [`MAX_OPS`] operations in [`MAX_REQUEST_BYTES`].
+    ///
+    /// # Errors
+    /// Nothing was done, unless [`Error::may_have_happened`]. A transaction that Consul refuses for what it found is no
+    /// error, but one that the token may not do is.
+    pub async fn transact(&self, ops: &[Op], deadline: Duration) -> Result<Transaction, Error> {
+        self.txn(ops, &[], deadline).await
+    }
+
+    /// As [`transact`](Client::transact) for operations that only look, all at one moment, and confirmed by the leader. It
+    /// costs no entry in Consul's log.
+    ///
+    /// # Errors
+    /// There is no answer. What the token may not read is an error where nothing was read at all.
+    pub async fn look(&self, ops: &[Op], deadline: Duration) -> Result<Transaction, Error> {
+        debug_assert!(!ops.iter().any(Op::writes), "a look does not write");
+        let found = self.txn(ops, &[("consistent", String::new())], deadline).await?;
+        if matches!(&found, Transaction::Done(entries) if entries.is_empty()) {
+            for op in ops {
+                if let Op::GetTree { prefix } = op {
+                    self.may_read(prefix, deadline).await?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn txn(
+        &self,
+        ops: &[Op],
+        query: &[(&'static str, String)],
+        deadline: Duration,
+    ) -> Result<Transaction, Error> {
+        let wire: Vec<_> = ops.iter().map(|op| op.wire(self)).collect();
+        let first = ops.iter().find(|op| op.writes()).or(ops.first());
+        let call = Call {
+            method: Method::PUT,
+            path: "/v1/txn".to_owned(),
+            query,
+            body: Some(serde_json::to_string(&wire).expect("texts and numbers are JSON")),
+            what: first.map_or_else(|| "a transaction".to_owned(), what),
+            needs: first.map(|op| self.key_rule(op.key())).unwrap_or_default(),
+            limit: MAX_TREE,
+        };
+        let answer = self.ask(&call, &[StatusCode::CONFLICT], deadline).await?;
+        let read: WireAnswer<'_> =
+            serde_json::from_slice(&answer.body).map_err(|error| self.garbage(&call, error.to_string()))?;
+        let refusals = read.errors.unwrap_or_default();
+        if answer.code != StatusCode::CONFLICT && refusals.is_empty() {
+            let entries = read.results.unwrap_or_default().into_iter().filter_map(|result| result.kv);
+            let entries = entries.map(Raw::decode).collect::<Result<_, _>>();
+            return entries.map(Transaction::Done).map_err(|text| self.garbage(&call, text));
+        }
+        if let Some(denied) = refusals.iter().find(|refusal| refusal.what.starts_with("Permission denied")) {
+            let op = ops.get(denied.op);
+            return Err(Error::Denied {
+                what: op.map_or(call.what, what),
+                needs: op.map_or(call.needs, |op| self.key_rule(op.key())),
+                token: self.has_token(),
+                text: denied.what.clone(),
+            });
+        }
+        Ok(Transaction::Refused(refusals))
+    }
+}
+
+fn what(op: &Op) -> String {
+    format!("to {} {:?}", if op.writes() { "write" } else { "read" }, op.key())
+}
+
+/// The length of a text in JSON, at most.
+fn escaped(text: &str) -> usize {
+    text.bytes()
+        .map(|byte| match byte {
+            b'"' | b'\\' => 2,
+            0..0x20 => 6,
+            _ => 1,
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::consul::tests::client_at;
+
+    fn op() -> impl Strategy<Value = Op> {
+        let session = "\\PC{0,8}|[0-9a-f-]{36}";
+        let value = proptest::collection::vec(any::<u8>(), 0..64).prop_map(Bytes::from);
+        (0..9, "\\PC{0,12}|[\\x00-\\x7f]{0,12}", session, value, any::<u64>()).prop_map(
+            |(verb, key, session, value, number)| {
+                let session = SessionId::new(session);
+                match verb {
+                    0 => Op::CheckSession { key, session },
+                    1 => Op::CheckIndex { key, index: ModifyIndex(number) },
+                    2 => Op::CheckNotExists { key },
+                    3 => Op::Set { key, value, flags: number },
+                    4 => Op::Lock { key, session, value, flags: number },
+                    5 => Op::Unlock { key, session, value, flags: number },
+                    6 => Op::Delete { key },
+                    7 => Op::DeleteTree { prefix: key },
+                    _ => Op::GetTree { prefix: key },
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn no_operation_takes_more_than_it_says(ops in proptest::collection::vec(op(), 0..6)) {
+            let client = client_at("http://127.0.0.1:1", |config| {
+                config.namespace = Some("n".repeat(64));
+                config.partition = Some("p".repeat(64));
+            });
+            let wire: Vec<_> = ops.iter().map(|op| op.wire(&client)).collect();
+            let bytes = serde_json::to_string(&wire).expect("JSON").len();
+            prop_assert!(bytes <= 2 + ops.iter().map(Op::wire_bytes).sum::<usize>());
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What the clients of Nomad and of Consul share: addresses, certificates, tokens, and the causes of a failed request.
+//!
+//! Both agents are reached alike, and their command lines name the same settings with another prefix: [`Names`] holds
+//! that prefix's variables, so that every message names the one to mend.
+
+mod address;
+mod body;
+mod connect;
+mod fault;
+mod secret;
+mod settings;
+mod token;
+
+pub use self::{
+    address::{Address, BadAddress},
+    secret::Secret,
+    settings::{Tls, TokenSource},
+};
+pub(crate) use self::{
+    body::{Cut, body, text},
+    connect::{Reach, Server, servers},
+    fault::{Fault, reason},
+    settings::Names,
+    token::token,
+};
