@@ -1,0 +1,307 @@
+//! A real Consul: one server on loopback that keeps its data, so that it can be killed and started again.
+//!
+//! The binary is that of `scripts/install-consul`, which downloads it where there is none.
+
+use std::{
+    fs::File,
+    net::{Ipv4Addr, TcpListener, UdpSocket},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use rustix::fs::{FlockOperation, flock};
+use serde_json::{Value, json};
+
+use super::{PATIENCE, Signal};
+
+/// What an agent is to be.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// ACLs with `default_policy = "deny"`; [`Consul::management`] is then the token that may everything.
+    pub acls: bool,
+    /// Listen at a Unix socket too, see [`Consul::socket_url`].
+    pub unix_socket: bool,
+    /// Further keys of its configuration file, which go before ours.
+    pub further: Vec<(&'static str, Value)>,
+}
+
+/// A running agent. Dropping it kills it and forgets its data.
+#[derive(Debug)]
+pub struct Consul {
+    child: Child,
+    directory: tempfile::TempDir,
+    ports: Ports,
+    http: reqwest::Client,
+    management: Option<String>,
+}
+
+impl Consul {
+    /// Starts one, and waits until it has a leader and can make sessions.
+    pub async fn start(options: Options) -> Self {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        // A connection to a server that was killed would be found dead by the next request.
+        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).tls_certs_only([]);
+        let http = http.timeout(Duration::from_secs(10)).build().expect("a plain client");
+        let directory = tempfile::Builder::new().prefix("consul").tempdir().expect("a temporary directory");
+        let ports = Ports::reserve();
+        write_configuration(directory.path(), &ports, &options);
+        let child = spawn(directory.path());
+        let mut consul = Consul { child, directory, ports, http, management: None };
+        if options.acls {
+            let made = consul.poll("the ACL system starts", Method::PUT, "acl/bootstrap", "").await;
+            let made: Value = serde_json::from_str(&made).expect("a token");
+            consul.management = Some(made["SecretID"].as_str().expect("a secret").to_owned());
+        }
+        consul.until_ready().await;
+        consul
+    }
+
+    /// What `CONSUL_HTTP_ADDR` can be.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.http())
+    }
+
+    /// The address of the Unix socket, where there is one.
+    pub fn socket_url(&self) -> String {
+        format!("unix://{}", self.directory.path().join("socket").display())
+    }
+
+    /// The token that may everything; none without ACLs.
+    pub fn management(&self) -> Option<&str> {
+        self.management.as_deref()
+    }
+
+    /// The directory of this agent, for files that should live as long.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// Sends a request with the management token, such as `(GET, "kv/a?raw", "")`: status and body.
+    pub async fn request(&self, method: Method, path: &str, body: impl Into<String>) -> (u16, String) {
+        self.try_request(method, path, body.into()).await.expect("Consul answers")
+    }
+
+    /// The bytes under a key.
+    pub async fn get(&self, key: &str) -> Option<Vec<u8>> {
+        let (code, body) = self.request(Method::GET, &format!("kv/{key}?raw&consistent"), "").await;
+        (code == 200).then(|| body.into_bytes())
+    }
+
+    /// The entry under a key, as Consul shows it: `Session`, `ModifyIndex`, `Flags`.
+    pub async fn entry(&self, key: &str) -> Option<Value> {
+        let (code, body) = self.request(Method::GET, &format!("kv/{key}?consistent"), "").await;
+        (code == 200).then(|| serde_json::from_str::<Vec<Value>>(&body).expect("a list").remove(0))
+    }
+
+    /// The session that holds the lock on a key.
+    pub async fn holder(&self, key: &str) -> Option<String> {
+        self.entry(key).await?["Session"].as_str().map(str::to_owned)
+    }
+
+    /// Writes a key.
+    pub async fn put(&self, key: &str, value: &str) {
+        let answer = self.request(Method::PUT, &format!("kv/{key}"), value).await;
+        assert_eq!(answer, (200, "true".to_owned()), "{key} is written");
+    }
+
+    /// Sends a transaction: the status (200 or 409) and the answer.
+    pub async fn txn(&self, operations: Value) -> (u16, Value) {
+        let (code, body) = self.request(Method::PUT, "txn", operations.to_string()).await;
+        (code, serde_json::from_str(&body).unwrap_or_else(|_| panic!("the transaction is answered with {body}")))
+    }
+
+    /// The sessions there are.
+    pub async fn sessions(&self) -> Vec<Value> {
+        serde_json::from_str(&self.request(Method::GET, "session/list", "").await.1).expect("a list")
+    }
+
+    /// Makes a policy of these rules or, where the name is taken, gives it these rules.
+    pub async fn set_policy(&self, name: &str, rules: &str) {
+        let body = json!({ "Name": name, "Rules": rules }).to_string();
+        let (code, found) = self.request(Method::GET, "acl/policies", "").await;
+        assert_eq!(code, 200, "{found}");
+        let policies: Vec<Value> = serde_json::from_str(&found).expect("a list");
+        let path = match policies.iter().find(|policy| policy["Name"] == name) {
+            Some(policy) => format!("acl/policy/{}", policy["ID"].as_str().expect("an id")),
+            None => "acl/policy".to_owned(),
+        };
+        let (code, text) = self.request(Method::PUT, &path, body).await;
+        assert_eq!(code, 200, "{text}");
+    }
+
+    /// Makes a token with this policy.
+    pub async fn create_token(&self, policy: &str) -> String {
+        let body = json!({ "Policies": [{ "Name": policy }] }).to_string();
+        let (code, text) = self.request(Method::PUT, "acl/token", body).await;
+        assert_eq!(code, 200, "{text}");
+        let token: Value = serde_json::from_str(&text).expect("a token");
+        token["SecretID"].as_str().expect("a secret").to_owned()
+    }
+
+    /// Kills it, as a machine that loses power does. What it had answered is kept.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("it is our child");
+    }
+
+    /// Starts it again, on the same ports with the same data; kills it before, where it runs. Waits until it is ready.
+    pub async fn restart(&mut self) {
+        self.spawn_again();
+        self.until_ready().await;
+    }
+
+    /// As [`restart`](Consul::restart), without the wait.
+    pub fn spawn_again(&mut self) {
+        self.kill();
+        self.child = spawn(self.directory.path());
+    }
+
+    /// Stops it in the middle of whatever it does; connections stay open and nothing is answered.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Waits until it has a leader, knows its own node, and can make sessions.
+    pub async fn until_ready(&mut self) {
+        let made = self.poll("sessions can be made", Method::PUT, "session/create", r#"{"TTL":"10s"}"#).await;
+        let made: Value = serde_json::from_str(&made).expect("a session");
+        let id = made["ID"].as_str().expect("an id");
+        self.request(Method::PUT, &format!("session/destroy/{id}"), "").await;
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(id.expect("a process id"), signal).expect("it is our child");
+    }
+
+    async fn try_request(&self, method: Method, path: &str, body: String) -> Result<(u16, String), reqwest::Error> {
+        let mut request = self.http.request(method, format!("{}/v1/{path}", self.url())).body(body);
+        if let Some(token) = &self.management {
+            request = request.header("X-Consul-Token", token);
+        }
+        let answer = request.send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    /// Asks until the answer is a success.
+    async fn poll(&mut self, what: &str, method: Method, path: &str, body: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let outcome = self.try_request(method.clone(), path, body.to_owned()).await;
+            if let Ok((200, body)) = outcome {
+                return body;
+            }
+            let ended = self.child.try_wait().expect("it is our child");
+            if ended.is_some() || Instant::now() > deadline {
+                panic!("not in time: {what}: {outcome:?}; Consul ended: {ended:?}; its log:\n{}", self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Consul {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn write_configuration(directory: &Path, ports: &Ports, options: &Options) {
+    let mut http = "127.0.0.1".to_owned();
+    if options.unix_socket {
+        http = format!("{http} unix://{}", directory.join("socket").display());
+    }
+    let mut configuration = json!({
+        "server": true,
+        "bootstrap_expect": 1,
+        "node_name": "consul",
+        "data_dir": directory.join("data"),
+        "bind_addr": "127.0.0.1",
+        "addresses": { "http": http },
+        "ports": { "http": ports.http(), "server": ports.base + 1, "serf_lan": ports.base + 2, "serf_wan": -1, "dns": -1, "grpc": -1 },
+        "disable_update_check": true,
+        // The shortest election there is.
+        "performance": { "raft_multiplier": 1 },
+        "acl": { "enabled": options.acls, "default_policy": if options.acls { "deny" } else { "allow" } },
+    });
+    for (key, value) in &options.further {
+        configuration[*key] = value.clone();
+    }
+    std::fs::write(directory.join("agent.json"), configuration.to_string()).expect("the directory can be written");
+}
+
+fn spawn(directory: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(directory.join("log")).expect("a log file");
+    Command::new(binary())
+        .args(["agent", "-config-file"])
+        .arg(directory.join("agent.json"))
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .expect("Consul starts")
+}
+
+/// The path that the script gives, asked for once in a process.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/install-consul");
+        let output = Command::new(script).stdin(Stdio::null()).output().expect("the script runs");
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words}");
+        PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim_end())
+    })
+}
+
+/// Ports that are ours until this is dropped: no test beside us takes them while an agent is down. They lie below those
+/// that the kernel gives to outgoing connections.
+#[derive(Debug)]
+struct Ports {
+    base: u16,
+    _lock: File,
+}
+
+impl Ports {
+    const BLOCK: u16 = 4;
+
+    fn reserve() -> Self {
+        let locks = std::env::temp_dir().join("nomad-firehose-test-ports");
+        std::fs::create_dir_all(&locks).expect("a directory for locks");
+        for _ in 0..1_000 {
+            let base = 20_000 + fastrand::u16(..2_500) * Self::BLOCK;
+            let lock = File::create(locks.join(base.to_string())).expect("a lock file");
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+                continue;
+            }
+            let free = |port| {
+                let address = (Ipv4Addr::LOCALHOST, port);
+                TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+            };
+            if (base..base + Self::BLOCK).all(free) {
+                return Ports { base, _lock: lock };
+            }
+        }
+        panic!("no free ports");
+    }
+
+    fn http(&self) -> u16 {
+        self.base
+    }
+}
