@@ -1,32 +1,15 @@
-# The least that nomad-firehose needs of a cluster with ACLs. Keep the lines of what you carry:
+# The least that nomad-firehose needs of Consul with ACLs. For Nomad's own ACLs there is nomad-acl-policy.hcl.
 #
-#   nomad acl policy apply -description "nomad-firehose" nomad-firehose acl-policy.hcl
-#   nomad acl token create -name nomad-firehose -policy nomad-firehose
+#   consul acl policy create -name nomad-firehose -rules @acl-policy.hcl
+#   consul acl token create -description nomad-firehose -policy-name nomad-firehose
 #
-# or bind it to the job, so that its workload identity is the token:
+# The token's SecretID is CONSUL_HTTP_TOKEN, or the text of CONSUL_HTTP_TOKEN_FILE.
+
+# Locks, heartbeats and checkpoints: read, written and removed. It is NOMAD_FIREHOSE_CONSUL_PREFIX with a / behind it.
+key_prefix "nomad-firehose/" { policy = "write" }
+
+# The session that a lock hangs on: made, renewed and ended. Consul asks for the right on the name of the node whose agent
+# is spoken to. "" is every node; where the program only ever speaks to some, name those, or what their names begin with:
 #
-#   nomad acl policy apply -namespace default -job nomad-firehose nomad-firehose acl-policy.hcl
-
-# allocations, evaluations, jobs, jobliststubs, deployments. "*" is what NOMAD_NAMESPACE=* needs: a single namespace
-# that the token may not read makes Nomad refuse the whole stream. For some namespaces only, write one such block for
-# each, and name them in NOMAD_NAMESPACE.
-namespace "*" {
-  capabilities = [
-    "read-job",  # the event stream, every list but that of jobs, and each full job
-    "list-jobs", # the list of jobs: jobs and jobliststubs alone need it
-  ]
-}
-
-# nodes.
-node {
-  policy = "read"
-}
-
-# events: each topic needs what Nomad asks for it.
-#   Job, Allocation, Evaluation, Deployment, Service, CSIPlugin   read-job, as above
-#   Node                                                          node read, as above
-#   HostVolume                                                    namespace capability "host-volume-read"
-#   CSIVolume                                                     namespace capability "csi-read-volume"
-#   Operator                                                      operator { policy = "read" }
-#   Variable                                                      a variables block in the namespace
-#   NodePool, the ACL topics, and * (which is the default)        a management token; no policy can grant them
+#   session "node-1" { policy = "write" }
+session_prefix "" { policy = "write" }

@@ -101,6 +101,10 @@ async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     });
 
     let coordinator: Arc<dyn Coordinator> = match &settings.coordinator {
+        config::Coordinator::Consul(_) => {
+            error!("the coordinator consul is not built in yet");
+            return Ok(ExitCode::from(cli::USAGE));
+        }
         config::Coordinator::File { data_dir } => Arc::new(file::Directory::new(data_dir)),
         config::Coordinator::None => Arc::new(none::Unshared),
     };

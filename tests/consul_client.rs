@@ -241,11 +241,41 @@ async fn a_unix_socket_does_as_well() {
     assert_eq!(client.address(), consul.socket_url());
 }
 
+/// The rules that are shipped, each of which is a line.
+fn shipped_policy() -> [String; 2] {
+    let text = include_str!("../acl-policy.hcl");
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned);
+    lines.collect::<Vec<_>>().try_into().expect("a rule for keys and one for sessions")
+}
+
+#[tokio::test]
+async fn the_shipped_policy_is_enough() {
+    let consul = Consul::start(Options { acls: true, ..Options::default() }).await;
+    let [keys, sessions] = shipped_policy();
+    consul.set_policy("shipped", &format!("{keys}\n{sessions}")).await;
+    consul.set_policy("one-node", &format!("{keys}\nsession \"consul\" {{ policy = \"write\" }}")).await;
+    for policy in ["shipped", "one-node"] {
+        let client = with_token(&consul, &consul.create_token(policy).await);
+        let id = create(&client).await;
+        let key = "nomad-firehose/jobs.lock";
+        done(&client, &[lock(key, &id), check_session(key, &id), set("nomad-firehose/jobs.value", "7")]).await;
+        assert_eq!(entry(&client, key).await.and_then(|entry| entry.session).as_ref(), Some(&id));
+        assert_eq!(client.tree("nomad-firehose/jobs.", DEADLINE).await.expect("an answer").value.len(), 2);
+        assert_eq!(client.tree("nomad-firehose/none", DEADLINE).await.expect("an answer").value.len(), 0);
+        assert!(client.renew_session(&id, DEADLINE).await.expect("an answer"));
+        done(&client, &[unlock(key, &id), Op::DeleteTree { prefix: "nomad-firehose/".to_owned() }]).await;
+        client.destroy_session(&id, DEADLINE).await.expect("it ends");
+        // Nothing else is open to it.
+        let error = client.get("other/key", Get::default(), DEADLINE).await.expect_err("not ours");
+        assert!(error.to_string().contains(r#"key_prefix "other/""#), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_refused_call_names_the_line_that_the_policy_lacks() {
     let consul = Consul::start(Options { acls: true, ..Options::default() }).await;
-    let keys = r#"key_prefix "nomad-firehose/" { policy = "write" }"#;
-    let sessions = r#"session_prefix "" { policy = "write" }"#;
+    let shipped = shipped_policy();
+    let [keys, sessions] = shipped.each_ref().map(String::as_str);
     consul.set_policy("keys", keys).await;
     consul.set_policy("sessions", sessions).await;
     let (keys_only, sessions_only) = (consul.create_token("keys").await, consul.create_token("sessions").await);

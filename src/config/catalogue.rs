@@ -84,6 +84,7 @@ impl Setting {
 const RECORDS: &str = "Records";
 const NOMAD: &str = "Nomad";
 const COORDINATION: &str = "Coordination";
+const CONSUL: &str = "Consul";
 const DELIVERY: &str = "Delivery";
 const SINKS: &str = "Sink";
 const OPERATION: &str = "Logging and status";
@@ -135,7 +136,7 @@ settings! {
         .default("10s");
 
     COORDINATOR = Setting::new(COORDINATION, "coordinator", "NOMAD_FIREHOSE_COORDINATOR", "NAME",
-        "Who keeps leases and checkpoints: consul (not built in yet), file (replicas on one machine, needs a data directory), none (one process, nothing kept)")
+        "Who keeps leases and checkpoints: consul (replicas anywhere), file (replicas on one machine, needs a data directory), none (one process, nothing kept)")
         .default("consul");
     DATA_DIR = Setting::new(COORDINATION, "data-dir", "NOMAD_FIREHOSE_DATA_DIR", "DIR",
         "Where the file coordinator keeps its checkpoints; made where it is missing");
@@ -145,8 +146,49 @@ settings! {
     START = Setting::new(COORDINATION, "start", "NOMAD_FIREHOSE_START", "all|now|INDEX",
         "Where the very first start begins: with all that the cluster holds, now, or at a raft index. A checkpoint goes before it")
         .default("all");
-    CONSUL_PREFIX = Setting::new(COORDINATION, "consul-prefix", "NOMAD_FIREHOSE_CONSUL_PREFIX", "PATH",
+    LEASE = Setting::new(COORDINATION, "lease", "NOMAD_FIREHOSE_LEASE", "DURATION",
+        "With Consul: how long a leader goes on without a heartbeat, from 1s to 60s. When it crashes, a standby takes over a little later than this; a shorter one costs more writes")
+        .default("4s");
+    STANDBY_BUFFER = Setting::new(COORDINATION, "standby-buffer", "NOMAD_FIREHOSE_STANDBY_BUFFER", "SIZE",
+        "With Consul: how much of the event stream a standby keeps in memory, up to 2GiB, so that a take-over misses nothing where Nomad's own buffer is short; 0 turns it off")
+        .default("32MiB");
+
+    CONSUL_HTTP_ADDR = Setting::new(CONSUL, "consul-http-addr", "CONSUL_HTTP_ADDR", "ADDRESS",
+        "Consul's address: HOST:PORT, with http:// or https:// before it, or unix:///SOCKET").default("127.0.0.1:8500");
+    CONSUL_HTTP_TOKEN = Setting::new(CONSUL, "consul-http-token", "CONSUL_HTTP_TOKEN", "SECRET",
+        "The ACL token. A flag can be seen in the list of processes: prefer the variable or the file").secret();
+    CONSUL_HTTP_TOKEN_FILE = Setting::new(CONSUL, "consul-http-token-file", "CONSUL_HTTP_TOKEN_FILE", "FILE",
+        "A file with the ACL token, read again for each request");
+    CONSUL_HTTP_AUTH = Setting::new(CONSUL, "consul-http-auth", "CONSUL_HTTP_AUTH", "USER[:PASSWORD]",
+        "Basic authentication, for a proxy in front of Consul").secret();
+    CONSUL_HTTP_SSL = Setting::new(CONSUL, "consul-http-ssl", "CONSUL_HTTP_SSL", "BOOL",
+        "Speak HTTPS where the address does not say so").default("false").form(Form::Switch);
+    CONSUL_HTTP_SSL_VERIFY = Setting::new(CONSUL, "consul-http-ssl-verify", "CONSUL_HTTP_SSL_VERIFY", "BOOL",
+        "Verify Consul's certificate; false is for tests only").default("true").form(Form::Switch);
+    CONSUL_CACERT = Setting::new(CONSUL, "consul-cacert", "CONSUL_CACERT", "FILE",
+        "The certificate authority that signed Consul's certificate, PEM");
+    CONSUL_CAPATH = Setting::new(CONSUL, "consul-capath", "CONSUL_CAPATH", "DIR",
+        "A directory of such PEM files. CONSUL_CACERT goes first");
+    CONSUL_CLIENT_CERT = Setting::new(CONSUL, "consul-client-cert", "CONSUL_CLIENT_CERT", "FILE",
+        "The certificate to present to Consul, PEM; needs the key");
+    CONSUL_CLIENT_KEY = Setting::new(CONSUL, "consul-client-key", "CONSUL_CLIENT_KEY", "FILE",
+        "The key of that certificate, PEM");
+    CONSUL_TLS_SERVER_NAME = Setting::new(CONSUL, "consul-tls-server-name", "CONSUL_TLS_SERVER_NAME", "NAME",
+        "The name expected in Consul's certificate, where it is not that of the address: server.dc1.consul");
+    CONSUL_NAMESPACE = Setting::new(CONSUL, "consul-namespace", "CONSUL_NAMESPACE", "NAME",
+        "The namespace of keys and sessions; Consul Enterprise only");
+    CONSUL_PARTITION = Setting::new(CONSUL, "consul-partition", "CONSUL_PARTITION", "NAME",
+        "The admin partition of keys and sessions; Consul Enterprise only");
+    CONSUL_DATACENTER = Setting::new(CONSUL, "consul-datacenter", "CONSUL_DATACENTER", "NAME",
+        "The datacenter that keeps keys and sessions; without it that of the agent. The same for all replicas");
+    CONSUL_PREFIX = Setting::new(CONSUL, "consul-prefix", "NOMAD_FIREHOSE_CONSUL_PREFIX", "PATH",
         "The folder in Consul's KV store; a trailing / is left out").default("nomad-firehose");
+    CONSUL_SESSION_TTL = Setting::new(CONSUL, "consul-session-ttl", "NOMAD_FIREHOSE_CONSUL_SESSION_TTL", "DURATION",
+        "How long Consul keeps the session of a replica that it hears nothing of, at least: from 10s to 24h, and no shorter than the lease")
+        .default("10s");
+    CONSUL_NODE_CHECK = Setting::new(CONSUL, "consul-node-check", "NOMAD_FIREHOSE_CONSUL_NODE_CHECK", "BOOL",
+        "End the session, too, when the agent's node is thought dead (serfHealth), as the original does. A short loss of the network then costs the lease")
+        .default("false").form(Form::Switch);
 
     MAX_IN_FLIGHT = Setting::new(DELIVERY, "max-in-flight", "NOMAD_FIREHOSE_MAX_IN_FLIGHT", "SIZE",
         "How many bytes of events may be read and not yet delivered, from 64KiB to 2GiB; a single larger event still passes, alone")

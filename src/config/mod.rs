@@ -3,7 +3,9 @@
 //! Start at [`load`]. [`catalogue`] names every setting once.
 
 pub mod catalogue;
+mod consul;
 mod duration;
+mod http;
 mod layers;
 mod names;
 mod nomad;
@@ -14,9 +16,11 @@ mod validate;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration as StdDuration};
 
+pub use consul::Consul;
 pub use duration::{Duration, Error as DurationError};
+pub use http::{BasicAuth, Tls, Token};
 pub use layers::{Environment, Flags};
-pub use nomad::{BasicAuth, Nomad, Tls, Token};
+pub use nomad::Nomad;
 pub use problem::{Problem, Problems, Warning};
 pub use size::{ByteSize, Error as ByteSizeError};
 
@@ -45,8 +49,12 @@ pub struct Settings {
     pub namespaces: Vec<String>,
     /// Who keeps leases and checkpoints.
     pub coordinator: Coordinator,
-    /// The folder in Consul's KV store, without `/` at its end.
+    /// The folder in Consul's KV store, without `/` at either end.
     pub consul_prefix: String,
+    /// How long a leader goes on without a heartbeat that Consul took: 1 s to 1 min.
+    pub lease: StdDuration,
+    /// How many bytes of the stream a standby keeps, at most 2 GiB; 0 is none.
+    pub standby_buffer: usize,
     /// How often the checkpoint is stored: 100 ms to 1 h.
     pub checkpoint_interval: StdDuration,
     /// Where the first start begins.
@@ -79,6 +87,8 @@ pub struct Topic {
 /// Who keeps leases and checkpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Coordinator {
+    /// Consul's sessions and KV store: replicas anywhere.
+    Consul(Box<Consul>),
     /// Files in a directory: replicas on one machine.
     File {
         /// The directory.

@@ -81,7 +81,7 @@ pub(super) fn nearest_key(key: &str) -> Option<&'static str> {
     })
 }
 
-/// Variables with our prefixes that mean nothing, and such of Nomad's that are probably misspelt.
+/// Variables with our prefixes that mean nothing, and such of Nomad's and Consul's that are probably misspelt.
 pub(super) fn unknown_variables(environment: &Environment<'_>) -> Vec<Warning> {
     let known = || catalogue::ALL.iter().map(|setting| setting.variable);
     let names = environment.variables.iter().filter_map(|(name, _)| name.to_str());
@@ -104,10 +104,11 @@ pub(super) fn unknown_variables(environment: &Environment<'_>) -> Vec<Warning> {
     warnings
 }
 
-/// Whether `name` is one of Nomad's variables with a slip in it. Nomad sets dozens of its own in every task
+/// Whether `name` is one of Nomad's or Consul's variables with a slip in it. Nomad sets dozens of its own in every task
 /// (`NOMAD_ADDR_http`, `NOMAD_TOKEN_aws`, `NOMAD_META_…`): only what is too near to be one of those counts.
 fn misspells(name: &str, known: &str) -> bool {
-    if !name.starts_with("NOMAD_") || !known.starts_with("NOMAD_") || NOMADS_OWN.contains(&name) {
+    let of = |prefix| name.starts_with(prefix) && known.starts_with(prefix);
+    if !(of("NOMAD_") || of("CONSUL_")) || NOMADS_OWN.contains(&name) {
         return false;
     }
     // A port label makes names at will: NOMAD_ADDR_x is one edit from nothing, but NOMAD_IP_a is near NOMAD_CAPATH.
@@ -144,13 +145,16 @@ mod tests {
     }
 
     #[test]
-    fn slips_in_nomads_own_names_are_warned_of() {
+    fn slips_in_the_names_of_nomad_and_consul_are_warned_of() {
         for (name, nearest) in [
             ("NOMAD_ADDRESS", "NOMAD_ADDR"),
             ("NOMAD_TOKN", "NOMAD_TOKEN"),
             ("NOMAD_CA_CERT", "NOMAD_CACERT"),
             ("NOMAD_NAMESPACES", "NOMAD_NAMESPACE"),
             ("NOMAD_TLS_SERVERNAME", "NOMAD_TLS_SERVER_NAME"),
+            ("CONSUL_HTTP_ADDRESS", "CONSUL_HTTP_ADDR"),
+            ("CONSUL_CA_CERT", "CONSUL_CACERT"),
+            ("CONSUL_HTTPS_SSL", "CONSUL_HTTP_SSL"),
         ] {
             assert_eq!(warned(&[name]), [(name.to_owned(), Some(nearest))]);
         }
@@ -159,6 +163,11 @@ mod tests {
     #[test]
     fn what_nomad_sets_in_its_tasks_is_no_mistake() {
         let names = [
+            "CONSUL_GRPC_ADDR",
+            "CONSUL_GRPC_CACERT",
+            "CONSUL_HTTP_TOKEN",
+            "CONSUL_LICENSE",
+            "CONSUL_TOKEN",
             "NOMAD_ADDR_http",
             "NOMAD_ADDR_x",
             "NOMAD_ALLOC_ADDR_http",

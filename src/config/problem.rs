@@ -83,9 +83,15 @@ pub enum Warning {
         namespace: String,
     },
     /// A token and a token file were given in the same place; the file is used.
-    TokenAndFile,
-    /// Nomad's certificate is not verified.
-    SkipVerify,
+    TokenAndFile {
+        /// The variable of the file.
+        used: &'static str,
+    },
+    /// A certificate is not verified.
+    SkipVerify {
+        /// Why.
+        because: &'static str,
+    },
 }
 
 impl Warning {
@@ -116,12 +122,8 @@ impl Warning {
                 mend = "set NOMAD_NAMESPACE in the env block of the job: * carries every namespace",
                 "only the namespace of this job is carried, because nomad sets NOMAD_NAMESPACE in its tasks"
             ),
-            Warning::TokenAndFile => {
-                tracing::warn!("both NOMAD_TOKEN and NOMAD_TOKEN_FILE are set, the file is used");
-            }
-            Warning::SkipVerify => {
-                tracing::warn!("the certificate of nomad is not verified, because NOMAD_SKIP_VERIFY is set");
-            }
+            Warning::TokenAndFile { used } => tracing::warn!(used, "both a token and a token file are set"),
+            Warning::SkipVerify { because } => tracing::warn!(because, "certificates are not verified"),
         }
     }
 }

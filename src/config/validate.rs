@@ -3,11 +3,12 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    time::Duration as StdDuration,
 };
 
 use super::{
     ByteSize, Coordinator, DeadLetter, Duration, Environment, Log, LogFormat, Problem, Problems, Settings, Sink, Start,
-    Topic, Wanted, Warning, catalogue,
+    Topic, Wanted, Warning, catalogue, consul,
     layers::{Layers, Origin},
     names, nomad,
     reader::{Broken, Reader, between},
@@ -60,11 +61,17 @@ fn settings(
     let topics = reader.list(&catalogue::TOPIC, topic);
     let nomad = nomad::read(reader, environment, warnings);
     let namespaces = namespaces(reader, environment, warnings);
-    let coordinator = coordinator(reader);
-    let consul_prefix = reader.value(&catalogue::CONSUL_PREFIX, |text| {
-        let text = text.trim_end_matches('/');
-        if text.is_empty() { Err("it names no folder") } else { Ok(text.to_owned()) }
-    });
+    let coordinator = coordinator(reader, warnings);
+    let consul_prefix = reader.value(&catalogue::CONSUL_PREFIX, folder);
+    let lease = reader.value(&catalogue::LEASE, between(Duration::from_millis(1_000), Duration::from_millis(60_000)));
+    let standby_buffer = reader.value(&catalogue::STANDBY_BUFFER, between(ByteSize::new(0), ByteSize::new(2 << 30)));
+    if let (Ok(Coordinator::Consul(consul)), Ok(lease)) = (&coordinator, &lease)
+        && StdDuration::from(*lease) > consul.session_ttl
+    {
+        let what = "it is longer than NOMAD_FIREHOSE_CONSUL_SESSION_TTL: Consul could end the session of a leader that \
+            still holds its lease; shorten the one or lengthen the other";
+        reader.wrong(&catalogue::LEASE, what);
+    }
     let (short, hour) = (Duration::from_millis(100), Duration::from_millis(3_600_000));
     let checkpoint_interval = reader.value(&catalogue::CHECKPOINT_INTERVAL, between(short, hour));
     let start = reader.value(&catalogue::START, start);
@@ -92,6 +99,8 @@ fn settings(
         namespaces,
         coordinator: coordinator?,
         consul_prefix: consul_prefix?,
+        lease: lease?.into(),
+        standby_buffer: usize::try_from(standby_buffer?.bytes()).map_err(|_| Broken)?,
         checkpoint_interval: checkpoint_interval?.into(),
         start: start?,
         max_in_flight: usize::try_from(max_in_flight?.bytes()).map_err(|_| Broken)?,
@@ -159,39 +168,43 @@ fn namespaces(reader: &mut Reader<'_>, environment: &Environment<'_>, warnings: 
     namespaces
 }
 
-fn coordinator(reader: &mut Reader<'_>) -> Result<Coordinator, Broken> {
+fn coordinator(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Result<Coordinator, Broken> {
+    const NAMES: [&str; 3] = ["consul", "file", "none"];
     let given = reader.text(&catalogue::COORDINATOR).is_some();
-    let name = reader.optional(&catalogue::COORDINATOR, |text| match text {
-        "file" | "none" => Ok(text.to_owned()),
-        "consul" => Err(CONSUL_TO_COME.to_owned()),
-        other => {
-            let nearest = names::nearest(other, ["consul", "file", "none"]);
+    let name = reader.optional(&catalogue::COORDINATOR, |text| {
+        NAMES.into_iter().find(|name| *name == text).ok_or_else(|| {
+            let nearest = names::nearest(text, NAMES);
             let nearest = nearest.map(|nearest| format!(", did you mean {nearest}?")).unwrap_or_default();
-            Err(format!("no such coordinator{nearest}; there are file and none (consul is not built in yet)"))
-        }
+            format!("no such coordinator{nearest}; there are consul, file and none")
+        })
     });
     let data_dir = reader.optional(&catalogue::DATA_DIR, |text| Ok::<_, String>(PathBuf::from(text)));
-    match name.as_deref() {
-        Some("none") => Ok(Coordinator::None),
-        Some("file") => match data_dir {
-            Some(data_dir) => Ok(Coordinator::File { data_dir }),
-            None if reader.text(&catalogue::DATA_DIR).is_some() => Err(Broken),
-            None => {
+    match (name.or(if given { None } else { catalogue::COORDINATOR.default }), data_dir) {
+        // Only here are the settings of Consul read: what a machine says about it is no concern of the others.
+        (Some("consul"), _) => consul::read(reader, warnings).map(|consul| Coordinator::Consul(Box::new(consul))),
+        (Some("none"), _) => Ok(Coordinator::None),
+        (Some(_), Some(data_dir)) => Ok(Coordinator::File { data_dir }),
+        (Some(_), None) => {
+            if reader.text(&catalogue::DATA_DIR).is_none() {
                 reader.missing(&catalogue::DATA_DIR, "the file coordinator needs a directory for its checkpoints");
-                Err(Broken)
             }
-        },
-        _ if given => Err(Broken),
-        _ => {
-            reader
-                .missing(&catalogue::COORDINATOR, format!("it is unset, and the default is consul: {CONSUL_TO_COME}"));
             Err(Broken)
         }
+        (None, _) => Err(Broken),
     }
 }
 
-const CONSUL_TO_COME: &str = "the coordinator consul is not built in yet; \
-    choose file (with NOMAD_FIREHOSE_DATA_DIR) to go on where it stopped, or none to keep nothing";
+/// A folder whose keys Consul takes as they are: it cleans paths, and what it cleans away is another key.
+fn folder(text: &str) -> Result<String, &'static str> {
+    let text = text.trim_end_matches('/');
+    if text.is_empty() {
+        return Err("it names no folder");
+    }
+    if text.split('/').any(|part| matches!(part, "" | "." | "..")) || text.chars().any(char::is_control) {
+        return Err("write names with one / between them: not at the start, not two together, and no . or ..");
+    }
+    Ok(text.to_owned())
+}
 
 fn start(text: &str) -> Result<Start, &'static str> {
     match text {

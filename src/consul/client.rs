@@ -45,7 +45,7 @@ pub(super) struct Call<'a> {
     pub(super) path: String,
     pub(super) query: &'a [(&'static str, String)],
     /// JSON.
-    pub(super) body: Option<String>,
+    pub(super) body: Option<Bytes>,
     /// What is asked, as it reads in a message: "to renew the session".
     pub(super) what: String,
     /// The line that the policy needs for it.

@@ -32,7 +32,7 @@ pub use self::{
     session::Session,
     txn::{MAX_OPS, MAX_REQUEST_BYTES, Op, Refusal, Transaction},
 };
-pub use crate::http::{Address, Secret, Tls, TokenSource};
+pub use crate::http::{Address, BadAddress, Secret, Tls, TokenSource};
 
 /// The raft index at which Consul last changed an entry, or up to which an answer of its holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -59,7 +59,7 @@ impl Client {
             behavior: "release",
             node_checks: (!session.node_checks).then_some([]),
         };
-        let body = serde_json::to_string(&request).expect("texts and numbers are JSON");
+        let body = serde_json::to_vec(&request).expect("texts and numbers are JSON").into();
         let call = session_call("create", Some(body), "to create a session");
         let answer = self.ask(&call, &[], deadline).await?;
         let created: Created =
@@ -91,7 +91,7 @@ impl Client {
 
 /// A session belongs to the node of the agent that makes it, and the policy has to name that node. Its name is not known
 /// here and differs from agent to agent, so the line names all.
-fn session_call(path: &str, body: Option<String>, what: &str) -> Call<'static> {
+fn session_call(path: &str, body: Option<bytes::Bytes>, what: &str) -> Call<'static> {
     Call {
         method: Method::PUT,
         path: format!("/v1/session/{path}"),

@@ -1,6 +1,15 @@
 //! The client against small servers that answer what the real Consul cannot be made to say. Those against the real one
 //! are in `tests/consul_client.rs`.
 
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{Router, body::Body, extract::Request, http::StatusCode, response::Response};
+use futures_util::StreamExt as _;
+use tokio::{net::TcpListener, task::JoinHandle};
+
 use super::*;
 
 pub(super) fn client_at(address: &str, change: impl FnOnce(&mut Config)) -> Client {
@@ -16,4 +25,172 @@ pub(super) fn client_at(address: &str, change: impl FnOnce(&mut Config)) -> Clie
     };
     change(&mut config);
     Client::new(config).expect("a plain configuration")
+}
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A server that lives as long as this, and keeps what it was asked.
+struct Server {
+    address: String,
+    asked: Arc<Mutex<Vec<(String, Vec<(String, String)>, String)>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Answers each request alike.
+async fn serve(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = format!("http://{}", listener.local_addr().expect("bound"));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&asked);
+    let router = Router::new().fallback(move |request: Request| {
+        let (keep, answer) = (Arc::clone(&keep), answer.clone());
+        async move {
+            let (head, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+            let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value.as_bytes())));
+            let whole = (format!("{} {}", head.method, head.uri), headers.collect(), text(&body));
+            keep.lock().expect("no panic while locked").push(whole);
+            answer()
+        }
+    });
+    let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("serves until aborted") });
+    Server { address, asked, task }
+}
+
+fn say(code: u16, text: &'static str) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = StatusCode::from_u16(code).expect("a status");
+    response
+}
+
+async fn get(address: &str) -> Result<Read<Option<Entry>>, Error> {
+    client_at(address, |_| {}).get("firehose/k", Get::default(), DEADLINE).await
+}
+
+#[tokio::test]
+async fn every_request_carries_what_the_settings_say() {
+    let server = serve(|| say(200, r#"{"Results":[],"Errors":null}"#)).await;
+    let client = client_at(&server.address, |config| {
+        config.token = TokenSource::Fixed(Secret::new("hush"));
+        config.basic_auth = Some(("me".to_owned(), Secret::new("pass")));
+        config.namespace = Some("team".to_owned());
+        config.partition = Some("part".to_owned());
+        config.datacenter = Some("eu".to_owned());
+    });
+    let op = Op::Delete { key: "k".to_owned() };
+    let done = client.transact(&[op], DEADLINE).await.expect("an answer");
+    assert_eq!(done, Transaction::Done(Vec::new()));
+    let asked = server.asked.lock().expect("no panic while locked").clone();
+    let [(line, headers, body)] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!(line, "PUT /v1/txn?dc=eu&ns=team&partition=part");
+    let header = |name| headers.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str());
+    assert_eq!(header("x-consul-token"), Some("hush"));
+    assert_eq!(header("authorization"), Some("Basic bWU6cGFzcw=="));
+    // A transaction takes them from its operations.
+    assert_eq!(body, r#"[{"KV":{"Verb":"delete","Key":"k","Namespace":"team","Partition":"part"}}]"#);
+    assert!(!format!("{client:?}").contains("hush"));
+}
+
+#[tokio::test]
+async fn refusals_come_with_their_meaning() {
+    type Is = fn(&Error) -> bool;
+    let cases: [(u16, &'static str, Is); 8] = [
+        (429, "Your IP is issuing too many concurrent connections", |error| matches!(error, Error::Busy { .. })),
+        (500, "No cluster leader", |error| matches!(error, Error::NoLeader { .. })),
+        (500, "leadership lost while committing log", |error| matches!(error, Error::Status { code: 500, .. })),
+        (400, "Client sent an HTTP request to an HTTPS server.\n", |error| matches!(error, Error::WantsTls { .. })),
+        (400, "Invalid query parameter: \"partition\" - Partitions are a Consul Enterprise feature", |error| {
+            matches!(error, Error::Enterprise { variable: "CONSUL_PARTITION", .. })
+        }),
+        (403, "Permission denied", |error| matches!(error, Error::Denied { token: false, .. })),
+        // With words a 404 comes from something in front of Consul, and must not be taken for a key that is not there.
+        (404, "404 page not found", |error| matches!(error, Error::Garbage { .. })),
+        (200, "<html>", |error| matches!(error, Error::Garbage { .. })),
+    ];
+    for (code, text, is) in cases {
+        let server = serve(move || say(code, text)).await;
+        let error = get(&server.address).await.expect_err("no answer");
+        assert!(is(&error), "{code} {text}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_follow_no_redirect() {
+    let elsewhere = serve(|| say(200, "[]")).await;
+    let to = format!("{}/v1/kv/k", elsewhere.address);
+    let server = serve(move || {
+        let mut response = say(307, "moved");
+        response.headers_mut().insert("location", to.parse().expect("a header"));
+        response
+    })
+    .await;
+    let error = get(&server.address).await.expect_err("a redirect");
+    assert!(error.to_string().contains("not followed"), "{error}");
+    assert!(elsewhere.asked.lock().expect("no panic while locked").is_empty());
+}
+
+#[tokio::test]
+async fn the_deadline_holds_until_the_last_byte_and_no_answer_is_without_bound() {
+    let silent = serve(|| {
+        let piece = futures_util::stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"[")) });
+        Response::new(Body::from_stream(piece.chain(futures_util::stream::pending())))
+    })
+    .await;
+    let client = client_at(&silent.address, |_| {});
+    let error = client.get("k", Get::default(), Duration::from_millis(200)).await.expect_err("no end");
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+
+    let endless = serve(|| {
+        let piece = || async { Some((Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 64 << 10])), ())) };
+        Response::new(Body::from_stream(futures_util::stream::unfold((), move |()| piece())))
+    })
+    .await;
+    let error = get(&endless.address).await.expect_err("too much");
+    assert!(matches!(&error, Error::Garbage { text, .. } if text.contains("more than")), "{error}");
+}
+
+#[tokio::test]
+async fn tls_where_there_is_none_names_the_mend() {
+    let server = serve(|| say(200, "[]")).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let issuer = rcgen::generate_simple_self_signed(vec!["consul".to_owned()]).expect("a certificate");
+    let path = directory.path().join("ca.pem");
+    std::fs::write(&path, issuer.cert.pem()).expect("writable");
+    let tls = Tls { ca_cert: Some(path), ..Tls::default() };
+    let client = client_at(&server.address.replace("http://", "https://"), |config| config.tls = tls);
+    let error = client.get("k", Get::default(), DEADLINE).await.expect_err("no TLS");
+    assert!(matches!(&error, Error::Tls { mend, .. } if mend.contains("http://")) && !error.is_passing(), "{error}");
+
+    let missing = Tls { ca_cert: Some("/does/not/exist".into()), ..Tls::default() };
+    let address = "https://consul:8501".parse().expect("an address");
+    let config = Config {
+        address,
+        token: TokenSource::None,
+        basic_auth: None,
+        namespace: None,
+        partition: None,
+        datacenter: None,
+        tls: missing,
+        folder: String::new(),
+    };
+    let error = Client::new(config).expect_err("no such file");
+    assert!(matches!(error, Error::File { variable: "CONSUL_CACERT", .. }), "{error}");
+}
+
+#[tokio::test]
+async fn nothing_that_listens_names_the_address() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = format!("http://{}", listener.local_addr().expect("bound"));
+    drop(listener);
+    let error = get(&address).await.expect_err("nobody listens");
+    assert!(error.to_string().contains(&address) && error.to_string().contains("CONSUL_HTTP_ADDR"), "{error}");
+    let error = get("unix:///does/not/exist").await.expect_err("no such socket");
+    assert!(matches!(error, Error::Connect { .. }), "{error:?}");
 }

@@ -283,7 +283,7 @@ impl Client {
             method: Method::PUT,
             path: "/v1/txn".to_owned(),
             query,
-            body: Some(serde_json::to_string(&wire).expect("texts and numbers are JSON")),
+            body: Some(serde_json::to_vec(&wire).expect("texts and numbers are JSON").into()),
             what: first.map_or_else(|| "a transaction".to_owned(), what),
             needs: first.map(|op| self.key_rule(op.key())).unwrap_or_default(),
             limit: MAX_TREE,

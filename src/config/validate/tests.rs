@@ -1,3 +1,5 @@
+mod consul;
+
 use std::{ffi::OsString, io::Write as _, time::Duration as StdDuration};
 
 use super::*;
@@ -53,6 +55,8 @@ fn defaults_are_those_of_the_contract() {
         namespaces: vec!["*".to_owned()],
         coordinator: Coordinator::None,
         consul_prefix: "nomad-firehose".to_owned(),
+        lease: StdDuration::from_secs(4),
+        standby_buffer: 32 << 20,
         checkpoint_interval: StdDuration::from_secs(10),
         start: Start::All,
         max_in_flight: 32 << 20,
@@ -107,7 +111,25 @@ fn every_setting_is_read_from_all_three_places() {
         ("data-dir", "/x"),
         ("checkpoint-interval", "11s"),
         ("start", "now"),
+        ("lease", "5s"),
+        ("standby-buffer", "0"),
+        ("consul-http-addr", "a:1"),
+        ("consul-http-token", "t"),
+        ("consul-http-token-file", "/t"),
+        ("consul-http-auth", "u:p"),
+        ("consul-http-ssl", "true"),
+        ("consul-http-ssl-verify", "false"),
+        ("consul-cacert", "/c"),
+        ("consul-capath", "/d"),
+        ("consul-client-cert", "/e"),
+        ("consul-client-key", "/f"),
+        ("consul-tls-server-name", "n"),
+        ("consul-namespace", "n"),
+        ("consul-partition", "p"),
+        ("consul-datacenter", "d"),
         ("consul-prefix", "p"),
+        ("consul-session-ttl", "11s"),
+        ("consul-node-check", "true"),
         ("max-in-flight", "1MiB"),
         ("shutdown-grace", "5s"),
         ("dead-letter", "log"),
@@ -125,7 +147,8 @@ fn every_setting_is_read_from_all_three_places() {
     let given = |by: &str, pairs: &[(String, String)]| {
         let variable =
             |flag: &str| catalogue::ALL.iter().find(|setting| setting.flag == flag).expect("a known flag").variable;
-        let coordinator = if pairs.iter().any(|(flag, _)| flag == "data-dir") { "file" } else { "none" };
+        // Only the coordinator that a setting belongs to reads it.
+        let coordinator = if matches!(pairs, [(flag, _)] if flag == "data-dir") { "file" } else { "consul" };
         let mut arguments = vec!["run".to_owned(), format!("--coordinator={coordinator}")];
         if !pairs.iter().any(|(flag, _)| flag == "resources") {
             arguments.push("--resources=all".to_owned());
@@ -149,6 +172,7 @@ fn every_setting_is_read_from_all_three_places() {
     for (flag, _) in values {
         let names = match flag {
             "nomad-client-cert" | "nomad-client-key" => vec!["nomad-client-cert", "nomad-client-key"],
+            "consul-client-cert" | "consul-client-key" => vec!["consul-client-cert", "consul-client-key"],
             flag => vec![flag],
         };
         assert_ne!(given("variable", &pairs(&names)), bare, "{flag}");
@@ -187,20 +211,17 @@ fn all_problems_come_at_once_and_name_setting_value_and_mend() {
 }
 
 #[test]
-fn the_coordinator_has_to_be_chosen() {
+fn the_coordinator_is_consul_unless_another_is_chosen() {
     for (arguments, needle) in [
-        (
-            ["nodes", "--log-level=info"],
-            "NOMAD_FIREHOSE_COORDINATOR (--coordinator): it is unset, and the default is consul",
-        ),
-        (["nodes", "--coordinator=consul"], "choose file (with NOMAD_FIREHOSE_DATA_DIR)"),
         (["nodes", "--coordinator=fil"], "did you mean file?"),
+        (["nodes", "--coordinator="], "the value is empty"),
         (
             ["nodes", "--coordinator=file"],
             "NOMAD_FIREHOSE_DATA_DIR (--data-dir): the file coordinator needs a directory",
         ),
     ] {
-        match load(&arguments, &[]) {
+        // What is said of Consul is only read for Consul.
+        match load(&arguments, &[("CONSUL_HTTP_ADDR", "ftp://x")]) {
             Err(Exit::Configuration(problems)) => {
                 assert_eq!(problems.0.len(), 1, "{problems}");
                 assert!(problems.to_string().contains(needle), "{problems}");
@@ -208,8 +229,9 @@ fn the_coordinator_has_to_be_chosen() {
             other => panic!("{arguments:?}: {other:?}"),
         }
     }
-    let (settings, _) = load(&["nodes", "--coordinator=file", "--data-dir=/d"], &[]).expect("a valid configuration");
-    assert_eq!(settings.coordinator, Coordinator::File { data_dir: "/d".into() });
+    let chosen = |arguments: &[&str]| load(arguments, &[]).expect("a valid configuration").0.coordinator;
+    assert_eq!(chosen(&["nodes", "--coordinator=file", "--data-dir=/d"]), Coordinator::File { data_dir: "/d".into() });
+    assert_eq!(chosen(&["nodes"]), chosen(&["nodes", "--coordinator=consul"]));
 }
 
 #[test]
@@ -261,7 +283,10 @@ fn the_token_of_the_place_that_goes_first_is_used() {
     assert_eq!(token(&["nodes", "--nomad-token-file=/f"], &[("NOMAD_TOKEN", "t")]), Token::File("/f".into()));
     let both = [("NOMAD_TOKEN_FILE", "/f"), ("NOMAD_TOKEN", "t")];
     assert_eq!(token(&["nodes"], &both), Token::File("/f".into()));
-    assert_eq!(load(&["nodes", "--coordinator=none"], &both).expect("valid").1, [Warning::TokenAndFile]);
+    assert_eq!(
+        load(&["nodes", "--coordinator=none"], &both).expect("valid").1,
+        [Warning::TokenAndFile { used: "NOMAD_TOKEN_FILE" }]
+    );
     let identity = Token::File("/present/nomad_token".into());
     assert_eq!(token(&["nodes"], &[("NOMAD_SECRETS_DIR", "/present")]), identity);
     assert_eq!(token(&["nodes"], &[("NOMAD_SECRETS_DIR", "/absent")]), Token::None);
@@ -357,6 +382,8 @@ fn the_rest_of_the_values_are_checked() {
         ("NOMAD_FIREHOSE_SHUTDOWN_GRACE", "1ms"),
         ("NOMAD_FIREHOSE_NOMAD_TIMEOUT", "1h"),
         ("NOMAD_FIREHOSE_CONSUL_PREFIX", "/"),
+        ("NOMAD_FIREHOSE_LEASE", "61s"),
+        ("NOMAD_FIREHOSE_STANDBY_BUFFER", "3GiB"),
         ("NOMAD_REGION", "a b"),
         ("LOG_LEVEL", "loud"),
         ("LOG_FORMAT", "xml"),
