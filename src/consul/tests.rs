@@ -29,10 +29,13 @@ pub(super) fn client_at(address: &str, change: impl FnOnce(&mut Config)) -> Clie
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// A request line, headers, and a body.
+type Asked = (String, Vec<(String, String)>, String);
+
 /// A server that lives as long as this, and keeps what it was asked.
 struct Server {
     address: String,
-    asked: Arc<Mutex<Vec<(String, Vec<(String, String)>, String)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
     task: JoinHandle<()>,
 }
 
@@ -55,7 +58,7 @@ async fn serve(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) ->
             let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
             let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value.as_bytes())));
-            let whole = (format!("{} {}", head.method, head.uri), headers.collect(), text(&body));
+            let whole: Asked = (format!("{} {}", head.method, head.uri), headers.collect(), text(&body));
             keep.lock().expect("no panic while locked").push(whole);
             answer()
         }

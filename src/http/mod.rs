@@ -1,6 +1,6 @@
 //! What the clients of Nomad and of Consul share: addresses, certificates, tokens, and the causes of a failed request.
 //!
-//! Both agents are reached alike, and their command lines name the same settings with another prefix: [`Names`] holds
+//! Both agents are reached alike, and their command lines name the same settings with another prefix: `Names` holds
 //! that prefix's variables, so that every message names the one to mend.
 
 mod address;
