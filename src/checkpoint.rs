@@ -16,14 +16,31 @@ use crate::{
 pub struct Checkpoint {
     /// The layout of this text.
     pub version: u32,
-    /// The bare integer of the original for this kind: the last task event's time in ns for allocations, else the
-    /// last index.
+    /// The bare integer that the original program would have stored by now: of what is delivered the greatest task
+    /// event's time in ns (allocations), `ModifyIndex` of an object (nodes, jobs, job stubs, deployments) or raft index
+    /// (evaluations, and events, which the original does not have). See `docs/migration.md`.
     pub value: u64,
     /// One for each stream that the kind is read from: `*`, or the name of a namespace.
     pub lanes: BTreeMap<String, Lane>,
     /// The last delivered task event of each task; allocations only.
     #[serde(default, skip_serializing_if = "Marks::is_empty")]
     pub marks: Marks,
+    /// What the original program had delivered when it led before this one or in between. It is gone when every lane
+    /// has come past it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<Original>,
+}
+
+/// How far the original program had come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Original {
+    /// What it stored, in the meaning of [`Checkpoint::value`]. With 0 it had delivered nothing, or nothing that is of
+    /// use: everything is read.
+    pub value: u64,
+    /// The newest version that it can have known: where its table stood when this program had taken over. `None` until a
+    /// lane has asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<RaftIndex>,
 }
 
 /// The layout that this program writes.

@@ -9,7 +9,7 @@
 mod tests;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -21,7 +21,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    checkpoint::{Anchor, Checkpoint, Lane, Pass},
+    checkpoint::{Anchor, Checkpoint, Lane, Original, Pass},
     coordinator::Lease,
     marks::{Mark, Marks, TaskKey},
     position::{Identity, RaftIndex},
@@ -50,6 +50,8 @@ pub struct Effect {
     pub marks: Vec<(TaskKey, Mark)>,
     /// The original's value for this kind, where it grew.
     pub value: Option<u64>,
+    /// The lane is past what the original program had delivered.
+    pub past_original: bool,
 }
 
 /// The acknowledged state of one kind, and what is on the way to it.
@@ -67,6 +69,8 @@ struct Inner {
     in_flight: HashMap<TaskKey, (Mark, u32)>,
     acknowledged: Checkpoint,
     dirty: bool,
+    /// Lanes that still need what is stored of the original program.
+    behind_original: BTreeSet<Arc<str>>,
     /// How often each lane started over.
     epochs: HashMap<Arc<str>, u64>,
     /// When the marks were last forgotten: all lanes see that their cluster is another one, one after the other.
@@ -104,6 +108,7 @@ impl Effect {
         self.anchor = next.anchor.or(self.anchor.take());
         self.marks.extend(next.marks);
         self.value = self.value.max(next.value);
+        self.past_original |= next.past_original;
     }
 }
 
@@ -172,6 +177,41 @@ impl Ledger {
         self.lock().acknowledged.lanes.get(name).cloned()
     }
 
+    /// A lane is going to be read: what is stored of the original program is kept until it is past that.
+    pub fn expect(&self, lane: &Arc<str>) {
+        let mut inner = self.lock();
+        if inner.acknowledged.original.is_some() {
+            inner.behind_original.insert(Arc::clone(lane));
+        }
+    }
+
+    /// What the original program had delivered, while some lane still needs it.
+    pub fn original(&self) -> Option<Original> {
+        self.lock().acknowledged.original
+    }
+
+    /// Goes on from what the original program had delivered, of versions up to `until`; where a lane said so before, its
+    /// index stays. Our value is not below the original's from here on, or it would be taken for new progress.
+    pub fn go_on_from_original(&self, until: RaftIndex) -> Option<Original> {
+        let mut inner = self.lock();
+        let Checkpoint { original, value, .. } = &mut inner.acknowledged;
+        let original = original.as_mut()?;
+        original.until.get_or_insert(until);
+        *value = original.value.max(*value);
+        let original = *original;
+        inner.dirty = true;
+        Some(original)
+    }
+
+    /// What the original program stored is of no use: it is as if it had delivered nothing.
+    pub fn distrust_original(&self) {
+        let mut inner = self.lock();
+        if let Some(original) = &mut inner.acknowledged.original {
+            *original = Original::default();
+            inner.dirty = true;
+        }
+    }
+
     /// The cluster is another one: all marks and the lane's position are of no use any more. What is on the way is still
     /// delivered, but changes nothing.
     pub fn start_over(&self, lane: &str) {
@@ -182,6 +222,11 @@ impl Ledger {
             inner.forgotten = Some(now);
             inner.in_flight.clear();
             inner.acknowledged.marks = Marks::default();
+            // What another cluster had delivered would stand above all that this one delivers.
+            inner.acknowledged.value = 0;
+            inner.acknowledged.original = None;
+            inner.behind_original.clear();
+            inner.pending.iter_mut().for_each(|entry| entry.effect.value = None);
         }
         inner.acknowledged.lanes.insert(lane.to_owned(), Lane::default());
         inner.dirty = true;
@@ -243,6 +288,9 @@ impl Inner {
                     }
                 }
                 self.acknowledged.marks.set(*task, *mark);
+            }
+            if effect.past_original && self.behind_original.remove(&effect.lane) && self.behind_original.is_empty() {
+                self.acknowledged.original = None;
             }
             apply(&mut self.acknowledged, effect);
         }

@@ -11,7 +11,7 @@ use nomad_firehose::{
     kind::Kind,
     marks::{Mark, Marks, TaskKey},
     position::RaftIndex,
-    resource::{self, Made},
+    resource::{self, Known, Made},
     source::line::{Line, Occurrences},
 };
 
@@ -77,7 +77,7 @@ fuzz_target!(|steps: Vec<Step>| {
             Step::List if !model.versions.is_empty() => {
                 let version = model.versions.len() - 1;
                 let object = Bytes::from(model.object(version));
-                let made = resource::from_object(Kind::Allocations, &object, &|task| model.marks.get(task));
+                let made = resource::from_object(Kind::Allocations, &object, Known::marks(&|task| model.marks.get(task)));
                 model.check(version, &made.expect("an allocation"));
             }
             Step::Save => (model.saved, model.saved_done) = (model.marks.clone(), model.done),
@@ -121,7 +121,7 @@ impl Model {
             self.object(version)
         );
         let line = Line::parse(&Bytes::from(text), &mut Occurrences::default()).expect("a line");
-        let made = resource::from_event(Kind::Allocations, &line.events[0], &|task| self.marks.get(task), None);
+        let made = resource::from_event(Kind::Allocations, &line.events[0], Known::marks(&|task| self.marks.get(task)), None);
         self.check(version, &made.expect("an allocation"));
     }
 

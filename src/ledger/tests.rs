@@ -200,3 +200,49 @@ fn a_lane_that_starts_over_takes_nothing_from_another_that_did() {
     assert_eq!((lane.position.index, lane.backfill), (RaftIndex(9), owed));
     assert_eq!(ledger.mark(task(1)), Some(mark(9)));
 }
+
+fn after_the_original(value: u64) -> Arc<Ledger> {
+    let original = Some(Original { value, until: None });
+    Ledger::new(Arc::new(Switch::default()), Checkpoint { original, ..Checkpoint::default() })
+}
+
+#[test]
+fn the_original_is_remembered_until_every_lane_is_past_it() {
+    let ledger = after_the_original(7);
+    let lanes = LANES.map(Arc::<str>::from);
+    lanes.iter().for_each(|lane| ledger.expect(lane));
+    assert_eq!(ledger.go_on_from_original(RaftIndex(9)), Some(Original { value: 7, until: Some(RaftIndex(9)) }));
+    // What it can have known stays what it was when the first lane asked.
+    assert_eq!(ledger.go_on_from_original(RaftIndex(11)), Some(Original { value: 7, until: Some(RaftIndex(9)) }));
+    assert_eq!(ledger.take_changes().map(|checkpoint| checkpoint.value), Some(7));
+    let past = |lane: &Arc<str>| Effect { lane: Arc::clone(lane), past_original: true, ..Effect::default() };
+    let held = ledger.enter(Effect::default(), 1, None).expect("a record");
+    for lane in [&lanes[0], &lanes[0], &lanes[1]] {
+        assert!(ledger.enter(past(lane), 0, None).is_none());
+        assert!(ledger.original().is_some());
+    }
+    held.delivered();
+    assert_eq!(ledger.original(), None);
+}
+
+#[test]
+fn another_cluster_begins_with_the_value_0_and_without_an_original() {
+    let ledger = after_the_original(7);
+    ledger.go_on_from_original(RaftIndex(9));
+    let held = ledger.enter(Effect { value: Some(8), ..Effect::default() }, 1, None).expect("a record");
+    ledger.start_over("default");
+    held.delivered();
+    let checkpoint = ledger.acknowledged();
+    assert_eq!((checkpoint.value, checkpoint.original), (0, None));
+    assert!(ledger.enter(Effect { value: Some(3), ..Effect::default() }, 0, None).is_none());
+    assert_eq!(ledger.acknowledged().value, 3);
+}
+
+#[test]
+fn a_value_of_no_use_is_as_if_nothing_was_delivered() {
+    let ledger = after_the_original(u64::MAX);
+    ledger.distrust_original();
+    ledger.go_on_from_original(RaftIndex(9));
+    let checkpoint = ledger.acknowledged();
+    assert_eq!((checkpoint.value, checkpoint.original.map(|original| original.value)), (0, Some(0)));
+}

@@ -10,9 +10,9 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    Draft, Made, Unusable,
+    Draft, Known, Made, Told, Unusable,
     object::Payload,
-    task_events::{TaskEvent, Text, new_events},
+    task_events::{KEPT, New, TaskEvent, Text, new_events},
 };
 use crate::{
     marks::{EventHash, Mark, TaskKey},
@@ -108,21 +108,20 @@ impl Serialize for Moment<'_> {
 ///
 /// # Errors
 /// The payload is no allocation.
-pub(super) fn from_event(event: &Event, marks: &dyn Fn(TaskKey) -> Option<Mark>) -> Result<Made, Unusable> {
+pub(super) fn from_event(event: &Event, known: Known<'_>) -> Result<Made, Unusable> {
     let payload = Payload::of(event)?;
-    from_object(payload.object.get().as_bytes(), Some(event.index), marks, true)
+    from_object(payload.object.get().as_bytes(), Some(event.index), known)
 }
 
-/// The records of an allocation as an event or a list has it. `emit` false only takes the marks, so that what happened
-/// before a start at `now` is known and not sent.
+/// The records of an allocation as an event or a list has it. What is known though it has no mark is not sent, and gets
+/// its mark.
 ///
 /// # Errors
 /// The object is no allocation.
 pub(super) fn from_object(
     object: &[u8],
     index: Option<RaftIndex>,
-    marks: &dyn Fn(TaskKey) -> Option<Mark>,
-    emit: bool,
+    known: Known<'_>,
 ) -> Result<Made, Unusable> {
     let allocation: Allocation<'_> = serde_json::from_slice(object).map_err(Unusable::new)?;
     let version = index.unwrap_or(RaftIndex(allocation.modify_index));
@@ -131,19 +130,18 @@ pub(super) fn from_object(
     for (task, state) in allocation.task_states.iter().flat_map(|states| &states.entries) {
         let Some(state) = state else { continue };
         let key = TaskKey::new(&allocation.id, task);
-        let mark = marks(key);
+        let mark = (known.mark)(key);
         if mark.is_some_and(|mark| version < mark.index()) {
             continue;
         }
         let events = state.events.as_deref().unwrap_or_default();
         let new = new_events(events, mark.map(|mark| mark.event)).map_err(Unusable::new)?;
-        made.overruns += u32::from(new.overrun);
-        if emit {
-            for (raw, hash) in &new.events {
-                let event: TaskEvent<'_> = serde_json::from_str(raw.get()).map_err(Unusable::new)?;
-                made.value = made.value.max(u64::try_from(event.time).ok());
-                made.drafts.push(draft(&allocation, task, state, event, *hash)?);
-            }
+        let told = known.told.among(version, &new);
+        made.overruns += u32::from(known.told.is_overrun(version, &new, mark.is_some()) && told == 0);
+        for (raw, hash, time) in new.events.iter().skip(told) {
+            let event: TaskEvent<'_> = serde_json::from_str(raw.get()).map_err(Unusable::new)?;
+            made.value = made.value.max(u64::try_from(*time).ok());
+            made.drafts.push(draft(&allocation, task, state, event, *hash)?);
         }
         if let Some(last) = new.last
             && (!new.events.is_empty() || mark.is_some_and(|mark| mark.is_finished() != finished))
@@ -152,6 +150,28 @@ pub(super) fn from_object(
         }
     }
     Ok(made)
+}
+
+impl Told {
+    /// How many of a task's new events are known, the first ones.
+    fn among(self, version: RaftIndex, new: &New<'_>) -> usize {
+        match self {
+            Told::Before { time, until } if version <= until => {
+                // Before 1970 is before any time.
+                let is_owed = |event: &(_, _, i64)| u64::try_from(event.2).is_ok_and(|at| at >= time);
+                new.events.iter().position(is_owed).unwrap_or(new.events.len())
+            }
+            Told::Nothing | Told::Before { .. } => 0,
+            Told::All => new.events.len(),
+        }
+    }
+
+    /// Whether events can be missing before the new ones: the mark is gone, or none of the ten is one that the original
+    /// program had delivered.
+    fn is_overrun(self, version: RaftIndex, new: &New<'_>, marked: bool) -> bool {
+        let unknown = || matches!(self, Told::Before { until, .. } if version <= until) && new.events.len() >= KEPT;
+        new.overrun || !marked && unknown()
+    }
 }
 
 fn draft(
@@ -214,5 +234,66 @@ impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Entries<'a, V> {
         }
 
         deserializer.deserialize_map(Collect(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNTIL: RaftIndex = RaftIndex(50);
+    const TOLD: Told = Told::Before { time: 100, until: UNTIL };
+
+    /// An allocation at `index` whose one task had events at these times.
+    fn made(index: u64, times: &[i64], mark: Option<Mark>, told: Told) -> (Vec<i64>, Made) {
+        let events: Vec<_> = times.iter().map(|time| serde_json::json!({"Type": "T", "Time": time})).collect();
+        let object = serde_json::json!({"ID": "a", "ModifyIndex": index, "TaskStates": {"t": {"Events": events}}});
+        let mark = |_| mark;
+        let known = Known::marks(&mark).and(told);
+        let made = from_object(object.to_string().as_bytes(), None, known).expect("an allocation");
+        let bodies = made.drafts.iter().map(|draft| serde_json::from_slice(&draft.body).expect("just written"));
+        let sent = bodies.map(|body: serde_json::Value| body["TaskEvent"]["Time"].as_i64().expect("a time"));
+        (sent.collect(), made)
+    }
+
+    fn sent(index: u64, times: &[i64], mark: Option<Mark>, told: Told) -> Vec<i64> {
+        made(index, times, mark, told).0
+    }
+
+    /// The mark of the event at `time`.
+    fn mark_at(time: i64) -> Mark {
+        made(1, &[time], None, Told::Nothing).1.marks[0].1
+    }
+
+    #[test]
+    fn what_precedes_the_first_event_that_is_not_older_is_known_up_to_an_index() {
+        assert_eq!(sent(50, &[1, 99, 100, 101], None, TOLD), [100, 101]);
+        assert_eq!(sent(51, &[1, 99, 100, 101], None, TOLD), [1, 99, 100, 101]);
+        // Times go back: what follows is new, whatever its time.
+        assert_eq!(sent(50, &[-5, 99, 100, 7], None, TOLD), [100, 7]);
+        assert_eq!(sent(50, &[1, 2, 3], Some(mark_at(1)), TOLD), []);
+        assert_eq!(sent(50, &[100, 101], Some(mark_at(100)), TOLD), [101]);
+        assert_eq!(sent(50, &[100, 101], None, Told::All), []);
+    }
+
+    #[test]
+    fn a_task_whose_events_are_all_known_gets_its_mark() {
+        let (sent_before, made_before) = made(50, &[1, 2], None, TOLD);
+        assert_eq!((sent_before.len(), made_before.value), (0, None));
+        let mark = made_before.marks[0].1;
+        assert_eq!(mark.event, mark_at(2).event);
+        assert_eq!(sent(60, &[1, 2, 3], Some(mark), Told::Nothing), [3]);
+    }
+
+    #[test]
+    fn more_than_ten_events_since_the_original_are_reported() {
+        let ten = [100, 101, 102, 103, 104, 105, 106, 107, 108, 109];
+        assert_eq!(made(50, &ten, None, TOLD).1.overruns, 1);
+        assert_eq!(made(50, &ten[1..], None, TOLD).1.overruns, 0);
+        assert_eq!(made(51, &ten, None, TOLD).1.overruns, 0);
+        // Our mark is gone, but the original has delivered what followed it.
+        let known = [99, 100, 101, 102, 103, 104, 105, 106, 107, 108];
+        assert_eq!(made(50, &known, Some(mark_at(5)), TOLD).1.overruns, 0);
+        assert_eq!(made(51, &known, Some(mark_at(5)), TOLD).1.overruns, 1);
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
-    Draft, Unusable,
+    Made, Unusable,
     object::{Head, draft, new_version, with_deleted},
 };
 use crate::{kind::Kind, position::RaftIndex, source::line::Event};
@@ -77,22 +77,23 @@ pub(super) fn due(event: &Event) -> Result<Option<(String, String)>, Unusable> {
 ///
 /// # Errors
 /// The payload is no job, or the summary is not JSON.
-pub(super) fn from_event(event: &Event, summary: Option<&[u8]>) -> Result<Option<Draft>, Unusable> {
-    let Some((payload, head)) = new_version(Kind::JobListStubs, event)? else { return Ok(None) };
+pub(super) fn from_event(event: &Event, summary: Option<&[u8]>) -> Result<Made, Unusable> {
+    let Some((payload, head)) = new_version(Kind::JobListStubs, event)? else { return Ok(Made::default()) };
     let summary: Option<&RawValue> = summary.map(serde_json::from_slice).transpose().map_err(Unusable::new)?;
     let body = stub(payload.object.get(), summary)?;
     let body = if payload.deleted { with_deleted(&body) } else { body };
-    Ok(Some(draft(Kind::JobListStubs, &head, event.index, event.occurrence, body)))
+    Ok(Made::one(draft(Kind::JobListStubs, &head, event.index, event.occurrence, body), head.modify_index))
 }
 
 /// The stub as the list gave it.
 ///
 /// # Errors
 /// It is no stub.
-pub(super) fn from_object(object: &[u8]) -> Result<Draft, Unusable> {
+pub(super) fn from_object(object: &[u8]) -> Result<Made, Unusable> {
     let head: Head<'_> = serde_json::from_slice(object).map_err(Unusable::new)?;
     let text = std::str::from_utf8(object).map_err(Unusable::new)?;
-    Ok(draft(Kind::JobListStubs, &head, RaftIndex(head.modify_index), 0, stub(text, None)?))
+    let draft = draft(Kind::JobListStubs, &head, RaftIndex(head.modify_index), 0, stub(text, None)?);
+    Ok(Made::one(draft, head.modify_index))
 }
 
 fn stub(object: &str, summary: Option<&RawValue>) -> Result<Bytes, Unusable> {

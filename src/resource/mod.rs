@@ -6,6 +6,8 @@ mod object;
 mod raw_event;
 mod task_events;
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::{
@@ -38,15 +40,16 @@ pub struct Made {
     pub drafts: Vec<Draft>,
     /// The task events that are delivered with them.
     pub marks: Vec<(TaskKey, Mark)>,
-    /// The newest task event's time in ns since 1970.
+    /// What the original program would store when it had delivered this: the newest task event's time in ns since 1970
+    /// (allocations), the object's `ModifyIndex`, or for evaluations the raft index. `None` where there is no record.
     pub value: Option<u64>,
     /// Tasks whose last delivered event had fallen out of the ten that Nomad keeps.
     pub overruns: u32,
 }
 
 impl Made {
-    fn one(draft: Option<Draft>) -> Self {
-        Made { drafts: draft.into_iter().collect(), ..Made::default() }
+    fn one(draft: Draft, value: u64) -> Self {
+        Made { drafts: vec![draft], value: Some(value), ..Made::default() }
     }
 }
 
@@ -64,21 +67,61 @@ impl Unusable {
 /// The marks that hold before the event or object.
 pub type MarkOf<'a> = &'a dyn Fn(TaskKey) -> Option<Mark>;
 
+/// What is known of tasks before an event or object.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    mark: MarkOf<'a>,
+    told: Told,
+}
+
+/// Task events that somebody else has delivered, or that nobody wants, though no mark says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Told {
+    /// None.
+    #[default]
+    Nothing,
+    /// In versions up to an index, what comes in a task's list before the first event of at least this time.
+    Before {
+        /// In ns since 1970, by the clients' clocks.
+        time: u64,
+        /// The newest version that this holds for.
+        until: RaftIndex,
+    },
+    /// All: they lie before the first start.
+    All,
+}
+
+impl fmt::Debug for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known").field("told", &self.told).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Known<'a> {
+    /// What marks say.
+    pub fn marks(mark: MarkOf<'a>) -> Self {
+        Known { mark, told: Told::Nothing }
+    }
+
+    /// And of what follows them, `told`.
+    pub fn and(self, told: Told) -> Self {
+        Known { told, ..self }
+    }
+}
+
 /// The records of an event. `summary` is the answer of `/v1/job/ID/summary` where [`summary_due`] asked for it.
 ///
 /// # Errors
 /// The event belongs to the kind's topic, but is not what the topic carries: a case for the dead-letter place.
-pub fn from_event(kind: Kind, event: &Event, marks: MarkOf<'_>, summary: Option<&[u8]>) -> Result<Made, Unusable> {
+pub fn from_event(kind: Kind, event: &Event, known: Known<'_>, summary: Option<&[u8]>) -> Result<Made, Unusable> {
     if kind.topic().is_some_and(|topic| topic != &*event.topic) {
         return Ok(Made::default());
     }
     match kind {
-        Kind::Allocations => allocations::from_event(event, marks),
-        Kind::JobListStubs => job_stub::from_event(event, summary).map(Made::one),
-        Kind::Events => Ok(Made::one(Some(raw_event::from_event(event)))),
-        Kind::Nodes | Kind::Evaluations | Kind::Jobs | Kind::Deployments => {
-            object::from_event(kind, event).map(Made::one)
-        }
+        Kind::Allocations => allocations::from_event(event, known),
+        Kind::JobListStubs => job_stub::from_event(event, summary),
+        Kind::Events => Ok(Made::one(raw_event::from_event(event), event.index.0)),
+        Kind::Nodes | Kind::Evaluations | Kind::Jobs | Kind::Deployments => object::from_event(kind, event),
     }
 }
 
@@ -98,23 +141,13 @@ pub fn summary_due(kind: Kind, event: &Event) -> Result<Option<(String, String)>
 ///
 /// # Errors
 /// It is not what the list of this kind gives.
-pub fn from_object(kind: Kind, object: &Bytes, marks: MarkOf<'_>) -> Result<Made, Unusable> {
+pub fn from_object(kind: Kind, object: &Bytes, known: Known<'_>) -> Result<Made, Unusable> {
     match kind {
-        Kind::Allocations => allocations::from_object(object, None, marks, true),
-        Kind::JobListStubs => job_stub::from_object(object).map(|draft| Made::one(Some(draft))),
+        Kind::Allocations => allocations::from_object(object, None, known),
+        Kind::JobListStubs => job_stub::from_object(object),
         Kind::Events => Ok(Made::default()),
-        Kind::Nodes | Kind::Evaluations | Kind::Jobs | Kind::Deployments => {
-            object::from_object(kind, object.clone()).map(|draft| Made::one(Some(draft)))
-        }
+        Kind::Nodes | Kind::Evaluations | Kind::Jobs | Kind::Deployments => object::from_object(kind, object.clone()),
     }
-}
-
-/// The marks of an allocation whose task events are not to be sent: they lie before the first start.
-///
-/// # Errors
-/// It is no allocation.
-pub fn baseline(object: &Bytes, marks: MarkOf<'_>) -> Result<Made, Unusable> {
-    allocations::from_object(object, None, marks, false)
 }
 
 /// What a list says of one object, before it is read in full.

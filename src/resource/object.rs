@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Draft, Unusable};
+use super::{Draft, Made, Unusable};
 use crate::{kind::Kind, position::RaftIndex, source::line::Event};
 
 /// The payload of an event: the object under the name of its topic, and for a purge `Deleted`.
@@ -87,22 +87,23 @@ pub(super) fn new_version(kind: Kind, event: &Event) -> Result<Option<(Payload<'
 ///
 /// # Errors
 /// The payload is not what this topic carries.
-pub(super) fn from_event(kind: Kind, event: &Event) -> Result<Option<Draft>, Unusable> {
-    let Some((payload, head)) = new_version(kind, event)? else { return Ok(None) };
+pub(super) fn from_event(kind: Kind, event: &Event) -> Result<Made, Unusable> {
+    let Some((payload, head)) = new_version(kind, event)? else { return Ok(Made::default()) };
     let object = event.payload.slice_ref(payload.object.get().as_bytes());
     let body = if payload.deleted { with_deleted(&object) } else { object };
-    let draft = draft(kind, &head, event.index, event.occurrence, body);
-    Ok(Some(draft))
+    // Evaluations change without moving their `ModifyIndex`, but never without moving their table's index.
+    let value = if kind == Kind::Evaluations { event.index.0 } else { head.modify_index };
+    Ok(Made::one(draft(kind, &head, event.index, event.occurrence, body), value))
 }
 
 /// The record of an object that a list or a single read gave, at the version it has there.
 ///
 /// # Errors
 /// The object lacks what an object of this kind has.
-pub(super) fn from_object(kind: Kind, object: Bytes) -> Result<Draft, Unusable> {
+pub(super) fn from_object(kind: Kind, object: Bytes) -> Result<Made, Unusable> {
     let head: Head<'_> = serde_json::from_slice(&object).map_err(Unusable::new)?;
     let index = RaftIndex(head.modify_index);
-    Ok(draft(kind, &head, index, 0, object.clone()))
+    Ok(Made::one(draft(kind, &head, index, 0, object.clone()), index.0))
 }
 
 pub(super) fn draft(kind: Kind, head: &Head<'_>, index: RaftIndex, occurrence: u32, body: Bytes) -> Draft {

@@ -11,6 +11,9 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::marks::EventHash;
 
+/// How many events Nomad keeps of a task.
+pub(super) const KEPT: usize = 10;
+
 /// The part of a task event that makes it itself. What the server adds later (`DisplayMessage`) is no part of it.
 #[derive(Deserialize)]
 struct Head<'a> {
@@ -38,8 +41,8 @@ impl Head<'_> {
 /// The events of one task that are new.
 #[derive(Debug)]
 pub(super) struct New<'a> {
-    /// The new ones in order, each with its hash.
-    pub(super) events: Vec<(&'a RawValue, EventHash)>,
+    /// The new ones in order, each with its hash and its time in ns.
+    pub(super) events: Vec<(&'a RawValue, EventHash, i64)>,
     /// The last one of all; `None` where there is none.
     pub(super) last: Option<EventHash>,
     /// The last delivered one is no longer there, so that events between may be lost to the limit of ten.
@@ -57,15 +60,16 @@ pub(super) fn new_events<'a>(
     let mut new = Vec::new();
     let mut found = false;
     for event in events.iter().rev() {
-        let hash = serde_json::from_str::<Head<'_>>(event.get())?.hash();
+        let head: Head<'_> = serde_json::from_str(event.get())?;
+        let hash = head.hash();
         if Some(hash) == delivered {
             found = true;
             break;
         }
-        new.push((*event, hash));
+        new.push((*event, hash, head.time));
     }
     new.reverse();
-    let last = new.last().map(|(_, hash)| *hash).or(if found { delivered } else { None });
+    let last = new.last().map(|(_, hash, _)| *hash).or(if found { delivered } else { None });
     Ok(New { events: new, last, overrun: delivered.is_some() && !found && !events.is_empty() })
 }
 
@@ -189,7 +193,7 @@ mod tests {
                 let window: Vec<&RawValue> = all[end.saturating_sub(10)..end].iter().map(|raw| &**raw).collect();
                 let new = new_events(&window, delivered).expect("task events");
                 prop_assert!(!new.overrun);
-                got.extend(new.events.iter().map(|(raw, _)| raw.get().to_owned()));
+                got.extend(new.events.iter().map(|(raw, ..)| raw.get().to_owned()));
                 delivered = new.last;
                 if end == all.len() { break }
             }

@@ -1,5 +1,7 @@
 //! One kind on a lane: its cursor, its filter, and how its records enter the ledger and go to delivery.
 
+mod original;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
@@ -20,7 +22,7 @@ use crate::{
     nomad::{Table, Topic},
     position::{Identity, Position, RaftIndex, Seen},
     record::Record,
-    resource::{self, Draft, Made, Unusable},
+    resource::{self, Draft, Known, Made, Told, Unusable},
 };
 
 /// One kind that reads a lane.
@@ -48,6 +50,12 @@ pub(super) struct Member {
     pub(super) alarm: Alarm,
     /// The table's index a watch ago.
     pub(super) table_before: RaftIndex,
+    /// Task events that the original program has delivered.
+    pub(super) told: Told,
+    /// At this index the original program had not delivered everything.
+    half_told: Option<RaftIndex>,
+    /// The position from which on nothing of the original program is needed any more; `None` where nothing is.
+    past_original: Option<RaftIndex>,
     lane: Arc<str>,
     ledger: Arc<Ledger>,
     topics: Vec<Topic>,
@@ -103,6 +111,7 @@ impl Member {
         let state = ledger.lane(&lane);
         let state = state.unwrap_or_default();
         let first_start = state.position.index == RaftIndex(0);
+        ledger.expect(&lane);
         Member {
             kind,
             cursor: Cursor::new(state.position),
@@ -116,6 +125,9 @@ impl Member {
             baseline: false,
             alarm: Alarm::default(),
             table_before: RaftIndex(0),
+            told: Told::Nothing,
+            half_told: None,
+            past_original: None,
             lane,
             ledger,
             topics,
@@ -174,6 +186,7 @@ impl Member {
         self.page_done.clear();
         self.table_seen = RaftIndex(0);
         self.table_before = RaftIndex(0);
+        (self.told, self.half_told, self.past_original) = (Told::Nothing, None, None);
     }
 
     /// Delivers what a line has for this kind.
@@ -188,7 +201,10 @@ impl Member {
         let verdict = self.cursor.observe(line.index, identities);
         let mut batch = Batch::default();
         match &verdict {
-            Verdict::DeliverAfterGap(owed) => self.owe(ctx, owed.clone(), &mut batch, true),
+            Verdict::DeliverAfterGap(owed) => {
+                let report = self.half_told != Some(line.index);
+                self.owe(ctx, owed.clone(), &mut batch, report);
+            }
             Verdict::Deliver => self.know_at_gap_end(line.index, identities, &mut batch),
             Verdict::Nothing if catch_up.is_none() => return Ok(()),
             Verdict::Nothing => {}
@@ -208,7 +224,8 @@ impl Member {
         batch.effect.line = (verdict != Verdict::Nothing).then(|| (line.index, identities.to_vec()));
         self.cursor.advance(line.index, identities);
         ctx.metrics.position(self.kind, self.cursor.position().index);
-        self.submit(ctx, batch, share.clone()).await
+        self.submit(ctx, batch, share.clone()).await?;
+        self.leave_original(ctx).await
     }
 
     /// Further lines of the index that a gap ends with need not come from the list as well. Where the list covers that
@@ -237,7 +254,7 @@ impl Member {
         let repeated = event.occurrence > 0;
         let made = {
             let mark = |task| batch.mark(&self.ledger, repeated, task);
-            resource::from_event(self.kind, event, &mark, summary.as_deref())
+            resource::from_event(self.kind, event, Known::marks(&mark).and(self.told), summary.as_deref())
         };
         match made {
             Ok(made) => {
@@ -247,9 +264,6 @@ impl Member {
                 }
                 if moves_its_table(event) {
                     batch.effect.anchor = Some(Anchor { topic: event.topic.to_string(), index: event.index });
-                }
-                if self.kind != Kind::Allocations && !made.drafts.is_empty() {
-                    batch.effect.value = Some(event.index.0);
                 }
                 let overruns = batch.add(made);
                 self.report_overruns(ctx, overruns, &event.key, event.index);

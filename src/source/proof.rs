@@ -20,6 +20,8 @@ pub struct Cursor {
     behind: bool,
     /// Events at the position came that are not known, before any proof: there is more at this index.
     withheld: bool,
+    /// The position is known to be of this cluster's history, so that an index alone proves.
+    trusting: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,13 @@ pub enum TableVerdict {
 impl Cursor {
     /// Goes on from `position`.
     pub fn new(position: Position) -> Self {
-        Cursor { position, proof: Proof::None, behind: false, withheld: false }
+        Cursor { position, proof: Proof::None, behind: false, withheld: false, trusting: false }
+    }
+
+    /// Goes on behind `index`, of which no event is known, but that it is of this history: a line at it or below, before
+    /// anything newer, proves as well as a known event does. One connection is trusted so.
+    pub fn trusting(index: RaftIndex) -> Self {
+        Cursor { trusting: true, ..Cursor::new(Position::at(index)) }
     }
 
     /// The position read so far.
@@ -96,6 +104,9 @@ impl Cursor {
 
     /// Takes in a line. Ask [`Cursor::is_new`] for its events before [`Cursor::advance`].
     pub fn observe(&mut self, index: RaftIndex, events: &[Identity]) -> Verdict {
+        if std::mem::take(&mut self.trusting) && index <= self.position.index {
+            self.proof = Proof::Stream;
+        }
         if index < self.position.index {
             self.behind = true;
             return Verdict::Nothing;
@@ -143,6 +154,7 @@ impl Cursor {
             self.proof = Proof::Table;
             return TableVerdict::Proven;
         }
+        self.trusting = false;
         if self.behind {
             return TableVerdict::Wait;
         }
@@ -205,6 +217,20 @@ mod tests {
         assert_eq!(feed(&mut cursor, 10, 7).0, Verdict::Nothing);
         assert!(!cursor.is_proven());
         assert!(matches!(feed(&mut cursor, 12, 0).0, Verdict::DeliverAfterGap(_)));
+    }
+
+    #[test]
+    fn an_index_alone_proves_one_connection_of_a_history_that_is_trusted() {
+        for first in [8, 10] {
+            let mut cursor = Cursor::trusting(RaftIndex(10));
+            assert!(!feed(&mut cursor, first, 0).1);
+            assert!(cursor.is_proven());
+            cursor.reconnected();
+            assert!(!feed(&mut cursor, first, 0).1);
+            assert!(!cursor.is_proven());
+        }
+        let mut cursor = Cursor::trusting(RaftIndex(10));
+        assert!(matches!(feed(&mut cursor, 11, 0).0, Verdict::DeliverAfterGap(_)));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::{
     kind::Kind,
     nomad::{self, ListQuery, Table},
     position::RaftIndex,
-    resource::{self, Listed},
+    resource::{self, Known, Listed, Told},
 };
 
 /// Objects a page: of allocations with ten task events each, about 3 MB.
@@ -69,7 +69,8 @@ pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Resu
             }
             let mut batch = Batch::default();
             batch.effect.backfill = Some(member.passes.iter().cloned().collect());
-            member.submit(ctx, batch, None).await
+            member.submit(ctx, batch, None).await?;
+            member.leave_original(ctx).await
         }
         Err(error) => {
             warn!(kind = %member.kind, namespace = lane, %error, "cannot read the list; trying again");
@@ -183,7 +184,7 @@ async fn object(
     };
     let made = {
         let mark = |task| member.ledger().mark(task);
-        resource::from_object(member.kind, element, &mark)
+        resource::from_object(member.kind, element, Known::marks(&mark).and(member.told))
     };
     let made = match made {
         Ok(made) => made,
@@ -193,9 +194,6 @@ async fn object(
         pass.ranges.iter().for_each(|owed| report_gap(ctx, member.kind, lane, owed));
     }
     let mut batch = Batch::default();
-    if member.kind != Kind::Allocations {
-        batch.effect.value = Some(listed.modify_index.0);
-    }
     let overruns = batch.add(made);
     member.report_overruns(ctx, overruns, &listed.id, listed.modify_index);
     let bytes = batch.drafts.iter().map(|draft| draft.body.len()).sum();
@@ -209,7 +207,7 @@ async fn object(
 async fn baseline(ctx: &Context, member: &Member, element: &Bytes) -> Result<(), Stopped> {
     let made = {
         let mark = |task| member.ledger().mark(task);
-        resource::baseline(element, &mark)
+        resource::from_object(member.kind, element, Known::marks(&mark).and(Told::All))
     };
     match made {
         Ok(made) => {

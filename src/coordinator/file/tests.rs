@@ -258,7 +258,7 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
                     Mark::new(EventHash(event), RaftIndex(index), finished),
                 );
             }
-            Checkpoint { version: VERSION, value, lanes, marks }
+            Checkpoint { version: VERSION, value, lanes, marks, original: None }
         },
     )
 }

@@ -14,25 +14,29 @@ use crate::{
 };
 
 impl Lane {
-    /// The first start's position, where it has to be asked for: after everything that is there now.
+    /// Where to begin, where the checkpoint does not say it alone: after what the original program had delivered, or on
+    /// a first start after everything that is there now.
     pub(super) async fn resolve_start(&mut self, backoff: &mut Backoff, outage: &mut Outage) -> Result<(), Stopped> {
+        let mut covered = Vec::new();
         for member in &mut self.members {
+            let own = member.ledger().lane(&self.namespace).map(|lane| RaftIndex(lane.namespaces));
+            if member.needs_original() {
+                let table = ask_newest(&self.ctx, member, &self.namespace, backoff, outage).await?;
+                covered.extend(member.go_on_from_original(&self.ctx, table).await?.or(own));
+                continue;
+            }
+            covered.extend(own);
             if !member.first_start {
                 continue;
             }
             let start = match self.ctx.start {
                 Start::All => continue,
                 Start::Index(index) => RaftIndex(index.0.saturating_sub(1)),
-                Start::Now => loop {
-                    match newest_index(&self.ctx, member, &self.namespace).await {
-                        Ok(index) => break index,
-                        Err(error) => outage.log(&error),
-                    }
-                    self.ctx.pause(backoff.failed()).await?;
-                },
+                Start::Now => ask_newest(&self.ctx, member, &self.namespace, backoff, outage).await?,
             };
             member.start_after(&self.ctx, start, self.ctx.start == Start::Now).await?;
         }
+        self.covered = covered.into_iter().min().unwrap_or_default();
         Ok(())
     }
 
@@ -182,7 +186,25 @@ fn probe(client: &Client, namespace: &str, why: Why, mut tables: Vec<Table>, anc
     })
 }
 
-/// The index after which a start at `now` begins.
+/// The index after which a start at `now` begins, and the newest version that an original program can have known. Waits
+/// until the leader tells.
+async fn ask_newest(
+    ctx: &Context,
+    member: &Member,
+    namespace: &str,
+    backoff: &mut Backoff,
+    outage: &mut Outage,
+) -> Result<RaftIndex, Stopped> {
+    loop {
+        match newest_index(ctx, member, namespace).await {
+            Ok(index) => return Ok(index),
+            Err(error) => outage.log(&error),
+        }
+        ctx.pause(backoff.failed()).await?;
+    }
+}
+
+/// The greatest index of the member's tables.
 async fn newest_index(ctx: &Context, member: &Member, namespace: &str) -> Result<RaftIndex, nomad::Error> {
     let all = || Table::ALL.to_vec();
     let mut newest = RaftIndex(0);

@@ -1,0 +1,154 @@
+//! Going on from what the original program had delivered when it led before this one.
+//!
+//! It stores one bare integer for each kind, and that integer means no more than what it wrote: of an index, that no
+//! version above it was sent; of a time, that no task event after it was sent. See `docs/migration.md`.
+
+use std::time::{Duration, SystemTime};
+
+use tracing::{error, info};
+
+use super::{super::Context, super::Stopped, Batch, Member};
+use crate::{
+    checkpoint::Original,
+    kind::Kind,
+    position::{Position, RaftIndex},
+    resource::Told,
+    source::proof::Cursor,
+};
+
+/// How much older than the original's newest task event an event must be to be taken for delivered.
+///
+/// The stored time is the greatest of all clients' clocks, and a client's update reaches the servers up to some hundred
+/// milliseconds after it happened, later where it has to be repeated: an event of a slower clock or a slower client can
+/// be older and still not have been seen. Repeats at a migration are harmless, a loss is not.
+const OVERLAP: Duration = Duration::from_secs(10);
+
+impl Member {
+    /// Whether the original program led before, and this lane is not past what it had delivered.
+    pub(in crate::source) fn needs_original(&self) -> bool {
+        // It does not have raw events.
+        self.kind != Kind::Events && self.ledger.original().is_some()
+    }
+
+    /// Begins behind what the original program had delivered. `table` is the index of the kind's tables by now, from the
+    /// leader. Returns up to which creation it had all namespaces, where it is to be gone on from an index.
+    pub(in crate::source) async fn go_on_from_original(
+        &mut self,
+        ctx: &Context,
+        table: RaftIndex,
+    ) -> Result<Option<RaftIndex>, Stopped> {
+        let Some(stored) = self.ledger.original() else { return Ok(None) };
+        if !is_credible(self.kind, stored, table, now()) {
+            error!(
+                kind = %self.kind, namespace = &*self.lane, value = stored.value, %table,
+                "the value that the original program stored is ahead of the cluster or of the clock; it is not used, and \
+                 nothing is taken for delivered on its word"
+            );
+            self.ledger.distrust_original();
+        }
+        let Some(original) = self.ledger.go_on_from_original(table) else { return Ok(None) };
+        let Some(last) = known_whole(self.kind, original.value) else {
+            self.go_on_from_time(original);
+            self.leave_original(ctx).await?;
+            return Ok(None);
+        };
+        let value = RaftIndex(original.value);
+        self.past_original = Some(RaftIndex(last.0 + 1));
+        let position = self.cursor.position();
+        if position.index > last || position.index == last && *position != Position::at(last) {
+            self.leave_original(ctx).await?;
+            return Ok(None);
+        }
+        info!(kind = %self.kind, namespace = &*self.lane, %value, "going on from what the original program stored");
+        self.cursor = Cursor::trusting(last);
+        self.half_told = (last < value).then_some(value);
+        // What follows it is owed, and what is gone of that has to be said.
+        self.first_start = false;
+        let mut batch = Batch::default();
+        batch.effect.line = Some((last, Vec::new()));
+        batch.effect.namespaces = Some(value);
+        self.submit(ctx, batch, None).await?;
+        Ok(Some(value))
+    }
+
+    fn go_on_from_time(&mut self, original: Original) {
+        let until = original.until.unwrap_or_default();
+        self.past_original = Some(until.max(RaftIndex(1)));
+        if self.kind == Kind::Allocations && original.value > 0 {
+            info!(
+                kind = %self.kind, namespace = &*self.lane, time = original.value, %until,
+                "going on from what the original program stored"
+            );
+            self.told = Told::Before { time: original.value.saturating_sub(nanoseconds(OVERLAP)), until };
+        }
+    }
+
+    /// Forgets the original program once everything that it could have delivered is acknowledged.
+    pub(in crate::source) async fn leave_original(&mut self, ctx: &Context) -> Result<(), Stopped> {
+        let Some(past) = self.past_original else { return Ok(()) };
+        let Some(lane) = self.ledger.lane(&self.lane) else { return Ok(()) };
+        // Of allocations, the passes that are owed have its versions, too.
+        if lane.position.index < past || self.kind == Kind::Allocations && !lane.backfill.is_empty() {
+            return Ok(());
+        }
+        (self.told, self.half_told, self.past_original) = (Told::Nothing, None, None);
+        let mut batch = Batch::default();
+        batch.effect.past_original = true;
+        self.submit(ctx, batch, None).await
+    }
+}
+
+/// Whether a value can be of this cluster and of the past: its index is not above the table's, its time is not to come.
+fn is_credible(kind: Kind, original: Original, table: RaftIndex, now: u64) -> bool {
+    match kind {
+        Kind::Allocations => original.value <= now.saturating_add(nanoseconds(OVERLAP)),
+        _ => original.value <= table.0,
+    }
+}
+
+/// Up to which index the original program had delivered everything it ever would. `None` where its value says nothing
+/// about an index.
+fn known_whole(kind: Kind, value: u64) -> Option<RaftIndex> {
+    let last = match kind {
+        Kind::Allocations | Kind::Events => 0,
+        // It sends the evaluations of an index only when their table has moved past that.
+        Kind::Evaluations => value.saturating_sub(1),
+        Kind::Nodes | Kind::Jobs | Kind::JobListStubs | Kind::Deployments => value,
+    };
+    Some(RaftIndex(last)).filter(|last| last.0 > 0)
+}
+
+/// Wall-clock time in ns since 1970: the only one that can be held against a task event's.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map(nanoseconds).unwrap_or_default()
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_ahead_is_of_no_use() {
+        let credible = |kind, value| is_credible(kind, Original { value, until: None }, RaftIndex(500), 1 << 60);
+        for kind in [Kind::Nodes, Kind::Evaluations, Kind::Jobs, Kind::JobListStubs, Kind::Deployments] {
+            assert!(credible(kind, 0) && credible(kind, 500));
+            assert!(!credible(kind, 501) && !credible(kind, u64::MAX));
+        }
+        assert!(credible(Kind::Allocations, 1 << 60) && credible(Kind::Allocations, (1 << 60) + 10_000_000_000));
+        assert!(!credible(Kind::Allocations, (1 << 60) + 10_000_000_001));
+        assert!(!credible(Kind::Allocations, u64::MAX) && !credible(Kind::Allocations, i64::MAX as u64 + 1));
+    }
+
+    #[test]
+    fn the_evaluations_of_the_stored_index_are_still_owed() {
+        assert_eq!(known_whole(Kind::Evaluations, 7), Some(RaftIndex(6)));
+        assert_eq!(known_whole(Kind::Evaluations, 1), None);
+        assert_eq!(known_whole(Kind::Jobs, 7), Some(RaftIndex(7)));
+        assert_eq!(known_whole(Kind::Jobs, 0), None);
+        assert_eq!(known_whole(Kind::Allocations, 7), None);
+    }
+}
