@@ -43,7 +43,10 @@ fn main() {
             let mut occurrences = Occurrences::default();
             for line in &lines {
                 for event in &parse(line, &mut occurrences).events {
-                    black_box(resource::from_event(kind, event, resource::Known::marks(&|_| None), None).expect("a recorded event"));
+                    black_box(
+                        resource::from_event(kind, event, resource::Known::marks(&|_| None), None)
+                            .expect("a recorded event"),
+                    );
                 }
             }
         });

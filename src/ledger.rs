@@ -9,7 +9,7 @@
 mod tests;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -50,8 +50,6 @@ pub struct Effect {
     pub marks: Vec<(TaskKey, Mark)>,
     /// The original's value for this kind, where it grew.
     pub value: Option<u64>,
-    /// The lane is past what the original program had delivered.
-    pub past_original: bool,
 }
 
 /// The acknowledged state of one kind, and what is on the way to it.
@@ -69,12 +67,21 @@ struct Inner {
     in_flight: HashMap<TaskKey, (Mark, u32)>,
     acknowledged: Checkpoint,
     dirty: bool,
-    /// Lanes that still need what is stored of the original program.
-    behind_original: BTreeSet<Arc<str>>,
+    /// Lanes that still need what is stored of the original program, and until when; `None` where they do not know yet.
+    behind_original: BTreeMap<Arc<str>, Option<Behind>>,
     /// How often each lane started over.
     epochs: HashMap<Arc<str>, u64>,
     /// When the marks were last forgotten: all lanes see that their cluster is another one, one after the other.
     forgotten: Option<Instant>,
+}
+
+/// When a lane has come past what the original program had delivered.
+#[derive(Clone, Copy, Debug)]
+pub struct Behind {
+    /// With its position here.
+    pub position: RaftIndex,
+    /// And with nothing owed by lists any more.
+    pub lists: bool,
 }
 
 struct Pending {
@@ -108,7 +115,6 @@ impl Effect {
         self.anchor = next.anchor.or(self.anchor.take());
         self.marks.extend(next.marks);
         self.value = self.value.max(next.value);
-        self.past_original |= next.past_original;
     }
 }
 
@@ -181,7 +187,7 @@ impl Ledger {
     pub fn expect(&self, lane: &Arc<str>) {
         let mut inner = self.lock();
         if inner.acknowledged.original.is_some() {
-            inner.behind_original.insert(Arc::clone(lane));
+            inner.behind_original.insert(Arc::clone(lane), None);
         }
     }
 
@@ -201,6 +207,15 @@ impl Ledger {
         let original = *original;
         inner.dirty = true;
         Some(original)
+    }
+
+    /// A lane needs what is stored of the original program until then.
+    pub fn need_original(&self, lane: &Arc<str>, behind: Behind) {
+        let mut inner = self.lock();
+        if let Some(need) = inner.behind_original.get_mut(lane) {
+            *need = Some(behind);
+            inner.leave_original(lane);
+        }
     }
 
     /// What the original program stored is of no use: it is as if it had delivered nothing.
@@ -289,10 +304,23 @@ impl Inner {
                 }
                 self.acknowledged.marks.set(*task, *mark);
             }
-            if effect.past_original && self.behind_original.remove(&effect.lane) && self.behind_original.is_empty() {
-                self.acknowledged.original = None;
-            }
+            let lane = Arc::clone(&effect.lane);
             apply(&mut self.acknowledged, effect);
+            self.leave_original(&lane);
+        }
+    }
+
+    /// Forgets the original program once the last lane has come past what it had delivered.
+    fn leave_original(&mut self, lane: &Arc<str>) {
+        let Some(Some(behind)) = self.behind_original.get(lane) else { return };
+        let Some(Lane { position, backfill, .. }) = self.acknowledged.lanes.get(&**lane) else { return };
+        if position.index < behind.position || behind.lists && !backfill.is_empty() {
+            return;
+        }
+        self.behind_original.remove(lane);
+        if self.behind_original.is_empty() {
+            self.acknowledged.original = None;
+            self.dirty = true;
         }
     }
 }

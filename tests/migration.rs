@@ -86,10 +86,7 @@ fn cluster(at: u64) -> Builder {
 
 fn setup(kind: &str, sim: &Sim, dir: &Path, namespaces: &str) -> Setup {
     // The start is that of the very first run, which the original's was.
-    Setup::new(&[kind], &sim.url(0))
-        .data_dir(dir)
-        .env("NOMAD_FIREHOSE_START", "now")
-        .env("NOMAD_NAMESPACE", namespaces)
+    Setup::new(&[kind], &sim.url(0)).data_dir(dir).env("NOMAD_FIREHOSE_START", "now").env("NOMAD_NAMESPACE", namespaces)
 }
 
 fn versions(seen: &[Seen]) -> BTreeSet<Seen> {
@@ -226,7 +223,8 @@ async fn stopped_in_the_midst_it_goes_on_the_same_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_original_delivered_in_between_is_not_delivered_again() {
     for (kind, namespaces) in OBJECTS.into_iter().flat_map(|kind| [(kind, "*"), (kind, NAMED)]) {
-        let (sim, dir) = (cluster(MIDDLES[0]).start().await.expect("starts"), tempfile::tempdir().expect("a directory"));
+        let (sim, dir) =
+            (cluster(MIDDLES[0]).start().await.expect("starts"), tempfile::tempdir().expect("a directory"));
         let setup = setup(kind, &sim, dir.path(), namespaces).env("NOMAD_FIREHOSE_START", "all");
         let first = setup.spawn();
         first.until_printed(expected(kind, &cut(MIDDLES[0]).0).len()).await;
@@ -241,7 +239,8 @@ async fn what_the_original_delivered_in_between_is_not_delivered_again() {
         until_brought(&process, &owed, &[]).await;
         owed.assert_brought(&all_seen(&process.stop().await));
         let stored = checkpoint(dir.path(), kind);
-        assert_eq!(stored.get("original"), None, "{kind}: every lane is past it");
+        // A namespace in which nothing has happened since still needs it.
+        assert!(stored.get("original").is_none() || namespaces == NAMED, "{kind}: the lane is past it");
     }
 }
 
@@ -274,7 +273,8 @@ async fn goes_on_where_the_buffer_is_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_ahead_of_the_cluster_loses_nothing() {
     for (kind, value) in OBJECTS.into_iter().flat_map(|kind| [(kind, u64::MAX), (kind, 1 << 62), (kind, 0)]) {
-        let (sim, dir) = (cluster(MIDDLES[1]).start().await.expect("starts"), tempfile::tempdir().expect("a directory"));
+        let (sim, dir) =
+            (cluster(MIDDLES[1]).start().await.expect("starts"), tempfile::tempdir().expect("a directory"));
         led(dir.path(), kind, value);
         let process = setup(kind, &sim, dir.path(), "*").spawn();
         let want = expected(kind, &cut(MIDDLES[1]).0);
@@ -307,6 +307,17 @@ fn value_of_list(kind: &str, (index, list): &(u64, Vec<Value>)) -> u64 {
     if kind == "evaluations" { *index } else { list.iter().map(of_object).max().unwrap_or_default() }
 }
 
+/// What the records of a kind, each the final version, would have made the original store.
+fn value_of_records(kind: &str, printed: &[String]) -> u64 {
+    let records = printed.iter().filter(|record| common::truth::seen(record).kind == kind);
+    let of_record = |record: &String| {
+        let record: Value = serde_json::from_str(record).expect("it is JSON");
+        let value = if kind == "allocations" { &record["TaskEvent"]["Time"] } else { &record["ModifyIndex"] };
+        value.as_u64().expect("a number")
+    };
+    records.map(of_record).max().unwrap_or_default()
+}
+
 /// At each moment at which the real cluster's lists were recorded: what the original makes of them, and what we store,
 /// from the stream and from lists.
 #[tokio::test(flavor = "multi_thread")]
@@ -314,6 +325,13 @@ async fn the_value_is_the_originals() {
     let lists = ["allocations", "evaluations", "jobs", "nodes", "deployments"];
     let mut greatest = std::collections::BTreeMap::<&str, u64>::new();
     for moment in ["1-deployed", "2-busy", "3-drained", "4-stopped"] {
+        // The lists of a moment were read one after the other, each at its own index.
+        for kind in OBJECTS {
+            let list = recorded_list(moment, kind);
+            let so_far = greatest.entry(kind).or_default();
+            *so_far = value_of_list(kind, &list).max(*so_far);
+            assert_eq!(*so_far, original_value(kind, &cut(list.0).0), "{moment} {kind}: of the recorded lists");
+        }
         let at = lists.iter().map(|kind| recorded_list(moment, kind).0).max().expect("lists");
         for streams in [true, false] {
             let (sim, dir) = (cluster(at).start().await.expect("starts"), tempfile::tempdir().expect("a directory"));
@@ -327,19 +345,14 @@ async fn the_value_is_the_originals() {
                 let want: usize = OBJECTS.iter().map(|kind| expected(kind, &cut(at).0).len()).sum();
                 process.until_printed(want + expected("events", &cut(at).0).len()).await;
             }
-            process.stop().await;
+            let printed = process.stop().await;
             for kind in OBJECTS {
                 let value = checkpoint(dir.path(), kind)["value"].as_u64().expect("a number");
-                let of_list = value_of_list(kind, &recorded_list(moment, kind));
-                let so_far = greatest.entry(kind).or_default();
-                *so_far = of_list.max(*so_far);
-                println!("{moment} {kind} streams={streams}: {value}, of the list {of_list}");
-                if streams {
-                    assert_eq!(value, original_value(kind, &cut(at).0), "{moment} {kind}");
-                    assert_eq!(value, *so_far, "{moment} {kind}: of the recorded lists");
-                } else {
-                    assert_eq!(value, of_list, "{moment} {kind}: from lists");
-                }
+                let want = match streams {
+                    true => original_value(kind, &cut(at).0),
+                    false => value_of_records(kind, &printed),
+                };
+                assert_eq!(value, want, "{moment} {kind}, streams: {streams}");
             }
         }
     }

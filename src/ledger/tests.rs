@@ -215,13 +215,23 @@ fn the_original_is_remembered_until_every_lane_is_past_it() {
     // What it can have known stays what it was when the first lane asked.
     assert_eq!(ledger.go_on_from_original(RaftIndex(11)), Some(Original { value: 7, until: Some(RaftIndex(9)) }));
     assert_eq!(ledger.take_changes().map(|checkpoint| checkpoint.value), Some(7));
-    let past = |lane: &Arc<str>| Effect { lane: Arc::clone(lane), past_original: true, ..Effect::default() };
-    let held = ledger.enter(Effect::default(), 1, None).expect("a record");
-    for lane in [&lanes[0], &lanes[0], &lanes[1]] {
-        assert!(ledger.enter(past(lane), 0, None).is_none());
-        assert!(ledger.original().is_some());
+    let line = |lane: &Arc<str>, index, backfill| Effect {
+        lane: Arc::clone(lane),
+        line: Some((RaftIndex(index), vec![Identity(index)])),
+        backfill,
+        ..Effect::default()
+    };
+    let behind = Behind { position: RaftIndex(9), lists: true };
+    ledger.need_original(&lanes[0], behind);
+    let owed = vec![Pass::default()];
+    for (lane, index, backfill) in [(0, 8, None), (0, 9, Some(owed)), (1, 10, None), (0, 11, Some(Vec::new()))] {
+        let held = ledger.enter(line(&lanes[lane], index, backfill), 1, None).expect("a record");
+        assert!(ledger.original().is_some(), "{lane} {index}");
+        held.delivered();
     }
-    held.delivered();
+    // The other lane is there, but has not said yet what it needs.
+    assert!(ledger.original().is_some());
+    ledger.need_original(&lanes[1], behind);
     assert_eq!(ledger.original(), None);
 }
 

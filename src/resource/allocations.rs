@@ -118,11 +118,7 @@ pub(super) fn from_event(event: &Event, known: Known<'_>) -> Result<Made, Unusab
 ///
 /// # Errors
 /// The object is no allocation.
-pub(super) fn from_object(
-    object: &[u8],
-    index: Option<RaftIndex>,
-    known: Known<'_>,
-) -> Result<Made, Unusable> {
+pub(super) fn from_object(object: &[u8], index: Option<RaftIndex>, known: Known<'_>) -> Result<Made, Unusable> {
     let allocation: Allocation<'_> = serde_json::from_slice(object).map_err(Unusable::new)?;
     let version = index.unwrap_or(RaftIndex(allocation.modify_index));
     let finished = matches!(&*allocation.client_status.0, "complete" | "failed" | "lost");
@@ -271,9 +267,9 @@ mod tests {
         assert_eq!(sent(51, &[1, 99, 100, 101], None, TOLD), [1, 99, 100, 101]);
         // Times go back: what follows is new, whatever its time.
         assert_eq!(sent(50, &[-5, 99, 100, 7], None, TOLD), [100, 7]);
-        assert_eq!(sent(50, &[1, 2, 3], Some(mark_at(1)), TOLD), []);
+        assert_eq!(sent(50, &[1, 2, 3], Some(mark_at(1)), TOLD), [] as [i64; 0]);
         assert_eq!(sent(50, &[100, 101], Some(mark_at(100)), TOLD), [101]);
-        assert_eq!(sent(50, &[100, 101], None, Told::All), []);
+        assert_eq!(sent(50, &[100, 101], None, Told::All), [] as [i64; 0]);
     }
 
     #[test]

@@ -54,8 +54,6 @@ pub(super) struct Member {
     pub(super) told: Told,
     /// At this index the original program had not delivered everything.
     half_told: Option<RaftIndex>,
-    /// The position from which on nothing of the original program is needed any more; `None` where nothing is.
-    past_original: Option<RaftIndex>,
     lane: Arc<str>,
     ledger: Arc<Ledger>,
     topics: Vec<Topic>,
@@ -127,7 +125,6 @@ impl Member {
             table_before: RaftIndex(0),
             told: Told::Nothing,
             half_told: None,
-            past_original: None,
             lane,
             ledger,
             topics,
@@ -186,7 +183,7 @@ impl Member {
         self.page_done.clear();
         self.table_seen = RaftIndex(0);
         self.table_before = RaftIndex(0);
-        (self.told, self.half_told, self.past_original) = (Told::Nothing, None, None);
+        (self.told, self.half_told) = (Told::Nothing, None);
     }
 
     /// Delivers what a line has for this kind.
@@ -224,8 +221,7 @@ impl Member {
         batch.effect.line = (verdict != Verdict::Nothing).then(|| (line.index, identities.to_vec()));
         self.cursor.advance(line.index, identities);
         ctx.metrics.position(self.kind, self.cursor.position().index);
-        self.submit(ctx, batch, share.clone()).await?;
-        self.leave_original(ctx).await
+        self.submit(ctx, batch, share.clone()).await
     }
 
     /// Further lines of the index that a gap ends with need not come from the list as well. Where the list covers that

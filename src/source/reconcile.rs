@@ -69,8 +69,7 @@ pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Resu
             }
             let mut batch = Batch::default();
             batch.effect.backfill = Some(member.passes.iter().cloned().collect());
-            member.submit(ctx, batch, None).await?;
-            member.leave_original(ctx).await
+            member.submit(ctx, batch, None).await
         }
         Err(error) => {
             warn!(kind = %member.kind, namespace = lane, %error, "cannot read the list; trying again");

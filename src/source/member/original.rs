@@ -11,6 +11,7 @@ use super::{super::Context, super::Stopped, Batch, Member};
 use crate::{
     checkpoint::Original,
     kind::Kind,
+    ledger::Behind,
     position::{Position, RaftIndex},
     resource::Told,
     source::proof::Cursor,
@@ -49,14 +50,13 @@ impl Member {
         let Some(original) = self.ledger.go_on_from_original(table) else { return Ok(None) };
         let Some(last) = known_whole(self.kind, original.value) else {
             self.go_on_from_time(original);
-            self.leave_original(ctx).await?;
             return Ok(None);
         };
         let value = RaftIndex(original.value);
-        self.past_original = Some(RaftIndex(last.0 + 1));
+        // Until the stream has gone on, a restart is to trust the index as this start does.
+        self.ledger.need_original(&self.lane, Behind { position: RaftIndex(last.0 + 1), lists: false });
         let position = self.cursor.position();
         if position.index > last || position.index == last && *position != Position::at(last) {
-            self.leave_original(ctx).await?;
             return Ok(None);
         }
         info!(kind = %self.kind, namespace = &*self.lane, %value, "going on from what the original program stored");
@@ -73,28 +73,18 @@ impl Member {
 
     fn go_on_from_time(&mut self, original: Original) {
         let until = original.until.unwrap_or_default();
-        self.past_original = Some(until.max(RaftIndex(1)));
-        if self.kind == Kind::Allocations && original.value > 0 {
-            info!(
-                kind = %self.kind, namespace = &*self.lane, time = original.value, %until,
-                "going on from what the original program stored"
-            );
-            self.told = Told::Before { time: original.value.saturating_sub(nanoseconds(OVERLAP)), until };
+        if self.kind != Kind::Allocations || original.value == 0 {
+            // Nothing is delivered by it: once the lane is there, it goes on as any other.
+            self.ledger.need_original(&self.lane, Behind { position: RaftIndex(1), lists: false });
+            return;
         }
-    }
-
-    /// Forgets the original program once everything that it could have delivered is acknowledged.
-    pub(in crate::source) async fn leave_original(&mut self, ctx: &Context) -> Result<(), Stopped> {
-        let Some(past) = self.past_original else { return Ok(()) };
-        let Some(lane) = self.ledger.lane(&self.lane) else { return Ok(()) };
-        // Of allocations, the passes that are owed have its versions, too.
-        if lane.position.index < past || self.kind == Kind::Allocations && !lane.backfill.is_empty() {
-            return Ok(());
-        }
-        (self.told, self.half_told, self.past_original) = (Told::Nothing, None, None);
-        let mut batch = Batch::default();
-        batch.effect.past_original = true;
-        self.submit(ctx, batch, None).await
+        // The passes that are owed have the versions up to there, too.
+        self.ledger.need_original(&self.lane, Behind { position: until.max(RaftIndex(1)), lists: true });
+        info!(
+            kind = %self.kind, namespace = &*self.lane, time = original.value, %until,
+            "going on from what the original program stored"
+        );
+        self.told = Told::Before { time: original.value.saturating_sub(nanoseconds(OVERLAP)), until };
     }
 }
 
