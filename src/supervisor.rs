@@ -211,7 +211,7 @@ async fn lead(
         .map(|led| Reading { kind: led.kind, topics: led.topics.clone(), ledger: Arc::clone(&led.ledger) })
         .collect();
     led.iter().for_each(|led| ctx.metrics.leader(led.kind, true));
-    let mut lanes = source::spawn(&ctx, &plan.namespaces, &readings);
+    let mut lanes = source::spawn(&ctx, &plan.namespaces, &readings, source::Warm::default());
     let mut savers = JoinSet::new();
     for led in led {
         let (lease, ledger) = (Arc::clone(&led.lease), Arc::clone(&led.ledger));

@@ -5,11 +5,15 @@
 pub mod file;
 pub mod none;
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-use crate::{checkpoint::Checkpoint, kind::Kind};
+use crate::{checkpoint::Checkpoint, kind::Kind, position::RaftIndex};
+
+/// How far the leaders have come, by their heartbeats: for each kind, the raft index of each lane (`*` or a namespace's
+/// name).
+pub type Positions = BTreeMap<Kind, BTreeMap<String, RaftIndex>>;
 
 /// Hands out the leases.
 pub trait Coordinator: Send + Sync + fmt::Debug {

@@ -13,6 +13,7 @@ mod outage;
 pub mod proof;
 mod reader;
 mod reconcile;
+mod standby;
 pub mod window;
 
 use std::{sync::Arc, time::Duration};
@@ -22,6 +23,7 @@ use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+pub use self::standby::{Standby, Warm};
 use self::{lane::Lane, member::Member, outage::Outage, window::Window};
 use crate::{
     backoff::Backoff,
@@ -37,6 +39,9 @@ use crate::{
 
 /// How long the next piece of a page may take after a stop.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A connection that lived this long was a good one: the next failure starts with the shortest pause again.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 
 /// Where the very first start begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,25 +91,49 @@ pub struct Reading {
 }
 
 /// Starts a lane for each namespace; all kinds share its connection. They end when `ctx.stop` is cancelled.
-pub fn spawn(ctx: &Context, namespaces: &[String], kinds: &[Reading]) -> JoinSet<()> {
+///
+/// A lane that can go on with what a [`Standby`] has held takes it out of `warm`; the rest of that is let go.
+pub fn spawn(ctx: &Context, namespaces: &[String], kinds: &[Reading], mut warm: Warm) -> JoinSet<()> {
     let mut lanes = JoinSet::new();
     for (n, namespace) in namespaces.iter().enumerate() {
         let namespace: Arc<str> = Arc::from(&**namespace);
         let first = n == 0;
-        // Nodes have no namespace: one lane is enough for them.
         let members: Vec<Member> = kinds
             .iter()
-            .filter(|reading| first || reading.kind != Kind::Nodes)
+            .filter(|reading| is_on_lane(reading.kind, first))
             .map(|reading| {
                 let ledger = Arc::clone(&reading.ledger);
                 Member::new(reading.kind, reading.topics.clone(), Arc::clone(&namespace), ledger)
             })
             .collect();
         if !members.is_empty() {
-            lanes.spawn(Lane::new(namespace, first, members, ctx.clone()).run());
+            let warm = warm.take(&namespace);
+            lanes.spawn(Lane::new(namespace, first, members, ctx.clone(), warm).run());
         }
     }
     lanes
+}
+
+/// Whether a kind reads the first lane, or another one. Nodes have no namespace: one lane is enough for them.
+fn is_on_lane(kind: Kind, first: bool) -> bool {
+    first || kind != Kind::Nodes
+}
+
+/// What to subscribe to: each topic once. Where several keys of one topic are wanted, all of it: Nomad sends an event
+/// that matches two keys twice, and none at all for a topic that is named twice (2.0.5).
+fn union<'a>(wanted: impl IntoIterator<Item = &'a Topic>) -> Vec<Topic> {
+    let mut topics: Vec<Topic> = Vec::new();
+    for topic in wanted {
+        if topic.name == "*" && topic.key.is_none() {
+            return vec![topic.clone()];
+        }
+        match topics.iter_mut().find(|known| known.name == topic.name) {
+            Some(known) if known.key != topic.key => known.key = None,
+            Some(_) => {}
+            None => topics.push(topic.clone()),
+        }
+    }
+    topics
 }
 
 impl Context {

@@ -20,14 +20,27 @@ const WAIT: Duration = Duration::from_secs(300);
 /// # Errors
 /// The cluster cannot be asked.
 pub(super) async fn list(client: &Client) -> Result<Option<Vec<Namespace>>, Error> {
+    Ok(list_at(client).await?.map(|(_, namespaces)| namespaces))
+}
+
+/// The same, with the index of the last change to any, deletions included: whatever was created up to it is there.
+///
+/// # Errors
+/// The cluster cannot be asked.
+pub(super) async fn list_at(client: &Client) -> Result<Option<(RaftIndex, Vec<Namespace>)>, Error> {
     match client.namespaces(RaftIndex(0), WAIT).await {
-        Ok((_, namespaces)) => Ok(Some(namespaces)),
+        Ok(answer) => Ok(Some(answer)),
         Err(error) if error.is_retryable() => Err(error),
         Err(error) => {
             debug!(%error, "namespaces cannot be listed; new ones are found when the stream is subscribed again");
             Ok(None)
         }
     }
+}
+
+/// The raft index at which the last of them was created.
+pub(super) fn newest(namespaces: &[Namespace]) -> RaftIndex {
+    namespaces.iter().map(|namespace| namespace.create_index).max().unwrap_or_default()
 }
 
 /// Whether a namespace is there: a stream of one that is not would be accepted and stay silent.

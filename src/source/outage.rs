@@ -3,7 +3,7 @@
 use std::{fmt::Display, time::Duration};
 
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
@@ -14,12 +14,19 @@ pub(super) struct Outage {
     since: Option<Instant>,
     /// What was said, and when: reasons can take turns.
     said: Vec<(Instant, String)>,
+    /// Nothing waits for it: a warning will do.
+    mild: bool,
 }
 
 impl Outage {
     /// An outage of `what`, which has not begun.
     pub(super) fn new(what: &'static str) -> Self {
-        Outage { what, since: None, said: Vec::new() }
+        Outage { what, since: None, said: Vec::new(), mild: false }
+    }
+
+    /// The same, where no record waits for `what`.
+    pub(super) fn mild(what: &'static str) -> Self {
+        Outage { mild: true, ..Outage::new(what) }
     }
 
     /// It failed once more.
@@ -29,7 +36,12 @@ impl Outage {
         let reason = reason.to_string();
         self.said.retain(|(at, _)| now - *at < SAY_AGAIN);
         if self.said.iter().all(|(_, said)| *said != reason) {
-            error!(what = self.what, reason, for_seconds = (now - since).as_secs(), "not working; trying again");
+            let (what, for_seconds) = (self.what, (now - since).as_secs());
+            if self.mild {
+                warn!(what, reason, for_seconds, "not working while standing by; trying again");
+            } else {
+                error!(what, reason, for_seconds, "not working; trying again");
+            }
             self.said.push((now, reason));
         }
     }

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::window::{Share, Window};
+use super::{
+    standby::Ring,
+    window::{Share, Window},
+};
 use crate::nomad::{Error, EventStream};
 
 /// Lines read ahead, next to the bound in bytes: many tiny lines have a cost of their own.
@@ -31,11 +34,30 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Starts to read `stream`.
-    pub(super) fn new(mut stream: EventStream, window: Window) -> Self {
+    pub(super) fn new(stream: EventStream, window: Window) -> Self {
+        Reader::start(None, Some(stream), window)
+    }
+
+    /// Gives what `held` holds, line by line as the window has room, and goes on with `stream`; without one it then ends
+    /// as a connection does.
+    pub(super) fn warm(held: Ring, stream: Option<EventStream>, window: Window) -> Self {
+        Reader::start(Some(held), stream, window)
+    }
+
+    fn start(held: Option<Ring>, stream: Option<EventStream>, window: Window) -> Self {
         let (sender, lines) = mpsc::channel(LINES_AHEAD);
         let quiet = Arc::new(AtomicBool::new(false));
         let is_quiet = Arc::clone(&quiet);
         let task = tokio::spawn(async move {
+            if let Some(mut held) = held {
+                while let Some(line) = held.pop() {
+                    let share = window.line(line.len()).await;
+                    if sender.send(Ok((line, share))).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            let Some(mut stream) = stream else { return };
             loop {
                 window.room().await;
                 let line = next_line(&mut stream, &is_quiet).await;

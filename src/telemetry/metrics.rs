@@ -57,6 +57,8 @@ pub mod names {
     pub const MARKS: &str = "nomad_firehose_marks";
     /// Bytes read and not yet delivered.
     pub const IN_FLIGHT: &str = "nomad_firehose_in_flight_bytes";
+    /// Bytes of the stream that a standby holds, ready to take over.
+    pub const STANDBY: &str = "nomad_firehose_standby_bytes";
     /// Always 1, with the version as its label.
     pub const BUILD: &str = "nomad_firehose_build_info";
 }
@@ -75,6 +77,7 @@ struct Inner {
     reconnects: Counter,
     garbage_lines: Counter,
     in_flight: Gauge,
+    standby: Gauge,
     sink_seconds: Histogram,
 }
 
@@ -124,7 +127,8 @@ impl Metrics {
         all.gauge(names::MARKS, "Tasks whose last delivered event is remembered", |it| &mut it.marks);
 
         let dead_letters = Family::<Labels<2>, Counter>::default();
-        let (reconnects, garbage_lines, in_flight) = (Counter::default(), Counter::default(), Gauge::default());
+        let (reconnects, garbage_lines) = (Counter::default(), Counter::default());
+        let (in_flight, standby) = (Gauge::default(), Gauge::default());
         // From half a millisecond, a local pipe, to half a minute, a sink in trouble.
         let sink_seconds = Histogram::new(exponential_buckets(0.0005, 4.0, 9));
         let build = Family::<Labels<1>, Gauge>::default();
@@ -133,6 +137,7 @@ impl Metrics {
         register(&mut registry, names::RECONNECTS, "Connections to the event stream after the first", &reconnects);
         register(&mut registry, names::GARBAGE, "Lines of the stream that could not be read", &garbage_lines);
         register(&mut registry, names::IN_FLIGHT, "Bytes read and not yet delivered", &in_flight);
+        register(&mut registry, names::STANDBY, "Bytes of the stream held for a take-over", &standby);
         register(&mut registry, names::SINK_SECONDS, "Time the sink took to answer for a batch", &sink_seconds);
         register(&mut registry, names::BUILD, "Always 1", &build);
         Metrics(Arc::new(Inner {
@@ -142,6 +147,7 @@ impl Metrics {
             reconnects,
             garbage_lines,
             in_flight,
+            standby,
             sink_seconds,
         }))
     }
@@ -242,6 +248,16 @@ impl Metrics {
     /// `bytes` bytes left a window.
     pub fn in_flight_freed(&self, bytes: usize) {
         self.0.in_flight.dec_by(clamp(bytes as u64));
+    }
+
+    /// A standby holds `bytes` bytes more.
+    pub fn standby_held(&self, bytes: usize) {
+        self.0.standby.inc_by(clamp(bytes as u64));
+    }
+
+    /// A standby let `bytes` bytes go, or they are on their way to the sink.
+    pub fn standby_freed(&self, bytes: usize) {
+        self.0.standby.dec_by(clamp(bytes as u64));
     }
 
     /// All metrics as OpenMetrics text, which Prometheus reads.
@@ -352,6 +368,8 @@ mod tests {
         metrics.marks(Kind::Jobs, 6);
         metrics.in_flight_taken(10);
         metrics.in_flight_freed(3);
+        metrics.standby_held(20);
+        metrics.standby_freed(9);
         let text = metrics.encode().expect("it can be encoded");
         for (name, value) in [
             (names::RECORDS, 3),
@@ -379,6 +397,7 @@ mod tests {
             format!("{} 1", names::RECONNECTS),
             format!("{} 1", names::GARBAGE),
             format!("{} 7", names::IN_FLIGHT),
+            format!("{} 11", names::STANDBY),
             format!("{}{{version=\"{}\"}} 1", names::BUILD, env!("CARGO_PKG_VERSION")),
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

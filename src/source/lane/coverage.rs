@@ -7,12 +7,12 @@ use crate::{
     checkpoint::{Owed, Pass},
     kind::Kind,
     nomad::Namespace,
-    position::RaftIndex,
     resource,
     source::{
         Stopped,
         catch_up::CatchUp,
         member::{Batch, report_gap},
+        namespaces::newest,
     },
 };
 
@@ -31,15 +31,20 @@ impl Lane {
     /// What was created at or below the position, but never covered, is caught up with: it came while the program was
     /// stopped, or between two looks.
     pub(super) fn find_uncovered(&mut self, found: &[Namespace]) {
+        let uncovered = self.uncovered(found);
+        if !uncovered.is_empty() {
+            self.begin_catch_up(uncovered);
+        }
+    }
+
+    /// Those of `found` that are to be caught up with.
+    pub(super) fn uncovered(&self, found: &[Namespace]) -> Vec<Namespace> {
         let position = self.position();
         let is_known = |name: &str| self.catch_up.as_ref().is_some_and(|catch_up| catch_up.has(name));
         let uncovered = found.iter().filter(|namespace| {
             namespace.create_index > self.covered && namespace.create_index <= position && !is_known(&namespace.name)
         });
-        let uncovered: Vec<Namespace> = uncovered.cloned().collect();
-        if !uncovered.is_empty() {
-            self.begin_catch_up(uncovered);
-        }
+        uncovered.cloned().collect()
     }
 
     pub(super) fn begin_catch_up(&mut self, found: Vec<Namespace>) {
@@ -81,8 +86,4 @@ impl Lane {
         }
         Ok(())
     }
-}
-
-pub(super) fn newest(namespaces: &[Namespace]) -> RaftIndex {
-    namespaces.iter().map(|namespace| namespace.create_index).max().unwrap_or_default()
 }

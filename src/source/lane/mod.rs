@@ -2,6 +2,7 @@
 
 mod coverage;
 mod tables;
+mod take_over;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use self::tables::Probe;
 use super::{
-    Context, Stopped,
+    Context, HEALTHY_AFTER, Stopped,
     catch_up::{CatchUp, History},
     line::{Garbage, Line, Occurrences},
     member::{Batch, Member},
@@ -24,12 +25,14 @@ use super::{
     outage::Outage,
     reader::Reader,
     reconcile,
+    standby::WarmLane,
+    union,
     window::Share,
 };
 use crate::{
     backoff::Backoff,
     kind::Kind,
-    nomad::{self, Namespace, StreamQuery, Topic},
+    nomad::{self, Namespace, StreamQuery},
     position::RaftIndex,
     telemetry::Phase,
 };
@@ -40,8 +43,6 @@ const PROOF_WAIT: Duration = Duration::from_secs(2);
 const WATCH_EVERY: Duration = Duration::from_secs(60);
 /// How long a connection may be quiet before the index of its last line is taken for whole.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
-/// A connection that lived this long was a good one: the next failure starts with the shortest pause again.
-const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 /// How much of a line that cannot be read is logged; the dead-letter place has all of it.
 const SHOWN: usize = 64 << 10;
 /// How many lines are delivered between two pages of a list.
@@ -66,6 +67,8 @@ pub(super) struct Lane {
     server: String,
     /// How often the anchor's table was seen below the anchor.
     strikes: u32,
+    /// What a standby has held, until the first connection.
+    warm: Option<WarmLane>,
 }
 
 /// Why a connection was given up.
@@ -77,7 +80,13 @@ enum End {
 }
 
 impl Lane {
-    pub(super) fn new(namespace: Arc<str>, first: bool, members: Vec<Member>, ctx: Context) -> Self {
+    pub(super) fn new(
+        namespace: Arc<str>,
+        first: bool,
+        members: Vec<Member>,
+        ctx: Context,
+        warm: Option<WarmLane>,
+    ) -> Self {
         let covered = members.iter().filter_map(|member| member.ledger().lane(&namespace)).map(|lane| lane.namespaces);
         let covered = RaftIndex(covered.min().unwrap_or(0));
         Lane {
@@ -91,6 +100,7 @@ impl Lane {
             garbage: Garbage::default(),
             server: String::new(),
             strikes: 0,
+            warm,
         }
     }
 
@@ -138,6 +148,9 @@ impl Lane {
 
     /// Subscribes, and says which namespaces the subscription has that were not covered before.
     async fn connect(&mut self) -> Result<(Reader, Option<Vec<Namespace>>), nomad::Error> {
+        if let Some(taken) = self.take_over() {
+            return Ok(taken);
+        }
         let found = match &*self.namespace {
             "*" => namespaces::list(&self.ctx.client).await?,
             name => {
@@ -154,7 +167,11 @@ impl Lane {
         for member in &mut self.members {
             member.cursor.reconnected();
         }
-        let query = StreamQuery { namespace: self.namespace.to_string(), topics: self.topics(), index };
+        let query = StreamQuery {
+            namespace: self.namespace.to_string(),
+            topics: union(self.members.iter().flat_map(Member::topics)),
+            index,
+        };
         let stream = self.ctx.client.stream(&query).await?;
         info!(namespace = &*self.namespace, %index, server = stream.server(), "subscribed to the event stream");
         self.phase(&Phase::Leading);
@@ -175,23 +192,6 @@ impl Lane {
         self.members.iter().for_each(|member| self.ctx.status.set(member.kind, phase.clone()));
     }
 
-    /// What to subscribe to: each topic once. Where several keys of one topic are wanted, all of it: Nomad sends an
-    /// event that matches two keys twice, and none at all for a topic that is named twice (2.0.5).
-    fn topics(&self) -> Vec<Topic> {
-        let mut topics: Vec<Topic> = Vec::new();
-        for topic in self.members.iter().flat_map(Member::topics) {
-            if topic.name == "*" && topic.key.is_none() {
-                return vec![topic.clone()];
-            }
-            match topics.iter_mut().find(|known| known.name == topic.name) {
-                Some(known) if known.key != topic.key => known.key = None,
-                Some(_) => {}
-                None => topics.push(topic.clone()),
-            }
-        }
-        topics
-    }
-
     /// Delivers what one connection brings.
     async fn session(&mut self, mut reader: Reader, found: Option<Vec<Namespace>>) -> Result<End, Stopped> {
         let mut occurrences = Occurrences::default();
@@ -203,7 +203,7 @@ impl Lane {
         let mut lines = 0;
         let all = found.is_some();
         let (mut new_namespaces, _watch) = match &found {
-            Some(found) => namespaces::watch(self.ctx.client.clone(), coverage::newest(found)),
+            Some(found) => namespaces::watch(self.ctx.client.clone(), namespaces::newest(found)),
             None => (mpsc::channel(1).1, None),
         };
         if let Some(found) = found {
@@ -260,7 +260,7 @@ impl Lane {
                         }
                     }
                     Ok(None) => {
-                        info!(namespace = &*self.namespace, "the server ended the event stream; subscribing again");
+                        info!(namespace = &*self.namespace, "the event stream has ended; subscribing again");
                         return Ok(End::Lost);
                     }
                     Err(error) => {

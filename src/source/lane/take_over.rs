@@ -1,0 +1,169 @@
+//! The first connection of a lane that takes over from a standby: what that has held, if it goes on from where we are.
+
+use tracing::info;
+
+use super::Lane;
+use crate::{
+    nomad::{Namespace, Topic},
+    position::{Position, RaftIndex},
+    source::{
+        line::{Line, Occurrences},
+        member::Member,
+        reader::Reader,
+        standby::{Ring, WarmLane},
+    },
+    telemetry::Phase,
+};
+
+impl Lane {
+    /// What a standby has held, in the place of a new subscription, and the namespaces that it was subscribed with.
+    ///
+    /// It is asked once. Where it cannot be told for certain that nothing lies between a position and what is held, it
+    /// is let go, and the gap proof decides on a subscription of our own.
+    pub(super) fn take_over(&mut self) -> Option<(Reader, Option<Vec<Namespace>>)> {
+        let warm = self.warm.take()?;
+        let position = self.position();
+        let (lines, bytes, read_to) = (warm.ring.len(), warm.ring.bytes(), warm.read_to);
+        let complete_from = warm.ring.complete_from().unwrap_or_default();
+        if let Err(reason) = self.can_go_on_with(&warm) {
+            info!(namespace = &*self.namespace, reason, %position, lines, bytes, %complete_from, %read_to,
+                "what was held while standing by cannot be used; subscribing anew");
+            return None;
+        }
+        let WarmLane { ring, stream, found, .. } = warm;
+        info!(namespace = &*self.namespace, %position, lines, bytes, %complete_from, %read_to, open = stream.is_some(),
+            "going on with what was held while standing by");
+        for member in &mut self.members {
+            member.cursor.reconnected();
+            member.cursor.proven_from(member.cursor.position().index);
+        }
+        self.server = stream.as_ref().map(|stream| stream.server().to_owned()).unwrap_or_default();
+        self.phase(&Phase::Leading);
+        Some((Reader::warm(ring, stream, self.ctx.window.clone()), found))
+    }
+
+    /// Whether nothing can be missing between the position of any kind and what is held. If not, why not.
+    fn can_go_on_with(&self, warm: &WarmLane) -> Result<(), &'static str> {
+        if self.members.iter().any(|member| member.first_start || member.cursor.position().index == RaftIndex(0)) {
+            return Err("this is a first start");
+        }
+        if warm.stream.is_none() && warm.ring.len() == 0 {
+            return Err("nothing is held");
+        }
+        if !self.members.iter().flat_map(Member::topics).all(|topic| brings(&warm.topics, topic)) {
+            return Err("it was for other kinds");
+        }
+        let covered = |member: &Member| member.ledger().lane(&self.namespace).map(|lane| RaftIndex(lane.namespaces));
+        if self.members.iter().filter_map(covered).max() > Some(warm.namespaces) && &*self.namespace == "*" {
+            return Err("the leader had newer namespaces");
+        }
+        if !self.uncovered(warm.found.as_deref().unwrap_or_default()).is_empty() {
+            return Err("there are namespaces that the leader had not found");
+        }
+        self.members.iter().try_for_each(|member| reaches_back(warm, member.cursor.position()))
+    }
+}
+
+/// Whether what is held goes on from `position`.
+fn reaches_back(warm: &WarmLane, position: &Position) -> Result<(), &'static str> {
+    let Some(complete_from) = warm.ring.complete_from() else { return Err("nothing was read") };
+    // A server that lags would have to prove first that its history is ours.
+    if warm.read_to < position.index {
+        return Err("the leader had read more");
+    }
+    let held = at(&warm.ring, position);
+    if held == Held::Other {
+        return Err("it is of another history");
+    }
+    // What comes behind the position is enough where the position's own index is known whole.
+    let whole = position.whole || position.seen.is_empty() || held == Held::Known;
+    let needed = if whole { RaftIndex(position.index.0.saturating_add(1)) } else { position.index };
+    if needed < complete_from { Err("it begins behind the position") } else { Ok(()) }
+}
+
+/// What is held of a position's index.
+#[derive(PartialEq, Eq)]
+enum Held {
+    /// No line, or nothing is known of it.
+    Nothing,
+    /// An event that is known.
+    Known,
+    /// Only events that are not known.
+    Other,
+}
+
+fn at(ring: &Ring, position: &Position) -> Held {
+    let mut occurrences = Occurrences::default();
+    let lines = ring.at(position.index).filter_map(|text| Line::parse(text, &mut occurrences).ok());
+    let mut events = lines.flat_map(|line| line.identities()).peekable();
+    if position.seen.is_empty() || events.peek().is_none() {
+        return Held::Nothing;
+    }
+    if events.any(|event| position.seen.contains(&event)) { Held::Known } else { Held::Other }
+}
+
+/// Whether a subscription to `topics` has all that one to `wanted` has.
+fn brings(topics: &[Topic], wanted: &Topic) -> bool {
+    topics.iter().any(|topic| {
+        (topic.name == "*" || topic.name == wanted.name) && (topic.key.is_none() || topic.key == wanted.key)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{position::Identity, source::standby::testing};
+
+    fn position(index: u64, keys: &[&str], whole: bool) -> Position {
+        let seen = keys.iter().map(|key| Identity::new("Job", "default", key, RaftIndex(index), 0)).collect();
+        Position { index: RaftIndex(index), seen, whole }
+    }
+
+    #[test]
+    fn what_is_held_serves_positions_that_it_surely_goes_on_from() {
+        let lines = [(10, "a"), (11, "b"), (11, "c"), (14, "d")];
+        let nothing_let_go = || testing::warm(&lines, 0);
+        let ok = [
+            (position(11, &["b"], false), "known at a held index"),
+            (position(10, &["a"], false), "known at the first index, which need not be held whole"),
+            (position(10, &[], false), "the first index is covered by a list"),
+            (position(12, &["x"], false), "an index that only the leader's subscription has"),
+            (position(14, &["d"], false), "the last"),
+        ];
+        for (position, why) in ok {
+            assert_eq!(reaches_back(&nothing_let_go(), &position), Ok(()), "{why}");
+        }
+        let refused = [
+            (position(9, &["z"], true), "it begins behind the position"),
+            (position(10, &["z"], false), "it is of another history"),
+            (position(11, &["z"], true), "it is of another history"),
+            (position(15, &["d"], false), "the leader had read more"),
+        ];
+        for (position, why) in refused {
+            assert_eq!(reaches_back(&nothing_let_go(), &position), Err(why));
+        }
+        assert_eq!(reaches_back(&testing::warm(&[], 0), &position(1, &[], true)), Err("nothing was read"));
+        // Let go up to the position: nothing below is needed.
+        let trimmed = testing::warm(&lines, 14);
+        assert_eq!(reaches_back(&trimmed, &position(14, &["d"], false)), Ok(()));
+        assert_eq!(reaches_back(&trimmed, &position(13, &["x"], true)), Ok(()));
+        assert_eq!(reaches_back(&trimmed, &position(13, &["x"], false)), Err("it begins behind the position"));
+    }
+
+    #[test]
+    fn a_subscription_brings_what_it_was_to_and_no_more() {
+        let topic = |text: &str| text.parse::<Topic>().expect("a topic");
+        let to = |topics: &[&str], wanted| {
+            brings(&topics.iter().map(|text| topic(text)).collect::<Vec<_>>(), &topic(wanted))
+        };
+        assert!(
+            to(&["Job", "Node"], "Node")
+                && to(&["*"], "Node")
+                && to(&["Job"], "Job:web")
+                && to(&["Job:web"], "Job:web")
+        );
+        assert!(
+            !to(&["Job"], "Node") && !to(&["Job:web"], "Job") && !to(&["Job:web"], "Job:api") && !to(&["Job"], "*")
+        );
+    }
+}

@@ -1,0 +1,217 @@
+//! From the lines of one connection after the other to a ring without holes. No I/O.
+
+use bytes::Bytes;
+
+use super::ring::Ring;
+use crate::{
+    position::{Identity, Position, RaftIndex},
+    source::{
+        line::{Error, Line, Occurrences},
+        proof::{Cursor, Verdict},
+    },
+};
+
+/// What feeds a ring.
+#[derive(Debug)]
+pub(super) struct Intake {
+    pub(super) ring: Ring,
+    /// What was read last; `None` before the first line.
+    cursor: Option<Cursor>,
+    occurrences: Occurrences,
+    /// The connection is not the ring's first, and nothing newer than this has come on it: it can still repeat lines
+    /// that are held.
+    repeats_at: Option<RaftIndex>,
+}
+
+impl Intake {
+    pub(super) fn new(ring: Ring) -> Self {
+        Intake { ring, cursor: None, occurrences: Occurrences::default(), repeats_at: None }
+    }
+
+    /// The index to subscribe at; `None` where there is nothing to go on from.
+    pub(super) fn read_to(&self) -> Option<RaftIndex> {
+        self.cursor.as_ref().map(|cursor| cursor.position().index)
+    }
+
+    /// Whether the open connection goes on right behind what is held, so that both together are one stream.
+    pub(super) fn is_joined(&self) -> bool {
+        self.cursor.is_some() && self.repeats_at.is_none()
+    }
+
+    /// A new connection.
+    pub(super) fn reconnected(&mut self) {
+        self.occurrences = Occurrences::default();
+        self.repeats_at = self.read_to();
+        if let Some(cursor) = &mut self.cursor {
+            cursor.reconnected();
+        }
+    }
+
+    /// Begins anew: what is held is of no use.
+    pub(super) fn clear(&mut self) {
+        self.ring.clear();
+        self.cursor = None;
+        self.occurrences = Occurrences::default();
+        self.repeats_at = None;
+    }
+
+    /// Takes in a line of the connection. Where it is not proven to go on behind what is held, the ring begins anew
+    /// with it.
+    ///
+    /// # Errors
+    /// The line cannot be read: the connection is not to be trusted, and what the line was is missing.
+    pub(super) fn take(&mut self, text: &Bytes) -> Result<(), Error> {
+        let line = Line::parse(text, &mut self.occurrences)?;
+        let events = line.identities();
+        // A line of nothing has no place that could be known again.
+        if events.is_empty() {
+            return Ok(());
+        }
+        let Some(cursor) = &mut self.cursor else {
+            self.begin(line.index, &events, text);
+            return Ok(());
+        };
+        match cursor.observe(line.index, &events) {
+            Verdict::Nothing => {}
+            Verdict::Deliver => {
+                let is_new = events.iter().any(|event| cursor.is_new(line.index, *event));
+                cursor.advance(line.index, &events);
+                if is_new {
+                    self.ring.push(line.index, text);
+                }
+                self.repeats_at = self.repeats_at.filter(|repeats| line.index <= *repeats);
+            }
+            Verdict::DeliverAfterGap(_) => self.begin(line.index, &events, text),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, index: RaftIndex, events: &[Identity], text: &Bytes) {
+        let mut position = Position::default();
+        position.advance(index, events);
+        let mut cursor = Cursor::new(position);
+        cursor.proven_from(index);
+        self.cursor = Some(cursor);
+        self.repeats_at = None;
+        self.ring.begin(index);
+        self.ring.push(index, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    /// Line `n` of a log.
+    fn text(n: usize, index: u64) -> Bytes {
+        let event = format!(r#"{{"Topic":"Job","Type":"t","Key":"{n}","Namespace":"d","Index":{index}}}"#);
+        Bytes::from(format!(r#"{{"Index":{index},"Events":[{event}]}}"#))
+    }
+
+    fn intake() -> Intake {
+        Intake::new(Ring::new(4000, Metrics::new(&[])))
+    }
+
+    fn drain(intake: &mut Intake) -> Vec<Bytes> {
+        std::iter::from_fn(|| intake.ring.pop()).collect()
+    }
+
+    #[derive(Clone, Debug)]
+    struct Connection {
+        /// How many lines the log has by now more than when the last connection began.
+        appended: usize,
+        /// How many lines the server keeps, and by how many it lags.
+        kept: usize,
+        lag: usize,
+        /// How many lines of it are read before it breaks.
+        read: usize,
+        /// How far the leaders are behind.
+        behind: u64,
+    }
+
+    fn connections() -> impl Strategy<Value = Vec<Connection>> {
+        let connection =
+            (0_usize..12, 1_usize..12, prop_oneof![3 => Just(0_usize), 1 => 0_usize..6], 0_usize..14, 0_u64..12)
+                .prop_map(|(appended, kept, lag, read, behind)| Connection { appended, kept, lag, read, behind });
+        proptest::collection::vec(connection, 1..12)
+    }
+
+    proptest! {
+        /// A server that keeps few lines, lags, and cuts us off anywhere: the ring has no hole and no line twice, and
+        /// what the connection would bring next is what follows in the log.
+        #[test]
+        fn reconnects_leave_no_hole(steps in proptest::collection::vec(0_u64..3, 160), connections in connections()) {
+            let indexes: Vec<u64> = steps.iter().scan(10, |index, step| { *index += step; Some(*index) }).collect();
+            let mut intake = intake();
+            let mut end = 1;
+            for connection in connections {
+                end = (end + connection.appended).min(indexes.len());
+                let server = ..end.saturating_sub(connection.lag).max(1);
+                let held = server.end.saturating_sub(connection.kept)..server.end;
+                let ask = intake.read_to().unwrap_or_default().0;
+                // From the index asked for, or the next one, or the last line once more.
+                let start = held.clone().find(|n| indexes[*n] >= ask).unwrap_or(held.end - 1);
+                intake.reconnected();
+                let stop = (start + connection.read).min(held.end);
+                for n in start..stop {
+                    intake.take(&text(n, indexes[n])).expect("a line of events");
+                }
+                if let Some(read) = intake.read_to() {
+                    intake.ring.trim(RaftIndex(read.0.saturating_sub(connection.behind)));
+                }
+                let Some(from) = intake.ring.complete_from() else { continue };
+                let read = intake.read_to().expect("a line was read");
+                let lines: Vec<usize> = (0..end).filter(|n| {
+                    let held = intake.ring.at(RaftIndex(indexes[*n])).any(|held| *held == text(*n, indexes[*n]));
+                    held
+                }).collect();
+                prop_assert_eq!(lines.len(), intake.ring.len(), "each line once");
+                prop_assert!(lines.windows(2).all(|pair| pair[0] + 1 == pair[1]), "a hole: {lines:?}");
+                let last = lines.last().copied();
+                for n in 0..end {
+                    let index = RaftIndex(indexes[n]);
+                    // Of the last index some lines can be yet to come.
+                    let missing = index >= from && index < read && !lines.contains(&n);
+                    prop_assert!(!missing, "line {n} of {index} is missing from {from} on: {lines:?}");
+                }
+                if intake.is_joined() && let Some(last) = last {
+                    prop_assert_eq!(last + 1, stop, "the connection goes on right behind what is held");
+                }
+            }
+            let copies = drain(&mut intake);
+            prop_assert!(copies.windows(2).all(|pair| pair[0] != pair[1]));
+        }
+    }
+
+    #[test]
+    fn a_connection_that_may_still_repeat_what_is_held_is_not_joined() {
+        let mut intake = intake();
+        for (n, index) in [(0, 10), (1, 11), (2, 11)] {
+            intake.take(&text(n, index)).expect("a line");
+        }
+        assert!(intake.is_joined());
+        intake.reconnected();
+        intake.take(&text(1, 11)).expect("a line");
+        assert!(!intake.is_joined());
+        intake.take(&text(2, 11)).expect("a line");
+        intake.take(&text(3, 11)).expect("a line");
+        assert!(!intake.is_joined());
+        intake.take(&text(4, 12)).expect("a line");
+        assert!(intake.is_joined());
+        assert_eq!(drain(&mut intake), [(0, 10), (1, 11), (2, 11), (3, 11), (4, 12)].map(|(n, index)| text(n, index)));
+    }
+
+    #[test]
+    fn a_hole_between_two_connections_begins_the_ring_anew() {
+        let mut intake = intake();
+        intake.take(&text(0, 10)).expect("a line");
+        intake.reconnected();
+        intake.take(&text(5, 20)).expect("a line");
+        assert!(intake.is_joined());
+        assert_eq!((intake.ring.len(), intake.ring.complete_from()), (1, Some(RaftIndex(21))));
+        assert!(intake.take(&Bytes::from_static(b"no line")).is_err());
+    }
+}

@@ -1,0 +1,216 @@
+//! One stream of a standby: connect, hold what comes, and go on after every failure.
+
+use std::{convert::Infallible, sync::Arc};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{WarmLane, intake::Intake};
+use crate::{
+    backoff::Backoff,
+    coordinator::Positions,
+    kind::Kind,
+    nomad::{Error, EventStream, Namespace, StreamQuery, Topic},
+    position::RaftIndex,
+    source::{Context, HEALTHY_AFTER, namespaces, outage::Outage, union},
+};
+
+/// A stream, and what was held of it. All of it is in here, so that it can be taken away at any moment.
+#[derive(Debug)]
+pub(super) struct Lane {
+    ctx: Context,
+    namespace: Arc<str>,
+    kinds: Vec<Kind>,
+    topics: Vec<Topic>,
+    leaders: watch::Receiver<Positions>,
+    /// Where the leader that is furthest behind was when it was last heard of.
+    leader: Option<RaftIndex>,
+    intake: Intake,
+    stream: Option<EventStream>,
+    /// The namespaces of the subscription.
+    found: Option<Vec<Namespace>>,
+    /// What was created up to here is one of them.
+    namespaces: RaftIndex,
+    /// The newest index that was ever read.
+    furthest: RaftIndex,
+}
+
+/// Why a connection was given up.
+enum End {
+    /// It ended or failed; what follows can be read from the next one.
+    Lost,
+    /// What it brought cannot be read: a line is missing.
+    Garbage,
+    /// What is held is of no use.
+    Anew,
+}
+
+impl Lane {
+    pub(super) fn new(
+        ctx: Context,
+        namespace: Arc<str>,
+        kinds: &[&(Kind, Vec<Topic>)],
+        leaders: watch::Receiver<Positions>,
+        intake: Intake,
+    ) -> Self {
+        Lane {
+            ctx,
+            namespace,
+            kinds: kinds.iter().map(|(kind, _)| *kind).collect(),
+            topics: union(kinds.iter().flat_map(|(_, topics)| topics)),
+            leaders,
+            leader: None,
+            intake,
+            stream: None,
+            found: None,
+            namespaces: RaftIndex(0),
+            furthest: RaftIndex(0),
+        }
+    }
+
+    /// Holds the stream until it is stopped, whatever it waits for then, and hands over what it has.
+    pub(super) async fn run(mut self, stop: CancellationToken) -> WarmLane {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            never = self.hold() => match never {},
+        }
+        let joined = self.intake.is_joined();
+        WarmLane {
+            read_to: self.intake.read_to().unwrap_or_default(),
+            ring: self.intake.ring,
+            // What it brings next could be held already.
+            stream: self.stream.filter(|_| joined),
+            topics: self.topics,
+            found: self.found,
+            namespaces: self.namespaces,
+        }
+    }
+
+    async fn hold(&mut self) -> Infallible {
+        let mut backoff = Backoff::default();
+        let mut outage = Outage::mild("reading the event stream");
+        loop {
+            match self.connect().await {
+                Ok(()) => {
+                    outage.over();
+                    let (connected, before) = (Instant::now(), self.furthest);
+                    let end = self.read().await;
+                    self.stream = None;
+                    if connected.elapsed() >= HEALTHY_AFTER || self.furthest > before {
+                        backoff.reset();
+                    }
+                    match end {
+                        End::Lost => {}
+                        End::Garbage => self.intake.clear(),
+                        End::Anew => {
+                            self.intake.clear();
+                            continue;
+                        }
+                    }
+                }
+                Err(error) => outage.log(&error),
+            }
+            sleep(backoff.failed()).await;
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), Error> {
+        let (namespaces, found) = match &*self.namespace {
+            "*" => namespaces::list_at(&self.ctx.client).await?.unzip(),
+            name => {
+                namespaces::check(&self.ctx.client, name).await?;
+                (None, None)
+            }
+        };
+        self.follow();
+        let is_missing = |namespace: &Namespace| {
+            namespace.create_index > self.namespaces && Some(namespace.create_index) <= self.intake.read_to()
+        };
+        // What the lines that are held lack of a new namespace, no later line brings.
+        if found.iter().flatten().any(is_missing) {
+            self.intake.clear();
+        }
+        let index = self.intake.read_to().or(self.leader).unwrap_or_default();
+        let query = StreamQuery { namespace: self.namespace.to_string(), topics: self.topics.clone(), index };
+        let stream = self.ctx.client.stream(&query).await?;
+        info!(namespace = &*self.namespace, %index, server = stream.server(), "standing by: the event stream is open");
+        self.intake.reconnected();
+        let newest = found.as_deref().map(namespaces::newest);
+        self.namespaces = newest.max(namespaces).unwrap_or_default();
+        self.found = found;
+        self.stream = Some(stream);
+        Ok(())
+    }
+
+    /// Holds what one connection brings.
+    async fn read(&mut self) -> End {
+        let (mut new_namespaces, _watch) = match &self.found {
+            Some(found) => namespaces::watch(self.ctx.client.clone(), namespaces::newest(found)),
+            None => (mpsc::channel(1).1, None),
+        };
+        let (all, mut leading) = (self.found.is_some(), true);
+        loop {
+            let Some(stream) = &mut self.stream else { return End::Lost };
+            tokio::select! {
+                biased;
+                Some(found) = new_namespaces.recv(), if all => {
+                    let names: Vec<&str> = found.iter().map(|namespace| namespace.name.as_str()).collect();
+                    info!(namespaces = ?names, "standing by: new namespaces; beginning anew");
+                    return End::Anew;
+                }
+                // Who tells of the leaders can end first.
+                changed = self.leaders.changed(), if leading => {
+                    leading = changed.is_ok();
+                    if self.follow() {
+                        return End::Anew;
+                    }
+                }
+                line = stream.next_line() => match line {
+                    Ok(Some(line)) => {
+                        if let Err(error) = self.intake.take(&line) {
+                            self.ctx.metrics.garbage_line();
+                            warn!(namespace = &*self.namespace, %error, bytes = line.len(),
+                                "standing by: a line of the event stream cannot be read; beginning anew");
+                            return End::Garbage;
+                        }
+                        self.furthest = self.furthest.max(self.intake.read_to().unwrap_or_default());
+                    }
+                    Ok(None) => {
+                        debug!(namespace = &*self.namespace, "standing by: the server ended the event stream");
+                        return End::Lost;
+                    }
+                    Err(error) => {
+                        info!(namespace = &*self.namespace, %error, "standing by: the event stream broke");
+                        return End::Lost;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Lets go what the leaders have passed. `true` when one of them went back behind what is held: the server may still
+    /// have what lies between.
+    fn follow(&mut self) -> bool {
+        let Some(leader) = self.furthest_behind() else { return false };
+        let went_back = self.leader.is_some_and(|before| leader < before);
+        self.leader = Some(leader);
+        if went_back && self.intake.ring.complete_from().is_some_and(|from| leader.0 + 1 < from.0) {
+            info!(namespace = &*self.namespace, %leader, "standing by: the leader went back; beginning anew");
+            return true;
+        }
+        self.intake.ring.trim(leader);
+        false
+    }
+
+    /// The smallest of the leaders' positions; `None` unless all are known.
+    fn furthest_behind(&mut self) -> Option<RaftIndex> {
+        let leaders = self.leaders.borrow_and_update();
+        let positions = self.kinds.iter().map(|kind| leaders.get(kind)?.get(&*self.namespace).copied());
+        positions.collect::<Option<Vec<_>>>()?.into_iter().min()
+    }
+}

@@ -1,0 +1,353 @@
+//! A standby and the lanes that take over from it, against a simulated cluster whose servers keep five lines.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use nomad_sim::Sim;
+use serde_json::json;
+use tokio::{
+    sync::{mpsc::UnboundedReceiver, watch},
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{
+    checkpoint::{Checkpoint, Lane, VERSION},
+    dead_letter::{DeadLetters, Place},
+    delivery::{
+        self, Policy,
+        testing::{Script, Switch},
+    },
+    ledger::Ledger,
+    nomad::{Client, Config, Tls, TokenSource},
+    position::{Identity, Position},
+    source::{Reading, Start, spawn, window::Window},
+    telemetry::{Metrics, Status},
+};
+
+/// The leader's last position: the last line it delivered.
+const POSITION: u64 = 15;
+/// Room for everything.
+const ROOM: usize = 1 << 20;
+
+fn id(n: u64) -> String {
+    format!("{n:08x}-0000-4000-8000-{n:012x}")
+}
+
+/// A line with a new evaluation; each is longer than the one before.
+fn evaluation(index: u64, namespace: &str) -> String {
+    let (id, length) = (id(index), "x".repeat(index as usize));
+    let object = json!({"ID": id, "Namespace": namespace, "TriggeredBy": length, "JobID": "job", "Status": "complete",
+                        "CreateIndex": index, "ModifyIndex": index});
+    let event = json!({"Topic": "Evaluation", "Type": "EvaluationUpdated", "Index": index, "Key": id,
+                       "Namespace": namespace, "FilterKeys": null, "Payload": {"Evaluation": object}});
+    json!({"Index": index, "Events": [event]}).to_string()
+}
+
+fn kinds() -> Vec<(Kind, Vec<Topic>)> {
+    vec![(Kind::Evaluations, vec![Topic::all("Evaluation")])]
+}
+
+fn leaders_at(index: u64) -> Positions {
+    let lanes = [("*".to_owned(), RaftIndex(index))].into();
+    [(Kind::Evaluations, lanes)].into()
+}
+
+/// A cluster, and one replica that stands by and takes over.
+struct Scene {
+    sim: Sim,
+    ctx: Context,
+    checkpoint: Checkpoint,
+    leaders: watch::Sender<Positions>,
+    delivered: UnboundedReceiver<Vec<String>>,
+    lanes: JoinSet<()>,
+}
+
+impl Scene {
+    async fn new() -> Scene {
+        let sim = Sim::builder().buffer(5).start().await.expect("starts");
+        let lines = (10..=POSITION).map(|index| evaluation(index, "default"));
+        sim.append_lines(lines).await.expect("lines of events");
+        let config = Config {
+            addresses: vec![sim.url(0).parse().expect("an address")],
+            region: None,
+            token: TokenSource::None,
+            basic_auth: None,
+            tls: Tls::default(),
+            timeout: Duration::from_secs(10),
+        };
+        let (metrics, dead_letters) = (Metrics::new(&[Kind::Evaluations]), DeadLetters::new(Place::Log));
+        let (sink, delivered) = Script::willing();
+        let cancel = CancellationToken::new();
+        let (delivery, _) = delivery::spawn(sink, Policy::default(), dead_letters.clone(), Arc::new(()), cancel);
+        let ctx = Context {
+            client: Client::new(config).expect("a plain configuration"),
+            delivery,
+            dead_letters,
+            window: Window::new(64 << 10, &metrics),
+            metrics,
+            status: Status::new(&[Kind::Evaluations]),
+            start: Start::All,
+            stop: CancellationToken::new(),
+        };
+        let known = Identity::new("Evaluation", "default", &id(POSITION), RaftIndex(POSITION), 0);
+        let position = Position { index: RaftIndex(POSITION), seen: vec![known].into(), whole: false };
+        let lane = Lane { position, namespaces: 1, ..Lane::default() };
+        let checkpoint = Checkpoint { version: VERSION, lanes: [("*".to_owned(), lane)].into(), ..Default::default() };
+        let (leaders, _) = watch::channel(leaders_at(POSITION));
+        Scene { sim, ctx, checkpoint, leaders, delivered, lanes: JoinSet::new() }
+    }
+
+    /// Stands by, and has read the line that the leader read last.
+    async fn stand_by(&self, bytes: usize) -> Standby {
+        let standby = self.start(bytes);
+        until("it holds the leader's last line", || self.held() > 0).await;
+        standby
+    }
+
+    fn start(&self, bytes: usize) -> Standby {
+        Standby::start(&self.ctx, &["*".to_owned()], &kinds(), self.leaders.subscribe(), bytes)
+    }
+
+    /// Each is read before the next is there: the server keeps few.
+    async fn append(&self, indexes: std::ops::RangeInclusive<u64>, namespace: &str) {
+        for index in indexes {
+            let held = self.held();
+            self.sim.append_line(evaluation(index, namespace)).await.expect("a line of events");
+            until("the line is held", || self.held() != held).await;
+        }
+    }
+
+    fn held(&self) -> usize {
+        let text = self.ctx.metrics.encode().expect("it can be encoded");
+        let value = text.lines().find_map(|line| line.strip_prefix("nomad_firehose_standby_bytes "));
+        value.and_then(|value| value.parse().ok()).expect("a whole number")
+    }
+
+    fn lead(&mut self, warm: Warm) {
+        let (kind, topics) = kinds().remove(0);
+        let ledger = Ledger::new(Arc::new(Switch::default()), self.checkpoint.clone());
+        self.lanes = spawn(&self.ctx, &["*".to_owned()], &[Reading { kind, topics, ledger }], warm);
+    }
+
+    /// Waits for the records of exactly these indexes, in any order, and no other.
+    async fn delivers(&mut self, indexes: impl IntoIterator<Item = u64>) {
+        let mut missing: BTreeSet<u64> = indexes.into_iter().collect();
+        while !missing.is_empty() {
+            let next = timeout(Duration::from_secs(20), self.delivered.recv()).await;
+            for record in next.unwrap_or_else(|_| panic!("not delivered: {missing:?}")).expect("the sink lives") {
+                let index = record.split('/').nth(1).and_then(|index| index.parse().ok());
+                assert!(missing.remove(&index.expect("an id holds its index")), "{record} is one too many");
+            }
+        }
+    }
+
+    fn asked(&self, path: &str) -> usize {
+        self.sim.requests().iter().filter(|request| request.target.starts_with(path)).count()
+    }
+
+    fn gaps(&self) -> u64 {
+        self.ctx.metrics.summary(Kind::Evaluations).gaps
+    }
+
+    /// Neither a list nor a hole.
+    fn assert_nothing_missed(&self) {
+        assert_eq!((self.gaps(), self.asked("/v1/evaluations")), (0, 0));
+    }
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        sleep(Duration::from_millis(2)).await;
+    }
+}
+
+const STREAM: &str = "/v1/event/stream";
+
+#[tokio::test]
+async fn a_take_over_needs_nothing_of_the_servers_buffer() {
+    let mut scene = Scene::new().await;
+    let standby = scene.stand_by(ROOM).await;
+    scene.append(20..=79, "default").await;
+    let warm = standby.take().await;
+    scene.lead(warm);
+    scene.delivers(20..=79).await;
+    assert_eq!(scene.held(), 0, "what is delivered is not held");
+    scene.sim.append_line(evaluation(80, "default")).await.expect("a line");
+    scene.delivers(80..=80).await;
+    scene.assert_nothing_missed();
+    assert_eq!(scene.asked(STREAM), 1, "the stream itself is taken over");
+}
+
+/// What the test above would see without a ring.
+#[tokio::test]
+async fn without_a_standby_the_servers_buffer_is_too_small() {
+    let mut scene = Scene::new().await;
+    let standby = scene.stand_by(ROOM).await;
+    scene.append(20..=79, "default").await;
+    drop(standby);
+    scene.lead(Warm::default());
+    scene.delivers(20..=79).await;
+    assert_eq!(scene.gaps(), 1);
+    assert!(scene.asked("/v1/evaluations") > 0);
+}
+
+#[tokio::test]
+async fn what_the_leaders_have_passed_is_let_go() {
+    let mut scene = Scene::new().await;
+    let standby = scene.stand_by(ROOM).await;
+    scene.append(20..=39, "default").await;
+    let all = scene.held();
+    scene.leaders.send_replace(leaders_at(30));
+    until("lines are let go", || scene.held() < all).await;
+    // A leader of which nothing is known could need all of it.
+    scene.leaders.send_replace(Positions::new());
+    scene.append(40..=49, "default").await;
+    let warm = standby.take().await;
+    let lane = scene.checkpoint.lanes.get_mut("*").expect("it is there");
+    lane.position = Position::default();
+    lane.position.advance(RaftIndex(30), &[Identity::new("Evaluation", "default", &id(30), RaftIndex(30), 0)]);
+    scene.lead(warm);
+    scene.delivers(31..=49).await;
+    scene.assert_nothing_missed();
+    assert_eq!(scene.asked(STREAM), 1);
+}
+
+#[tokio::test]
+async fn a_leader_that_goes_back_is_followed() {
+    let mut scene = Scene::new().await;
+    let standby = scene.stand_by(ROOM).await;
+    scene.append(20..=22, "default").await;
+    let all = scene.held();
+    scene.leaders.send_replace(leaders_at(22));
+    until("lines are let go", || scene.held() < all).await;
+    scene.leaders.send_replace(leaders_at(POSITION));
+    until("it begins anew", || scene.asked(STREAM) == 2 && scene.held() == all).await;
+    scene.append(23..=23, "default").await;
+    scene.lead(standby.take().await);
+    scene.delivers(20..=23).await;
+    scene.assert_nothing_missed();
+}
+
+#[tokio::test]
+async fn a_ring_that_was_too_small_is_not_used() {
+    let mut scene = Scene::new().await;
+    let standby = scene.stand_by(4 << 10).await;
+    scene.append(20..=79, "default").await;
+    assert!(scene.held() <= 4 << 10);
+    scene.lead(standby.take().await);
+    scene.delivers(20..=79).await;
+    assert_eq!((scene.gaps(), scene.held()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_while_standing_by_goes_on() {
+    let mut scene = Scene::new().await;
+    let standby = scene.stand_by(ROOM).await;
+    for round in 0..4 {
+        let from = 20 + 10 * round;
+        scene.append(from..=from + 9, "default").await;
+        let before = scene.asked(STREAM);
+        scene.sim.server(0).drop_connections();
+        until("it subscribes again", || scene.asked(STREAM) > before && scene.sim.server(0).open_streams() > 0).await;
+    }
+    // Nothing newer came on the last connection, which repeats the last line: it is left alone.
+    scene.lead(standby.take().await);
+    scene.delivers(20..=59).await;
+    scene.sim.append_line(evaluation(60, "default")).await.expect("a line");
+    scene.delivers(60..=60).await;
+    scene.assert_nothing_missed();
+}
+
+#[tokio::test]
+async fn lines_without_a_stream_are_used_too() {
+    let mut scene = Scene::new().await;
+    let standby = scene.stand_by(ROOM).await;
+    scene.append(20..=59, "default").await;
+    scene.sim.server(0).refuse(true);
+    until("the stream is gone", || scene.sim.server(0).open_streams() == 0).await;
+    scene.lead(standby.take().await);
+    scene.delivers(20..=59).await;
+    scene.sim.append_line(evaluation(60, "default")).await.expect("a line");
+    scene.sim.server(0).refuse(false);
+    scene.delivers(60..=60).await;
+    scene.assert_nothing_missed();
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_in_the_hand_over_is_subscribed_again() {
+    let mut scene = Scene::new().await;
+    let standby = scene.stand_by(ROOM).await;
+    scene.append(20..=59, "default").await;
+    let warm = standby.take().await;
+    scene.sim.server(0).drop_connections();
+    scene.lead(warm);
+    scene.delivers(20..=59).await;
+    scene.sim.append_line(evaluation(60, "default")).await.expect("a line");
+    scene.delivers(60..=60).await;
+    scene.assert_nothing_missed();
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_created_while_standing_by_is_held_too() {
+    let mut scene = Scene::new().await;
+    let standby = scene.stand_by(ROOM).await;
+    scene.sim.add_namespace("late", Some(18)).await;
+    until("it subscribes again", || scene.asked(STREAM) == 2 && scene.held() > 0).await;
+    scene.append(20..=49, "late").await;
+    scene.append(50..=59, "default").await;
+    scene.lead(standby.take().await);
+    scene.delivers(20..=59).await;
+    scene.assert_nothing_missed();
+    assert_eq!(scene.asked(STREAM), 2);
+}
+
+#[tokio::test]
+async fn a_ring_without_the_leaders_namespaces_is_not_used() {
+    let mut scene = Scene::new().await;
+    let standby = scene.stand_by(ROOM).await;
+    scene.append(20..=22, "default").await;
+    scene.checkpoint.lanes.get_mut("*").expect("it is there").namespaces = 14;
+    scene.lead(standby.take().await);
+    scene.delivers(20..=22).await;
+    assert_eq!(scene.asked(STREAM), 2, "it subscribes anew");
+    scene.assert_nothing_missed();
+}
+
+#[tokio::test]
+async fn a_line_that_cannot_be_read_begins_the_ring_anew() {
+    let mut scene = Scene::new().await;
+    let standby = scene.stand_by(ROOM).await;
+    scene.append(20..=21, "default").await;
+    scene.sim.server(0).inject("an error message\n");
+    until("it begins anew", || scene.asked(STREAM) == 2 && scene.held() > 0).await;
+    scene.append(30..=59, "default").await;
+    scene.lead(standby.take().await);
+    scene.delivers((20..=21).chain(30..=59)).await;
+    scene.assert_nothing_missed();
+}
+
+#[tokio::test]
+async fn it_hands_over_at_once_while_nothing_answers() {
+    let mut scene = Scene::new().await;
+    scene.sim.server(0).freeze();
+    let standby = scene.start(ROOM);
+    // Long enough to connect; where it was not, the test holds all the same.
+    sleep(Duration::from_millis(50)).await;
+    let asked = Instant::now();
+    let warm = standby.take().await;
+    assert!(asked.elapsed() < Duration::from_millis(200), "{:?}", asked.elapsed());
+    scene.sim.server(0).unstall();
+    scene.lead(warm);
+    scene.sim.append_line(evaluation(20, "default")).await.expect("a line");
+    scene.delivers(20..=20).await;
+    assert_eq!(scene.gaps(), 0);
+    // Turned off, it opens nothing.
+    let before = scene.sim.requests().len();
+    let off = scene.start(0);
+    assert!(off.take().await.lanes.is_empty());
+    assert_eq!(scene.sim.requests().len(), before);
+}
