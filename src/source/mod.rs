@@ -2,6 +2,7 @@
 //! that give what could have been missed.
 //!
 //! Start at [`proof`] for the gap proof, at `lane` for the life of a connection, at `reconcile` for lists.
+//! `standby` holds what a replica needs that is to take over.
 //! Where a cluster has no event stream, blocking queries will take a lane's place.
 
 mod catch_up;

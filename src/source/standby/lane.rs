@@ -127,12 +127,12 @@ impl Lane {
                 (None, None)
             }
         };
-        self.follow();
+        let went_back = self.follow();
         let is_missing = |namespace: &Namespace| {
             namespace.create_index > self.namespaces && Some(namespace.create_index) <= self.intake.read_to()
         };
         // What the lines that are held lack of a new namespace, no later line brings.
-        if found.iter().flatten().any(is_missing) {
+        if went_back || found.iter().flatten().any(is_missing) {
             self.intake.clear();
         }
         let index = self.intake.read_to().or(self.leader).unwrap_or_default();

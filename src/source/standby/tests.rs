@@ -37,9 +37,13 @@ fn id(n: u64) -> String {
 
 /// A line with a new evaluation; each is longer than the one before.
 fn evaluation(index: u64, namespace: &str) -> String {
-    let (id, length) = (id(index), "x".repeat(index as usize));
+    evaluation_of(index, index, namespace)
+}
+
+fn evaluation_of(n: u64, index: u64, namespace: &str) -> String {
+    let (id, length) = (id(n), "x".repeat(index as usize));
     let object = json!({"ID": id, "Namespace": namespace, "TriggeredBy": length, "JobID": "job", "Status": "complete",
-                        "CreateIndex": index, "ModifyIndex": index});
+                        "CreateIndex": n, "ModifyIndex": index});
     let event = json!({"Topic": "Evaluation", "Type": "EvaluationUpdated", "Index": index, "Key": id,
                        "Namespace": namespace, "FilterKeys": null, "Payload": {"Evaluation": object}});
     json!({"Index": index, "Events": [event]}).to_string()
@@ -126,9 +130,13 @@ impl Scene {
     }
 
     fn lead(&mut self, warm: Warm) {
+        self.lead_in(&["*".to_owned()], warm);
+    }
+
+    fn lead_in(&mut self, namespaces: &[String], warm: Warm) {
         let (kind, topics) = kinds().remove(0);
         let ledger = Ledger::new(Arc::new(Switch::default()), self.checkpoint.clone());
-        self.lanes = spawn(&self.ctx, &["*".to_owned()], &[Reading { kind, topics, ledger }], warm);
+        self.lanes = spawn(&self.ctx, namespaces, &[Reading { kind, topics, ledger }], warm);
     }
 
     /// Waits for the records of exactly these indexes, in any order, and no other.
@@ -193,6 +201,68 @@ async fn without_a_standby_the_servers_buffer_is_too_small() {
     scene.delivers(20..=79).await;
     assert_eq!(scene.gaps(), 1);
     assert!(scene.asked("/v1/evaluations") > 0);
+}
+
+/// The leader fell between two lines of one index, which is neither lost nor, with the rest, sent again.
+#[tokio::test]
+async fn the_rest_of_the_leaders_last_index_is_delivered() {
+    let mut scene = Scene::new().await;
+    let standby = scene.stand_by(ROOM).await;
+    let held = scene.held();
+    scene.sim.append_line(evaluation_of(1000, POSITION, "default")).await.expect("a line");
+    until("the line is held", || scene.held() > held).await;
+    scene.append(20..=59, "default").await;
+    scene.lead(standby.take().await);
+    scene.delivers([POSITION].into_iter().chain(20..=59)).await;
+    scene.assert_nothing_missed();
+    assert_eq!(scene.asked(STREAM), 1);
+}
+
+/// The same, by a leader that tells its index alone: what is delivered of it comes again, and nothing is lost.
+#[tokio::test]
+async fn a_position_without_events_is_gone_on_from() {
+    let mut scene = Scene::new().await;
+    let standby = scene.stand_by(ROOM).await;
+    scene.append(20..=59, "default").await;
+    scene.leaders.send_replace(leaders_at(30));
+    let all = scene.held();
+    until("lines are let go", || scene.held() < all).await;
+    scene.checkpoint.lanes.get_mut("*").expect("it is there").position = Position::at(RaftIndex(29));
+    scene.lead(standby.take().await);
+    scene.delivers(30..=59).await;
+    scene.assert_nothing_missed();
+    assert_eq!(scene.asked(STREAM), 1);
+}
+
+#[tokio::test]
+async fn named_namespaces_are_held_apart() {
+    let mut scene = Scene::new().await;
+    scene.sim.add_namespace("other", Some(16)).await;
+    let names = ["default".to_owned(), "other".to_owned()];
+    let known = scene.checkpoint.lanes.remove("*").expect("it is there");
+    for name in &names {
+        scene.checkpoint.lanes.insert(name.clone(), Lane { namespaces: 0, ..known.clone() });
+    }
+    let lanes = names.iter().map(|name| (name.clone(), RaftIndex(POSITION))).collect();
+    scene.leaders.send_replace([(Kind::Evaluations, lanes)].into());
+    let kinds = [(Kind::Nodes, vec![Topic::all("Node")]), kinds().remove(0)];
+    let standby = Standby::start(&scene.ctx, &names, &kinds, scene.leaders.subscribe(), ROOM);
+    until("both are open", || scene.sim.server(0).open_streams() == 2 && scene.held() > 0).await;
+    // Nothing was in it yet: what is held goes on from the line that a leader read last.
+    scene.append(17..=17, "other").await;
+    let position = &mut scene.checkpoint.lanes.get_mut("other").expect("it is there").position;
+    *position = Position::default();
+    position.advance(RaftIndex(17), &[Identity::new("Evaluation", "other", &id(17), RaftIndex(17), 0)]);
+    scene.append(20..=39, "default").await;
+    scene.append(40..=59, "other").await;
+    let warm = standby.take().await;
+    assert_eq!(warm.lanes.len(), 2);
+    let nodes = |lane: &WarmLane| lane.topics.contains(&Topic::all("Node"));
+    assert!(nodes(&warm.lanes["default"]) && !nodes(&warm.lanes["other"]));
+    scene.lead_in(&names, warm);
+    scene.delivers(20..=59).await;
+    scene.assert_nothing_missed();
+    assert_eq!(scene.asked(STREAM), 2);
 }
 
 #[tokio::test]
