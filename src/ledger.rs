@@ -38,6 +38,8 @@ pub struct Effect {
     pub lane: Arc<str>,
     /// A line was delivered: its raft index and the identities of its events.
     pub line: Option<(RaftIndex, Vec<Identity>)>,
+    /// The index of the line before, where this effect has taken that in: the ledger's own business.
+    pub before: Option<RaftIndex>,
     /// The index of the last line is known whole.
     pub whole: bool,
     /// The passes that lists still owe from here on; `None` leaves them.
@@ -106,7 +108,12 @@ impl Effect {
                     }
                 }
                 Some((newer, _)) if *newer > index => {}
-                line => *line = Some((index, events)),
+                line => {
+                    if let Some((before, known)) = line.replace((index, events)) {
+                        // As a position does that takes in both.
+                        self.before = Some(if known.is_empty() { RaftIndex(0) } else { before });
+                    }
+                }
             }
         }
         self.whole |= next.whole;
@@ -332,7 +339,14 @@ fn apply(checkpoint: &mut Checkpoint, effect: Effect) {
     }
     let Some(lane) = checkpoint.lanes.get_mut(&*effect.lane) else { return };
     if let Some((index, events)) = effect.line {
+        let moves = index > lane.position.index;
         lane.position.advance(index, &events);
+        if moves
+            && !events.is_empty()
+            && let Some(before) = effect.before
+        {
+            lane.position.before = before;
+        }
     }
     lane.position.whole |= effect.whole;
     if let Some(passes) = effect.backfill {

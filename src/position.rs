@@ -10,6 +10,12 @@ use xxhash_rust::xxh3::Xxh3Default;
 #[serde(transparent)]
 pub struct RaftIndex(pub u64);
 
+impl RaftIndex {
+    fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+}
+
 impl fmt::Display for RaftIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -163,6 +169,10 @@ pub struct Position {
     /// No further line of the index is to be expected: the connection was quiet for a while behind the last one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
+    /// The index of the line before this index; 0 where it is not known. Where a server still has that line, it has
+    /// this index from its first line on.
+    #[serde(default, skip_serializing_if = "RaftIndex::is_zero")]
+    pub before: RaftIndex,
 }
 
 impl Position {
@@ -176,8 +186,9 @@ impl Position {
     /// with its events the next line of that index would look like a new one.
     pub fn advance(&mut self, index: RaftIndex, events: &[Identity]) {
         if index > self.index {
-            *self = Position::at(index);
-            self.seen.extend(events.iter().copied());
+            // Where a list covers the old index, there need not be a line of it.
+            let before = if self.seen.is_empty() { RaftIndex(0) } else { self.index };
+            *self = Position { index, seen: events.iter().copied().collect(), whole: false, before };
         } else if index == self.index && events.is_empty() {
             *self = Position::at(index);
         } else if index == self.index && !self.seen.is_empty() {
@@ -196,7 +207,7 @@ mod tests {
 
     #[test]
     fn an_index_that_a_list_covers_stays_covered() {
-        let mut position = Position { index: RaftIndex(5), seen: vec![Identity(1)].into(), whole: false };
+        let mut position = Position { index: RaftIndex(5), seen: vec![Identity(1)].into(), ..Position::default() };
         position.advance(RaftIndex(5), &[]);
         position.advance(RaftIndex(5), &[Identity(2)]);
         assert_eq!(position, Position::at(RaftIndex(5)));
@@ -205,8 +216,10 @@ mod tests {
         position.advance(RaftIndex(5), &[]);
         assert_eq!(
             position,
-            Position { index: RaftIndex(6), seen: vec![Identity(3), Identity(4)].into(), whole: false }
+            Position { index: RaftIndex(6), seen: vec![Identity(3), Identity(4)].into(), ..Position::default() }
         );
+        position.advance(RaftIndex(8), &[Identity(5)]);
+        assert_eq!(position.before, RaftIndex(6));
     }
 
     proptest! {

@@ -82,7 +82,7 @@ impl Model {
     fn new() -> Self {
         // A first line, delivered: a first start is another matter.
         let first = vec![event(10, 0)];
-        let position = Position { index: RaftIndex(10), seen: vec![first[0].identity].into(), whole: false };
+        let position = Position { index: RaftIndex(10), seen: vec![first[0].identity].into(), ..Position::default() };
         let delivered = HashSet::from([first[0].identity]);
         Model {
             history: vec![first],

@@ -76,6 +76,8 @@ pub(crate) enum Inject {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ListFaults {
     pub(crate) delay: Duration,
+    /// What the list of namespaces was takes so long to be told.
+    pub(crate) namespaces: Duration,
     /// So many list requests are yet to be answered with 500.
     pub(crate) errors: u32,
 }
@@ -259,6 +261,11 @@ impl Server {
     /// Every page of a list takes this long.
     pub fn slow_lists(&self, delay: Duration) {
         lock(&self.lists).delay = delay;
+    }
+
+    /// The list of namespaces takes this long to come, and is that of the beginning.
+    pub fn slow_namespaces(&self, delay: Duration) {
+        lock(&self.lists).namespaces = delay;
     }
 
     /// The next so many list requests are answered with 500.

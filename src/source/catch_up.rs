@@ -58,12 +58,20 @@ pub(super) struct CatchUp {
 
 impl CatchUp {
     /// A catch-up for `found` on a lane that has read up to `until`, together with what an earlier one still owes.
-    pub(super) fn new(found: &[Namespace], until: Position, history: &History, earlier: Option<CatchUp>) -> Self {
-        let mut names = earlier.map(|earlier| earlier.names).unwrap_or_default();
+    /// Nothing up to `covered` is owed.
+    pub(super) fn new(
+        found: &[Namespace],
+        covered: RaftIndex,
+        until: Position,
+        history: &History,
+        earlier: Option<CatchUp>,
+    ) -> Self {
+        let (mut names, newest) = earlier.map(|earlier| (earlier.names, earlier.newest)).unwrap_or_default();
         for namespace in found {
-            names.entry(namespace.name.clone()).or_insert_with(|| Position::at(namespace.create_index));
+            let from = namespace.create_index.max(covered);
+            names.entry(namespace.name.clone()).or_insert_with(|| Position::at(from));
         }
-        let newest = found.iter().map(|namespace| namespace.create_index).max().unwrap_or_default();
+        let newest = found.iter().map(|namespace| namespace.create_index).max().max(Some(newest)).unwrap_or_default();
         let mut catch_up = CatchUp { names, until, ask: RaftIndex(0), newest, proven: false };
         catch_up.ask = history.at_or_below(catch_up.from());
         catch_up

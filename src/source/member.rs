@@ -137,6 +137,8 @@ impl Member {
         self.baseline = self.kind == Kind::Allocations;
         let mut batch = Batch::default();
         batch.effect.line = Some((start, Vec::new()));
+        // Of the namespaces that there were, too, nothing older is wanted.
+        batch.effect.namespaces = Some(start);
         if now {
             if self.baseline {
                 let after = RaftIndex(start.0 + 1);
@@ -339,9 +341,10 @@ impl Member {
         self.baseline = false;
     }
 
-    /// Adds a pass, or its ranges to one of the same kind that has not begun.
+    /// Adds a pass, or its ranges to one of the same kind that has not begun: one walk over the list gives both.
     pub(super) fn add_pass(&mut self, pass: Pass) {
-        let waiting = self.passes.iter_mut().skip(1).find(|waiting| {
+        // Between two pages, a pass without a next page has not had its first one.
+        let waiting = self.passes.iter_mut().find(|waiting| {
             waiting.page.is_none()
                 && waiting.namespace == pass.namespace
                 && waiting.baseline == pass.baseline

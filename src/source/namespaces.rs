@@ -38,6 +38,18 @@ pub(super) async fn list_at(client: &Client) -> Result<Option<(RaftIndex, Vec<Na
     }
 }
 
+/// Whether one was created since `found` was listed.
+///
+/// A subscription to all namespaces has those of some moment between the request and its first line. Only where the
+/// lists before and after have the same ones is it known which: one too many would be read twice, one too few never.
+///
+/// # Errors
+/// The cluster cannot be asked.
+pub(super) async fn created_since(client: &Client, found: &[Namespace]) -> Result<bool, Error> {
+    let now = list(client).await?;
+    Ok(now.is_some_and(|now| newest(&now) > newest(found)))
+}
+
 /// The raft index at which the last of them was created.
 pub(super) fn newest(namespaces: &[Namespace]) -> RaftIndex {
     namespaces.iter().map(|namespace| namespace.create_index).max().unwrap_or_default()

@@ -2,7 +2,8 @@
 //!
 //! We ask for the index of our position, and Nomad re-sends it where its buffer still holds it. An event whose identity
 //! the position holds, seen before anything newer, proves that nothing was lost: the index alone could be another
-//! history's. A lagging server first re-sends something older; we drop it and go on waiting. Where nothing streams, a
+//! history's. Where more of that index could be to come, we ask for the line before it, for occurrences count from the
+//! first line of an index. A lagging server first re-sends something older; we drop it and go on waiting. Where nothing streams, a
 //! table that stands below the position proves it as well, or at it, if that index is known whole. Anything else is a
 //! possible gap.
 
@@ -73,6 +74,19 @@ impl Cursor {
         &self.position
     }
 
+    /// The index to ask for: that of the position, or of the line before, which says that the server has the index of
+    /// the position from its first line on.
+    pub fn ask(&self) -> RaftIndex {
+        if self.needs_line_before() { self.position.before } else { self.position.index }
+    }
+
+    /// Whether a line at the position could be taken for another one. Occurrences count from the first line of an index
+    /// that comes: where the server's buffer begins in the midst of the index, an object's second event looks like its
+    /// first, which is known. Where all of them are known, that is no harm.
+    pub(super) fn needs_line_before(&self) -> bool {
+        !self.position.whole && !self.position.seen.is_empty() && self.position.before > RaftIndex(0)
+    }
+
     /// Whether the connection goes on from the position.
     pub fn is_proven(&self) -> bool {
         self.proof != Proof::None
@@ -113,6 +127,9 @@ impl Cursor {
         }
         if index == self.position.index {
             if events.iter().any(|event| self.position.seen.contains(event)) {
+                if !self.is_proven() && !self.behind && self.needs_line_before() {
+                    return self.begin_index_again(events);
+                }
                 self.proof = Proof::Stream;
             }
             self.withheld |= !self.is_proven() && events.iter().any(|event| self.is_new(index, *event));
@@ -126,6 +143,17 @@ impl Cursor {
         // index is owed too, but for what this line brings.
         let mut owed = self.owed_until(RaftIndex(index.0 + 1));
         owed.known.extend(events.iter().copied());
+        Verdict::DeliverAfterGap(owed)
+    }
+
+    /// The server no longer has the line before the position, and so perhaps not the first lines of its index: what it
+    /// still has of the index is delivered, be it again, and the rest is owed.
+    fn begin_index_again(&mut self, events: &[Identity]) -> Verdict {
+        let index = self.position.index;
+        let mut owed = self.owed_until(RaftIndex(index.0 + 1));
+        owed.known.extend(events.iter().copied());
+        self.proof = Proof::Stream;
+        self.position = Position::at(RaftIndex(index.0 - 1));
         Verdict::DeliverAfterGap(owed)
     }
 
@@ -166,7 +194,7 @@ impl Cursor {
 
     /// Whether a table at `index` has not moved past the position.
     pub fn is_proven_by_table(&self, index: RaftIndex) -> bool {
-        let Position { index: ours, seen, whole } = &self.position;
+        let Position { index: ours, seen, whole, .. } = &self.position;
         // At the position itself the table says nothing where a line was the last to come: another line of that index
         // can have been under way.
         index < *ours || index == *ours && (*whole || seen.is_empty()) && !self.withheld
@@ -191,7 +219,8 @@ mod tests {
     }
 
     fn position(index: u64, lines: &[u32]) -> Position {
-        Position { whole: false, index: RaftIndex(index), seen: lines.iter().map(|line| event(index, *line)).collect() }
+        let seen = lines.iter().map(|line| event(index, *line)).collect();
+        Position { index: RaftIndex(index), seen, ..Position::default() }
     }
 
     /// Feeds a line of one event; gives whether it was delivered.
@@ -340,6 +369,87 @@ mod tests {
             }
             if start <= ours {
                 prop_assert_eq!(owed, None);
+            }
+        }
+    }
+
+    /// What a server sends of `lines`, which are a raft index and an object each, from `start` on: occurrences are
+    /// counted from there.
+    fn sent(lines: &[(u64, u32)], start: usize) -> Vec<(u64, Identity)> {
+        let mut seen = Vec::new();
+        let sent = lines.iter().skip(start).map(|line| {
+            let occurrence = seen.iter().filter(|other| *other == line).count() as u32;
+            seen.push(*line);
+            (line.0, Identity::new("Job", "default", &line.1.to_string(), RaftIndex(line.0), occurrence))
+        });
+        sent.collect()
+    }
+
+    /// Reads `lines`; gives which of them were delivered, and what is owed.
+    fn read(cursor: &mut Cursor, lines: &[(u64, Identity)]) -> (Vec<usize>, Option<Owed>) {
+        let (mut delivered, mut owed) = (Vec::new(), None);
+        for (n, (index, event)) in lines.iter().enumerate() {
+            let verdict = cursor.observe(RaftIndex(*index), &[*event]);
+            if verdict != Verdict::Nothing && cursor.is_new(RaftIndex(*index), *event) {
+                delivered.push(n);
+            }
+            if let Verdict::DeliverAfterGap(range) = verdict {
+                owed = Some(range);
+            }
+            cursor.advance(RaftIndex(*index), &[*event]);
+        }
+        (delivered, owed)
+    }
+
+    /// Cut off between two lines of one index with the same object, and the server's buffer begins with the second.
+    #[test]
+    fn the_second_event_of_an_object_is_not_taken_for_its_first() {
+        let lines = [(9, 0), (10, 1), (10, 1), (11, 0)];
+        let mut cursor = Cursor::new(Position::default());
+        read(&mut cursor, &sent(&lines, 0)[..2]);
+        cursor.reconnected();
+        assert_eq!(cursor.ask(), RaftIndex(9));
+        let (delivered, owed) = read(&mut cursor, &sent(&lines, 2));
+        assert_eq!(delivered, [0, 1]);
+        assert_eq!(owed.map(|owed| (owed.from, owed.until)), Some((RaftIndex(10), RaftIndex(11))));
+    }
+
+    proptest! {
+        /// The same where lines of one index are about the same objects, so that one can look like another.
+        #[test]
+        fn no_line_is_taken_for_another(
+            steps in prop::collection::vec((0u64..2, 0u32..2), 3..30),
+            stop in any::<prop::sample::Index>(),
+            oldest in any::<prop::sample::Index>(),
+            quiet: bool,
+        ) {
+            let indexes = steps.iter().scan(10, |index, (step, _)| { *index += step; Some(*index) });
+            let lines: Vec<(u64, u32)> = indexes.zip(steps.iter().map(|(_, object)| *object)).collect();
+            let stop = stop.index(lines.len());
+            let mut cursor = Cursor::new(Position::default());
+            read(&mut cursor, &sent(&lines, 0)[..=stop]);
+            let at = lines[stop].0;
+            let is_last = lines.get(stop + 1).is_none_or(|next| next.0 > at);
+            // Of the very first index no line before is known.
+            prop_assume!(at > lines[0].0);
+            if quiet && is_last {
+                cursor.settle();
+            }
+            cursor.reconnected();
+            let asked = lines.partition_point(|line| line.0 < cursor.ask().0);
+            let start = asked.max(oldest.index(lines.len()));
+            let (delivered, owed) = read(&mut cursor, &sent(&lines, start));
+            let true_events = sent(&lines, 0);
+            for (n, (index, _)) in true_events.iter().enumerate().skip(stop + 1) {
+                let is_owed = owed.as_ref().is_some_and(|owed| owed.from.0 <= *index && *index < owed.until.0);
+                let came = n >= start && delivered.contains(&(n - start));
+                let pending = !cursor.is_proven() && *index == at;
+                prop_assert!(came || pending || is_owed, "line {n} is lost");
+                // What came behind the gap is not left to a list, which has final versions alone.
+                prop_assert!(n < start || came || pending || *index == at, "line {n} came and was dropped");
+            }
+            if start == asked {
+                prop_assert!(owed.is_none() && delivered.iter().all(|n| n + start > stop), "nothing was lost");
             }
         }
     }

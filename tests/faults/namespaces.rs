@@ -1,5 +1,7 @@
 //! Namespaces: those created after the subscription, and those that alone are wanted.
 
+use std::time::Duration;
+
 use nomad_sim::Sim;
 
 use crate::common::{
@@ -96,6 +98,62 @@ async fn several_at_once_and_a_cut_connection_lose_and_repeat_nothing() {
     process.until_printed(expected_of(&sim, &["evaluations"]).len()).await;
     assert_eq!(process.logged("events may be missing"), 0, "{}", process.log());
     assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));
+}
+
+/// The list lacks it, and the subscription has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_created_between_the_list_and_the_subscription_is_delivered_once() {
+    let sim = Sim::builder().buffer(1_000).start().await.expect("starts");
+    append_evaluations(&sim, 10..=12).await;
+    let process = Setup::new(&["evaluations"], &sim.url(0)).spawn();
+    process.until_printed(3).await;
+    process.until("the list is read", || process.logged("the list is read") == 1).await;
+    let lists = || sim.requests().iter().filter(|request| request.target == "/v1/namespaces").count();
+    let before = lists();
+    sim.server(0).slow_namespaces(Duration::from_millis(300));
+    sim.server(0).drop_connections();
+    process.until("it lists namespaces", || lists() > before).await;
+    let subscribed = subscriptions(&sim);
+    sim.add_namespace("late", Some(20)).await;
+    assert_eq!(subscriptions(&sim), subscribed, "too late");
+    sim.append_lines((21..=25).map(|index| evaluation_in("late", index, index))).await.expect("lines");
+    process.until_printed(8).await;
+    // When it has heard of the namespace, too.
+    process.until("it has subscribed again", || subscriptions(&sim) >= subscribed + 2).await;
+    append_evaluations(&sim, 26..=26).await;
+    process
+        .until("the last is printed", || process.printed().iter().any(|line| line.contains("\"ModifyIndex\":26")))
+        .await;
+    assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_at_an_index_brings_nothing_older_of_namespaces_that_there_were() {
+    let sim = Sim::builder().namespace("team", 12).buffer(1_000).start().await.expect("starts");
+    append_evaluations(&sim, 10..=12).await;
+    sim.append_lines((13..=30).map(|index| evaluation_in("team", index, index))).await.expect("lines");
+    let dir = tempfile::tempdir().expect("a directory");
+    let setup = Setup::new(&["evaluations"], &sim.url(0)).data_dir(dir.path()).env("NOMAD_FIREHOSE_START", "25");
+    let process = setup.spawn();
+    process.until_printed(6).await;
+    append_evaluations(&sim, 31..=31).await;
+    process
+        .until("the last is printed", || process.printed().iter().any(|line| line.contains("\"ModifyIndex\":31")))
+        .await;
+    let mut printed = process.stop().await;
+    let process = setup.spawn();
+    append_evaluations(&sim, 32..=32).await;
+    process
+        .until("the last is printed", || process.printed().iter().any(|line| line.contains("\"ModifyIndex\":32")))
+        .await;
+    printed.extend(process.stop().await);
+    let is_wanted = |line: &String| {
+        (25..=32).any(|index| {
+            line.contains(&format!("\"Index\":{index},")) || line.ends_with(&format!("\"Index\":{index}}}"))
+        })
+    };
+    let wanted: Vec<_> = texts(&sim.truth()).into_iter().filter(is_wanted).collect();
+    assert_exactly(&all_seen(&printed), &expected("evaluations", &wanted));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -126,6 +126,8 @@ pub(super) async fn namespaces(context: &Context, request: &Request) -> Response
     let server = source(context, request);
     block(server, &wait, |state| state.namespaces.index.max(1)).await;
     let namespaces = server.read(|state| state.namespaces.clone());
+    let delay = lock(&context.server().lists).namespaces;
+    sleep(delay).await;
     let visible = namespaces.created.iter().filter(|(name, _)| policy.reads_jobs(name));
     let body: Vec<_> = visible.map(|(name, index)| namespace_object(name, *index)).collect();
     let mut response = Response::json(serde_json::Value::from(body).to_string());

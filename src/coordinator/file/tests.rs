@@ -242,7 +242,12 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
                 let anchor =
                     backfill.len().is_multiple_of(2).then(|| Anchor { topic: "Job".into(), index: RaftIndex(index) });
                 Lane {
-                    position: Position { index: RaftIndex(index), seen, whole: namespaces % 2 == 0 },
+                    position: Position {
+                        index: RaftIndex(index),
+                        seen,
+                        whole: namespaces % 2 == 0,
+                        before: RaftIndex(0),
+                    },
                     namespaces,
                     anchor,
                     backfill,

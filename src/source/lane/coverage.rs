@@ -7,6 +7,7 @@ use crate::{
     checkpoint::{Owed, Pass},
     kind::Kind,
     nomad::Namespace,
+    position::{Position, RaftIndex},
     resource,
     source::{
         Stopped,
@@ -39,21 +40,21 @@ impl Lane {
 
     /// Those of `found` that are to be caught up with.
     pub(super) fn uncovered(&self, found: &[Namespace]) -> Vec<Namespace> {
-        let position = self.position();
-        let is_known = |name: &str| self.catch_up.as_ref().is_some_and(|catch_up| catch_up.has(name));
-        let uncovered = found.iter().filter(|namespace| {
-            namespace.create_index > self.covered && namespace.create_index <= position && !is_known(&namespace.name)
-        });
-        uncovered.cloned().collect()
+        uncovered(found, self.covered, self.furthest().index, self.catch_up.as_ref())
+    }
+
+    /// Where the kind that has read most has read to.
+    fn furthest(&self) -> Position {
+        let positions = self.members.iter().map(|member| member.cursor.position());
+        positions.max_by_key(|position| position.index).cloned().unwrap_or_default()
     }
 
     pub(super) fn begin_catch_up(&mut self, found: Vec<Namespace>) {
         let names: Vec<&str> = found.iter().map(|namespace| namespace.name.as_str()).collect();
         info!(namespaces = ?names, "new namespaces; subscribing again");
-        let furthest = self.members.iter().map(|member| member.cursor.position()).max_by_key(|position| position.index);
-        let until = furthest.cloned().unwrap_or_default();
+        let until = self.furthest();
         let earlier = self.catch_up.take();
-        self.catch_up = Some(CatchUp::new(&found, until, &self.history, earlier));
+        self.catch_up = Some(CatchUp::new(&found, self.covered, until, &self.history, earlier));
     }
 
     /// Books what namespaces could have had, where their events can't be seen any more.
@@ -85,5 +86,34 @@ impl Lane {
             member.submit(&self.ctx, batch, None).await?;
         }
         Ok(())
+    }
+}
+
+/// Those of `found` that were created behind `covered`, and at or below the place to which any kind has read: its own
+/// subscription did not have them, wherever the others are.
+fn uncovered(
+    found: &[Namespace],
+    covered: RaftIndex,
+    furthest: RaftIndex,
+    catch_up: Option<&CatchUp>,
+) -> Vec<Namespace> {
+    let is_known = |name: &str| catch_up.is_some_and(|catch_up| catch_up.has(name));
+    let uncovered = found.iter().filter(|namespace| {
+        namespace.create_index > covered && namespace.create_index <= furthest && !is_known(&namespace.name)
+    });
+    uncovered.cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After a crash, kinds can stand at different places.
+    #[test]
+    fn what_was_created_behind_the_slowest_kind_is_caught_up_with_for_the_others() {
+        let found = [("default", 1), ("known", 500), ("new", 595), ("later", 601)];
+        let found = found.map(|(name, index)| Namespace { name: name.to_owned(), create_index: RaftIndex(index) });
+        let uncovered = uncovered(&found, RaftIndex(500), RaftIndex(600), None);
+        assert_eq!(uncovered, found[2..3]);
     }
 }

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     kind::Kind,
-    nomad::{self, Namespace, StreamQuery},
+    nomad::{self, EventStream, Namespace, StreamQuery},
     position::RaftIndex,
     telemetry::Phase,
 };
@@ -151,16 +151,31 @@ impl Lane {
         if let Some(taken) = self.take_over() {
             return Ok(taken);
         }
-        let found = match &*self.namespace {
-            "*" => namespaces::list(&self.ctx.client).await?,
-            name => {
-                namespaces::check(&self.ctx.client, name).await?;
-                None
+        loop {
+            let found = match &*self.namespace {
+                "*" => namespaces::list(&self.ctx.client).await?,
+                name => {
+                    namespaces::check(&self.ctx.client, name).await?;
+                    None
+                }
+            };
+            let stream = self.subscribe(found.as_deref().unwrap_or_default()).await?;
+            if let Some(found) = &found
+                && namespaces::created_since(&self.ctx.client, found).await?
+            {
+                info!("a namespace was created in the meantime; subscribing again");
+                continue;
             }
-        };
-        let position = self.position();
-        self.find_uncovered(found.as_deref().unwrap_or_default());
-        let index = self.catch_up.as_ref().map_or(position, |catch_up| catch_up.ask().min(position));
+            self.phase(&Phase::Leading);
+            self.server = stream.server().to_owned();
+            return Ok((Reader::new(stream, self.ctx.window.clone()), found));
+        }
+    }
+
+    async fn subscribe(&mut self, found: &[Namespace]) -> Result<EventStream, nomad::Error> {
+        self.find_uncovered(found);
+        let asks = self.members.iter().map(|member| member.cursor.ask());
+        let index = asks.chain(self.catch_up.as_ref().map(CatchUp::ask)).min().unwrap_or_default();
         if let Some(catch_up) = &mut self.catch_up {
             catch_up.reconnected();
         }
@@ -174,9 +189,7 @@ impl Lane {
         };
         let stream = self.ctx.client.stream(&query).await?;
         info!(namespace = &*self.namespace, %index, server = stream.server(), "subscribed to the event stream");
-        self.phase(&Phase::Leading);
-        self.server = stream.server().to_owned();
-        Ok((Reader::new(stream, self.ctx.window.clone()), found))
+        Ok(stream)
     }
 
     /// Where the kind that has read least has read to.

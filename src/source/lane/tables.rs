@@ -25,16 +25,17 @@ impl Lane {
                 covered.extend(member.go_on_from_original(&self.ctx, table).await?.or(own));
                 continue;
             }
-            covered.extend(own);
-            if !member.first_start {
+            if !member.first_start || self.ctx.start == Start::All {
+                covered.extend(own);
                 continue;
             }
             let start = match self.ctx.start {
-                Start::All => continue,
+                Start::All => RaftIndex(0),
                 Start::Index(index) => RaftIndex(index.0.saturating_sub(1)),
                 Start::Now => ask_newest(&self.ctx, member, &self.namespace, backoff, outage).await?,
             };
             member.start_after(&self.ctx, start, self.ctx.start == Start::Now).await?;
+            covered.push(start);
         }
         self.covered = covered.into_iter().min().unwrap_or_default();
         Ok(())

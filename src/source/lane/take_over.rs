@@ -9,6 +9,7 @@ use crate::{
     source::{
         line::{Line, Occurrences},
         member::Member,
+        proof::Cursor,
         reader::Reader,
         standby::{Ring, WarmLane},
     },
@@ -75,8 +76,10 @@ fn reaches_back(warm: &WarmLane, position: &Position) -> Result<(), &'static str
     if held == Held::Other {
         return Err("it is of another history");
     }
-    // What comes behind the position is enough where the position's own index is known whole.
-    let whole = position.whole || position.seen.is_empty() || held == Held::Known;
+    // What comes behind the position is enough where the position's own index is known whole, or held from its first
+    // line on: a later event of an object looks like the known one.
+    let begins_with_it = held == Held::Known && !Cursor::new(position.clone()).needs_line_before();
+    let whole = position.whole || position.seen.is_empty() || begins_with_it;
     let needed = if whole { RaftIndex(position.index.0.saturating_add(1)) } else { position.index };
     if needed < complete_from { Err("it begins behind the position") } else { Ok(()) }
 }
@@ -116,7 +119,7 @@ mod tests {
 
     fn position(index: u64, keys: &[&str], whole: bool) -> Position {
         let seen = keys.iter().map(|key| Identity::new("Job", "default", key, RaftIndex(index), 0)).collect();
-        Position { index: RaftIndex(index), seen, whole }
+        Position { index: RaftIndex(index), seen, whole, before: RaftIndex(0) }
     }
 
     #[test]
@@ -143,6 +146,8 @@ mod tests {
             assert_eq!(reaches_back(&nothing_let_go(), &position), Err(why));
         }
         assert_eq!(reaches_back(&testing::warm(&[], 0), &position(1, &[], true)), Err("nothing was read"));
+        let cut_off = Position { before: RaftIndex(9), ..position(10, &["a"], false) };
+        assert_eq!(reaches_back(&nothing_let_go(), &cut_off), Err("it begins behind the position"));
         // Let go up to the position: nothing below is needed.
         let trimmed = testing::warm(&lines, 14);
         assert_eq!(reaches_back(&trimmed, &position(14, &["d"], false)), Ok(()));

@@ -29,6 +29,11 @@ impl Intake {
     }
 
     /// The index to subscribe at; `None` where there is nothing to go on from.
+    pub(super) fn ask(&self) -> Option<RaftIndex> {
+        self.cursor.as_ref().map(Cursor::ask)
+    }
+
+    /// The index that was read last.
     pub(super) fn read_to(&self) -> Option<RaftIndex> {
         self.cursor.as_ref().map(|cursor| cursor.position().index)
     }
@@ -152,7 +157,7 @@ mod tests {
                 end = (end + connection.appended).min(log.len());
                 let newest = end.saturating_sub(connection.lag).max(1);
                 let oldest = newest.saturating_sub(connection.kept);
-                let ask = intake.read_to().unwrap_or_default();
+                let ask = intake.ask().unwrap_or_default();
                 // From the index asked for, or the next one, or the last line once more.
                 let start = (oldest..newest).find(|n| log[*n].0 >= ask).unwrap_or(newest - 1);
                 intake.reconnected();
@@ -185,7 +190,9 @@ mod tests {
         }
         assert!(intake.is_joined());
         intake.reconnected();
-        intake.take(&text(1, 11)).expect("a line");
+        for (n, index) in [(0, 10), (1, 11)] {
+            intake.take(&text(n, index)).expect("a line");
+        }
         assert!(!intake.is_joined());
         intake.take(&text(2, 11)).expect("a line");
         intake.take(&text(3, 11)).expect("a line");

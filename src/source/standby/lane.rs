@@ -120,31 +120,43 @@ impl Lane {
     }
 
     async fn connect(&mut self) -> Result<(), Error> {
-        let (namespaces, found) = match &*self.namespace {
-            "*" => namespaces::list_at(&self.ctx.client).await?.unzip(),
-            name => {
-                namespaces::check(&self.ctx.client, name).await?;
-                (None, None)
+        loop {
+            let (namespaces, found) = match &*self.namespace {
+                "*" => namespaces::list_at(&self.ctx.client).await?.unzip(),
+                name => {
+                    namespaces::check(&self.ctx.client, name).await?;
+                    (None, None)
+                }
+            };
+            let stream = self.subscribe(found.as_deref().unwrap_or_default()).await?;
+            if let Some(found) = &found
+                && namespaces::created_since(&self.ctx.client, found).await?
+            {
+                continue;
             }
-        };
+            self.intake.reconnected();
+            let newest = found.as_deref().map(namespaces::newest);
+            self.namespaces = newest.max(namespaces).unwrap_or_default();
+            self.found = found;
+            self.stream = Some(stream);
+            return Ok(());
+        }
+    }
+
+    async fn subscribe(&mut self, found: &[Namespace]) -> Result<EventStream, Error> {
         let went_back = self.follow();
         let is_missing = |namespace: &Namespace| {
             namespace.create_index > self.namespaces && Some(namespace.create_index) <= self.intake.read_to()
         };
         // What the lines that are held lack of a new namespace, no later line brings.
-        if went_back || found.iter().flatten().any(is_missing) {
+        if went_back || found.iter().any(is_missing) {
             self.intake.clear();
         }
-        let index = self.intake.read_to().or(self.leader).unwrap_or_default();
+        let index = self.intake.ask().or(self.leader).unwrap_or_default();
         let query = StreamQuery { namespace: self.namespace.to_string(), topics: self.topics.clone(), index };
         let stream = self.ctx.client.stream(&query).await?;
         info!(namespace = &*self.namespace, %index, server = stream.server(), "standing by: the event stream is open");
-        self.intake.reconnected();
-        let newest = found.as_deref().map(namespaces::newest);
-        self.namespaces = newest.max(namespaces).unwrap_or_default();
-        self.found = found;
-        self.stream = Some(stream);
-        Ok(())
+        Ok(stream)
     }
 
     /// Holds what one connection brings.

@@ -96,7 +96,7 @@ impl Scene {
             stop: CancellationToken::new(),
         };
         let known = Identity::new("Evaluation", "default", &id(POSITION), RaftIndex(POSITION), 0);
-        let position = Position { index: RaftIndex(POSITION), seen: vec![known].into(), whole: false };
+        let position = Position { index: RaftIndex(POSITION), seen: vec![known].into(), ..Position::default() };
         let lane = Lane { position, namespaces: 1, ..Lane::default() };
         let checkpoint = Checkpoint { version: VERSION, lanes: [("*".to_owned(), lane)].into(), ..Default::default() };
         let (leaders, _) = watch::channel(leaders_at(POSITION));
