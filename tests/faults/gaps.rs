@@ -62,6 +62,8 @@ async fn what_happened_while_stopped_comes_from_the_lists_and_is_told_of() {
     let before = expected_of(&sim, &ALL);
     let process = setup.spawn();
     process.until_printed(before.len()).await;
+    // Those of the first start: what a stop leaves of them, the next run is through with.
+    process.until("the lists are read", || process.logged("the list is read") == LISTS).await;
     let first = process.stop().await;
     assert_exactly(&all_seen(&first), &before);
 
@@ -78,7 +80,6 @@ async fn what_happened_while_stopped_comes_from_the_lists_and_is_told_of() {
         assert_eq!(metric(port, &format!("nomad_firehose_gaps_total{{kind=\"{kind}\"}}")).await, 1, "{kind}");
     }
     assert_eq!(process.logged("events may be missing"), ALL.len());
-    // Whether or not the first run was through with its own.
     assert_eq!(process.logged("the list is read"), LISTS, "a list was read twice:\n{}", process.log());
     let second = process.stop().await;
 
