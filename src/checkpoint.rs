@@ -43,8 +43,42 @@ pub struct Original {
     pub until: Option<RaftIndex>,
 }
 
+impl Checkpoint {
+    /// Everything but the marks.
+    pub fn head(&self) -> Checkpoint {
+        let Checkpoint { version, value, lanes, marks: _, original } = self;
+        let (lanes, marks) = (lanes.clone(), Marks::default());
+        Checkpoint { version: *version, value: *value, lanes, marks, original: *original }
+    }
+}
+
+impl Checkpoint {
+    /// Keeps no more than `keep` of the events that are known at any one index. The others are taken for new when they
+    /// come again: repeats, never a loss.
+    pub fn forget_identities(&mut self, keep: usize) {
+        let shorten = |seen: &mut Seen| *seen = seen.iter().copied().take(keep).collect();
+        for lane in self.lanes.values_mut() {
+            shorten(&mut lane.position.seen);
+            let passes = lane.backfill.iter_mut().flat_map(|pass| &mut pass.ranges);
+            passes.for_each(|owed| shorten(&mut owed.known));
+        }
+    }
+}
+
 /// The layout that this program writes.
 pub const VERSION: u32 = 1;
+
+/// Whether a stored layout can be read: ours, and the next one, so that an upgrade can be rolled back.
+///
+/// # Errors
+/// What to say of it.
+pub fn check_version(version: u32) -> Result<(), String> {
+    let newest = VERSION + 1;
+    if (1..=newest).contains(&version) {
+        return Ok(());
+    }
+    Err(format!("it has layout {version}, this program reads layouts 1 to {newest}"))
+}
 
 /// How far one stream is acknowledged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

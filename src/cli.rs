@@ -1,4 +1,6 @@
-//! The command line: [`load`] turns it, the environment and the configuration file into [`Settings`].
+//! The command line: [`load`] turns it, the environment and the configuration file into a [`Task`].
+
+mod state;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
@@ -10,6 +12,7 @@ use crate::{
         catalogue::{self, Form, Scope, Setting},
     },
     kind::Kind,
+    state::Command as StateCommand,
 };
 
 /// The exit code of a wrong command line or configuration.
@@ -36,13 +39,23 @@ Examples:
 Every option is also an environment variable, and a key of the TOML file that
 --config names: the key is the name of the flag. Flags go before variables,
 variables before the file.
+What is stored, and who leads: nomad-firehose state --help
 Exit codes: 0 done, 1 failure at run time, 2 wrong command line or configuration.";
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Task {
+    /// To carry records.
+    Carry(Box<Settings>),
+    /// To look at what is stored, or to forget it.
+    State(Box<StateCommand>),
+}
 
 /// Reads this process's command line and environment.
 ///
 /// # Errors
 /// There is nothing to run: help was asked for, or something is wrong. See [`Exit::report`].
-pub fn load() -> Result<(Settings, Vec<Warning>), Exit> {
+pub fn load() -> Result<(Task, Vec<Warning>), Exit> {
     load_from(std::env::args_os(), &Environment::of_process())
 }
 
@@ -53,12 +66,18 @@ pub fn load() -> Result<(Settings, Vec<Warning>), Exit> {
 pub fn load_from(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &Environment<'_>,
-) -> Result<(Settings, Vec<Warning>), Exit> {
+) -> Result<(Task, Vec<Warning>), Exit> {
     let matches = command().try_get_matches_from(arguments).map_err(Exit::CommandLine)?;
     // clap has refused a missing or unknown subcommand already.
     let (name, matches) = matches.subcommand().unwrap_or((RUN, &matches));
+    if name == state::NAME {
+        let (action, storage) = state::read(matches).map_err(Exit::CommandLine)?;
+        let loaded = config::load_storage(&storage, environment).map_err(Exit::Configuration);
+        return loaded.map(|(storage, warnings)| (Task::State(Box::new(StateCommand { action, storage })), warnings));
+    }
     let wanted = name.parse::<Kind>().map_or(Wanted::Listed, Wanted::One);
-    config::load(wanted, &flags(matches), environment).map_err(Exit::Configuration)
+    let loaded = config::load(wanted, &flags(matches), environment).map_err(Exit::Configuration);
+    loaded.map(|(settings, warnings)| (Task::Carry(Box::new(settings)), warnings))
 }
 
 /// Why there is nothing to run.
@@ -94,7 +113,6 @@ pub fn command() -> Command {
         .about("Carries every event of a HashiCorp Nomad cluster into the sink of your choice, and loses none.")
         .after_help(EXAMPLES)
         .subcommand_required(true)
-        .subcommand_help_heading("What to carry")
         .args(arguments(Scope::All).map(|argument| argument.global(true)));
     for kind in Kind::ALL {
         let mut subcommand = Command::new(kind.name()).about(about(kind));
@@ -104,7 +122,8 @@ pub fn command() -> Command {
         command = command.subcommand(subcommand);
     }
     let about = "Several kinds in one process, each with its own lease and checkpoint";
-    command.subcommand(Command::new(RUN).about(about).args(arguments(Scope::Run)).args(arguments(Scope::Topics)))
+    let run = Command::new(RUN).about(about).args(arguments(Scope::Run)).args(arguments(Scope::Topics));
+    command.subcommand(run).subcommand(state::command())
 }
 
 fn about(kind: Kind) -> &'static str {

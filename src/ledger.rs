@@ -9,7 +9,7 @@
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -22,8 +22,8 @@ use tokio::time::Instant;
 
 use crate::{
     checkpoint::{Anchor, Checkpoint, Lane, Original, Pass},
-    coordinator::Lease,
-    marks::{Mark, Marks, TaskKey},
+    coordinator::{Changes, Lease, Progress, Standing},
+    marks::{Mark, Marks, Shard, TaskKey},
     position::{Identity, RaftIndex},
     source::window::Share,
 };
@@ -68,13 +68,23 @@ struct Inner {
     /// The newest mark on the way for each task, with how many entries carry one.
     in_flight: HashMap<TaskKey, (Mark, u32)>,
     acknowledged: Checkpoint,
-    dirty: bool,
+    changed: Changed,
+    /// What was given to be stored last.
+    given: Changed,
     /// Lanes that still need what is stored of the original program, and until when; `None` where they do not know yet.
     behind_original: BTreeMap<Arc<str>, Option<Behind>>,
     /// How often each lane started over.
     epochs: HashMap<Arc<str>, u64>,
     /// When the marks were last forgotten: all lanes see that their cluster is another one, one after the other.
     forgotten: Option<Instant>,
+}
+
+/// What is not stored yet.
+#[derive(Default)]
+struct Changed {
+    any: bool,
+    marks: HashSet<TaskKey>,
+    forgotten: bool,
 }
 
 /// When a lane has come past what the original program had delivered.
@@ -174,15 +184,9 @@ impl Ledger {
         self.lock().acknowledged.clone()
     }
 
-    /// A copy of the acknowledged state if it changed since the last call.
-    pub fn take_changes(&self) -> Option<Checkpoint> {
-        let mut inner = self.lock();
-        std::mem::take(&mut inner.dirty).then(|| inner.acknowledged.clone())
-    }
-
-    /// The copy of [`Ledger::take_changes`] did not get stored: it has to be offered again.
-    pub fn not_stored(&self) {
-        self.lock().dirty = true;
+    /// Whether something changed that was not given to be stored yet.
+    pub fn is_changed(&self) -> bool {
+        self.lock().changed.any
     }
 
     /// A copy of the acknowledged state of one lane; `None` before its first start.
@@ -212,7 +216,7 @@ impl Ledger {
         original.until.get_or_insert(until);
         *value = original.value.max(*value);
         let original = *original;
-        inner.dirty = true;
+        inner.changed.any = true;
         Some(original)
     }
 
@@ -230,7 +234,7 @@ impl Ledger {
         let mut inner = self.lock();
         if let Some(original) = &mut inner.acknowledged.original {
             *original = Original::default();
-            inner.dirty = true;
+            inner.changed.any = true;
         }
     }
 
@@ -244,6 +248,7 @@ impl Ledger {
             inner.forgotten = Some(now);
             inner.in_flight.clear();
             inner.acknowledged.marks = Marks::default();
+            inner.changed = Changed { forgotten: true, ..Changed::default() };
             // What another cluster had delivered would stand above all that this one delivers.
             inner.acknowledged.value = 0;
             inner.acknowledged.original = None;
@@ -251,7 +256,7 @@ impl Ledger {
             inner.pending.iter_mut().for_each(|entry| entry.effect.value = None);
         }
         inner.acknowledged.lanes.insert(lane.to_owned(), Lane::default());
-        inner.dirty = true;
+        inner.changed.any = true;
     }
 
     /// How many entries wait for their records.
@@ -275,6 +280,47 @@ impl Ledger {
     }
 }
 
+impl Progress for Ledger {
+    fn whole(&self) -> Option<Checkpoint> {
+        let mut inner = self.lock();
+        inner.give().then(|| inner.acknowledged.clone())
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        let mut inner = self.lock();
+        if !inner.give() {
+            return None;
+        }
+        let Inner { acknowledged, given, .. } = &*inner;
+        let Checkpoint { marks, .. } = acknowledged;
+        Some(Changes {
+            head: acknowledged.head(),
+            // What was retired meanwhile needs no mark.
+            marks: given.marks.iter().filter_map(|task| Some((*task, marks.get(*task)?))).collect(),
+            forgotten: given.forgotten,
+        })
+    }
+
+    fn not_stored(&self) {
+        let mut inner = self.lock();
+        let Changed { any, marks, forgotten } = std::mem::take(&mut inner.given);
+        inner.changed.any |= any;
+        // What was forgotten since has no mark to be stored any more.
+        if !inner.changed.forgotten {
+            inner.changed.marks.extend(marks);
+            inner.changed.forgotten = forgotten;
+        }
+    }
+
+    fn marks(&self, shard: Shard) -> Vec<(TaskKey, Mark)> {
+        self.lock().acknowledged.marks.iter().filter(|(task, _)| shard.has(*task)).collect()
+    }
+
+    fn marks_len(&self) -> usize {
+        self.lock().acknowledged.marks.len()
+    }
+}
+
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ledger").field("pending", &self.pending()).finish_non_exhaustive()
@@ -282,6 +328,15 @@ impl fmt::Debug for Ledger {
 }
 
 impl Inner {
+    /// Moves what changed to what was given to be stored; `false` where nothing did.
+    fn give(&mut self) -> bool {
+        if !self.changed.any {
+            return false;
+        }
+        self.given = std::mem::take(&mut self.changed);
+        true
+    }
+
     /// Takes an effect without records into the last entry, if that has none either and is of the same lane. Gives it
     /// back if it needs an entry of its own.
     fn merge(&mut self, epoch: u64, effect: Effect) -> Option<Effect> {
@@ -301,7 +356,7 @@ impl Inner {
             if epoch != self.epochs.get(&effect.lane).copied().unwrap_or_default() {
                 continue;
             }
-            self.dirty = true;
+            self.changed.any = true;
             for (task, mark) in &effect.marks {
                 if let Some((_, carried)) = self.in_flight.get_mut(task) {
                     *carried -= 1;
@@ -310,6 +365,7 @@ impl Inner {
                     }
                 }
                 self.acknowledged.marks.set(*task, *mark);
+                self.changed.marks.insert(*task);
             }
             let lane = Arc::clone(&effect.lane);
             apply(&mut self.acknowledged, effect);
@@ -327,7 +383,7 @@ impl Inner {
         self.behind_original.remove(lane);
         if self.behind_original.is_empty() {
             self.acknowledged.original = None;
-            self.dirty = true;
+            self.changed.any = true;
         }
     }
 }
@@ -373,9 +429,14 @@ struct Entry {
 }
 
 impl Ticket {
-    /// Whether a write of this record may start now: the lease is still ours.
-    pub fn may_send(&self) -> bool {
-        self.0.ledger.lease.is_valid()
+    /// Whether a write of this record may start now.
+    pub fn standing(&self) -> Standing {
+        self.0.ledger.lease.standing()
+    }
+
+    /// Whether it stands and falls with the lease of `other`.
+    pub fn has_lease_of(&self, other: &Ticket) -> bool {
+        Arc::ptr_eq(&self.0.ledger, &other.0.ledger)
     }
 
     /// The record is delivered, or in the dead-letter place. Call it once for each record.

@@ -36,5 +36,6 @@ pub mod record;
 pub mod resource;
 pub mod sink;
 pub mod source;
+pub mod state;
 pub mod supervisor;
 pub mod telemetry;

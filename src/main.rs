@@ -1,18 +1,24 @@
 //! The binary: configuration in, exit code out.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use nomad_firehose::{
-    cli,
+    cli::{self, Task},
     config::{self, Settings, Warning},
-    coordinator::{Coordinator, file, none},
+    consul,
+    coordinator::{
+        Coordinator,
+        consul::{Consul, Options},
+        file, none,
+    },
     dead_letter::{DeadLetters, Place},
     delivery::{self, Policy},
     kind::Kind,
     nomad::{Client, Topic},
     sink::stdout::Stdout,
     source::{self, window::Window},
+    state,
     supervisor::{self, Ending, Plan, Shutdown},
     telemetry::{self, Counters, Metrics, Status},
 };
@@ -24,11 +30,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 fn main() -> ExitCode {
-    let (settings, warnings) = match cli::load() {
+    let (task, warnings) = match cli::load() {
         Ok(loaded) => loaded,
         Err(exit) => return exit.report(),
     };
-    let outcome = start(settings, &warnings);
+    let outcome = match task {
+        Task::Carry(settings) => start(*settings, &warnings),
+        Task::State(command) => look(&command, &warnings),
+    };
     match outcome {
         Ok(code) => code,
         Err(error) => {
@@ -40,17 +49,39 @@ fn main() -> ExitCode {
 
 fn start(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCode> {
     telemetry::init(settings.log).context("start the log")?;
-    warnings.iter().for_each(Warning::log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
-    let code = runtime.block_on(run(settings));
+    let code = runtime.block_on(run(settings, warnings));
     // A write that the far side never takes must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
     code
 }
 
-async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+/// `state`: what it finds goes to stdout, why it cannot to stderr, as one line for people.
+fn look(command: &state::Command, warnings: &[Warning]) -> anyhow::Result<ExitCode> {
+    telemetry::init(command.storage.log).context("start the log")?;
+    warnings.iter().for_each(Warning::log);
+    let keeper = match state::open(&command.storage) {
+        Ok(keeper) => keeper,
+        Err(error) => {
+            error!(%error, "the configuration does not work");
+            return Ok(ExitCode::from(cli::USAGE));
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let said = runtime.block_on(state::run(&command.action, &*keeper));
+    // Whoever does not read to the end has seen what was wanted.
+    std::io::stdout().write_all(said.text.as_bytes()).ok();
+    if let Some(error) = &said.error {
+        writeln!(std::io::stderr(), "nomad-firehose: {error}").ok();
+    }
+    Ok(if said.is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCode> {
     let shutdown = Shutdown::default();
+    // Before the first word in the log: whoever sees that can stop the program cleanly.
     listen_to_signals(shutdown.clone()).context("listen to signals")?;
+    warnings.iter().for_each(Warning::log);
     let client = match Client::new(settings.nomad.clone().into()) {
         Ok(client) => client,
         Err(error) => {
@@ -101,10 +132,15 @@ async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     });
 
     let coordinator: Arc<dyn Coordinator> = match &settings.coordinator {
-        config::Coordinator::Consul(_) => {
-            error!("the coordinator consul is not built in yet");
-            return Ok(ExitCode::from(cli::USAGE));
-        }
+        config::Coordinator::Consul(how) => match how.client(&settings.consul_prefix).and_then(consul::Client::new) {
+            Ok(client) => {
+                Arc::new(Consul::start(client, consul_options(&settings, how), metrics.clone(), status.clone()))
+            }
+            Err(error) => {
+                error!(%error, "the configuration does not work");
+                return Ok(ExitCode::from(cli::USAGE));
+            }
+        },
         config::Coordinator::File { data_dir } => Arc::new(file::Directory::new(data_dir)),
         config::Coordinator::None => Arc::new(none::Unshared),
     };
@@ -149,7 +185,34 @@ fn plan(settings: &Settings) -> Plan {
         kinds: settings.kinds.iter().map(|kind| (*kind, topics(*kind))).collect(),
         namespaces: settings.namespaces.clone(),
         checkpoint_interval: settings.checkpoint_interval,
+        standby_buffer: settings.standby_buffer,
         grace: settings.shutdown_grace,
+    }
+}
+
+fn consul_options(settings: &Settings, how: &config::Consul) -> Options {
+    // The original names its sessions so, and each of its processes carries one kind.
+    let session_name = match settings.kinds.as_slice() {
+        [kind] => format!("nomad-firehose-{}", kind.storage_name()),
+        _ => "nomad-firehose".to_owned(),
+    };
+    Options {
+        prefix: settings.consul_prefix.clone(),
+        lease: settings.lease,
+        session_ttl: how.session_ttl,
+        node_checks: how.node_check,
+        session_name,
+        holder: holder(),
+    }
+}
+
+/// Who this process is, for people who look for the leader.
+fn holder() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let process = std::process::id();
+    match std::env::var("NOMAD_ALLOC_ID") {
+        Ok(allocation) => format!("allocation {allocation} on {host}"),
+        Err(_) => format!("process {process} on {host}"),
     }
 }
 

@@ -30,6 +30,27 @@ impl TaskKey {
     }
 }
 
+/// A part of all tasks: number `number` of `of` parts that are about as large as each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// From 0 on.
+    pub number: u32,
+    /// How many there are, at least one.
+    pub of: u32,
+}
+
+impl Shard {
+    /// All tasks.
+    pub const ALL: Shard = Shard { number: 0, of: 1 };
+
+    /// Whether `task` is in it. Each task is in exactly one.
+    pub fn has(self, task: TaskKey) -> bool {
+        // The key is a hash: its upper bits are spread evenly.
+        let high = (task.0 >> 96) as u64;
+        (high * u64::from(self.of)) >> 32 == u64::from(self.number)
+    }
+}
+
 /// The content of one task event, as a 64-bit hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EventHash(pub u64);
@@ -103,6 +124,11 @@ impl Marks {
         }
     }
 
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (TaskKey, Mark)> {
+        self.tasks.iter().map(|(task, mark)| (*task, *mark))
+    }
+
     /// How many tasks are known.
     pub fn len(&self) -> usize {
         self.tasks.len()
@@ -112,6 +138,38 @@ impl Marks {
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }
+}
+
+/// The last mark of a task holds.
+impl FromIterator<(TaskKey, Mark)> for Marks {
+    fn from_iter<I: IntoIterator<Item = (TaskKey, Mark)>>(entries: I) -> Self {
+        let mut marks = Marks { tasks: entries.into_iter().collect(), finished: VecDeque::new() };
+        let finished = marks.tasks.iter().filter(|(_, mark)| mark.is_finished());
+        marks.finished = finished.map(|(task, mark)| (*task, *mark)).collect();
+        marks.finished.make_contiguous().sort_unstable_by_key(|(_, mark)| mark.index());
+        marks.retire(FINISHED_KEPT);
+        marks
+    }
+}
+
+/// As 32 bytes, the numbers with their least byte first: key, event, index with the finished bit on top.
+pub const ENTRY_BYTES: usize = 32;
+
+/// The bytes of a mark.
+pub fn to_bytes((task, mark): (TaskKey, Mark)) -> [u8; ENTRY_BYTES] {
+    let mut bytes = [0; ENTRY_BYTES];
+    bytes[..16].copy_from_slice(&task.0.to_le_bytes());
+    bytes[16..24].copy_from_slice(&mark.event.0.to_le_bytes());
+    bytes[24..].copy_from_slice(&mark.packed.to_le_bytes());
+    bytes
+}
+
+/// The mark of these bytes.
+pub fn from_bytes(bytes: [u8; ENTRY_BYTES]) -> (TaskKey, Mark) {
+    let number =
+        |from: usize| bytes[from..from + 8].iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let task = u128::from(number(8)) << 64 | u128::from(number(0));
+    (TaskKey(task), Mark { event: EventHash(number(16)), packed: number(24) })
 }
 
 /// Stored as one text of 64 hexadecimal digits a task: key, event, index with the finished bit.
@@ -126,17 +184,8 @@ impl Serialize for Marks {
 impl<'de> Deserialize<'de> for Marks {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let texts = Vec::<String>::deserialize(deserializer)?;
-        let mut marks = Marks::default();
-        for text in texts {
-            let (task, mark) = parse(&text).ok_or_else(|| D::Error::custom("a mark is not 64 hexadecimal digits"))?;
-            marks.tasks.insert(task, mark);
-            if mark.is_finished() {
-                marks.finished.push_back((task, mark));
-            }
-        }
-        marks.finished.make_contiguous().sort_unstable_by_key(|(_, mark)| mark.index());
-        marks.retire(FINISHED_KEPT);
-        Ok(marks)
+        let entry = |text: &String| parse(text).ok_or_else(|| D::Error::custom("a mark is not 64 hexadecimal digits"));
+        texts.iter().map(entry).collect()
     }
 }
 
@@ -150,6 +199,8 @@ fn parse(text: &str) -> Option<(TaskKey, Mark)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn mark(event: u64, index: u64, finished: bool) -> Mark {
@@ -173,6 +224,16 @@ mod tests {
         assert_eq!(marks.get(TaskKey::new("0", "task")), None);
         assert!(marks.get(TaskKey::new("1", "task")).is_some());
         assert!(marks.get(live).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_round_trip_and_each_task_is_in_one_shard(task: u128, event: u64, index in 0..1_u64 << 63, finished: bool, of in 1_u32..1000) {
+            let entry = (TaskKey(task), mark(event, index, finished));
+            prop_assert_eq!(from_bytes(to_bytes(entry)), entry);
+            let shards = (0..of).filter(|number| Shard { number: *number, of }.has(entry.0)).count();
+            prop_assert_eq!(shards, 1);
+        }
     }
 
     #[test]

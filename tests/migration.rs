@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use common::{
     Process, Setup, fixture, fixture_lines, seed,
-    truth::{OBJECTS, Seen, all_seen, assert_exactly, by_key, expected},
+    truth::{OBJECTS, Seen, all_seen, assert_exactly, by_key, expected, newest_time, original_value},
 };
 use nomad_sim::{Builder, Sim};
 use serde_json::{Value, json};
@@ -25,38 +25,6 @@ fn index(line: &str) -> u64 {
 /// The recording up to and with an index, and what follows it.
 fn cut(at: u64) -> (Vec<String>, Vec<String>) {
     fixture_lines(RECORDING).into_iter().partition(|line| index(line) <= at)
-}
-
-fn topic(kind: &str) -> &'static str {
-    match kind {
-        "allocations" => "Allocation",
-        "nodes" => "Node",
-        "evaluations" => "Evaluation",
-        "jobs" | "jobliststubs" => "Job",
-        "deployments" => "Deployment",
-        _ => panic!("no such kind: {kind}"),
-    }
-}
-
-/// What the original stores when it has seen all lists that these lines make: its rules, and none of our code.
-fn original_value(kind: &str, lines: &[String]) -> u64 {
-    let of_event = |event: &Value| {
-        let object = &event["Payload"][topic(kind)];
-        match kind {
-            "allocations" => newest_time(object),
-            "evaluations" => event["Index"].as_u64().expect("an index"),
-            _ => object["ModifyIndex"].as_u64().expect("an index"),
-        }
-    };
-    let lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
-    let events = lines.flat_map(|line| line["Events"].as_array().cloned().unwrap_or_default());
-    events.filter(|event| event["Topic"] == topic(kind)).map(|event| of_event(&event)).max().unwrap_or_default()
-}
-
-fn newest_time(allocation: &Value) -> u64 {
-    let states = allocation["TaskStates"].as_object().into_iter().flatten();
-    let events = states.flat_map(|(_, state)| state["Events"].as_array().into_iter().flatten());
-    events.map(|event| event["Time"].as_u64().expect("after 1970")).max().unwrap_or_default()
 }
 
 fn file(dir: &Path, kind: &str) -> std::path::PathBuf {

@@ -141,7 +141,7 @@ settings! {
     DATA_DIR = Setting::new(COORDINATION, "data-dir", "NOMAD_FIREHOSE_DATA_DIR", "DIR",
         "Where the file coordinator keeps its checkpoints; made where it is missing");
     CHECKPOINT_INTERVAL = Setting::new(COORDINATION, "checkpoint-interval", "NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "DURATION",
-        "How often the checkpoint is stored, from 100ms to 1h; after a crash, what was delivered since the last one is sent again")
+        "With files: how often the checkpoint is stored, from 100ms to 1h. With Consul it goes with each heartbeat, three times in a lease. After a crash, what was delivered since the last one is sent again")
         .default("10s");
     START = Setting::new(COORDINATION, "start", "NOMAD_FIREHOSE_START", "all|now|INDEX",
         "Where the very first start begins: with all that the cluster holds, now, or at a raft index. A checkpoint goes before it")

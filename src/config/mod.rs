@@ -98,6 +98,32 @@ pub enum Coordinator {
     None,
 }
 
+/// Where checkpoints are stored, for who looks at them from outside. Nothing else of a run need be set for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// The place.
+    pub keeper: Keeper,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// A coordinator that keeps something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// Consul's KV store.
+    Consul {
+        /// How to reach it.
+        how: Box<Consul>,
+        /// The folder, without `/` at either end.
+        prefix: String,
+    },
+    /// Files in a directory.
+    File {
+        /// The directory.
+        data_dir: PathBuf,
+    },
+}
+
 /// Where the first start begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -156,6 +182,21 @@ pub fn load(
     flags: &Flags,
     environment: &Environment<'_>,
 ) -> Result<(Settings, Vec<Warning>), Problems> {
+    let (layers, problems) = gather(flags, environment);
+    validate::validate(wanted, &layers, environment, problems)
+}
+
+/// As [`load`], for the settings that [`Storage`] is made of; the others are not looked at.
+///
+/// # Errors
+/// Everything that is wrong with these, at once.
+pub fn load_storage(flags: &Flags, environment: &Environment<'_>) -> Result<(Storage, Vec<Warning>), Problems> {
+    let (layers, problems) = gather(flags, environment);
+    validate::validate_storage(&layers, environment, problems)
+}
+
+/// Lays flags over variables over the file.
+fn gather(flags: &Flags, environment: &Environment<'_>) -> (layers::Layers, Vec<Problem>) {
     let (mut layers, mut problems) = (layers::Layers::default(), Vec::new());
     layers.flags(flags, &mut problems);
     layers.variables(environment, &mut problems);
@@ -171,5 +212,5 @@ pub fn load(
             }
         }
     }
-    validate::validate(wanted, &layers, environment, problems)
+    (layers, problems)
 }

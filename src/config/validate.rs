@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    ByteSize, Coordinator, DeadLetter, Duration, Environment, Log, LogFormat, Problem, Problems, Settings, Sink, Start,
-    Topic, Wanted, Warning, catalogue, consul,
+    ByteSize, Coordinator, DeadLetter, Duration, Environment, Keeper, Log, LogFormat, Problem, Problems, Settings,
+    Sink, Start, Storage, Topic, Wanted, Warning, catalogue, consul,
     layers::{Layers, Origin},
     names, nomad,
     reader::{Broken, Reader, between},
@@ -37,10 +37,26 @@ pub(super) fn validate(
     environment: &Environment<'_>,
     problems: Vec<Problem>,
 ) -> Result<(Settings, Vec<Warning>), Problems> {
+    all_or_problems(layers, environment, problems, |reader, warnings| settings(wanted, reader, environment, warnings))
+}
+
+pub(super) fn validate_storage(
+    layers: &Layers,
+    environment: &Environment<'_>,
+    problems: Vec<Problem>,
+) -> Result<(Storage, Vec<Warning>), Problems> {
+    all_or_problems(layers, environment, problems, storage)
+}
+
+fn all_or_problems<T>(
+    layers: &Layers,
+    environment: &Environment<'_>,
+    problems: Vec<Problem>,
+    read: impl FnOnce(&mut Reader<'_>, &mut Vec<Warning>) -> Result<T, Broken>,
+) -> Result<(T, Vec<Warning>), Problems> {
     let mut reader = Reader { layers, problems };
     let mut warnings = names::unknown_variables(environment);
-    let settings = settings(wanted, &mut reader, environment, &mut warnings);
-    match settings {
+    match read(&mut reader, &mut warnings) {
         Ok(settings) if reader.problems.is_empty() => Ok((settings, warnings)),
         // A variable that is wrong can be a misspelt one that is missing.
         _ => {
@@ -111,6 +127,23 @@ fn settings(
         listen,
         log: Log { level: level?, format: format? },
     })
+}
+
+/// The settings of [`Storage`] alone.
+fn storage(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Result<Storage, Broken> {
+    let coordinator = coordinator(reader, warnings);
+    let prefix = reader.value(&catalogue::CONSUL_PREFIX, folder);
+    let level = reader.value(&catalogue::LOG_LEVEL, level);
+    let format = reader.value(&catalogue::LOG_FORMAT, format);
+    let keeper = match coordinator? {
+        Coordinator::Consul(how) => Keeper::Consul { how, prefix: prefix? },
+        Coordinator::File { data_dir } => Keeper::File { data_dir },
+        Coordinator::None => {
+            reader.wrong(&catalogue::COORDINATOR, "it is none, which stores nothing: there is no state to look at");
+            return Err(Broken);
+        }
+    };
+    Ok(Storage { keeper, log: Log { level: level?, format: format? } })
 }
 
 fn kinds(wanted: Wanted, reader: &mut Reader<'_>) -> Vec<Kind> {

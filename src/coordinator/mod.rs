@@ -1,17 +1,28 @@
 //! Who may emit, and where it went on: one lease and one checkpoint for each [`Kind`].
 //!
 //! [`mod@file`] serves replicas on one machine, [`none`] serves a single process that keeps nothing.
+//! [`inspect`] is for an operator who wants to see what is stored.
 
+pub mod consul;
 pub mod file;
+pub mod inspect;
 pub mod none;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{self, BoxFuture};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use crate::{checkpoint::Checkpoint, kind::Kind, position::RaftIndex};
+use crate::{
+    checkpoint::Checkpoint,
+    consul as consul_api,
+    kind::Kind,
+    marks::{Mark, Shard, TaskKey},
+    position::RaftIndex,
+};
 
-/// How far the leaders have come, by their heartbeats: for each kind, the raft index of each lane (`*` or a namespace's
+/// How far the leaders have come, by their heartbeats: for each kind, the raft index of each lane (`*`, or a namespace's
 /// name).
 pub type Positions = BTreeMap<Kind, BTreeMap<String, RaftIndex>>;
 
@@ -22,12 +33,40 @@ pub trait Coordinator: Send + Sync + fmt::Debug {
     /// # Errors
     /// Only what waiting cannot mend (a directory that cannot be written); outages are waited out, loudly.
     fn acquire(&self, kind: Kind) -> BoxFuture<'_, Result<Arc<dyn Lease>, Error>>;
+
+    /// How far the leaders of the kinds that we wait for have come; `None` where nobody tells, so that a standby has
+    /// nothing to hold the stream ready for.
+    fn leaders(&self) -> Option<watch::Receiver<Positions>> {
+        None
+    }
+
+    /// How often to call [`Lease::keep`], where `interval` is what the operator wants at most.
+    fn keep_every(&self, interval: Duration) -> Duration {
+        interval
+    }
+
+    /// Ends what the coordinator keeps with its far side. All leases are released before.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(future::ready(()))
+    }
+}
+
+/// Whether the holder of a lease may emit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A write to a sink may start now.
+    Held,
+    /// The deadline is past and the lease could not be renewed; whether it is still ours is not known. No write may
+    /// start, and nothing is given up: the next renewal that succeeds makes it [`Standing::Held`] again.
+    Suspended,
+    /// It is over for good.
+    Lost,
 }
 
 /// The right to emit records of one kind, and to move its checkpoint.
 pub trait Lease: Send + Sync + fmt::Debug {
     /// Whether a write to a sink may start now. Cheap: asked before each write.
-    fn is_valid(&self) -> bool;
+    fn standing(&self) -> Standing;
 
     /// Resolves when the lease is lost.
     fn lost(&self) -> BoxFuture<'_, ()>;
@@ -38,17 +77,61 @@ pub trait Lease: Send + Sync + fmt::Debug {
     /// What was read is no checkpoint: it is never taken for a first start.
     fn load(&self) -> BoxFuture<'_, Result<Option<Checkpoint>, Error>>;
 
-    /// Stores the checkpoint durably, if the lease is still ours.
+    /// Stores what changed at once and durably, if the lease is still ours. One call at a time.
     ///
     /// # Errors
-    /// It was not stored; the old one is whole.
-    fn save<'a>(&'a self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<(), Error>>;
+    /// It was not stored; the old checkpoint is whole, and `progress` offers the change again.
+    fn save<'a>(&'a self, progress: &'a dyn Progress) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// As [`Lease::save`], when it suits: together with the next renewal of the lease, say, but at once when `hurry` is
+    /// cancelled.
+    ///
+    /// # Errors
+    /// As [`Lease::save`].
+    fn keep<'a>(
+        &'a self,
+        progress: &'a dyn Progress,
+        hurry: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        // Nothing is put off.
+        let _ = hurry;
+        self.save(progress)
+    }
 
     /// Gives the lease back, so that a standby takes over at once. It is not valid any more from the first poll on.
     ///
     /// # Errors
     /// It could not be given back; it then ends with its own deadline, or with the process.
     fn release(&self) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// What a lease stores.
+pub trait Progress: Send + Sync {
+    /// Everything that is acknowledged, if something changed since the last call of this or of [`Progress::changes`].
+    fn whole(&self) -> Option<Checkpoint>;
+
+    /// What changed since the last call of this or of [`Progress::whole`]; `None` where nothing did.
+    fn changes(&self) -> Option<Changes>;
+
+    /// What was given last did not get stored: it is to be offered again.
+    fn not_stored(&self);
+
+    /// All marks of one shard of the tasks.
+    fn marks(&self, shard: Shard) -> Vec<(TaskKey, Mark)>;
+
+    /// How many marks there are.
+    fn marks_len(&self) -> usize;
+}
+
+/// What [`Progress::changes`] gives.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// The checkpoint without its marks.
+    pub head: Checkpoint,
+    /// The marks that were set. Marks are retired by a rule that the next holder knows as well, so nobody is told.
+    pub marks: Vec<(TaskKey, Mark)>,
+    /// All marks before these were forgotten.
+    pub forgotten: bool,
 }
 
 /// Why the coordinator could not do it.
@@ -65,9 +148,25 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// Consul did not do it.
+    #[error(transparent)]
+    Consul(Arc<consul_api::Error>),
+    /// The lease is over: somebody else may lead.
+    #[error("the lease is lost")]
+    Lost,
+    /// Somebody else has written where only the leader may; nothing was stored.
+    #[error("the checkpoint {path} is not as it was left")]
+    Moved {
+        /// The key.
+        path: String,
+    },
     /// What is stored is not a checkpoint of ours.
-    #[error("the checkpoint {path} cannot be read: {reason}; mend it, or move it away to start anew")]
+    #[error(
+        "the checkpoint {path} cannot be read: {reason}; mend it, or forget it with: nomad-firehose state reset {kind}"
+    )]
     Corrupt {
+        /// Whose checkpoint it is.
+        kind: Kind,
         /// The file or key.
         path: String,
         /// What is wrong with it.

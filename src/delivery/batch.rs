@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{kind::Kind, record::Record, sink::Outcome};
+use crate::{coordinator::Standing, kind::Kind, record::Record, sink::Outcome};
 
 /// Records on their way, in order, with how often each was sent.
 #[derive(Debug, Default)]
@@ -58,17 +58,23 @@ impl Batch {
     /// Drops, undelivered, what must not be sent any more.
     pub(super) fn drop_lost(&mut self) -> Counts {
         let mut lost = Counts::new();
-        if self.records.iter().all(|record| record.ticket.may_send()) {
+        let is_lost = |record: &Record| record.ticket.standing() == Standing::Lost;
+        if !self.records.iter().any(is_lost) {
             return lost;
         }
         self.each(|_, record| {
-            if record.ticket.may_send() {
+            if !is_lost(&record) {
                 return Some(record);
             }
             count(&mut lost, &record);
             None
         });
         lost
+    }
+
+    /// Whether a write of it may start right now.
+    pub(super) fn may_start(&self) -> bool {
+        self.records.iter().all(|record| record.ticket.standing() == Standing::Held)
     }
 
     /// What failed. Rejected records behind a failure of their key are not listed: they are sent again first.

@@ -13,6 +13,8 @@ pub enum State {
     Retrying,
     /// The sink rejected a record as it is, and the dead-letter policy is `stop`. The program is not ready.
     Held,
+    /// The lease could not be renewed in time: nothing may be sent until it is.
+    Suspended,
 }
 
 /// Is told what happens. Called on the delivery's task: count and return.

@@ -2,10 +2,7 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
@@ -14,27 +11,55 @@ use tokio::sync::mpsc;
 
 use crate::{
     checkpoint::Checkpoint,
-    coordinator::{Error, Lease},
+    coordinator::{Changes, Error, Lease, Progress, Standing},
     kind::Kind,
     ledger::{Effect, Ledger},
+    marks::{Mark, Shard, TaskKey},
     position::RaftIndex,
     record::Record,
     sink::{Closed, Outcome, Sink},
 };
 
-/// A lease that is lost when told so.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Switch(Arc<AtomicBool>);
+/// A lease that is what it is told to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Switch(Arc<Mutex<Standing>>);
+
+impl Default for Switch {
+    fn default() -> Self {
+        Switch(Arc::new(Mutex::new(Standing::Held)))
+    }
+}
 
 impl Switch {
-    pub(crate) fn lose(&self) {
-        self.0.store(true, Ordering::Release);
+    pub(crate) fn set(&self, standing: Standing) {
+        *self.0.lock().expect("no test panics with it") = standing;
+    }
+}
+
+/// A checkpoint that is to be stored whole each time.
+impl Progress for Checkpoint {
+    fn whole(&self) -> Option<Checkpoint> {
+        Some(self.clone())
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        Some(Changes { head: self.head(), marks: self.marks.iter().collect(), forgotten: false })
+    }
+
+    fn not_stored(&self) {}
+
+    fn marks(&self, shard: Shard) -> Vec<(TaskKey, Mark)> {
+        self.marks.iter().filter(|(task, _)| shard.has(*task)).collect()
+    }
+
+    fn marks_len(&self) -> usize {
+        self.marks.len()
     }
 }
 
 impl Lease for Switch {
-    fn is_valid(&self) -> bool {
-        !self.0.load(Ordering::Acquire)
+    fn standing(&self) -> Standing {
+        *self.0.lock().expect("no test panics with it")
     }
 
     fn lost(&self) -> BoxFuture<'_, ()> {
@@ -45,7 +70,7 @@ impl Lease for Switch {
         Box::pin(future::ready(Ok(None)))
     }
 
-    fn save<'a>(&'a self, _checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<(), Error>> {
+    fn save<'a>(&'a self, _progress: &'a dyn Progress) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(future::ready(Ok(())))
     }
 

@@ -11,7 +11,7 @@ use super::{
     testing::{Book, Script, number, reject, retry},
     *,
 };
-use crate::{dead_letter::Place, kind::Kind, sink::Outcome};
+use crate::{coordinator::Standing, dead_letter::Place, kind::Kind, sink::Outcome};
 
 mod order;
 
@@ -226,7 +226,7 @@ async fn records_without_a_lease_are_dropped_also_while_they_wait() {
     batches.recv().await.expect("sent");
     running.handle.submit(ours.records(&["ours"])).await.expect("it runs");
     running.handle.submit(theirs.records(&["theirs"])).await.expect("it runs");
-    their_lease.lose();
+    their_lease.set(Standing::Lost);
     running.handle.drain().await.expect("it runs");
     assert!(started.elapsed() <= Duration::from_secs(1), "{:?}", started.elapsed());
     assert_eq!((theirs.acknowledged(), ours.acknowledged()), (0, 1));
@@ -234,6 +234,24 @@ async fn records_without_a_lease_are_dropped_also_while_they_wait() {
     while let Ok(batch) = batches.try_recv() {
         assert_eq!(batch, ["ours/1"]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_lease_is_waited_for_and_a_lost_one_is_not() {
+    let (sink, mut batches) = Script::willing();
+    let running = start(sink, Policy::default(), Place::Stop);
+    let (book, other) = (Book::new(), Book::new());
+    book.lease.set(Standing::Suspended);
+    other.lease.set(Standing::Suspended);
+    running.handle.submit(book.records(&["a"])).await.expect("it runs");
+    running.handle.submit(other.records(&["b"])).await.expect("it runs");
+    assert!(timeout(LONG, running.handle.drain()).await.is_err(), "not while it is suspended");
+    assert!(batches.try_recv().is_err(), "nothing was sent");
+    other.lease.set(Standing::Lost);
+    book.lease.set(Standing::Held);
+    running.handle.drain().await.expect("it runs");
+    assert_eq!(batches.recv().await.expect("sent"), ["a/1"]);
+    assert_eq!((book.acknowledged(), other.acknowledged()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 
 use super::{
@@ -23,6 +23,9 @@ const REMIND: Duration = Duration::from_secs(30);
 
 /// How soon a wait notices that a lease is gone.
 const LEASE_CHECK: Duration = Duration::from_secs(1);
+
+/// How soon a renewed lease is noticed.
+const LEASE_POLL: Duration = Duration::from_millis(10);
 
 pub(super) struct Worker {
     sink: Box<dyn Sink>,
@@ -126,8 +129,11 @@ impl Worker {
     /// Sends `batch` until nothing is left of it.
     async fn deliver(&mut self, mut batch: Batch) -> Result<(), Closed> {
         let mut backoff = Backoff::new(self.policy.retry_min, self.policy.retry_max);
-        self.drop_lost(&mut batch);
-        while !batch.is_empty() {
+        loop {
+            self.wait_for_leases(&mut batch).await;
+            if batch.is_empty() {
+                return Ok(());
+            }
             let mut outcomes = self.send(&mut batch).await?;
             let mut failures = batch.failures(&mut outcomes);
             let buried = self.bury(&batch, &mut failures).await;
@@ -148,7 +154,18 @@ impl Worker {
                 self.pause(&mut batch, delay).await;
             }
         }
-        Ok(())
+    }
+
+    /// Waits while a lease is suspended, and drops the records of those that are lost. What is left may be sent.
+    async fn wait_for_leases(&mut self, batch: &mut Batch) {
+        loop {
+            self.drop_lost(batch);
+            if batch.is_empty() || batch.may_start() {
+                return;
+            }
+            self.enter(State::Suspended);
+            sleep(LEASE_POLL).await;
+        }
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<Vec<Outcome>, Closed> {

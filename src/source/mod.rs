@@ -10,7 +10,7 @@ mod lane;
 pub mod line;
 mod member;
 mod namespaces;
-mod outage;
+pub(crate) mod outage;
 pub mod proof;
 mod reader;
 mod reconcile;

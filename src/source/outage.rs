@@ -9,7 +9,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// The log of one thing that may fail for long.
 #[derive(Debug)]
-pub(super) struct Outage {
+pub(crate) struct Outage {
     what: &'static str,
     since: Option<Instant>,
     /// What was said, and when: reasons can take turns.
@@ -20,17 +20,17 @@ pub(super) struct Outage {
 
 impl Outage {
     /// An outage of `what`, which has not begun.
-    pub(super) fn new(what: &'static str) -> Self {
+    pub(crate) fn new(what: &'static str) -> Self {
         Outage { what, since: None, said: Vec::new(), mild: false }
     }
 
     /// The same, where no record waits for `what`.
-    pub(super) fn mild(what: &'static str) -> Self {
+    pub(crate) fn mild(what: &'static str) -> Self {
         Outage { mild: true, ..Outage::new(what) }
     }
 
     /// It failed once more.
-    pub(super) fn log(&mut self, reason: &dyn Display) {
+    pub(crate) fn log(&mut self, reason: &dyn Display) {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
         let reason = reason.to_string();
@@ -47,7 +47,7 @@ impl Outage {
     }
 
     /// It works.
-    pub(super) fn over(&mut self) {
+    pub(crate) fn over(&mut self) {
         if let Some(since) = self.since.take() {
             info!(what = self.what, after_seconds = since.elapsed().as_secs(), "working again");
             self.said.clear();

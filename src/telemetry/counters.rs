@@ -49,6 +49,7 @@ impl Observer for Counters {
             State::Flowing => Phase::Leading,
             State::Retrying => Phase::Blocked { reason: "the sink does not take what it is sent".to_owned() },
             State::Held => Phase::Blocked { reason: "the sink rejected a record; see the log".to_owned() },
+            State::Suspended => Phase::Blocked { reason: "the lease could not be renewed; see the log".to_owned() },
         };
         self.kinds.iter().for_each(|kind| self.status.set(*kind, phase.clone()));
     }

@@ -53,6 +53,12 @@ pub mod names {
     pub const LAG: &str = "nomad_firehose_lag_indexes";
     /// Whether this process holds the lease.
     pub const LEADER: &str = "nomad_firehose_leader";
+    /// Leases taken from a leader that had stood still.
+    pub const TAKEOVERS: &str = "nomad_firehose_takeovers_total";
+    /// Heartbeats that the coordinator has.
+    pub const HEARTBEATS: &str = "nomad_firehose_heartbeats_total";
+    /// Heartbeats that could not be written.
+    pub const HEARTBEAT_FAILURES: &str = "nomad_firehose_heartbeat_failures_total";
     /// Tasks whose last delivered event is remembered.
     pub const MARKS: &str = "nomad_firehose_marks";
     /// Bytes read and not yet delivered.
@@ -75,6 +81,8 @@ struct Inner {
     kinds: [PerKind; Kind::ALL.len()],
     dead_letters: Family<Labels<2>, Counter>,
     reconnects: Counter,
+    heartbeats: Counter,
+    heartbeat_failures: Counter,
     garbage_lines: Counter,
     in_flight: Gauge,
     standby: Gauge,
@@ -94,6 +102,7 @@ struct PerKind {
     repeats: Counter,
     checkpoints: Counter,
     checkpoint_failures: Counter,
+    takeovers: Counter,
     position: Gauge,
     lag: Gauge,
     leader: Gauge,
@@ -121,6 +130,7 @@ impl Metrics {
         all.counter(names::CHECKPOINT_FAILURES, "Checkpoints that could not be stored", |it| {
             &mut it.checkpoint_failures
         });
+        all.counter(names::TAKEOVERS, "Leases taken from a leader that had stood still", |it| &mut it.takeovers);
         all.gauge(names::POSITION, "Raft index up to which the stream is read", |it| &mut it.position);
         all.gauge(names::LAG, "Raft indexes between that and Nomad's table", |it| &mut it.lag);
         all.gauge(names::LEADER, "1 while this process holds the lease", |it| &mut it.leader);
@@ -135,6 +145,9 @@ impl Metrics {
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         register(&mut registry, names::DEAD_LETTERS, "Records in the dead-letter place", &dead_letters);
         register(&mut registry, names::RECONNECTS, "Connections to the event stream after the first", &reconnects);
+        let (heartbeats, heartbeat_failures) = (Counter::default(), Counter::default());
+        register(&mut registry, names::HEARTBEATS, "Heartbeats that the coordinator has", &heartbeats);
+        register(&mut registry, names::HEARTBEAT_FAILURES, "Heartbeats not written", &heartbeat_failures);
         register(&mut registry, names::GARBAGE, "Lines of the stream that could not be read", &garbage_lines);
         register(&mut registry, names::IN_FLIGHT, "Bytes read and not yet delivered", &in_flight);
         register(&mut registry, names::STANDBY, "Bytes of the stream held for a take-over", &standby);
@@ -145,6 +158,8 @@ impl Metrics {
             kinds: per_kind,
             dead_letters,
             reconnects,
+            heartbeats,
+            heartbeat_failures,
             garbage_lines,
             in_flight,
             standby,
@@ -213,6 +228,19 @@ impl Metrics {
     /// The stream was connected again.
     pub fn reconnect(&self) {
         self.0.reconnects.inc();
+    }
+
+    /// A heartbeat of this process was written, or could not be.
+    pub fn heartbeat(&self, written: bool) {
+        match written {
+            true => self.0.heartbeats.inc(),
+            false => self.0.heartbeat_failures.inc(),
+        };
+    }
+
+    /// A lease was taken from a leader that had stood still.
+    pub fn takeover(&self, kind: Kind) {
+        self.of(kind).takeovers.inc();
     }
 
     /// A line of the stream could not be read.

@@ -5,6 +5,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
 pub mod consul;
+pub mod gate;
+pub mod made;
 pub mod proxy;
 pub mod truth;
 

@@ -146,3 +146,38 @@ pub fn assert_exactly(printed: &[Seen], expected: &[Seen]) {
     let strange: Vec<_> = printed.keys().filter(|key| !expected.contains_key(*key)).collect();
     assert!(strange.is_empty(), "nobody expects {strange:?}");
 }
+
+/// What the original stores when it has seen all lists that these lines make: its rules, and none of our code.
+pub fn original_value(kind: &str, lines: &[String]) -> u64 {
+    let topic = topic(kind);
+    let of_event = |event: &Value| {
+        let object = &event["Payload"][topic];
+        match kind {
+            "allocations" => newest_time(object),
+            "evaluations" => event["Index"].as_u64().expect("an index"),
+            _ => object["ModifyIndex"].as_u64().expect("an index"),
+        }
+    };
+    let lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
+    let events = lines.flat_map(|line| line["Events"].as_array().cloned().unwrap_or_default());
+    events.filter(|event| event["Topic"] == topic).map(|event| of_event(&event)).max().unwrap_or_default()
+}
+
+/// What a kind's events are called in the stream.
+pub fn topic(kind: &str) -> &'static str {
+    match kind {
+        "allocations" => "Allocation",
+        "nodes" => "Node",
+        "evaluations" => "Evaluation",
+        "jobs" | "jobliststubs" => "Job",
+        "deployments" => "Deployment",
+        _ => panic!("no such kind: {kind}"),
+    }
+}
+
+/// The greatest time of its task events, ns.
+pub fn newest_time(allocation: &Value) -> u64 {
+    let states = allocation["TaskStates"].as_object().into_iter().flatten();
+    let events = states.flat_map(|(_, state)| state["Events"].as_array().into_iter().flatten());
+    events.map(|event| event["Time"].as_u64().expect("after 1970")).max().unwrap_or_default()
+}

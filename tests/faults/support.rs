@@ -1,4 +1,4 @@
-//! Hand-made events, what the simulator was asked, and a look at a running program.
+//! What the simulator was asked, and a look at a running program.
 
 #![allow(unreachable_pub, reason = "shared by the tests of one program")]
 
@@ -9,12 +9,13 @@ use std::{
 };
 
 use nomad_sim::{Line, Sim};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
+pub use crate::common::made::*;
 use crate::common::{
     Process,
     truth::{ALL, Seen, by_key, expected},
@@ -22,56 +23,6 @@ use crate::common::{
 
 /// How many kinds have a list: all but raw events.
 pub const LISTS: usize = ALL.len() - 1;
-
-/// The id of object number `n`.
-pub fn id(n: u64) -> String {
-    format!("{n:08x}-0000-4000-8000-{n:012x}")
-}
-
-fn line(index: u64, events: &[Value]) -> String {
-    json!({"Index": index, "Events": events}).to_string()
-}
-
-fn event(topic: &str, kind: &str, index: u64, key: &str, namespace: &str, object: &Value) -> Value {
-    json!({"Topic": topic, "Type": kind, "Key": key, "Namespace": namespace, "FilterKeys": null, "Index": index,
-           "Payload": {topic: object}})
-}
-
-/// A line with a new version of evaluation `n`.
-pub fn evaluation(index: u64, n: u64) -> String {
-    evaluation_in("default", index, n)
-}
-
-/// The same in a namespace.
-pub fn evaluation_in(namespace: &str, index: u64, n: u64) -> String {
-    let object = json!({"ID": id(n), "Namespace": namespace, "TriggeredBy": "test", "JobID": "job", "Status": "complete",
-                        "CreateIndex": n, "ModifyIndex": index});
-    line(index, &[event("Evaluation", "EvaluationUpdated", index, &id(n), namespace, &object)])
-}
-
-/// A line with a new version of job `n`, its name `bytes` long.
-pub fn job(index: u64, n: u64, bytes: usize) -> String {
-    let object = json!({"ID": format!("job-{n}"), "Namespace": "default", "Name": "x".repeat(bytes), "Type": "service",
-                        "TaskGroups": null, "Status": "running", "CreateIndex": n, "ModifyIndex": index});
-    line(index, &[event("Job", "JobRegistered", index, &format!("job-{n}"), "default", &object)])
-}
-
-/// A line with a change of node `n`.
-pub fn node(index: u64, n: u64) -> String {
-    let object = json!({"ID": id(n), "Name": "n", "SchedulingEligibility": "eligible", "Status": "ready",
-                        "CreateIndex": n, "ModifyIndex": index});
-    line(index, &[event("Node", "NodeRegistration", index, &id(n), "", &object)])
-}
-
-/// A line with allocation `n`, whose one task had these events, the last ten of which Nomad keeps.
-pub fn allocation(index: u64, n: u64, times: std::ops::RangeInclusive<u64>) -> String {
-    let events: Vec<_> = times.map(|time| json!({"Type": "Started", "Time": time, "Details": {"n": "1"}})).collect();
-    let kept = &events[events.len().saturating_sub(10)..];
-    let object = json!({"ID": id(n), "Namespace": "default", "Name": "a", "JobID": "job", "ClientStatus": "running",
-                        "TaskStates": {"task": {"State": "running", "Failed": false, "Events": kept}},
-                        "CreateIndex": n, "ModifyIndex": index, "AllocModifyIndex": n});
-    line(index, &[event("Allocation", "AllocationUpdated", index, &id(n), "default", &object)])
-}
 
 /// Appends evaluations, a new one at each of these indexes.
 pub async fn append_evaluations(sim: &Sim, indexes: std::ops::RangeInclusive<u64>) {

@@ -12,7 +12,14 @@ fn load(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(Settings, Vec
     let variables = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
     let environment = Environment { variables, exists: &|path| path.ends_with("present/nomad_token") };
     let arguments = ["nomad-firehose"].iter().chain(arguments).map(OsString::from);
-    cli::load_from(arguments, &environment)
+    carried(cli::load_from(arguments, &environment))
+}
+
+fn carried(loaded: Result<(cli::Task, Vec<Warning>), Exit>) -> Result<(Settings, Vec<Warning>), Exit> {
+    loaded.map(|(task, warnings)| match task {
+        cli::Task::Carry(settings) => (*settings, warnings),
+        cli::Task::State(command) => panic!("nothing to carry: {command:?}"),
+    })
 }
 
 #[track_caller]

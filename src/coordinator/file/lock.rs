@@ -76,7 +76,7 @@ impl Lock {
     }
 }
 
-fn holder(mut file: &File) -> String {
+pub(super) fn holder(mut file: &File) -> String {
     let mut text = [0; 64];
     let length = file.read(&mut text).unwrap_or(0);
     String::from_utf8_lossy(&text[..length]).trim().to_owned()

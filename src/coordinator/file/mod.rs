@@ -20,6 +20,7 @@
 //!
 //! The directory must be on a file system of this machine: network file systems do not all keep `flock` exclusive.
 
+mod inspect;
 mod lock;
 mod store;
 
@@ -37,7 +38,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::lock::{Lock, Taken};
-use super::{Coordinator, Error, Lease};
+use super::{Coordinator, Error, Lease, Progress, Standing};
 use crate::{checkpoint::Checkpoint, kind::Kind};
 
 /// How often a standby tries the lock. `flock` wakes nobody who does not block in it, and a thread that blocks cannot be
@@ -71,7 +72,7 @@ impl Directory {
                     if is_standby {
                         tracing::info!(%kind, "lease taken over");
                     }
-                    return Ok(Arc::new(Held::new(lock, checkpoint_file)));
+                    return Ok(Arc::new(Held::new(kind, lock, checkpoint_file)));
                 }
                 Ok(Taken::Theirs(holder)) => {
                     if !std::mem::replace(&mut is_standby, true) {
@@ -114,6 +115,7 @@ fn is_passing(error: &Error) -> bool {
 /// The lock in hand.
 #[derive(Debug)]
 struct Held {
+    kind: Kind,
     lock: Arc<Lock>,
     checkpoint_file: PathBuf,
     lost: CancellationToken,
@@ -122,28 +124,29 @@ struct Held {
 }
 
 impl Held {
-    fn new(lock: Lock, checkpoint_file: PathBuf) -> Self {
-        Held { lock: Arc::new(lock), checkpoint_file, lost: CancellationToken::new(), saving: Arc::default() }
+    fn new(kind: Kind, lock: Lock, checkpoint_file: PathBuf) -> Self {
+        Held { kind, lock: Arc::new(lock), checkpoint_file, lost: CancellationToken::new(), saving: Arc::default() }
     }
 
-    async fn store(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
+    async fn store(&self, progress: &dyn Progress) -> Result<(), Error> {
         // In the order of the calls, whether or not the earlier one was waited for.
         let turn = Arc::clone(&self.saving).lock_owned().await;
+        let Some(checkpoint) = progress.whole() else { return Ok(()) };
         // The lock goes along: it is not given back while an abandoned save can still write.
         let (lock, lost, path) = (Arc::clone(&self.lock), self.lost.clone(), self.checkpoint_file.clone());
-        let checkpoint = checkpoint.clone();
-        blocking(move || {
+        let stored = blocking(move || {
             let result = lock.check().inspect_err(|_| lost.cancel()).and_then(|()| store::write(&path, checkpoint));
             drop((lock, turn));
             result
         })
-        .await
+        .await;
+        stored.inspect_err(|_| progress.not_stored())
     }
 }
 
 impl Lease for Held {
-    fn is_valid(&self) -> bool {
-        !self.lost.is_cancelled()
+    fn standing(&self) -> Standing {
+        if self.lost.is_cancelled() { Standing::Lost } else { Standing::Held }
     }
 
     fn lost(&self) -> BoxFuture<'_, ()> {
@@ -151,12 +154,12 @@ impl Lease for Held {
     }
 
     fn load(&self) -> BoxFuture<'_, Result<Option<Checkpoint>, Error>> {
-        let path = self.checkpoint_file.clone();
-        Box::pin(blocking(move || store::read(&path)))
+        let (kind, path) = (self.kind, self.checkpoint_file.clone());
+        Box::pin(blocking(move || store::read(kind, &path)))
     }
 
-    fn save<'a>(&'a self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.store(checkpoint))
+    fn save<'a>(&'a self, progress: &'a dyn Progress) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.store(progress))
     }
 
     fn release(&self) -> BoxFuture<'_, Result<(), Error>> {

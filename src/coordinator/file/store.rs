@@ -13,10 +13,13 @@ use super::{
     super::Error,
     lock::{failed, sync_parent},
 };
-use crate::checkpoint::{Checkpoint, VERSION};
+use crate::{
+    checkpoint::{Checkpoint, VERSION, check_version},
+    kind::Kind,
+};
 
 /// The checkpoint in `path`; `None` where there is no file.
-pub(super) fn read(path: &Path) -> Result<Option<Checkpoint>, Error> {
+pub(super) fn read(kind: Kind, path: &Path) -> Result<Option<Checkpoint>, Error> {
     #[derive(Deserialize)]
     struct Layout {
         version: u32,
@@ -26,13 +29,10 @@ pub(super) fn read(path: &Path) -> Result<Option<Checkpoint>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("read checkpoint", path)(error)),
     };
-    let corrupt = |reason| Error::Corrupt { path: path.display().to_string(), reason };
+    let corrupt = |reason| Error::Corrupt { kind, path: path.display().to_string(), reason };
     // The version first: what else is there is up to the layout.
     let Layout { version } = serde_json::from_slice(&text).map_err(|error| corrupt(error.to_string()))?;
-    if !(1..=VERSION + 1).contains(&version) {
-        let newest = VERSION + 1;
-        return Err(corrupt(format!("it has layout {version}, this program reads layouts 1 to {newest}")));
-    }
+    check_version(version).map_err(corrupt)?;
     serde_json::from_slice(&text).map(Some).map_err(|error| corrupt(error.to_string()))
 }
 

@@ -31,6 +31,10 @@ async fn lease(directory: &Path, kind: Kind) -> Arc<dyn Lease> {
     acquire.expect("nobody else has it")
 }
 
+fn is_held(lease: &dyn Lease) -> bool {
+    lease.standing() == Standing::Held
+}
+
 fn checkpoint(value: u64) -> Checkpoint {
     Checkpoint { version: VERSION, value, ..Checkpoint::default() }
 }
@@ -68,7 +72,7 @@ async fn a_second_holder_waits_until_the_first_ends() {
     let directory = directory();
     let first = lease(directory.path(), Kind::Jobs).await;
     let other_kind = lease(directory.path(), Kind::Nodes).await;
-    assert!(other_kind.is_valid());
+    assert!(is_held(&*other_kind));
     for _ in 0..2 {
         let waiting = timeout(POLL * 3, lease(directory.path(), Kind::Jobs));
         assert!(waiting.await.is_err(), "two holders");
@@ -94,7 +98,7 @@ async fn a_standby_takes_over_at_once() {
             drop(first);
         }
         let second = timeout(SOON, standby).await.expect("taken over").expect("no panic");
-        assert!(second.is_valid());
+        assert!(is_held(&*second));
         assert!(ended.elapsed() < SOON / 2);
     }
 }
@@ -107,10 +111,10 @@ async fn a_replaced_lock_file_ends_the_lease_before_it_can_save() {
     fs::remove_file(directory.path().join("jobs.lock")).expect("somebody cleans up");
     let second = lease(directory.path(), Kind::Jobs).await;
     second.save(&checkpoint(2)).await.expect("ours");
-    assert!(first.is_valid(), "not noticed yet");
+    assert!(is_held(&*first), "not noticed yet");
     let error = first.save(&checkpoint(3)).await.expect_err("not ours any more");
     assert!(error.to_string().contains("replaced while it was locked"), "{error}");
-    assert!(!first.is_valid());
+    assert!(!is_held(&*first));
     timeout(SOON, first.lost()).await.expect("told");
     assert_eq!(second.load().await.expect("whole"), Some(checkpoint(2)));
 }
@@ -123,7 +127,7 @@ async fn an_abandoned_save_is_done_before_the_next_holder_loads() {
         let newest = checkpoint(round * 2 + 1);
         let save = first.save(&newest);
         // Polled once: the write is on its way and nobody waits for it.
-        assert!(timeout(Duration::ZERO, save).await.is_ok_and(|result| result.is_ok()) || first.is_valid());
+        assert!(timeout(Duration::ZERO, save).await.is_ok_and(|result| result.is_ok()) || is_held(&*first));
         drop(first);
         let second = timeout(SOON, lease(directory.path(), Kind::Jobs)).await.expect("given back");
         let loaded = second.load().await.expect("whole").map(|checkpoint| checkpoint.value);
@@ -144,7 +148,7 @@ async fn a_full_disk_leaves_the_old_checkpoint_whole() {
     assert!(error.to_string().contains("jobs.json: No space left on device"), "{error}");
     assert_eq!(lease.load().await.expect("whole"), Some(checkpoint(1)));
     assert_eq!(names(directory.path()), ["jobs.json", "jobs.lock"]);
-    assert!(lease.is_valid());
+    assert!(is_held(&*lease));
     lease.save(&checkpoint(3)).await.expect("there is room again");
     assert_eq!(lease.load().await.expect("whole"), Some(checkpoint(3)));
 }
@@ -276,12 +280,12 @@ proptest! {
         let directory = directory();
         let path = directory.path().join("jobs.json");
         store::write(&path, checkpoint.clone()).expect("there is room");
-        prop_assert_eq!(store::read(&path).expect("whole"), Some(checkpoint));
+        prop_assert_eq!(store::read(Kind::Jobs, &path).expect("whole"), Some(checkpoint));
         let whole = fs::read(&path).expect("saved");
         // But for the line break at the end, every byte matters.
         let half = &whole[..((whole.len() - 1) as f64 * cut) as usize];
         fs::write(&path, half).expect("there is room");
-        let is_corrupt = matches!(store::read(&path), Err(Error::Corrupt { .. }));
+        let is_corrupt = matches!(store::read(Kind::Jobs, &path), Err(Error::Corrupt { .. }));
         prop_assert!(is_corrupt);
     }
 
@@ -290,7 +294,7 @@ proptest! {
         let directory = directory();
         let path = directory.path().join("jobs.json");
         fs::write(&path, bytes).expect("there is room");
-        let is_told = matches!(store::read(&path), Ok(Some(_)) | Err(Error::Corrupt { .. }));
+        let is_told = matches!(store::read(Kind::Jobs, &path), Ok(Some(_)) | Err(Error::Corrupt { .. }));
         prop_assert!(is_told);
     }
 }

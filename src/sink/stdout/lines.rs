@@ -31,10 +31,13 @@ impl<W: Write> Lines<W> {
     ///
     /// A half line of an earlier failure is finished first: the reader never sees two halves in one line. Where it is
     /// the first of `bodies`, as it is after a retry, that counts as its delivery.
-    pub(super) fn write(&mut self, bodies: &[Bytes]) -> (usize, io::Result<()>) {
+    ///
+    /// `may_start` is asked before each write to the far side, for one batch can take many: a process that is stopped
+    /// in the midst of one must not go on with it when its lease is over.
+    pub(super) fn write(&mut self, bodies: &[Bytes], may_start: &dyn Fn() -> bool) -> (usize, io::Result<()>) {
         let mut done = 0;
         if let Some(half) = &mut self.half {
-            if let Err(error) = half.finish(&mut self.writer) {
+            if let Err(error) = half.finish(&mut self.writer, may_start) {
                 return (0, Err(error));
             }
             // Held on to until now, so that the same place in memory means the same bytes.
@@ -43,7 +46,7 @@ impl<W: Write> Lines<W> {
         }
         while done < bodies.len() {
             let chunk = &bodies[done..bodies.len().min(done + LINES)];
-            let (lines, result) = self.write_chunk(chunk);
+            let (lines, result) = self.write_chunk(chunk, may_start);
             done += lines;
             if result.is_err() {
                 return (done, result);
@@ -66,9 +69,9 @@ impl<W: Write> Lines<W> {
         self.writer
     }
 
-    fn write_chunk(&mut self, bodies: &[Bytes]) -> (usize, io::Result<()>) {
+    fn write_chunk(&mut self, bodies: &[Bytes], may_start: &dyn Fn() -> bool) -> (usize, io::Result<()>) {
         let mut slices: Vec<_> = bodies.iter().flat_map(|body| [IoSlice::new(body), IoSlice::new(b"\n")]).collect();
-        let (mut written, result) = write_all(&mut self.writer, &mut slices);
+        let (mut written, result) = write_all(&mut self.writer, &mut slices, may_start);
         if result.is_ok() {
             return (bodies.len(), result);
         }
@@ -84,9 +87,9 @@ impl<W: Write> Lines<W> {
 }
 
 impl Half {
-    fn finish(&mut self, writer: &mut impl Write) -> io::Result<()> {
+    fn finish(&mut self, writer: &mut impl Write, may_start: &dyn Fn() -> bool) -> io::Result<()> {
         let mut slices = [IoSlice::new(&self.body[self.written..]), IoSlice::new(b"\n")];
-        let (written, result) = write_all(writer, &mut slices);
+        let (written, result) = write_all(writer, &mut slices, may_start);
         self.written += written;
         result
     }
@@ -97,10 +100,17 @@ fn is_same(one: &Bytes, other: &Bytes) -> bool {
 }
 
 /// As `Write::write_all_vectored`, but says how much is out where it fails.
-fn write_all(writer: &mut impl Write, mut slices: &mut [IoSlice<'_>]) -> (usize, io::Result<()>) {
+fn write_all(
+    writer: &mut impl Write,
+    mut slices: &mut [IoSlice<'_>],
+    may_start: &dyn Fn() -> bool,
+) -> (usize, io::Result<()>) {
     let mut written = 0;
     IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {
+        if !may_start() {
+            return (written, Err(io::Error::other("the lease ran out in the midst of a batch")));
+        }
         match writer.write_vectored(slices) {
             Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
             Ok(count) => {

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::lines::Lines;
 use super::{Closed, Outcome, Sink};
-use crate::record::Record;
+use crate::{coordinator::Standing, ledger::Ticket, record::Record};
 
 /// Writes each record's body and a line break.
 ///
@@ -44,6 +44,8 @@ fn stands_in_for_nothing(stdout: &File) -> io::Result<bool> {
 #[derive(Debug)]
 struct Job {
     bodies: Vec<Bytes>,
+    /// One of each lease among the records.
+    leases: Vec<Ticket>,
     reply: oneshot::Sender<(usize, io::Result<()>)>,
 }
 
@@ -69,8 +71,9 @@ impl Stdout {
         let (jobs, mut queue) = mpsc::channel::<Job>(1);
         let mut lines = Lines::new(writer);
         thread::Builder::new().name("stdout".to_owned()).spawn(move || {
-            while let Some(Job { bodies, reply }) = queue.blocking_recv() {
-                if reply.send(lines.write(&bodies)).is_err() {
+            while let Some(Job { bodies, leases, reply }) = queue.blocking_recv() {
+                let may_start = || leases.iter().all(|ticket| ticket.standing() == Standing::Held);
+                if reply.send(lines.write(&bodies, &may_start)).is_err() {
                     tracing::debug!("a write ended after its send was given up");
                 }
             }
@@ -81,8 +84,14 @@ impl Stdout {
     async fn write(&self, batch: &[Record]) -> Result<Vec<Outcome>, Closed> {
         let (reply, answer) = oneshot::channel();
         let bodies = batch.iter().map(|record| record.body.clone()).collect();
+        let mut leases: Vec<Ticket> = Vec::new();
+        for Record { ticket, .. } in batch {
+            if !leases.iter().any(|known| known.has_lease_of(ticket)) {
+                leases.push(ticket.clone());
+            }
+        }
         let ended = || Closed("the writing thread has ended".to_owned());
-        self.jobs.send(Job { bodies, reply }).await.map_err(|_| ended())?;
+        self.jobs.send(Job { bodies, leases, reply }).await.map_err(|_| ended())?;
         let (written, result) = answer.await.map_err(|_| ended())?;
         let reason = match result {
             Ok(()) => String::new(),

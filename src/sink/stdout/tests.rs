@@ -179,7 +179,7 @@ proptest! {
         let mut remaining = &bodies[..];
         let mut expected: Vec<&[u8]> = Vec::new();
         loop {
-            let (written, result) = lines.write(remaining);
+            let (written, result) = lines.write(remaining, &|| true);
             expected.extend(remaining[..written].iter().map(|body| &body[..]));
             remaining = &remaining[written..];
             if result.is_ok() {

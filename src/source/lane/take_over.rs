@@ -31,12 +31,19 @@ impl Lane {
                 "what was held while standing by cannot be used; subscribing anew");
             return None;
         }
-        let WarmLane { ring, stream, found, .. } = warm;
+        let WarmLane { ring, stream, found, namespaces, .. } = warm;
+        // Behind an original: what the subscription does not have is still to be found.
+        if found.is_some() {
+            self.covered = self.covered.min(namespaces);
+        }
         info!(namespace = &*self.namespace, %position, lines, bytes, %complete_from, %read_to, open = stream.is_some(),
             "going on with what was held while standing by");
         for member in &mut self.members {
             member.cursor.reconnected();
-            member.cursor.proven_from(member.cursor.position().index);
+            // A first start has nothing to prove: what lies before the first line comes from the list.
+            if !begins(member) {
+                member.cursor.proven_from(member.cursor.position().index);
+            }
         }
         self.server = stream.as_ref().map(|stream| stream.server().to_owned()).unwrap_or_default();
         self.phase(&Phase::Leading);
@@ -45,24 +52,31 @@ impl Lane {
 
     /// Whether nothing can be missing between the position of any kind and what is held. If not, why not.
     fn can_go_on_with(&self, warm: &WarmLane) -> Result<(), &'static str> {
-        if self.members.iter().any(|member| member.first_start || member.cursor.position().index == RaftIndex(0)) {
-            return Err("this is a first start");
-        }
         if warm.stream.is_none() && warm.ring.len() == 0 {
             return Err("nothing is held");
         }
         if !self.members.iter().flat_map(Member::topics).all(|topic| brings(&warm.topics, topic)) {
             return Err("it was for other kinds");
         }
+        // An original had no subscription: its value is of another table, and stands above any namespace's creation.
+        let by_ours = |member: &&Member| !member.needs_original();
         let covered = |member: &Member| member.ledger().lane(&self.namespace).map(|lane| RaftIndex(lane.namespaces));
-        if self.members.iter().filter_map(covered).max() > Some(warm.namespaces) && &*self.namespace == "*" {
+        if self.members.iter().filter(by_ours).filter_map(covered).max() > Some(warm.namespaces)
+            && &*self.namespace == "*"
+        {
             return Err("the leader had newer namespaces");
         }
         if !self.uncovered(warm.found.as_deref().unwrap_or_default()).is_empty() {
             return Err("there are namespaces that the leader had not found");
         }
-        self.members.iter().try_for_each(|member| reaches_back(warm, member.cursor.position()))
+        let mut going_on = self.members.iter().filter(|member| !begins(member));
+        going_on.try_for_each(|member| reaches_back(warm, member.cursor.position()))
     }
+}
+
+/// Whether a kind begins with everything that there is.
+fn begins(member: &Member) -> bool {
+    member.first_start && member.cursor.position().index == RaftIndex(0)
 }
 
 /// Whether what is held goes on from `position`.

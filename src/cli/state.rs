@@ -1,0 +1,201 @@
+//! `state`: the part of the command line that looks at what is stored.
+
+use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, error::ErrorKind};
+
+use super::{arguments, flags};
+use crate::{
+    config::{Flags, catalogue::Scope},
+    kind::Kind,
+    state::Action,
+};
+
+pub(super) const NAME: &str = "state";
+const SHOW: &str = "show";
+const RESET: &str = "reset";
+const KINDS: &str = "kind";
+const JSON: &str = "json";
+const VALUE: &str = "value";
+const ALL: &str = "all";
+
+/// The flags, besides those of Consul, that say where the state is. The others are accepted and not looked at, so that
+/// the environment and the file of a run serve here as they are.
+const OURS: [&str; 5] = ["coordinator", "data-dir", "log-level", "log-format", "config"];
+/// Flags of Consul that only a run needs.
+const OF_SESSIONS: [&str; 2] = ["consul-session-ttl", "consul-node-check"];
+/// What the short help shows besides what it shows for a run.
+const COMMON: [&str; 2] = ["consul-http-addr", "consul-prefix"];
+
+const EXAMPLES: &str = "\
+Examples:
+  # Who leads, how far each kind has come, and whether its checkpoint can be read
+  nomad-firehose state show
+
+  # The same of two kinds, for a program; from a folder of its own in Consul
+  nomad-firehose state show jobs nodes --json --consul-prefix firehose/prod
+
+  # Forget a checkpoint that cannot be read; nobody may lead meanwhile
+  nomad-firehose state reset allocations
+
+It looks where --coordinator, --data-dir and the settings of Consul say, by flag,
+variable or file as for a run; nothing of Nomad or of a sink need be set.
+Exit codes: 0 done, 1 something cannot be read or was refused, 2 wrong command
+line or configuration.";
+
+const SHOW_ABOUT: &str = "Shows who leads, and the stored progress of each kind";
+const SHOW_LONG: &str = "\
+Shows who leads, and the stored progress of each kind. It changes nothing and can
+be asked at any time.
+
+LEADER is who has the lease. One that has died a moment ago still has it, until
+a standby or Consul takes it away.
+POSITION is the raft index up to which everything is delivered, for each lane: *,
+or a namespace. OWED is what a list has still to bring from before it.
+VALUE is what the original program would go on from; for allocations, a time.";
+
+const RESET_ABOUT: &str = "Forgets the checkpoints of these kinds";
+const RESET_LONG: &str = "\
+Forgets the checkpoints of these kinds: refused where somebody leads, and done
+in one step, so that nobody begins to lead in between.
+
+With Consul, the value that the original program shares stays, and the next start
+goes on from it; with --value it goes too. Without a value, the next start is a
+first one, which begins where NOMAD_FIREHOSE_START says: by default with all that
+the cluster holds, which sends much again.
+
+Stop all replicas before: one that has led keeps its progress in memory too, and
+goes on from that when it leads again.";
+
+pub(super) fn command() -> Command {
+    // Hidden where they do not matter; a run's flags are no mistake here.
+    let hidden = arguments(Scope::All).map(|argument| {
+        let name = argument.get_id().as_str();
+        let (ours, common) = (is_ours(name), COMMON.contains(&name));
+        let argument = argument.global(true).hide(!ours);
+        if common { argument.hide_short_help(false) } else { argument }
+    });
+    let show = Command::new(SHOW).about(SHOW_ABOUT).long_about(SHOW_LONG).after_help(EXAMPLES).args([
+        kinds("Which kinds; without any, those that have anything stored"),
+        Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("One JSON object, for programs"),
+    ]);
+    let reset = Command::new(RESET).about(RESET_ABOUT).long_about(RESET_LONG).after_help(EXAMPLES).args([
+        kinds("Which kinds, at least one; all is every kind"),
+        Arg::new(VALUE).long(VALUE).action(ArgAction::SetTrue).help("Forget the original's value, too: begin anew"),
+    ]);
+    Command::new(NAME)
+        .about("Looks at what is stored: who leads, how far it has come; or forgets it")
+        .after_help(EXAMPLES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .args(hidden)
+        .subcommand(show)
+        .subcommand(reset)
+}
+
+/// What is asked for, and the flags that say where.
+pub(super) fn read(matches: &ArgMatches) -> Result<(Action, Flags), clap::Error> {
+    // clap has refused a missing or unknown one already.
+    let (name, matches) = matches.subcommand().unwrap_or((SHOW, matches));
+    let named: Vec<&str> = matches.get_many::<String>(KINDS).into_iter().flatten().map(String::as_str).collect();
+    let wanted = |kind: &Kind| named.contains(&ALL) || named.contains(&kind.name());
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(wanted).collect();
+    let action = match name {
+        RESET if kinds.is_empty() => {
+            let text = format!("name at least one kind: {}, or all", Kind::ALL.map(Kind::name).join(", "));
+            let mut command = super::command();
+            command.build();
+            let reset = command.find_subcommand_mut(NAME).and_then(|state| state.find_subcommand_mut(RESET));
+            let reset = reset.expect("it was just asked for");
+            return Err(reset.error(ErrorKind::MissingRequiredArgument, text));
+        }
+        RESET => Action::Reset { kinds, value: matches.get_flag(VALUE) },
+        _ => Action::Show { kinds, json: matches.get_flag(JSON) },
+    };
+    Ok((action, flags(matches)))
+}
+
+fn is_ours(flag: &str) -> bool {
+    flag.starts_with("consul-") && !OF_SESSIONS.contains(&flag) || OURS.contains(&flag)
+}
+
+fn kinds(help: &'static str) -> Arg {
+    let names = Kind::ALL.iter().map(|kind| kind.name()).chain([ALL]);
+    Arg::new(KINDS).value_name("KIND").num_args(0..).help(help).value_parser(PossibleValuesParser::new(names))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::{
+        cli::{Exit, Task, load_from},
+        config::{Environment, Keeper, Storage},
+    };
+
+    /// The state of `arguments`, with what a run would refuse in the environment: nothing of it is looked at.
+    fn asked(arguments: &[&str]) -> Result<(Action, Storage), Exit> {
+        let wrong = [("NOMAD_ADDR", "ftp://nomad"), ("SINK_TYPE", "pigeon"), ("NOMAD_FIREHOSE_START", "yesterday")];
+        let variables = wrong.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let arguments = ["nomad-firehose", NAME].iter().chain(arguments).map(OsString::from);
+        match load_from(arguments, &Environment { variables, exists: &|_| false })?.0 {
+            Task::State(command) => Ok((command.action, command.storage)),
+            Task::Carry(_) => panic!("it is no run"),
+        }
+    }
+
+    #[test]
+    fn the_examples_hold() {
+        let lines = EXAMPLES.lines().filter_map(|line| line.trim().strip_prefix("nomad-firehose state "));
+        let examples: Vec<_> =
+            lines.map(|line| asked(&line.split_whitespace().collect::<Vec<_>>()).expect("works")).collect();
+        assert_eq!(examples.len(), 3);
+        assert_eq!(examples[1].0, Action::Show { kinds: vec![Kind::Nodes, Kind::Jobs], json: true });
+        assert!(matches!(&examples[1].1.keeper, Keeper::Consul { prefix, .. } if prefix == "firehose/prod"));
+        assert_eq!(examples[2].0, Action::Reset { kinds: vec![Kind::Allocations], value: false });
+    }
+
+    #[test]
+    fn flags_stand_before_and_behind_it() {
+        for arguments in
+            [&["--data-dir=/d", "show", "--coordinator=file"][..], &["show", "--data-dir=/d", "--coordinator", "file"]]
+        {
+            let (action, storage) = asked(arguments).expect("it is valid");
+            assert_eq!(action, Action::Show { kinds: vec![], json: false });
+            assert_eq!(storage.keeper, Keeper::File { data_dir: "/d".into() });
+        }
+        let (action, _) = asked(&["reset", "all", "--value"]).expect("it is valid");
+        assert_eq!(action, Action::Reset { kinds: Kind::ALL.to_vec(), value: true });
+    }
+
+    #[test]
+    fn what_is_to_be_forgotten_has_to_be_named() {
+        for arguments in [&["reset"][..], &["reset", "job"]] {
+            match asked(arguments) {
+                Err(Exit::CommandLine(error)) => {
+                    assert_eq!(error.exit_code(), 2);
+                    let text = error.to_string();
+                    assert!(Kind::ALL.iter().all(|kind| text.contains(kind.name())) && text.contains(ALL), "{text}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        match asked(&["show", "--coordinator=none"]) {
+            Err(Exit::Configuration(problems)) => {
+                assert!(problems.to_string().contains("NOMAD_FIREHOSE_COORDINATOR"), "{problems}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_help_shows_what_matters_and_only_that() {
+        let mut command = crate::cli::command();
+        command.build();
+        let state = command.find_subcommand_mut(NAME).expect("it exists");
+        for name in [SHOW, RESET] {
+            let help = state.find_subcommand_mut(name).expect("it exists").render_long_help().to_string();
+            assert!(help.contains("--consul-http-addr") && help.contains("--data-dir"), "{help}");
+            assert!(!help.contains("--nomad-addr") && !help.contains("--sink-type"), "{help}");
+        }
+    }
+}

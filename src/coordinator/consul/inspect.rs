@@ -1,0 +1,205 @@
+//! The checkpoints in Consul, seen from outside.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use tracing::debug;
+
+use super::{
+    keys::{Keys, LOCK_FLAGS},
+    layout::{self, Found},
+    standstill::{Holder, holder},
+    store::parse_value,
+};
+use crate::{
+    consul::{Client, Entry, Op, Session, SessionId, Transaction},
+    coordinator::{
+        Error,
+        inspect::{Content, Inspected, Keeper, Leader, Next, Outcome, Unit},
+    },
+    kind::Kind,
+};
+
+/// The deadline of reading everything of a kind, or of forgetting it.
+const WITHIN: Duration = Duration::from_secs(30);
+/// The deadline of a call about a session.
+const SESSION_WITHIN: Duration = Duration::from_secs(5);
+/// The shortest that Consul has: it is destroyed long before.
+const SESSION_TTL: Duration = Duration::from_secs(10);
+
+/// The keys below one folder.
+#[derive(Debug)]
+pub struct Folder {
+    client: Client,
+    prefix: String,
+}
+
+/// Everything of a kind, as one read gave it.
+struct Snapshot {
+    keys: Keys,
+    entries: Vec<Entry>,
+}
+
+impl Snapshot {
+    fn find(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    fn leader(&self) -> Leader {
+        // The lock is never ours: what takes it gives it back in the same transaction.
+        let nobody = SessionId::new("");
+        match holder(self.find(&self.keys.lock), self.find(&self.keys.heartbeat), &nobody) {
+            Holder::Nobody | Holder::Gone { .. } | Holder::Us => Leader::Nobody,
+            Holder::Leader { session, heartbeat, .. } => {
+                let lease = Some(heartbeat.lease());
+                Leader::Known { holder: heartbeat.holder, session: Some(session.to_string()), lease }
+            }
+            Holder::Other { session } => Leader::Silent { session: session.to_string() },
+            Holder::NoLock { flags } => Leader::NoLock { path: self.keys.lock.clone(), flags },
+        }
+    }
+
+    fn value(&self) -> Option<Result<u64, String>> {
+        self.find(&self.keys.value).map(|entry| parse_value(&entry.value))
+    }
+
+    fn content(&self) -> Content {
+        match layout::read(&self.keys, &self.entries) {
+            Ok(None) => Content::Nothing,
+            Ok(Some(Found { checkpoint, stored_value, .. })) => {
+                Content::Readable { checkpoint: Box::new(checkpoint), stored_value: Some(stored_value) }
+            }
+            Err(layout::Corrupt { key, reason }) => Content::Unreadable { path: key, reason },
+        }
+    }
+
+    /// The head, and all that lies below it.
+    fn state(&self) -> impl Iterator<Item = &Entry> {
+        let Keys { state, .. } = &self.keys;
+        self.entries.iter().filter(move |entry| {
+            entry.key.strip_prefix(state.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+}
+
+impl Folder {
+    /// The folder `prefix`, without `/` at its end.
+    pub fn new(client: Client, prefix: impl Into<String>) -> Self {
+        Folder { client, prefix: prefix.into() }
+    }
+
+    async fn read(&self, kind: Kind) -> Result<Snapshot, Error> {
+        let begin = format!("{}/{}.", self.prefix, kind.storage_name());
+        let entries = self.client.tree(&begin, WITHIN).await.map_err(failed)?.value;
+        Ok(Snapshot { keys: Keys::new(&self.prefix, kind), entries })
+    }
+
+    async fn inspect(&self, kind: Kind) -> Result<Inspected, Error> {
+        let snapshot = self.read(kind).await?;
+        Ok(Inspected {
+            kind,
+            leader: snapshot.leader(),
+            content: snapshot.content(),
+            value: snapshot.value(),
+            entries: snapshot.entries.len(),
+            bytes: bytes(&snapshot.entries),
+        })
+    }
+
+    async fn take_away(&self, kind: Kind, value: bool) -> Result<Outcome, Error> {
+        let snapshot = self.read(kind).await?;
+        if let led @ (Leader::Known { .. } | Leader::Silent { .. } | Leader::NoLock { .. }) = snapshot.leader() {
+            return Ok(Outcome::Led(led));
+        }
+        let wanted = Session {
+            name: "nomad-firehose-state-reset".to_owned(),
+            ttl: SESSION_TTL,
+            // Nobody has to wait for us, however this ends.
+            lock_delay: Duration::ZERO,
+            node_checks: false,
+        };
+        let session = self.client.create_session(&wanted, SESSION_WITHIN).await.map_err(failed)?;
+        let forgotten = self.take_away_as(&session, &snapshot, value).await;
+        if let Err(error) = self.client.destroy_session(&session, SESSION_WITHIN).await {
+            debug!(%error, "the session could not be destroyed; it ends by itself");
+        }
+        match forgotten? {
+            Ok(outcome) => Ok(outcome),
+            // Somebody was quicker, or the lock-delay lasts.
+            Err(reason) => match self.read(kind).await?.leader() {
+                Leader::Nobody => Ok(Outcome::NotGiven { reason }),
+                leader => Ok(Outcome::Led(leader)),
+            },
+        }
+    }
+
+    /// All in one transaction, from taking the lock to giving it back: nobody leads in between, and nobody sees half of
+    /// it. Why Consul refused it, where it did.
+    async fn take_away_as(
+        &self,
+        session: &SessionId,
+        snapshot: &Snapshot,
+        value: bool,
+    ) -> Result<Result<Outcome, String>, Error> {
+        let Keys { lock, heartbeat, value: value_key, state } = &snapshot.keys;
+        let (session, flags) = (session.clone(), LOCK_FLAGS);
+        let mut ops = vec![
+            Op::Lock { key: lock.clone(), session: session.clone(), value: "".into(), flags },
+            Op::Delete { key: state.clone() },
+            Op::DeleteTree { prefix: format!("{state}/") },
+            Op::Delete { key: heartbeat.clone() },
+        ];
+        // With a value that is no number the next start would refuse to begin, and neither program can use it.
+        let stored = snapshot.find(value_key).zip(snapshot.value());
+        let removed = stored.as_ref().filter(|(_, parsed)| value || parsed.is_err()).map(|(entry, _)| *entry);
+        if let Some(entry) = removed {
+            // An original can have led for a moment.
+            ops.push(Op::CheckIndex { key: value_key.clone(), index: entry.modify_index });
+            ops.push(Op::Delete { key: value_key.clone() });
+        }
+        ops.push(Op::Unlock { key: lock.clone(), session, value: "".into(), flags });
+        match self.client.transact(&ops, WITHIN).await.map_err(failed)? {
+            Transaction::Done(_) => {}
+            Transaction::Refused(refusals) => {
+                let words: Vec<_> = refusals.into_iter().map(|refusal| refusal.what).collect();
+                return Ok(Err(words.join("; ")));
+            }
+        }
+        let next = match stored {
+            Some((_, Ok(number))) if removed.is_none() && number > 0 => Next::Value(number),
+            _ => Next::Anew,
+        };
+        Ok(Ok(Outcome::Forgotten {
+            entries: snapshot.state().count(),
+            bytes: bytes(snapshot.state()),
+            value: removed.map(|entry| String::from_utf8_lossy(&entry.value).into_owned()),
+            next,
+        }))
+    }
+}
+
+impl Keeper for Folder {
+    fn place(&self) -> String {
+        format!("consul at {}, folder {}", self.client.address(), self.prefix)
+    }
+
+    fn unit(&self) -> Unit {
+        Unit::Keys
+    }
+
+    fn look(&self, kind: Kind) -> BoxFuture<'_, Result<Inspected, Error>> {
+        Box::pin(self.inspect(kind))
+    }
+
+    fn forget(&self, kind: Kind, value: bool) -> BoxFuture<'_, Result<Outcome, Error>> {
+        Box::pin(self.take_away(kind, value))
+    }
+}
+
+fn bytes<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> u64 {
+    entries.into_iter().map(|entry| entry.value.len() as u64).sum()
+}
+
+fn failed(error: crate::consul::Error) -> Error {
+    Error::Consul(Arc::new(error))
+}

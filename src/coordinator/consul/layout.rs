@@ -1,0 +1,220 @@
+//! How a checkpoint lies in Consul's KV store.
+//!
+//! | key | |
+//! |---|---|
+//! | `PREFIX/TYPE.state` | the head: the [`Checkpoint`] without its marks, and which keys the marks are in |
+//! | `PREFIX/TYPE.state/G/page/N` | marks of generation G, a part of all tasks each |
+//! | `PREFIX/TYPE.state/G/log/N` | marks that were set since, oldest first |
+//! | `PREFIX/TYPE.value` | the original's integer |
+//!
+//! The head says how many pages and logs its generation has; what else there is belongs to a write that is under way,
+//! or was cut off. When the logs have as many bytes as the pages, the pages are written anew, as the next generation,
+//! one with each save; the head that names them takes the old ones away in the same transaction.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::keys::Keys;
+use crate::{
+    checkpoint::{Checkpoint, check_version},
+    consul::{Entry, ModifyIndex},
+    marks::{ENTRY_BYTES, Mark, Marks, TaskKey, from_bytes, to_bytes},
+};
+
+/// The checksum before the marks of a page or log.
+const SUM_BYTES: usize = 8;
+
+/// The text of the head's key.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Head {
+    #[serde(flatten)]
+    pub(super) checkpoint: Checkpoint,
+    /// Where the marks are. A checkpoint that has none says nothing of it.
+    #[serde(default, rename = "stored_marks")]
+    pub(super) stored: Stored,
+    /// What the original's key held when this was written: only a greater number there is the original's own progress.
+    #[serde(default)]
+    pub(super) stored_value: u64,
+}
+
+/// Which keys the marks are in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stored {
+    pub(super) generation: u64,
+    pub(super) pages: u32,
+    pub(super) logs: u32,
+}
+
+/// A checkpoint as it was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) stored: Stored,
+    /// What the original's key held then.
+    pub(super) stored_value: u64,
+    pub(super) head: ModifyIndex,
+    /// Marks in all pages, and in all logs.
+    pub(super) in_pages: usize,
+    pub(super) in_logs: usize,
+}
+
+/// Which key is wrong, and why.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Corrupt {
+    pub(super) key: String,
+    pub(super) reason: String,
+}
+
+/// Marks with their checksum.
+pub(super) fn encode(marks: &[(TaskKey, Mark)]) -> Bytes {
+    let mut bytes = vec![0; SUM_BYTES];
+    bytes.reserve_exact(marks.len() * ENTRY_BYTES);
+    marks.iter().for_each(|entry| bytes.extend_from_slice(&to_bytes(*entry)));
+    let sum = xxh3_64(&bytes[SUM_BYTES..]);
+    bytes[..SUM_BYTES].copy_from_slice(&sum.to_le_bytes());
+    bytes.into()
+}
+
+fn decode(bytes: &[u8]) -> Result<impl Iterator<Item = (TaskKey, Mark)>, String> {
+    let (sum, marks) = bytes.split_first_chunk::<SUM_BYTES>().ok_or("it is too short")?;
+    let (entries, rest) = marks.as_chunks::<ENTRY_BYTES>();
+    if !rest.is_empty() {
+        return Err("it ends in the midst of a mark".to_owned());
+    }
+    if xxh3_64(marks).to_le_bytes() != *sum {
+        return Err("its checksum is wrong".to_owned());
+    }
+    Ok(entries.iter().map(|entry| from_bytes(*entry)))
+}
+
+/// Which keys the marks are in, by the text of the head; `None` where it cannot be read.
+pub(super) fn stored(head: &[u8]) -> Option<Stored> {
+    #[derive(Deserialize)]
+    struct Place {
+        #[serde(default, rename = "stored_marks")]
+        stored: Stored,
+    }
+    let Place { stored } = serde_json::from_slice(head).ok()?;
+    Some(stored)
+}
+
+/// The checkpoint in `entries`, which are all keys that begin with that of the head; `None` where there are none.
+pub(super) fn read(keys: &Keys, entries: &[Entry]) -> Result<Option<Found>, Corrupt> {
+    #[derive(Deserialize)]
+    struct Layout {
+        version: u32,
+    }
+    let corrupt = |key: &str, reason: String| Corrupt { key: key.to_owned(), reason };
+    let folder = format!("{}/", keys.state);
+    let by_key: BTreeMap<&str, &Entry> = entries.iter().map(|entry| (entry.key.as_str(), entry)).collect();
+    let Some(head) = by_key.get(keys.state.as_str()) else {
+        return match by_key.keys().find(|key| key.starts_with(&folder)) {
+            Some(_) => Err(corrupt(&keys.state, "it is not there, but its marks are".to_owned())),
+            None => Ok(None),
+        };
+    };
+    let wrong = |error: serde_json::Error| corrupt(&keys.state, error.to_string());
+    // The version first: what else is there is up to the layout.
+    let Layout { version } = serde_json::from_slice(&head.value).map_err(wrong)?;
+    check_version(version).map_err(|reason| corrupt(&keys.state, reason))?;
+    let Head { mut checkpoint, stored, stored_value } = serde_json::from_slice(&head.value).map_err(wrong)?;
+    let Stored { generation, pages, logs } = stored;
+    let mut marks: HashMap<TaskKey, Mark> = HashMap::new();
+    let mut add = |key: String| {
+        let Some(entry) = by_key.get(key.as_str()) else {
+            return Err(corrupt(&key, "it is not there".to_owned()));
+        };
+        let entries = decode(&entry.value).map_err(|reason| corrupt(&key, reason))?;
+        marks.extend(entries);
+        Ok((entry.value.len() - SUM_BYTES) / ENTRY_BYTES)
+    };
+    let (mut in_pages, mut in_logs) = (0, 0);
+    for number in 0..pages {
+        in_pages += add(keys.page(generation, number))?;
+    }
+    for number in 0..logs {
+        in_logs += add(keys.log(generation, number))?;
+    }
+    checkpoint.marks = marks.into_iter().collect::<Marks>();
+    Ok(Some(Found { checkpoint, stored, stored_value, head: head.modify_index, in_pages, in_logs }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{checkpoint::VERSION, kind::Kind, marks::EventHash, position::RaftIndex};
+
+    fn keys() -> Keys {
+        Keys::new("prefix", Kind::Allocations)
+    }
+
+    fn entry(key: String, value: impl Into<Bytes>) -> Entry {
+        Entry { key, value: value.into(), flags: 0, session: None, lock_index: 0, modify_index: ModifyIndex(7) }
+    }
+
+    fn marks(numbers: std::ops::Range<u64>, event: u64) -> Vec<(TaskKey, Mark)> {
+        let mark = Mark::new(EventHash(event), RaftIndex(event), false);
+        numbers.map(|number| (TaskKey::new(&number.to_string(), "task"), mark)).collect()
+    }
+
+    fn head(stored: Stored) -> Entry {
+        let checkpoint = Checkpoint { version: VERSION, value: 5, ..Checkpoint::default() };
+        entry(keys().state, serde_json::to_vec(&Head { checkpoint, stored, stored_value: 5 }).expect("plain data"))
+    }
+
+    fn whole() -> Vec<Entry> {
+        vec![
+            head(Stored { generation: 3, pages: 2, logs: 1 }),
+            entry(keys().page(3, 0), encode(&marks(0..5, 1))),
+            entry(keys().page(3, 1), encode(&marks(5..9, 1))),
+            entry(keys().log(3, 0), encode(&marks(4..6, 2))),
+            // A write that was cut off.
+            entry(keys().log(3, 1), encode(&marks(0..1, 3))),
+            entry(keys().page(4, 0), encode(&marks(0..1, 3))),
+        ]
+    }
+
+    #[test]
+    fn logs_go_over_pages_and_what_no_head_names_is_not_read() {
+        let found = read(&keys(), &whole()).expect("whole").expect("there is one");
+        assert_eq!((found.checkpoint.value, found.head, found.in_pages, found.in_logs), (5, ModifyIndex(7), 9, 2));
+        let expected = marks(0..9, 1).into_iter().chain(marks(4..6, 2)).collect::<Marks>();
+        assert_eq!(found.checkpoint.marks, expected);
+        assert!(read(&keys(), &[]).expect("nothing").is_none());
+    }
+
+    #[test]
+    fn what_is_missing_or_damaged_is_named() {
+        for number in 0..4 {
+            let mut entries = whole();
+            let missing = entries.remove(number).key;
+            assert_eq!(read(&keys(), &entries).expect_err("a hole").key, missing);
+        }
+        for number in 0..4 {
+            let mut entries = whole();
+            let value = entries[number].value.to_vec();
+            entries[number].value = value[..value.len() - 1].to_vec().into();
+            assert_eq!(read(&keys(), &entries).expect_err("cut off").key, entries[number].key);
+        }
+        let mut entries = whole();
+        entries[0].value = Bytes::from_static(b"{\"version\":3}");
+        assert!(read(&keys(), &entries).expect_err("too new").reason.contains("layouts 1 to 2"));
+        entries[0].value = Bytes::from_static(br#"{"version":2,"value":9,"lanes":{},"new":{"a":1}}"#);
+        assert_eq!(read(&keys(), &entries).expect("readable").expect("there").checkpoint.value, 9);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), at in 0_usize..4) {
+            let mut entries = whole();
+            entries[at].value = bytes.into();
+            let refused = read(&keys(), &entries);
+            prop_assert!(refused.is_ok() || refused.is_err_and(|corrupt| !corrupt.reason.is_empty()));
+        }
+    }
+}

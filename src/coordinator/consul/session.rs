@@ -1,0 +1,70 @@
+//! Keeps one session alive for the process, leader or standby.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::Shared;
+use crate::{
+    backoff::Backoff,
+    consul::{Session, SessionId},
+    source::outage::Outage,
+};
+
+/// The deadline of each call.
+const WITHIN: Duration = Duration::from_secs(5);
+/// Consul's own: nobody can take the lock for so long after a session has ended by itself.
+const LOCK_DELAY: Duration = Duration::from_secs(15);
+
+/// Makes a session, renews it, and makes another one when it is gone, until `stop`. The last one is destroyed.
+pub(super) async fn keep(shared: Arc<Shared>, current: watch::Sender<Option<SessionId>>, stop: CancellationToken) {
+    let kept = stop.run_until_cancelled(renew(&shared, &current)).await;
+    debug_assert!(kept.is_none(), "it has no end of its own");
+    let last = current.send_replace(None);
+    if let Some(session) = last
+        && let Err(error) = shared.client.destroy_session(&session, WITHIN).await
+    {
+        debug!(%error, "the session could not be destroyed; it ends by itself");
+    }
+}
+
+async fn renew(shared: &Shared, current: &watch::Sender<Option<SessionId>>) {
+    let mut outage = Outage::new("keeping a session in consul");
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    let wanted =
+        Session { name: shared.name.clone(), ttl: shared.ttl, lock_delay: LOCK_DELAY, node_checks: shared.node_checks };
+    loop {
+        let session = match shared.client.create_session(&wanted, WITHIN).await {
+            Ok(session) => session,
+            Err(error) => {
+                outage.log(&error);
+                shared.standing_by(Some(&error));
+                sleep(backoff.failed()).await;
+                continue;
+            }
+        };
+        outage.over();
+        backoff.reset();
+        info!(session = session.as_str(), name = shared.name, "session made");
+        current.send_replace(Some(session.clone()));
+        loop {
+            // Not all processes at once, even where they were started together.
+            sleep(shared.ttl.mul_f64(0.3 + 0.1 * fastrand::f64())).await;
+            let mut renewed = shared.client.renew_session(&session, WITHIN).await;
+            while let Err(error) = &renewed {
+                outage.log(error);
+                sleep(backoff.failed()).await;
+                renewed = shared.client.renew_session(&session, WITHIN).await;
+            }
+            outage.over();
+            backoff.reset();
+            if matches!(renewed, Ok(false)) {
+                warn!(session = session.as_str(), "consul has ended the session; making another one");
+                current.send_replace(None);
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The checkpoints in a directory, seen from outside. Blocking, but for the trait.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use futures_util::future::BoxFuture;
+
+use super::{
+    Directory, blocking,
+    lock::{self, Lock, Taken, failed, sync_parent},
+    store,
+};
+use crate::{
+    coordinator::{
+        Error,
+        inspect::{Content, Inspected, Keeper, Leader, Next, Outcome, Unit},
+    },
+    kind::Kind,
+};
+
+/// The files of one kind.
+struct Files {
+    kind: Kind,
+    lock: PathBuf,
+    checkpoint: PathBuf,
+    /// Half a checkpoint.
+    temporary: PathBuf,
+}
+
+impl Files {
+    fn new(directory: &Path, kind: Kind) -> Self {
+        let file = |end: &str| directory.join(format!("{}.{end}", kind.storage_name()));
+        Files { kind, lock: file("lock"), checkpoint: file("json"), temporary: file("json.tmp") }
+    }
+
+    fn inspect(&self) -> Result<Inspected, Error> {
+        let content = match store::read(self.kind, &self.checkpoint) {
+            Ok(None) => Content::Nothing,
+            Ok(Some(checkpoint)) => Content::Readable { checkpoint: Box::new(checkpoint), stored_value: None },
+            Err(Error::Corrupt { path, reason, .. }) => Content::Unreadable { path, reason },
+            Err(error) => return Err(error),
+        };
+        let value = match &content {
+            Content::Readable { checkpoint, .. } if checkpoint.value > 0 => Some(Ok(checkpoint.value)),
+            _ => None,
+        };
+        let (entries, bytes) = sizes(&[&self.lock, &self.checkpoint, &self.temporary])?;
+        Ok(Inspected { kind: self.kind, leader: self.leader()?, content, value, entries, bytes })
+    }
+
+    /// A shared lock is refused while somebody has the exclusive one. A standby that tries in the same moment tries again
+    /// a moment later.
+    fn leader(&self) -> Result<Leader, Error> {
+        let file = match File::open(&self.lock) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Leader::Nobody),
+            Err(error) => return Err(failed("open lock", &self.lock)(error)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Leader::Nobody),
+            Err(TryLockError::WouldBlock) => Ok(known(lock::holder(&file))),
+            Err(TryLockError::Error(error)) => Err(failed("examine lock", &self.lock)(error)),
+        }
+    }
+
+    fn forget(&self) -> Result<Outcome, Error> {
+        let files = [&self.checkpoint, &self.temporary];
+        let lock = match Lock::try_take(self.lock.clone())? {
+            Taken::Ours(lock) => lock,
+            Taken::Theirs(holder) => return Ok(Outcome::Led(known(holder))),
+        };
+        let (entries, bytes) = sizes(&files)?;
+        for path in files {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("remove checkpoint", path)(error));
+                }
+                _ => {}
+            }
+        }
+        sync_parent(&self.checkpoint).map_err(failed("remove checkpoint", &self.checkpoint))?;
+        lock.give_back()?;
+        Ok(Outcome::Forgotten { entries, bytes, value: None, next: Next::Anew })
+    }
+}
+
+impl Keeper for Directory {
+    fn place(&self) -> String {
+        format!("files in {}", self.path.display())
+    }
+
+    fn unit(&self) -> Unit {
+        Unit::Files
+    }
+
+    fn look(&self, kind: Kind) -> BoxFuture<'_, Result<Inspected, Error>> {
+        let directory = self.path.clone();
+        Box::pin(blocking(move || {
+            exists(&directory)?;
+            Files::new(&directory, kind).inspect()
+        }))
+    }
+
+    /// The original's integer is part of the checkpoint here, so it always goes along.
+    fn forget(&self, kind: Kind, _value: bool) -> BoxFuture<'_, Result<Outcome, Error>> {
+        let directory = self.path.clone();
+        Box::pin(blocking(move || {
+            exists(&directory)?;
+            Files::new(&directory, kind).forget()
+        }))
+    }
+}
+
+fn known(holder: String) -> Leader {
+    Leader::Known { holder, session: None, lease: None }
+}
+
+/// A directory that is not there is more likely misspelt than empty.
+fn exists(directory: &Path) -> Result<(), Error> {
+    fs::read_dir(directory).map(drop).map_err(failed("open data directory", directory))
+}
+
+/// How many of these files there are, and how large they are together.
+fn sizes(files: &[&PathBuf]) -> Result<(usize, u64), Error> {
+    let (mut entries, mut bytes) = (0, 0);
+    for path in files {
+        match fs::metadata(path) {
+            Ok(found) => {
+                entries += 1;
+                bytes += found.len();
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("examine file", path)(error)),
+        }
+    }
+    Ok((entries, bytes))
+}

@@ -1,0 +1,194 @@
+//! What is told, as a table for people.
+
+use std::{fmt::Write as _, time::Duration};
+
+use super::view::{Lane, Leading, Owed, Report, Row};
+use crate::coordinator::inspect::{Leader, Unit};
+
+/// How much of a text is shown that somebody else has written.
+const SHOWN: usize = 80;
+/// Where there is nothing to show.
+const NONE: &str = "-";
+
+/// The whole answer.
+pub(super) fn write(report: &Report, unit: Unit) -> String {
+    let mut text = format!("{}\n\n", plain(&report.place));
+    if report.kinds.is_empty() {
+        text += "Nothing is stored, and nobody leads.\n";
+        return text;
+    }
+    let head = ["KIND", "LANE", "POSITION", "OWED", "MARKS", "VALUE", heading(unit), "BYTES", "LEASE", "LEADER"];
+    let mut cells = vec![head.map(str::to_owned)];
+    report.kinds.iter().for_each(|row| cells.extend(rows(row)));
+    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    for row in &cells {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            // Numbers stand at the right.
+            let padded = match column {
+                2 | 4 | 5 | 6 | 7 => format!("{cell:>width$}  "),
+                _ => format!("{cell:<width$}  "),
+            };
+            line += &padded;
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    let remarks: String = report.kinds.iter().map(remarks).collect();
+    if !remarks.is_empty() {
+        text.push('\n');
+        text += &remarks;
+    }
+    text
+}
+
+/// One row for each lane; the first has what is said of the kind.
+fn rows(row: &Row) -> Vec<[String; 10]> {
+    let checkpoint = row.checkpoint.as_ref();
+    let lanes: Vec<Option<&Lane>> = match checkpoint.map(|checkpoint| checkpoint.lanes.as_slice()) {
+        Some(lanes @ [_, ..]) => lanes.iter().map(Some).collect(),
+        _ => vec![None],
+    };
+    let mut rows: Vec<[String; 10]> = lanes.into_iter().map(lane_cells).collect();
+    let value = match (&row.value_time, row.value) {
+        (Some(time), _) => time.clone(),
+        (None, Some(value)) => value.to_string(),
+        (None, None) => NONE.to_owned(),
+    };
+    let lease = row.leader.as_ref().and_then(|leader| leader.lease_ms);
+    let first = &mut rows[0];
+    first[0] = row.kind.to_owned();
+    first[4] = checkpoint.map_or(NONE.to_owned(), |checkpoint| grouped(checkpoint.marks as u64));
+    first[5] = value;
+    first[6] = grouped(row.entries as u64);
+    first[7] = grouped(row.bytes);
+    first[8] = lease.map_or(NONE.to_owned(), |ms| format!("{:?}", Duration::from_millis(ms)));
+    first[9] = row.leader.as_ref().map_or("nobody".to_owned(), leading);
+    if row.unreadable {
+        first[2] = "unreadable".to_owned();
+    }
+    rows
+}
+
+fn lane_cells(lane: Option<&Lane>) -> [String; 10] {
+    let mut cells: [String; 10] = Default::default();
+    let Some(lane) = lane else {
+        cells[1..4].fill(NONE.to_owned());
+        return cells;
+    };
+    cells[1] = short(&lane.name);
+    cells[2] = lane.index.to_string();
+    cells[3] = match lane.owed.len() {
+        0 => NONE.to_owned(),
+        1 => "1 list".to_owned(),
+        lists => format!("{lists} lists"),
+    };
+    cells
+}
+
+/// What does not fit in a table.
+fn remarks(row: &Row) -> String {
+    let mut text = String::new();
+    for problem in &row.problems {
+        writeln!(text, "{}: {}", row.kind, plain(problem)).expect("a text takes everything");
+    }
+    for note in &row.notes {
+        writeln!(text, "{}: {}", row.kind, plain(note)).expect("a text takes everything");
+    }
+    for lane in row.checkpoint.iter().flat_map(|checkpoint| &checkpoint.lanes) {
+        for owed in &lane.owed {
+            writeln!(text, "{}, lane {}: {}", row.kind, short(&lane.name), owed_words(owed))
+                .expect("a text takes everything");
+        }
+    }
+    text
+}
+
+fn owed_words(owed: &Owed) -> String {
+    let mut ranges: Vec<_> = owed
+        .ranges
+        .iter()
+        .take(8)
+        .map(|range| format!("{} to {}", range.from, range.until.saturating_sub(1)))
+        .collect();
+    if owed.ranges.len() > ranges.len() {
+        ranges.push(format!("{} more ranges", owed.ranges.len() - ranges.len()));
+    }
+    let of = owed.namespace.as_ref().map(|name| format!(" of the namespace {}", short(name))).unwrap_or_default();
+    let page = match &owed.page {
+        Some(page) => format!("page {:?}", short(page)),
+        None => "its first page".to_owned(),
+    };
+    format!("a list{of} still owes the versions at {}; it goes on with {page}", ranges.join(", "))
+}
+
+/// Who leads, in words.
+pub(super) fn leader(leader: &Leader) -> String {
+    match leader {
+        Leader::Nobody | Leader::NoLock { .. } => "nobody".to_owned(),
+        Leader::Known { holder, session, .. } => {
+            // A file system that is full takes no names.
+            let holder = if holder.is_empty() { "somebody".to_owned() } else { short(holder) };
+            match session {
+                Some(session) => format!("{holder} (session {})", short(session)),
+                None => holder,
+            }
+        }
+        Leader::Silent { session } => {
+            format!("a program that writes no heartbeat, such as the original (session {})", short(session))
+        }
+    }
+}
+
+fn leading(leading: &Leading) -> String {
+    let session = leading.session.clone();
+    leader(&match &leading.holder {
+        Some(holder) => Leader::Known { holder: holder.clone(), session, lease: None },
+        None => Leader::Silent { session: session.unwrap_or_default() },
+    })
+}
+
+fn heading(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Keys => "KEYS",
+        Unit::Files => "FILES",
+    }
+}
+
+/// `1 key`, `14 keys`.
+pub(super) fn counted(number: usize, unit: Unit) -> String {
+    let one = match unit {
+        Unit::Keys => "key",
+        Unit::Files => "file",
+    };
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {one}{plural}", grouped(number as u64))
+}
+
+/// `39,120`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Without what would move the cursor of a terminal: whoever may write to the store decides what stands there.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// The same, cut off where it is long.
+pub(super) fn short(text: &str) -> String {
+    let text = plain(text);
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

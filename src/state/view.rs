@@ -1,0 +1,176 @@
+//! What is told of what was found. Its fields are those of `--json`: they may grow, and none goes away.
+
+use serde::Serialize;
+
+use super::time;
+use crate::{
+    checkpoint::{Checkpoint, Pass},
+    coordinator::inspect::{Content, Inspected, Leader},
+    kind::Kind,
+};
+
+/// All that is told.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    /// Where it was looked.
+    pub(super) place: String,
+    pub(super) kinds: Vec<Row>,
+}
+
+/// One kind.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    pub(super) kind: &'static str,
+    /// `null` where nobody leads.
+    pub(super) leader: Option<Leading>,
+    /// `null` where there is none, or where it cannot be read.
+    pub(super) checkpoint: Option<Stored>,
+    /// A start would refuse what is stored.
+    pub(super) unreadable: bool,
+    /// The original's integer.
+    pub(super) value: Option<u64>,
+    /// The same as a time, for allocations.
+    pub(super) value_time: Option<String>,
+    /// Keys or files.
+    pub(super) entries: usize,
+    pub(super) bytes: u64,
+    /// What keeps a start from going on.
+    pub(super) problems: Vec<String>,
+    /// What is good to know.
+    pub(super) notes: Vec<String>,
+}
+
+/// Who leads.
+#[derive(Debug, Serialize)]
+pub(super) struct Leading {
+    /// `null` for a program that writes no heartbeat, such as the original.
+    pub(super) holder: Option<String>,
+    pub(super) session: Option<String>,
+    pub(super) lease_ms: Option<u64>,
+}
+
+/// A checkpoint that can be read.
+#[derive(Debug, Serialize)]
+pub(super) struct Stored {
+    pub(super) version: u32,
+    pub(super) marks: usize,
+    pub(super) lanes: Vec<Lane>,
+}
+
+/// How far one stream has come.
+#[derive(Debug, Serialize)]
+pub(super) struct Lane {
+    pub(super) name: String,
+    /// Everything up to this raft index is delivered, but for what is owed.
+    pub(super) index: u64,
+    pub(super) owed: Vec<Owed>,
+}
+
+/// What one pass over a list has still to bring.
+#[derive(Debug, Serialize)]
+pub(super) struct Owed {
+    /// The one namespace that is listed; `null` where it is all of the lane.
+    pub(super) namespace: Option<String>,
+    pub(super) ranges: Vec<Range>,
+    /// The page it goes on with; `null` is the first.
+    pub(super) page: Option<String>,
+}
+
+/// Raft indexes.
+#[derive(Debug, Serialize)]
+pub(super) struct Range {
+    pub(super) from: u64,
+    /// The first one behind it.
+    pub(super) until: u64,
+}
+
+impl Row {
+    pub(super) fn new(found: &Inspected) -> Self {
+        let Inspected { kind, leader, content, value, entries, bytes } = found;
+        let (mut problems, mut notes) = (Vec::new(), Vec::new());
+        let checkpoint = match content {
+            Content::Nothing => None,
+            Content::Readable { checkpoint, .. } => Some(Stored::new(checkpoint)),
+            Content::Unreadable { path, reason } => {
+                problems.push(format!(
+                    "the checkpoint {path} cannot be read: {reason}; mend it, or forget it with: nomad-firehose state reset {kind}"
+                ));
+                None
+            }
+        };
+        let number = match value {
+            Some(Ok(number)) => Some(*number),
+            Some(Err(reason)) if *content == Content::Nothing => {
+                problems.push(format!(
+                    "the original's value cannot be read: {reason}; mend it, or forget it with: nomad-firehose state reset {kind}"
+                ));
+                None
+            }
+            Some(Err(reason)) => {
+                notes.push(format!("the original's value cannot be read ({reason}), and is not looked at"));
+                None
+            }
+            None => None,
+        };
+        let unreadable = !problems.is_empty();
+        problems.extend(no_lock(leader));
+        match (content, number) {
+            (Content::Readable { stored_value: Some(ours), .. }, Some(now)) if now > *ours => notes.push(format!(
+                "the original's value was moved on from {ours} to {now} since the checkpoint: the original led in between, and the next start takes its progress over"
+            )),
+            (Content::Nothing, Some(now)) if now > 0 => {
+                notes.push("there is no checkpoint: the next start goes on from the original's value".to_owned());
+            }
+            _ => {}
+        }
+        let value_time = number.filter(|number| *kind == Kind::Allocations && *number > 0).map(time::utc);
+        Row {
+            kind: kind.name(),
+            leader: leading(leader),
+            checkpoint,
+            unreadable,
+            value: number,
+            value_time,
+            entries: *entries,
+            bytes: *bytes,
+            problems,
+            notes,
+        }
+    }
+}
+
+fn leading(leader: &Leader) -> Option<Leading> {
+    match leader {
+        Leader::Nobody | Leader::NoLock { .. } => None,
+        Leader::Known { holder, session, lease } => Some(Leading {
+            holder: Some(holder.clone()),
+            session: session.clone(),
+            lease_ms: lease.map(|lease| u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)),
+        }),
+        Leader::Silent { session } => Some(Leading { holder: None, session: Some(session.clone()), lease_ms: None }),
+    }
+}
+
+/// What is wrong with a lock that is none.
+pub(super) fn no_lock(leader: &Leader) -> Option<String> {
+    let Leader::NoLock { path, flags } = leader else { return None };
+    Some(format!(
+        "the key {path} is not a lock (its flags are {flags}): somebody else has written it, and nobody can lead; remove it, or choose another NOMAD_FIREHOSE_CONSUL_PREFIX"
+    ))
+}
+
+impl Stored {
+    fn new(checkpoint: &Checkpoint) -> Self {
+        let owed = |pass: &Pass| Owed {
+            namespace: pass.namespace.clone(),
+            ranges: pass.ranges.iter().map(|range| Range { from: range.from.0, until: range.until.0 }).collect(),
+            page: pass.page.clone(),
+        };
+        let lanes = checkpoint.lanes.iter().map(|(name, lane)| Lane {
+            name: name.clone(),
+            index: lane.position.index.0,
+            owed: lane.backfill.iter().map(owed).collect(),
+        });
+        Stored { version: checkpoint.version, marks: checkpoint.marks.len(), lanes: lanes.collect() }
+    }
+}

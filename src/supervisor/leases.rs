@@ -1,0 +1,186 @@
+//! The leases of a run: those that are waited for, those in hand, and what is stored under them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::future::{join_all, try_join_all};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    checkpoint::{Checkpoint, VERSION},
+    coordinator::{Coordinator, Error, Lease, Progress, Standing},
+    kind::Kind,
+    ledger::Ledger,
+    nomad::Topic,
+    source::Context,
+    telemetry::{Metrics, Phase},
+};
+
+/// A kind that we lead.
+#[derive(Clone)]
+pub(super) struct Led {
+    pub(super) kind: Kind,
+    pub(super) topics: Vec<Topic>,
+    pub(super) lease: Arc<dyn Lease>,
+    pub(super) ledger: Arc<Ledger>,
+}
+
+impl Led {
+    /// Whether it is led under the same lease.
+    pub(super) fn is_same(&self, other: &Led) -> bool {
+        Arc::ptr_eq(&self.ledger, &other.ledger)
+    }
+}
+
+/// A lease that has come, or why it cannot.
+pub(super) type Acquired = (Kind, Vec<Topic>, Result<Arc<dyn Lease>, Error>);
+
+pub(super) struct Leases {
+    coordinator: Arc<dyn Coordinator>,
+    ctx: Context,
+    pub(super) waiting: JoinSet<Acquired>,
+    pub(super) led: Vec<Led>,
+    /// What was acknowledged under leases that were lost.
+    remembered: HashMap<Kind, Checkpoint>,
+}
+
+impl Leases {
+    pub(super) fn new(coordinator: Arc<dyn Coordinator>, ctx: Context) -> Self {
+        Leases { coordinator, ctx, waiting: JoinSet::new(), led: Vec::new(), remembered: HashMap::new() }
+    }
+
+    /// Waits for the lease of a kind.
+    pub(super) fn stand_by(&mut self, kind: Kind, topics: Vec<Topic>) {
+        self.ctx.status.set(kind, Phase::Standby);
+        let coordinator = Arc::clone(&self.coordinator);
+        self.waiting.spawn(async move { (kind, topics, coordinator.acquire(kind).await) });
+    }
+
+    /// Loads the checkpoints of leases that have come, and says which kinds are now led. One that is lost meanwhile is
+    /// waited for again.
+    ///
+    /// # Errors
+    /// A lease or a checkpoint that waiting cannot mend. The leases that came are given back.
+    pub(super) async fn load(&mut self, acquired: Vec<Acquired>) -> Result<Vec<Kind>, Error> {
+        let mut leases = Vec::new();
+        let mut failed = None;
+        for (kind, topics, lease) in acquired {
+            match lease {
+                Ok(lease) => leases.push((kind, topics, lease)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        let loads = leases.iter().map(|(_, _, lease)| async {
+            match lease.load().await {
+                Err(Error::Lost) => Ok(None),
+                loaded => loaded.map(Some),
+            }
+        });
+        let loaded = match failed {
+            Some(error) => Err(error),
+            None => try_join_all(loads).await,
+        };
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                release_all(leases.iter().map(|(kind, _, lease)| (*kind, lease))).await;
+                return Err(error);
+            }
+        };
+        let mut kinds = Vec::new();
+        for ((kind, topics, lease), loaded) in leases.into_iter().zip(loaded) {
+            match loaded {
+                Some(checkpoint) => {
+                    let ledger = Ledger::new(Arc::clone(&lease), self.begin(kind, checkpoint));
+                    self.led.push(Led { kind, topics, lease, ledger });
+                    kinds.push(kind);
+                }
+                None => {
+                    warn!(%kind, "the lease is lost before anything was read; standing by");
+                    self.stand_by(kind, topics);
+                }
+            }
+        }
+        Ok(kinds)
+    }
+
+    /// The checkpoint to begin with.
+    fn begin(&mut self, kind: Kind, checkpoint: Option<Checkpoint>) -> Checkpoint {
+        let remembered = self.remembered.remove(&kind).filter(|_| checkpoint.is_none());
+        if remembered.is_some() {
+            error!(%kind, "there is no checkpoint, though this process has led before; going on from memory");
+        }
+        let checkpoint = checkpoint.or(remembered);
+        match &checkpoint {
+            Some(checkpoint) => {
+                let lanes = checkpoint.lanes.iter().map(|(name, lane)| format!("{name}@{}", lane.position.index));
+                let positions = lanes.collect::<Vec<_>>().join(" ");
+                info!(%kind, positions, marks = checkpoint.marks.len(), "leading; going on from the checkpoint");
+            }
+            None => info!(%kind, "leading; first start"),
+        }
+        checkpoint.unwrap_or_else(|| Checkpoint { version: VERSION, ..Default::default() })
+    }
+
+    /// Takes the lost ones out of hand and waits for them again; says which they are.
+    pub(super) fn drop_lost(&mut self) -> Vec<Kind> {
+        let lost: Vec<Led> = self.led.extract_if(.., |led| led.lease.standing() == Standing::Lost).collect();
+        let kinds = lost.iter().map(|led| led.kind).collect();
+        for led in lost {
+            warn!(kind = %led.kind, "the lease is lost; standing by");
+            self.remembered.insert(led.kind, led.ledger.acknowledged());
+            self.ctx.metrics.leader(led.kind, false);
+            self.stand_by(led.kind, led.topics);
+        }
+        kinds
+    }
+
+    /// The final checkpoints, and the leases given back. `false` where something could not be stored.
+    pub(super) async fn finish(&mut self) -> bool {
+        // All at once: what goes to one far side can go in one request.
+        let saved = join_all(self.led.iter().map(|led| store(led, None, &self.ctx.metrics))).await;
+        for led in &self.led {
+            self.ctx.metrics.leader(led.kind, false);
+            self.ctx.status.set(led.kind, Phase::Stopped);
+        }
+        self.release().await;
+        saved.into_iter().all(|saved| saved)
+    }
+
+    /// Gives all leases back.
+    pub(super) async fn release(&mut self) {
+        release_all(self.led.iter().map(|led| (led.kind, &led.lease))).await;
+    }
+}
+
+async fn release_all(leases: impl Iterator<Item = (Kind, &Arc<dyn Lease>)>) {
+    join_all(leases.map(|(kind, lease)| async move {
+        if let Err(error) = lease.release().await {
+            warn!(%kind, %error, "the lease is not given back; it ends by itself");
+        }
+    }))
+    .await;
+}
+
+/// Stores what changed since the last time: at once, or when it suits, and then at once when `hurry` is cancelled.
+/// `false` when it could not be stored.
+pub(super) async fn store(led: &Led, hurry: Option<&CancellationToken>, metrics: &Metrics) -> bool {
+    let Led { kind, lease, ledger, .. } = led;
+    if !ledger.is_changed() {
+        return true;
+    }
+    let stored = match hurry {
+        None => lease.save(&**ledger).await,
+        Some(hurry) => lease.keep(&**ledger, hurry).await,
+    };
+    metrics.marks(*kind, ledger.marks_len());
+    metrics.checkpoint(*kind, stored.is_ok());
+    // A lease that is lost is spoken of where it is noticed.
+    if let Err(error) = &stored
+        && !matches!(error, Error::Lost)
+    {
+        error!(%kind, %error, "the checkpoint is not stored; the last one holds");
+    }
+    stored.is_ok()
+}

@@ -1,0 +1,61 @@
+//! Lines of a stream made by hand: small ones, with what each kind needs.
+
+use serde_json::{Value, json};
+
+/// The id of object number `n`.
+pub fn id(n: u64) -> String {
+    format!("{n:08x}-0000-4000-8000-{n:012x}")
+}
+
+fn line(index: u64, events: &[Value]) -> String {
+    json!({"Index": index, "Events": events}).to_string()
+}
+
+fn event(topic: &str, kind: &str, index: u64, key: &str, namespace: &str, object: &Value) -> Value {
+    json!({"Topic": topic, "Type": kind, "Key": key, "Namespace": namespace, "FilterKeys": null, "Index": index,
+           "Payload": {topic: object}})
+}
+
+/// A line with a new version of evaluation `n`.
+pub fn evaluation(index: u64, n: u64) -> String {
+    evaluation_in("default", index, n)
+}
+
+/// The same in a namespace.
+pub fn evaluation_in(namespace: &str, index: u64, n: u64) -> String {
+    let object = json!({"ID": id(n), "Namespace": namespace, "TriggeredBy": "test", "JobID": "job", "Status": "complete",
+                        "CreateIndex": n, "ModifyIndex": index});
+    line(index, &[event("Evaluation", "EvaluationUpdated", index, &id(n), namespace, &object)])
+}
+
+/// A line with a new version of job `n`, its name `bytes` long.
+pub fn job(index: u64, n: u64, bytes: usize) -> String {
+    let object = json!({"ID": format!("job-{n}"), "Namespace": "default", "Name": "x".repeat(bytes), "Type": "service",
+                        "TaskGroups": null, "Status": "running", "CreateIndex": n, "ModifyIndex": index});
+    line(index, &[event("Job", "JobRegistered", index, &format!("job-{n}"), "default", &object)])
+}
+
+/// A line with a change of node `n`.
+pub fn node(index: u64, n: u64) -> String {
+    let object = json!({"ID": id(n), "Name": "n", "SchedulingEligibility": "eligible", "Status": "ready",
+                        "CreateIndex": n, "ModifyIndex": index});
+    line(index, &[event("Node", "NodeRegistration", index, &id(n), "", &object)])
+}
+
+/// A line with allocation `n`, whose one task had these events, the last ten of which Nomad keeps.
+pub fn allocation(index: u64, n: u64, times: std::ops::RangeInclusive<u64>) -> String {
+    let events: Vec<_> = times.map(|time| json!({"Type": "Started", "Time": time, "Details": {"n": "1"}})).collect();
+    let kept = &events[events.len().saturating_sub(10)..];
+    let object = json!({"ID": id(n), "Namespace": "default", "Name": "a", "JobID": "job", "ClientStatus": "running",
+                        "TaskStates": {"task": {"State": "running", "Failed": false, "Events": kept}},
+                        "CreateIndex": n, "ModifyIndex": index, "AllocModifyIndex": n});
+    line(index, &[event("Allocation", "AllocationUpdated", index, &id(n), "default", &object)])
+}
+
+/// A line with a new version of deployment `n`.
+pub fn deployment(index: u64, n: u64) -> String {
+    let object = json!({"ID": id(n), "Namespace": "default", "JobID": "job", "JobVersion": 0, "JobModifyIndex": 1,
+                        "JobSpecModifyIndex": 1, "JobCreateIndex": 1, "TaskGroups": {}, "Status": "running",
+                        "StatusDescription": "", "CreateIndex": n, "ModifyIndex": index});
+    line(index, &[event("Deployment", "DeploymentStatusUpdate", index, &id(n), "default", &object)])
+}
