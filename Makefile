@@ -2,11 +2,12 @@
 DEMO_ADDR ?= 127.0.0.1:14646
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
+CHAOS ?= 20
 # Most tests wait for processes: more of them than there are cores go at once.
 TEST_THREADS ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check demo demo-stop bench fuzz clean
+.PHONY: help build test check demo demo-stop bench chaos fuzz clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,9 @@ demo-stop: ## Stop the demonstration's cluster and forget its state
 
 bench: ## Measure
 	$(CARGO) bench --locked --bench stages
+
+chaos: ## Go through each fault of replicas and of Consul CHAOS times (about 20 minutes)
+	CHAOS=$(CHAOS) $(CARGO) test --locked --test failover -- --test-threads 2 --nocapture
 
 fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo install cargo-fuzz)
 	@for target in $$($(CARGO) fuzz list); do \

@@ -1,0 +1,95 @@
+//! Consul itself goes away: the leader goes on until its deadline, stands still, and goes on when Consul is back.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use crate::{
+    journal::{assert_one_at_a_time, check},
+    replicas::{Scene, next_leader, rounds},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_consul_changes_no_leader() {
+    let mut scene = Scene::busy().await;
+    let replicas = [scene.replica(), scene.replica()];
+    let (_, leader) = next_leader(&scene, 0, Instant::now()).await;
+    let other = replicas.iter().find(|replica| replica.number != leader).expect("there are two");
+    other.until_ready().await;
+    for _ in 0..rounds(2) {
+        scene.consul.restart().await;
+        let back = Instant::now();
+        let (took, who) = next_leader(&scene, 0, back).await;
+        println!("{took:?} from the return of Consul to the next record, by replica {who}");
+        assert_eq!(who, leader, "its session had survived");
+        sleep(Duration::from_secs(6)).await;
+    }
+    let repeats = scene.settle(&replicas).await;
+    assert!(repeats.is_empty(), "{repeats:?}");
+    assert_eq!(scene.journal.last_of(other.number).map(|arrival| arrival.record), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consul_that_is_down_for_long_gives_no_two_leaders() {
+    let down = Duration::from_secs(if std::env::var_os("CHAOS").is_some() { 60 } else { 8 });
+    let mut scene = Scene::busy().await;
+    let mut replicas = [scene.replica(), scene.replica()];
+    let (_, leader) = next_leader(&scene, 0, Instant::now()).await;
+    scene.consul.kill();
+    let killed = Instant::now();
+    sleep(down).await;
+    // The lease is 4 s, less a margin: from then on nobody sends anything.
+    let silent = killed + Duration::from_secs(4);
+    for replica in &replicas {
+        assert_eq!(scene.journal.count_after(replica.number, silent), 0, "replica {}", replica.number);
+    }
+    scene.consul.restart().await;
+    let back = Instant::now();
+    let (took, who) = next_leader(&scene, 0, back).await;
+    println!("{took:?} from the return of Consul to the next record, by replica {who}; before it was {leader}");
+    sleep(Duration::from_secs(3)).await;
+    let lines = scene.rest().await;
+    sleep(Duration::from_secs(1)).await;
+    // Where the window was full for too long, the list gave final versions: their order and the report are held.
+    if replicas.iter().all(|replica| replica.logged("events may be missing") == 0) {
+        check(&scene.journal.all(), &lines, true);
+    }
+    assert_one_at_a_time(&scene.journal.all());
+    for replica in &mut replicas {
+        replica.signal(crate::common::Signal::TERM);
+        assert_eq!(replica.end().await, Some(0), "{}", replica.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consul_that_answers_slowly_is_waited_for() {
+    let mut scene = Scene::busy().await;
+    let replicas = [scene.replica(), scene.replica()];
+    let (_, leader) = next_leader(&scene, 0, Instant::now()).await;
+    for _ in 0..rounds(3) {
+        scene.consul.pause();
+        sleep(Duration::from_millis(2500)).await;
+        scene.consul.resume();
+        sleep(Duration::from_millis(1500)).await;
+    }
+    let repeats = scene.settle(&replicas).await;
+    assert!(repeats.is_empty(), "{repeats:?}");
+    assert!(scene.journal.all().iter().all(|arrival| arrival.replica == leader));
+    assert!(replicas.iter().all(|replica| replica.logged("the lease is lost") == 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_keeps_to_the_grace_period_though_consul_does_not_answer() {
+    let mut scene = Scene::busy().await;
+    let mut replica = scene.replica();
+    next_leader(&scene, 0, Instant::now()).await;
+    scene.consul.pause();
+    let asked = Instant::now();
+    replica.signal(crate::common::Signal::TERM);
+    // What was delivered last is not stored.
+    assert_eq!(replica.end().await, Some(1), "{}", replica.log());
+    let took = asked.elapsed();
+    scene.consul.resume();
+    // By default 4 s, and Nomad kills a task after 5 s.
+    assert!(took < Duration::from_secs(5), "{took:?}\n{}", replica.log());
+}

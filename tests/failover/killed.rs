@@ -1,0 +1,60 @@
+//! The leader is killed at a random moment, in a cluster that turns its buffer over within two seconds.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use crate::{
+    common::{Signal, seed, truth::ALL},
+    journal::assert_one_at_a_time,
+    replicas::{Scene, next_leader, print_times, rounds},
+};
+
+/// From the kill to the next record, with the default settings.
+const LONGEST: Duration = Duration::from_secs(6);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_leader_is_replaced_within_seconds_and_no_version_is_lost() {
+    let mut random = fastrand::Rng::with_seed(seed());
+    let mut scene = Scene::busy().await;
+    let mut replicas = vec![scene.replica()];
+    let (_, mut leader) = next_leader(&scene, 0, Instant::now()).await;
+    replicas.extend([scene.replica(), scene.replica()]);
+    let mut times = Vec::new();
+    // What the heartbeats told at each kill, and how much had arrived by then.
+    let mut kills = Vec::new();
+    for _ in 0..rounds(2) {
+        for replica in replicas.iter().filter(|replica| replica.number != leader) {
+            replica.until_ready().await;
+        }
+        // The moment of the kill is what is random, so this one does sleep.
+        sleep(Duration::from_millis(random.u64(500..3000))).await;
+        let at = replicas.iter().position(|replica| replica.number == leader).expect("it runs");
+        let mut killed = replicas.remove(at);
+        let when = Instant::now();
+        killed.signal(Signal::KILL);
+        killed.end().await;
+        let mut told = Vec::new();
+        for kind in ALL {
+            told.push((kind, scene.told(kind).await));
+        }
+        kills.push((scene.journal.len(), told));
+        let (took, next) = next_leader(&scene, leader, when).await;
+        times.push(took);
+        leader = next;
+        replicas.push(scene.replica());
+    }
+    let repeats = scene.settle(&replicas).await;
+    assert_one_at_a_time(&scene.journal.all());
+    let longest = print_times("kill to next record", &mut times);
+    println!("{} records came again after {} kills", repeats.len(), kills.len());
+    for repeat in &repeats {
+        let (_, told) = kills.iter().rfind(|(arrived, _)| *arrived <= repeat.number).expect("a kill before it");
+        let (_, told) = told.iter().find(|(kind, _)| *kind == repeat.kind).expect("each kind has one");
+        assert!(repeat.index >= *told, "{repeat:?} was told to be delivered: {told}");
+    }
+    assert!(longest <= LONGEST, "{longest:?}");
+    for replica in &replicas {
+        assert_eq!(replica.logged("events may be missing"), 0, "{}", replica.log());
+    }
+}

@@ -1,0 +1,236 @@
+//! A simulated cluster that never rests, a real Consul, and replicas that compete.
+
+use std::{
+    process::{Child, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use nomad_sim::Sim;
+use rustix::process::Pid;
+use serde_json::Value;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    common::{
+        Lines, Setup, Signal, collect,
+        consul::{Consul, Options},
+        made, until,
+    },
+    journal::{Journal, Repeat, check},
+};
+
+/// The server's buffer: fewer transactions than pass while a lease runs out.
+pub const BUFFER: usize = 100;
+/// Transactions a second, at least.
+const PACE: f64 = 60.0;
+/// Objects of each kind.
+const OBJECTS: u64 = 12;
+
+/// How often a fault is made: a few times, or as often as `CHAOS` says.
+pub fn rounds(few: usize) -> usize {
+    std::env::var("CHAOS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(few)
+}
+
+/// A cluster, a Consul, and whoever watches.
+pub struct Scene {
+    pub sim: Arc<Sim>,
+    pub consul: Consul,
+    pub journal: Journal,
+    churn: Option<AbortOnDropHandle<()>>,
+    last: Arc<AtomicU64>,
+    started: usize,
+}
+
+impl Scene {
+    /// A cluster in which something happens all the time.
+    pub async fn busy() -> Self {
+        let mut scene = Scene::quiet(Options::default()).await;
+        scene.go_on();
+        scene
+    }
+
+    /// A cluster in which nothing happens.
+    pub async fn quiet(options: Options) -> Self {
+        let sim = Sim::builder().buffer(BUFFER).start().await.expect("the simulator starts");
+        let consul = Consul::start(options).await;
+        let (journal, last) = (Journal::default(), Arc::new(AtomicU64::new(9)));
+        Scene { sim: Arc::new(sim), consul, journal, churn: None, last, started: 0 }
+    }
+
+    /// Lets things happen from now on.
+    pub fn go_on(&mut self) {
+        let (sim, last) = (Arc::clone(&self.sim), Arc::clone(&self.last));
+        self.churn = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut timer = interval(Duration::from_secs_f64(1.0 / PACE));
+            timer.set_missed_tick_behavior(MissedTickBehavior::Burst);
+            loop {
+                timer.tick().await;
+                let index = last.load(Ordering::SeqCst) + 1;
+                sim.append_line(transaction(index)).await.expect("a line of a stream");
+                last.store(index, Ordering::SeqCst);
+            }
+        })));
+    }
+
+    /// One transaction more.
+    pub async fn one_more(&self) {
+        let index = self.last.fetch_add(1, Ordering::SeqCst) + 1;
+        self.sim.append_line(transaction(index)).await.expect("a line of a stream");
+    }
+
+    /// Nothing happens any more. Gives all that did.
+    pub async fn rest(&mut self) -> Vec<String> {
+        if let Some(churn) = self.churn.take() {
+            churn.abort();
+            // What it is about to do, it does.
+            churn.await.ok();
+        }
+        let truth = self.sim.truth();
+        truth.iter().map(|line| String::from_utf8(line.raw.to_vec()).expect("UTF-8")).collect()
+    }
+
+    /// A replica that reaches Consul directly.
+    pub fn replica(&mut self) -> Replica {
+        let url = self.consul.url();
+        self.replica_with(|setup| setup.env("CONSUL_HTTP_ADDR", url))
+    }
+
+    /// A replica with other variables.
+    pub fn replica_with(&mut self, with: impl FnOnce(Setup) -> Setup) -> Replica {
+        let setup = Setup::bare(&["run", "--resources", "all"]).env("NOMAD_ADDR", self.sim.url(0));
+        let setup = with(setup.env("NOMAD_FIREHOSE_COORDINATOR", "consul"));
+        self.started += 1;
+        Replica::start(&setup, self.journal.clone(), self.started)
+    }
+
+    /// Waits until all that happened has arrived, and holds it to the truth: gives what came again.
+    pub async fn settle(&mut self, replicas: &[Replica]) -> Vec<Repeat> {
+        let lines = self.rest().await;
+        // Of a raw event.
+        let last = format!("\"Index\":{},", self.last.load(Ordering::SeqCst));
+        let has_come = || self.journal.all().iter().rev().take(1000).any(|arrival| arrival.record.contains(&last));
+        until("the last transaction arrives", has_come).await;
+        // The other kinds of the last transaction are at most a moment behind.
+        sleep(Duration::from_millis(500)).await;
+        if std::env::var_os("SHOW_LOGS").is_some() {
+            replicas.iter().for_each(|replica| println!("--- replica {}\n{}", replica.number, replica.log()));
+        }
+        check(&self.journal.all(), &lines, true)
+    }
+
+    /// The raft index up to which a kind's stored checkpoint reaches: what went with the last heartbeat.
+    pub async fn told(&self, kind: &str) -> u64 {
+        let name = if kind == "jobliststubs" { "jobliststub" } else { kind };
+        let text = self.consul.get(&format!("nomad-firehose/{name}.state")).await.unwrap_or_default();
+        let head: Value = serde_json::from_slice(&text).unwrap_or_default();
+        head["lanes"]["*"]["position"]["index"].as_u64().unwrap_or(0)
+    }
+}
+
+/// What happens at an index: the kinds take turns, and so do their objects.
+fn transaction(index: u64) -> String {
+    let (turn, object) = (index / 5, index / 5 % OBJECTS);
+    match index % 5 {
+        0 => made::evaluation(index, object),
+        1 => made::job(index, object, 20),
+        2 => made::node(index, object),
+        3 => made::deployment(index, object),
+        _ => made::allocation(index, object, 1..=turn / OBJECTS + 1),
+    }
+}
+
+/// A running replica. Dropping it kills it.
+pub struct Replica {
+    pub number: usize,
+    child: Child,
+    log: Lines,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Replica {
+    fn start(setup: &Setup, journal: Journal, number: usize) -> Self {
+        let mut command = setup.command();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let pipe = child.stdout.take().expect("stdout is piped");
+        let (log, from_stderr) = collect(child.stderr.take().expect("stderr is piped"));
+        let from_stdout = std::thread::spawn(move || journal.read(number, pipe));
+        Replica { number, child, log, readers: vec![from_stdout, from_stderr] }
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no reader panics with it").join("\n")
+    }
+
+    pub fn logged(&self, text: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits until this text is logged so often.
+    pub async fn until_logged(&self, text: &str, times: usize) {
+        let deadline = Instant::now() + crate::common::PATIENCE;
+        while self.logged(text) < times {
+            assert!(Instant::now() < deadline, "not logged {times} times: {text:?}; the log:\n{}", self.log());
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until it stands by with the stream held ready, since it last led.
+    pub async fn until_ready(&self) {
+        let last = |text: &str| self.log().rfind(text);
+        let is_ready = || last("standing by: the event stream is open") > last("leading; ");
+        until("the replica holds the stream ready", is_ready).await;
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        rustix::process::kill_process(id.expect("a process id"), signal).expect("it is our child");
+    }
+
+    /// Waits for its end, and for the rest of its output. The exit code; none where a signal ended it.
+    pub async fn end(&mut self) -> Option<i32> {
+        let mut status = None;
+        until("the replica ends", || {
+            status = self.child.try_wait().expect("it is our child");
+            status.is_some()
+        })
+        .await;
+        for reader in self.readers.drain(..) {
+            reader.join().expect("a reader does not panic");
+        }
+        status.and_then(|status| status.code())
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Waits until somebody but `other` has sent something after `since`: how long it took, and who it is.
+pub async fn next_leader(scene: &Scene, other: usize, since: Instant) -> (Duration, usize) {
+    let mut found = None;
+    until("another replica leads", || {
+        found = scene.journal.first_of_another(other, since);
+        found.is_some()
+    })
+    .await;
+    let arrival = found.expect("just found");
+    (arrival.at.duration_since(since), arrival.replica)
+}
+
+/// Prints the median and the longest of some durations.
+pub fn print_times(what: &str, times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    let longest = times.last().copied().unwrap_or_default();
+    println!("{what}: {} times, p50 {:?}, max {longest:?}", times.len(), times[times.len() / 2]);
+    longest
+}

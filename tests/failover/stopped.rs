@@ -1,0 +1,48 @@
+//! The leader is stopped as an operator stops it: the next one goes on at once, and nothing comes twice.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    common::Signal,
+    journal::{assert_one_at_a_time, spans},
+    replicas::{Scene, next_leader, print_times, rounds},
+};
+
+/// From the last record of one to the first of the next.
+const LONGEST: Duration = Duration::from_millis(300);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_stop_hands_over_at_once_without_loss_or_repeat() {
+    let mut scene = Scene::busy().await;
+    let mut replicas = vec![scene.replica()];
+    let (_, mut leader) = next_leader(&scene, 0, Instant::now()).await;
+    replicas.extend([scene.replica(), scene.replica()]);
+    let mut stopped_ones = Vec::new();
+    for round in 0..rounds(4) {
+        for replica in replicas.iter().filter(|replica| replica.number != leader) {
+            replica.until_ready().await;
+        }
+        let at = replicas.iter().position(|replica| replica.number == leader).expect("it runs");
+        let mut stopped = replicas.remove(at);
+        stopped.signal(if round % 2 == 0 { Signal::TERM } else { Signal::INT });
+        assert_eq!(stopped.end().await, Some(0), "not a clean end:\n{}", stopped.log());
+        stopped_ones.push(leader);
+        let last = scene.journal.last_of(leader).expect("it has led");
+        (_, leader) = next_leader(&scene, leader, last.at).await;
+        replicas.push(scene.replica());
+    }
+    let repeats = scene.settle(&replicas).await;
+    let arrivals = scene.journal.all();
+    assert_one_at_a_time(&arrivals);
+    // Two standbys can have shared the kinds among them: each kind has a gap of its own.
+    let mut gaps = Vec::new();
+    for pair in spans(&arrivals).values().flat_map(|spans| spans.windows(2)) {
+        let [before, after] = pair else { continue };
+        if stopped_ones.contains(&before.replica) {
+            gaps.push(after.begin.duration_since(before.end));
+        }
+    }
+    let longest = print_times("last record of one to first of the next", &mut gaps);
+    assert!(repeats.is_empty(), "{repeats:?}");
+    assert!(longest <= LONGEST, "{longest:?}");
+}
