@@ -4,11 +4,15 @@ mod common;
 
 use std::time::Duration;
 
-use common::consul::{Consul, Options};
+use common::{
+    Setup,
+    consul::{Consul, Options},
+};
 use nomad_firehose::consul::{
     Client, Config, Entry, Error, Get, MAX_OPS, MAX_REQUEST_BYTES, ModifyIndex, Op, Read, Secret, Session, SessionId,
     Tls, TokenSource, Transaction,
 };
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::Method;
 use serde_json::json;
 
@@ -239,6 +243,45 @@ async fn a_unix_socket_does_as_well() {
     done(&client, &[set("k", "v")]).await;
     assert_eq!(consul.get("k").await.as_deref(), Some(&b"v"[..]));
     assert_eq!(client.address(), consul.socket_url());
+}
+
+#[tokio::test]
+async fn tls_with_certificates_on_both_sides_does_as_well_and_is_refused_without() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate");
+    let write = |name: &str, text: String| {
+        std::fs::write(directory.path().join(name), text).expect("writable");
+        directory.path().join(name)
+    };
+    let issue = |name: &str| {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &issuer).expect("a certificate");
+        (write(&format!("{name}.pem"), certificate.pem()), write(&format!("{name}.key"), key.serialize_pem()))
+    };
+    let authority = write("ca.pem", issuer.pem());
+    let (certificate, key) = issue("server.dc1.consul");
+    let (client_certificate, client_key) = issue("client.dc1.consul");
+    let tls = Some([authority.clone(), certificate, key]);
+    let consul = Consul::start(Options { tls, ..Options::default() }).await;
+    consul.put("nomad-firehose/jobs.value", "7").await;
+    let show = Setup::bare(&["state", "show"])
+        .env("CONSUL_HTTP_ADDR", consul.https())
+        .env("CONSUL_HTTP_SSL", "true")
+        .env("CONSUL_CACERT", &authority)
+        .env("CONSUL_TLS_SERVER_NAME", "server.dc1.consul");
+    let (code, _, log) = show.output();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("CONSUL_CLIENT_CERT"), "{log}");
+    let show = show.env("CONSUL_CLIENT_CERT", client_certificate).env("CONSUL_CLIENT_KEY", client_key);
+    let (code, shown, log) = show.output();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(shown.contains("jobs"), "{shown}");
+    let (code, _, log) = show.env("CONSUL_TLS_SERVER_NAME", "server.dc2.consul").output();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("CONSUL_TLS_SERVER_NAME"), "{log}");
 }
 
 /// The rules that are shipped, each of which is a line.

@@ -24,6 +24,9 @@ pub struct Options {
     pub acls: bool,
     /// Listen at a Unix socket too, see [`Consul::socket_url`].
     pub unix_socket: bool,
+    /// Serve HTTPS too, with this certificate and key, to clients whose certificate the authority has signed: three PEM
+    /// files, the authority's first. See [`Consul::https`].
+    pub tls: Option<[PathBuf; 3]>,
     /// Further keys of its configuration file, which go before ours.
     pub further: Vec<(&'static str, Value)>,
 }
@@ -62,6 +65,11 @@ impl Consul {
     /// What `CONSUL_HTTP_ADDR` can be.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.http())
+    }
+
+    /// The address and port of HTTPS, where it is served.
+    pub fn https(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.https())
     }
 
     /// The address of the Unix socket, where there is one.
@@ -239,6 +247,13 @@ fn write_configuration(directory: &Path, ports: &Ports, options: &Options) {
         "performance": { "raft_multiplier": 1 },
         "acl": { "enabled": options.acls, "default_policy": if options.acls { "deny" } else { "allow" } },
     });
+    if let Some([authority, certificate, key]) = &options.tls {
+        configuration["ports"]["https"] = ports.https().into();
+        configuration["ca_file"] = json!(authority);
+        configuration["cert_file"] = json!(certificate);
+        configuration["key_file"] = json!(key);
+        configuration["verify_incoming_https"] = true.into();
+    }
     for (key, value) in &options.further {
         configuration[*key] = value.clone();
     }
@@ -303,5 +318,9 @@ impl Ports {
 
     fn http(&self) -> u16 {
         self.base
+    }
+
+    fn https(&self) -> u16 {
+        self.base + 3
     }
 }
