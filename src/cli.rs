@@ -1,11 +1,13 @@
 //! The command line: [`load`] turns it, the environment and the configuration file into a [`Task`].
 
+mod dead_letters;
 mod state;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+pub use self::dead_letters::List;
 use crate::{
     config::{
         self, Environment, Flags, Problems, Settings, Wanted, Warning,
@@ -49,6 +51,8 @@ pub enum Task {
     Carry(Box<Settings>),
     /// To look at what is stored, or to forget it.
     State(Box<StateCommand>),
+    /// To list dead letters.
+    DeadLetters(List),
 }
 
 /// Reads this process's command line and environment.
@@ -74,6 +78,9 @@ pub fn load_from(
         let (action, storage) = state::read(matches).map_err(Exit::CommandLine)?;
         let loaded = config::load_storage(&storage, environment).map_err(Exit::Configuration);
         return loaded.map(|(storage, warnings)| (Task::State(Box::new(StateCommand { action, storage })), warnings));
+    }
+    if name == dead_letters::NAME {
+        return Ok((Task::DeadLetters(dead_letters::read(matches)), Vec::new()));
     }
     let wanted = name.parse::<Kind>().map_or(Wanted::Listed, Wanted::One);
     let loaded = config::load(wanted, &flags(matches), environment).map_err(Exit::Configuration);
@@ -123,7 +130,7 @@ pub fn command() -> Command {
     }
     let about = "Several kinds in one process, each with its own lease and checkpoint";
     let run = Command::new(RUN).about(about).args(arguments(Scope::Run)).args(arguments(Scope::Topics));
-    command.subcommand(run).subcommand(state::command())
+    command.subcommand(run).subcommand(state::command()).subcommand(dead_letters::command())
 }
 
 fn about(kind: Kind) -> &'static str {

@@ -1,6 +1,11 @@
 //! The binary: configuration in, exit code out.
 
-use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::{BufWriter, Write as _},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use nomad_firehose::{
@@ -12,7 +17,7 @@ use nomad_firehose::{
         consul::{Consul, Options},
         file, none,
     },
-    dead_letter::{DeadLetters, Place},
+    dead_letter::{self, DeadLetters, Place},
     delivery::{self, Policy},
     kind::Kind,
     nomad::{Client, Topic},
@@ -37,6 +42,7 @@ fn main() -> ExitCode {
     let outcome = match task {
         Task::Carry(settings) => start(*settings, &warnings),
         Task::State(command) => look(&command, &warnings),
+        Task::DeadLetters(list) => Ok(letters(&list)),
     };
     match outcome {
         Ok(code) => code,
@@ -75,6 +81,21 @@ fn look(command: &state::Command, warnings: &[Warning]) -> anyhow::Result<ExitCo
         writeln!(std::io::stderr(), "nomad-firehose: {error}").ok();
     }
     Ok(if said.is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `dead-letters list`: as [`look`].
+fn letters(list: &cli::List) -> ExitCode {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match dead_letter::list::list(&list.path, list.json, &mut out) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // Whoever does not read to the end has seen what was wanted.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            writeln!(std::io::stderr(), "nomad-firehose: cannot read {}: {error}", list.path.display()).ok();
+            ExitCode::FAILURE
+        }
+    }
 }
 
 async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCode> {

@@ -139,7 +139,7 @@ mod tests {
         let arguments = ["nomad-firehose", NAME].iter().chain(arguments).map(OsString::from);
         match load_from(arguments, &Environment { variables, exists: &|_| false })?.0 {
             Task::State(command) => Ok((command.action, command.storage)),
-            Task::Carry(_) => panic!("it is no run"),
+            other => panic!("{other:?}"),
         }
     }
 

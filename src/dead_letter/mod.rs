@@ -26,6 +26,8 @@
 //! [`LOGGED`] bytes, because most of them are an error message of the far side.
 
 mod file;
+pub mod list;
+pub mod read;
 
 #[cfg(test)]
 mod tests;

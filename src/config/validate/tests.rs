@@ -18,7 +18,7 @@ fn load(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(Settings, Vec
 fn carried(loaded: Result<(cli::Task, Vec<Warning>), Exit>) -> Result<(Settings, Vec<Warning>), Exit> {
     loaded.map(|(task, warnings)| match task {
         cli::Task::Carry(settings) => (*settings, warnings),
-        cli::Task::State(command) => panic!("nothing to carry: {command:?}"),
+        other => panic!("{other:?}"),
     })
 }
 

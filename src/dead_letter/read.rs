@@ -1,0 +1,155 @@
+//! What a dead-letter file holds, read back. Blocking.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::Path,
+};
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+/// One line of a dead-letter file. Unknown fields are ignored, missing ones are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Stored {
+    /// When it was written, RFC 3339.
+    pub time: String,
+    /// `allocations`, `jobs` …; `input` for what never became a record.
+    pub kind: String,
+    /// The record's id.
+    pub id: String,
+    /// The record's key.
+    pub key: String,
+    /// The namespace of its object.
+    pub namespace: String,
+    /// The job it belongs to.
+    pub job: String,
+    /// Which sink rejected it.
+    pub sink: String,
+    /// Why.
+    pub reason: String,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// Of an input: where it came from.
+    pub context: String,
+    /// The message, where it is text.
+    body: Option<String>,
+    /// The message, where it is not.
+    body_hex: Option<String>,
+}
+
+impl Stored {
+    /// The message; `None` where the line has none, or its digits are none.
+    pub fn message(&self) -> Option<Bytes> {
+        match (&self.body, &self.body_hex) {
+            (Some(text), _) => Some(Bytes::copy_from_slice(text.as_bytes())),
+            (None, Some(digits)) => unhex(digits).map(Bytes::from),
+            (None, None) => None,
+        }
+    }
+}
+
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let byte = |pair: &[u8; 2]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
+    if rest.is_empty() { pairs.iter().map(byte).collect() } else { None }
+}
+
+/// A line that is no dead letter: its number in the file, from 1 on, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// The line's number.
+    pub line: usize,
+    /// Why it cannot be read.
+    pub reason: String,
+}
+
+/// Reads a dead-letter file line by line. A line that a crash cut off is damaged, and the others are not.
+///
+/// # Errors
+/// The file cannot be opened or read.
+pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Result<Stored, Damaged>>>> {
+    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
+    let mut number = 0;
+    Ok(std::iter::from_fn(move || {
+        loop {
+            let mut line = Vec::new();
+            match file.read_until(b'\n', &mut line) {
+                Ok(0) => return None,
+                Ok(_) => number += 1,
+                Err(error) => return Some(Err(error)),
+            }
+            let line = line.trim_ascii();
+            if !line.is_empty() {
+                let letter = serde_json::from_slice(line);
+                return Some(Ok(letter.map_err(|error| Damaged { line: number, reason: error.to_string() })));
+            }
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::dead_letter::{Letter, file};
+
+    fn letter(body: &[u8], reason: &str) -> Letter {
+        Letter {
+            kind: "jobs",
+            id: "jobs/a/1".into(),
+            key: "a".into(),
+            namespace: "default".into(),
+            job: "a".into(),
+            sink: "stdout",
+            reason: reason.to_owned(),
+            attempts: 3,
+            context: String::new(),
+            body: Bytes::copy_from_slice(body),
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_is_named_and_the_others_are_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("letters");
+        file::append(&path, &[letter(b"{}", "one")]).expect("writable");
+        let whole = std::fs::read_to_string(&path).expect("written");
+        std::fs::write(&path, format!("{whole}{}", &whole[..20])).expect("writable");
+        file::append(&path, &[letter(b"{}", "three")]).expect("writable");
+        let read: Vec<_> = read(&path).expect("there").map(|line| line.expect("readable")).collect();
+        assert_eq!(read.len(), 3);
+        assert_eq!(read[0].as_ref().map(|letter| letter.reason.as_str()), Ok("one"));
+        assert_eq!(read[1].as_ref().map_err(|damaged| damaged.line), Err(2));
+        assert_eq!(read[2].as_ref().map(|letter| (letter.attempts, letter.reason.as_str())), Ok((3, "three")));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read_back(bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 1..8), reason in ".{0,20}") {
+            let directory = tempfile::tempdir().expect("a directory");
+            let path = directory.path().join("letters");
+            let letters: Vec<_> = bodies.iter().map(|body| letter(body, &reason)).collect();
+            file::append(&path, &letters).expect("writable");
+            let read: Vec<_> = read(&path).expect("there").map(|line| line.expect("readable").expect("a letter")).collect();
+            let messages: Vec<_> = read.iter().map(|letter| letter.message().expect("it has one").to_vec()).collect();
+            prop_assert_eq!(messages, bodies);
+            prop_assert!(read.iter().all(|letter| letter.reason == reason && letter.kind == "jobs" && letter.id == "jobs/a/1"));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_named(text in prop::collection::vec(any::<u8>(), 0..200)) {
+            let directory = tempfile::tempdir().expect("a directory");
+            let path = directory.path().join("letters");
+            std::fs::write(&path, &text).expect("writable");
+            for line in read(&path).expect("there") {
+                if let Ok(letter) = line.expect("readable") {
+                    letter.message();
+                }
+            }
+        }
+    }
+}
