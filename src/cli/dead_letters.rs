@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::PathBufValueParser};
 
+use super::arguments;
+use crate::config::catalogue::Scope;
+
 pub(super) const NAME: &str = "dead-letters";
 const LIST: &str = "list";
 const PATH: &str = "path";
@@ -36,7 +39,10 @@ pub(super) fn command() -> Command {
         .after_help(EXAMPLES)
         .arg(path.help("The file that NOMAD_FIREHOSE_DEAD_LETTER=file:PATH names"))
         .arg(Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("One JSON object a letter, for programs"));
+    // A run's flags are no mistake here, and say nothing.
+    let hidden = arguments(Scope::All).map(|argument| argument.global(true).hide(true));
     Command::new(NAME)
+        .args(hidden)
         .about("Looks into a file of records that the sink has refused")
         .after_help(EXAMPLES)
         .subcommand_required(true)
