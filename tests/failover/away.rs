@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use crate::{
     journal::{assert_one_at_a_time, check},
-    replicas::{Scene, next_leader, rounds},
+    replicas::{Scene, is_chaos, next_leader, rounds},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,7 +31,7 @@ async fn a_restart_of_consul_changes_no_leader() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consul_that_is_down_for_long_gives_no_two_leaders() {
-    let down = Duration::from_secs(if std::env::var_os("CHAOS").is_some() { 60 } else { 8 });
+    let down = Duration::from_secs(if is_chaos() { 60 } else { 8 });
     let mut scene = Scene::busy().await;
     let mut replicas = [scene.replica(), scene.replica()];
     let (_, leader) = next_leader(&scene, 0, Instant::now()).await;

@@ -7,14 +7,14 @@ use tokio::time::sleep;
 use crate::{
     common::{Signal, seed},
     journal::assert_one_at_a_time,
-    replicas::{Scene, next_leader, print_times, rounds},
+    replicas::{Scene, is_chaos, next_leader, print_times, rounds},
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_stood_still_sends_nothing_any_more_and_stands_by() {
     let mut random = fastrand::Rng::with_seed(seed());
     // The whole of it is for `make chaos`; Consul ends a session after ten to twenty seconds.
-    let still = Duration::from_secs(if std::env::var_os("CHAOS").is_some() { 30 } else { 8 });
+    let still = Duration::from_secs(if is_chaos() { 30 } else { 8 });
     let mut scene = Scene::busy().await;
     let replicas = [scene.replica(), scene.replica()];
     let (_, mut leader) = next_leader(&scene, 0, Instant::now()).await;

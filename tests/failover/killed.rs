@@ -7,11 +7,14 @@ use tokio::time::sleep;
 use crate::{
     common::{Signal, seed, truth::ALL},
     journal::assert_one_at_a_time,
-    replicas::{Scene, next_leader, print_times, rounds},
+    replicas::{Scene, is_chaos, next_leader, print_times, rounds},
 };
 
-/// From the kill to the next record, with the default settings.
-const LONGEST: Duration = Duration::from_secs(6);
+/// From the kill to the next record, with the default settings. A machine that does much else is only held to being
+/// quicker than Consul, which would take more than twenty seconds.
+fn longest() -> Duration {
+    Duration::from_secs(if is_chaos() { 6 } else { 15 })
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_leader_is_replaced_within_seconds_and_no_version_is_lost() {
@@ -46,14 +49,14 @@ async fn a_killed_leader_is_replaced_within_seconds_and_no_version_is_lost() {
     }
     let repeats = scene.settle(&replicas).await;
     assert_one_at_a_time(&scene.journal.all());
-    let longest = print_times("kill to next record", &mut times);
+    let took = print_times("kill to next record", &mut times);
     println!("{} records came again after {} kills", repeats.len(), kills.len());
     for repeat in &repeats {
         let (_, told) = kills.iter().rfind(|(arrived, _)| *arrived <= repeat.number).expect("a kill before it");
         let (_, told) = told.iter().find(|(kind, _)| *kind == repeat.kind).expect("each kind has one");
         assert!(repeat.index >= *told, "{repeat:?} was told to be delivered: {told}");
     }
-    assert!(longest <= LONGEST, "{longest:?}");
+    assert!(took <= longest(), "{took:?}");
     for replica in &replicas {
         assert_eq!(replica.logged("events may be missing"), 0, "{}", replica.log());
     }

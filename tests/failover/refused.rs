@@ -40,7 +40,7 @@ async fn the_shipped_policy_is_enough_to_lead_to_take_over_and_to_hand_over() {
         ended.signal(signal);
         ended.end().await;
         let (took, next) = next_leader(&scene, leader, when).await;
-        assert!(took < Duration::from_secs(6), "{took:?}");
+        assert!(took < Duration::from_secs(15), "not by a take-over: {took:?}");
         leader = next;
         if std::env::var_os("SHOW_LOGS").is_some() {
             println!("--- ended {}\n{}", ended.number, ended.log());

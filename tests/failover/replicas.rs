@@ -37,6 +37,11 @@ pub fn rounds(few: usize) -> usize {
     std::env::var("CHAOS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(few)
 }
 
+/// Whether this is `make chaos`, which has the machine for itself: faults last as long, and times are held to their bars.
+pub fn is_chaos() -> bool {
+    std::env::var_os("CHAOS").is_some()
+}
+
 /// A cluster, a Consul, and whoever watches.
 pub struct Scene {
     pub sim: Arc<Sim>,

@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 use crate::{
     common::Signal,
     journal::{assert_one_at_a_time, spans},
-    replicas::{Scene, next_leader, print_times, rounds},
+    replicas::{Scene, is_chaos, next_leader, print_times, rounds},
 };
 
-/// From the last record of one to the first of the next.
-const LONGEST: Duration = Duration::from_millis(300);
+/// From the last record of one to the first of the next. A machine that does much else is only held to the lock having
+/// been given back: without that it would take longer than a lease.
+fn longest() -> Duration {
+    Duration::from_millis(if is_chaos() { 300 } else { 3_000 })
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clean_stop_hands_over_at_once_without_loss_or_repeat() {
@@ -42,7 +45,7 @@ async fn a_clean_stop_hands_over_at_once_without_loss_or_repeat() {
             gaps.push(after.begin.duration_since(before.end));
         }
     }
-    let longest = print_times("last record of one to first of the next", &mut gaps);
+    let took = print_times("last record of one to first of the next", &mut gaps);
     assert!(repeats.is_empty(), "{repeats:?}");
-    assert!(longest <= LONGEST, "{longest:?}");
+    assert!(took <= longest(), "{took:?}");
 }
