@@ -21,7 +21,7 @@ use nomad_firehose::{
     delivery::{self, Policy},
     kind::Kind,
     nomad::{Client, Topic},
-    sink::stdout::Stdout,
+    sink::{Sink, http::Http, stdout::Stdout},
     source::{self, window::Window},
     state,
     supervisor::{self, Ending, Plan, Shutdown},
@@ -123,19 +123,25 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
         error!(%error, "NOMAD_FIREHOSE_DEAD_LETTER does not work; name a file that can be written");
         return Ok(ExitCode::from(cli::USAGE));
     }
-    let sink = match settings.sink {
+    let (sink, policy): (Box<dyn Sink>, Policy) = match &settings.sink {
         config::Sink::Stdout => match Stdout::open() {
-            Ok(stdout) => Box::new(stdout),
+            Ok(stdout) => (Box::new(stdout), Policy::default()),
             Err(error) => {
                 error!(%error, "SINK_TYPE=stdout does not work; give the program a standard output");
+                return Ok(ExitCode::from(cli::USAGE));
+            }
+        },
+        config::Sink::Http(how) => match Http::new(how.config(settings.cluster.as_deref())) {
+            Ok(http) => (Box::new(http), how.policy()),
+            Err(error) => {
+                error!(%error, "the configuration does not work");
                 return Ok(ExitCode::from(cli::USAGE));
             }
         },
     };
     let sink_closed = CancellationToken::new();
     let counters = Arc::new(Counters::new(metrics.clone(), status.clone(), settings.kinds.clone()));
-    let (delivery, sending) =
-        delivery::spawn(sink, Policy::default(), dead_letters.clone(), counters, shutdown.abort.clone());
+    let (delivery, sending) = delivery::spawn(sink, policy, dead_letters.clone(), counters, shutdown.abort.clone());
     let (closed, ending) = (sink_closed.clone(), shutdown.clone());
     let watched = tokio::spawn(async move {
         match sending.await {

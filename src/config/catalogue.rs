@@ -87,6 +87,8 @@ const COORDINATION: &str = "Coordination";
 const CONSUL: &str = "Consul";
 const DELIVERY: &str = "Delivery";
 const SINKS: &str = "Sink";
+/// The heading of what [`SINK_TYPE`] `http` reads.
+pub const HTTP_SINK: &str = "HTTP sink";
 const OPERATION: &str = "Logging and status";
 
 macro_rules! settings {
@@ -201,9 +203,56 @@ settings! {
         .default("stop");
 
     SINK_TYPE = Setting::new(SINKS, "sink-type", "SINK_TYPE", "NAME",
-        "Where records go: stdout, one a line").default("stdout");
+        "Where records go: stdout (one a line), http (to a server)").default("stdout");
     CLUSTER = Setting::new(SINKS, "cluster", "NOMAD_FIREHOSE_CLUSTER", "LABEL",
         "A label for this cluster, passed on beside each record where the sink has a place for it");
+
+    SINK_HTTP_ADDRESS = Setting::new(HTTP_SINK, "sink-http-address", "SINK_HTTP_ADDRESS", "URL",
+        "Where records are sent, with path and query: http://vector:8080/nomad. A user and a password in it become basic authentication").secret();
+    SINK_HTTP_FORMAT = Setting::new(HTTP_SINK, "sink-http-format", "SINK_HTTP_FORMAT", "FORMAT",
+        "How records lie in a request: single (one a request), array (a batch as a JSON array), ndjson (a batch, one a line). Without it array for `events` alone, else single");
+    SINK_WORKER_COUNT = Setting::new(HTTP_SINK, "sink-worker-count", "SINK_WORKER_COUNT", "NUMBER",
+        "With the format single: how many requests are under way at a time, from 1 to 256; never two of one key")
+        .default("1");
+    SINK_BATCH_COUNT = Setting::new(HTTP_SINK, "sink-batch-count", "SINK_BATCH_COUNT", "NUMBER",
+        "The most records in a batch, from 1 to 10000").default("500");
+    SINK_BATCH_BYTES = Setting::new(HTTP_SINK, "sink-batch-bytes", "SINK_BATCH_BYTES", "SIZE",
+        "The most bytes of records in a batch before it is compressed, from 1KiB to 64MiB; a single larger record goes alone")
+        .default("1MiB");
+    SINK_BATCH_LINGER = Setting::new(HTTP_SINK, "sink-batch-linger", "SINK_BATCH_LINGER", "DURATION",
+        "How long a batch that is not full waits for more, up to 1m. With 0s nothing waits: what comes while one batch is under way leaves with the next")
+        .default("0s");
+    SINK_HTTP_TIMEOUT = Setting::new(HTTP_SINK, "sink-http-timeout", "SINK_HTTP_TIMEOUT", "DURATION",
+        "How long the server may take to answer one request, from 100ms to 10m").default("10s");
+    SINK_HTTP_METHOD = Setting::new(HTTP_SINK, "sink-http-method", "SINK_HTTP_METHOD", "METHOD",
+        "POST, PUT or PATCH").default("POST");
+    SINK_HTTP_HEADERS = Setting::new(HTTP_SINK, "sink-http-headers", "SINK_HTTP_HEADERS", "NAME: VALUE",
+        "Further headers; the values are never printed. Repeat the flag; in the variable, separate by commas")
+        .form(Form::Repeated).secret();
+    SINK_HTTP_AUTH = Setting::new(HTTP_SINK, "sink-http-auth", "SINK_HTTP_AUTH", "USER[:PASSWORD]",
+        "Basic authentication. A flag can be seen in the list of processes: prefer the variable").secret();
+    SINK_HTTP_TOKEN = Setting::new(HTTP_SINK, "sink-http-token", "SINK_HTTP_TOKEN", "SECRET",
+        "A bearer token. A flag can be seen in the list of processes: prefer the variable or the file").secret();
+    SINK_HTTP_TOKEN_FILE = Setting::new(HTTP_SINK, "sink-http-token-file", "SINK_HTTP_TOKEN_FILE", "FILE",
+        "A file with the bearer token, read again for each request");
+    SINK_HTTP_CACERT = Setting::new(HTTP_SINK, "sink-http-cacert", "SINK_HTTP_CACERT", "FILE",
+        "The certificate authority that signed the server's certificate, PEM");
+    SINK_HTTP_CAPATH = Setting::new(HTTP_SINK, "sink-http-capath", "SINK_HTTP_CAPATH", "DIR",
+        "A directory of such PEM files. SINK_HTTP_CACERT goes first");
+    SINK_HTTP_CLIENT_CERT = Setting::new(HTTP_SINK, "sink-http-client-cert", "SINK_HTTP_CLIENT_CERT", "FILE",
+        "The certificate to present to the server, PEM; needs the key");
+    SINK_HTTP_CLIENT_KEY = Setting::new(HTTP_SINK, "sink-http-client-key", "SINK_HTTP_CLIENT_KEY", "FILE",
+        "The key of that certificate, PEM");
+    SINK_HTTP_TLS_SERVER_NAME = Setting::new(HTTP_SINK, "sink-http-tls-server-name", "SINK_HTTP_TLS_SERVER_NAME", "NAME",
+        "The name expected in the server's certificate, where it is not that of the address");
+    SINK_HTTP_SKIP_VERIFY = Setting::new(HTTP_SINK, "sink-http-skip-verify", "SINK_HTTP_SKIP_VERIFY", "BOOL",
+        "Do not verify the server's certificate. For tests only").default("false").form(Form::Switch);
+    SINK_HTTP_COMPRESSION = Setting::new(HTTP_SINK, "sink-http-compression", "SINK_HTTP_COMPRESSION", "NAME",
+        "How requests are compressed: none, gzip or zstd. The server has to take it").default("none");
+    SINK_HTTP_HEALTH_URL = Setting::new(HTTP_SINK, "sink-http-health-url", "SINK_HTTP_HEALTH_URL", "URL",
+        "Asked with GET before the first record is sent, until it answers as it should; credentials go with it to the host of the address alone").secret();
+    SINK_HTTP_HEALTH_STATUS = Setting::new(HTTP_SINK, "sink-http-health-status", "SINK_HTTP_HEALTH_STATUS", "STATUS",
+        "The status that it has to answer with, from 100 to 599").default("200");
 
     LOG_LEVEL = Setting::new(OPERATION, "log-level", "LOG_LEVEL", "LEVEL",
         "The least that is logged: trace, debug, info, warn (warning), error; fatal and panic mean error").default("info");

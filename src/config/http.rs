@@ -100,15 +100,20 @@ pub(super) fn address(text: &str) -> Result<(String, Option<BasicAuth>), String>
     if url.query().is_some() || url.fragment().is_some() {
         return Err("an address ends before ? and #".to_owned());
     }
-    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let auth = (!url.username().is_empty()).then(|| BasicAuth {
-        user: decode(url.username()),
-        password: Secret::new(decode(url.password().unwrap_or_default())),
-    });
+    let auth = user(&url);
     if url.set_username("").and_then(|()| url.set_password(None)).is_err() {
         return Err("the host is missing".to_owned());
     }
     Ok((url.as_str().trim_end_matches('/').to_owned(), auth))
+}
+
+/// The user and password in an address.
+pub(super) fn user(url: &Url) -> Option<BasicAuth> {
+    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    (!url.username().is_empty()).then(|| BasicAuth {
+        user: decode(url.username()),
+        password: Secret::new(decode(url.password().unwrap_or_default())),
+    })
 }
 
 /// The token of the place that goes first; in the same place the file goes first, since it can be renewed.

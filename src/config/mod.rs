@@ -6,6 +6,7 @@ pub mod catalogue;
 mod consul;
 mod duration;
 mod http;
+mod http_sink;
 mod layers;
 mod names;
 mod nomad;
@@ -19,6 +20,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration as StdDuration};
 pub use consul::Consul;
 pub use duration::{Duration, Error as DurationError};
 pub use http::{BasicAuth, Tls, Token};
+pub use http_sink::HttpSink;
 pub use layers::{Environment, Flags};
 pub use nomad::Nomad;
 pub use problem::{Problem, Problems, Warning};
@@ -136,10 +138,12 @@ pub enum Start {
 }
 
 /// Where records go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sink {
     /// Standard output, one record a line.
     Stdout,
+    /// An HTTP server.
+    Http(Box<HttpSink>),
 }
 
 /// What becomes of a record that the sink refuses as data.

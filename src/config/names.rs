@@ -3,7 +3,7 @@
 use super::{catalogue, layers::Environment, problem::Warning};
 
 /// Variables of the original's sinks. They are no mistake in the environment of a migration, whichever sink is chosen.
-const ORIGINAL: [&str; 27] = [
+const ORIGINAL: [&str; 26] = [
     "SINK_AMQP_CONNECTION",
     "SINK_AMQP_EXCHANGE",
     "SINK_AMQP_ROUTING_KEY",
@@ -11,7 +11,6 @@ const ORIGINAL: [&str; 27] = [
     "SINK_EVENT_BUS_DETAIL_TYPE",
     "SINK_EVENT_BUS_NAME",
     "SINK_EVENT_BUS_SOURCE",
-    "SINK_HTTP_ADDRESS",
     "SINK_KAFKA_BROKERS",
     "SINK_KAFKA_CA_CERT_PATH",
     "SINK_KAFKA_PASSWORD",
@@ -32,9 +31,6 @@ const ORIGINAL: [&str; 27] = [
     "SINK_SYSLOG_PROTO",
     "SINK_SYSLOG_TAG",
 ];
-
-/// Further variables of the original, which have no setting of their own here.
-const RETIRED: [&str; 1] = ["SINK_WORKER_COUNT"];
 
 /// Variables that Nomad sets in its tasks, or that its command line reads, and that look like a slip.
 const NOMADS_OWN: [&str; 3] = ["NOMAD_REGION", "NOMAD_UNIX_ADDR", "NOMAD_LICENSE"];
@@ -89,7 +85,7 @@ pub(super) fn unknown_variables(environment: &Environment<'_>) -> Vec<Warning> {
         .filter(|name| !known().any(|known| known == *name))
         .filter_map(|name| {
             if name.starts_with("NOMAD_FIREHOSE_") || name.starts_with("SINK_") {
-                let foreign = ORIGINAL.contains(&name) || RETIRED.contains(&name);
+                let foreign = ORIGINAL.contains(&name);
                 let names = known().filter(|known| known.starts_with("NOMAD_FIREHOSE_") || known.starts_with("SINK_"));
                 let nearest = nearest(name, names.chain(ORIGINAL));
                 (!foreign).then(|| Warning::UnknownVariable { name: name.to_owned(), nearest })
@@ -207,6 +203,7 @@ mod tests {
             "PATH",
             "SINK_KAFKA_BROKERS",
             "SINK_WORKER_COUNT",
+            "SINK_HTTP_ADDRESS",
         ];
         assert_eq!(warned(&names), []);
     }

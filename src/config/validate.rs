@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     ByteSize, Coordinator, DeadLetter, Duration, Environment, Keeper, Log, LogFormat, Problem, Problems, Settings,
-    Sink, Start, Storage, Topic, Wanted, Warning, catalogue, consul,
+    Sink, Start, Storage, Topic, Wanted, Warning, catalogue, consul, http_sink,
     layers::{Layers, Origin},
     names, nomad,
     reader::{Broken, Reader, between},
@@ -16,20 +16,8 @@ use super::{
 use crate::{kind::Kind, position::RaftIndex};
 
 /// The original's other sinks.
-const SINKS_TO_COME: [&str; 12] = [
-    "amqp",
-    "eventbridge",
-    "http",
-    "kafka",
-    "kinesis",
-    "mongo",
-    "mongodb",
-    "nsq",
-    "rabbitmq",
-    "redis",
-    "sqs",
-    "syslog",
-];
+const SINKS_TO_COME: [&str; 11] =
+    ["amqp", "eventbridge", "kafka", "kinesis", "mongo", "mongodb", "nsq", "rabbitmq", "redis", "sqs", "syslog"];
 
 pub(super) fn validate(
     wanted: Wanted,
@@ -94,7 +82,7 @@ fn settings(
     let max_in_flight =
         reader.value(&catalogue::MAX_IN_FLIGHT, between(ByteSize::new(64 << 10), ByteSize::new(2 << 30)));
     let shutdown_grace = reader.value(&catalogue::SHUTDOWN_GRACE, between(short, Duration::from_millis(600_000)));
-    let sink = reader.value(&catalogue::SINK_TYPE, sink);
+    let sink = sink(reader, &kinds, warnings);
     let dead_letter = reader.value(&catalogue::DEAD_LETTER, dead_letter);
     let cluster = reader.optional(&catalogue::CLUSTER, label);
     let listen = reader.optional(&catalogue::LISTEN, listen);
@@ -250,17 +238,24 @@ fn start(text: &str) -> Result<Start, &'static str> {
     }
 }
 
-fn sink(text: &str) -> Result<Sink, String> {
-    match text {
-        "stdout" => Ok(Sink::Stdout),
-        known if SINKS_TO_COME.contains(&known) => {
-            Err("this sink is not built in yet; the one that is: stdout".to_owned())
+/// The sink that is chosen, with its own settings: what stands there about the others is no concern of this one.
+fn sink(reader: &mut Reader<'_>, kinds: &[Kind], warnings: &mut Vec<Warning>) -> Result<Sink, Broken> {
+    const NAMES: [&str; 2] = ["stdout", "http"];
+    let name = reader.value(&catalogue::SINK_TYPE, |text| {
+        if let Some(name) = NAMES.into_iter().find(|name| *name == text) {
+            return Ok(name);
         }
-        other => {
-            let nearest = names::nearest(other, SINKS_TO_COME.into_iter().chain(["stdout"]));
-            let nearest = nearest.map(|nearest| format!(", did you mean {nearest}?")).unwrap_or_default();
-            Err(format!("no such sink{nearest}; the one that is built in: stdout"))
+        let names = NAMES.join(", ");
+        if SINKS_TO_COME.contains(&text) {
+            return Err(format!("this sink is not built in yet; there are {names}"));
         }
+        let nearest = names::nearest(text, SINKS_TO_COME.into_iter().chain(NAMES));
+        let nearest = nearest.map(|nearest| format!(", did you mean {nearest}?")).unwrap_or_default();
+        Err(format!("no such sink{nearest}; there are {names}"))
+    });
+    match name? {
+        "http" => http_sink::read(reader, kinds, warnings).map(|http| Sink::Http(Box::new(http))),
+        _ => Ok(Sink::Stdout),
     }
 }
 

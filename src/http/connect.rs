@@ -45,8 +45,14 @@ pub(crate) struct Server {
 impl Server {
     /// A request with what the address and the settings say about every one of them. `path` is percent-encoded.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.request_with(method, path, None)
+    }
+
+    /// The same with a query, percent-encoded as well.
+    pub(crate) fn request_with(&self, method: Method, path: &str, query: Option<&str>) -> RequestBuilder {
         let mut url = self.base.clone();
         url.set_path(path);
+        url.set_query(query);
         let mut request = self.http.request(method, url);
         if let Some((user, password)) = &self.auth {
             request = request.basic_auth(user, Some(password.expose()));

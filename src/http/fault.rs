@@ -1,6 +1,6 @@
 //! Why a request did not come about. No message carries a secret.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 use super::Names;
 
@@ -17,6 +17,18 @@ pub(crate) enum Fault {
     Tls { address: String, reason: String, mend: String },
     /// The connection broke.
     Broken { address: String, what: String, reason: String },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::File { variable, path, reason } => write!(f, "{variable}: {}: {reason}", path.display()),
+            Fault::Setting { variable, reason } => write!(f, "{variable}: {reason}"),
+            Fault::Connect { address, reason } => write!(f, "{address} cannot be reached: {reason}"),
+            Fault::Tls { address, reason, mend } => write!(f, "TLS with {address} failed: {reason}; {mend}"),
+            Fault::Broken { address, what, reason } => write!(f, "{what}: the connection to {address} broke: {reason}"),
+        }
+    }
 }
 
 impl Fault {

@@ -1,7 +1,8 @@
-//! What the clients of Nomad and of Consul share: addresses, certificates, tokens, and the causes of a failed request.
+//! What the clients of Nomad and of Consul and the HTTP sink share: addresses, certificates, tokens, and the causes of
+//! a failed request.
 //!
-//! Both agents are reached alike, and their command lines name the same settings with another prefix: `Names` holds
-//! that prefix's variables, so that every message names the one to mend.
+//! All are reached alike, and their settings have the same names with another prefix: `Names` holds that prefix's
+//! variables, so that every message names the one to mend.
 
 mod address;
 mod body;

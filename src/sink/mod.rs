@@ -1,6 +1,7 @@
 //! Where records go. A sink sends once and answers for each record; retry, backoff, batching and acknowledgement live
 //! in [`crate::delivery`].
 
+pub mod http;
 pub mod stdout;
 
 use std::{fmt, time::Duration};

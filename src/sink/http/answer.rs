@@ -1,0 +1,179 @@
+//! What an answer that is not 2xx means.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::{
+    Response, StatusCode, Url,
+    header::{HeaderMap, LOCATION, RETRY_AFTER},
+};
+use tokio::time::Instant;
+
+use crate::{
+    http::{self, Secret},
+    sink::Outcome,
+};
+
+/// How much of the server's own words goes into a reason. They can quote the record, which can carry secrets.
+const QUOTED: usize = 200;
+
+/// What became of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Answered with 2xx.
+    Delivered,
+    /// To be sent again, not before `after`.
+    Retry { reason: String, after: Option<Duration> },
+    /// Refused as data.
+    Reject { reason: String },
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Delivered => Outcome::Delivered,
+            Answer::Retry { reason, after } => Outcome::Retry { reason, after },
+            Answer::Reject { reason } => Outcome::Reject { reason },
+        }
+    }
+}
+
+/// Reads what the server says, until `deadline` at the latest, and judges it.
+pub(super) async fn read(response: Response, deadline: Instant, label: &str, secrets: &[Secret]) -> Answer {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = http::text(response, deadline.saturating_duration_since(Instant::now())).await;
+    judge(status, &headers, SystemTime::now(), label, &quoted(&text, secrets))
+}
+
+/// `text` is what the server said, ready to be shown.
+fn judge(status: StatusCode, headers: &HeaderMap, now: SystemTime, label: &str, text: &str) -> Answer {
+    let said = if text.is_empty() { String::new() } else { format!(": {text}") };
+    let retry = |mend: &str| Answer::Retry { reason: format!("{label} answered {status}{mend}{said}"), after: None };
+    match status.as_u16() {
+        400 | 413 | 415 | 422 => Answer::Reject { reason: format!("{label} answered {status}{said}") },
+        429 | 503 => {
+            Answer::Retry { reason: format!("{label} answered {status}{said}"), after: retry_after(headers, now) }
+        }
+        300..400 => {
+            let to = headers.get(LOCATION).map_or_else(|| "nowhere".to_owned(), |to| shown(to.as_bytes()));
+            retry(&format!(", a redirect to {to}, which is not followed: set SINK_HTTP_ADDRESS to where it should go"))
+        }
+        401 => retry("; see SINK_HTTP_AUTH, SINK_HTTP_TOKEN and SINK_HTTP_TOKEN_FILE"),
+        403 => retry("; the credentials (SINK_HTTP_AUTH, SINK_HTTP_TOKEN) may not send there"),
+        404 => retry("; nothing is there: see the path in SINK_HTTP_ADDRESS"),
+        405 => retry("; see SINK_HTTP_METHOD"),
+        _ => retry(""),
+    }
+}
+
+/// Seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    // A date that has passed means at once.
+    httpdate::parse_http_date(text).ok().map(|date| date.duration_since(now).unwrap_or_default())
+}
+
+/// A location without user and query, where tokens stand.
+fn shown(location: &[u8]) -> String {
+    let text = String::from_utf8_lossy(location);
+    if let Ok(mut url) = Url::parse(&text) {
+        url.set_query(None);
+        url.set_fragment(None);
+        // Only a URL without a host refuses, and it has no user.
+        url.set_username("").ok();
+        url.set_password(None).ok();
+        return url.to_string();
+    }
+    let end = text.find(['?', '#']).unwrap_or(text.len());
+    let start = text[..end].rfind('@').map_or(0, |at| at + 1);
+    text[start..end].chars().filter(|c| !c.is_control()).collect()
+}
+
+/// The start of what a server said, on one line and without our secrets.
+fn quoted(text: &str, secrets: &[Secret]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets {
+        text = text.replace(secret.expose(), "[redacted]");
+    }
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn judged(status: u16, headers: &[(reqwest::header::HeaderName, &str)]) -> Answer {
+        let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().expect("a value"))).collect();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        judge(StatusCode::from_u16(status).expect("a status"), &headers, now, "http://a", "why")
+    }
+
+    #[test]
+    fn data_is_rejected_and_the_rest_is_tried_again() {
+        for status in [400, 413, 415, 422] {
+            assert!(matches!(judged(status, &[]), Answer::Reject { reason } if reason.contains("why")), "{status}");
+        }
+        for (status, word) in [
+            (401, "SINK_HTTP_TOKEN"),
+            (403, "SINK_HTTP_AUTH"),
+            (404, "SINK_HTTP_ADDRESS"),
+            (405, "SINK_HTTP_METHOD"),
+            (407, "407"),
+            (409, "409"),
+            (500, "Internal Server Error: why"),
+            (304, "nowhere"),
+            (599, "599"),
+        ] {
+            let answer = judged(status, &[]);
+            assert!(matches!(&answer, Answer::Retry { reason, after: None } if reason.contains(word)), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_waited() {
+        for (text, seconds) in [
+            ("7", Some(7)),
+            (" 0 ", Some(0)),
+            ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
+            ("Sun, 06 Nov 1994 08:49:30 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            for status in [429, 503] {
+                let Answer::Retry { after, .. } = judged(status, &[(RETRY_AFTER, text)]) else { panic!("{text}") };
+                assert_eq!(after, seconds.map(Duration::from_secs), "{text}");
+            }
+        }
+        assert!(matches!(judged(500, &[(RETRY_AFTER, "7")]), Answer::Retry { after: None, .. }));
+    }
+
+    #[test]
+    fn a_redirect_is_named_without_what_it_carries() {
+        for (to, part) in [
+            ("https://me:hush@b/x?token=hush#hush", "https://b/x"),
+            ("//me:hush@b/x?token=hush", "b/x"),
+            ("/login?hush", "/login"),
+        ] {
+            let Answer::Retry { reason, .. } = judged(307, &[(LOCATION, to)]) else { panic!("{to}") };
+            assert!(reason.contains(part) && !reason.contains("hush"), "{reason}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_judged(status in 300_u16..1000, value in "[ -~]{0,40}", text in "\\PC{0,300}") {
+            let said = quoted(&format!("{text}hush{text}"), &[Secret::new("hush")]);
+            prop_assert!(text.contains("hush") || !said.contains("hush"));
+            let answer = judged(status, &[(RETRY_AFTER, &value), (LOCATION, &value)]);
+            prop_assert!(answer != Answer::Delivered);
+        }
+    }
+}

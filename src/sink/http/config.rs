@@ -1,0 +1,89 @@
+//! The sink's settings.
+
+use std::{fmt, time::Duration};
+
+use reqwest::{Method, StatusCode, Url};
+
+use crate::http::{Secret, Tls, TokenSource};
+
+/// A URL without a user. Its path and query can hold a token, so only the server is ever shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Link(Url);
+
+impl Link {
+    /// Takes the URL in.
+    pub fn new(url: Url) -> Self {
+        Link(url)
+    }
+
+    /// The URL itself.
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/…", self.0.origin().ascii_serialization())
+    }
+}
+
+/// How records lie in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One record a request: its body as it is.
+    Single,
+    /// A batch as one JSON array.
+    Array,
+    /// A batch, one record a line.
+    Ndjson,
+}
+
+/// How a request's body is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// As `Content-Encoding: gzip`.
+    Gzip,
+    /// As `Content-Encoding: zstd`.
+    Zstd,
+}
+
+/// What has to answer before the first record is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// `http` or `https`.
+    pub url: Link,
+    /// The status it has to answer with.
+    pub status: StatusCode,
+}
+
+/// Where records go, and how; validated by the configuration layer.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `http` or `https`; path and query are kept.
+    pub url: Link,
+    /// User and password. Not beside a token.
+    pub basic_auth: Option<(String, Secret)>,
+    /// The bearer token.
+    pub token: TokenSource,
+    /// For `https`.
+    pub tls: Tls,
+    /// `POST`, `PUT` or `PATCH`.
+    pub method: Method,
+    /// Further headers; one that is set by itself, such as `Content-Type`, is replaced by these.
+    pub headers: Vec<(String, Secret)>,
+    /// How records lie in a request.
+    pub format: Format,
+    /// How bodies are compressed.
+    pub compression: Compression,
+    /// Requests at a time, at least one; of [`Format::Single`] alone.
+    pub workers: usize,
+    /// Until an answer is there, the connection included.
+    pub timeout: Duration,
+    /// What has to answer before the first record is sent.
+    pub health: Option<Health>,
+    /// The label of this cluster, for a header.
+    pub cluster: Option<String>,
+}

@@ -1,0 +1,238 @@
+//! Records to an HTTP server: one a request, or a batch as a JSON array or as lines. Delivered means answered with 2xx.
+//!
+//! | Answer | Outcome |
+//! |---|---|
+//! | 2xx | delivered |
+//! | 400, 413, 415, 422 | reject; of a batch, halves are sent until the guilty records stand alone |
+//! | everything else, a timeout, a broken connection | retry; 429 and 503 after what `Retry-After` asks for |
+//!
+//! After the first retry nothing more of a batch is sent: what failed is the way or the server, and each further request
+//! would only wait for the same. Redirects are not followed, for credentials belong to the address given.
+
+mod answer;
+mod body;
+mod config;
+mod request;
+mod single;
+mod split;
+
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use futures_util::future::BoxFuture;
+use reqwest::{
+    Method, StatusCode, Url,
+    header::{HeaderMap, HeaderValue},
+};
+
+pub use self::config::{Compression, Config, Format, Health, Link};
+use super::{Closed, Outcome, Sink};
+use crate::{
+    http::{self, Address, Fault, Names, Reach, Secret, Server, TokenSource},
+    record::Record,
+};
+
+static NAMES: Names = Names {
+    address: "SINK_HTTP_ADDRESS",
+    token: "SINK_HTTP_TOKEN",
+    token_file: "SINK_HTTP_TOKEN_FILE",
+    ca_cert: "SINK_HTTP_CACERT",
+    ca_path: "SINK_HTTP_CAPATH",
+    client_cert: "SINK_HTTP_CLIENT_CERT",
+    client_key: "SINK_HTTP_CLIENT_KEY",
+    server_name: "SINK_HTTP_TLS_SERVER_NAME",
+    usual_name: "such as collector.example.com",
+};
+
+/// Until a connection stands, TLS included; no longer than the request's own deadline.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// The settings do not work. Carries no secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(String);
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Error(fault.to_string())
+    }
+}
+
+/// Sends records to one URL.
+pub struct Http {
+    to: Target,
+    format: Format,
+    compression: Compression,
+    /// How many requests may be under way at a time; one where the format is a batch.
+    workers: usize,
+    /// Until an answer is there.
+    timeout: Duration,
+    token: TokenSource,
+    /// What is never to be shown, whatever a server echoes.
+    secrets: Vec<Secret>,
+    /// What has to answer before the first record is sent; `None` once it has.
+    health: Option<Check>,
+}
+
+/// Where requests go, and what each of them carries.
+struct Target {
+    server: Server,
+    method: Method,
+    path: String,
+    query: Option<String>,
+    headers: HeaderMap,
+}
+
+/// A look at the server before the first record.
+struct Check {
+    to: Target,
+    /// Whether the credentials may go there: it is the same server.
+    trusted: bool,
+    status: StatusCode,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http")
+            .field("server", &self.to.server.label)
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Http {
+    /// A sink with these settings. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// A certificate or a key cannot be used, or a header cannot be sent: the message names the variable.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        let health = config.health.as_ref().map(|health| check(health, &config)).transpose()?;
+        let server = server(config.url.url(), &config.tls, config.basic_auth.as_ref(), config.timeout)?;
+        let headers = request::headers(&config)?;
+        let (path, query) = target_of(config.url.url());
+        let workers = if config.format == Format::Single { config.workers.max(1) } else { 1 };
+        let secrets = secrets_of(&config);
+        Ok(Http {
+            to: Target { server, method: config.method, path, query, headers },
+            format: config.format,
+            compression: config.compression,
+            workers,
+            timeout: config.timeout,
+            token: config.token,
+            secrets,
+            health,
+        })
+    }
+
+    async fn outcomes(&mut self, batch: &[Record]) -> Vec<Outcome> {
+        if let Err(reason) = self.check_health().await {
+            return retry_all(batch.len(), &reason, None);
+        }
+        match self.format {
+            Format::Single => single::send(self, batch).await,
+            Format::Array | Format::Ndjson => split::send(self, batch).await,
+        }
+    }
+
+    /// Looks whether the server is well, until it once was.
+    async fn check_health(&mut self) -> Result<(), String> {
+        let Some(check) = &self.health else { return Ok(()) };
+        let authorization = if check.trusted { self.authorization().await? } else { None };
+        let label = &check.to.server.label;
+        let status = match tokio::time::timeout(self.timeout, check.to.start(authorization).send()).await {
+            Ok(Ok(response)) => response.status(),
+            Ok(Err(error)) => {
+                return Err(Fault::transport(&NAMES, label, "health check", &error.without_url()).to_string());
+            }
+            Err(_) => return Err(format!("health check: {label} did not answer within {:?}", self.timeout)),
+        };
+        if status != check.status {
+            let wanted = check.status.as_u16();
+            return Err(format!(
+                "health check: {label} answered {status}, not {wanted}; nothing is sent until it does"
+            ));
+        }
+        tracing::info!(server = %label, "the sink's server is well");
+        self.health = None;
+        Ok(())
+    }
+}
+
+/// The same answer for so many records.
+fn retry_all(records: usize, reason: &str, after: Option<Duration>) -> Vec<Outcome> {
+    (0..records).map(|_| Outcome::Retry { reason: reason.to_owned(), after }).collect()
+}
+
+/// What is said of records that were not sent because of another one.
+fn not_sent() -> Outcome {
+    Outcome::Retry { reason: "not sent: what stands before it failed".to_owned(), after: None }
+}
+
+fn server(
+    url: &Url,
+    tls: &http::Tls,
+    basic_auth: Option<&(String, Secret)>,
+    timeout: Duration,
+) -> Result<Server, Error> {
+    let wrong = |reason: String| Error(format!("{}: {reason}", NAMES.address));
+    let address: Address = url.as_str().parse().map_err(|error: http::BadAddress| wrong(error.to_string()))?;
+    let reach = Reach { tls, basic_auth, connect: CONNECT.min(timeout), names: &NAMES };
+    http::servers(&[address], &reach)?.pop().ok_or_else(|| wrong("it names no server".to_owned()))
+}
+
+fn target_of(url: &Url) -> (String, Option<String>) {
+    (url.path().to_owned(), url.query().map(str::to_owned))
+}
+
+/// What must not be shown, in each form in which it is sent. A token in a file is known with the request alone.
+fn secrets_of(config: &Config) -> Vec<Secret> {
+    let mut secrets: Vec<_> = config.headers.iter().map(|(_, value)| value.clone()).collect();
+    if let Some((user, password)) = &config.basic_auth {
+        secrets.push(Secret::new(BASE64.encode(format!("{user}:{}", password.expose()))));
+        secrets.push(password.clone());
+    }
+    if let TokenSource::Fixed(token) = &config.token {
+        secrets.push(token.clone());
+    }
+    secrets.extend(config.url.url().query().map(Secret::new));
+    secrets.retain(|secret| !secret.expose().is_empty());
+    secrets
+}
+
+/// Credentials and our certificate are shown to the server of the records alone.
+fn check(health: &Health, config: &Config) -> Result<Check, Error> {
+    let trusted = health.url.url().origin() == config.url.url().origin();
+    let mut tls = config.tls.clone();
+    if !trusted {
+        (tls.client_cert, tls.client_key, tls.server_name) = (None, None, None);
+    }
+    let server = server(health.url.url(), &tls, config.basic_auth.as_ref().filter(|_| trusted), config.timeout)?;
+    let headers = if trusted { request::headers(config)? } else { HeaderMap::new() };
+    let (path, query) = target_of(health.url.url());
+    Ok(Check { to: Target { server, method: Method::GET, path, query, headers }, trusted, status: health.status })
+}
+
+impl Target {
+    /// A request, not yet sent.
+    fn start(&self, authorization: Option<HeaderValue>) -> reqwest::RequestBuilder {
+        let request = self.server.request_with(self.method.clone(), &self.path, self.query.as_deref());
+        let request = request.headers(self.headers.clone());
+        match authorization {
+            Some(value) => request.header(reqwest::header::AUTHORIZATION, value),
+            None => request,
+        }
+    }
+}
+
+impl Sink for Http {
+    fn name(&self) -> &'static str {
+        "http"
+    }
+
+    fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
+        Box::pin(async move { Ok(self.outcomes(batch).await) })
+    }
+}

@@ -1,0 +1,172 @@
+//! One request, and what its answer means for the records in it.
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use tokio::time::{Instant, timeout_at};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{Compression, Config, Error, Format, Http, NAMES, answer, body};
+use crate::{
+    coordinator::Standing,
+    http::{self, Fault, Secret},
+    kind::Kind,
+    record::Record,
+};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const KIND: HeaderName = HeaderName::from_static("x-nomad-firehose-kind");
+const CLUSTER: HeaderName = HeaderName::from_static("x-nomad-firehose-cluster");
+
+/// What a header's value cannot carry as it is, and the sign that stands before the rest.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+
+/// How much of a good answer is read, so that the connection can be used again.
+const DRAINED: usize = 64 << 10;
+
+/// The headers of every request.
+pub(super) fn headers(config: &Config) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
+    let content_type = match config.format {
+        // As the original writes it.
+        Format::Single => "application/json; charset=utf-8",
+        Format::Array => "application/json",
+        Format::Ndjson => "application/x-ndjson",
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    match config.compression {
+        Compression::None => {}
+        Compression::Gzip => drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"))),
+        Compression::Zstd => drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"))),
+    }
+    if let Some(cluster) = &config.cluster {
+        headers.insert(CLUSTER, escaped(cluster));
+    }
+    let mut given = HeaderMap::new();
+    for (name, value) in &config.headers {
+        let wrong = |what: &str| Error(format!("SINK_HTTP_HEADERS: {what}"));
+        let name: HeaderName = name.parse().map_err(|_| wrong("a name is no name of a header"))?;
+        let mut value = HeaderValue::from_str(value.expose())
+            .map_err(|_| wrong(&format!("the value of {name} holds characters no header can carry")))?;
+        value.set_sensitive(true);
+        given.append(name, value);
+    }
+    for name in given.keys() {
+        headers.remove(name);
+    }
+    headers.extend(given);
+    Ok(headers)
+}
+
+/// A value with everything that no header can carry written as `%XX`.
+fn escaped(text: &str) -> HeaderValue {
+    let text = utf8_percent_encode(text, ESCAPED).to_string();
+    HeaderValue::from_str(&text).expect("what is left is visible ASCII and spaces")
+}
+
+/// The same for the same records in the same order, and for no others.
+fn idempotency_key(records: &[Record]) -> HeaderValue {
+    if let [only] = records {
+        return escaped(&only.id);
+    }
+    let mut hash = Xxh3::new();
+    for record in records {
+        hash.update(&record.id.len().to_le_bytes());
+        hash.update(record.id.as_bytes());
+    }
+    escaped(&format!("{:032x}-{}", hash.digest128(), records.len()))
+}
+
+/// The kinds among the records, in their usual order.
+fn kinds(records: &[Record]) -> HeaderValue {
+    let found = Kind::ALL.into_iter().filter(|kind| records.iter().any(|record| record.kind == *kind));
+    escaped(&found.map(Kind::name).collect::<Vec<_>>().join(","))
+}
+
+impl Http {
+    /// The credentials, read anew each time: a token in a file is renewed there.
+    pub(super) async fn authorization(&self) -> Result<Option<HeaderValue>, String> {
+        let token = http::token(&self.token, &NAMES).await.map_err(|fault| fault.to_string())?;
+        Ok(token.map(|token| {
+            let bytes = [b"Bearer ", token.as_bytes()].concat();
+            let mut value = HeaderValue::from_bytes(&bytes).expect("it was a header's value before");
+            value.set_sensitive(true);
+            value
+        }))
+    }
+
+    /// Sends `records`, at least one, as one request, unless the lease of one of them has ended meanwhile.
+    pub(super) async fn exchange(&self, records: &[Record]) -> answer::Answer {
+        let retry = |reason: String| answer::Answer::Retry { reason, after: None };
+        let body = body::joined(self.format, records);
+        let body = match body::compressed(self.compression, body).await {
+            Ok(body) => body,
+            Err(error) => return retry(format!("compress the body: {error}")),
+        };
+        let authorization = match self.authorization().await {
+            Ok(authorization) => authorization,
+            Err(reason) => return retry(reason),
+        };
+        let request = self.to.start(authorization.clone());
+        let request = request.header(IDEMPOTENCY_KEY, idempotency_key(records)).header(KIND, kinds(records)).body(body);
+        // As late as can be: what follows may reach the server.
+        if records.iter().any(|record| record.ticket.standing() != Standing::Held) {
+            return retry("not sent: the lease is not held at the moment".to_owned());
+        }
+        let deadline = Instant::now() + self.timeout;
+        let label = &self.to.server.label;
+        match timeout_at(deadline, request.send()).await {
+            Ok(Ok(response)) if response.status().is_success() => {
+                // The status is the answer; what follows it only frees the connection.
+                match timeout_at(deadline, http::body(response, DRAINED)).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(_)) | Err(_) => {
+                        tracing::debug!(server = %label, "the answer's body was not read to its end")
+                    }
+                }
+                answer::Answer::Delivered
+            }
+            Ok(Ok(response)) => {
+                let mut secrets = self.secrets.clone();
+                let token = authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+                secrets.extend(token.map(Secret::new));
+                answer::read(response, deadline, label, &secrets).await
+            }
+            Ok(Err(error)) if error.is_connect() => {
+                retry(Fault::transport(&NAMES, label, "send", &error.without_url()).to_string())
+            }
+            Ok(Err(error)) => {
+                let fault = Fault::transport(&NAMES, label, "send", &error.without_url());
+                retry(format!("{fault}; the records may have arrived"))
+            }
+            Err(_) => retry(format!(
+                "{label} did not answer within {:?} (SINK_HTTP_TIMEOUT); the records may have arrived",
+                self.timeout
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::testing::Book;
+
+    #[test]
+    fn a_batch_has_its_own_key() {
+        let book = Book::new();
+        let records = book.records(&["a", "b", "c"]);
+        assert_eq!(idempotency_key(&records[..1]), "a/1");
+        let key = idempotency_key(&records);
+        assert!(key.to_str().expect("ASCII").ends_with("-3"), "{key:?}");
+        assert_eq!(key, idempotency_key(&records));
+        assert_ne!(key, idempotency_key(&records[1..]));
+        assert_eq!(kinds(&records), "jobs");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_becomes_a_value_of_its_own(a in "\\PC{0,12}|[%\\r\\n\\x00a]{0,6}", b in "\\PC{0,12}|[%\\r\\n0DA]{0,6}") {
+            proptest::prop_assert_eq!(escaped(&a) == escaped(&b), a == b);
+        }
+    }
+}

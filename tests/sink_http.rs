@@ -1,0 +1,254 @@
+//! The sink `http` with the whole program: a real server that fails in every way, and a cluster that goes on meanwhile.
+
+mod common;
+#[path = "sink_http/server.rs"]
+mod server;
+
+use std::collections::BTreeMap;
+
+use common::{Process, Setup, Signal, made::*};
+use nomad_sim::Sim;
+use server::{Reply, Server};
+
+/// How many evaluations have versions, over and over.
+const KEYS: u64 = 20;
+
+async fn cluster() -> Sim {
+    Sim::builder().buffer(100_000).start().await.expect("starts")
+}
+
+/// New versions of evaluations, one at each of these indexes.
+async fn append(sim: &Sim, indexes: std::ops::RangeInclusive<u64>) {
+    let lines: Vec<_> = indexes.map(|index| evaluation(index, index % KEYS)).collect();
+    sim.append_lines(lines).await.expect("lines of events");
+}
+
+fn setup(sim: &Sim, server: &Server) -> Setup {
+    Setup::new(&["evaluations"], &sim.url(0)).env("SINK_TYPE", "http").env("SINK_HTTP_ADDRESS", server.url())
+}
+
+/// The indexes of what arrived, and of which evaluation each is, in the order of arrival.
+fn arrived(server: &Server) -> Vec<(String, u64)> {
+    let versions = server.taken().into_iter().map(|record| {
+        let index = record["ModifyIndex"].as_u64().expect("an index");
+        (record["ID"].as_str().expect("an id").to_owned(), index)
+    });
+    versions.collect()
+}
+
+fn missing(server: &Server, wanted: std::ops::RangeInclusive<u64>) -> Vec<u64> {
+    let seen: std::collections::BTreeSet<_> = arrived(server).into_iter().map(|(_, index)| index).collect();
+    wanted.filter(|index| !seen.contains(index)).collect()
+}
+
+async fn until_all(process: &Process, server: &Server, wanted: std::ops::RangeInclusive<u64>) {
+    process.until("everything arrives", || missing(server, wanted.clone()).is_empty()).await;
+}
+
+/// Whatever goes back within a key is a stretch that was sent again: each step but those back goes on by one version, or
+/// is the same again.
+fn assert_in_order(arrived: &[(String, u64)]) -> usize {
+    let mut keys: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for (key, index) in arrived {
+        keys.entry(key).or_default().push(*index);
+    }
+    let mut repeats = 0;
+    for (key, versions) in keys {
+        let mut newest = 0;
+        for pair in versions.windows(2) {
+            newest = newest.max(pair[0]);
+            let (before, after) = (pair[0], pair[1]);
+            // Forward it goes by one version, and back only to what had arrived.
+            assert!(after == before + KEYS || after <= newest, "{key}: {before}, then {after}");
+            repeats += usize::from(after <= newest);
+        }
+    }
+    repeats
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_server_gets_everything_once() {
+    for format in ["single", "array", "ndjson"] {
+        let (sim, server) = (cluster().await, Server::start(|_| Reply::Take).await);
+        append(&sim, 20..=219).await;
+        let setup = setup(&sim, &server).env("SINK_HTTP_FORMAT", format).env("SINK_WORKER_COUNT", "4");
+        let process = setup.spawn();
+        until_all(&process, &server, 20..=219).await;
+        append(&sim, 220..=1_019).await;
+        until_all(&process, &server, 20..=1_019).await;
+        process.stop().await;
+        let arrived = arrived(&server);
+        // The list shows the newest version of each, the stream may show the rest; nothing comes twice.
+        assert_eq!(assert_in_order(&arrived), 0);
+        assert_eq!(arrived.len(), 1_000, "{format}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_the_server_does_everything_arrives_in_order() {
+    // A record a request fails far more often than a batch: fewer faults, or the pauses grow to their longest.
+    for (format, batch, faces) in [("single", "10", 60), ("array", "50", 20), ("ndjson", "50", 20)] {
+        let seed = common::seed();
+        let random = std::sync::Mutex::new(fastrand::Rng::with_seed(seed));
+        let dice = move |_: &str| {
+            let mut random = random.lock().expect("no panic");
+            match random.u32(0..faces) {
+                0 => Reply::Status(500),
+                1 => Reply::RetryAfter(429, "0"),
+                2 => Reply::RetryAfter(503, "Sun, 06 Nov 1994 08:49:37 GMT"),
+                // Taken, and nobody says so.
+                3 => Reply::TakeAndReset,
+                4 => Reply::Reset,
+                5 => Reply::ResetInHead,
+                6 => Reply::TakeAndStall,
+                _ => Reply::Take,
+            }
+        };
+        let (sim, server) = (cluster().await, Server::start(dice).await);
+        let newest = if format == "single" { 419 } else { 4_019 };
+        let setup = setup(&sim, &server)
+            .env("SINK_HTTP_FORMAT", format)
+            .env("SINK_WORKER_COUNT", "4")
+            .env("SINK_BATCH_COUNT", batch)
+            .env("SINK_HTTP_TIMEOUT", "100ms");
+        append(&sim, 20..=newest).await;
+        let process = setup.spawn();
+        until_all(&process, &server, 20..=newest).await;
+        let ended = process.end_by(Signal::TERM).await;
+        assert_eq!(ended.status.code(), Some(0), "not a clean end:\n{}", ended.log);
+        let log = ended.log;
+        assert!(log.contains("delivery failed, trying again") && log.contains("delivery goes on"), "{log}");
+        let repeats = assert_in_order(&arrived(&server));
+        println!("{format}: {repeats} of {} records came again", arrived(&server).len());
+        assert!(repeats > 0, "the server did nothing");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_outage_everything_comes() {
+    let (sim, server) = (cluster().await, Server::start(|_| Reply::Take).await);
+    append(&sim, 20..=119).await;
+    let process = setup(&sim, &server).env("SINK_HTTP_FORMAT", "array").spawn();
+    until_all(&process, &server, 20..=119).await;
+    let address = server.stop().await;
+    append(&sim, 120..=2_119).await;
+    process.until_logged("cannot be reached").await;
+    let server = Server::start_at(address, |_| Reply::Take).await;
+    until_all(&process, &server, 120..=2_119).await;
+    process.stop().await;
+    assert_in_order(&arrived(&server));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guilty_go_to_the_dead_letters_alone() {
+    for (format, status) in [("single", 413), ("array", 400), ("ndjson", 422)] {
+        let guilty = move |body: &str| {
+            if [33, 77].iter().any(|index| body.contains(&format!("\"ModifyIndex\":{index},"))) {
+                Reply::Status(status)
+            } else {
+                Reply::Take
+            }
+        };
+        let (sim, server) = (cluster().await, Server::start(guilty).await);
+        append(&sim, 20..=119).await;
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("dead.ndjson");
+        let dead = format!("file:{}", file.display());
+        let process =
+            setup(&sim, &server).env("SINK_HTTP_FORMAT", format).env("NOMAD_FIREHOSE_DEAD_LETTER", dead).spawn();
+        process.until("all others arrive", || missing(&server, 20..=119) == [33, 77]).await;
+        let letters = || std::fs::read_to_string(&file).unwrap_or_default();
+        process.until("the guilty are in the file", || letters().lines().count() == 2).await;
+        process.stop().await;
+        assert_eq!(arrived(&server).len(), 98, "{format}");
+        for (letter, index) in letters().lines().zip([33, 77]) {
+            let letter: serde_json::Value = serde_json::from_str(letter).expect("JSON");
+            assert!(letter["body"].as_str().expect("text").contains(&format!("\"ModifyIndex\":{index},")));
+            assert!(letter["reason"].as_str().expect("text").contains(&status.to_string()), "{letter}");
+            assert_eq!(letter["sink"], "http");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_record_holds_until_the_server_takes_it() {
+    let strict = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let now = std::sync::Arc::clone(&strict);
+    let reply = move |body: &str| {
+        let refused = now.load(std::sync::atomic::Ordering::SeqCst) && body.contains("\"ModifyIndex\":33,");
+        if refused { Reply::Status(400) } else { Reply::Take }
+    };
+    let (sim, server) = (cluster().await, Server::start(reply).await);
+    append(&sim, 20..=39).await;
+    let process = setup(&sim, &server).env("SINK_HTTP_FORMAT", "array").spawn();
+    process.until_logged("sink rejects a record, everything behind it waits").await;
+    append(&sim, 40..=59).await;
+    process.until("the others of its batch arrive", || missing(&server, 20..=39) == [33]).await;
+    strict.store(false, std::sync::atomic::Ordering::SeqCst);
+    until_all(&process, &server, 20..=59).await;
+    process.until_logged("delivery goes on").await;
+    process.stop().await;
+    assert_eq!(arrived(&server).len(), 40, "it alone was held");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_path_and_refused_credentials_are_said_and_mended() {
+    let fault = std::sync::Arc::new(std::sync::atomic::AtomicU16::new(404));
+    let now = std::sync::Arc::clone(&fault);
+    let reply = move |_: &str| match now.load(std::sync::atomic::Ordering::SeqCst) {
+        200 => Reply::Take,
+        307 => Reply::Redirect("http://elsewhere/x?token=hunter2"),
+        status => Reply::Status(status),
+    };
+    let (sim, server) = (cluster().await, Server::start(reply).await);
+    append(&sim, 20..=29).await;
+    for (status, word) in [(404, "SINK_HTTP_ADDRESS"), (401, "SINK_HTTP_TOKEN"), (307, "http://elsewhere/x")] {
+        fault.store(status, std::sync::atomic::Ordering::SeqCst);
+        let process = setup(&sim, &server).env("SINK_HTTP_TOKEN", "hunter2").spawn();
+        process.until_logged(word).await;
+        fault.store(200, std::sync::atomic::Ordering::SeqCst);
+        process.until_logged("delivery goes on").await;
+        assert_eq!(process.logged("hunter2"), 0, "{}", process.log());
+        process.stop().await;
+    }
+    assert!(missing(&server, 20..=29).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_stop_delivers_what_was_read_and_repeats_nothing() {
+    let (sim, server) = (cluster().await, Server::start(|_| Reply::Take).await);
+    let directory = tempfile::tempdir().expect("a directory");
+    let setup = setup(&sim, &server).data_dir(directory.path()).env("SINK_HTTP_FORMAT", "ndjson");
+    append(&sim, 20..=519).await;
+    let process = setup.spawn();
+    until_all(&process, &server, 20..=119).await;
+    process.stop().await;
+    append(&sim, 520..=619).await;
+    let process = setup.spawn();
+    until_all(&process, &server, 20..=619).await;
+    process.stop().await;
+    assert_eq!(arrived(&server).len(), 600);
+    assert_eq!(assert_in_order(&arrived(&server)), 0);
+}
+
+#[test]
+fn a_wrong_configuration_names_all_problems_and_no_secret() {
+    let wrong = [
+        ("SINK_HTTP_ADDRESS", "http://me:hunter2@collector:port/x?key=hunter2"),
+        ("SINK_HTTP_FORMAT", "xml"),
+        ("SINK_WORKER_COUNT", "many"),
+        ("SINK_BATCH_BYTES", "1MB"),
+        ("SINK_HTTP_TIMEOUT", "10"),
+        ("SINK_HTTP_HEADERS", "hunter2"),
+        ("SINK_HTTP_TOKEN", "hunter2 hunter2"),
+        ("SINK_HTTP_CLIENT_CERT", "/cert.pem"),
+        ("SINK_HTTP_COMPRESSION", "lzma"),
+    ];
+    let setup = Setup::bare(&["jobs"]).env("NOMAD_FIREHOSE_COORDINATOR", "none").env("SINK_TYPE", "http");
+    let (code, _, log) = wrong.iter().fold(setup, |setup, (name, value)| setup.env(name, value)).output();
+    assert_eq!(code, Some(2), "{log}");
+    for (name, _) in wrong {
+        assert!(log.contains(name), "{name} is not named in:\n{log}");
+    }
+    assert!(!log.contains("hunter2"), "{log}");
+}

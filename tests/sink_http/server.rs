@@ -1,0 +1,159 @@
+//! An HTTP server by hand, which can break off anywhere.
+
+#![allow(unreachable_pub, reason = "it is a part of one test program")]
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Reply {
+    /// Its records are taken.
+    Take,
+    /// This status.
+    Status(u16),
+    /// This status, with `Retry-After`.
+    RetryAfter(u16, &'static str),
+    /// A redirect.
+    Redirect(&'static str),
+    /// The connection is reset without an answer, the records are not taken.
+    Reset,
+    /// The same in the midst of the answer's head.
+    ResetInHead,
+    /// The records are taken, and the connection is reset without an answer.
+    TakeAndReset,
+    /// The records are taken, and the answer comes too late.
+    TakeAndStall,
+}
+
+type Decide = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
+type Records = Arc<Mutex<Vec<Value>>>;
+
+/// A running server. Dropping it cuts all connections.
+#[derive(Debug)]
+pub struct Server {
+    addr: SocketAddr,
+    taken: Records,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Server {
+    /// A server that asks `decide` about each body.
+    pub async fn start(decide: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), decide).await
+    }
+
+    /// The same at an address.
+    pub async fn start_at(addr: SocketAddr, decide: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_reuseaddr(true).expect("a socket");
+        socket.bind(addr).expect("a free port");
+        let listener = socket.listen(64).expect("a free port");
+        let addr = listener.local_addr().expect("bound");
+        let taken = Records::default();
+        let task = tokio::spawn(serve(listener, Arc::new(decide), Arc::clone(&taken)));
+        Server { addr, taken, task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Its address for `SINK_HTTP_ADDRESS`.
+    pub fn url(&self) -> String {
+        format!("http://{}/records", self.addr)
+    }
+
+    /// The records taken so far.
+    pub fn taken(&self) -> Vec<Value> {
+        self.taken.lock().expect("no panic").clone()
+    }
+
+    /// Ends it; its port is free then.
+    pub async fn stop(self) -> SocketAddr {
+        self.task.abort();
+        assert!(self.task.await.is_err(), "it serves until it is aborted");
+        self.addr
+    }
+}
+
+async fn serve(listener: TcpListener, decide: Decide, taken: Records) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let (decide, taken) = (Arc::clone(&decide), Arc::clone(&taken));
+        connections.spawn(async move { while_open(stream, decide, taken).await });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn while_open(stream: TcpStream, decide: Decide, taken: Records) {
+    let mut stream = BufReader::new(stream);
+    while let Some(body) = request(&mut stream).await {
+        let reply = decide(&body);
+        if matches!(reply, Reply::Take | Reply::TakeAndReset | Reply::TakeAndStall) {
+            taken.lock().expect("no panic").extend(records(&body));
+        }
+        let answer = match reply {
+            Reply::Take => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_owned(),
+            Reply::Status(status) => format!("HTTP/1.1 {status} No\r\nContent-Length: 3\r\n\r\nno!"),
+            Reply::RetryAfter(status, after) => {
+                format!("HTTP/1.1 {status} Later\r\nRetry-After: {after}\r\nContent-Length: 0\r\n\r\n")
+            }
+            Reply::Redirect(to) => format!("HTTP/1.1 307 There\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"),
+            Reply::Reset | Reply::TakeAndReset => return reset(stream),
+            Reply::ResetInHead => "HTTP/1.1 200 O".to_owned(),
+            Reply::TakeAndStall => {
+                // Longer than any deadline of the tests; the client closes the connection meanwhile.
+                let mut rest = [0];
+                let closed = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut rest));
+                return drop(closed.await);
+            }
+        };
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+        if matches!(reply, Reply::ResetInHead) {
+            return reset(stream);
+        }
+    }
+}
+
+/// Closes with RST.
+fn reset(stream: BufReader<TcpStream>) {
+    stream.get_ref().set_zero_linger().expect("a socket");
+}
+
+/// The body of the next request.
+async fn request(stream: &mut BufReader<TcpStream>) -> Option<String> {
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        let line = line.trim_end().to_ascii_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        if let Some(given) = line.strip_prefix("content-length:") {
+            length = given.trim().parse().expect("a length");
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    String::from_utf8(body).ok()
+}
+
+/// One record, a JSON array of them, or one a line.
+fn records(body: &str) -> Vec<Value> {
+    let values = serde_json::Deserializer::from_str(body).into_iter::<Value>();
+    let values = values.map(|value| value.expect("JSON"));
+    values.flat_map(|value| if let Value::Array(all) = value { all } else { vec![value] }).collect()
+}
