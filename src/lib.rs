@@ -39,3 +39,4 @@ pub mod source;
 pub mod state;
 pub mod supervisor;
 pub mod telemetry;
+pub mod template;

@@ -8,6 +8,8 @@ use std::{
 };
 
 use anyhow::Context as _;
+#[cfg(feature = "amqp")]
+use nomad_firehose::sink;
 use nomad_firehose::{
     cli::{self, Task},
     config::{self, Settings, Warning},
@@ -123,21 +125,12 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
         error!(%error, "NOMAD_FIREHOSE_DEAD_LETTER does not work; name a file that can be written");
         return Ok(ExitCode::from(cli::USAGE));
     }
-    let (sink, policy): (Box<dyn Sink>, Policy) = match &settings.sink {
-        config::Sink::Stdout => match Stdout::open() {
-            Ok(stdout) => (Box::new(stdout), Policy::default()),
-            Err(error) => {
-                error!(%error, "SINK_TYPE=stdout does not work; give the program a standard output");
-                return Ok(ExitCode::from(cli::USAGE));
-            }
-        },
-        config::Sink::Http(how) => match Http::new(how.config(settings.cluster.as_deref())) {
-            Ok(http) => (Box::new(http), how.policy()),
-            Err(error) => {
-                error!(%error, "the configuration does not work");
-                return Ok(ExitCode::from(cli::USAGE));
-            }
-        },
+    let (sink, policy) = match sink(&settings) {
+        Ok(opened) => opened,
+        Err(error) => {
+            error!(error = format!("{error:#}"), "the configuration does not work");
+            return Ok(ExitCode::from(cli::USAGE));
+        }
     };
     let sink_closed = CancellationToken::new();
     let counters = Arc::new(Counters::new(metrics.clone(), status.clone(), settings.kinds.clone()));
@@ -198,6 +191,25 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
     Ok(match ending {
         Ending::Stopped { clean: true } | Ending::SinkClosed => ExitCode::SUCCESS,
         Ending::Stopped { clean: false } => ExitCode::FAILURE,
+    })
+}
+
+/// The sink that the settings name, and how it wants its batches. Connects to nothing yet.
+fn sink(settings: &Settings) -> anyhow::Result<(Box<dyn Sink>, Policy)> {
+    Ok(match &settings.sink {
+        config::Sink::Stdout => {
+            let stdout = Stdout::open();
+            let stdout = stdout.context("SINK_TYPE=stdout does not work; give the program a standard output")?;
+            (Box::new(stdout), Policy::default())
+        }
+        #[cfg(feature = "amqp")]
+        config::Sink::Amqp(amqp) => {
+            let amqp = sink::amqp::Amqp::new((**amqp).clone(), settings.cluster.clone())?;
+            (Box::new(amqp), Policy::default())
+        }
+        #[cfg(not(feature = "amqp"))]
+        config::Sink::Amqp(_) => anyhow::bail!("this program was built without it (the feature amqp)"),
+        config::Sink::Http(how) => (Box::new(Http::new(how.config(settings.cluster.as_deref()))?), how.policy()),
     })
 }
 

@@ -203,7 +203,24 @@ settings! {
         .default("stop");
 
     SINK_TYPE = Setting::new(SINKS, "sink-type", "SINK_TYPE", "NAME",
-        "Where records go: stdout (one a line), http (to a server)").default("stdout");
+        "Where records go: stdout (one a line), amqp (also rabbitmq), http (to a server)").default("stdout");
+    SINK_AMQP_CONNECTION = Setting::new(SINKS, "sink-amqp-connection", "SINK_AMQP_CONNECTION", "URL",
+        "The broker: amqp:// or amqps://USER:PASSWORD@HOST:PORT/VHOST, with ?heartbeat=SECONDS (10 to 30) or ?auth_mechanism=external where wanted").secret();
+    SINK_AMQP_EXCHANGE = Setting::new(SINKS, "sink-amqp-exchange", "SINK_AMQP_EXCHANGE", "TEMPLATE",
+        "The exchange to publish to, which has to exist. Fields of the record can stand in it: {Kind}");
+    SINK_AMQP_ROUTING_KEY = Setting::new(SINKS, "sink-amqp-routing-key", "SINK_AMQP_ROUTING_KEY", "TEMPLATE",
+        "The routing key. Fields of the record can stand in it: nomad.{Namespace}.{JobID}.{TaskEvent.Type}");
+    SINK_AMQP_WORKERS = Setting::new(SINKS, "sink-amqp-workers", "SINK_AMQP_WORKERS", "COUNT",
+        "How many connections publish side by side, from 1 to 64; records of one key always take the same one").default("1");
+    SINK_AMQP_MANDATORY = Setting::new(SINKS, "sink-amqp-mandatory", "SINK_AMQP_MANDATORY", "BOOL",
+        "Have the broker return what no queue is bound for, which makes it a dead letter; with false the broker drops it in silence")
+        .default("true").form(Form::Switch);
+    SINK_AMQP_CACERT = Setting::new(SINKS, "sink-amqp-cacert", "SINK_AMQP_CACERT", "FILE",
+        "The certificate authority that signed the broker's certificate, PEM; without it those of the system");
+    SINK_AMQP_CLIENT_CERT = Setting::new(SINKS, "sink-amqp-client-cert", "SINK_AMQP_CLIENT_CERT", "FILE",
+        "The certificate to present to the broker, PEM; needs the key");
+    SINK_AMQP_CLIENT_KEY = Setting::new(SINKS, "sink-amqp-client-key", "SINK_AMQP_CLIENT_KEY", "FILE",
+        "The key of that certificate, PEM");
     CLUSTER = Setting::new(SINKS, "cluster", "NOMAD_FIREHOSE_CLUSTER", "LABEL",
         "A label for this cluster, passed on beside each record where the sink has a place for it");
 

@@ -56,10 +56,10 @@ impl Consul {
 
 static TLS: TlsSettings = TlsSettings {
     ca_cert: &catalogue::CONSUL_CACERT,
-    ca_path: &catalogue::CONSUL_CAPATH,
+    ca_path: Some(&catalogue::CONSUL_CAPATH),
     client_cert: &catalogue::CONSUL_CLIENT_CERT,
     client_key: &catalogue::CONSUL_CLIENT_KEY,
-    server_name: &catalogue::CONSUL_TLS_SERVER_NAME,
+    server_name: Some(&catalogue::CONSUL_TLS_SERVER_NAME),
 };
 
 pub(super) fn read(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Result<Consul, Broken> {

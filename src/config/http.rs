@@ -74,10 +74,12 @@ impl From<Tls> for http::Tls {
 /// What the settings of TLS are called.
 pub(super) struct TlsSettings {
     pub(super) ca_cert: &'static Setting,
-    pub(super) ca_path: &'static Setting,
+    /// `None` where a product has no such setting.
+    pub(super) ca_path: Option<&'static Setting>,
     pub(super) client_cert: &'static Setting,
     pub(super) client_key: &'static Setting,
-    pub(super) server_name: &'static Setting,
+    /// `None` where a product has no such setting.
+    pub(super) server_name: Option<&'static Setting>,
 }
 
 /// The address without user and path, and the user.
@@ -144,7 +146,7 @@ pub(super) fn token(
 /// All of TLS but whether to verify, which each product asks in its own way.
 pub(super) fn tls(reader: &mut Reader<'_>, names: &TlsSettings) -> Tls {
     let mut path = |setting| reader.optional(setting, |text| Ok::<_, String>(PathBuf::from(text)));
-    let (ca_cert, ca_path) = (path(names.ca_cert), path(names.ca_path));
+    let (ca_cert, ca_path) = (path(names.ca_cert), names.ca_path.and_then(&mut path));
     let client = match (path(names.client_cert), path(names.client_key)) {
         (Some(cert), Some(key)) => Some((cert, key)),
         (None, None) => None,
@@ -159,7 +161,7 @@ pub(super) fn tls(reader: &mut Reader<'_>, names: &TlsSettings) -> Tls {
             None
         }
     };
-    let server_name = reader.optional(names.server_name, plain);
+    let server_name = names.server_name.and_then(|setting| reader.optional(setting, plain));
     Tls { ca_cert, ca_path, client, server_name, skip_verify: false }
 }
 

@@ -85,10 +85,10 @@ impl HttpSink {
 
 static TLS: TlsSettings = TlsSettings {
     ca_cert: &catalogue::SINK_HTTP_CACERT,
-    ca_path: &catalogue::SINK_HTTP_CAPATH,
+    ca_path: Some(&catalogue::SINK_HTTP_CAPATH),
     client_cert: &catalogue::SINK_HTTP_CLIENT_CERT,
     client_key: &catalogue::SINK_HTTP_CLIENT_KEY,
-    server_name: &catalogue::SINK_HTTP_TLS_SERVER_NAME,
+    server_name: Some(&catalogue::SINK_HTTP_TLS_SERVER_NAME),
 };
 
 pub(super) fn read(reader: &mut Reader<'_>, kinds: &[Kind], warnings: &mut Vec<Warning>) -> Result<HttpSink, Broken> {

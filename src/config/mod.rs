@@ -2,6 +2,7 @@
 //!
 //! Start at [`load`]. [`catalogue`] names every setting once.
 
+mod amqp;
 pub mod catalogue;
 mod consul;
 mod duration;
@@ -17,6 +18,7 @@ mod validate;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration as StdDuration};
 
+pub use amqp::{Amqp, Broker, Mechanism};
 pub use consul::Consul;
 pub use duration::{Duration, Error as DurationError};
 pub use http::{BasicAuth, Tls, Token};
@@ -144,6 +146,8 @@ pub enum Sink {
     Stdout,
     /// An HTTP server.
     Http(Box<HttpSink>),
+    /// An exchange of RabbitMQ.
+    Amqp(Box<Amqp>),
 }
 
 /// What becomes of a record that the sink refuses as data.

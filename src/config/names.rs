@@ -3,11 +3,7 @@
 use super::{catalogue, layers::Environment, problem::Warning};
 
 /// Variables of the original's sinks. They are no mistake in the environment of a migration, whichever sink is chosen.
-const ORIGINAL: [&str; 26] = [
-    "SINK_AMQP_CONNECTION",
-    "SINK_AMQP_EXCHANGE",
-    "SINK_AMQP_ROUTING_KEY",
-    "SINK_AMQP_WORKERS",
+const ORIGINAL: [&str; 22] = [
     "SINK_EVENT_BUS_DETAIL_TYPE",
     "SINK_EVENT_BUS_NAME",
     "SINK_EVENT_BUS_SOURCE",

@@ -42,10 +42,10 @@ impl From<Nomad> for nomad::Config {
 
 static TLS: TlsSettings = TlsSettings {
     ca_cert: &catalogue::NOMAD_CACERT,
-    ca_path: &catalogue::NOMAD_CAPATH,
+    ca_path: Some(&catalogue::NOMAD_CAPATH),
     client_cert: &catalogue::NOMAD_CLIENT_CERT,
     client_key: &catalogue::NOMAD_CLIENT_KEY,
-    server_name: &catalogue::NOMAD_TLS_SERVER_NAME,
+    server_name: Some(&catalogue::NOMAD_TLS_SERVER_NAME),
 };
 
 pub(super) fn read(

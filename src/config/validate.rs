@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     ByteSize, Coordinator, DeadLetter, Duration, Environment, Keeper, Log, LogFormat, Problem, Problems, Settings,
-    Sink, Start, Storage, Topic, Wanted, Warning, catalogue, consul, http_sink,
+    Sink, Start, Storage, Topic, Wanted, Warning, amqp, catalogue, consul, http_sink,
     layers::{Layers, Origin},
     names, nomad,
     reader::{Broken, Reader, between},
@@ -16,8 +16,8 @@ use super::{
 use crate::{kind::Kind, position::RaftIndex};
 
 /// The original's other sinks.
-const SINKS_TO_COME: [&str; 11] =
-    ["amqp", "eventbridge", "kafka", "kinesis", "mongo", "mongodb", "nsq", "rabbitmq", "redis", "sqs", "syslog"];
+const SINKS_TO_COME: [&str; 9] =
+    ["eventbridge", "kafka", "kinesis", "mongo", "mongodb", "nsq", "redis", "sqs", "syslog"];
 
 pub(super) fn validate(
     wanted: Wanted,
@@ -240,8 +240,11 @@ fn start(text: &str) -> Result<Start, &'static str> {
 
 /// The sink that is chosen, with its own settings: what stands there about the others is no concern of this one.
 fn sink(reader: &mut Reader<'_>, kinds: &[Kind], warnings: &mut Vec<Warning>) -> Result<Sink, Broken> {
-    const NAMES: [&str; 2] = ["stdout", "http"];
+    const NAMES: [&str; 4] = ["stdout", "amqp", "rabbitmq", "http"];
     let name = reader.value(&catalogue::SINK_TYPE, |text| {
+        if matches!(text, "amqp" | "rabbitmq") && !cfg!(feature = "amqp") {
+            return Err("this program was built without it (the feature amqp)".to_owned());
+        }
         if let Some(name) = NAMES.into_iter().find(|name| *name == text) {
             return Ok(name);
         }
@@ -254,6 +257,7 @@ fn sink(reader: &mut Reader<'_>, kinds: &[Kind], warnings: &mut Vec<Warning>) ->
         Err(format!("no such sink{nearest}; there are {names}"))
     });
     match name? {
+        "amqp" | "rabbitmq" => amqp::read(reader).map(|amqp| Sink::Amqp(Box::new(amqp))),
         "http" => http_sink::read(reader, kinds, warnings).map(|http| Sink::Http(Box::new(http))),
         _ => Ok(Sink::Stdout),
     }

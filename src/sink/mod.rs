@@ -1,6 +1,8 @@
 //! Where records go. A sink sends once and answers for each record; retry, backoff, batching and acknowledgement live
 //! in [`crate::delivery`].
 
+#[cfg(feature = "amqp")]
+pub mod amqp;
 pub mod http;
 pub mod stdout;
 

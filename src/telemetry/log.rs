@@ -38,7 +38,12 @@ where
 {
     // Libraries speak of their own matters; only what they warn of is ours, unless everything was asked for.
     let others = if log.level == Level::TRACE { Level::TRACE } else { log.level.min(Level::WARN) };
-    let targets = Targets::new().with_default(others).with_target("nomad_firehose", LevelFilter::from_level(log.level));
+    // The AMQP client writes whole messages into its log, and at `trace` the frame with the password.
+    let targets = Targets::new()
+        .with_default(others)
+        .with_target("nomad_firehose", LevelFilter::from_level(log.level))
+        .with_target("lapin", LevelFilter::OFF)
+        .with_target("amq_protocol", LevelFilter::OFF);
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(colour)
         .fmt_fields(JsonFields::new())

@@ -288,15 +288,15 @@ fn binary() -> &'static Path {
 /// Ports that are ours until this is dropped: no test beside us takes them while an agent is down. They lie below those
 /// that the kernel gives to outgoing connections.
 #[derive(Debug)]
-struct Ports {
-    base: u16,
+pub(super) struct Ports {
+    pub(super) base: u16,
     _lock: File,
 }
 
 impl Ports {
     const BLOCK: u16 = 4;
 
-    fn reserve() -> Self {
+    pub(super) fn reserve() -> Self {
         let locks = std::env::temp_dir().join("nomad-firehose-test-ports");
         std::fs::create_dir_all(&locks).expect("a directory for locks");
         for _ in 0..1_000 {

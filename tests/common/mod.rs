@@ -8,6 +8,7 @@ pub mod consul;
 pub mod gate;
 pub mod made;
 pub mod proxy;
+pub mod rabbitmq;
 pub mod truth;
 
 use std::{

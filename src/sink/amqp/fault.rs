@@ -1,0 +1,110 @@
+//! Why a connection or a channel is of no use, in words that say what to mend.
+
+use lapin::{
+    ErrorKind,
+    protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError},
+};
+
+use super::Settings;
+
+/// Why records were not confirmed. None of these is the fault of a record, but [`Fault::TooLarge`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// There is no connection, or it broke.
+    Connection(String),
+    /// The exchange does not exist.
+    Missing(String),
+    /// The broker does not let this user in, or not do this.
+    Refused(String),
+    /// The broker takes no messages for now.
+    Blocked(String),
+    /// The broker closed the channel over a message of more than `limit` bytes.
+    TooLarge { limit: usize, reason: String },
+    /// The channel is of no use for another reason.
+    Channel(String),
+    /// The broker did not answer in time.
+    Silent(String),
+}
+
+impl Fault {
+    /// What an error of the client means.
+    pub(super) fn of(error: &lapin::Error, settings: &Settings) -> Self {
+        let broker = &settings.shown;
+        let ErrorKind::ProtocolError(protocol) = error.kind() else {
+            return match error.kind() {
+                ErrorKind::InvalidChannelState(..) => Fault::Channel(format!("the channel to {broker} is closed")),
+                _ => Fault::Connection(format!("connection to {broker}: {error}")),
+            };
+        };
+        let words = protocol.get_message().to_string();
+        match protocol.kind() {
+            AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Fault::Missing(format!(
+                "the exchange does not exist; declare it, or mend SINK_AMQP_EXCHANGE ({broker} says: {words})"
+            )),
+            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Fault::Refused(format!(
+                "access refused; mend user and password in SINK_AMQP_CONNECTION, or the user's permissions ({broker} \
+                 says: {words})"
+            )),
+            AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => Fault::Refused(format!(
+                "not allowed; mend the virtual host in SINK_AMQP_CONNECTION, or the user's permissions ({broker} says: \
+                 {words})"
+            )),
+            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => match limit(&words) {
+                Some(limit) => Fault::TooLarge { limit, reason: format!("too large for {broker}: {words}") },
+                None => Fault::Channel(format!("{broker} closed the channel: {words}")),
+            },
+            AMQPErrorKind::Soft(_) => Fault::Channel(format!("{broker} closed the channel: {words}")),
+            AMQPErrorKind::Hard(_) => Fault::Connection(format!("{broker} closed the connection: {words}")),
+        }
+    }
+
+    /// Whether the channel alone is lost.
+    pub(super) fn spares_connection(&self) -> bool {
+        matches!(self, Fault::Missing(_) | Fault::TooLarge { .. } | Fault::Channel(_))
+            || matches!(self, Fault::Refused(words) if words.starts_with("access refused"))
+    }
+
+    /// Whether another one that came of the same cause says more.
+    pub(super) fn is_vague(&self) -> bool {
+        matches!(self, Fault::Channel(_) | Fault::Connection(_) | Fault::Silent(_))
+    }
+
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Fault::Connection(reason)
+            | Fault::Missing(reason)
+            | Fault::Refused(reason)
+            | Fault::Blocked(reason)
+            | Fault::TooLarge { reason, .. }
+            | Fault::Channel(reason)
+            | Fault::Silent(reason) => reason,
+        }
+    }
+}
+
+/// The most bytes a message may have, as RabbitMQ names it when it closes a channel over one
+/// (`rabbit_channel:check_msg_size`): `message size 20 is larger than configured max size 10`.
+fn limit(words: &str) -> Option<usize> {
+    if !words.contains("message size") {
+        return None;
+    }
+    let (_, rest) = words.rsplit_once("max size ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_read_from_the_brokers_words() {
+        for (words, expected) in [
+            ("PRECONDITION_FAILED - message size 20 is larger than configured max size 10", Some(10)),
+            ("PRECONDITION_FAILED - message size 20 larger than max size 10", Some(10)),
+            ("PRECONDITION_FAILED - message size 20 is larger than configured max size ", None),
+            ("PRECONDITION_FAILED - unknown delivery tag 7", None),
+        ] {
+            assert_eq!(limit(words), expected, "{words}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Publishes to an exchange of RabbitMQ (AMQP 0-9-1) with publisher confirms. Delivered means confirmed.
+//!
+//! A batch is shared out to workers by the key of its records. Each worker has a connection of its own, puts its share on
+//! the wire at once, and then waits for the confirms. A key always goes to the same worker, so its order holds.
+//!
+//! What was not confirmed when a connection is given up is torn off with it: nothing that waits in a buffer leaves later.
+
+mod fault;
+mod tls;
+mod wire;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use futures_util::future::{self, BoxFuture};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
+use xxhash_rust::xxh3::xxh3_64;
+
+pub use self::tls::Error;
+use self::worker::Worker;
+use super::{Closed, Outcome, Sink};
+use crate::{config, record::Record, template::Template};
+
+/// Publishes records, and waits for the broker's confirms.
+#[derive(Debug)]
+pub struct Amqp {
+    settings: Arc<Settings>,
+    workers: Vec<Worker>,
+}
+
+/// What all workers go by.
+struct Settings {
+    /// Its scheme is `amqp` in any case: TLS is ours.
+    uri: AMQPUri,
+    /// The broker as it may be shown.
+    shown: String,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    exchange: Template,
+    routing_key: Template,
+    mandatory: bool,
+    cluster: Option<String>,
+}
+
+impl std::fmt::Debug for Settings {
+    /// The URI has the password in it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("broker", &self.shown).finish_non_exhaustive()
+    }
+}
+
+impl Amqp {
+    /// A sink that connects when it is first sent to.
+    ///
+    /// # Errors
+    /// A file of TLS cannot be used.
+    pub fn new(settings: config::Amqp, cluster: Option<String>) -> Result<Self, Error> {
+        let config::Amqp { broker, exchange, routing_key, workers, mandatory, tls } = settings;
+        let tls = if broker.secure { Some(tls::client(&tls)?) } else { None };
+        let scheme = if broker.secure { "amqps" } else { "amqp" };
+        let shown = format!("{scheme}://{}:{}", broker.host, broker.port);
+        let uri = AMQPUri {
+            scheme: AMQPScheme::AMQP,
+            authority: AMQPAuthority {
+                userinfo: AMQPUserInfo { username: broker.user, password: broker.password.expose().to_owned() },
+                host: broker.host,
+                port: broker.port,
+            },
+            vhost: broker.vhost,
+            query: AMQPQueryString {
+                heartbeat: Some(broker.heartbeat),
+                auth_mechanism: Some(match broker.mechanism {
+                    config::Mechanism::Plain => SASLMechanism::Plain,
+                    config::Mechanism::External => SASLMechanism::External,
+                }),
+                ..AMQPQueryString::default()
+            },
+        };
+        let settings = Settings { uri, shown, tls, exchange, routing_key, mandatory, cluster };
+        let workers = (0..workers.max(1)).map(|_| Worker::default()).collect();
+        Ok(Amqp { settings: Arc::new(settings), workers })
+    }
+
+    async fn publish(&mut self, batch: &[Record]) -> Vec<Outcome> {
+        let mut shares = vec![Vec::new(); self.workers.len()];
+        for (number, record) in batch.iter().enumerate() {
+            shares[worker_of(&record.key, self.workers.len())].push(number);
+        }
+        let settings = &self.settings;
+        let sends = self.workers.iter_mut().zip(&shares).map(|(worker, share)| worker.send(settings, batch, share));
+        let mut answers: Vec<(usize, Outcome)> = future::join_all(sends).await.into_iter().flatten().collect();
+        answers.sort_by_key(|(number, _)| *number);
+        answers.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+}
+
+/// Which of `workers` a key belongs to.
+fn worker_of(key: &str, workers: usize) -> usize {
+    let hash = xxh3_64(key.as_bytes()) % workers as u64;
+    usize::try_from(hash).expect("it is less than a usize")
+}
+
+impl Sink for Amqp {
+    fn name(&self) -> &'static str {
+        "amqp"
+    }
+
+    fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
+        Box::pin(async { Ok(self.publish(batch).await) })
+    }
+}

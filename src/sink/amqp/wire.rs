@@ -1,0 +1,163 @@
+//! One connection to the broker.
+
+use std::{
+    fmt,
+    net::{Shutdown, TcpStream},
+    os::fd::AsFd as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_rs::TokioRuntime;
+use futures_util::{FutureExt as _, StreamExt as _, stream::BoxStream};
+use lapin::{
+    AsyncTcpStream, Channel, Connection, ConnectionProperties, Event,
+    options::ConfirmSelectOptions,
+    tcp::{AMQPUriTcpExt as _, RustlsConnector},
+    uri::AMQPUri,
+};
+use tokio::time::timeout;
+
+use super::{Settings, fault::Fault};
+
+/// How long a connection may take, from the first packet to the broker's word that it is open. The same for a channel.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// An open connection.
+///
+/// Dropping it closes it in good order, unless something was published on it and neither confirmed nor given up: then
+/// its socket is torn off, and what still lies in buffers is gone.
+pub(super) struct Wire {
+    connection: Connection,
+    events: BoxStream<'static, Event>,
+    blocked: Option<String>,
+    socket: Socket,
+    /// Something may lie in a buffer that must not leave later.
+    pub(super) is_dirty: bool,
+}
+
+/// The connection's socket, once there is one.
+#[derive(Clone, Default)]
+struct Socket(Arc<Mutex<Option<TcpStream>>>);
+
+impl Socket {
+    fn tear_off(&self) {
+        if let Some(socket) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            // It may be closed already.
+            socket.shutdown(Shutdown::Both).ok();
+        }
+    }
+}
+
+impl Wire {
+    pub(super) async fn connect(settings: &Settings) -> Result<Self, Fault> {
+        let runtime = TokioRuntime::tokio_current();
+        let properties = ConnectionProperties::default().with_connection_name("nomad-firehose".into());
+        let socket = Socket::default();
+        let (tls, place) = (settings.tls.clone(), socket.clone());
+        let connecting = Connection::connector(
+            settings.uri.clone(),
+            runtime,
+            move |uri: AMQPUri, runtime: TokioRuntime| {
+                let (tls, place) = (tls.clone(), place.clone());
+                async move {
+                    let opened = timeout(DEADLINE, async {
+                        let stream = uri.connect_async(&runtime).await?;
+                        if let AsyncTcpStream::Plain(tcp) = &stream {
+                            let tcp = tcp.get_ref();
+                            // Closing it forgets what was not sent yet.
+                            tcp.set_zero_linger()?;
+                            let second = TcpStream::from(tcp.as_fd().try_clone_to_owned()?);
+                            *place.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(second);
+                        }
+                        match tls {
+                            None => Ok(stream),
+                            Some(tls) => stream.into_rustls(&RustlsConnector::from(tls), &uri.authority.host).await,
+                        }
+                    });
+                    let late = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection in time");
+                    Ok(opened.await.map_err(late).flatten()?)
+                }
+            },
+            properties,
+        );
+        match timeout(DEADLINE, connecting).await {
+            Ok(Ok(connection)) => {
+                let events = connection.events_listener().boxed();
+                Ok(Wire { connection, events, blocked: None, socket, is_dirty: false })
+            }
+            Ok(Err(error)) => Err(Fault::of(&error, settings)),
+            Err(_) => {
+                socket.tear_off();
+                Err(Fault::Silent(format!("{} did not open a connection within {DEADLINE:?}", settings.shown)))
+            }
+        }
+    }
+
+    /// A new channel that confirms.
+    pub(super) async fn open_channel(&mut self, settings: &Settings) -> Result<Channel, Fault> {
+        let opening = async {
+            let channel = self.connection.create_channel().await?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            Ok::<_, lapin::Error>(channel)
+        };
+        match timeout(DEADLINE, opening).await {
+            Ok(Ok(channel)) => Ok(channel),
+            Ok(Err(error)) => Err(Fault::of(&error, settings)),
+            Err(_) => Err(Fault::Silent(format!("{} did not open a channel within {DEADLINE:?}", settings.shown))),
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.connection.status().connected()
+    }
+
+    /// Why the broker takes nothing, as far as it has said so by now.
+    pub(super) fn blocked(&mut self) -> Option<Fault> {
+        while let Some(Some(event)) = self.events.next().now_or_never() {
+            self.heed(event);
+        }
+        self.why_blocked()
+    }
+
+    /// Waits until the broker takes nothing any more, and says why.
+    pub(super) async fn until_blocked(&mut self) -> Fault {
+        loop {
+            if let Some(fault) = self.why_blocked() {
+                return fault;
+            }
+            match self.events.next().await {
+                Some(event) => self.heed(event),
+                // There are no events any more: whoever waits for a confirm hears why.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn heed(&mut self, event: Event) {
+        match event {
+            Event::ConnectionBlocked(reason) => self.blocked = Some(reason),
+            Event::ConnectionUnblocked => self.blocked = None,
+            _ => {}
+        }
+    }
+
+    fn why_blocked(&self) -> Option<Fault> {
+        let reason = self.blocked.as_ref()?;
+        Some(Fault::Blocked(format!("the broker takes no messages for now: {reason}")))
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.is_dirty {
+            self.socket.tear_off();
+        }
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").field("is_up", &self.is_up()).field("blocked", &self.blocked).finish_non_exhaustive()
+    }
+}

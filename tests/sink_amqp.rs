@@ -1,0 +1,342 @@
+//! The whole program with a real RabbitMQ: whatever becomes of connections, broker and memory, every record arrives.
+//! `RECORDS` says how many, 20,000 where it is unset.
+
+#![cfg(feature = "amqp")]
+
+mod common;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use common::{
+    PATIENCE, Setup, fixture_lines, made,
+    rabbitmq::Rabbitmq,
+    truth::{assert_exactly, expected, seen},
+};
+use futures_util::StreamExt as _;
+use lapin::{
+    Channel, Connection, ConnectionProperties, ExchangeKind,
+    options::{BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    types::FieldTable,
+};
+use nomad_sim::Sim;
+
+const EXCHANGE: &str = "nomad";
+const QUEUE: &str = "all";
+
+/// How many keys the records of the long tests are spread over.
+const KEYS: u64 = 300;
+
+/// A message as a consumer sees it.
+struct Message {
+    id: String,
+    key: String,
+    body: String,
+    properties: lapin::BasicProperties,
+}
+
+/// Keeps the connection beside its channel.
+async fn channel(rabbitmq: &Rabbitmq) -> (Connection, Channel) {
+    let connection = Connection::connect(&format!("{}%2f", rabbitmq.url()), ConnectionProperties::default()).await;
+    let connection = connection.expect("RabbitMQ takes connections");
+    let channel = connection.create_channel().await.expect("a channel");
+    (connection, channel)
+}
+
+async fn declare_exchange(channel: &Channel) {
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let declared = channel.exchange_declare(EXCHANGE.into(), ExchangeKind::Topic, options, FieldTable::default());
+    declared.await.expect("an exchange");
+}
+
+/// The queue that keeps all messages with such keys, also over a restart.
+async fn declare_queue(channel: &Channel, pattern: &str) {
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(QUEUE.into(), options, FieldTable::default()).await.expect("a queue");
+    let bound = channel.queue_bind(
+        QUEUE.into(),
+        EXCHANGE.into(),
+        pattern.into(),
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    bound.await.expect("a binding");
+}
+
+/// Takes messages until so many different ids have come, in the order of the queue.
+async fn take(rabbitmq: &Rabbitmq, ids: usize) -> Vec<Message> {
+    let (_connection, channel) = channel(rabbitmq).await;
+    let consuming =
+        channel.basic_consume(QUEUE.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
+    let mut consumer = consuming.await.expect("a consumer");
+    let mut messages = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    while seen.len() < ids {
+        let next = tokio::time::timeout(PATIENCE, consumer.next()).await;
+        let delivery = next.unwrap_or_else(|_| panic!("{} of {ids} records have come", seen.len()));
+        let delivery = delivery.expect("the queue is there").expect("a message");
+        delivery.ack(BasicAckOptions::default()).await.expect("an acknowledgement");
+        let id = delivery.properties.message_id().as_ref().expect("an id").to_string();
+        seen.insert(id.clone());
+        messages.push(Message {
+            id,
+            key: delivery.routing_key.to_string(),
+            body: String::from_utf8(delivery.data.to_vec()).expect("UTF-8"),
+            properties: delivery.properties.clone(),
+        });
+    }
+    messages
+}
+
+fn setup(sim: &Sim, rabbitmq: &Rabbitmq, resources: &str) -> Setup {
+    Setup::new(&["run", "--resources", resources], &sim.url(0))
+        .env("SINK_TYPE", "amqp")
+        .env("SINK_AMQP_CONNECTION", rabbitmq.url())
+        .env("SINK_AMQP_EXCHANGE", EXCHANGE)
+        .env("SINK_AMQP_ROUTING_KEY", "nomad.{Namespace}.{JobID}")
+}
+
+fn records() -> u64 {
+    std::env::var("RECORDS").ok().and_then(|records| records.parse().ok()).unwrap_or(20_000)
+}
+
+/// Lines with one record each.
+fn lines(indexes: std::ops::Range<u64>) -> Vec<String> {
+    indexes.map(|index| made::evaluation(index, index % KEYS + 1)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_record_of_a_recording_arrives_once_with_its_properties() {
+    let rabbitmq = Rabbitmq::start().await;
+    let (_connection, channel) = channel(&rabbitmq).await;
+    declare_exchange(&channel).await;
+    declare_queue(&channel, "#").await;
+    let stream = fixture_lines("stream-complete.ndjson");
+    let names = ["team-a", "team-b", "late"];
+    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
+    let sim = sim.start().await.expect("the simulator starts");
+    sim.append_lines(stream.clone()).await.expect("lines of a stream");
+    let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
+    let process = setup(&sim, &rabbitmq, "all")
+        .env("SINK_TYPE", "rabbitmq")
+        .env("SINK_AMQP_ROUTING_KEY", "nomad.{Kind}.{TaskEvent.Type}")
+        .env("SINK_AMQP_WORKERS", "4")
+        .env("NOMAD_FIREHOSE_CLUSTER", "prod")
+        .spawn();
+    let messages = take(&rabbitmq, due.len()).await;
+    process.stop().await;
+    let all: Vec<_> = messages.iter().map(|message| seen(&message.body)).collect();
+    assert_exactly(&all, &due);
+    for (message, seen) in messages.iter().zip(&all) {
+        let task_event = if seen.kind == "allocations" {
+            let body: serde_json::Value = serde_json::from_str(&message.body).expect("JSON");
+            body["TaskEvent"]["Type"].as_str().expect("a type").to_owned()
+        } else {
+            "-".to_owned()
+        };
+        assert_eq!(message.key, format!("nomad.{}.{task_event}", seen.kind));
+        let properties = &message.properties;
+        assert_eq!(properties.delivery_mode(), &Some(2));
+        let texts = [properties.content_type(), properties.kind(), properties.app_id()];
+        let texts = texts.map(|text| text.as_ref().expect("it is set").to_string());
+        assert_eq!(texts, ["application/json", seen.kind, "nomad-firehose"]);
+        assert!(properties.timestamp().is_some_and(|seconds| seconds > 1_700_000_000));
+        let headers = properties.headers().as_ref().expect("headers").inner();
+        let header = |name: &str| headers.get(name).and_then(|value| value.as_long_string()).map(|it| it.to_string());
+        assert_eq!(header("kind").as_deref(), Some(seen.kind));
+        assert_eq!(header("cluster").as_deref(), Some("prod"));
+        assert_eq!(header("namespace").is_none(), seen.kind == "nodes" || seen.key.contains("  "), "{seen:?}");
+    }
+}
+
+/// Holds messages to what must come of `lines`: all of it, and of each key in order but for stretches that were sent
+/// again, which are in order themselves. Returns how many were repeats.
+fn assert_order(messages: &[Message], lines: &[String]) -> usize {
+    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let due = expected("evaluations", lines);
+    for seen in &due {
+        keys.entry(seen.key.clone()).or_default().push(seen.version.clone());
+    }
+    let places: HashMap<(&str, &str), usize> = keys
+        .iter()
+        .flat_map(|(key, versions)| versions.iter().enumerate().map(|(n, it)| ((key.as_str(), it.as_str()), n)))
+        .collect();
+    // Where the last message of a key stood, and how far the key has come.
+    let mut reached: HashMap<String, (usize, usize)> = HashMap::new();
+    for message in messages {
+        let seen = seen(&message.body);
+        let place = places[&(seen.key.as_str(), seen.version.as_str())];
+        match reached.get_mut(&seen.key) {
+            None => {
+                assert_eq!(place, 0, "{} begins in the midst", seen.key);
+                reached.insert(seen.key, (0, 1));
+            }
+            Some((last, count)) => {
+                assert!(place <= *last + 1, "{}: {place} after {last}, {count} had come", seen.key);
+                (*last, *count) = (place, (*count).max(place + 1));
+            }
+        }
+    }
+    for (key, versions) in &keys {
+        assert_eq!(reached.get(key).map_or(0, |(_, count)| *count), versions.len(), "{key} is not whole");
+    }
+    messages.len() - due.len()
+}
+
+/// Waits until the broker has blocked a publisher.
+async fn until_blocked(rabbitmq: &Rabbitmq) {
+    let deadline = Instant::now() + PATIENCE;
+    while !rabbitmq.ctl(&["list_connections", "state"]).await.contains("blocked") {
+        assert!(Instant::now() < deadline, "nobody is blocked");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closed_connections_a_restart_and_an_alarm_lose_nothing() {
+    const STEPS: u64 = 20;
+    let mut rabbitmq = Rabbitmq::start().await;
+    {
+        let (_connection, channel) = channel(&rabbitmq).await;
+        declare_exchange(&channel).await;
+        declare_queue(&channel, "#").await;
+    }
+    let sim = Sim::builder().buffer(1_000_000).start().await.expect("the simulator starts");
+    let process = setup(&sim, &rabbitmq, "evaluations").env("SINK_AMQP_WORKERS", "3").spawn();
+    process.until_logged("subscribed to the event stream").await;
+    let begun = Instant::now();
+    let step = records() / STEPS;
+    for n in 0..STEPS {
+        sim.append_lines(lines(10 + n * step..10 + (n + 1) * step)).await.expect("lines of a stream");
+        match n {
+            7 => rabbitmq.restart().await,
+            14 => rabbitmq.alarm(true).await,
+            15 => {
+                until_blocked(&rabbitmq).await;
+                rabbitmq.alarm(false).await;
+            }
+            _ => rabbitmq.close_connections().await,
+        }
+    }
+    let lines = lines(10..10 + STEPS * step);
+    let messages = take(&rabbitmq, lines.len()).await;
+    process.stop().await;
+    let repeats = assert_order(&messages, &lines);
+    let ids: std::collections::HashSet<_> = messages.iter().map(|message| &message.id).collect();
+    assert_eq!(ids.len(), lines.len());
+    println!("{} records, {repeats} repeats, {:?}", lines.len(), begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_queue_is_bound_for_is_a_dead_letter() {
+    let rabbitmq = Rabbitmq::start().await;
+    let (_connection, channel) = channel(&rabbitmq).await;
+    declare_exchange(&channel).await;
+    declare_queue(&channel, "nomad.default.#").await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("dead");
+    let sim = Sim::builder().namespace("other", 1).buffer(10_000).start().await.expect("the simulator starts");
+    // Routed and unroutable ones in turn, so that confirms and returns mix.
+    let lines: Vec<_> =
+        (10..1_010).map(|n| made::evaluation_in(if n % 3 == 0 { "other" } else { "default" }, n, n)).collect();
+    sim.append_lines(lines.clone()).await.expect("lines of a stream");
+    let process = setup(&sim, &rabbitmq, "evaluations")
+        .env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display()))
+        .spawn();
+    let (dead, routed): (Vec<_>, Vec<_>) =
+        expected("evaluations", &lines).into_iter().partition(|seen| seen.key.starts_with("other "));
+    let messages = take(&rabbitmq, routed.len()).await;
+    let letters = || std::fs::read_to_string(&file).unwrap_or_default();
+    process.until("all dead letters are written", || letters().lines().count() >= dead.len()).await;
+    process.stop().await;
+    assert_exactly(&messages.iter().map(|message| seen(&message.body)).collect::<Vec<_>>(), &routed);
+    let reason = r#"no queue is bound for routing key \"nomad.other.job\" at exchange \"nomad\""#;
+    let letters = letters();
+    assert_eq!(letters.lines().count(), dead.len());
+    assert!(letters.lines().all(|letter| letter.contains(reason)), "{}", letters.lines().next().unwrap_or_default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_exchange_it_waits_with_one_message_and_no_password() {
+    let rabbitmq = Rabbitmq::start().await;
+    rabbitmq.ctl(&["add_user", "writer", "hush-hush"]).await;
+    rabbitmq.ctl(&["set_permissions", "writer", "", ".*", ""]).await;
+    let sim = Sim::builder().buffer(1_000).start().await.expect("the simulator starts");
+    let lines = lines(10..510);
+    sim.append_lines(lines.clone()).await.expect("lines of a stream");
+    let url = rabbitmq.url().replace("guest:guest", "writer:hush-hush");
+    let process = setup(&sim, &rabbitmq, "evaluations").env("SINK_AMQP_CONNECTION", url).env("LOG_LEVEL", "trace");
+    let process = process.spawn();
+    process.until_logged("the exchange does not exist; declare it").await;
+    let (_connection, channel) = channel(&rabbitmq).await;
+    declare_exchange(&channel).await;
+    declare_queue(&channel, "#").await;
+    let messages = take(&rabbitmq, lines.len()).await;
+    assert_eq!(assert_order(&messages, &lines), 0);
+    process.until_logged("delivery goes on").await;
+    assert_eq!(process.logged("the exchange does not exist"), 1);
+    assert!(!process.log().contains("hush-hush"));
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blocked_publisher_says_why_at_once_and_sends_no_more_than_one_record_until_it_goes_on() {
+    let rabbitmq = Rabbitmq::start().await;
+    let (_connection, channel) = channel(&rabbitmq).await;
+    declare_exchange(&channel).await;
+    declare_queue(&channel, "#").await;
+    rabbitmq.alarm(true).await;
+    let sim = Sim::builder().buffer(1_000).start().await.expect("the simulator starts");
+    let lines = lines(10..510);
+    sim.append_lines(lines.clone()).await.expect("lines of a stream");
+    let process = setup(&sim, &rabbitmq, "evaluations").spawn();
+    process.until_logged("the broker takes no messages for now: low on memory").await;
+    rabbitmq.alarm(false).await;
+    let messages = take(&rabbitmq, lines.len()).await;
+    let repeats = assert_order(&messages, &lines);
+    assert!(repeats <= 1, "{repeats} repeats");
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_told_of_and_waited_for() {
+    let rabbitmq = Rabbitmq::start().await;
+    let (_connection, channel) = channel(&rabbitmq).await;
+    declare_exchange(&channel).await;
+    declare_queue(&channel, "#").await;
+    rabbitmq.ctl(&["add_user", "writer", "other"]).await;
+    rabbitmq.ctl(&["set_permissions", "writer", "", ".*", ""]).await;
+    let sim = Sim::builder().buffer(1_000).start().await.expect("the simulator starts");
+    let lines = lines(10..20);
+    sim.append_lines(lines.clone()).await.expect("lines of a stream");
+    let url = rabbitmq.url().replace("guest:guest", "writer:hush-hush");
+    let process = setup(&sim, &rabbitmq, "evaluations").env("SINK_AMQP_CONNECTION", url).spawn();
+    process.until_logged("the broker refuses access").await;
+    rabbitmq.ctl(&["change_password", "writer", "hush-hush"]).await;
+    let messages = take(&rabbitmq, lines.len()).await;
+    assert_eq!(assert_order(&messages, &lines), 0);
+    assert_eq!(process.logged("the broker refuses access"), 1);
+    assert!(!process.log().contains("hush-hush"));
+    process.stop().await;
+}
+
+/// Far below what any machine gives, and far above what a confirm for each record would.
+#[tokio::test(flavor = "multi_thread")]
+async fn publishing_does_not_wait_for_each_confirm() {
+    let rabbitmq = Rabbitmq::start().await;
+    let (_connection, channel) = channel(&rabbitmq).await;
+    declare_exchange(&channel).await;
+    declare_queue(&channel, "#").await;
+    let sim = Sim::builder().buffer(1_000_000).start().await.expect("the simulator starts");
+    let lines = lines(10..10 + records());
+    sim.append_lines(lines.clone()).await.expect("lines of a stream");
+    let begun = Instant::now();
+    let process = setup(&sim, &rabbitmq, "evaluations").spawn();
+    let messages = take(&rabbitmq, lines.len()).await;
+    let took = begun.elapsed();
+    process.stop().await;
+    assert_eq!(assert_order(&messages, &lines), 0);
+    println!("{} records in {took:?}", lines.len());
+    assert!(took < Duration::from_millis(lines.len() as u64 + 5_000), "{took:?}");
+}
