@@ -23,8 +23,8 @@ pub(super) enum Answer {
     Delivered,
     /// To be sent again, not before `after`.
     Retry { reason: String, after: Option<Duration> },
-    /// Refused as data.
-    Reject { reason: String },
+    /// Refused as data; for its size alone where it is `too_large`.
+    Reject { reason: String, too_large: bool },
 }
 
 impl From<Answer> for Outcome {
@@ -32,7 +32,7 @@ impl From<Answer> for Outcome {
         match answer {
             Answer::Delivered => Outcome::Delivered,
             Answer::Retry { reason, after } => Outcome::Retry { reason, after },
-            Answer::Reject { reason } => Outcome::Reject { reason },
+            Answer::Reject { reason, .. } => Outcome::Reject { reason },
         }
     }
 }
@@ -49,7 +49,10 @@ fn judge(status: StatusCode, headers: &HeaderMap, now: SystemTime, label: &str, 
     let said = if text.is_empty() { String::new() } else { format!(": {text}") };
     let retry = |mend: &str| Answer::Retry { reason: format!("{label} answered {status}{mend}{said}"), after: None };
     match status.as_u16() {
-        400 | 413 | 415 | 422 => Answer::Reject { reason: format!("{label} answered {status}{said}") },
+        400 | 413 | 415 | 422 => Answer::Reject {
+            reason: format!("{label} answered {status}{said}"),
+            too_large: status == StatusCode::PAYLOAD_TOO_LARGE,
+        },
         429 | 503 => {
             Answer::Retry { reason: format!("{label} answered {status}{said}"), after: retry_after(headers, now) }
         }
@@ -119,7 +122,10 @@ mod tests {
     #[test]
     fn data_is_rejected_and_the_rest_is_tried_again() {
         for status in [400, 413, 415, 422] {
-            assert!(matches!(judged(status, &[]), Answer::Reject { reason } if reason.contains("why")), "{status}");
+            assert!(
+                matches!(judged(status, &[]), Answer::Reject { reason, too_large } if reason.contains("why") && too_large == (status == 413)),
+                "{status}"
+            );
         }
         for (status, word) in [
             (401, "SINK_HTTP_TOKEN"),

@@ -68,6 +68,8 @@ pub struct Http {
     compression: Compression,
     /// How many requests may be under way at a time; one where the format is a batch.
     workers: usize,
+    /// How many bytes of bodies a batch may have at most, as far as the server's answers have shown.
+    fits: usize,
     /// Until an answer is there.
     timeout: Duration,
     token: TokenSource,
@@ -120,6 +122,7 @@ impl Http {
             format: config.format,
             compression: config.compression,
             workers,
+            fits: usize::MAX,
             timeout: config.timeout,
             token: config.token,
             secrets,

@@ -4,19 +4,21 @@ use super::{Http, answer::Answer, not_sent, retry_all};
 use crate::{record::Record, sink::Outcome};
 
 /// Sends `batch` in order. Nothing is sent after a failure that is no refusal of data.
-pub(super) async fn send(http: &Http, batch: &[Record]) -> Vec<Outcome> {
+pub(super) async fn send(http: &mut Http, batch: &[Record]) -> Vec<Outcome> {
     let mut outcomes = Vec::with_capacity(batch.len());
     // The last one is the next one, so that halves stay in order.
-    let mut parts = vec![batch];
+    let mut parts = pieces(batch, http.fits);
+    parts.reverse();
     while let Some(part) = parts.pop() {
-        if part.is_empty() {
-            continue;
-        }
         match http.exchange(part).await {
             Answer::Delivered => outcomes.extend(part.iter().map(|_| Outcome::Delivered)),
-            Answer::Reject { reason } if part.len() == 1 => outcomes.push(Outcome::Reject { reason }),
-            Answer::Reject { reason } => {
+            Answer::Reject { reason, .. } if part.len() == 1 => outcomes.push(Outcome::Reject { reason }),
+            Answer::Reject { reason, too_large } => {
                 tracing::debug!(%reason, records = part.len(), "a batch is refused, its halves are sent");
+                if too_large {
+                    // More than the server takes: half of it is never less than half of what it takes.
+                    http.fits = http.fits.min(bytes(part) / 2);
+                }
                 let (first, second) = part.split_at(part.len() / 2);
                 parts.extend([second, first]);
             }
@@ -28,4 +30,24 @@ pub(super) async fn send(http: &Http, batch: &[Record]) -> Vec<Outcome> {
     }
     outcomes.resize_with(batch.len(), not_sent);
     outcomes
+}
+
+fn bytes(records: &[Record]) -> usize {
+    records.iter().map(|record| record.body.len()).sum()
+}
+
+/// `batch` cut into as few pieces as have at most `limit` bytes each, or one record.
+fn pieces(batch: &[Record], limit: usize) -> Vec<&[Record]> {
+    let (mut pieces, mut rest) = (Vec::new(), batch);
+    while let Some(first) = rest.first() {
+        let mut size = first.body.len();
+        let fit = rest[1..].iter().take_while(|record| {
+            size = size.saturating_add(record.body.len());
+            size <= limit
+        });
+        let (piece, left) = rest.split_at(1 + fit.count());
+        pieces.push(piece);
+        rest = left;
+    }
+    pieces
 }

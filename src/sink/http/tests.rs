@@ -1,5 +1,6 @@
 //! A real server, told what to answer.
 
+mod large;
 mod tls;
 
 use std::{
