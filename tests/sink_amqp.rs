@@ -7,11 +7,12 @@ mod common;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use common::{
-    PATIENCE, Setup, fixture_lines, made,
+    PATIENCE, Setup, Signal, fixture_lines, made,
     rabbitmq::Rabbitmq,
     truth::{assert_exactly, expected, seen},
 };
@@ -22,6 +23,7 @@ use lapin::{
     types::FieldTable,
 };
 use nomad_sim::Sim;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 const EXCHANGE: &str = "nomad";
 const QUEUE: &str = "all";
@@ -319,6 +321,81 @@ async fn a_wrong_password_is_told_of_and_waited_for() {
     assert_eq!(process.logged("the broker refuses access"), 1);
     assert!(!process.log().contains("hush-hush"));
     process.stop().await;
+}
+
+/// An authority, and a certificate by it with its key, as files.
+fn certificates(directory: &Path) {
+    let mut authority = CertificateParams::new(Vec::new()).expect("no names");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let authority = CertifiedIssuer::self_signed(authority, key).expect("a certificate");
+    let key = KeyPair::generate().expect("a key");
+    let mut certificate = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    // With the authority's own name it would pass for one that signed itself.
+    certificate.distinguished_name.push(DnType::CommonName, "localhost");
+    let certificate = certificate.signed_by(&key, &authority).expect("a certificate");
+    for (name, text) in [("ca", authority.pem()), ("cert", certificate.pem()), ("key", key.serialize_pem())] {
+        std::fs::write(directory.join(name), text).expect("a file");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_with_a_client_certificate() {
+    let files = tempfile::tempdir().expect("a directory");
+    certificates(files.path());
+    let file = |name: &str| files.path().join(name).display().to_string();
+    let rabbitmq = Rabbitmq::start_with(|port, _| {
+        let (ca, cert, key) = (file("ca"), file("cert"), file("key"));
+        format!(
+            r#"{{ssl_listeners, [{{"127.0.0.1", {port}}}]}}, {{ssl_options, [{{cacertfile, "{ca}"}}, {{certfile, "{cert}"}},
+            {{keyfile, "{key}"}}, {{verify, verify_peer}}, {{fail_if_no_peer_cert, true}}]}}"#
+        )
+    })
+    .await;
+    let (_connection, channel) = channel(&rabbitmq).await;
+    declare_exchange(&channel).await;
+    declare_queue(&channel, "#").await;
+    let sim = Sim::builder().buffer(1_000).start().await.expect("the simulator starts");
+    let lines = lines(10..110);
+    sim.append_lines(lines.clone()).await.expect("lines of a stream");
+    let setup = setup(&sim, &rabbitmq, "evaluations")
+        .env("SINK_AMQP_CONNECTION", format!("amqps://guest:guest@localhost:{}/", rabbitmq.further_port()));
+    // Neither side trusts an unknown one.
+    let process = setup.spawn();
+    process.until_logged("UnknownIssuer").await;
+    process.end_by(Signal::KILL).await;
+    let setup = setup.env("SINK_AMQP_CACERT", file("ca"));
+    let process = setup.spawn();
+    process.until_logged("ertificateRequired").await;
+    process.end_by(Signal::KILL).await;
+    let setup = setup.env("SINK_AMQP_CLIENT_CERT", file("cert")).env("SINK_AMQP_CLIENT_KEY", file("key"));
+    let process = setup.spawn();
+    let messages = take(&rabbitmq, lines.len()).await;
+    assert_eq!(assert_order(&messages, &lines), 0);
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_for_the_broker_is_a_dead_letter_and_the_rest_arrives() {
+    let rabbitmq = Rabbitmq::start_with(|_, _| "{max_message_size, 5000}".to_owned()).await;
+    let (_connection, channel) = channel(&rabbitmq).await;
+    declare_exchange(&channel).await;
+    declare_queue(&channel, "#").await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("dead");
+    let sim = Sim::builder().buffer(1_000).start().await.expect("the simulator starts");
+    let lines: Vec<_> = (10..60).map(|n| made::job(n, n, if n % 10 == 0 { 6_000 } else { 100 })).collect();
+    sim.append_lines(lines.clone()).await.expect("lines of a stream");
+    let process =
+        setup(&sim, &rabbitmq, "jobs").env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display())).spawn();
+    let messages = take(&rabbitmq, 45).await;
+    let letters = || std::fs::read_to_string(&file).unwrap_or_default();
+    process.until("all dead letters are written", || letters().lines().count() >= 5).await;
+    process.stop().await;
+    assert!(messages.iter().all(|message| message.body.len() < 5_000));
+    let letters = letters();
+    assert_eq!(letters.lines().count(), 5);
+    assert!(letters.lines().all(|letter| letter.contains("too large for") && letter.contains("max size 5000")));
 }
 
 /// Far below what any machine gives, and far above what a confirm for each record would.

@@ -12,7 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use super::{PATIENCE, Signal, consul::Ports};
+
+/// So many nodes at a time in one process: each needs some seconds of a processor to start.
+static NODES: Semaphore = Semaphore::const_new(3);
 
 /// A running node. Dropping it kills it and forgets its data.
 #[derive(Debug)]
@@ -22,21 +27,31 @@ pub struct Rabbitmq {
     names: Child,
     directory: tempfile::TempDir,
     ports: Ports,
+    _node: SemaphorePermit<'static>,
 }
 
 impl Rabbitmq {
     /// Starts one, and waits until it takes connections.
     pub async fn start() -> Self {
+        Self::start_with(|_, _| String::new()).await
+    }
+
+    /// As [`start`](Rabbitmq::start), with these settings of the application `rabbit`, Erlang terms with commas between
+    /// them. They are made for a free port, and a directory that lives as long as the node.
+    pub async fn start_with(settings: impl FnOnce(u16, &Path) -> String) -> Self {
+        let node = NODES.acquire().await.expect("nobody closes it");
         let directory = tempfile::Builder::new().prefix("rabbitmq").tempdir().expect("a temporary directory");
         std::fs::write(directory.path().join("plugins"), "[].\n").expect("the directory can be written");
         // Readable by its owner alone, as Erlang wants it, and there before two of its processes would make one.
         write_cookie(&directory.path().join(".erlang.cookie"));
         let ports = Ports::reserve();
+        let settings = format!("[{{rabbit, [{}]}}].\n", settings(ports.base + 3, directory.path()));
+        std::fs::write(directory.path().join("advanced.config"), settings).expect("the directory can be written");
         let mut names = command("epmd".as_ref(), directory.path(), &ports);
         names.args(["-port", &(ports.base + 2).to_string(), "-address", "127.0.0.1"]);
         let names = names.spawn().expect("epmd starts");
         let server = serve(directory.path(), &ports);
-        let mut rabbitmq = Rabbitmq { server, names, directory, ports };
+        let mut rabbitmq = Rabbitmq { server, names, directory, ports, _node: node };
         rabbitmq.until_ready().await;
         rabbitmq
     }
@@ -44,6 +59,11 @@ impl Rabbitmq {
     /// What `SINK_AMQP_CONNECTION` can be.
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/", self.ports.base)
+    }
+
+    /// The port that is for the settings of [`start_with`](Rabbitmq::start_with).
+    pub fn further_port(&self) -> u16 {
+        self.ports.base + 3
     }
 
     /// What it has said.
@@ -136,6 +156,7 @@ fn command(program: &Path, directory: &Path, ports: &Ports) -> Command {
         .env("RABBITMQ_ENABLED_PLUGINS_FILE", directory.join("plugins"))
         // There are none: the machine's own would say otherwise.
         .env("RABBITMQ_CONFIG_FILE", directory.join("none"))
+        .env("RABBITMQ_ADVANCED_CONFIG_FILE", directory.join("advanced.config"))
         .env("RABBITMQ_CONF_ENV_FILE", directory.join("none.env"))
         // No scheduler that spins while it has nothing to do.
         .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+sbwt none +sbwtdcpu none +sbwtdio none +S 2:2")

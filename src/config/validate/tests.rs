@@ -1,3 +1,4 @@
+mod amqp;
 mod consul;
 mod http_sink;
 
