@@ -12,15 +12,18 @@ use lapin::{
     options::BasicPublishOptions,
     types::{AMQPValue, FieldTable, ShortString},
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Outcome, Record, Settings, fault::Fault, wire::Wire};
-use crate::{coordinator::Standing, kind::Kind};
+use crate::{coordinator::Standing, kind::Kind, ledger::Ticket};
 
 /// How long the confirms of a batch may take. A broker that writes to a slow disk, or to replicas, takes its time; one
 /// that is gone is noticed by the heartbeats.
 const CONFIRMS: Duration = Duration::from_secs(30);
+
+/// How soon a lease that is not held any more is noticed while confirms are awaited.
+const LEASE_CHECK: Duration = Duration::from_millis(20);
 
 /// The code of a message that no queue is bound for (`NO_ROUTE`).
 const NO_ROUTE: u16 = 312;
@@ -196,12 +199,17 @@ impl Round<'_> {
         batch: &[Record],
     ) -> Result<(), Fault> {
         let deadline = Instant::now() + CONFIRMS;
+        let numbers: Vec<usize> = flights.iter().map(|flight| flight.number).collect();
+        let mut unheld = std::pin::pin!(until_unheld(batch, &numbers));
         let mut fault = None::<Fault>;
         let mut acked = Vec::new();
         let mut failed = Vec::new();
         // A return comes before the confirm of its message, but the confirm of an earlier one can come between: the
         // client hands it out with whatever confirm is next.
         let mut returned = HashSet::new();
+        // Once a confirm was passed over, it may come with the return of a message that is confirmed behind it: no later
+        // one is believed then.
+        let mut is_whole = true;
         while let Some(mut flight) = flights.pop_front() {
             let outcome = if fault.is_none() {
                 tokio::select! {
@@ -210,6 +218,10 @@ impl Round<'_> {
                     blocked = wire.until_blocked() => {
                         fault = Some(blocked);
                         flight.confirm.now_or_never()
+                    }
+                    () = &mut unheld => {
+                        fault = Some(Fault::Silent("the lease is not held any more".to_owned()));
+                        None
                     }
                     () = sleep_until(deadline) => {
                         let broker = &self.settings.shown;
@@ -231,7 +243,9 @@ impl Round<'_> {
                     {
                         returned.insert(id.as_str().to_owned());
                     }
-                    if is_ack {
+                    if !is_whole {
+                        failed.push(number);
+                    } else if is_ack {
                         acked.push((number, target, message_id));
                     } else {
                         self.answers.push((number, retried("the broker could not store the message (nack)")));
@@ -244,7 +258,10 @@ impl Round<'_> {
                     }
                     failed.push(number);
                 }
-                None => failed.push(number),
+                None => {
+                    is_whole = false;
+                    failed.push(number);
+                }
             }
         }
         self.confirmed |= !acked.is_empty();
@@ -267,6 +284,21 @@ impl Round<'_> {
             (number, outcome)
         }));
         Err(fault)
+    }
+}
+
+/// Waits until a lease among these records is not held. What was handed to the client and not written yet could leave
+/// long after that, where the broker reads slowly.
+async fn until_unheld(batch: &[Record], numbers: &[usize]) {
+    let mut leases: Vec<&Ticket> = Vec::new();
+    for number in numbers {
+        let ticket = &batch[*number].ticket;
+        if !leases.iter().any(|known| known.has_lease_of(ticket)) {
+            leases.push(ticket);
+        }
+    }
+    while leases.iter().all(|ticket| ticket.standing() == Standing::Held) {
+        sleep(LEASE_CHECK).await;
     }
 }
 
