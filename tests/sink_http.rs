@@ -3,6 +3,8 @@
 mod common;
 #[path = "sink_http/server.rs"]
 mod server;
+#[path = "sink_http/tls.rs"]
+mod tls;
 
 use std::collections::BTreeMap;
 
@@ -89,10 +91,14 @@ async fn whatever_the_server_does_everything_arrives_in_order() {
     // A record a request fails far more often than a batch: fewer faults, or the pauses grow to their longest.
     for (format, batch, faces) in [("single", "10", 60), ("array", "50", 20), ("ndjson", "50", 20)] {
         let seed = common::seed();
-        let random = std::sync::Mutex::new(fastrand::Rng::with_seed(seed));
+        // Never more than three faults in a row: each doubles the pause behind it.
+        let state = std::sync::Mutex::new((fastrand::Rng::with_seed(seed), 0));
         let dice = move |_: &str| {
-            let mut random = random.lock().expect("no panic");
-            match random.u32(0..faces) {
+            let mut state = state.lock().expect("no panic");
+            let (random, faults) = &mut *state;
+            let thrown = if *faults < 3 { random.u32(0..faces) } else { faces };
+            *faults = if thrown < 7 { *faults + 1 } else { 0 };
+            match thrown {
                 0 => Reply::Status(500),
                 1 => Reply::RetryAfter(429, "0"),
                 2 => Reply::RetryAfter(503, "Sun, 06 Nov 1994 08:49:37 GMT"),
@@ -247,6 +253,31 @@ async fn a_clean_stop_delivers_what_was_read_and_repeats_nothing() {
     process.stop().await;
     assert_eq!(arrived(&server).len(), 600);
     assert_eq!(assert_in_order(&arrived(&server)), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_under_a_private_authority_gets_everything_once_it_is_trusted() {
+    let (sim, server) = (cluster().await, Server::start(|_| Reply::Take).await);
+    append(&sim, 20..=119).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let behind = server.url().trim_start_matches("http://").trim_end_matches("/records").to_owned();
+    let (address, _tls) = tls::start(&behind, directory.path()).await;
+    let path = |name| directory.path().join(name);
+    let setup = setup(&sim, &server).env("SINK_HTTP_ADDRESS", address).env("SINK_HTTP_FORMAT", "array");
+    let setup = setup.env("SINK_HTTP_CACERT", path("ca.pem"));
+    let process = setup.spawn();
+    process.until_logged("SINK_HTTP_TLS_SERVER_NAME").await;
+    drop(process);
+    let setup = setup.env("SINK_HTTP_TLS_SERVER_NAME", "collector.example.com");
+    let process = setup.spawn();
+    process.until_logged("SINK_HTTP_CLIENT_CERT").await;
+    drop(process);
+    let setup = setup.env("SINK_HTTP_CLIENT_CERT", path("client.pem"));
+    let setup = setup.env("SINK_HTTP_CLIENT_KEY", path("client.key"));
+    let process = setup.spawn();
+    until_all(&process, &server, 20..=119).await;
+    process.stop().await;
+    assert_eq!(arrived(&server).len(), 100);
 }
 
 #[test]
