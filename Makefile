@@ -33,8 +33,9 @@ demo-stop: ## Stop the demonstration's cluster and forget its state
 bench: ## Measure
 	$(CARGO) bench --locked --bench stages
 
-chaos: ## Go through each fault of replicas and of Consul CHAOS times (about 20 minutes)
+chaos: ## Go through each fault of replicas and of Consul CHAOS times, and those of RabbitMQ (about 20 minutes)
 	CHAOS=$(CHAOS) $(CARGO) test --locked --test failover -- --test-threads 2 --nocapture
+	$(CARGO) test --locked --test sink_amqp -- --ignored --nocapture
 
 fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo install cargo-fuzz)
 	@for target in $$($(CARGO) fuzz list); do \
