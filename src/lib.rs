@@ -40,3 +40,4 @@ pub mod state;
 pub mod supervisor;
 pub mod telemetry;
 pub mod template;
+mod terminal;

@@ -9,6 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::read::{Damaged, Stored, read};
+use crate::terminal::plain;
 
 /// One letter, for programs.
 #[derive(Serialize)]
@@ -75,11 +76,6 @@ fn words(letter: &Stored) -> String {
     let what = if id.is_empty() { context } else { id };
     let bytes = letter.message().map_or("no message".to_owned(), |message| format!("{} bytes", message.len()));
     plain(&format!("{time}  {kind}  {what}  {bytes}, sent {attempts} times: {reason}"))
-}
-
-/// Without what would move the cursor of a terminal: the far side's words are in it.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::{
         inspect::{Inspected, Keeper, Leader, Next, Outcome, Unit},
     },
     kind::Kind,
+    terminal::plain,
 };
 
 /// What the subcommand asked for, and where to look.
@@ -144,7 +145,7 @@ fn words(outcome: &Outcome, unit: Unit) -> String {
         ),
         Outcome::NotGiven { reason } => format!(
             "nothing is forgotten: nobody leads, but the lock is not given ({}). Try again in some seconds.",
-            table::plain(reason)
+            plain(reason)
         ),
     }
 }

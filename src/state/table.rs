@@ -3,7 +3,10 @@
 use std::{fmt::Write as _, time::Duration};
 
 use super::view::{Lane, Leading, Owed, Report, Row};
-use crate::coordinator::inspect::{Leader, Unit};
+use crate::{
+    coordinator::inspect::{Leader, Unit},
+    terminal::plain,
+};
 
 /// How much of a text is shown that somebody else has written.
 const SHOWN: usize = 80;
@@ -177,11 +180,6 @@ pub(super) fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-/// Without what would move the cursor of a terminal: whoever may write to the store decides what stands there.
-pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// The same, cut off where it is long.
