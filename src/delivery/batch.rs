@@ -48,11 +48,12 @@ impl Batch {
         self.attempts.push(0);
     }
 
-    /// Counts one more try of each.
-    pub(super) fn tried(&mut self) {
-        for attempts in &mut self.attempts {
+    /// Counts one more try of the first `records`, and gives the bytes of their bodies.
+    pub(super) fn tried(&mut self, records: usize) -> usize {
+        for attempts in &mut self.attempts[..records] {
             *attempts = attempts.saturating_add(1);
         }
+        self.records[..records].iter().map(|record| record.body.len()).sum()
     }
 
     /// Drops, undelivered, what must not be sent any more.
@@ -99,7 +100,8 @@ impl Batch {
         failures
     }
 
-    /// Acknowledges what is through, and keeps the rest: each failure, and all that follows it under its key.
+    /// Acknowledges what is through, and keeps the rest: each failure, all that was sent behind it under its key, and
+    /// what was not sent: the records that there is no outcome for.
     ///
     /// `buried` says whether the rejected records are in the dead-letter place; otherwise they are failures.
     pub(super) fn settle(&mut self, outcomes: &[Outcome], buried: bool) -> Round {
@@ -123,13 +125,14 @@ impl Batch {
             .collect();
         let mut round = Round::default();
         self.each(|number, record| {
-            if keep[number] {
-                count(&mut round.kept, &record);
-                return Some(record);
-            }
-            match outcomes[number] {
-                Outcome::Reject { .. } => count(&mut round.dead_lettered, &record),
-                _ => count(&mut round.delivered, &record),
+            match (keep.get(number), outcomes.get(number)) {
+                (Some(false), Some(Outcome::Reject { .. })) => count(&mut round.dead_lettered, &record),
+                (Some(false), _) => count(&mut round.delivered, &record),
+                (Some(true), _) => {
+                    count(&mut round.kept, &record);
+                    return Some(record);
+                }
+                (None, _) => return Some(record),
             }
             record.ticket.delivered();
             None

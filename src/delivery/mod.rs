@@ -8,6 +8,9 @@
 //! behind it, delivered or not, before anything newer leaves. So a consumer sees repeats, but every inversion lies
 //! inside a re-sent stretch that is itself in order.
 //!
+//! **Retries** come from here alone, with full jitter and no end. While nothing gets through, a try carries one record,
+//! and the tries after it grow again; see [`Policy`] for the pauses.
+//!
 //! **Nothing overtakes a batch**, not even records of other keys: each would wait behind the hole in the ledger, and an
 //! outage of one record would fill the memory with the acknowledgements of all others.
 //!
@@ -17,6 +20,7 @@
 
 mod batch;
 mod observer;
+mod pace;
 mod worker;
 
 #[cfg(test)]
@@ -40,7 +44,7 @@ use crate::{
     sink::{Closed, Sink},
 };
 
-/// How records are batched and how often they are tried. There is no limit on tries: giving up would be loss.
+/// How records are batched and how soon they are tried again. There is no limit on tries: giving up would be loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The most records in a batch; at least one is always sent.
@@ -55,8 +59,6 @@ pub struct Policy {
     pub retry_max: Duration,
     /// The longest wait that the far side can ask for (`Retry-After`).
     pub after_max: Duration,
-    /// How long a rejected record waits for its next try where the dead-letter policy is `stop`.
-    pub reject_retry: Duration,
     /// How many submissions wait in the queue. Bytes are bounded before, by the window that the tickets carry.
     pub queue: usize,
 }
@@ -70,7 +72,6 @@ impl Default for Policy {
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_secs(30),
             after_max: Duration::from_secs(300),
-            reject_retry: Duration::from_secs(30),
             queue: 1024,
         }
     }

@@ -167,20 +167,61 @@ async fn delays_stay_within_their_bounds_and_heed_the_far_side() {
 
 #[tokio::test(start_paused = true)]
 async fn stop_holds_a_rejected_record_and_everything_behind_it() {
-    let (sink, mut batches) = Script::new(first_record(3, || reject("too large")));
+    let (sink, mut batches) = Script::new(first_record(12, || reject("too large")));
     let running = start(sink, Policy::default(), Place::Stop);
     let book = Book::new();
-    let started = Instant::now();
-    running.handle.submit(book.records(&["a", "b"])).await.expect("it runs");
-    assert_eq!(batches.recv().await.expect("sent"), ["a/1", "b/2"]);
+    running.handle.submit(book.records(&["a", "a", "b"])).await.expect("it runs");
+    assert_eq!(batches.recv().await.expect("sent"), ["a/1", "a/2", "b/3"]);
     running.handle.submit(book.records(&["c"])).await.expect("it runs");
-    assert_eq!(batches.recv().await.expect("tried again"), ["a/1"]);
-    assert_eq!(started.elapsed(), Duration::from_secs(30));
-    assert_eq!(book.acknowledged(), 0);
+    assert_eq!(batches.recv().await.expect("tried again"), ["a/1", "a/2"]);
+    for bound in [2, 4, 8, 16, 30, 30, 30, 30, 30, 30, 30] {
+        let last = Instant::now();
+        assert_eq!(book.acknowledged(), 0);
+        let sent = batches.recv().await.expect("tried again");
+        assert!(last.elapsed() <= Duration::from_millis(bound * 1000 + 1), "{:?}", last.elapsed());
+        assert_eq!(sent, ["a/1"], "what is behind it is not sent over and over");
+    }
     running.handle.drain().await.expect("it runs");
-    assert_eq!(started.elapsed(), Duration::from_secs(90));
-    assert_eq!(book.acknowledged(), 3);
+    assert_eq!(batches.recv().await.expect("the rest of its key"), ["a/2"]);
+    assert_eq!(book.acknowledged(), 4);
     assert_eq!(running.counts.with(|counts| counts.states.clone()), [State::Held, State::Flowing]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_felt_with_one_record_and_then_left_in_steps() {
+    let mut sends = 0;
+    let (sink, mut batches) = Script::new(move |batch| {
+        sends += 1;
+        let answer = || if sends <= 3 { retry("down") } else { Outcome::Delivered };
+        Some(Ok(batch.iter().map(|_| answer()).collect()))
+    });
+    let running = start(sink, Policy::default(), Place::Stop);
+    let book = Book::new();
+    running.handle.submit(book.records(&["a", "b", "a", "b", "c", "a", "b"])).await.expect("it runs");
+    running.handle.drain().await.expect("it runs");
+    let mut sizes = Vec::new();
+    while let Ok(batch) = batches.try_recv() {
+        sizes.push(batch.len());
+    }
+    assert_eq!(sizes, [7, 1, 1, 1, 4, 2]);
+    assert_eq!(book.acknowledged(), 7);
+    assert_eq!(running.counts.with(|counts| (counts.delivered, counts.retried)), (7, 9));
+    assert_eq!(running.counts.with(|counts| counts.states.clone()), [State::Retrying, State::Flowing]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_gets_on_is_not_waited_for_longer_and_longer() {
+    // It takes the first record of each try, and fails with the second.
+    let (sink, _batches) = Script::new(|batch| {
+        let answer = |number| if number == 0 { Outcome::Delivered } else { retry("busy") };
+        Some(Ok((0..batch.len()).map(answer).collect()))
+    });
+    let running = start(sink, Policy::default(), Place::Stop);
+    let (book, started) = (Book::new(), Instant::now());
+    running.handle.submit((0..100).map(|_| book.record("a", "{}")).collect()).await.expect("it runs");
+    running.handle.drain().await.expect("it runs");
+    assert_eq!(book.acknowledged(), 100);
+    assert!(started.elapsed() <= Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,13 +229,17 @@ async fn a_dead_letter_counts_once_it_is_on_disk() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("dead");
     symlink("/dev/full", &path).expect("a link");
-    let (sink, mut batches) = Script::new(first_record(usize::MAX, || reject("no such thing")));
+    let (sink, mut batches) = Script::new(|batch| {
+        let answer = |record: &Record| if &*record.id == "a/1" { reject("no such thing") } else { Outcome::Delivered };
+        Some(Ok(batch.iter().map(answer).collect()))
+    });
     let running = start(sink, Policy::default(), Place::File(path.clone()));
     let book = Book::new();
     running.handle.submit(book.records(&["a", "a", "b"])).await.expect("it runs");
     assert_eq!(batches.recv().await.expect("sent"), ["a/1", "a/2", "b/3"]);
+    assert_eq!(batches.recv().await.expect("an outage, in order"), ["a/1", "a/2"]);
     for _ in 0..3 {
-        assert_eq!(batches.recv().await.expect("an outage, in order"), ["a/1", "a/2"]);
+        assert_eq!(batches.recv().await.expect("felt with the first one"), ["a/1"]);
         assert_eq!(book.acknowledged(), 0);
     }
     std::fs::remove_file(&path).expect("the link");

@@ -10,9 +10,9 @@ use tokio::{
 use super::{
     Message, Observer, Policy, State,
     batch::{Batch, Failures},
+    pace::{Pace, Progress},
 };
 use crate::{
-    backoff::Backoff,
     dead_letter::{DeadLetters, Letter},
     record::Record,
     sink::{Closed, Outcome, Sink},
@@ -34,6 +34,7 @@ pub(super) struct Worker {
     observer: Arc<dyn Observer>,
     queue: mpsc::Receiver<Message>,
     backlog: VecDeque<Item>,
+    pace: Pace,
     state: State,
     /// Whether the log says that nothing gets through.
     told: bool,
@@ -55,6 +56,7 @@ impl Worker {
         queue: mpsc::Receiver<Message>,
     ) -> Self {
         Worker {
+            pace: Pace::new(&policy),
             sink,
             policy,
             dead_letters,
@@ -128,7 +130,6 @@ impl Worker {
 
     /// Sends `batch` until nothing is left of it.
     async fn deliver(&mut self, mut batch: Batch) -> Result<(), Closed> {
-        let mut backoff = Backoff::new(self.policy.retry_min, self.policy.retry_max);
         loop {
             self.wait_for_leases(&mut batch).await;
             if batch.is_empty() {
@@ -138,21 +139,28 @@ impl Worker {
             let mut failures = batch.failures(&mut outcomes);
             let buried = self.bury(&batch, &mut failures).await;
             let round = batch.settle(&outcomes, buried);
+            self.pace.went(
+                match (round.kept.is_empty(), round.delivered.is_empty() && round.dead_lettered.is_empty()) {
+                    (true, _) => Progress::All,
+                    (false, false) => Progress::Some,
+                    (false, true) => Progress::None,
+                },
+            );
             for (kind, (records, bytes)) in round.delivered {
                 self.observer.delivered(kind, records, bytes);
             }
             for (kind, (records, _)) in round.dead_lettered {
                 self.observer.dead_lettered(kind, records);
             }
+            if round.kept.is_empty() {
+                self.flowing();
+                continue;
+            }
             for (kind, (records, _)) in round.kept {
                 self.observer.retried(kind, records);
             }
-            if batch.is_empty() {
-                self.flowing();
-            } else {
-                let delay = self.failed(&batch, &mut backoff, &failures);
-                self.pause(&mut batch, delay).await;
-            }
+            let delay = self.failed(&batch, &failures);
+            self.pause(&mut batch, delay).await;
         }
     }
 
@@ -168,12 +176,13 @@ impl Worker {
         }
     }
 
+    /// Sends as many records, from the first one on, as the pace allows.
     async fn send(&mut self, batch: &mut Batch) -> Result<Vec<Outcome>, Closed> {
-        batch.tried();
-        let records = batch.records.len();
-        self.observer.in_flight(records, batch.bytes);
+        let records = batch.records.len().min(self.pace.allowance());
+        let bytes = batch.tried(records);
+        self.observer.in_flight(records, bytes);
         let started = Instant::now();
-        let answer = self.sink.send(&batch.records).await;
+        let answer = self.sink.send(&batch.records[..records]).await;
         self.observer.in_flight(0, 0);
         let mut outcomes = answer?;
         self.observer.answered(records, started.elapsed());
@@ -219,18 +228,19 @@ impl Worker {
     }
 
     /// Speaks of the failure, and says how long to wait.
-    fn failed(&mut self, batch: &Batch, backoff: &mut Backoff, failures: &Failures) -> Duration {
+    fn failed(&mut self, batch: &Batch, failures: &Failures) -> Duration {
         let Some(reason) = &failures.reason else {
             self.enter(State::Held);
-            return self.policy.reject_retry;
+            return self.pace.rejected();
         };
         self.enter(State::Retrying);
-        let delay = backoff.failed().max(failures.after.unwrap_or_default().min(self.policy.after_max));
-        if self.outage.is_due() {
+        let delay = self.pace.failed(failures.after);
+        if let (Some(Record { kind, id, key, .. }), true) = (batch.records.first(), self.outage.is_due()) {
             self.told = true;
             tracing::warn!(
                 sink = self.sink.name(), %reason,
                 records = batch.records.len(),
+                %kind, %id, %key,
                 attempts = batch.attempts.first().copied().unwrap_or_default(),
                 retry_in = ?delay,
                 "delivery failed, trying again"
