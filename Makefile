@@ -30,8 +30,9 @@ demo: ## Watch task events of a recorded cluster; Ctrl-C stops, again goes on
 demo-stop: ## Stop the demonstration's cluster and forget its state
 	@scripts/demo stop
 
-bench: ## Measure
+bench: ## Measure the stages, and the whole program against references in the same run
 	$(CARGO) bench --locked --bench stages
+	$(CARGO) bench --locked --bench whole
 
 chaos: ## Go through each fault of replicas and of Consul CHAOS times, and those of RabbitMQ (about 20 minutes)
 	CHAOS=$(CHAOS) $(CARGO) test --locked --test failover -- --test-threads 2 --nocapture

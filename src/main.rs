@@ -205,7 +205,7 @@ fn sink(settings: &Settings) -> anyhow::Result<(Box<dyn Sink>, Policy)> {
         #[cfg(feature = "amqp")]
         config::Sink::Amqp(amqp) => {
             let amqp = sink::amqp::Amqp::new((**amqp).clone(), settings.cluster.clone())?;
-            (Box::new(amqp), Policy::default())
+            (Box::new(amqp), sink::amqp::Amqp::policy())
         }
         #[cfg(not(feature = "amqp"))]
         config::Sink::Amqp(_) => anyhow::bail!("this program was built without it (the feature amqp)"),

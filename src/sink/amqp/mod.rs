@@ -22,7 +22,14 @@ use xxhash_rust::xxh3::xxh3_64;
 pub use self::tls::Error;
 use self::worker::Worker;
 use super::{Closed, Outcome, Sink};
-use crate::{config, record::Record, template::Template};
+use crate::{config, delivery::Policy, record::Record, template::Template};
+
+/// How many records are on the way unconfirmed at most. The broker stores a large batch with few writes to its disk; what
+/// a broken connection leaves unconfirmed comes again.
+pub const UNCONFIRMED: usize = 4096;
+
+/// How many bytes of bodies these are at most, but for a single larger one.
+const UNCONFIRMED_BYTES: usize = 4 << 20;
 
 /// Publishes records, and waits for the broker's confirms.
 #[derive(Debug)]
@@ -81,6 +88,11 @@ impl Amqp {
         let settings = Settings { uri, shown, tls, exchange, routing_key, mandatory, cluster };
         let workers = (0..workers.max(1)).map(|_| Worker::default()).collect();
         Ok(Amqp { settings: Arc::new(settings), workers })
+    }
+
+    /// How records are batched for it.
+    pub fn policy() -> Policy {
+        Policy { batch_records: UNCONFIRMED, batch_bytes: UNCONFIRMED_BYTES, ..Policy::default() }
     }
 
     async fn publish(&mut self, batch: &[Record]) -> Vec<Outcome> {

@@ -1,0 +1,30 @@
+//! The whole program against a reference that is measured in the same run, on the same machine, with the same cluster.
+//!
+//! `make bench` runs it: a table with each figure, its bar, and whether it is met. `cargo bench --bench whole -- http` runs
+//! the lines whose name has that text in it. What the figures mean stands in `docs/performance.md`.
+
+#[cfg(feature = "amqp")]
+mod amqp;
+#[path = "../../tests/common/mod.rs"]
+mod common;
+mod http;
+mod program;
+mod stream;
+mod table;
+
+use table::Table;
+
+#[tokio::main]
+async fn main() {
+    // cargo gives options of its own.
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let mut table = Table::default();
+    if "http".contains(&wanted) {
+        http::measure(&mut table).await;
+    }
+    #[cfg(feature = "amqp")]
+    if "amqp".contains(&wanted) {
+        amqp::measure(&mut table).await;
+    }
+    table.print();
+}
