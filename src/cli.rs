@@ -7,7 +7,7 @@ use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-pub use self::dead_letters::List;
+pub use self::dead_letters::{List, Replay};
 use crate::{
     config::{
         self, Environment, Flags, Problems, Settings, Wanted, Warning,
@@ -53,6 +53,8 @@ pub enum Task {
     State(Box<StateCommand>),
     /// To list dead letters.
     DeadLetters(List),
+    /// To send dead letters again.
+    Replay(Box<Replay>),
 }
 
 /// Reads this process's command line and environment.
@@ -80,7 +82,7 @@ pub fn load_from(
         return loaded.map(|(storage, warnings)| (Task::State(Box::new(StateCommand { action, storage })), warnings));
     }
     if name == dead_letters::NAME {
-        return Ok((Task::DeadLetters(dead_letters::read(matches)), Vec::new()));
+        return dead_letters::read(matches, environment).map_err(Exit::Configuration);
     }
     let wanted = name.parse::<Kind>().map_or(Wanted::Listed, Wanted::One);
     let loaded = config::load(wanted, &flags(matches), environment).map_err(Exit::Configuration);

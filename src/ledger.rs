@@ -436,7 +436,7 @@ impl Ticket {
 
     /// Whether it stands and falls with the lease of `other`.
     pub fn has_lease_of(&self, other: &Ticket) -> bool {
-        Arc::ptr_eq(&self.0.ledger, &other.0.ledger)
+        Arc::ptr_eq(&self.0.ledger.lease, &other.0.ledger.lease)
     }
 
     /// The record is delivered, or in the dead-letter place. Call it once for each record.

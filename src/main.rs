@@ -19,7 +19,10 @@ use nomad_firehose::{
         consul::{Consul, Options},
         file, none,
     },
-    dead_letter::{self, DeadLetters, Place},
+    dead_letter::{
+        self, DeadLetters, Place,
+        replay::{self, Replay, Replayed},
+    },
     delivery::{self, Policy},
     kind::Kind,
     nomad::{Client, Topic},
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Task::Carry(settings) => start(*settings, &warnings),
         Task::State(command) => look(&command, &warnings),
         Task::DeadLetters(list) => Ok(letters(&list)),
+        Task::Replay(replay) => send_again(*replay, &warnings),
     };
     match outcome {
         Ok(code) => code,
@@ -100,6 +104,59 @@ fn letters(list: &cli::List) -> ExitCode {
     }
 }
 
+/// `dead-letters replay`: records go to the sink, what becomes of them to the log, and their sum to stderr.
+fn send_again(replay: cli::Replay, warnings: &[Warning]) -> anyhow::Result<ExitCode> {
+    telemetry::init(replay.outlet.log).context("start the log")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let code = runtime.block_on(replay_letters(&replay, warnings));
+    // A write that the far side never takes must not keep the process.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
+}
+
+async fn replay_letters(
+    cli::Replay { path, any_sink, outlet }: &cli::Replay,
+    warnings: &[Warning],
+) -> anyhow::Result<ExitCode> {
+    let shutdown = Shutdown::default();
+    listen_to_signals(shutdown.clone()).context("listen to signals")?;
+    warnings.iter().for_each(Warning::log);
+    let (sink, policy) = match sink(&outlet.sink, outlet.cluster.as_deref()) {
+        Ok(opened) => opened,
+        Err(error) => {
+            error!(error = format!("{error:#}"), "the configuration does not work");
+            return Ok(ExitCode::from(cli::USAGE));
+        }
+    };
+    let options = replay::Options {
+        max_in_flight: outlet.max_in_flight,
+        grace: outlet.shutdown_grace,
+        any_sink: *any_sink,
+        stop: shutdown.stop,
+        abort: shutdown.abort,
+    };
+    let replayed = match Replay::open(path) {
+        Ok(replay) => replay.run(sink, policy, &options).await,
+        Err(error) => Err(error),
+    };
+    let (said, code) = match replayed {
+        Ok(replayed) => {
+            let Replayed { delivered, refused, left, interrupted, .. } = replayed;
+            let ended = if interrupted { "stopped: " } else { "" };
+            let said = if replayed == Replayed::default() {
+                format!("no dead letters in {}", path.display())
+            } else {
+                let path = path.display();
+                format!("{ended}{delivered} delivered, {refused} refused again, {left} left in {path}")
+            };
+            (said, if replayed.is_done() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Err(error) => (error.to_string(), ExitCode::FAILURE),
+    };
+    writeln!(std::io::stderr(), "nomad-firehose: {said}").ok();
+    Ok(code)
+}
+
 async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCode> {
     let shutdown = Shutdown::default();
     // Before the first word in the log: whoever sees that can stop the program cleanly.
@@ -125,7 +182,7 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
         error!(%error, "NOMAD_FIREHOSE_DEAD_LETTER does not work; name a file that can be written");
         return Ok(ExitCode::from(cli::USAGE));
     }
-    let (sink, policy) = match sink(&settings) {
+    let (sink, policy) = match sink(&settings.sink, settings.cluster.as_deref()) {
         Ok(opened) => opened,
         Err(error) => {
             error!(error = format!("{error:#}"), "the configuration does not work");
@@ -195,8 +252,8 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
 }
 
 /// The sink that the settings name, and how it wants its batches. Connects to nothing yet.
-fn sink(settings: &Settings) -> anyhow::Result<(Box<dyn Sink>, Policy)> {
-    Ok(match &settings.sink {
+fn sink(sink: &config::Sink, cluster: Option<&str>) -> anyhow::Result<(Box<dyn Sink>, Policy)> {
+    Ok(match sink {
         config::Sink::Stdout => {
             let stdout = Stdout::open();
             let stdout = stdout.context("SINK_TYPE=stdout does not work; give the program a standard output")?;
@@ -204,12 +261,12 @@ fn sink(settings: &Settings) -> anyhow::Result<(Box<dyn Sink>, Policy)> {
         }
         #[cfg(feature = "amqp")]
         config::Sink::Amqp(amqp) => {
-            let amqp = sink::amqp::Amqp::new((**amqp).clone(), settings.cluster.clone())?;
+            let amqp = sink::amqp::Amqp::new((**amqp).clone(), cluster.map(str::to_owned))?;
             (Box::new(amqp), sink::amqp::Amqp::policy())
         }
         #[cfg(not(feature = "amqp"))]
         config::Sink::Amqp(_) => anyhow::bail!("this program was built without it (the feature amqp)"),
-        config::Sink::Http(how) => (Box::new(Http::new(how.config(settings.cluster.as_deref()))?), how.policy()),
+        config::Sink::Http(how) => (Box::new(Http::new(how.config(cluster))?), how.policy()),
     })
 }
 

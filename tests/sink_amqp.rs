@@ -13,84 +13,15 @@ use std::{
 
 use common::{
     PATIENCE, Setup, Signal, fixture_lines, made,
+    queue::{EXCHANGE, Message, channel, declare_exchange, declare_queue, take},
     rabbitmq::Rabbitmq,
     truth::{assert_exactly, expected, seen},
-};
-use futures_util::StreamExt as _;
-use lapin::{
-    Channel, Connection, ConnectionProperties, ExchangeKind,
-    options::{BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
-    types::FieldTable,
 };
 use nomad_sim::Sim;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-const EXCHANGE: &str = "nomad";
-const QUEUE: &str = "all";
-
 /// How many keys the records of the long tests are spread over.
 const KEYS: u64 = 300;
-
-/// A message as a consumer sees it.
-struct Message {
-    id: String,
-    key: String,
-    body: String,
-    properties: lapin::BasicProperties,
-}
-
-/// Keeps the connection beside its channel.
-async fn channel(rabbitmq: &Rabbitmq) -> (Connection, Channel) {
-    let connection = Connection::connect(&format!("{}%2f", rabbitmq.url()), ConnectionProperties::default()).await;
-    let connection = connection.expect("RabbitMQ takes connections");
-    let channel = connection.create_channel().await.expect("a channel");
-    (connection, channel)
-}
-
-async fn declare_exchange(channel: &Channel) {
-    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    let declared = channel.exchange_declare(EXCHANGE.into(), ExchangeKind::Topic, options, FieldTable::default());
-    declared.await.expect("an exchange");
-}
-
-/// The queue that keeps all messages with such keys, also over a restart.
-async fn declare_queue(channel: &Channel, pattern: &str) {
-    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(QUEUE.into(), options, FieldTable::default()).await.expect("a queue");
-    let bound = channel.queue_bind(
-        QUEUE.into(),
-        EXCHANGE.into(),
-        pattern.into(),
-        QueueBindOptions::default(),
-        FieldTable::default(),
-    );
-    bound.await.expect("a binding");
-}
-
-/// Takes messages until so many different ids have come, in the order of the queue.
-async fn take(rabbitmq: &Rabbitmq, ids: usize) -> Vec<Message> {
-    let (_connection, channel) = channel(rabbitmq).await;
-    let consuming =
-        channel.basic_consume(QUEUE.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
-    let mut consumer = consuming.await.expect("a consumer");
-    let mut messages = Vec::new();
-    let mut seen = std::collections::HashSet::new();
-    while seen.len() < ids {
-        let next = tokio::time::timeout(PATIENCE, consumer.next()).await;
-        let delivery = next.unwrap_or_else(|_| panic!("{} of {ids} records have come", seen.len()));
-        let delivery = delivery.expect("the queue is there").expect("a message");
-        delivery.ack(BasicAckOptions::default()).await.expect("an acknowledgement");
-        let id = delivery.properties.message_id().as_ref().expect("an id").to_string();
-        seen.insert(id.clone());
-        messages.push(Message {
-            id,
-            key: delivery.routing_key.to_string(),
-            body: String::from_utf8(delivery.data.to_vec()).expect("UTF-8"),
-            properties: delivery.properties.clone(),
-        });
-    }
-    messages
-}
 
 fn setup(sim: &Sim, rabbitmq: &Rabbitmq, resources: &str) -> Setup {
     Setup::new(&["run", "--resources", resources], &sim.url(0))

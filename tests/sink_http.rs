@@ -1,16 +1,17 @@
 //! The sink `http` with the whole program: a real server that fails in every way, and a cluster that goes on meanwhile.
 
 mod common;
-#[path = "sink_http/server.rs"]
-mod server;
 #[path = "sink_http/tls.rs"]
 mod tls;
 
 use std::collections::BTreeMap;
 
-use common::{Process, Setup, Signal, made::*};
+use common::{
+    Process, Setup, Signal,
+    made::*,
+    server::{Reply, Server},
+};
 use nomad_sim::Sim;
-use server::{Reply, Server};
 
 /// How many evaluations have versions, over and over.
 const KEYS: u64 = 20;
@@ -192,27 +193,6 @@ async fn a_busy_server_is_left_alone_as_long_as_it_asks() {
     process.stop().await;
     let asked = asked.lock().expect("no panic");
     assert!(asked[1] - asked[0] >= std::time::Duration::from_secs(2), "it was asked again too soon");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_refused_record_holds_until_the_server_takes_it() {
-    let strict = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let now = std::sync::Arc::clone(&strict);
-    let reply = move |body: &str| {
-        let refused = now.load(std::sync::atomic::Ordering::SeqCst) && body.contains("\"ModifyIndex\":33,");
-        if refused { Reply::Status(400) } else { Reply::Take }
-    };
-    let (sim, server) = (cluster().await, Server::start(reply).await);
-    append(&sim, 20..=39).await;
-    let process = setup(&sim, &server).env("SINK_HTTP_FORMAT", "array").spawn();
-    process.until_logged("sink rejects a record, everything behind it waits").await;
-    append(&sim, 40..=59).await;
-    assert!(missing(&server, 20..=39).contains(&33));
-    strict.store(false, std::sync::atomic::Ordering::SeqCst);
-    until_all(&process, &server, 20..=59).await;
-    process.until_logged("delivery goes on").await;
-    process.stop().await;
-    assert_eq!(arrived(&server).len(), 40, "it alone was held");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,18 +1,27 @@
-//! `dead-letters`: the part of the command line that looks into a dead-letter file.
+//! `dead-letters`: the part of the command line that looks into a dead-letter file, and sends its records again.
 
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::PathBufValueParser};
 
-use super::arguments;
-use crate::config::catalogue::Scope;
+use super::{Task, arguments, flags};
+use crate::{
+    config::{self, Environment, Outlet, Problems, Warning, catalogue::Scope},
+    dead_letter::read::kinds,
+};
 
 pub(super) const NAME: &str = "dead-letters";
 const LIST: &str = "list";
+const REPLAY: &str = "replay";
 const PATH: &str = "path";
 const JSON: &str = "json";
+const ANY_SINK: &str = "any-sink";
 
-const EXAMPLES: &str = "\
+/// The flags, besides those of the sinks, that a replay reads. The others are accepted and not looked at, so that the
+/// environment and the file of a run serve here as they are.
+const OURS: [&str; 6] = ["cluster", "max-in-flight", "shutdown-grace", "log-level", "log-format", "config"];
+
+const LIST_EXAMPLES: &str = "\
 Examples:
   # What the sink has refused, and why
   nomad-firehose dead-letters list /var/lib/nomad-firehose/dead-letters
@@ -23,7 +32,35 @@ Examples:
 Messages are not shown: they can carry secrets. They are in the file, as body.
 Exit codes: 0 done, 1 the file or a line of it cannot be read, 2 wrong command line.";
 
-/// What the subcommand asks for.
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  # With the environment of the run, after the cause is mended
+  nomad-firehose dead-letters replay /var/lib/nomad-firehose/dead-letters
+
+  # To the collector, whichever sink has refused the records
+  nomad-firehose dead-letters replay dead-letters --any-sink --sink-type http \\
+      --sink-http-address http://vector:8080/nomad --sink-http-format ndjson
+
+It takes the sink and its settings by flag, variable or file as for a run, but the
+sink has to be named: by default, no record is printed and taken for delivered.
+Nothing of Nomad or Consul need be set, and nothing of them is asked.
+Exit codes: 0 all records are delivered, 1 some are not, or the file cannot be
+read or replaced, 2 wrong command line or configuration.";
+
+const REPLAY_ABOUT: &str = "Sends the records of a file to the sink again";
+const REPLAY_LONG: &str = "\
+Sends the records of a file to the sink again, in order, with the ids that they
+had, and takes out of the file what is delivered. What is refused again stays in
+it, with the new reason; so do inputs that never were a record.
+
+The program that writes to the file can go on meanwhile: what it appends is kept
+for the next replay. An outage of the sink is waited for. The first SIGINT or
+SIGTERM stops it, and what is not delivered by then stays in the file. Killed, it
+leaves the file as it was, and the next replay sends all of it.
+
+Records come later than newer ones of the same object that were not refused.";
+
+/// What `list` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List {
     /// The dead-letter file.
@@ -32,29 +69,63 @@ pub struct List {
     pub json: bool,
 }
 
+/// What `replay` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// The dead-letter file.
+    pub path: PathBuf,
+    /// Also what another sink has refused.
+    pub any_sink: bool,
+    /// Where the records go.
+    pub outlet: Outlet,
+}
+
 pub(super) fn command() -> Command {
     let path = Arg::new(PATH).value_name("PATH").required(true).value_parser(PathBufValueParser::new());
+    let path = path.help("The file that NOMAD_FIREHOSE_DEAD_LETTER=file:PATH names");
     let list = Command::new(LIST)
         .about("Lists the letters of a file: what, when, why, how often it was sent")
-        .after_help(EXAMPLES)
-        .arg(path.help("The file that NOMAD_FIREHOSE_DEAD_LETTER=file:PATH names"))
+        .after_help(LIST_EXAMPLES)
+        .arg(path.clone())
         .arg(Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("One JSON object a letter, for programs"));
-    // A run's flags are no mistake here, and say nothing.
+    // Hidden where they say nothing; a run's flags are no mistake here.
+    let shown = arguments(Scope::All).map(|argument| {
+        let ours = is_ours(argument.get_id().as_str());
+        argument.global(true).hide(!ours)
+    });
+    let any_sink = "Also the records that another sink has refused; without it they are left in the file";
+    let replay = Command::new(REPLAY)
+        .about(REPLAY_ABOUT)
+        .long_about(REPLAY_LONG)
+        .after_help(REPLAY_EXAMPLES)
+        .arg(path)
+        .arg(Arg::new(ANY_SINK).long(ANY_SINK).action(ArgAction::SetTrue).help(any_sink))
+        .args(shown);
     let hidden = arguments(Scope::All).map(|argument| argument.global(true).hide(true));
     Command::new(NAME)
         .args(hidden)
-        .about("Looks into a file of records that the sink has refused")
-        .after_help(EXAMPLES)
+        .about("Looks into a file of records that the sink has refused, and sends them again")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(list)
+        .subcommand(replay)
 }
 
-/// What is asked for.
-pub(super) fn read(matches: &ArgMatches) -> List {
+fn is_ours(flag: &str) -> bool {
+    flag.starts_with("sink-") || OURS.contains(&flag)
+}
+
+/// What is asked for, with the settings that it needs.
+pub(super) fn read(matches: &ArgMatches, environment: &Environment<'_>) -> Result<(Task, Vec<Warning>), Problems> {
     // clap has refused a missing or unknown subcommand, and a missing path.
-    let (_, matches) = matches.subcommand().unwrap_or((LIST, matches));
-    List { path: matches.get_one::<PathBuf>(PATH).cloned().unwrap_or_default(), json: matches.get_flag(JSON) }
+    let (name, matches) = matches.subcommand().unwrap_or((LIST, matches));
+    let path = matches.get_one::<PathBuf>(PATH).cloned().unwrap_or_default();
+    if name != REPLAY {
+        return Ok((Task::DeadLetters(List { path, json: matches.get_flag(JSON) }), Vec::new()));
+    }
+    let (outlet, warnings) = config::load_outlet(|| kinds(&path), &flags(matches), environment)?;
+    let replay = Replay { path, any_sink: matches.get_flag(ANY_SINK), outlet };
+    Ok((Task::Replay(Box::new(replay)), warnings))
 }
 
 #[cfg(test)]
@@ -63,18 +134,89 @@ mod tests {
 
     use super::*;
     use crate::{
-        cli::{Task, load_from},
-        config::Environment,
+        cli::{Exit, load_from},
+        config::Sink,
+        sink::http::Format,
     };
 
+    fn asked(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Task, Exit> {
+        let variables = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let arguments = ["nomad-firehose", NAME].iter().chain(arguments).map(OsString::from);
+        load_from(arguments, &Environment { variables, exists: &|_| false }).map(|(task, _)| task)
+    }
+
+    fn replay(arguments: &[&str], variables: &[(&str, &str)]) -> Replay {
+        match asked(arguments, variables).expect("it is valid") {
+            Task::Replay(replay) => *replay,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
-    fn a_path_is_all_it_needs() {
-        let wrong = vec![("SINK_TYPE".into(), "pigeon".into())];
-        let environment = Environment { variables: wrong, exists: &|_| false };
-        let arguments = ["nomad-firehose", NAME, LIST, "letters", "--json"].map(OsString::from);
-        match load_from(arguments, &environment).expect("it is valid").0 {
+    fn a_path_is_all_that_a_list_needs() {
+        match asked(&[LIST, "letters", "--json"], &[("SINK_TYPE", "pigeon")]).expect("it is valid") {
             Task::DeadLetters(list) => assert_eq!(list, List { path: "letters".into(), json: true }),
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_replay_needs_a_sink_and_looks_at_nothing_of_nomad_or_consul() {
+        let wrong = [("NOMAD_ADDR", "ftp://nomad"), ("CONSUL_HTTP_ADDR", "ftp://consul"), ("SINK_TYPE", "stdout")];
+        let it = replay(&["--sink-type=stdout", REPLAY, "letters", "--cluster", "prod"], &wrong);
+        assert_eq!((it.outlet.sink, it.outlet.cluster.as_deref(), it.any_sink), (Sink::Stdout, Some("prod"), false));
+        match asked(&[REPLAY, "letters"], &[]) {
+            Err(Exit::Configuration(problems)) => assert!(problems.to_string().contains("SINK_TYPE"), "{problems}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_format_is_that_of_the_run() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("letters");
+        let path = file.to_str().expect("text");
+        let http = [("SINK_TYPE", "http"), ("SINK_HTTP_ADDRESS", "http://collector")];
+        let format = |more: &[(&str, &str)]| match replay(&[REPLAY, path], &[&http, more].concat()).outlet.sink {
+            Sink::Http(http) => http.format,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(format(&[]), Format::Single, "no file is no events");
+        std::fs::write(&file, "{\"kind\":\"events\"}\n{\"kind\":\"input\"}\nno letter\n").expect("writable");
+        assert_eq!(format(&[]), Format::Array);
+        assert_eq!(format(&[("NOMAD_FIREHOSE_RESOURCES", "jobs,events")]), Format::Single);
+        assert_eq!(format(&[("SINK_HTTP_FORMAT", "ndjson")]), Format::Ndjson);
+        std::fs::write(&file, "{\"kind\":\"events\"}\n{\"kind\":\"jobs\"}\n").expect("writable");
+        assert_eq!(format(&[]), Format::Single);
+    }
+
+    #[test]
+    fn the_examples_hold() {
+        let text = [LIST_EXAMPLES, REPLAY_EXAMPLES].join("\n").replace("\\\n", " ");
+        let examples = text.lines().filter_map(|line| line.trim().strip_prefix("nomad-firehose dead-letters "));
+        let examples: Vec<_> = examples.map(|line| line.split(" | ").next().unwrap_or_default()).collect();
+        assert_eq!(examples.len(), 4);
+        for example in examples {
+            let words: Vec<_> = example.split_whitespace().collect();
+            asked(&words, &[("SINK_TYPE", "stdout")]).expect("an example that works");
+        }
+    }
+
+    #[test]
+    fn the_help_shows_what_matters_and_only_that() {
+        let mut command = crate::cli::command();
+        command.build();
+        let letters = command.find_subcommand_mut(NAME).expect("it exists");
+        let mut help = |name| letters.find_subcommand_mut(name).expect("it exists").render_long_help().to_string();
+        let (list, replay) = (help(LIST), help(REPLAY));
+        assert!(!list.contains("--sink-type") && !list.contains("--nomad-addr"), "{list}");
+        for flag in
+            ["--sink-type", "--sink-amqp-exchange", "--sink-http-address", "--cluster", "--any-sink", "--log-level"]
+        {
+            assert!(replay.contains(flag), "{flag}");
+        }
+        for flag in ["--nomad-addr", "--consul-prefix", "--start", "--dead-letter", "--listen"] {
+            assert!(!replay.contains(flag), "{flag}");
         }
     }
 }

@@ -128,6 +128,21 @@ pub enum Keeper {
     },
 }
 
+/// A sink and what goes with it, for who sends records that are there already. Nothing else of a run need be set for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outlet {
+    /// Where records go.
+    pub sink: Sink,
+    /// The label of this cluster.
+    pub cluster: Option<String>,
+    /// Bytes of records that may be read and not yet delivered: 64 KiB to 2 GiB.
+    pub max_in_flight: usize,
+    /// How long a stop may take: 100 ms to 10 min.
+    pub shutdown_grace: StdDuration,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
 /// Where the first start begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -201,6 +216,21 @@ pub fn load(
 pub fn load_storage(flags: &Flags, environment: &Environment<'_>) -> Result<(Storage, Vec<Warning>), Problems> {
     let (layers, problems) = gather(flags, environment);
     validate::validate_storage(&layers, environment, problems)
+}
+
+/// As [`load`], for the settings that [`Outlet`] is made of; the others are not looked at, but for the resources: where
+/// they are set, the sink formats records as `run` does with them. Otherwise it does as with `kinds`, which are asked for
+/// only then.
+///
+/// # Errors
+/// Everything that is wrong with these, at once. No sink being chosen is wrong, too.
+pub fn load_outlet(
+    kinds: impl FnOnce() -> Vec<Kind>,
+    flags: &Flags,
+    environment: &Environment<'_>,
+) -> Result<(Outlet, Vec<Warning>), Problems> {
+    let (layers, problems) = gather(flags, environment);
+    validate::validate_outlet(kinds, &layers, environment, problems)
 }
 
 /// Lays flags over variables over the file.

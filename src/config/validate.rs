@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    ByteSize, Coordinator, DeadLetter, Duration, Environment, Keeper, Log, LogFormat, Problem, Problems, Settings,
-    Sink, Start, Storage, Topic, Wanted, Warning, amqp, catalogue, consul, http_sink,
+    ByteSize, Coordinator, DeadLetter, Duration, Environment, Keeper, Log, LogFormat, Outlet, Problem, Problems,
+    Settings, Sink, Start, Storage, Topic, Wanted, Warning, amqp, catalogue, consul, http_sink,
     layers::{Layers, Origin},
     names, nomad,
     reader::{Broken, Reader, between},
@@ -34,6 +34,15 @@ pub(super) fn validate_storage(
     problems: Vec<Problem>,
 ) -> Result<(Storage, Vec<Warning>), Problems> {
     all_or_problems(layers, environment, problems, storage)
+}
+
+pub(super) fn validate_outlet(
+    kinds: impl FnOnce() -> Vec<Kind>,
+    layers: &Layers,
+    environment: &Environment<'_>,
+    problems: Vec<Problem>,
+) -> Result<(Outlet, Vec<Warning>), Problems> {
+    all_or_problems(layers, environment, problems, |reader, warnings| outlet(kinds, reader, warnings))
 }
 
 fn all_or_problems<T>(
@@ -79,9 +88,8 @@ fn settings(
     let (short, hour) = (Duration::from_millis(100), Duration::from_millis(3_600_000));
     let checkpoint_interval = reader.value(&catalogue::CHECKPOINT_INTERVAL, between(short, hour));
     let start = reader.value(&catalogue::START, start);
-    let max_in_flight =
-        reader.value(&catalogue::MAX_IN_FLIGHT, between(ByteSize::new(64 << 10), ByteSize::new(2 << 30)));
-    let shutdown_grace = reader.value(&catalogue::SHUTDOWN_GRACE, between(short, Duration::from_millis(600_000)));
+    let max_in_flight = max_in_flight(reader);
+    let shutdown_grace = shutdown_grace(reader);
     let sink = sink(reader, &kinds, warnings);
     let dead_letter = reader.value(&catalogue::DEAD_LETTER, dead_letter);
     let cluster = reader.optional(&catalogue::CLUSTER, label);
@@ -107,8 +115,8 @@ fn settings(
         standby_buffer: usize::try_from(standby_buffer?.bytes()).map_err(|_| Broken)?,
         checkpoint_interval: checkpoint_interval?.into(),
         start: start?,
-        max_in_flight: usize::try_from(max_in_flight?.bytes()).map_err(|_| Broken)?,
-        shutdown_grace: shutdown_grace?.into(),
+        max_in_flight: max_in_flight?,
+        shutdown_grace: shutdown_grace?,
         sink: sink?,
         dead_letter: dead_letter?,
         cluster,
@@ -132,6 +140,44 @@ fn storage(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Result<Stora
         }
     };
     Ok(Storage { keeper, log: Log { level: level?, format: format? } })
+}
+
+/// The settings of [`Outlet`] alone.
+fn outlet(
+    kinds: impl FnOnce() -> Vec<Kind>,
+    reader: &mut Reader<'_>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Outlet, Broken> {
+    // The default would print the records, and call that delivered.
+    if reader.layers.get(&catalogue::SINK_TYPE).is_none() {
+        reader.missing(&catalogue::SINK_TYPE, "name the sink that the records are to go to, with its settings");
+    }
+    // They decide on nothing but a format that is not set.
+    let asks =
+        reader.text(&catalogue::SINK_TYPE) == Some("http") && reader.text(&catalogue::SINK_HTTP_FORMAT).is_none();
+    let kinds = match reader.layers.get(&catalogue::RESOURCES) {
+        _ if !asks => Vec::new(),
+        Some(_) => self::kinds(Wanted::Listed, reader),
+        None => kinds(),
+    };
+    let sink = sink(reader, &kinds, warnings);
+    let cluster = reader.optional(&catalogue::CLUSTER, label);
+    let max_in_flight = max_in_flight(reader);
+    let shutdown_grace = shutdown_grace(reader);
+    let level = reader.value(&catalogue::LOG_LEVEL, level);
+    let format = reader.value(&catalogue::LOG_FORMAT, format);
+    let (max_in_flight, shutdown_grace) = (max_in_flight?, shutdown_grace?);
+    Ok(Outlet { sink: sink?, cluster, max_in_flight, shutdown_grace, log: Log { level: level?, format: format? } })
+}
+
+fn max_in_flight(reader: &mut Reader<'_>) -> Result<usize, Broken> {
+    let size = reader.value(&catalogue::MAX_IN_FLIGHT, between(ByteSize::new(64 << 10), ByteSize::new(2 << 30)))?;
+    usize::try_from(size.bytes()).map_err(|_| Broken)
+}
+
+fn shutdown_grace(reader: &mut Reader<'_>) -> Result<StdDuration, Broken> {
+    let (shortest, longest) = (Duration::from_millis(100), Duration::from_millis(600_000));
+    reader.value(&catalogue::SHUTDOWN_GRACE, between(shortest, longest)).map(StdDuration::from)
 }
 
 fn kinds(wanted: Wanted, reader: &mut Reader<'_>) -> Vec<Kind> {

@@ -11,8 +11,9 @@ use crate::{checkpoint::Checkpoint, kind::Kind};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unshared;
 
-#[derive(Debug)]
-struct Always;
+/// A lease that is held for ever, and stores nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Always;
 
 impl Coordinator for Unshared {
     fn acquire(&self, _kind: Kind) -> BoxFuture<'_, Result<Arc<dyn Lease>, Error>> {

@@ -2,9 +2,9 @@
 
 use std::{
     fmt,
-    fs::{File, Metadata, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, BufWriter, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
@@ -16,12 +16,12 @@ use tracing_subscriber::fmt::{
 
 use super::Letter;
 
+/// How often a file is opened again because another one has taken its name before it was locked.
+const REPLACED: usize = 16;
+
 /// Appends `letters` and waits until they are on disk: all of them, or none.
 pub(super) fn append(path: &Path, letters: &[Letter]) -> io::Result<()> {
-    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-    // Given back when the file is closed.
-    file.lock()?;
-    let before = file.metadata()?;
+    let (file, before) = open(path)?;
     if letters.is_empty() {
         return Ok(());
     }
@@ -36,6 +36,30 @@ pub(super) fn append(path: &Path, letters: &[Letter]) -> io::Result<()> {
     written
 }
 
+/// Opens and locks the file that has this name. The lock is given back when the file is closed.
+///
+/// A replay puts another file in its place while we wait for the lock: what is written to the old one then is lost.
+fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    for _ in 0..REPLACED {
+        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+        file.lock()?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || is_named(path, &metadata)? {
+            return Ok((file, metadata));
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::Interrupted, "the file is replaced over and over"))
+}
+
+/// Whether the file that `metadata` is of still has this name.
+pub(super) fn is_named(path: &Path, metadata: &Metadata) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (metadata.dev(), metadata.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn write(file: &File, before: &Metadata, letters: &[Letter]) -> io::Result<()> {
     let mut writer = BufWriter::with_capacity(1 << 16, file);
     if before.is_file() && before.len() > 0 {
@@ -45,14 +69,20 @@ fn write(file: &File, before: &Metadata, letters: &[Letter]) -> io::Result<()> {
             writer.write_all(b"\n")?;
         }
     }
+    write_lines(&mut writer, letters)?;
+    writer.flush()
+}
+
+/// Writes a line for each letter.
+pub(super) fn write_lines(writer: &mut impl Write, letters: &[Letter]) -> io::Result<()> {
     let mut time = String::new();
     // Cannot fail: it writes into a text.
     SystemTime.format_time(&mut Writer::new(&mut time)).map_err(io::Error::other)?;
     for letter in letters {
-        serde_json::to_writer(&mut writer, &Line::new(&time, letter))?;
+        serde_json::to_writer(&mut *writer, &Line::new(&time, letter))?;
         writer.write_all(b"\n")?;
     }
-    writer.flush()
+    Ok(())
 }
 
 /// A new file survives a crash only with its directory's entry.
@@ -60,6 +90,11 @@ fn sync_directory(path: &Path, before: &Metadata) -> io::Result<()> {
     if !before.is_file() {
         return Ok(());
     }
+    sync_parent(path)
+}
+
+/// Has the name of this file on disk.
+pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }

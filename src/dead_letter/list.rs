@@ -36,7 +36,7 @@ pub fn list(path: &Path, json: bool, out: &mut impl Write) -> io::Result<bool> {
     let mut sums: BTreeMap<String, usize> = BTreeMap::new();
     let mut is_whole = true;
     for line in read(path)? {
-        match line? {
+        match line?.letter {
             Ok(letter) if json => {
                 serde_json::to_writer(&mut *out, &shown(&letter))?;
                 out.write_all(b"\n")?;

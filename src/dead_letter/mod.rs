@@ -17,7 +17,7 @@
 //! | `body_hex` | in place of `body` where the bytes are not UTF-8 |
 //!
 //! The file is opened for each write, so that it can be rotated by renaming, and locked while it is written, so that
-//! several processes can share it. A write that fails half-way is taken back; a line that a crash cut off is closed
+//! several processes can share it, a [`replay`] among them, which puts another file in its place. A write that fails half-way is taken back; a line that a crash cut off is closed
 //! with a line break before the next one.
 //!
 //! # The log
@@ -28,6 +28,7 @@
 mod file;
 pub mod list;
 pub mod read;
+pub mod replay;
 
 #[cfg(test)]
 mod tests;
@@ -102,6 +103,8 @@ pub struct DeadLetters {
     place: Place,
     /// Held by the one write under way, also when nobody waits for it any more: a disk that hangs costs one thread.
     writing: Arc<Mutex<()>>,
+    /// In the place of any other: the replay that they come from.
+    back: Option<Arc<replay::Flights>>,
 }
 
 /// One rejected record, or one unreadable input.
@@ -152,7 +155,12 @@ impl fmt::Debug for Letter {
 impl DeadLetters {
     /// The dead letters of `place`. Touches nothing yet.
     pub fn new(place: Place) -> Self {
-        DeadLetters { place, writing: Arc::default() }
+        DeadLetters { place, ..DeadLetters::default() }
+    }
+
+    /// Gives what is refused back to the replay that it comes from.
+    fn back_to(flights: Arc<replay::Flights>) -> Self {
+        DeadLetters { place: Place::Log, writing: Arc::default(), back: Some(flights) }
     }
 
     /// Whether a rejected record holds everything behind it.
@@ -210,6 +218,10 @@ impl DeadLetters {
     }
 
     async fn append(&self, letters: Vec<Letter>) -> Result<(), Error> {
+        if let Some(flights) = &self.back {
+            flights.refused(letters);
+            return Ok(());
+        }
         let Place::File(path) = &self.place else { return Ok(()) };
         let failed = |source| Error { path: path.clone(), source };
         let target = path.clone();

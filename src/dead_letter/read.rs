@@ -1,13 +1,17 @@
 //! What a dead-letter file holds, read back. Blocking.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read},
+    ops::Range,
     path::Path,
 };
 
 use bytes::Bytes;
 use serde::Deserialize;
+
+use crate::kind::Kind;
 
 /// One line of a dead-letter file. Unknown fields are ignored, missing ones are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -66,28 +70,56 @@ pub struct Damaged {
     pub reason: String,
 }
 
+/// One line of a dead-letter file.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Which bytes of the file it is, its line break included.
+    pub at: Range<u64>,
+    /// What it says.
+    pub letter: Result<Stored, Damaged>,
+}
+
 /// Reads a dead-letter file line by line. A line that a crash cut off is damaged, and the others are not.
 ///
 /// # Errors
 /// The file cannot be opened or read.
-pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Result<Stored, Damaged>>>> {
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
-    let mut number = 0;
-    Ok(std::iter::from_fn(move || {
+pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Line>> + use<>> {
+    Ok(lines(File::open(path)?))
+}
+
+/// The lines of what is read from the start of a file.
+pub(super) fn lines(file: impl Read) -> impl Iterator<Item = io::Result<Line>> {
+    let mut file = BufReader::with_capacity(1 << 16, file);
+    let (mut number, mut end) = (0, 0);
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
         loop {
-            let mut line = Vec::new();
-            match file.read_until(b'\n', &mut line) {
+            line.clear();
+            let at = match file.read_until(b'\n', &mut line) {
                 Ok(0) => return None,
-                Ok(_) => number += 1,
+                Ok(bytes) => end..end + bytes as u64,
                 Err(error) => return Some(Err(error)),
-            }
+            };
+            (number, end) = (number + 1, at.end);
             let line = line.trim_ascii();
             if !line.is_empty() {
                 let letter = serde_json::from_slice(line);
-                return Some(Ok(letter.map_err(|error| Damaged { line: number, reason: error.to_string() })));
+                let letter = letter.map_err(|error| Damaged { line: number, reason: error.to_string() });
+                return Some(Ok(Line { at, letter }));
             }
         }
-    }))
+    })
+}
+
+/// Which kinds of record a file holds; what cannot be read is none.
+pub fn kinds(path: &Path) -> Vec<Kind> {
+    // A pipe would be empty for who reads it next.
+    if !path.is_file() {
+        return Vec::new();
+    }
+    let lines = read(path).into_iter().flatten().map_while(Result::ok);
+    let kinds: BTreeSet<Kind> = lines.filter_map(|line| line.letter.ok()?.kind.parse().ok()).collect();
+    kinds.into_iter().collect()
 }
 
 #[cfg(test)]
@@ -120,7 +152,7 @@ mod tests {
         let whole = std::fs::read_to_string(&path).expect("written");
         std::fs::write(&path, format!("{whole}{}", &whole[..20])).expect("writable");
         file::append(&path, &[letter(b"{}", "three")]).expect("writable");
-        let read: Vec<_> = read(&path).expect("there").map(|line| line.expect("readable")).collect();
+        let read: Vec<_> = read(&path).expect("there").map(|line| line.expect("readable").letter).collect();
         assert_eq!(read.len(), 3);
         assert_eq!(read[0].as_ref().map(|letter| letter.reason.as_str()), Ok("one"));
         assert_eq!(read[1].as_ref().map_err(|damaged| damaged.line), Err(2));
@@ -134,7 +166,7 @@ mod tests {
             let path = directory.path().join("letters");
             let letters: Vec<_> = bodies.iter().map(|body| letter(body, &reason)).collect();
             file::append(&path, &letters).expect("writable");
-            let read: Vec<_> = read(&path).expect("there").map(|line| line.expect("readable").expect("a letter")).collect();
+            let read: Vec<_> = read(&path).expect("there").map(|line| line.expect("readable").letter.expect("a letter")).collect();
             let messages: Vec<_> = read.iter().map(|letter| letter.message().expect("it has one").to_vec()).collect();
             prop_assert_eq!(messages, bodies);
             prop_assert!(read.iter().all(|letter| letter.reason == reason && letter.kind == "jobs" && letter.id == "jobs/a/1"));
@@ -146,7 +178,7 @@ mod tests {
             let path = directory.path().join("letters");
             std::fs::write(&path, &text).expect("writable");
             for line in read(&path).expect("there") {
-                if let Ok(letter) = line.expect("readable") {
+                if let Ok(letter) = line.expect("readable").letter {
                     letter.message();
                 }
             }

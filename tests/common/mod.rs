@@ -7,8 +7,12 @@
 pub mod consul;
 pub mod gate;
 pub mod made;
+pub mod probe;
 pub mod proxy;
+#[cfg(feature = "amqp")]
+pub mod queue;
 pub mod rabbitmq;
+pub mod server;
 pub mod truth;
 
 use std::{

@@ -45,8 +45,7 @@ impl Rabbitmq {
         // Readable by its owner alone, as Erlang wants it, and there before two of its processes would make one.
         write_cookie(&directory.path().join(".erlang.cookie"));
         let ports = Ports::reserve();
-        let settings = format!("[{{rabbit, [{}]}}].\n", settings(ports.base + 3, directory.path()));
-        std::fs::write(directory.path().join("advanced.config"), settings).expect("the directory can be written");
+        configure(directory.path(), &settings(ports.base + 3, directory.path()));
         let mut names = command("epmd".as_ref(), directory.path(), &ports);
         names.args(["-port", &(ports.base + 2).to_string(), "-address", "127.0.0.1"]);
         let names = names.spawn().expect("epmd starts");
@@ -100,6 +99,12 @@ impl Rabbitmq {
         self.until_ready().await;
     }
 
+    /// The same, with other settings of the application `rabbit`.
+    pub async fn restart_with(&mut self, settings: &str) {
+        configure(self.directory.path(), settings);
+        self.restart().await;
+    }
+
     async fn until_ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -131,6 +136,11 @@ impl Drop for Rabbitmq {
         kill(&mut self.server);
         kill(&mut self.names);
     }
+}
+
+fn configure(directory: &Path, settings: &str) {
+    let settings = format!("[{{rabbit, [{settings}]}}].\n");
+    std::fs::write(directory.join("advanced.config"), settings).expect("the directory can be written");
 }
 
 fn serve(directory: &Path, ports: &Ports) -> Child {

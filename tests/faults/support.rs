@@ -4,21 +4,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::TcpListener,
     sync::Arc,
 };
 
 use nomad_sim::{Line, Sim};
 use serde_json::Value;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
-pub use crate::common::made::*;
 use crate::common::{
     Process,
     truth::{ALL, Seen, by_key, expected},
+};
+pub use crate::common::{
+    made::*,
+    probe::{free_port, get},
 };
 
 /// How many kinds have a list: all but raw events.
@@ -78,40 +76,11 @@ pub fn newest(truth: &[Seen]) -> BTreeMap<(&str, &str), &str> {
     by_key(truth).into_iter().filter_map(|(key, versions)| Some((key, *versions.last()?))).collect()
 }
 
-/// A port that is free now.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
-}
-
 /// The value of a metric; 0 where it is not there.
 pub async fn metric(port: u16, series: &str) -> u64 {
     let text = get(&format!("http://127.0.0.1:{port}/metrics")).await;
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.map_or(0, |value| value.parse().expect("a whole number"))
-}
-
-/// The body of an answer.
-pub async fn get(url: &str) -> String {
-    let (host, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("an address");
-    let mut stream = TcpStream::connect(host).await.expect("it listens");
-    let request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("it reads");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.expect("it answers");
-    let answer = String::from_utf8(answer).expect("UTF-8");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    if head.to_lowercase().contains("transfer-encoding: chunked") { without_chunks(body) } else { body.to_owned() }
-}
-
-fn without_chunks(mut body: &str) -> String {
-    let mut whole = String::new();
-    while let Some((size, rest)) = body.split_once("\r\n") {
-        let size = usize::from_str_radix(size, 16).expect("the size of a chunk");
-        whole.push_str(&rest[..size]);
-        body = rest[size..].trim_start_matches("\r\n");
-    }
-    whole
 }
 
 /// A list as the cluster has it now.

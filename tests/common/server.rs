@@ -1,7 +1,5 @@
 //! An HTTP server by hand, which can break off anywhere.
 
-#![allow(unreachable_pub, reason = "it is a part of one test program")]
-
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
@@ -39,12 +37,14 @@ pub enum Reply {
 
 type Decide = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
 type Records = Arc<Mutex<Vec<Value>>>;
+type Keys = Arc<Mutex<Vec<String>>>;
 
 /// A running server. Dropping it cuts all connections.
 #[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
     taken: Records,
+    keys: Keys,
     task: AbortOnDropHandle<()>,
 }
 
@@ -61,9 +61,9 @@ impl Server {
         socket.bind(addr).expect("a free port");
         let listener = socket.listen(64).expect("a free port");
         let addr = listener.local_addr().expect("bound");
-        let taken = Records::default();
-        let task = tokio::spawn(serve(listener, Arc::new(decide), Arc::clone(&taken)));
-        Server { addr, taken, task: AbortOnDropHandle::new(task) }
+        let (taken, keys) = (Records::default(), Keys::default());
+        let task = tokio::spawn(serve(listener, Arc::new(decide), Arc::clone(&taken), Arc::clone(&keys)));
+        Server { addr, taken, keys, task: AbortOnDropHandle::new(task) }
     }
 
     /// Its address for `SINK_HTTP_ADDRESS`.
@@ -76,6 +76,11 @@ impl Server {
         self.taken.lock().expect("no panic").clone()
     }
 
+    /// The idempotency key of each request whose records were taken.
+    pub fn keys(&self) -> Vec<String> {
+        self.keys.lock().expect("no panic").clone()
+    }
+
     /// Ends it; its port is free then.
     pub async fn stop(self) -> SocketAddr {
         self.task.abort();
@@ -84,21 +89,22 @@ impl Server {
     }
 }
 
-async fn serve(listener: TcpListener, decide: Decide, taken: Records) {
+async fn serve(listener: TcpListener, decide: Decide, taken: Records, keys: Keys) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let (decide, taken) = (Arc::clone(&decide), Arc::clone(&taken));
-        connections.spawn(async move { while_open(stream, decide, taken).await });
+        let (decide, taken, keys) = (Arc::clone(&decide), Arc::clone(&taken), Arc::clone(&keys));
+        connections.spawn(async move { while_open(stream, decide, taken, keys).await });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn while_open(stream: TcpStream, decide: Decide, taken: Records) {
+async fn while_open(stream: TcpStream, decide: Decide, taken: Records, keys: Keys) {
     let mut stream = BufReader::new(stream);
-    while let Some(body) = request(&mut stream).await {
+    while let Some((body, key)) = request(&mut stream).await {
         let reply = decide(&body);
         if matches!(reply, Reply::Take | Reply::TakeAndReset | Reply::TakeAndStall) {
             taken.lock().expect("no panic").extend(records(&body));
+            keys.lock().expect("no panic").push(key);
         }
         let answer = match reply {
             Reply::Take => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_owned(),
@@ -130,25 +136,28 @@ fn reset(stream: BufReader<TcpStream>) {
     stream.get_ref().set_zero_linger().expect("a socket");
 }
 
-/// The body of the next request.
-async fn request(stream: &mut BufReader<TcpStream>) -> Option<String> {
-    let mut length = 0;
+/// The body of the next request, and its idempotency key.
+async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, String)> {
+    let (mut length, mut key) = (0, String::new());
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).await.ok()? == 0 {
             return None;
         }
-        let line = line.trim_end().to_ascii_lowercase();
+        let line = line.trim_end();
         if line.is_empty() {
             break;
         }
-        if let Some(given) = line.strip_prefix("content-length:") {
-            length = given.trim().parse().expect("a length");
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.trim().parse().expect("a length"),
+            "idempotency-key" => key = value.trim().to_owned(),
+            _ => {}
         }
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    String::from_utf8(body).ok()
+    Some((String::from_utf8(body).ok()?, key))
 }
 
 /// One record, a JSON array of them, or one a line.

@@ -1,0 +1,119 @@
+//! What is under way: which letters of the file were handed over, and what became of each.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::super::{Letter, read::Stored};
+use crate::ledger::Ledger;
+
+/// Letters in the order of the file. Delivery gives back what the sink refuses again.
+#[derive(Default)]
+pub(crate) struct Flights(Mutex<VecDeque<Flight>>);
+
+/// One letter.
+pub(super) struct Flight {
+    id: Box<str>,
+    /// How often it had been sent before.
+    attempts: u32,
+    /// Where it stands in the file.
+    at: Range<u64>,
+    state: State,
+}
+
+enum State {
+    /// Its own ledger: nothing is pending there when it is delivered.
+    Sent(Arc<Ledger>),
+    Refused(Box<Letter>),
+    Kept,
+}
+
+/// What became of a letter.
+#[derive(Debug)]
+pub(super) enum Done {
+    Delivered,
+    Refused(Box<Letter>),
+    /// It was sent, and is not known to be delivered.
+    Owed(Range<u64>),
+    /// It was not to be sent.
+    Kept(Range<u64>),
+}
+
+impl Flight {
+    pub(super) fn kept(at: Range<u64>) -> Self {
+        Flight { id: Box::default(), attempts: 0, at, state: State::Kept }
+    }
+
+    pub(super) fn sent(at: Range<u64>, stored: &Stored, ledger: &Arc<Ledger>) -> Self {
+        let Stored { id, attempts, .. } = stored;
+        Flight { id: id.as_str().into(), attempts: *attempts, at, state: State::Sent(Arc::clone(ledger)) }
+    }
+}
+
+impl Flights {
+    pub(super) fn push(&self, flight: Flight) {
+        self.lock().push_back(flight);
+    }
+
+    /// Takes back what was refused: in the order of the file, as a batch is. What they were sent before counts, too.
+    pub(crate) fn refused(&self, letters: Vec<Letter>) {
+        let mut flights = self.lock();
+        let mut from = 0;
+        for mut letter in letters {
+            let found = flights.iter().skip(from).position(|flight| flight.id == letter.id && flight.is_on_the_way());
+            let Some(found) = found.map(|found| found + from) else { continue };
+            let flight = &mut flights[found];
+            letter.attempts = letter.attempts.saturating_add(flight.attempts);
+            flight.state = State::Refused(Box::new(letter));
+            from = found + 1;
+        }
+    }
+
+    /// The first letter, if it is known what became of it.
+    pub(super) fn next(&self) -> Option<Done> {
+        let mut flights = self.lock();
+        if flights.front()?.is_on_the_way() {
+            return None;
+        }
+        flights.pop_front().map(Flight::done)
+    }
+
+    /// All that are left, now that delivery has ended.
+    pub(super) fn all(&self) -> Vec<Done> {
+        self.lock().drain(..).map(Flight::done).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Flight>> {
+        // A panic elsewhere leaves plain data behind; each change is made in one step.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flight {
+    fn is_on_the_way(&self) -> bool {
+        matches!(&self.state, State::Sent(ledger) if !is_delivered(ledger))
+    }
+
+    fn done(self) -> Done {
+        match self.state {
+            State::Sent(ledger) if is_delivered(&ledger) => Done::Delivered,
+            State::Sent(_) => Done::Owed(self.at),
+            State::Refused(letter) => Done::Refused(letter),
+            State::Kept => Done::Kept(self.at),
+        }
+    }
+}
+
+/// The ledger acknowledges its one entry.
+fn is_delivered(ledger: &Ledger) -> bool {
+    ledger.is_changed()
+}
+
+impl fmt::Debug for Flights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Flights").field(&self.lock().len()).finish()
+    }
+}

@@ -1,0 +1,267 @@
+//! Sends the records of a dead-letter file again.
+//!
+//! The file stays as it is while its records are sent, and running programs go on appending to it. At the end, what was
+//! not delivered and what was appended meanwhile takes its place, in one step and in the old order. Whatever ends the
+//! replay before that leaves the file as it was: all of it is sent again by the next one, with the same ids.
+
+mod flights;
+mod rest;
+
+#[cfg(test)]
+mod tests;
+
+use std::{io::Read as _, ops::ControlFlow, path::Path, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+pub(super) use self::flights::Flights;
+pub use self::rest::Error;
+use self::{
+    flights::{Done, Flight},
+    rest::Rest,
+};
+use super::{
+    DeadLetters,
+    read::{self, Damaged, Line, Stored},
+};
+use crate::{
+    checkpoint::Checkpoint,
+    coordinator::{Lease, none::Always},
+    delivery::{self, Handle, Policy},
+    kind::Kind,
+    ledger::{Effect, Ledger},
+    record::Record,
+    sink::Sink,
+    source::window::Window,
+    telemetry::Metrics,
+};
+
+/// How often the log tells how far it is.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+/// How a file is replayed.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of letters that may be read and not yet delivered.
+    pub max_in_flight: usize,
+    /// How long what is under way may take after `stop`.
+    pub grace: Duration,
+    /// Also what another sink has refused.
+    pub any_sink: bool,
+    /// Sends nothing more, and ends when what is under way is delivered.
+    pub stop: CancellationToken,
+    /// Ends at once.
+    pub abort: CancellationToken,
+}
+
+/// What became of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Records that the sink has taken: they are out of the file.
+    pub delivered: usize,
+    /// Records that it has refused again: they are in the file, with the new reason.
+    pub refused: usize,
+    /// Records that were not delivered, lines that are damaged among them. Inputs that never were a record are not.
+    pub owed: usize,
+    /// Letters that are in the file now: refused, owed, inputs, and what was appended meanwhile.
+    pub left: usize,
+    /// It was ended before the last letter was sent.
+    pub interrupted: bool,
+}
+
+impl Replayed {
+    /// Whether every record of the file is delivered.
+    pub fn is_done(&self) -> bool {
+        self.refused == 0 && self.owed == 0 && !self.interrupted
+    }
+}
+
+/// A dead-letter file that is going to be replayed. Nobody else replays it meanwhile.
+#[derive(Debug)]
+pub struct Replay {
+    rest: Rest,
+    flights: Arc<Flights>,
+    replayed: Replayed,
+    other_sinks: usize,
+}
+
+impl Replay {
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// It cannot be replaced by what is left of it, or another replay is at work on it.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let (rest, flights) = (Rest::open(path)?, Arc::default());
+        Ok(Replay { rest, flights, replayed: Replayed::default(), other_sinks: 0 })
+    }
+
+    /// Sends every record to `sink`, in the order of the file; an outage is waited for. What is appended from now on is
+    /// left.
+    ///
+    /// # Errors
+    /// The file cannot be read or replaced; it is as it was then, and the next replay sends all of it.
+    pub async fn run(mut self, sink: Box<dyn Sink>, policy: Policy, options: &Options) -> Result<Replayed, Error> {
+        let (name, end) = (sink.name(), options.abort.child_token());
+        let _end = end.clone().drop_guard();
+        let dead_letters = DeadLetters::back_to(Arc::clone(&self.flights));
+        let (delivery, sending) = delivery::spawn(sink, policy, dead_letters, Arc::new(()), end.clone());
+        self.lock(options).await?;
+        self.rest.measure()?;
+        let from = self.send(&delivery, name, options).await?;
+        self.replayed.interrupted = from < self.rest.until() || drain(&delivery, options).await.is_break();
+        end.cancel();
+        match sending.await {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => info!(%reason, "nobody reads any more"),
+            Err(panic) => error!(%panic, "delivery failed; nothing can be delivered any more"),
+        }
+        for done in self.flights.all() {
+            self.done(done)?;
+        }
+        if self.other_sinks > 0 {
+            let records = self.other_sinks;
+            warn!(
+                records,
+                sink = name,
+                "records that another sink has refused are left; --any-sink sends them as well"
+            );
+        }
+        self.lock(options).await?;
+        let Replay { rest, mut replayed, .. } = self;
+        let Replayed { delivered, refused, .. } = replayed;
+        replayed.left = rest.commit(from, delivered + refused > 0)?;
+        Ok(replayed)
+    }
+
+    /// Waits until nobody writes to the file, and keeps it so.
+    async fn lock(&self, options: &Options) -> Result<(), Error> {
+        let handle = self.rest.handle()?;
+        let locked = tokio::task::spawn_blocking(move || handle.lock());
+        tokio::select! {
+            locked = locked => locked.map_err(std::io::Error::other).flatten().map_err(|source| self.rest.broken(source)),
+            () = async { options.stop.cancelled().await; sleep(options.grace).await } => {
+                Err(Error::Locked(self.rest.path().to_owned()))
+            }
+        }
+    }
+
+    /// Hands records to delivery until there are no more or it is to end, and says where the next line begins then.
+    async fn send(&mut self, delivery: &Handle, sink: &str, options: &Options) -> Result<u64, Error> {
+        let window = Window::new(options.max_in_flight, &Metrics::new(&[]));
+        let lease: Arc<dyn Lease> = Arc::new(Always);
+        let until = self.rest.until();
+        let mut told = Instant::now();
+        for line in read::lines(self.rest.handle()?.take(until)) {
+            let Line { at, letter } = line.map_err(|source| self.rest.broken(source))?;
+            if options.stop.is_cancelled() {
+                return Ok(at.start);
+            }
+            while let Some(done) = self.flights.next() {
+                self.done(done)?;
+            }
+            if told.elapsed() >= PROGRESS {
+                told = Instant::now();
+                let Replayed { delivered, refused, .. } = self.replayed;
+                info!(delivered, refused, bytes = at.start, of = until, "replaying dead letters");
+            }
+            let Some(letter) = self.sendable(letter, sink, options.any_sink) else {
+                self.flights.push(Flight::kept(at));
+                continue;
+            };
+            let ledger = Ledger::new(Arc::clone(&lease), Checkpoint::default());
+            self.flights.push(Flight::sent(at.clone(), &letter.stored, &ledger));
+            let bytes = usize::try_from(at.end - at.start).unwrap_or(usize::MAX);
+            let submitted = async {
+                let share = window.line(bytes).await;
+                // It has a record, so there is a ticket.
+                let Some(ticket) = ledger.enter(Effect::default(), 1, share) else { return ControlFlow::Break(()) };
+                match delivery.submit(vec![letter.record(ticket)]).await {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                }
+            };
+            let stopped = tokio::select! {
+                submitted = submitted => submitted.is_break(),
+                () = options.stop.cancelled() => true,
+                () = options.abort.cancelled() => true,
+            };
+            if stopped {
+                return Ok(at.end);
+            }
+        }
+        Ok(until)
+    }
+
+    /// The letter of a line, if it is one that can be sent.
+    fn sendable(&mut self, letter: Result<Stored, Damaged>, sink: &str, any_sink: bool) -> Option<Sendable> {
+        let stored = match letter {
+            Ok(stored) if stored.kind == "input" => return None,
+            Ok(stored) => stored,
+            Err(Damaged { line, reason }) => {
+                warn!(line, reason, "line is no dead letter, it is left");
+                self.replayed.owed += 1;
+                return None;
+            }
+        };
+        let Some((kind, body)) =
+            stored.kind.parse::<Kind>().ok().zip(stored.message()).filter(|_| !stored.id.is_empty())
+        else {
+            warn!(kind = stored.kind, id = stored.id, "letter lacks what makes it a record, it is left");
+            self.replayed.owed += 1;
+            return None;
+        };
+        if stored.sink != sink && !any_sink {
+            self.other_sinks += 1;
+            self.replayed.owed += 1;
+            return None;
+        }
+        Some(Sendable { kind, body, stored })
+    }
+
+    /// Counts what became of a letter, and keeps it where it has to be kept.
+    fn done(&mut self, done: Done) -> Result<(), Error> {
+        match done {
+            Done::Delivered => self.replayed.delivered += 1,
+            Done::Refused(letter) => {
+                self.replayed.refused += 1;
+                self.rest.write(*letter)?;
+            }
+            Done::Owed(at) => {
+                self.replayed.owed += 1;
+                self.rest.keep(&at)?;
+            }
+            Done::Kept(at) => self.rest.keep(&at)?,
+        }
+        Ok(())
+    }
+}
+
+/// Waits until all is delivered that was handed over. Breaks where it was not.
+async fn drain(delivery: &Handle, options: &Options) -> ControlFlow<()> {
+    tokio::select! {
+        drained = delivery.drain() => return if drained.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) },
+        () = options.stop.cancelled() => {}
+        () = options.abort.cancelled() => return ControlFlow::Break(()),
+    }
+    match timeout(options.grace, delivery.drain()).await {
+        Ok(Ok(())) => ControlFlow::Continue(()),
+        _ => ControlFlow::Break(()),
+    }
+}
+
+/// A letter that is a record.
+struct Sendable {
+    kind: Kind,
+    body: bytes::Bytes,
+    stored: Stored,
+}
+
+impl Sendable {
+    fn record(self, ticket: crate::ledger::Ticket) -> Record {
+        let Sendable { kind, body, stored: Stored { id, key, namespace, job, .. } } = self;
+        let [id, key, namespace, job] = [id, key, namespace, job].map(String::into_boxed_str);
+        Record { kind, id, key, namespace, job, body, ticket }
+    }
+}

@@ -1,0 +1,239 @@
+//! The file, and what is going to take its place. Blocking.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io::{self, BufWriter, Write},
+    ops::Range,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown},
+    path::{Path, PathBuf},
+};
+
+use super::super::{Letter, file};
+
+/// How many bytes are copied at a time.
+const CHUNK: usize = 1 << 16;
+
+/// A dead-letter file cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be opened, or its neighbour cannot be made.
+    #[error("open {}: {source}", path.display())]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A directory, a pipe or a device.
+    #[error("{} is no regular file", .0.display())]
+    NoFile(PathBuf),
+    /// Somebody else is at it.
+    #[error("another replay of {} is under way", .0.display())]
+    Busy(PathBuf),
+    /// What takes its place would belong to somebody else, and the program could not write to it any more.
+    #[error("{} belongs to another user; replay it as that user or as root: {source}", path.display())]
+    Owner {
+        /// Which file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody has locked it and does not let go.
+    #[error(
+        "{} is locked by another program for longer than a stop may wait; its letters are as they were, those that are \
+         delivered as well", .0.display()
+    )]
+    Locked(PathBuf),
+    /// It has another name now.
+    #[error(
+        "{} was moved away in the midst of the replay: wherever it is now, it still holds all its letters, those that are \
+         delivered as well", .0.display()
+    )]
+    Moved(PathBuf),
+    /// It cannot be read, or what is left of it cannot be written.
+    #[error("{}: {source}; the letters are as they were, those that are delivered as well", path.display())]
+    Broken {
+        /// Which file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A dead-letter file, and beside it, as `PATH.replaying`, what will be left of it. That file is locked for as long as
+/// this lives, so that one replay is at work at a time.
+#[derive(Debug)]
+pub(super) struct Rest {
+    path: PathBuf,
+    letters: File,
+    /// Where the file ended when it was opened.
+    until: u64,
+    rest_path: PathBuf,
+    rest: BufWriter<File>,
+    lines: usize,
+    /// The neighbour has gone to its place.
+    placed: bool,
+}
+
+impl Rest {
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Open { path, source }
+        };
+        // A link stays one: what it points to is replaced.
+        let path = fs::canonicalize(path).map_err(failed(path))?;
+        if !path.is_file() {
+            return Err(Error::NoFile(path));
+        }
+        let letters = OpenOptions::new().read(true).append(true).open(&path).map_err(failed(&path))?;
+        let mut rest_path = OsString::from(&path);
+        rest_path.push(".replaying");
+        let rest_path = PathBuf::from(rest_path);
+        let rest = loop {
+            let rest = neighbour(&rest_path).map_err(failed(&rest_path))?;
+            match rest.try_lock() {
+                Ok(()) => {}
+                Err(fs::TryLockError::WouldBlock) => return Err(Error::Busy(path)),
+                Err(fs::TryLockError::Error(error)) => return Err(failed(&rest_path)(error)),
+            }
+            // Whoever held the lock before has put it into its place or removed it.
+            let metadata = rest.metadata().map_err(failed(&rest_path))?;
+            if file::is_named(&rest_path, &metadata).map_err(failed(&rest_path))? {
+                break rest;
+            }
+        };
+        let (lines, placed) = (0, false);
+        // From here on, dropping it removes the neighbour.
+        let rest = BufWriter::with_capacity(CHUNK, rest);
+        let opened = Rest { path, letters, until: 0, rest_path, rest, lines, placed };
+        opened.own()?;
+        Ok(opened)
+    }
+
+    /// Empties the neighbour, and gives it the owner and the mode of the file.
+    fn own(&self) -> Result<(), Error> {
+        let rest = self.rest.get_ref();
+        let set = || {
+            rest.set_len(0)?;
+            let (ours, theirs) = (rest.metadata()?, self.letters.metadata()?);
+            if (ours.uid(), ours.gid()) != (theirs.uid(), theirs.gid()) {
+                fchown(rest, Some(theirs.uid()), Some(theirs.gid()))?;
+            }
+            rest.set_permissions(theirs.permissions())
+        };
+        set().map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => Error::Owner { path: self.path.clone(), source },
+            _ => Error::Open { path: self.rest_path.clone(), source },
+        })
+    }
+
+    /// A second handle on the file: what it locks is locked for the first one as well.
+    pub(super) fn handle(&self) -> Result<File, Error> {
+        self.letters.try_clone().map_err(|source| self.broken(source))
+    }
+
+    /// Takes note of where the file ends. To be called under its lock, which is given back.
+    pub(super) fn measure(&mut self) -> Result<(), Error> {
+        let bytes = self.letters.metadata().map(|metadata| metadata.len());
+        let measured = bytes.and_then(|bytes| self.letters.unlock().map(|()| bytes));
+        self.until = measured.map_err(|source| self.broken(source))?;
+        Ok(())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the letters end that are to be replayed.
+    pub(super) fn until(&self) -> u64 {
+        self.until
+    }
+
+    pub(super) fn broken(&self, source: io::Error) -> Error {
+        Error::Broken { path: self.path.clone(), source }
+    }
+
+    /// Leaves a letter in the file, with what is new about it.
+    pub(super) fn write(&mut self, letter: Letter) -> Result<(), Error> {
+        self.lines += 1;
+        file::write_lines(&mut self.rest, &[letter])
+            .map_err(|source| Error::Broken { path: self.rest_path.clone(), source })
+    }
+
+    /// Leaves a line in the file as it is.
+    pub(super) fn keep(&mut self, at: &Range<u64>) -> Result<(), Error> {
+        self.copy(at).map_err(|source| Error::Broken { path: self.rest_path.clone(), source })
+    }
+
+    /// Copies whole lines; one that is cut off is closed.
+    fn copy(&mut self, at: &Range<u64>) -> io::Result<()> {
+        let mut chunk = vec![0; usize::try_from(at.end - at.start).map_or(CHUNK, |bytes| bytes.min(CHUNK))];
+        let (mut place, mut last) = (at.start, b'\n');
+        while place < at.end {
+            let bytes = usize::try_from(at.end - place).map_or(chunk.len(), |left| left.min(chunk.len()));
+            let chunk = &mut chunk[..bytes];
+            self.letters.read_exact_at(chunk, place)?;
+            for byte in &*chunk {
+                // An empty line is no letter.
+                self.lines += usize::from(last == b'\n' && *byte != b'\n');
+                last = *byte;
+            }
+            self.rest.write_all(chunk)?;
+            place += bytes as u64;
+        }
+        if last == b'\n' { Ok(()) } else { self.rest.write_all(b"\n") }
+    }
+
+    /// Puts what is left, and the file from this byte on, into the place of the file; how many letters that are. Where
+    /// nothing has changed, the file is let be. To be called under its lock.
+    pub(super) fn commit(mut self, from: u64, changed: bool) -> Result<usize, Error> {
+        let broken = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Broken { path, source }
+        };
+        let (path, rest_path) = (self.path.clone(), self.rest_path.clone());
+        // Whoever waits for the lock finds another file under the name, and writes to that.
+        let metadata = self.letters.metadata().map_err(broken(&path))?;
+        if !file::is_named(&path, &metadata).map_err(broken(&path))? {
+            return Err(Error::Moved(path));
+        }
+        self.copy(&(from..metadata.len())).and_then(|()| self.rest.flush()).map_err(broken(&rest_path))?;
+        if !changed {
+            return Ok(self.lines);
+        }
+        if self.lines == 0 {
+            self.letters.set_len(0).and_then(|()| self.letters.sync_all()).map_err(broken(&path))?;
+            return Ok(0);
+        }
+        self.rest.get_ref().sync_all().map_err(broken(&rest_path))?;
+        fs::rename(&rest_path, &path).map_err(broken(&path))?;
+        self.placed = true;
+        // Where only this fails, a crash of the machine could bring the old file back: repeats, and no loss.
+        if let Err(error) = file::sync_parent(&path) {
+            tracing::warn!(%error, path = %path.display(), "directory of the dead letters cannot be synced");
+        }
+        Ok(self.lines)
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        if self.placed {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.rest_path) {
+            tracing::warn!(%error, path = %self.rest_path.display(), "file beside the dead letters cannot be removed");
+        }
+    }
+}
+
+/// For its owner alone, and nothing that a link points to: a directory can belong to others.
+fn neighbour(path: &Path) -> io::Result<File> {
+    let no_link = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    OpenOptions::new().read(true).append(true).create(true).mode(0o600).custom_flags(no_link).open(path)
+}

@@ -1,0 +1,51 @@
+//! A look at a program that listens.
+
+use std::net::TcpListener;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// The body of an answer.
+pub async fn get(url: &str) -> String {
+    ask(url).await.1
+}
+
+/// Whether the program that serves its status there is ready, and what it says about it; `None` where nobody listens.
+pub async fn readiness(port: u16) -> Option<(bool, String)> {
+    TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    let (status, body) = ask(&format!("http://127.0.0.1:{port}/readyz")).await;
+    Some((status.contains(" 200 "), body))
+}
+
+/// The first line of an answer, and its body.
+async fn ask(url: &str) -> (String, String) {
+    let (host, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("an address");
+    let mut stream = TcpStream::connect(host).await.expect("it listens");
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("it answers");
+    let answer = String::from_utf8(answer).expect("UTF-8");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { without_chunks(body) } else { body.to_owned() };
+    (head.lines().next().unwrap_or_default().to_owned(), body)
+}
+
+fn without_chunks(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).expect("the size of a chunk");
+        whole.push_str(&rest[..size]);
+        body = rest[size..].trim_start_matches("\r\n");
+    }
+    whole
+}
