@@ -86,7 +86,7 @@ async fn ours(sim: &Sim, rabbitmq: &Rabbitmq, channel: &Channel) -> (f64, u64, S
         .env("SINK_AMQP_EXCHANGE", EXCHANGE)
         .env("SINK_AMQP_ROUTING_KEY", ROUTING_KEY);
     let started = Instant::now();
-    let program = Program::start(setup);
+    let program = Program::start(setup).await;
     program.until(10_000).await;
     let (begun, (before, _), cpu) = (Instant::now(), program.delivered().await, program.cost(started).cpu);
     tokio::time::sleep(SPAN).await;

@@ -34,7 +34,7 @@ pub(crate) async fn measure(table: &mut Table) {
             .env("SINK_BATCH_COUNT", "500")
             .env("SINK_BATCH_BYTES", "8MiB");
         let begun = Instant::now();
-        let program = Program::start(setup);
+        let program = Program::start(setup).await;
         program.until(events).await;
         let cost = program.cost(begun);
         ratios.push(reference.as_secs_f64() / cost.wall.as_secs_f64());

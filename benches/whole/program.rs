@@ -1,12 +1,11 @@
 //! The program under measurement: what it has delivered, and what that cost.
 
 use std::{
-    net::TcpListener,
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
-use crate::common::Setup;
+use crate::common::{Setup, probe};
 
 /// How long any figure may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -15,8 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(crate) struct Program {
     child: Child,
-    metrics: String,
-    client: reqwest::Client,
+    port: u16,
 }
 
 /// What a run came to.
@@ -30,18 +28,19 @@ pub(crate) struct Cost {
 }
 
 impl Program {
-    pub(crate) fn start(setup: Setup) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
-        let setup = setup.env("NOMAD_FIREHOSE_LISTEN", free.to_string()).env("LOG_LEVEL", "error");
+    /// Starts it, and waits until it listens.
+    pub(crate) async fn start(setup: Setup) -> Self {
+        let port = probe::free_port();
+        let setup = setup.env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{port}")).env("LOG_LEVEL", "error");
         let child = setup.command().stdout(Stdio::null()).spawn().expect("the program starts");
-        Program { child, metrics: format!("http://{free}/metrics"), client: reqwest::Client::new() }
+        let program = Program { child, port };
+        crate::common::until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+        program
     }
 
     /// Records and bytes delivered so far.
     pub(crate) async fn delivered(&self) -> (u64, u64) {
-        // It listens a moment after its start.
-        let Ok(answer) = self.client.get(&self.metrics).send().await else { return (0, 0) };
-        let text = answer.text().await.unwrap_or_default();
+        let text = probe::get(&format!("http://127.0.0.1:{}/metrics", self.port)).await;
         let sum = |name: &str| {
             let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next());
             values.filter_map(|value| value.parse::<u64>().ok()).sum()
