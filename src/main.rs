@@ -128,6 +128,7 @@ async fn replay_letters(
             return Ok(ExitCode::from(cli::USAGE));
         }
     };
+    let policy = Policy { retry_max: outlet.retry_max, ..policy };
     let options = replay::Options {
         max_in_flight: outlet.max_in_flight,
         grace: outlet.shutdown_grace,
@@ -189,6 +190,7 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
             return Ok(ExitCode::from(cli::USAGE));
         }
     };
+    let policy = Policy { retry_max: settings.retry_max, ..policy };
     let sink_closed = CancellationToken::new();
     let counters = Arc::new(Counters::new(metrics.clone(), status.clone(), settings.kinds.clone()));
     let (delivery, sending) = delivery::spawn(sink, policy, dead_letters.clone(), counters, shutdown.abort.clone());

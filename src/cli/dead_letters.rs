@@ -19,7 +19,8 @@ const ANY_SINK: &str = "any-sink";
 
 /// The flags, besides those of the sinks, that a replay reads. The others are accepted and not looked at, so that the
 /// environment and the file of a run serve here as they are.
-const OURS: [&str; 6] = ["cluster", "max-in-flight", "shutdown-grace", "log-level", "log-format", "config"];
+const OURS: [&str; 7] =
+    ["cluster", "max-in-flight", "shutdown-grace", "retry-max", "log-level", "log-format", "config"];
 
 const LIST_EXAMPLES: &str = "\
 Examples:

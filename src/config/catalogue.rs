@@ -198,6 +198,9 @@ settings! {
     SHUTDOWN_GRACE = Setting::new(DELIVERY, "shutdown-grace", "NOMAD_FIREHOSE_SHUTDOWN_GRACE", "DURATION",
         "How long a stop may take to deliver what was read and store the checkpoint, from 100ms to 10m. Nomad kills a task 5s after it asked it to stop")
         .default("4s");
+    RETRY_MAX = Setting::new(DELIVERY, "retry-max", "NOMAD_FIREHOSE_RETRY_MAX", "DURATION",
+        "The longest pause between two tries while the sink takes nothing, from 100ms to 10m. Pauses are drawn at random, up to a bound that begins at 100ms and doubles; there is no last try")
+        .default("30s");
     DEAD_LETTER = Setting::new(DELIVERY, "dead-letter", "NOMAD_FIREHOSE_DEAD_LETTER", "stop|log|file:PATH",
         "What becomes of a record that the sink refuses as data: hold everything and keep trying, log it and go on, or append it to a file and go on")
         .default("stop");

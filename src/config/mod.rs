@@ -67,6 +67,8 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// How long a stop may take: 100 ms to 10 min.
     pub shutdown_grace: StdDuration,
+    /// The longest pause between two tries: 100 ms to 10 min.
+    pub retry_max: StdDuration,
     /// Where records go.
     pub sink: Sink,
     /// What becomes of records that the sink refuses.
@@ -139,6 +141,8 @@ pub struct Outlet {
     pub max_in_flight: usize,
     /// How long a stop may take: 100 ms to 10 min.
     pub shutdown_grace: StdDuration,
+    /// The longest pause between two tries: 100 ms to 10 min.
+    pub retry_max: StdDuration,
     /// What is logged, and how.
     pub log: Log,
 }

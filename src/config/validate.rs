@@ -19,6 +19,10 @@ use crate::{kind::Kind, position::RaftIndex};
 const SINKS_TO_COME: [&str; 9] =
     ["eventbridge", "kafka", "kinesis", "mongo", "mongodb", "nsq", "redis", "sqs", "syslog"];
 
+/// The shortest interval that anything is to be done in, and the longest that a stop or a pause may take.
+const SHORT: Duration = Duration::from_millis(100);
+const TEN_MINUTES: Duration = Duration::from_millis(600_000);
+
 pub(super) fn validate(
     wanted: Wanted,
     layers: &Layers,
@@ -85,11 +89,12 @@ fn settings(
             still holds its lease; shorten the one or lengthen the other";
         reader.wrong(&catalogue::LEASE, what);
     }
-    let (short, hour) = (Duration::from_millis(100), Duration::from_millis(3_600_000));
-    let checkpoint_interval = reader.value(&catalogue::CHECKPOINT_INTERVAL, between(short, hour));
+    let hour = Duration::from_millis(3_600_000);
+    let checkpoint_interval = reader.value(&catalogue::CHECKPOINT_INTERVAL, between(SHORT, hour));
     let start = reader.value(&catalogue::START, start);
     let max_in_flight = max_in_flight(reader);
     let shutdown_grace = shutdown_grace(reader);
+    let retry_max = retry_max(reader);
     let sink = sink(reader, &kinds, warnings);
     let dead_letter = reader.value(&catalogue::DEAD_LETTER, dead_letter);
     let cluster = reader.optional(&catalogue::CLUSTER, label);
@@ -117,6 +122,7 @@ fn settings(
         start: start?,
         max_in_flight: max_in_flight?,
         shutdown_grace: shutdown_grace?,
+        retry_max: retry_max?,
         sink: sink?,
         dead_letter: dead_letter?,
         cluster,
@@ -164,10 +170,17 @@ fn outlet(
     let cluster = reader.optional(&catalogue::CLUSTER, label);
     let max_in_flight = max_in_flight(reader);
     let shutdown_grace = shutdown_grace(reader);
+    let retry_max = retry_max(reader);
     let level = reader.value(&catalogue::LOG_LEVEL, level);
     let format = reader.value(&catalogue::LOG_FORMAT, format);
-    let (max_in_flight, shutdown_grace) = (max_in_flight?, shutdown_grace?);
-    Ok(Outlet { sink: sink?, cluster, max_in_flight, shutdown_grace, log: Log { level: level?, format: format? } })
+    Ok(Outlet {
+        sink: sink?,
+        cluster,
+        max_in_flight: max_in_flight?,
+        shutdown_grace: shutdown_grace?,
+        retry_max: retry_max?,
+        log: Log { level: level?, format: format? },
+    })
 }
 
 fn max_in_flight(reader: &mut Reader<'_>) -> Result<usize, Broken> {
@@ -176,8 +189,11 @@ fn max_in_flight(reader: &mut Reader<'_>) -> Result<usize, Broken> {
 }
 
 fn shutdown_grace(reader: &mut Reader<'_>) -> Result<StdDuration, Broken> {
-    let (shortest, longest) = (Duration::from_millis(100), Duration::from_millis(600_000));
-    reader.value(&catalogue::SHUTDOWN_GRACE, between(shortest, longest)).map(StdDuration::from)
+    reader.value(&catalogue::SHUTDOWN_GRACE, between(SHORT, TEN_MINUTES)).map(StdDuration::from)
+}
+
+fn retry_max(reader: &mut Reader<'_>) -> Result<StdDuration, Broken> {
+    reader.value(&catalogue::RETRY_MAX, between(SHORT, TEN_MINUTES)).map(StdDuration::from)
 }
 
 fn kinds(wanted: Wanted, reader: &mut Reader<'_>) -> Vec<Kind> {
