@@ -6,13 +6,13 @@
 mod common;
 
 use std::{
-    collections::{BTreeMap, HashMap},
     path::Path,
     time::{Duration, Instant},
 };
 
 use common::{
     PATIENCE, Setup, Signal, fixture_lines, made,
+    order::{self, Leaps},
     queue::{EXCHANGE, Message, channel, declare_exchange, declare_queue, take},
     rabbitmq::Rabbitmq,
     truth::{assert_exactly, expected, seen},
@@ -84,38 +84,9 @@ async fn every_record_of_a_recording_arrives_once_with_its_properties() {
     }
 }
 
-/// Holds messages to what must come of `lines`: all of it, and of each key in order but for stretches that were sent
-/// again, which are in order themselves. Returns how many were repeats.
+/// As [`order::assert_order`].
 fn assert_order(messages: &[Message], lines: &[String]) -> usize {
-    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let due = expected("evaluations", lines);
-    for seen in &due {
-        keys.entry(seen.key.clone()).or_default().push(seen.version.clone());
-    }
-    let places: HashMap<(&str, &str), usize> = keys
-        .iter()
-        .flat_map(|(key, versions)| versions.iter().enumerate().map(|(n, it)| ((key.as_str(), it.as_str()), n)))
-        .collect();
-    // Where the last message of a key stood, and how far the key has come.
-    let mut reached: HashMap<String, (usize, usize)> = HashMap::new();
-    for message in messages {
-        let seen = seen(&message.body);
-        let place = places[&(seen.key.as_str(), seen.version.as_str())];
-        match reached.get_mut(&seen.key) {
-            None => {
-                assert_eq!(place, 0, "{} begins in the midst", seen.key);
-                reached.insert(seen.key, (0, 1));
-            }
-            Some((last, count)) => {
-                assert!(place <= *last + 1, "{}: {place} after {last}, {count} had come", seen.key);
-                (*last, *count) = (place, (*count).max(place + 1));
-            }
-        }
-    }
-    for (key, versions) in &keys {
-        assert_eq!(reached.get(key).map_or(0, |(_, count)| *count), versions.len(), "{key} is not whole");
-    }
-    messages.len() - due.len()
+    order::assert_order(messages.iter().map(|message| message.body.as_str()), lines, Leaps::Never)
 }
 
 /// Waits until the broker has blocked a publisher.

@@ -7,6 +7,7 @@
 pub mod consul;
 pub mod gate;
 pub mod made;
+pub mod order;
 pub mod probe;
 pub mod proxy;
 #[cfg(feature = "amqp")]
