@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-#[cfg(feature = "amqp")]
+#[cfg(any(feature = "amqp", feature = "kinesis"))]
 use nomad_firehose::sink;
 use nomad_firehose::{
     cli::{self, Task},
@@ -268,6 +268,10 @@ fn sink(sink: &config::Sink, cluster: Option<&str>) -> anyhow::Result<(Box<dyn S
         }
         #[cfg(not(feature = "amqp"))]
         config::Sink::Amqp(_) => anyhow::bail!("this program was built without it (the feature amqp)"),
+        #[cfg(feature = "kinesis")]
+        config::Sink::Kinesis(how) => (Box::new(sink::kinesis::Kinesis::new((**how).clone())), how.policy()),
+        #[cfg(not(feature = "kinesis"))]
+        config::Sink::Kinesis(_) => anyhow::bail!("this program was built without it (the feature kinesis)"),
         config::Sink::Http(how) => (Box::new(Http::new(how.config(cluster))?), how.policy()),
     })
 }

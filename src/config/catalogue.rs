@@ -206,7 +206,7 @@ settings! {
         .default("stop");
 
     SINK_TYPE = Setting::new(SINKS, "sink-type", "SINK_TYPE", "NAME",
-        "Where records go: stdout (one a line), amqp (also rabbitmq), http (to a server)").default("stdout");
+        "Where records go: stdout (one a line), amqp (also rabbitmq), http (to a server), kinesis (to a stream of Amazon Kinesis)").default("stdout");
     SINK_AMQP_CONNECTION = Setting::new(SINKS, "sink-amqp-connection", "SINK_AMQP_CONNECTION", "URL",
         "The broker: amqp:// or amqps://USER:PASSWORD@HOST:PORT/VHOST, with ?heartbeat=SECONDS (10 to 30) or ?auth_mechanism=external where wanted").secret();
     SINK_AMQP_EXCHANGE = Setting::new(SINKS, "sink-amqp-exchange", "SINK_AMQP_EXCHANGE", "TEMPLATE",
@@ -224,6 +224,13 @@ settings! {
         "The certificate to present to the broker, PEM; needs the key");
     SINK_AMQP_CLIENT_KEY = Setting::new(SINKS, "sink-amqp-client-key", "SINK_AMQP_CLIENT_KEY", "FILE",
         "The key of that certificate, PEM");
+    SINK_KINESIS_STREAM_NAME = Setting::new(SINKS, "sink-kinesis-stream-name", "SINK_KINESIS_STREAM_NAME", "NAME|ARN",
+        "The stream to write to, which has to exist. Region and credentials come from where AWS's own tools take them: AWS_REGION, AWS_PROFILE and the like");
+    SINK_KINESIS_PARTITION_KEY = Setting::new(SINKS, "sink-kinesis-partition-key", "SINK_KINESIS_PARTITION_KEY", "TEMPLATE",
+        "The partition key. Fields of the record can stand in it: {Namespace}/{JobID}. Without it the record's own key, so that what is about one object stays in one shard");
+    SINK_KINESIS_MAX_RECORD_SIZE = Setting::new(SINKS, "sink-kinesis-max-record-size", "SINK_KINESIS_MAX_RECORD_SIZE", "SIZE",
+        "The most that the stream takes as one record, its partition key included, from 1MiB to 10MiB; a larger one is a dead letter")
+        .default("1MiB");
     CLUSTER = Setting::new(SINKS, "cluster", "NOMAD_FIREHOSE_CLUSTER", "LABEL",
         "A label for this cluster, passed on beside each record where the sink has a place for it");
 

@@ -8,6 +8,7 @@ mod consul;
 mod duration;
 mod http;
 mod http_sink;
+mod kinesis;
 mod layers;
 mod names;
 mod nomad;
@@ -23,6 +24,8 @@ pub use consul::Consul;
 pub use duration::{Duration, Error as DurationError};
 pub use http::{BasicAuth, Tls, Token};
 pub use http_sink::HttpSink;
+pub(crate) use kinesis::{BYTES as KINESIS_BYTES, RECORDS as KINESIS_RECORDS};
+pub use kinesis::{Kinesis, Stream};
 pub use layers::{Environment, Flags};
 pub use nomad::Nomad;
 pub use problem::{Problem, Problems, Warning};
@@ -167,6 +170,8 @@ pub enum Sink {
     Http(Box<HttpSink>),
     /// An exchange of RabbitMQ.
     Amqp(Box<Amqp>),
+    /// A stream of Amazon Kinesis.
+    Kinesis(Box<Kinesis>),
 }
 
 /// What becomes of a record that the sink refuses as data.

@@ -3,7 +3,7 @@
 use super::{catalogue, layers::Environment, problem::Warning};
 
 /// Variables of the original's sinks. They are no mistake in the environment of a migration, whichever sink is chosen.
-const ORIGINAL: [&str; 22] = [
+const ORIGINAL: [&str; 20] = [
     "SINK_EVENT_BUS_DETAIL_TYPE",
     "SINK_EVENT_BUS_NAME",
     "SINK_EVENT_BUS_SOURCE",
@@ -12,8 +12,6 @@ const ORIGINAL: [&str; 22] = [
     "SINK_KAFKA_PASSWORD",
     "SINK_KAFKA_TOPIC",
     "SINK_KAFKA_USER",
-    "SINK_KINESIS_PARTITION_KEY",
-    "SINK_KINESIS_STREAM_NAME",
     "SINK_MONGODB_COLLECTION",
     "SINK_MONGODB_CONNECTION",
     "SINK_MONGODB_DATABASE",

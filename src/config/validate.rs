@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     ByteSize, Coordinator, DeadLetter, Duration, Environment, Keeper, Log, LogFormat, Outlet, Problem, Problems,
-    Settings, Sink, Start, Storage, Topic, Wanted, Warning, amqp, catalogue, consul, http_sink,
+    Settings, Sink, Start, Storage, Topic, Wanted, Warning, amqp, catalogue, consul, http_sink, kinesis,
     layers::{Layers, Origin},
     names, nomad,
     reader::{Broken, Reader, between},
@@ -16,8 +16,7 @@ use super::{
 use crate::{kind::Kind, position::RaftIndex};
 
 /// The original's other sinks.
-const SINKS_TO_COME: [&str; 9] =
-    ["eventbridge", "kafka", "kinesis", "mongo", "mongodb", "nsq", "redis", "sqs", "syslog"];
+const SINKS_TO_COME: [&str; 8] = ["eventbridge", "kafka", "mongo", "mongodb", "nsq", "redis", "sqs", "syslog"];
 
 /// The shortest interval that anything is to be done in, and the longest that a stop or a pause may take.
 const SHORT: Duration = Duration::from_millis(100);
@@ -302,10 +301,13 @@ fn start(text: &str) -> Result<Start, &'static str> {
 
 /// The sink that is chosen, with its own settings: what stands there about the others is no concern of this one.
 fn sink(reader: &mut Reader<'_>, kinds: &[Kind], warnings: &mut Vec<Warning>) -> Result<Sink, Broken> {
-    const NAMES: [&str; 4] = ["stdout", "amqp", "rabbitmq", "http"];
+    const NAMES: [&str; 5] = ["stdout", "amqp", "rabbitmq", "http", "kinesis"];
     let name = reader.value(&catalogue::SINK_TYPE, |text| {
         if matches!(text, "amqp" | "rabbitmq") && !cfg!(feature = "amqp") {
             return Err("this program was built without it (the feature amqp)".to_owned());
+        }
+        if text == "kinesis" && !cfg!(feature = "kinesis") {
+            return Err("this program was built without it (the feature kinesis)".to_owned());
         }
         if let Some(name) = NAMES.into_iter().find(|name| *name == text) {
             return Ok(name);
@@ -321,6 +323,7 @@ fn sink(reader: &mut Reader<'_>, kinds: &[Kind], warnings: &mut Vec<Warning>) ->
     match name? {
         "amqp" | "rabbitmq" => amqp::read(reader).map(|amqp| Sink::Amqp(Box::new(amqp))),
         "http" => http_sink::read(reader, kinds, warnings).map(|http| Sink::Http(Box::new(http))),
+        "kinesis" => kinesis::read(reader).map(|kinesis| Sink::Kinesis(Box::new(kinesis))),
         _ => Ok(Sink::Stdout),
     }
 }

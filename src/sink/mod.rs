@@ -4,6 +4,10 @@
 #[cfg(feature = "amqp")]
 pub mod amqp;
 pub mod http;
+#[cfg(feature = "kinesis")]
+pub mod kinesis;
+#[cfg(any(feature = "amqp", feature = "kinesis"))]
+mod lease;
 pub mod stdout;
 
 use std::{fmt, time::Duration};

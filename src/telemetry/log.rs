@@ -38,12 +38,14 @@ where
 {
     // Libraries speak of their own matters; only what they warn of is ours, unless everything was asked for.
     let others = if log.level == Level::TRACE { Level::TRACE } else { log.level.min(Level::WARN) };
-    // The AMQP client writes whole messages into its log, and at `trace` the frame with the password.
+    // The AMQP client writes whole messages into its log, and at `trace` the frame with the password; the AWS SDK writes
+    // whole requests, and the token among their headers.
     let targets = Targets::new()
         .with_default(others)
         .with_target("nomad_firehose", LevelFilter::from_level(log.level))
         .with_target("lapin", LevelFilter::OFF)
-        .with_target("amq_protocol", LevelFilter::OFF);
+        .with_target("amq_protocol", LevelFilter::OFF)
+        .with_target("aws", log.level.min(Level::WARN));
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(colour)
         .fmt_fields(JsonFields::new())

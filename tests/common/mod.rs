@@ -6,6 +6,7 @@
 
 pub mod consul;
 pub mod gate;
+pub mod kinesis;
 pub mod made;
 pub mod order;
 pub mod probe;
@@ -56,6 +57,12 @@ impl Setup {
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.variables.retain(|(given, _)| given != name);
         self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// Without this variable.
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.retain(|(given, _)| given != name);
         self
     }
 
@@ -136,6 +143,14 @@ impl Process {
         if !holds_in_time(condition).await {
             panic!("not in time: {what}; {} lines were printed; the log:\n{}", self.count(), self.log());
         }
+    }
+
+    /// The most memory it has had so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        peak.and_then(|peak| peak.parse::<u64>().ok()).expect("a size") * 1024
     }
 
     /// Sends a signal; nothing where it has ended already.

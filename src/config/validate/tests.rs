@@ -1,6 +1,7 @@
 mod amqp;
 mod consul;
 mod http_sink;
+mod kinesis;
 
 use std::{ffi::OsString, io::Write as _, time::Duration as StdDuration};
 
@@ -152,7 +153,8 @@ fn every_setting_is_read_from_all_three_places() {
     let rest = ["coordinator", "sink-type", "config"];
     // Those of a sink are read with that sink alone: see the tests of the sinks.
     let is_of_a_sink = |setting: &&&catalogue::Setting| {
-        setting.heading == catalogue::HTTP_SINK || setting.variable.starts_with("SINK_AMQP_")
+        setting.heading == catalogue::HTTP_SINK
+            || ["SINK_AMQP_", "SINK_KINESIS_"].iter().any(|prefix| setting.variable.starts_with(prefix))
     };
     let all = catalogue::ALL.iter().filter(|setting| !is_of_a_sink(setting));
     assert_eq!(values.len() + rest.len(), all.count(), "a setting is missing from this test");
@@ -220,7 +222,7 @@ fn all_problems_come_at_once_and_name_setting_value_and_mend() {
         "NOMAD_FIREHOSE_CHECKPOINT_INTERVAL (--checkpoint-interval) is \"10\": the number has no unit; write 10s for seconds or 10ms for milliseconds",
         "--start (NOMAD_FIREHOSE_START) is \"yesterday\": write all, now, or a raft index such as 4711",
         "NOMAD_FIREHOSE_MAX_IN_FLIGHT (--max-in-flight) is \"1KiB\": out of bounds; it has to be from 64KiB to 2GiB",
-        "SINK_TYPE (--sink-type) is \"kafka\": this sink is not built in yet; there are stdout, amqp, rabbitmq, http",
+        "SINK_TYPE (--sink-type) is \"kafka\": this sink is not built in yet; there are stdout, amqp, rabbitmq, http, kinesis",
         "LOG_FORMAT (--log-format) is \"gelf\": GELF is not written here; choose json, and let the log shipper turn it into GELF",
     ];
     assert_eq!(problems, expected);

@@ -12,18 +12,15 @@ use lapin::{
     options::BasicPublishOptions,
     types::{AMQPValue, FieldTable, ShortString},
 };
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Outcome, Record, Settings, fault::Fault, wire::Wire};
-use crate::{coordinator::Standing, kind::Kind, ledger::Ticket};
+use crate::{coordinator::Standing, kind::Kind, sink::lease};
 
 /// How long the confirms of a batch may take. A broker that writes to a slow disk, or to replicas, takes its time; one
 /// that is gone is noticed by the heartbeats.
 const CONFIRMS: Duration = Duration::from_secs(30);
-
-/// How soon a lease that is not held any more is noticed while confirms are awaited.
-const LEASE_CHECK: Duration = Duration::from_millis(20);
 
 /// The code of a message that no queue is bound for (`NO_ROUTE`).
 const NO_ROUTE: u16 = 312;
@@ -200,7 +197,7 @@ impl Round<'_> {
     ) -> Result<(), Fault> {
         let deadline = Instant::now() + CONFIRMS;
         let numbers: Vec<usize> = flights.iter().map(|flight| flight.number).collect();
-        let mut unheld = std::pin::pin!(until_unheld(batch, &numbers));
+        let mut unheld = std::pin::pin!(lease::until_unheld(numbers.iter().map(|number| &batch[*number])));
         let mut fault = None::<Fault>;
         let mut acked = Vec::new();
         let mut failed = Vec::new();
@@ -284,21 +281,6 @@ impl Round<'_> {
             (number, outcome)
         }));
         Err(fault)
-    }
-}
-
-/// Waits until a lease among these records is not held. What was handed to the client and not written yet could leave
-/// long after that, where the broker reads slowly.
-async fn until_unheld(batch: &[Record], numbers: &[usize]) {
-    let mut leases: Vec<&Ticket> = Vec::new();
-    for number in numbers {
-        let ticket = &batch[*number].ticket;
-        if !leases.iter().any(|known| known.has_lease_of(ticket)) {
-            leases.push(ticket);
-        }
-    }
-    while leases.iter().all(|ticket| ticket.standing() == Standing::Held) {
-        sleep(LEASE_CHECK).await;
     }
 }
 

@@ -1,0 +1,56 @@
+//! A client of the API, made of what the environment says.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_kinesis::{Client, config::StalledStreamProtectionConfig};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use tokio::time::timeout;
+
+use super::fault::Fault;
+use crate::config::Stream;
+
+/// Until a connection stands, TLS included.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Until a call is answered, from its first byte on.
+const CALL: Duration = Duration::from_secs(30);
+
+/// The same with the time that the credentials take, which can come over the network.
+const CALL_AND_CREDENTIALS: Duration = Duration::from_secs(45);
+
+/// For the search of a region, which can end in a question to the machine's metadata.
+const SEARCH: Duration = Duration::from_secs(30);
+
+/// A client, and the region it speaks to.
+pub(super) struct Reach {
+    pub(super) client: Client,
+    pub(super) region: String,
+}
+
+/// Reads the environment, the profiles and, where no region is named, the machine's metadata. Calls nothing else yet.
+pub(super) async fn reach(stream: &Stream) -> Result<Reach, Fault> {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .operation_attempt_timeout(CALL)
+        .operation_timeout(CALL_AND_CREDENTIALS)
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https())
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts)
+        // A call has its own deadline, and a server that takes nothing for a while is no other fault than any outage.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    if let Stream::Arn { region, .. } = stream {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    let late = |_| Fault::Passing(format!("no region was found within {SEARCH:?}"));
+    let found = timeout(SEARCH, loader.load()).await.map_err(late)?;
+    let Some(region) = found.region() else {
+        return Err(Fault::Refused("no region; set AWS_REGION, or the region of the profile".to_owned()));
+    };
+    Ok(Reach { region: region.to_string(), client: Client::new(&found) })
+}

@@ -1,0 +1,197 @@
+//! Why a call failed, in words that say what to mend.
+
+use std::error::Error;
+
+use aws_sdk_kinesis::{
+    error::{ProvideErrorMetadata as _, SdkError},
+    operation::put_records::PutRecordsError,
+};
+
+/// Why none of a call's records is known to be delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The stream does not exist.
+    Missing(String),
+    /// Whoever we are may not do this, or it is not known who we are, or where to go.
+    Refused(String),
+    /// The credentials have expired: the same chain can give new ones.
+    Expired(String),
+    /// Something in the call is unacceptable as data.
+    Data(String),
+    /// Too much at a time, an outage, no answer.
+    Passing(String),
+}
+
+impl Fault {
+    /// What an error of the client means. `region` is where it was sent.
+    pub(super) fn of(error: &SdkError<PutRecordsError>, stream: &str, region: &str) -> Self {
+        match error {
+            SdkError::ServiceError(answer) => {
+                let code = answer.err().code().unwrap_or_default();
+                let said = first_line(answer.err().message().unwrap_or_default());
+                Fault::of_answer(answer.raw().status().as_u16(), code, said, stream, region)
+            }
+            SdkError::TimeoutError(_) => Fault::Passing(format!("no answer from Kinesis in {region} in time")),
+            other => {
+                let words = chain(other);
+                if words.contains("credential") {
+                    return Fault::Refused(format!(
+                        "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the role of \
+                         the machine, the container or the web identity ({words})"
+                    ));
+                }
+                Fault::Passing(format!("no answer from Kinesis in {region}: {words}"))
+            }
+        }
+    }
+
+    /// What an answer that is no success means. `said` is its message, without what it echoes of the request.
+    fn of_answer(status: u16, code: &str, said: &str, stream: &str, region: &str) -> Self {
+        let name = if code.is_empty() { format!("status {status}") } else { code.to_owned() };
+        let answer = if said.is_empty() { name } else { format!("{name}: {said}") };
+        match code {
+            "ResourceNotFoundException" => Fault::Missing(format!(
+                "the stream {stream} does not exist in {region}; create it, or mend SINK_KINESIS_STREAM_NAME or \
+                 AWS_REGION ({answer})"
+            )),
+            "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
+                Fault::Expired(format!("the credentials have expired ({answer})"))
+            }
+            "ValidationException" | "InvalidArgumentException" | "SerializationException" if !names_stream(said) => {
+                Fault::Data(answer)
+            }
+            "ValidationException" | "InvalidArgumentException" => Fault::Refused(format!(
+                "the stream is not named as it should be; mend SINK_KINESIS_STREAM_NAME ({answer})"
+            )),
+            code if code.starts_with("KMS") && code != "KMSThrottlingException" => Fault::Refused(format!(
+                "the key that encrypts the stream cannot be used; mend it or the right to it ({answer})"
+            )),
+            _ if is_refusal(status, code) => Fault::Refused(format!(
+                "access to the stream {stream} in {region} is refused; mend the credentials, or allow \
+                 kinesis:PutRecords ({answer})"
+            )),
+            _ if status == 413 => Fault::Data(answer),
+            _ => Fault::Passing(format!("Kinesis in {region} answered {answer}")),
+        }
+    }
+
+    /// Whether only people can mend it.
+    pub(super) fn needs_people(&self) -> bool {
+        matches!(self, Fault::Missing(_) | Fault::Refused(_))
+    }
+
+    /// Whether other credentials could help, which the chain may have by now.
+    pub(super) fn wants_other_credentials(&self) -> bool {
+        matches!(self, Fault::Refused(_) | Fault::Expired(_))
+    }
+
+    pub(super) fn reason(&self) -> &str {
+        let (Fault::Missing(reason)
+        | Fault::Refused(reason)
+        | Fault::Expired(reason)
+        | Fault::Data(reason)
+        | Fault::Passing(reason)) = self;
+        reason
+    }
+}
+
+/// The codes of AWS's common errors for a request by somebody unknown, or without the right.
+fn is_refusal(status: u16, code: &str) -> bool {
+    const CODES: [&str; 12] = [
+        "AccessDenied",
+        "AccessDeniedException",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "NotAuthorized",
+        "OptInRequired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    ];
+    CODES.contains(&code) || matches!(status, 401 | 403)
+}
+
+/// Whether it is the stream that is not acceptable: no record is guilty of that.
+fn names_stream(said: &str) -> bool {
+    let said = said.to_ascii_lowercase().replace(' ', "");
+    said.contains("streamname") || said.contains("streamarn") || said.contains("streamid")
+}
+
+/// A refused signature is explained with the request's headers, a session's token among them, from the second line on.
+pub(super) fn first_line(said: &str) -> &str {
+    let line = said.lines().next().unwrap_or_default();
+    match line.char_indices().nth(300) {
+        Some((end, _)) => &line[..end],
+        None => line,
+    }
+}
+
+/// What went wrong, from the outside in: the outermost error alone only says where.
+fn chain(error: &dyn Error) -> String {
+    let mut words = first_line(&error.to_string()).to_owned();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        let said = first_line(&said);
+        if !words.contains(said) {
+            words = format!("{words}: {said}");
+        }
+        cause = error.source();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(status: u16, code: &str, said: &str) -> Fault {
+        Fault::of_answer(status, code, said, "nomad", "eu-west-1")
+    }
+
+    #[test]
+    fn every_answer_has_its_class() {
+        type Is = fn(&Fault) -> bool;
+        let (missing, refused, expired, data, passing): (Is, Is, Is, Is, Is) = (
+            |fault| matches!(fault, Fault::Missing(_)),
+            |fault| matches!(fault, Fault::Refused(_)),
+            |fault| matches!(fault, Fault::Expired(_)),
+            |fault| matches!(fault, Fault::Data(_)),
+            |fault| matches!(fault, Fault::Passing(_)),
+        );
+        for (status, code, said, is) in [
+            (400, "ResourceNotFoundException", "Stream nomad under account 1 not found.", missing),
+            (400, "AccessDeniedException", "User is not authorized", refused),
+            (400, "UnrecognizedClientException", "The security token included in the request is invalid.", refused),
+            (403, "", "", refused),
+            (400, "KMSDisabledException", "", refused),
+            (400, "KMSThrottlingException", "", passing),
+            (400, "ExpiredTokenException", "The security token included in the request is expired", expired),
+            (400, "ValidationException", "Value at 'records.7.member.partitionKey' failed", data),
+            (400, "ValidationException", "Value 'a b' at 'streamName' failed to satisfy", refused),
+            (400, "InvalidArgumentException", "Stream ARN does not match", refused),
+            (400, "SerializationException", "", data),
+            (413, "", "", data),
+            (400, "ProvisionedThroughputExceededException", "Rate exceeded", passing),
+            (400, "LimitExceededException", "", passing),
+            (400, "ThrottlingException", "", passing),
+            (500, "InternalFailure", "", passing),
+            (503, "", "", passing),
+        ] {
+            let fault = of(status, code, said);
+            assert!(is(&fault), "{status} {code} {said}: {fault:?}");
+            assert!(fault.reason().contains(said), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_answer_echoes_of_the_request_is_left_out() {
+        let said = "The signature does not match.\n\nThe Canonical String should have been\nx-amz-security-token:hush";
+        assert_eq!(first_line(said), "The signature does not match.");
+        assert_eq!(first_line(&"ü".repeat(400)).chars().count(), 300);
+        assert_eq!(first_line(""), "");
+    }
+}

@@ -1,0 +1,265 @@
+//! Writes to a stream of Amazon Kinesis with `PutRecords`. Delivered means that the answer has a sequence number for the
+//! record.
+//!
+//! A batch goes out in calls as large as the API takes, in order, one after another: were two under way at a time, records
+//! of a key could overtake each other.
+//!
+//! | Answer | Outcome |
+//! |---|---|
+//! | a sequence number | delivered |
+//! | an error for one record | retry; nothing more of its key is sent in this batch |
+//! | that the record is not acceptable, or it is too large to be sent | reject |
+//! | that something in the call is not acceptable | halves are sent until the guilty records stand alone: reject |
+//! | any other error, no answer | retry; nothing more of the batch is sent |
+//!
+//! The SDK tries nothing again by itself.
+
+mod call;
+mod client;
+mod fault;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashSet, fmt, mem, sync::Arc};
+
+use aws_sdk_kinesis::{
+    primitives::Blob,
+    types::{PutRecordsRequestEntry, PutRecordsResultEntry},
+};
+use futures_util::future::BoxFuture;
+
+use self::{
+    call::{Entry, Load},
+    client::Reach,
+    fault::Fault,
+};
+use super::{Closed, Outcome, Sink, lease};
+use crate::{
+    config::{self, Stream},
+    coordinator::Standing,
+    kind::Kind,
+    record::Record,
+};
+
+/// Writes records to one stream.
+pub struct Kinesis {
+    settings: Arc<config::Kinesis>,
+    /// `None` until the first record, and whenever other credentials are wanted than those it has.
+    reach: Option<Reach>,
+    /// The log says that somebody has to mend something.
+    told: bool,
+}
+
+impl fmt::Debug for Kinesis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kinesis").field("stream", &self.stream()).finish_non_exhaustive()
+    }
+}
+
+impl Kinesis {
+    /// A sink that looks for region and credentials when it is first sent to.
+    pub fn new(settings: config::Kinesis) -> Self {
+        Kinesis { settings: Arc::new(settings), reach: None, told: false }
+    }
+
+    fn stream(&self) -> &str {
+        match &self.settings.stream {
+            Stream::Name(name) => name,
+            Stream::Arn { arn, .. } => arn,
+        }
+    }
+
+    async fn put(&mut self, batch: &[Record]) -> Vec<Outcome> {
+        let reach = match mem::take(&mut self.reach) {
+            Some(reach) => reach,
+            None => match client::reach(&self.settings.stream).await {
+                Ok(reach) => reach,
+                Err(fault) => {
+                    self.speak_of(&fault);
+                    return batch.iter().map(|_| retried(fault.reason())).collect();
+                }
+            },
+        };
+        let settings = Arc::clone(&self.settings);
+        let mut round = Round::new(batch, &settings);
+        let mut fault = None;
+        while let Some(part) = round.next_part() {
+            let answer = tokio::select! {
+                biased;
+                () = lease::until_unheld(part.iter().map(|entry| &batch[entry.number])) => {
+                    Err(Fault::Passing("the lease is not held any more".to_owned()))
+                }
+                answer = self.call(&reach, batch, &part) => answer,
+            };
+            match answer {
+                Ok(answers) => {
+                    self.told = false;
+                    round.answered(&part, answers);
+                }
+                Err(Fault::Data(reason)) => round.refused(part, reason),
+                Err(found) => {
+                    round.failed(&part, &found);
+                    fault = Some(found);
+                    break;
+                }
+            }
+        }
+        if let Some(fault) = &fault {
+            self.speak_of(fault);
+        }
+        if !fault.is_some_and(|fault| fault.wants_other_credentials()) {
+            self.reach = Some(reach);
+        }
+        round.outcomes()
+    }
+
+    /// Sends one call, and gives an answer for each of its records.
+    async fn call(&self, reach: &Reach, batch: &[Record], part: &[Entry]) -> Result<Vec<PutRecordsResultEntry>, Fault> {
+        let records = part.iter().map(|Entry { number, partition_key }| {
+            let entry = PutRecordsRequestEntry::builder()
+                .data(Blob::new(batch[*number].body.to_vec()))
+                .partition_key(partition_key);
+            entry.build().expect("data and partition key are set")
+        });
+        let request = reach.client.put_records().set_records(Some(records.collect()));
+        let request = match &self.settings.stream {
+            Stream::Name(name) => request.stream_name(name),
+            Stream::Arn { arn, .. } => request.stream_arn(arn),
+        };
+        let answer = request.send().await.map_err(|error| Fault::of(&error, self.stream(), &reach.region))?;
+        let answers = answer.records;
+        if answers.len() != part.len() {
+            let (count, sent) = (answers.len(), part.len());
+            return Err(Fault::Passing(format!("Kinesis answered for {count} of {sent} records, so for none")));
+        }
+        Ok(answers)
+    }
+
+    /// What only people can mend looks like any other outage unless it is told apart.
+    fn speak_of(&mut self, fault: &Fault) {
+        if fault.needs_people() && !mem::replace(&mut self.told, true) {
+            tracing::error!(reason = fault.reason(), "the stream cannot be written to until somebody mends it");
+        }
+    }
+}
+
+/// A batch on its way: what is answered, and what is not yet sent.
+struct Round<'a> {
+    batch: &'a [Record],
+    settings: &'a config::Kinesis,
+    outcomes: Vec<Option<Outcome>>,
+    /// The first record that is in no part yet.
+    next: usize,
+    /// What is left of a call that was refused. The last one is the next one, so that halves stay in order.
+    parts: Vec<Vec<Entry>>,
+    /// Keys with a record that has to be sent again: what follows it would only be sent twice.
+    blocked: HashSet<(Kind, &'a str)>,
+}
+
+impl<'a> Round<'a> {
+    fn new(batch: &'a [Record], settings: &'a config::Kinesis) -> Self {
+        let outcomes = batch.iter().map(|_| None).collect();
+        Round { batch, settings, outcomes, next: 0, parts: Vec::new(), blocked: HashSet::new() }
+    }
+
+    /// The records of the next call; `None` when all are answered for. May start right now.
+    fn next_part(&mut self) -> Option<Vec<Entry>> {
+        while let Some(mut part) = self.parts.pop() {
+            part.retain(|entry| self.may_go(entry.number));
+            if !part.is_empty() {
+                return Some(part);
+            }
+        }
+        let (mut part, mut load) = (Vec::new(), Load::default());
+        while let Some(record) = self.batch.get(self.next) {
+            let number = self.next;
+            if self.may_go(number) {
+                let partition_key = call::partition_key(self.settings.partition_key.as_ref(), record);
+                let (bytes, most) = (record.body.len() + partition_key.len(), self.settings.max_record_size);
+                if bytes > most {
+                    let reason = format!(
+                        "record and partition key have {bytes} bytes; {most} are the most (SINK_KINESIS_MAX_RECORD_SIZE)"
+                    );
+                    self.outcomes[number] = Some(Outcome::Reject { reason });
+                } else if load.take(bytes) {
+                    part.push(Entry { number, partition_key });
+                } else {
+                    break;
+                }
+            }
+            self.next += 1;
+        }
+        (!part.is_empty()).then_some(part)
+    }
+
+    /// Whether a record may be sent now; answers for it where it may not.
+    fn may_go(&mut self, number: usize) -> bool {
+        let record = &self.batch[number];
+        if self.blocked.contains(&(record.kind, &*record.key)) {
+            self.again(number, "not sent: a record of its key before it failed");
+        } else if record.ticket.standing() != Standing::Held {
+            self.again(number, "the lease is not held");
+        } else {
+            return true;
+        }
+        false
+    }
+
+    fn again(&mut self, number: usize, reason: &str) {
+        let record = &self.batch[number];
+        self.blocked.insert((record.kind, &record.key));
+        self.outcomes[number] = Some(retried(reason));
+    }
+
+    fn answered(&mut self, part: &[Entry], answers: Vec<PutRecordsResultEntry>) {
+        for (Entry { number, .. }, answer) in part.iter().zip(answers) {
+            let said = fault::first_line(answer.error_message().unwrap_or_default());
+            match (answer.error_code(), answer.sequence_number()) {
+                (None | Some(""), Some(_)) => self.outcomes[*number] = Some(Outcome::Delivered),
+                (None | Some(""), None) => self.again(*number, "Kinesis gave it no sequence number"),
+                (Some(code @ ("InvalidArgumentException" | "ValidationException")), _) => {
+                    self.outcomes[*number] =
+                        Some(Outcome::Reject { reason: format!("Kinesis answered {code}: {said}") });
+                }
+                (Some(code), _) => self.again(*number, &format!("Kinesis answered {code} for the record: {said}")),
+            }
+        }
+    }
+
+    /// Something in the call is unacceptable.
+    fn refused(&mut self, mut part: Vec<Entry>, reason: String) {
+        if let [Entry { number, .. }] = part.as_slice() {
+            self.outcomes[*number] = Some(Outcome::Reject { reason: format!("Kinesis answered {reason}") });
+            return;
+        }
+        tracing::debug!(%reason, records = part.len(), "a call is refused, its halves are sent");
+        let second = part.split_off(part.len() / 2);
+        self.parts.extend([second, part]);
+    }
+
+    fn failed(&mut self, part: &[Entry], fault: &Fault) {
+        for Entry { number, .. } in part {
+            self.outcomes[*number] = Some(retried(fault.reason()));
+        }
+    }
+
+    fn outcomes(self) -> Vec<Outcome> {
+        let not_sent = || retried("not sent: what stands before it failed");
+        self.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(not_sent)).collect()
+    }
+}
+
+fn retried(reason: &str) -> Outcome {
+    Outcome::Retry { reason: reason.to_owned(), after: None }
+}
+
+impl Sink for Kinesis {
+    fn name(&self) -> &'static str {
+        "kinesis"
+    }
+
+    fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
+        Box::pin(async { Ok(self.put(batch).await) })
+    }
+}

@@ -1,0 +1,176 @@
+use aws_sdk_kinesis::types::builders::PutRecordsResultEntryBuilder;
+use proptest::prelude::*;
+
+use super::*;
+use crate::delivery::testing::{Book, Switch};
+
+fn settings(partition_key: Option<&str>) -> config::Kinesis {
+    config::Kinesis {
+        stream: Stream::Name("nomad".to_owned()),
+        partition_key: partition_key.map(|text| text.parse().expect("a template")),
+        max_record_size: 1 << 20,
+    }
+}
+
+fn numbers(part: &[Entry]) -> Vec<usize> {
+    part.iter().map(|entry| entry.number).collect()
+}
+
+fn taken() -> PutRecordsResultEntry {
+    PutRecordsResultEntryBuilder::default().sequence_number("1").shard_id("s").build()
+}
+
+fn code(code: &str) -> PutRecordsResultEntry {
+    PutRecordsResultEntryBuilder::default().error_code(code).error_message("why").build()
+}
+
+/// One letter an outcome.
+fn letters(outcomes: &[Outcome]) -> String {
+    let letter = |outcome: &Outcome| match outcome {
+        Outcome::Delivered => 'd',
+        Outcome::Retry { .. } => 't',
+        Outcome::Reject { .. } => 'j',
+    };
+    outcomes.iter().map(letter).collect()
+}
+
+#[test]
+fn the_partition_key_is_the_records_own_unless_one_is_given() {
+    let key = |template: Option<&str>, key: &str| {
+        let record = Book::new().record(key, r#"{"AllocationID":"a1"}"#);
+        call::partition_key(settings(template).partition_key.as_ref(), &record)
+    };
+    assert_eq!(key(None, "default/web"), "default/web");
+    assert_eq!(key(None, ""), "-");
+    assert_eq!(key(Some("constant"), "web"), "constant");
+    assert_eq!(key(Some("{AllocationID}"), "web"), "a1");
+    assert_eq!(key(None, &"ü".repeat(256)), "ü".repeat(256));
+    let long = key(None, &"ü".repeat(257));
+    assert!(long.starts_with("xxh3-") && long.len() == 37, "{long}");
+    assert_ne!(long, key(None, &"ü".repeat(258)));
+}
+
+#[test]
+fn what_is_too_large_is_rejected_before_it_is_sent() {
+    let book = Book::new();
+    let batch = [book.record("k", vec![b'x'; 1 << 20]), book.record("k", vec![b'x'; (1 << 20) - 1])];
+    let settings = settings(None);
+    let mut round = Round::new(&batch, &settings);
+    let part = round.next_part().expect("a call");
+    assert_eq!(numbers(&part), [1]);
+    round.answered(&part, vec![taken()]);
+    assert!(round.next_part().is_none());
+    let outcomes = round.outcomes();
+    assert_eq!(letters(&outcomes), "jd");
+    let Outcome::Reject { reason } = &outcomes[0] else { panic!("{outcomes:?}") };
+    assert!(reason.contains("1048577 bytes") && reason.contains("1048576 are the most"), "{reason}");
+}
+
+#[test]
+fn behind_a_failure_nothing_more_of_its_key_is_sent() {
+    let keys: Vec<String> = (0..1_000).map(|n| format!("k{}", n % 4)).collect();
+    let batch = Book::new().records(&keys.iter().map(String::as_str).collect::<Vec<_>>());
+    let settings = settings(None);
+    let mut round = Round::new(&batch, &settings);
+    let part = round.next_part().expect("a call");
+    let answers = |part: &[Entry]| {
+        let answer = |entry: &Entry| if entry.number == 9 { code("InternalFailure") } else { taken() };
+        part.iter().map(answer).collect::<Vec<_>>()
+    };
+    round.answered(&part, answers(&part));
+    let part = round.next_part().expect("a call");
+    assert_eq!(numbers(&part), (500..1_000).filter(|number| number % 4 != 1).collect::<Vec<_>>());
+    round.answered(&part, answers(&part));
+    assert!(round.next_part().is_none());
+    for (number, outcome) in round.outcomes().iter().enumerate() {
+        let again = number == 9 || number >= 500 && number % 4 == 1;
+        assert_eq!(matches!(outcome, Outcome::Retry { .. }), again, "{number}");
+    }
+}
+
+#[test]
+fn the_answers_of_a_call_are_told_apart() {
+    let batch = Book::new().records(&["a", "b", "c", "d", "e"]);
+    let settings = settings(None);
+    let mut round = Round::new(&batch, &settings);
+    let part = round.next_part().expect("a call");
+    let answers = vec![
+        taken(),
+        code("ProvisionedThroughputExceededException"),
+        code("KMSThrottlingException"),
+        code("InvalidArgumentException"),
+        PutRecordsResultEntryBuilder::default().build(),
+    ];
+    round.answered(&part, answers);
+    let outcomes = round.outcomes();
+    assert_eq!(letters(&outcomes), "dttjt");
+    let Outcome::Retry { reason, .. } = &outcomes[1] else { panic!("{outcomes:?}") };
+    assert_eq!(reason, "Kinesis answered ProvisionedThroughputExceededException for the record: why");
+}
+
+#[test]
+fn a_failure_of_a_call_ends_the_batch() {
+    let batch = Book::new().records(&["k"; 700]);
+    let settings = settings(None);
+    let mut round = Round::new(&batch, &settings);
+    let part = round.next_part().expect("a call");
+    round.failed(&part, &Fault::Passing("down".to_owned()));
+    let outcomes = round.outcomes();
+    assert_eq!(letters(&outcomes), "t".repeat(700));
+    assert!(matches!(&outcomes[0], Outcome::Retry { reason, .. } if reason == "down"));
+    assert!(matches!(&outcomes[600], Outcome::Retry { reason, .. } if reason.contains("not sent")));
+}
+
+#[test]
+fn without_the_lease_nothing_is_sent() {
+    let book = Book::new();
+    let batch = book.records(&["a", "b"]);
+    let lease: &Switch = &book.lease;
+    lease.set(Standing::Suspended);
+    let settings = settings(None);
+    let mut round = Round::new(&batch, &settings);
+    assert!(round.next_part().is_none());
+    assert_eq!(letters(&round.outcomes()), "tt");
+}
+
+#[test]
+fn nothing_of_the_environment_is_shown() {
+    let kinesis = Kinesis::new(settings(None));
+    assert_eq!(format!("{kinesis:?}"), "Kinesis { stream: \"nomad\", .. }");
+}
+
+proptest! {
+    /// Whatever sizes and whoever is guilty: the guilty alone are rejected, each call is within the limits, and records of
+    /// a key are sent in order.
+    #[test]
+    fn the_guilty_are_found_by_halves(
+        sizes in prop::collection::vec(0_usize..40_000, 1..900),
+        guilty in prop::collection::hash_set(0_usize..900, 0..6),
+    ) {
+        let book = Book::new();
+        let batch: Vec<_> = sizes
+            .iter()
+            .enumerate()
+            .map(|(number, size)| book.record(&format!("k{}", number % 7), vec![b'x'; *size]))
+            .collect();
+        let settings = settings(None);
+        let mut round = Round::new(&batch, &settings);
+        let mut sent = Vec::new();
+        while let Some(part) = round.next_part() {
+            let bytes: usize = part.iter().map(|it| sizes[it.number] + it.partition_key.len()).sum();
+            prop_assert!(part.len() <= call::RECORDS && bytes <= call::BYTES);
+            if part.iter().any(|entry| guilty.contains(&entry.number)) {
+                round.refused(part, "ValidationException".to_owned());
+            } else {
+                sent.extend(numbers(&part));
+                let answers = part.iter().map(|_| taken()).collect();
+                round.answered(&part, answers);
+            }
+        }
+        let due: Vec<_> = (0..batch.len()).filter(|number| !guilty.contains(number)).collect();
+        prop_assert_eq!(sent, due);
+        for (number, outcome) in round.outcomes().iter().enumerate() {
+            prop_assert_eq!(matches!(outcome, Outcome::Reject { .. }), guilty.contains(&number));
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! When a write that is under way has to be given up.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::{coordinator::Standing, ledger::Ticket, record::Record};
+
+/// How soon a lease that is not held any more is noticed.
+const CHECK: Duration = Duration::from_millis(20);
+
+/// Waits until a lease among these records is not held. What lies in a buffer and is not written yet could leave long
+/// after that, where the far side reads slowly.
+pub(super) async fn until_unheld(records: impl IntoIterator<Item = &Record>) {
+    let mut leases: Vec<&Ticket> = Vec::new();
+    for Record { ticket, .. } in records {
+        if !leases.iter().any(|known| known.has_lease_of(ticket)) {
+            leases.push(ticket);
+        }
+    }
+    while leases.iter().all(|ticket| ticket.standing() == Standing::Held) {
+        sleep(CHECK).await;
+    }
+}

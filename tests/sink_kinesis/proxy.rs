@@ -1,0 +1,225 @@
+//! A proxy in front of Kinesis that answers by itself where it is told to, and holds calls to the documented limits.
+
+#![allow(unreachable_pub, reason = "it is a part of one test program")]
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// What becomes of a call.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// It is passed on.
+    Pass,
+    /// An error with this status, this code and this message.
+    Error(u16, &'static str, String),
+    /// The records with these numbers get this code, the others are passed on.
+    Fail(Vec<usize>, &'static str),
+    /// The connection is reset, nothing is passed on.
+    Reset,
+    /// It is passed on, and the connection is reset without an answer.
+    PassAndReset,
+    /// Kinesis would not take so much. Nobody decides on it.
+    OverLimit,
+}
+
+/// A call of `PutRecords`.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// How many there were before it.
+    pub number: usize,
+    /// Its records.
+    pub records: usize,
+    /// The token of the credentials.
+    pub token: Option<String>,
+    /// The partition keys.
+    pub keys: Vec<String>,
+}
+
+type Decide = Arc<dyn Fn(&Call) -> Reply + Send + Sync>;
+type Calls = Arc<Mutex<Vec<(Call, Reply)>>>;
+
+/// A running proxy. Dropping it cuts all connections.
+#[derive(Debug)]
+pub struct Proxy {
+    addr: SocketAddr,
+    calls: Calls,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Proxy {
+    /// A proxy in front of the Kinesis at `url` that asks `decide` about each call.
+    pub async fn start(url: String, decide: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let addr = listener.local_addr().expect("bound");
+        let calls = Calls::default();
+        let front = Front { url, http: client(), decide: Arc::new(decide), calls: Arc::clone(&calls) };
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(front.clone().serve(stream));
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Proxy { addr, calls, _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// What `AWS_ENDPOINT_URL` can be.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// The calls so far, and what became of them. Fails where one was over the documented limits.
+    pub fn calls(&self) -> Vec<(Call, Reply)> {
+        let calls = self.calls.lock().expect("no panic").clone();
+        let over = calls.iter().find(|(_, reply)| matches!(reply, Reply::OverLimit));
+        assert!(over.is_none(), "over the limits: {over:?}");
+        calls
+    }
+}
+
+fn client() -> reqwest::Client {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client")
+}
+
+#[derive(Clone)]
+struct Front {
+    url: String,
+    http: reqwest::Client,
+    decide: Decide,
+    calls: Calls,
+}
+
+impl Front {
+    async fn serve(self, stream: TcpStream) {
+        let mut stream = BufReader::new(stream);
+        while let Some((headers, body)) = request(&mut stream).await {
+            let mut body: Value = serde_json::from_slice(&body).expect("JSON");
+            let reply = self.reply(&headers, &body);
+            let (status, answer) = match reply {
+                Reply::Error(status, code, message) => (status, json!({"__type": code, "message": message})),
+                Reply::Fail(numbers, code) => self.pass_some(&headers, &mut body, &numbers, code).await,
+                Reply::OverLimit => (400, json!({"__type": "ValidationException", "message": "too much"})),
+                Reply::Reset => return reset(stream),
+                Reply::Pass => self.pass(&headers, &body).await,
+                Reply::PassAndReset => {
+                    self.pass(&headers, &body).await;
+                    return reset(stream);
+                }
+            };
+            let answer = answer.to_string();
+            let head = format!("HTTP/1.1 {status} X\r\nContent-Type: application/x-amz-json-1.1\r\n");
+            let answer = format!("{head}Content-Length: {}\r\n\r\n{answer}", answer.len());
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn reply(&self, headers: &[(String, String)], body: &Value) -> Reply {
+        let records = body["Records"].as_array().expect("only PutRecords is called");
+        let (mut bytes, mut largest) = (0, 0);
+        for record in records {
+            let data = BASE64.decode(record["Data"].as_str().expect("data")).expect("base64").len();
+            let size = data + record["PartitionKey"].as_str().expect("a key").len();
+            largest = largest.max(size);
+            bytes += size;
+        }
+        let mut calls = self.calls.lock().expect("no panic");
+        let token = headers.iter().find(|(name, _)| name == "x-amz-security-token");
+        let key = |record: &Value| record["PartitionKey"].as_str().unwrap_or_default().to_owned();
+        let call = Call {
+            number: calls.len(),
+            records: records.len(),
+            token: token.map(|(_, value)| value.clone()),
+            keys: records.iter().map(key).collect(),
+        };
+        let is_within = largest <= 1 << 20 && bytes <= 5 << 20 && records.len() <= 500;
+        let reply = if is_within { (self.decide)(&call) } else { Reply::OverLimit };
+        calls.push((call, reply.clone()));
+        reply
+    }
+
+    async fn pass(&self, headers: &[(String, String)], body: &Value) -> (u16, Value) {
+        let mut request = self.http.post(&self.url).body(body.to_string());
+        for (name, value) in headers.iter().filter(|(name, _)| !matches!(&**name, "host" | "content-length")) {
+            request = request.header(name, value);
+        }
+        let answer = request.send().await.expect("Kinesis answers");
+        let status = answer.status().as_u16();
+        (status, serde_json::from_slice(&answer.bytes().await.expect("an answer")).expect("JSON"))
+    }
+
+    /// The answer is as if Kinesis had failed these records itself.
+    async fn pass_some(
+        &self,
+        headers: &[(String, String)],
+        body: &mut Value,
+        failed: &[usize],
+        code: &str,
+    ) -> (u16, Value) {
+        let Value::Array(records) = body["Records"].take() else { panic!("records") };
+        let count = records.len();
+        let kept = records.into_iter().enumerate().filter(|(number, _)| !failed.contains(number));
+        let kept: Vec<_> = kept.map(|(_, record)| record).collect();
+        let mut answers = Vec::new();
+        if !kept.is_empty() {
+            body["Records"] = Value::Array(kept);
+            let (status, mut answer) = self.pass(headers, body).await;
+            if status != 200 {
+                return (status, answer);
+            }
+            let Value::Array(passed) = answer["Records"].take() else { panic!("answers") };
+            answers = passed;
+        }
+        let mut passed = answers.into_iter();
+        let merged: Vec<_> = (0..count)
+            .map(|number| match failed.contains(&number) {
+                true => json!({"ErrorCode": code, "ErrorMessage": "Rate exceeded for shard shardId-000000000001"}),
+                false => passed.next().expect("an answer for each"),
+            })
+            .collect();
+        (200, json!({"FailedRecordCount": failed.len(), "Records": merged}))
+    }
+}
+
+/// Closes with RST.
+fn reset(stream: BufReader<TcpStream>) {
+    stream.get_ref().set_zero_linger().expect("a socket");
+}
+
+/// Headers, their names in small letters, and body of the next request.
+async fn request(stream: &mut BufReader<TcpStream>) -> Option<(Vec<(String, String)>, Vec<u8>)> {
+    let (mut headers, mut length) = (Vec::new(), 0);
+    let mut line = String::new();
+    if stream.read_line(&mut line).await.ok()? == 0 {
+        return None;
+    }
+    assert!(line.starts_with("POST / "), "{line}");
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        let (name, value) = (name.to_ascii_lowercase(), value.trim().to_owned());
+        if name == "content-length" {
+            length = value.parse().expect("a length");
+        }
+        headers.push((name, value));
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some((headers, body))
+}
