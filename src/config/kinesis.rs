@@ -7,13 +7,6 @@ use super::{
 };
 use crate::{delivery::Policy, template::Template};
 
-/// The most records in a call (the API's reference, `PutRecords`).
-pub(crate) const RECORDS: usize = 500;
-
-/// The most bytes of records and their partition keys in a call. The API's reference says 10 MiB today and said 5 MiB until
-/// records could be larger than 1 MiB: this fits both. A single larger record goes alone.
-pub(crate) const BYTES: usize = 5 << 20;
-
 /// What the Kinesis sink is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kinesis {
@@ -40,11 +33,18 @@ pub enum Stream {
 }
 
 impl Kinesis {
+    /// The most records in a call (the API's reference, `PutRecords`).
+    pub const CALL_RECORDS: usize = 500;
+
+    /// The most bytes of records and their partition keys in a call. The API's reference says 10 MiB today and said 5 MiB
+    /// until records could be larger than 1 MiB: this fits both. A single larger record goes alone.
+    pub const CALL_BYTES: usize = 5 << 20;
+
     /// How records are batched for it: some whole calls at a time, so that what is left over at the end weighs little, and a
     /// queue that has the next ones ready.
     pub fn policy(&self) -> Policy {
-        let batch_records = 4 * RECORDS;
-        Policy { batch_records, batch_bytes: 4 * BYTES, queue: 2 * batch_records, ..Policy::default() }
+        let batch_records = 4 * Self::CALL_RECORDS;
+        Policy { batch_records, batch_bytes: 4 * Self::CALL_BYTES, queue: 2 * batch_records, ..Policy::default() }
     }
 }
 

@@ -24,7 +24,6 @@ pub use consul::Consul;
 pub use duration::{Duration, Error as DurationError};
 pub use http::{BasicAuth, Tls, Token};
 pub use http_sink::HttpSink;
-pub(crate) use kinesis::{BYTES as KINESIS_BYTES, RECORDS as KINESIS_RECORDS};
 pub use kinesis::{Kinesis, Stream};
 pub use layers::{Environment, Flags};
 pub use nomad::Nomad;

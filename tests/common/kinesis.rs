@@ -58,6 +58,7 @@ impl Kinesis {
             .env("KINESIS_MOCK_PLAIN_PORT", ports.base.to_string())
             .env("KINESIS_MOCK_TLS_PORT", (ports.base + 1).to_string())
             .env("CREATE_STREAM_DURATION", "10ms")
+            .env("SHARD_LIMIT", "5000")
             .env("LOG_LEVEL", "ERROR")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
@@ -96,14 +97,20 @@ impl Kinesis {
 
     /// A consumer of a stream, from its beginning.
     pub async fn consumer(&self, stream: &str) -> Consumer<'_> {
-        let (_, listed) = self.request("ListShards", json!({ "StreamName": stream })).await;
-        let mut shards = Vec::new();
-        for shard in listed["Shards"].as_array().expect("shards") {
-            let from = json!({"StreamName": stream, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"});
-            let (_, from) = self.request("GetShardIterator", from).await;
-            shards.push(from["ShardIterator"].clone());
+        let (mut shards, mut page) = (Vec::new(), json!({ "StreamName": stream }));
+        loop {
+            let (_, listed) = self.request("ListShards", page).await;
+            for shard in listed["Shards"].as_array().expect("shards") {
+                let id = &shard["ShardId"];
+                let from = json!({"StreamName": stream, "ShardId": id, "ShardIteratorType": "TRIM_HORIZON"});
+                let (_, from) = self.request("GetShardIterator", from).await;
+                shards.push(from["ShardIterator"].clone());
+            }
+            if listed["NextToken"].is_null() {
+                return Consumer { kinesis: self, shards };
+            }
+            page = json!({ "NextToken": listed["NextToken"] });
         }
-        Consumer { kinesis: self, shards }
     }
 
     /// Stops it in the middle of whatever it does; connections stay open and nothing is answered.

@@ -7,6 +7,7 @@
 mod common;
 mod faults;
 mod proxy;
+mod tls;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -136,15 +137,16 @@ async fn a_partition_key_can_hold_fields_of_the_record_and_a_stream_can_be_an_ar
 #[tokio::test(flavor = "multi_thread")]
 async fn under_load_calls_are_full() {
     let kinesis = Kinesis::start().await;
-    kinesis.create_stream(STREAM, 8).await;
+    kinesis.create_stream(STREAM, 40).await;
     let proxy = Proxy::start(kinesis.url(), |_| Reply::Pass).await;
     let sim = Sim::builder().buffer(1_000_000).start().await.expect("the simulator starts");
     let lines: Vec<_> = (10..10 + records()).map(|n| made::evaluation(n, n % 6_000 + 1)).collect();
     sim.append_lines(lines.clone()).await.expect("lines of a stream");
     let process = setup(&sim, &proxy.url(), "evaluations").spawn();
-    let all = take(&kinesis, &process, lines.len()).await;
+    proxy.until_stored(lines.len(), &process).await;
     let peak = process.peak_memory();
     process.stop().await;
+    let all = kinesis.consumer(STREAM).await.read().await;
     assert_eq!(assert_order(bodies(&all), &lines, Leaps::Never), 0);
     let sizes: Vec<usize> = proxy.calls().iter().map(|(call, _)| call.records).collect();
     // The first ones carry what had come by then, and the last ones what is left.

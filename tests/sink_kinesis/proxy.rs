@@ -3,8 +3,11 @@
 #![allow(unreachable_pub, reason = "it is a part of one test program")]
 
 use std::{
+    collections::HashSet,
+    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -15,6 +18,8 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::task::AbortOnDropHandle;
+
+use super::common::{PATIENCE, Process};
 
 /// What becomes of a call.
 #[derive(Clone, Debug)]
@@ -48,12 +53,15 @@ pub struct Call {
 
 type Decide = Arc<dyn Fn(&Call) -> Reply + Send + Sync>;
 type Calls = Arc<Mutex<Vec<(Call, Reply)>>>;
+/// Hashes of messages.
+type Stored = Arc<Mutex<HashSet<u64>>>;
 
 /// A running proxy. Dropping it cuts all connections.
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
     calls: Calls,
+    stored: Stored,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -62,8 +70,9 @@ impl Proxy {
     pub async fn start(url: String, decide: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let addr = listener.local_addr().expect("bound");
-        let calls = Calls::default();
-        let front = Front { url, http: client(), decide: Arc::new(decide), calls: Arc::clone(&calls) };
+        let (calls, stored) = (Calls::default(), Stored::default());
+        let (decide, known) = (Arc::new(decide), Arc::clone(&stored));
+        let front = Front { url, http: client(), decide, calls: Arc::clone(&calls), stored: known };
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
@@ -71,12 +80,25 @@ impl Proxy {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Proxy { addr, calls, _task: AbortOnDropHandle::new(task) }
+        Proxy { addr, calls, stored, _task: AbortOnDropHandle::new(task) }
     }
 
     /// What `AWS_ENDPOINT_URL` can be.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// Waits until Kinesis has stored so many different messages, as long as more of them come.
+    pub async fn until_stored(&self, messages: usize, process: &Process) {
+        let (mut stored, mut since) = (0, Instant::now());
+        while stored < messages {
+            let now = self.stored.lock().expect("no panic").len();
+            if now > stored {
+                (stored, since) = (now, Instant::now());
+            }
+            assert!(since.elapsed() < PATIENCE, "{stored} of {messages} are stored; the log:\n{}", process.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// The calls so far, and what became of them. Fails where one was over the documented limits.
@@ -99,6 +121,7 @@ struct Front {
     http: reqwest::Client,
     decide: Decide,
     calls: Calls,
+    stored: Stored,
 }
 
 impl Front {
@@ -158,7 +181,14 @@ impl Front {
         }
         let answer = request.send().await.expect("Kinesis answers");
         let status = answer.status().as_u16();
-        (status, serde_json::from_slice(&answer.bytes().await.expect("an answer")).expect("JSON"))
+        let answer = serde_json::from_slice(&answer.bytes().await.expect("an answer")).expect("JSON");
+        if status == 200 {
+            let hash =
+                |record: &Value| BuildHasherDefault::<DefaultHasher>::default().hash_one(record["Data"].as_str());
+            let hashes = body["Records"].as_array().expect("records").iter().map(hash);
+            self.stored.lock().expect("no panic").extend(hashes);
+        }
+        (status, answer)
     }
 
     /// The answer is as if Kinesis had failed these records itself.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{AppName, BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_kinesis::{Client, config::StalledStreamProtectionConfig};
 use aws_smithy_http_client::{
     Builder,
@@ -40,6 +40,7 @@ pub(super) async fn reach(stream: &Stream) -> Result<Reach, Fault> {
         .build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https())
+        .app_name(AppName::new("nomad-firehose").expect("only letters and a hyphen"))
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
         // A call has its own deadline, and a server that takes nothing for a while is no other fault than any outage.

@@ -1,5 +1,8 @@
-use aws_sdk_kinesis::types::builders::PutRecordsResultEntryBuilder;
+use std::time::Duration;
+
+use aws_sdk_kinesis::{Client, config::Credentials, types::builders::PutRecordsResultEntryBuilder};
 use proptest::prelude::*;
+use tokio::io::AsyncReadExt as _;
 
 use super::*;
 use crate::delivery::testing::{Book, Switch};
@@ -139,6 +142,40 @@ fn nothing_of_the_environment_is_shown() {
     assert_eq!(format!("{kinesis:?}"), "Kinesis { stream: \"nomad\", .. }");
 }
 
+/// A client of the Kinesis at this address that needs no environment.
+fn reach(address: std::net::SocketAddr) -> Reach {
+    let config = aws_sdk_kinesis::Config::builder()
+        .behavior_version(aws_config::BehaviorVersion::latest())
+        .region(aws_config::Region::new("us-east-1"))
+        .endpoint_url(format!("http://{address}"))
+        .credentials_provider(Credentials::new("AKIDTEST", "hush", None, None, "test"))
+        .http_client(aws_smithy_http_client::Builder::new().build_http());
+    Reach { client: Client::from_conf(config.build()), region: "us-east-1".to_owned() }
+}
+
+#[tokio::test]
+async fn a_call_that_is_under_way_when_the_lease_goes_is_given_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let mut kinesis = Kinesis::new(settings(None));
+    kinesis.reach = Some(reach(listener.local_addr().expect("bound")));
+    let book = Book::new();
+    let batch = book.records(&["a", "b"]);
+    let server = async {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut buffer = vec![0; 1 << 16];
+        assert!(stream.read(&mut buffer).await.expect("a request") > 0);
+        book.lease.set(Standing::Suspended);
+        // The rest of the request, and then its end without an answer.
+        while stream.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
+    };
+    let both = futures_util::future::join(kinesis.send(&batch), server);
+    let (outcomes, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("it is given up");
+    let outcomes = outcomes.expect("it is not closed");
+    assert_eq!(letters(&outcomes), "tt");
+    let Outcome::Retry { reason, .. } = &outcomes[0] else { panic!("{outcomes:?}") };
+    assert_eq!(reason, "the lease is not held any more");
+}
+
 proptest! {
     /// Whatever sizes and whoever is guilty: the guilty alone are rejected, each call is within the limits, and records of
     /// a key are sent in order.
@@ -158,7 +195,7 @@ proptest! {
         let mut sent = Vec::new();
         while let Some(part) = round.next_part() {
             let bytes: usize = part.iter().map(|it| sizes[it.number] + it.partition_key.len()).sum();
-            prop_assert!(part.len() <= call::RECORDS && bytes <= call::BYTES);
+            prop_assert!(part.len() <= config::Kinesis::CALL_RECORDS && bytes <= config::Kinesis::CALL_BYTES);
             if part.iter().any(|entry| guilty.contains(&entry.number)) {
                 round.refused(part, "ValidationException".to_owned());
             } else {
