@@ -94,7 +94,7 @@ async fn go_through(many: u64, shards: usize, outage: Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn throttling_partial_failures_resets_and_an_outage_lose_nothing() {
-    go_through(6_000, 40, Duration::from_millis(400)).await;
+    go_through(5_000, 40, Duration::from_millis(400)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 //! The whole program with a stand-in for Kinesis: whatever becomes of calls, every record arrives. `RECORDS` says how many
-//! in the tests of many, 12,000 where it is unset.
+//! in the tests of many, 9,000 where it is unset.
 
 #![cfg(feature = "kinesis")]
 
@@ -42,7 +42,7 @@ fn setup(sim: &Sim, url: &str, resources: &str) -> Setup {
 }
 
 fn records() -> u64 {
-    std::env::var("RECORDS").ok().and_then(|records| records.parse().ok()).unwrap_or(12_000)
+    std::env::var("RECORDS").ok().and_then(|records| records.parse().ok()).unwrap_or(9_000)
 }
 
 /// Waits until the stream holds so many different records, and gives all that it holds, each shard in its order.
