@@ -1,19 +1,22 @@
 //! The whole program with a real RabbitMQ: whatever becomes of connections, broker and memory, every record arrives.
-//! `RECORDS` says how many, 20,000 where it is unset.
+//! `RECORDS` says how many; each test has its own number where it is unset.
 
 #![cfg(feature = "amqp")]
 
 mod common;
 
 use std::{
+    collections::HashSet,
     path::Path,
     time::{Duration, Instant},
 };
 
 use common::{
-    PATIENCE, Setup, Signal, fixture_lines, made,
+    PATIENCE, Setup, Signal, fixture_lines, flood, made,
     order::{self, Leaps},
-    queue::{EXCHANGE, Message, channel, declare_exchange, declare_queue, take},
+    outage,
+    probe::free_port,
+    queue::{EXCHANGE, Message, channel, declare_exchange, declare_queue, drain, take, waiting},
     rabbitmq::Rabbitmq,
     truth::{assert_exactly, expected, seen},
 };
@@ -24,15 +27,16 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 const KEYS: u64 = 300;
 
 fn setup(sim: &Sim, rabbitmq: &Rabbitmq, resources: &str) -> Setup {
-    Setup::new(&["run", "--resources", resources], &sim.url(0))
+    to(rabbitmq, Setup::new(&["run", "--resources", resources], &sim.url(0)))
+}
+
+/// With the broker as the sink.
+fn to(rabbitmq: &Rabbitmq, setup: Setup) -> Setup {
+    setup
         .env("SINK_TYPE", "amqp")
         .env("SINK_AMQP_CONNECTION", rabbitmq.url())
         .env("SINK_AMQP_EXCHANGE", EXCHANGE)
         .env("SINK_AMQP_ROUTING_KEY", "nomad.{Namespace}.{JobID}")
-}
-
-fn records() -> u64 {
-    std::env::var("RECORDS").ok().and_then(|records| records.parse().ok()).unwrap_or(20_000)
 }
 
 /// Lines with one record each.
@@ -89,6 +93,29 @@ fn assert_order(messages: &[Message], lines: &[String]) -> usize {
     order::assert_order(messages.iter().map(|message| message.body.as_str()), lines, Leaps::Never)
 }
 
+/// The exchange, and a queue for all that comes.
+async fn declare(rabbitmq: &Rabbitmq) {
+    let (_connection, channel) = channel(rabbitmq).await;
+    declare_exchange(&channel).await;
+    declare_queue(&channel, "#").await;
+}
+
+/// Holds the queue to all records of a flood, in order, each with an id of its own. Returns how many were repeats.
+async fn drain_flood(rabbitmq: &Rabbitmq, records: u64) -> u64 {
+    let (mut came, mut ids) = (flood::Came::new(records), HashSet::new());
+    let mut left = waiting(rabbitmq).await;
+    drain(rabbitmq, |id, body| {
+        ids.insert(id.to_owned());
+        came.take(body);
+        left -= 1;
+        left == 0
+    })
+    .await;
+    came.assert_all();
+    assert_eq!(ids.len() as u64, records);
+    came.repeats
+}
+
 /// Waits until the broker has blocked a publisher.
 async fn until_blocked(rabbitmq: &Rabbitmq) {
     let deadline = Instant::now() + PATIENCE;
@@ -98,39 +125,91 @@ async fn until_blocked(rabbitmq: &Rabbitmq) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes a minute or more, for it waits out the pauses between tries: make chaos goes through it"]
-async fn closed_connections_a_restart_and_an_alarm_lose_nothing() {
-    const STEPS: u64 = 20;
-    let mut rabbitmq = Rabbitmq::start().await;
-    {
-        let (_connection, channel) = channel(&rabbitmq).await;
-        declare_exchange(&channel).await;
-        declare_queue(&channel, "#").await;
-    }
-    let sim = Sim::builder().buffer(1_000_000).start().await.expect("the simulator starts");
-    let process = setup(&sim, &rabbitmq, "evaluations").env("SINK_AMQP_WORKERS", "3").spawn();
+async fn connections_that_are_closed_again_and_again_lose_nothing() {
+    let rabbitmq = Rabbitmq::start().await;
+    declare(&rabbitmq).await;
+    let records = flood::records(5_000);
+    let sim = flood::cluster(records).await;
+    let port = free_port();
+    rabbitmq.keep_closing_connections(Duration::from_millis(500)).await;
+    let process = setup(&sim, &rabbitmq, "evaluations")
+        .env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{port}"))
+        .env("SINK_AMQP_WORKERS", "3")
+        .spawn();
     process.until_logged("subscribed to the event stream").await;
+    flood::until_count(&process, records, async || flood::delivered(port).await).await;
+    process.stop().await;
+    rabbitmq.stop_closing_connections().await;
+    let repeats = drain_flood(&rabbitmq, records).await;
+    println!("{repeats} repeats, {} connections closed", rabbitmq.closed_connections());
+    assert!(rabbitmq.closed_connections() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: make chaos goes through it"]
+async fn closed_connections_two_restarts_and_an_alarm_lose_nothing() {
+    const CLOSE: Duration = Duration::from_secs(2);
+    let mut rabbitmq = Rabbitmq::start().await;
+    declare(&rabbitmq).await;
+    let records = flood::records(400_000);
+    let sim = flood::cluster(records).await;
+    let port = free_port();
+    rabbitmq.keep_closing_connections(CLOSE).await;
     let begun = Instant::now();
-    let step = records() / STEPS;
-    for n in 0..STEPS {
-        sim.append_lines(lines(10 + n * step..10 + (n + 1) * step)).await.expect("lines of a stream");
-        match n {
-            7 => rabbitmq.restart().await,
-            14 => rabbitmq.alarm(true).await,
-            15 => {
+    let process =
+        setup(&sim, &rabbitmq, "evaluations").env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{port}")).spawn();
+    process.until_logged("subscribed to the event stream").await;
+    for quarter in 1..=4 {
+        flood::until_count(&process, records * quarter / 4, async || flood::delivered(port).await).await;
+        println!("{quarter} quarters after {:?}", begun.elapsed());
+        match quarter {
+            1 | 3 => {
+                rabbitmq.restart().await;
+                rabbitmq.keep_closing_connections(CLOSE).await;
+            }
+            2 => {
+                rabbitmq.alarm(true).await;
                 until_blocked(&rabbitmq).await;
                 rabbitmq.alarm(false).await;
             }
-            _ => rabbitmq.close_connections().await,
+            _ => {}
         }
     }
-    let lines = lines(10..10 + STEPS * step);
-    let messages = take(&rabbitmq, lines.len()).await;
+    let (took, peak) = (begun.elapsed(), process.peak_memory());
     process.stop().await;
-    let repeats = assert_order(&messages, &lines);
-    let ids: std::collections::HashSet<_> = messages.iter().map(|message| &message.id).collect();
-    assert_eq!(ids.len(), lines.len());
-    println!("{} records, {repeats} repeats, {:?}", lines.len(), begun.elapsed());
+    rabbitmq.stop_closing_connections().await;
+    let repeats = drain_flood(&rabbitmq, records).await;
+    let closed = rabbitmq.closed_connections();
+    println!("{records} records, {repeats} repeats, {closed} connections closed, {} MiB, {took:?}", peak >> 20);
+    assert!(peak < 96 << 20, "{peak} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_outage_longer_than_the_buffer_all_that_can_be_known_comes() {
+    let mut rabbitmq = Rabbitmq::start().await;
+    declare(&rabbitmq).await;
+    let sim = outage::cluster().await;
+    outage::append(&sim, outage::BEFORE).await;
+    let process = to(&rabbitmq, outage::setup(&sim)).spawn();
+    let mut came = outage::Came::default();
+    let mut until = async |rabbitmq: &Rabbitmq, newest: u64| {
+        drain(rabbitmq, |_, body| {
+            came.take(&serde_json::from_str(body).expect("JSON"));
+            came.is_all(newest)
+        })
+        .await;
+    };
+    until(&rabbitmq, *outage::BEFORE.end()).await;
+    rabbitmq.kill();
+    outage::append(&sim, outage::MEANWHILE).await;
+    process.until_logged("delivery failed, trying again").await;
+    rabbitmq.restart().await;
+    until(&rabbitmq, *outage::MEANWHILE.end()).await;
+    let peak = process.peak_memory();
+    process.stop().await;
+    came.assert_known();
+    println!("{} MiB", peak >> 20);
+    assert!(peak < outage::BOUND, "{peak} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,7 +388,7 @@ async fn publishing_does_not_wait_for_each_confirm() {
     declare_exchange(&channel).await;
     declare_queue(&channel, "#").await;
     let sim = Sim::builder().buffer(1_000_000).start().await.expect("the simulator starts");
-    let lines = lines(10..10 + records());
+    let lines = lines(10..10 + flood::records(20_000));
     sim.append_lines(lines.clone()).await.expect("lines of a stream");
     let begun = Instant::now();
     let process = setup(&sim, &rabbitmq, "evaluations").spawn();

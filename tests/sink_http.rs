@@ -1,14 +1,20 @@
 //! The sink `http` with the whole program: a real server that fails in every way, and a cluster that goes on meanwhile.
 
 mod common;
+#[path = "sink_http/long.rs"]
+mod long;
 #[path = "sink_http/tls.rs"]
 mod tls;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use common::{
     Process, Setup, Signal,
     made::*,
+    outage,
     server::{Reply, Server},
 };
 use nomad_sim::Sim;
@@ -89,8 +95,9 @@ async fn a_good_server_gets_everything_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_the_server_does_everything_arrives_in_order() {
-    // A record a request fails far more often than a batch: fewer faults, or the pauses grow to their longest.
-    for (format, batch, faces) in [("single", "10", 60), ("array", "50", 20), ("ndjson", "50", 20)] {
+    // A record a request fails far more often than a batch: fewer faults, or the pauses grow to their longest. Behind each
+    // fault a batch leaves in small parts at first, each of which can fail, too.
+    for (format, batch, faces) in [("single", "10", 60), ("array", "50", 40), ("ndjson", "50", 40)] {
         let seed = common::seed();
         // Never more than three faults in a row: each doubles the pause behind it.
         let state = std::sync::Mutex::new((fastrand::Rng::with_seed(seed), 0));
@@ -144,6 +151,40 @@ async fn after_an_outage_everything_comes() {
     until_all(&process, &server, 120..=2_119).await;
     process.stop().await;
     assert_in_order(&arrived(&server));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_outage_longer_than_the_buffer_all_that_can_be_known_comes() {
+    let came = Arc::new(Mutex::new(outage::Came::default()));
+    let taker = Arc::clone(&came);
+    let take = move |body: &str| {
+        let records: Vec<serde_json::Value> = serde_json::from_str(body).expect("JSON");
+        records.iter().for_each(|record| taker.lock().expect("no panic").take(record));
+        Reply::Status(200)
+    };
+    let until = async |process: &Process, newest: u64| {
+        let is_all = || came.lock().expect("no panic").is_all(newest);
+        process.until("all that can be known comes", is_all).await;
+    };
+    let sim = outage::cluster().await;
+    let server = Server::start(take.clone()).await;
+    outage::append(&sim, outage::BEFORE).await;
+    let process = outage::setup(&sim)
+        .env("SINK_TYPE", "http")
+        .env("SINK_HTTP_ADDRESS", server.url())
+        .env("SINK_HTTP_FORMAT", "array")
+        .spawn();
+    until(&process, *outage::BEFORE.end()).await;
+    let address = server.stop().await;
+    outage::append(&sim, outage::MEANWHILE).await;
+    process.until_logged("cannot be reached").await;
+    let _server = Server::start_at(address, take).await;
+    until(&process, *outage::MEANWHILE.end()).await;
+    let peak = process.peak_memory();
+    process.stop().await;
+    came.lock().expect("no panic").assert_known();
+    println!("{} MiB", peak >> 20);
+    assert!(peak < outage::BOUND, "{peak} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,3 +59,10 @@ pub fn deployment(index: u64, n: u64) -> String {
                         "StatusDescription": "", "CreateIndex": n, "ModifyIndex": index});
     line(index, &[event("Deployment", "DeploymentStatusUpdate", index, &id(n), "default", &object)])
 }
+
+/// A line with a new version of evaluation `n`, its description `bytes` long.
+pub fn large_evaluation(index: u64, n: u64, bytes: usize) -> String {
+    let object = json!({"ID": id(n), "Namespace": "default", "TriggeredBy": "test", "JobID": "job", "Status": "complete",
+                        "StatusDescription": "x".repeat(bytes), "CreateIndex": n, "ModifyIndex": index});
+    line(index, &[event("Evaluation", "EvaluationUpdated", index, &id(n), "default", &object)])
+}

@@ -5,10 +5,12 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
 pub mod consul;
+pub mod flood;
 pub mod gate;
 pub mod kinesis;
 pub mod made;
 pub mod order;
+pub mod outage;
 pub mod probe;
 pub mod proxy;
 #[cfg(feature = "amqp")]

@@ -58,6 +58,30 @@ pub async fn purge(channel: &Channel) {
     channel.queue_purge(QUEUE.into(), QueuePurgeOptions::default()).await.expect("the queue is there");
 }
 
+/// How many messages wait in the queue.
+pub async fn waiting(rabbitmq: &Rabbitmq) -> u32 {
+    let (_connection, channel) = channel(rabbitmq).await;
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(QUEUE.into(), options, FieldTable::default()).await.expect("it is there").message_count()
+}
+
+/// Passes messages on in the order of the queue, id and body, until `last` says that it was the last one. Nothing is kept
+/// of them.
+pub async fn drain(rabbitmq: &Rabbitmq, mut last: impl FnMut(&str, &str) -> bool) {
+    let (_connection, channel) = channel(rabbitmq).await;
+    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    let mut consumer =
+        channel.basic_consume(QUEUE.into(), "".into(), options, FieldTable::default()).await.expect("a consumer");
+    loop {
+        let next = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("the queue has what is due");
+        let delivery = next.expect("the queue is there").expect("a message");
+        let id = delivery.properties.message_id().as_ref().expect("an id");
+        if last(id.as_str(), std::str::from_utf8(&delivery.data).expect("UTF-8")) {
+            return;
+        }
+    }
+}
+
 /// Takes messages until so many different ids have come, in the order of the queue.
 pub async fn take(rabbitmq: &Rabbitmq, ids: usize) -> Vec<Message> {
     let (_connection, channel) = channel(rabbitmq).await;

@@ -82,6 +82,28 @@ impl Rabbitmq {
         self.ctl(&["close_all_connections", "a test"]).await;
     }
 
+    /// Closes all connections again and again, until it is told to stop or the node ends. The node does it by itself: a
+    /// command each time would need a good part of a processor.
+    pub async fn keep_closing_connections(&self, every: Duration) {
+        let program = format!(
+            "register(closer, spawn(fun Close() -> timer:sleep({}), \
+             rabbit_networking:close_connections(rabbit_networking:connections(), \"a test\"), Close() end)).",
+            every.as_millis()
+        );
+        self.ctl(&["eval", &program]).await;
+    }
+
+    /// Leaves them open from now on.
+    pub async fn stop_closing_connections(&self) {
+        self.ctl(&["eval", "exit(whereis(closer), kill)."]).await;
+    }
+
+    /// How many connections it has closed because it was told to, over all its starts.
+    pub fn closed_connections(&self) -> usize {
+        let log = std::fs::read_to_string(self.directory.path().join("log/test@localhost.log")).unwrap_or_default();
+        log.matches("caused a connection exception connection_forced").count()
+    }
+
     /// Raises the memory alarm, which blocks whoever publishes, or lets go of it.
     pub async fn alarm(&self, on: bool) {
         self.ctl(&["set_vm_memory_high_watermark", if on { "0" } else { "0.4" }]).await;

@@ -29,6 +29,10 @@ pub enum Reply {
     Reset,
     /// The same in the midst of the answer's head.
     ResetInHead,
+    /// The same in the midst of the body of a good answer.
+    ResetInBody,
+    /// No answer comes, the records are not taken.
+    Stall,
     /// The records are taken, and the connection is reset without an answer.
     TakeAndReset,
     /// The records are taken, and the answer comes too late.
@@ -115,7 +119,8 @@ async fn while_open(stream: TcpStream, decide: Decide, taken: Records, keys: Key
             Reply::Redirect(to) => format!("HTTP/1.1 307 There\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"),
             Reply::Reset | Reply::TakeAndReset => return reset(stream),
             Reply::ResetInHead => "HTTP/1.1 200 O".to_owned(),
-            Reply::TakeAndStall => {
+            Reply::ResetInBody => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf".to_owned(),
+            Reply::Stall | Reply::TakeAndStall => {
                 // Longer than any deadline of the tests; the client closes the connection meanwhile.
                 let mut rest = [0];
                 let closed = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut rest));
@@ -125,7 +130,7 @@ async fn while_open(stream: TcpStream, decide: Decide, taken: Records, keys: Key
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }
-        if matches!(reply, Reply::ResetInHead) {
+        if matches!(reply, Reply::ResetInHead | Reply::ResetInBody) {
             return reset(stream);
         }
     }
