@@ -213,35 +213,6 @@ async fn after_an_outage_longer_than_the_buffer_all_that_can_be_known_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_no_queue_is_bound_for_is_a_dead_letter() {
-    let rabbitmq = Rabbitmq::start().await;
-    let (_connection, channel) = channel(&rabbitmq).await;
-    declare_exchange(&channel).await;
-    declare_queue(&channel, "nomad.default.#").await;
-    let directory = tempfile::tempdir().expect("a directory");
-    let file = directory.path().join("dead");
-    let sim = Sim::builder().namespace("other", 1).buffer(10_000).start().await.expect("the simulator starts");
-    // Routed and unroutable ones in turn, so that confirms and returns mix.
-    let lines: Vec<_> =
-        (10..1_010).map(|n| made::evaluation_in(if n % 3 == 0 { "other" } else { "default" }, n, n)).collect();
-    sim.append_lines(lines.clone()).await.expect("lines of a stream");
-    let process = setup(&sim, &rabbitmq, "evaluations")
-        .env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display()))
-        .spawn();
-    let (dead, routed): (Vec<_>, Vec<_>) =
-        expected("evaluations", &lines).into_iter().partition(|seen| seen.key.starts_with("other "));
-    let messages = take(&rabbitmq, routed.len()).await;
-    let letters = || std::fs::read_to_string(&file).unwrap_or_default();
-    process.until("all dead letters are written", || letters().lines().count() >= dead.len()).await;
-    process.stop().await;
-    assert_exactly(&messages.iter().map(|message| seen(&message.body)).collect::<Vec<_>>(), &routed);
-    let reason = r#"no queue is bound for routing key \"nomad.other.job\" at exchange \"nomad\""#;
-    let letters = letters();
-    assert_eq!(letters.lines().count(), dead.len());
-    assert!(letters.lines().all(|letter| letter.contains(reason)), "{}", letters.lines().next().unwrap_or_default());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn without_its_exchange_it_waits_with_one_message_and_no_password() {
     let rabbitmq = Rabbitmq::start().await;
     rabbitmq.ctl(&["add_user", "writer", "hush-hush"]).await;

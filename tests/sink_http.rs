@@ -139,21 +139,6 @@ async fn whatever_the_server_does_everything_arrives_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_an_outage_everything_comes() {
-    let (sim, server) = (cluster().await, Server::start(|_| Reply::Take).await);
-    append(&sim, 20..=119).await;
-    let process = setup(&sim, &server).env("SINK_HTTP_FORMAT", "array").spawn();
-    until_all(&process, &server, 20..=119).await;
-    let address = server.stop().await;
-    append(&sim, 120..=2_119).await;
-    process.until_logged("cannot be reached").await;
-    let server = Server::start_at(address, |_| Reply::Take).await;
-    until_all(&process, &server, 120..=2_119).await;
-    process.stop().await;
-    assert_in_order(&arrived(&server));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn after_an_outage_longer_than_the_buffer_all_that_can_be_known_comes() {
     let came = Arc::new(Mutex::new(outage::Came::default()));
     let taker = Arc::clone(&came);
@@ -185,37 +170,6 @@ async fn after_an_outage_longer_than_the_buffer_all_that_can_be_known_comes() {
     came.lock().expect("no panic").assert_known();
     println!("{} MiB", peak >> 20);
     assert!(peak < outage::BOUND, "{peak} bytes");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_guilty_go_to_the_dead_letters_alone() {
-    for (format, status) in [("single", 413), ("array", 400), ("ndjson", 422)] {
-        let guilty = move |body: &str| {
-            if [33, 77].iter().any(|index| body.contains(&format!("\"ModifyIndex\":{index},"))) {
-                Reply::Status(status)
-            } else {
-                Reply::Take
-            }
-        };
-        let (sim, server) = (cluster().await, Server::start(guilty).await);
-        append(&sim, 20..=119).await;
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("dead.ndjson");
-        let dead = format!("file:{}", file.display());
-        let process =
-            setup(&sim, &server).env("SINK_HTTP_FORMAT", format).env("NOMAD_FIREHOSE_DEAD_LETTER", dead).spawn();
-        process.until("all others arrive", || missing(&server, 20..=119) == [33, 77]).await;
-        let letters = || std::fs::read_to_string(&file).unwrap_or_default();
-        process.until("the guilty are in the file", || letters().lines().count() == 2).await;
-        process.stop().await;
-        assert_eq!(arrived(&server).len(), 98, "{format}");
-        for (letter, index) in letters().lines().zip([33, 77]) {
-            let letter: serde_json::Value = serde_json::from_str(letter).expect("JSON");
-            assert!(letter["body"].as_str().expect("text").contains(&format!("\"ModifyIndex\":{index},")));
-            assert!(letter["reason"].as_str().expect("text").contains(&status.to_string()), "{letter}");
-            assert_eq!(letter["sink"], "http");
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,23 +211,6 @@ async fn a_missing_path_and_refused_credentials_are_said_and_mended() {
         process.stop().await;
     }
     assert!(missing(&server, 20..=29).is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_clean_stop_delivers_what_was_read_and_repeats_nothing() {
-    let (sim, server) = (cluster().await, Server::start(|_| Reply::Take).await);
-    let directory = tempfile::tempdir().expect("a directory");
-    let setup = setup(&sim, &server).data_dir(directory.path()).env("SINK_HTTP_FORMAT", "ndjson");
-    append(&sim, 20..=519).await;
-    let process = setup.spawn();
-    until_all(&process, &server, 20..=119).await;
-    process.stop().await;
-    append(&sim, 520..=619).await;
-    let process = setup.spawn();
-    until_all(&process, &server, 20..=619).await;
-    process.stop().await;
-    assert_eq!(arrived(&server).len(), 600);
-    assert_eq!(assert_in_order(&arrived(&server)), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

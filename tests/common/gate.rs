@@ -1,5 +1,7 @@
 //! A gate on the way to a server: open, it lets bytes through; shut, nothing passes in either direction, and nobody is
 //! told. New connections are accepted and stay silent, as with a network that drops packets.
+//!
+//! It can be half shut, too, let bytes through slowly, and cut what goes through it.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -7,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -17,11 +20,34 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
+/// What passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passage {
+    /// Everything.
+    Open,
+    /// Nothing.
+    Shut,
+    /// What the client sends; no answer.
+    Inwards,
+    /// So many bytes a second and connection of what the client sends; all answers.
+    Slow(u32),
+    /// There are no connections: those that were are cut, a new one is closed at once.
+    Cut,
+}
+
+/// What becomes of connections.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    passage: Passage,
+    /// How often those that were have been cut.
+    cuts: u64,
+}
+
 /// A running gate. Dropping it cuts all that goes through it.
 #[derive(Debug)]
 pub struct Gate {
     addr: SocketAddr,
-    open: watch::Sender<bool>,
+    state: watch::Sender<State>,
     sent: Arc<AtomicU64>,
     _task: AbortOnDropHandle<()>,
 }
@@ -31,17 +57,17 @@ impl Gate {
     pub async fn start(server: &str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
-        let (open, state) = watch::channel(true);
+        let (state, seen) = watch::channel(State { passage: Passage::Open, cuts: 0 });
         let (sent, server) = (Arc::new(AtomicU64::new(0)), server.to_owned());
         let counter = Arc::clone(&sent);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(pass(client, server.clone(), state.clone(), Arc::clone(&counter)));
+                connections.spawn(until_cut(client, server.clone(), seen.clone(), Arc::clone(&counter)));
                 while connections.try_join_next().is_some() {}
             }
         });
-        Gate { addr, open, sent, _task: AbortOnDropHandle::new(task) }
+        Gate { addr, state, sent, _task: AbortOnDropHandle::new(task) }
     }
 
     /// Its address for `CONSUL_HTTP_ADDR`.
@@ -49,42 +75,96 @@ impl Gate {
         format!("http://{}", self.addr)
     }
 
+    /// The same without a scheme.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// Nothing passes any more.
     pub fn shut(&self) {
-        self.open.send_replace(false);
+        self.let_pass(Passage::Shut);
+    }
+
+    /// What the client sends still passes, and no answer does.
+    pub fn shut_outwards(&self) {
+        self.let_pass(Passage::Inwards);
+    }
+
+    /// Of what clients send, so many bytes a second pass on each connection.
+    pub fn slow_down(&self, bytes_per_second: u32) {
+        self.let_pass(Passage::Slow(bytes_per_second.max(1)));
+    }
+
+    /// Cuts all connections, and each new one, until it is opened. What was held is lost.
+    pub fn cut(&self) {
+        self.let_pass(Passage::Cut);
+    }
+
+    /// Cuts the connections that there are. What was held is lost.
+    pub fn cut_once(&self) {
+        self.state.send_modify(|state| state.cuts += 1);
     }
 
     /// Everything passes again; what was held is not lost.
     pub fn open(&self) {
-        self.open.send_replace(true);
+        self.let_pass(Passage::Open);
     }
 
     /// How many bytes went to the server.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::SeqCst)
     }
+
+    fn let_pass(&self, passage: Passage) {
+        self.state.send_modify(|state| state.passage = passage);
+    }
 }
 
-async fn pass(client: TcpStream, server: String, open: watch::Receiver<bool>, sent: Arc<AtomicU64>) {
-    wait_open(open.clone()).await;
+type Seen = watch::Receiver<State>;
+
+async fn until_cut(client: TcpStream, server: String, seen: Seen, sent: Arc<AtomicU64>) {
+    let (cuts, mut until_cut) = (seen.borrow().cuts, seen.clone());
+    tokio::select! {
+        biased;
+        _ = until_cut.wait_for(|state| state.passage == Passage::Cut || state.cuts > cuts) => {}
+        () = pass(client, server, seen, sent) => {}
+    }
+}
+
+async fn pass(client: TcpStream, server: String, seen: Seen, sent: Arc<AtomicU64>) {
+    until(seen.clone(), |passage| passage != Passage::Shut).await;
     let Ok(server) = TcpStream::connect(server).await else { return };
     client.set_nodelay(true).and(server.set_nodelay(true)).expect("sockets");
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     tokio::select! {
-        () = forward(from_client, to_server, open.clone(), Some(sent)) => {}
-        () = forward(from_server, to_client, open, None) => {}
+        () = forward(from_client, to_server, seen.clone(), Some(sent)) => {}
+        () = forward(from_server, to_client, seen, None) => {}
     }
 }
 
+/// Passes bytes on, those of the client where there is a counter.
 async fn forward(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
-    open: watch::Receiver<bool>,
+    seen: Seen,
     count: Option<Arc<AtomicU64>>,
 ) {
+    let is_clients = count.is_some();
+    let may_pass = |passage| match passage {
+        Passage::Open | Passage::Slow(_) => true,
+        Passage::Inwards => is_clients,
+        Passage::Shut | Passage::Cut => false,
+    };
     let mut buffer = vec![0; 1 << 16];
-    while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        wait_open(open.clone()).await;
+    loop {
+        let pace = seen.borrow().passage;
+        let most = if matches!(pace, Passage::Slow(_)) && is_clients { 4096 } else { buffer.len() };
+        let Ok(length @ 1..) = from.read(&mut buffer[..most]).await else { break };
+        until(seen.clone(), may_pass).await;
+        let pace = seen.borrow().passage;
+        if let (Passage::Slow(bytes_per_second), true) = (pace, is_clients) {
+            tokio::time::sleep(Duration::from_secs(length as u64) / bytes_per_second).await;
+        }
         if let Some(count) = &count {
             count.fetch_add(length as u64, Ordering::SeqCst);
         }
@@ -93,9 +173,9 @@ async fn forward(
         }
     }
     // An end does not pass a shut gate either.
-    wait_open(open).await;
+    until(seen, may_pass).await;
 }
 
-async fn wait_open(mut open: watch::Receiver<bool>) {
-    open.wait_for(|open| *open).await.ok();
+async fn until(mut seen: Seen, holds: impl Fn(Passage) -> bool) {
+    seen.wait_for(|state| holds(state.passage)).await.ok();
 }

@@ -85,6 +85,11 @@ impl Setup {
         Process::spawn(self.command())
     }
 
+    /// Starts it with its standard output going elsewhere: what it prints there is not collected.
+    pub fn spawn_into(&self, stdout: impl Into<Stdio>) -> Process {
+        Process::spawn_into(self.command(), stdout.into())
+    }
+
     /// Runs it to its end: exit code, stdout, stderr.
     pub fn output(&self) -> (Option<i32>, String, String) {
         let output = self.command().output().expect("the program starts");
@@ -108,6 +113,12 @@ impl Process {
         let (printed, from_stdout) = collect(child.stdout.take().expect("stdout is piped"));
         let (logged, from_stderr) = collect(child.stderr.take().expect("stderr is piped"));
         Process { child, printed, logged, readers: vec![from_stdout, from_stderr] }
+    }
+
+    fn spawn_into(mut command: Command, stdout: Stdio) -> Self {
+        let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let (logged, from_stderr) = collect(child.stderr.take().expect("stderr is piped"));
+        Process { child, printed: Lines::default(), logged, readers: vec![from_stderr] }
     }
 
     /// The whole lines printed so far, without their line ends. A line cut by the process's death is none.

@@ -1,11 +1,16 @@
 //! A look at a program that listens.
 
-use std::net::TcpListener;
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+
+use super::PATIENCE;
 
 /// A port that is free now.
 pub fn free_port() -> u16 {
@@ -23,6 +28,26 @@ pub async fn readiness(port: u16) -> Option<(bool, String)> {
     TcpStream::connect(("127.0.0.1", port)).await.ok()?;
     let (status, body) = ask(&format!("http://127.0.0.1:{port}/readyz")).await;
     Some((status.contains(" 200 "), body))
+}
+
+/// Waits until a program that listens there is ready, or is not for this reason.
+pub async fn until_ready(port: u16, wanted: bool, reason: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let seen = readiness(port).await;
+        if seen.as_ref().is_some_and(|(ready, said)| *ready == wanted && said.contains(reason)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{seen:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The value of a metric; 0 where it is not there.
+pub async fn metric(port: u16, series: &str) -> u64 {
+    let text = get(&format!("http://127.0.0.1:{port}/metrics")).await;
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map_or(0, |value| value.parse().expect("a whole number"))
 }
 
 /// The first line of an answer, and its body.

@@ -70,6 +70,11 @@ impl Server {
         Server { addr, taken, keys, task: AbortOnDropHandle::new(task) }
     }
 
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// Its address for `SINK_HTTP_ADDRESS`.
     pub fn url(&self) -> String {
         format!("http://{}/records", self.addr)
@@ -78,6 +83,11 @@ impl Server {
     /// The records taken so far.
     pub fn taken(&self) -> Vec<Value> {
         self.taken.lock().expect("no panic").clone()
+    }
+
+    /// Those taken since there were so many.
+    pub fn taken_since(&self, count: usize) -> Vec<Value> {
+        self.taken.lock().expect("no panic")[count..].to_vec()
     }
 
     /// The idempotency key of each request whose records were taken.

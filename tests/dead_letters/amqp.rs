@@ -97,27 +97,6 @@ async fn what_was_too_large_for_the_broker_comes_when_it_takes_more() {
     assert_came(&take(&rabbitmq, 3).await, &refused, &taken[0]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn with_stop_it_holds_and_is_not_ready_until_a_queue_is_bound() {
-    let rabbitmq = Rabbitmq::start().await;
-    let (_connection, channel) = channel(&rabbitmq).await;
-    declare_exchange(&channel).await;
-    declare_queue(&channel, "nomad.default.#").await;
-    let (sim, sink, port) = (cluster().await, sink(&rabbitmq).await, probe::free_port());
-    let setup = with(Setup::new(&["evaluations"], &sim.url(0)), &sink);
-    let process = setup.env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{port}")).spawn();
-    until_ready(port, true, "").await;
-    sim.append_lines([made::evaluation_in("other", 10, 10)]).await.expect("a line of a stream");
-    until_ready(port, false, "the sink rejected a record").await;
-    sim.append_lines(evaluations(11..20)).await.expect("lines of a stream");
-    process.until_logged("no queue is bound for routing key").await;
-    declare_queue(&channel, "nomad.other.#").await;
-    assert_eq!(take(&rabbitmq, 10).await.len(), 10);
-    until_ready(port, true, "").await;
-    assert!(!process.log().contains(SECRET));
-    process.stop().await;
-}
-
 /// It is no fault of the record: whatever the policy, it is waited for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_exchange_is_waited_for_in_each_policy() {

@@ -54,28 +54,6 @@ async fn what_the_server_refused_comes_when_it_takes_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_stop_it_holds_and_is_not_ready_until_the_server_takes_it() {
-    let (server, strict) = strict_server(400, &[33]).await;
-    let (sim, port) = (cluster().await, probe::free_port());
-    let setup = with(Setup::new(&["evaluations"], &sim.url(0)), &sink(&server, "array"));
-    let process = setup.env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{port}")).spawn();
-    until_ready(port, true, "").await;
-    sim.append_lines(evaluations(20..40)).await.expect("lines of a stream");
-    process.until_logged("sink rejects a record, everything behind it waits").await;
-    until_ready(port, false, "the sink rejected a record").await;
-    sim.append_lines(evaluations(40..60)).await.expect("lines of a stream");
-    let arrived = || server.taken().iter().map(|record| record["ModifyIndex"].as_u64()).collect::<Vec<_>>();
-    assert!(!arrived().contains(&Some(33)));
-    strict.store(false, Ordering::SeqCst);
-    process.until("everything arrives", || (20..60).all(|index| arrived().contains(&Some(index)))).await;
-    process.until_logged("delivery goes on").await;
-    until_ready(port, true, "").await;
-    assert!(!process.log().contains(SECRET));
-    process.stop().await;
-    assert_eq!(arrived().len(), 40, "it alone was held");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn with_log_its_id_and_the_reason_are_logged_and_its_body_is_not() {
     let (server, _) = strict_server(413, &[33]).await;
     let sim = cluster().await;

@@ -11,7 +11,7 @@ mod interrupted;
 
 use std::path::{Path, PathBuf};
 
-use common::{Setup, made, probe};
+use common::{Setup, made};
 use nomad_sim::Sim;
 use serde_json::Value;
 
@@ -99,19 +99,6 @@ async fn cluster() -> Sim {
 
 fn with(setup: Setup, sink: &[(&str, String)]) -> Setup {
     sink.iter().fold(setup, |setup, (name, value)| setup.env(name, value))
-}
-
-/// Waits until a program that listens there is ready, or is not for this reason.
-async fn until_ready(port: u16, wanted: bool, reason: &str) {
-    let deadline = std::time::Instant::now() + common::PATIENCE;
-    loop {
-        let seen = probe::readiness(port).await;
-        if seen.as_ref().is_some_and(|(ready, said)| *ready == wanted && said.contains(reason)) {
-            return;
-        }
-        assert!(std::time::Instant::now() < deadline, "{seen:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
 }
 
 /// Versions of evaluations, one at each of these indexes.

@@ -16,7 +16,7 @@ use crate::common::{
 };
 pub use crate::common::{
     made::*,
-    probe::{free_port, get},
+    probe::{free_port, get, metric},
 };
 
 /// How many kinds have a list: all but raw events.
@@ -74,13 +74,6 @@ pub fn assert_no_repeats(printed: &[Seen]) {
 /// The newest version of everything that the truth has, but for what is gone.
 pub fn newest(truth: &[Seen]) -> BTreeMap<(&str, &str), &str> {
     by_key(truth).into_iter().filter_map(|(key, versions)| Some((key, *versions.last()?))).collect()
-}
-
-/// The value of a metric; 0 where it is not there.
-pub async fn metric(port: u16, series: &str) -> u64 {
-    let text = get(&format!("http://127.0.0.1:{port}/metrics")).await;
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.map_or(0, |value| value.parse().expect("a whole number"))
 }
 
 /// A list as the cluster has it now.

@@ -1,0 +1,73 @@
+//! A sink's server with what can befall it.
+
+use crate::common::{Process, Setup, gate::Gate, order::Leaps};
+
+/// What befalls a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Nobody is there: connections are cut, and new ones too.
+    Down,
+    /// It takes what comes, and no answer comes back.
+    Silent,
+    /// It takes nothing, and says nothing.
+    Stalled,
+    /// It takes [`SLOW`] bytes a second of each connection.
+    Slow,
+    /// It refuses the records of the namespace `busy` for now.
+    Partial,
+    /// It refuses the records of the namespace `other` as data.
+    Refusing,
+}
+
+/// How much a slow server takes, bytes a second of each connection. What the program reads on the busiest machine is more.
+pub(crate) const SLOW: u32 = 64 << 10;
+
+/// One sink's server, a consumer of it, and how to break it. A new one is well.
+pub(crate) trait Rig {
+    /// Whether a record may come in front of an earlier one of its key.
+    const LEAPS: Leaps;
+
+    /// The causes through which order per key has to hold.
+    const TROUBLES: &'static [Cause];
+
+    /// What the log and the dead letters say of a record that is refused as data; empty where none is.
+    const REFUSAL: &'static str;
+
+    /// What must never be shown, as it stands in the variables.
+    const SECRETS: &'static [&'static str];
+
+    /// What the program needs to reach it: `SINK_TYPE` and so on.
+    fn variables(&self) -> Vec<(&'static str, String)>;
+
+    /// Starts the program.
+    fn spawn(&mut self, setup: &Setup) -> Process {
+        setup.spawn()
+    }
+
+    /// The bodies that a consumer has received since the last time, in order.
+    async fn received(&mut self) -> Vec<String>;
+
+    /// Breaks it.
+    async fn suffer(&mut self, cause: Cause);
+
+    /// Mends it, whatever it suffers from.
+    async fn recover(&mut self);
+
+    /// Ends a silence in such a way that the program hears no answer to what it sent: nothing needs to be done where it
+    /// gives up by itself within a second or so.
+    async fn end_silence(&mut self) {}
+
+    /// The program has ended: lets nothing of it arrive from now on that has not yet, and that it was not told of.
+    async fn program_ended(&mut self);
+}
+
+/// Lets a server behind a gate suffer, as far as a gate can.
+pub(crate) fn suffer_at(gate: &Gate, cause: Cause) {
+    match cause {
+        Cause::Down => gate.cut(),
+        Cause::Silent => gate.shut_outwards(),
+        Cause::Stalled => gate.shut(),
+        Cause::Slow => gate.slow_down(SLOW),
+        Cause::Partial | Cause::Refusing => unreachable!("a gate knows no records"),
+    }
+}

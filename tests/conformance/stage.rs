@@ -1,0 +1,184 @@
+//! A cluster, the program, and a sink.
+
+use std::{collections::HashSet, time::Instant};
+
+use nomad_sim::Sim;
+
+use crate::{
+    common::{PATIENCE, Process, Setup, Signal, made, order::assert_order, probe},
+    rig::{Cause, Rig},
+};
+
+/// Over how many keys records are spread. Each is in one of the namespaces.
+const KEYS: u64 = 20;
+
+/// What is published, and what came of it.
+pub(crate) struct Stage<R> {
+    pub(crate) rig: R,
+    port: u16,
+    sim: Sim,
+    directory: tempfile::TempDir,
+    lines: Vec<String>,
+    came: Vec<String>,
+    different: HashSet<String>,
+}
+
+impl<R: Rig> Stage<R> {
+    pub(crate) async fn new(rig: R) -> Self {
+        let sim = Sim::builder().buffer(100_000).namespace("busy", 1).namespace("other", 1);
+        Stage {
+            rig,
+            port: probe::free_port(),
+            sim: sim.start().await.expect("the simulator starts"),
+            directory: tempfile::tempdir().expect("a directory"),
+            lines: Vec::new(),
+            came: Vec::new(),
+            different: HashSet::new(),
+        }
+    }
+
+    /// The program, which keeps nothing.
+    pub(crate) fn setup(&self) -> Setup {
+        let setup = Setup::new(&["evaluations"], &self.sim.url(0))
+            .env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{}", self.port))
+            // Machines can be busy.
+            .env("NOMAD_FIREHOSE_SHUTDOWN_GRACE", "30s");
+        self.rig.variables().into_iter().fold(setup, |setup, (name, value)| setup.env(name, value))
+    }
+
+    /// The program with checkpoints.
+    pub(crate) fn keeping_setup(&self) -> Setup {
+        self.setup().data_dir(self.directory.path()).env("NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "100ms")
+    }
+
+    /// A place in the directory of this stage.
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Publishes so many versions of evaluations, whose keys are in these namespaces in turn.
+    pub(crate) async fn publish(&mut self, records: u64, namespaces: &[&str]) {
+        self.publish_padded(records, namespaces, 0).await;
+    }
+
+    /// The same, with so many bytes more in each.
+    pub(crate) async fn publish_padded(&mut self, records: u64, namespaces: &[&str], bytes: usize) {
+        let first = 10 + self.lines.len() as u64;
+        let padding = format!("\"Status\":\"complete\",\"Padding\":\"{}\"", "x".repeat(bytes));
+        let lines = (first..first + records).map(|index| {
+            let (key, count) = (index % KEYS, namespaces.len() as u64);
+            let namespace = namespaces[usize::try_from(key % count).expect("a few")];
+            let line = made::evaluation_in(namespace, index, key);
+            if bytes > 0 { line.replace("\"Status\":\"complete\"", &padding) } else { line }
+        });
+        let lines: Vec<_> = lines.collect();
+        self.sim.append_lines(lines.clone()).await.expect("lines of a stream");
+        self.lines.extend(lines);
+    }
+
+    /// How many records were published.
+    pub(crate) fn published(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// How many records of a namespace have come, repeats too.
+    pub(crate) fn came_of(&self, namespace: &str) -> usize {
+        let mark = format!("\"Namespace\":\"{namespace}\"");
+        self.came.iter().filter(|body| body.contains(&mark)).count()
+    }
+
+    /// How many records have come, repeats too.
+    pub(crate) fn came(&self) -> usize {
+        self.came.len()
+    }
+
+    /// Takes what has come.
+    pub(crate) async fn read(&mut self) -> usize {
+        let more = self.rig.received().await;
+        self.different.extend(more.iter().cloned());
+        let count = more.len();
+        self.came.extend(more);
+        count
+    }
+
+    /// Waits until so many different records have come.
+    pub(crate) async fn until_came(&mut self, process: &Process, records: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.different.len() < records {
+            if self.read().await == 0 {
+                let came = self.different.len();
+                assert!(Instant::now() < deadline, "{came} of {records} have come; the log:\n{}", process.log());
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+    }
+
+    /// Waits until everything has come.
+    pub(crate) async fn until_all_came(&mut self, process: &Process) {
+        self.until_came(process, self.published()).await;
+    }
+
+    /// Waits until the program bears the effect of a cause: it has to send again, or what it has stays with it. A slow
+    /// server may also have taken everything by now.
+    pub(crate) async fn until_felt(&mut self, cause: Cause, retries_before: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let felt = match cause {
+                Cause::Stalled => self.in_flight().await > 0,
+                Cause::Slow => self.in_flight().await > 0 || self.has_all().await,
+                _ => self.retries().await > retries_before,
+            };
+            if felt {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{cause:?} is not felt");
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+
+    async fn has_all(&mut self) -> bool {
+        self.read().await;
+        self.different.len() == self.published()
+    }
+
+    /// How often records were sent again.
+    pub(crate) async fn retries(&self) -> u64 {
+        probe::metric(self.port, "nomad_firehose_retries_total{kind=\"evaluations\"}").await
+    }
+
+    /// How many bytes are read and not yet delivered.
+    pub(crate) async fn in_flight(&self) -> u64 {
+        probe::metric(self.port, "nomad_firehose_in_flight_bytes").await
+    }
+
+    /// Waits until the program is ready, or is not for this reason.
+    pub(crate) async fn until_ready(&self, wanted: bool, reason: &str) {
+        probe::until_ready(self.port, wanted, reason).await;
+    }
+
+    /// Starts the program, and waits until it serves its status.
+    pub(crate) async fn start(&mut self, setup: &Setup) -> Process {
+        let process = self.rig.spawn(setup);
+        self.until_ready(true, "").await;
+        process
+    }
+
+    /// Stops the program in good order, and takes all that has come of it.
+    pub(crate) async fn stop(&mut self, process: Process) {
+        process.stop().await;
+        self.rig.program_ended().await;
+        self.read().await;
+    }
+
+    /// Kills the program, and takes what has come of it.
+    pub(crate) async fn kill(&mut self, process: Process) {
+        process.end_by(Signal::KILL).await;
+        self.rig.program_ended().await;
+        self.read().await;
+    }
+
+    /// Holds what came to what was published, and to its order per key: the number of repeats.
+    pub(crate) fn assert_order(&self) -> usize {
+        assert_order(self.came.iter().map(String::as_str), &self.lines, R::LEAPS)
+    }
+}
