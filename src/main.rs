@@ -262,17 +262,12 @@ fn sink(sink: &config::Sink, cluster: Option<&str>) -> anyhow::Result<(Box<dyn S
             (Box::new(stdout), Policy::default())
         }
         #[cfg(feature = "amqp")]
-        config::Sink::Amqp(amqp) => {
-            let amqp = sink::amqp::Amqp::new((**amqp).clone(), cluster.map(str::to_owned))?;
-            (Box::new(amqp), sink::amqp::Amqp::policy())
-        }
-        #[cfg(not(feature = "amqp"))]
-        config::Sink::Amqp(_) => anyhow::bail!("this program was built without it (the feature amqp)"),
+        config::Sink::Amqp(amqp) => (Box::new(sink::amqp::Amqp::new((**amqp).clone(), cluster)?), amqp.policy()),
         #[cfg(feature = "kinesis")]
-        config::Sink::Kinesis(how) => (Box::new(sink::kinesis::Kinesis::new((**how).clone())), how.policy()),
-        #[cfg(not(feature = "kinesis"))]
-        config::Sink::Kinesis(_) => anyhow::bail!("this program was built without it (the feature kinesis)"),
-        config::Sink::Http(how) => (Box::new(Http::new(how.config(cluster))?), how.policy()),
+        config::Sink::Kinesis(kinesis) => {
+            (Box::new(sink::kinesis::Kinesis::new((**kinesis).clone())), kinesis.policy())
+        }
+        config::Sink::Http(http) => (Box::new(Http::new((**http).clone(), cluster)?), http.policy()),
     })
 }
 

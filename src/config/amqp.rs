@@ -4,58 +4,14 @@ use percent_encoding::percent_decode_str;
 use reqwest::Url;
 
 use super::{
-    Secret, Tls, catalogue,
+    Secret, catalogue,
     http::{self, TlsSettings},
     reader::{Broken, Reader, between},
 };
-use crate::template::Template;
-
-/// What the AMQP sink is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Amqp {
-    /// Where to connect, and as whom.
-    pub broker: Broker,
-    /// The exchange. It is never declared.
-    pub exchange: Template,
-    /// The routing key.
-    pub routing_key: Template,
-    /// Connections that publish side by side: 1 to 64.
-    pub workers: usize,
-    /// Whether the broker has to return what no queue is bound for.
-    pub mandatory: bool,
-    /// For `amqps`; only files are set.
-    pub tls: Tls,
-}
-
-/// Where to connect, and as whom.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broker {
-    /// Whether TLS is spoken.
-    pub secure: bool,
-    /// A name, or an IP address without brackets.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
-    /// The user's name.
-    pub user: String,
-    /// The user's password.
-    pub password: Secret,
-    /// The virtual host.
-    pub vhost: String,
-    /// Seconds between heartbeats: 10 to 30.
-    pub heartbeat: u16,
-    /// How we say who we are.
-    pub mechanism: Mechanism,
-}
-
-/// How we say who we are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mechanism {
-    /// User and password.
-    Plain,
-    /// The client certificate.
-    External,
-}
+use crate::{
+    sink::amqp::{Broker, Config, Mechanism},
+    template::Template,
+};
 
 static TLS: TlsSettings = TlsSettings {
     ca_cert: &catalogue::SINK_AMQP_CACERT,
@@ -65,7 +21,7 @@ static TLS: TlsSettings = TlsSettings {
     server_name: None,
 };
 
-pub(super) fn read(reader: &mut Reader<'_>) -> Result<Amqp, Broken> {
+pub(super) fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     let needed = [
         (&catalogue::SINK_AMQP_CONNECTION, "the amqp sink needs its broker: amqp://USER:PASSWORD@HOST:5672/"),
         (&catalogue::SINK_AMQP_EXCHANGE, "the amqp sink needs the exchange to publish to"),
@@ -87,13 +43,13 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<Amqp, Broken> {
             "auth_mechanism=external wants a client certificate; set SINK_AMQP_CLIENT_CERT and SINK_AMQP_CLIENT_KEY";
         reader.wrong(&catalogue::SINK_AMQP_CONNECTION, what);
     }
-    Ok(Amqp {
+    Ok(Config {
         broker: broker.ok_or(Broken)?,
         exchange: exchange.ok_or(Broken)?,
         routing_key: routing_key.ok_or(Broken)?,
         workers: workers?,
         mandatory: mandatory?,
-        tls,
+        tls: tls.into(),
     })
 }
 

@@ -8,80 +8,14 @@ use reqwest::{
 };
 
 use super::{
-    BasicAuth, ByteSize, Duration, Secret, StdDuration, Tls, Token, Warning, catalogue,
+    BasicAuth, ByteSize, Duration, Secret, Token, Warning, catalogue,
     http::{self, TlsSettings},
     reader::{Broken, Reader, between},
 };
 use crate::{
-    delivery::Policy,
     kind::Kind,
     sink::http::{Compression, Config, Format, Health, Link},
 };
-
-/// How to reach an HTTP server with records, and how they are put into requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpSink {
-    /// `http` or `https`.
-    pub url: Link,
-    /// Basic authentication; never beside a token.
-    pub auth: Option<BasicAuth>,
-    /// The bearer token.
-    pub token: Token,
-    /// What TLS needs.
-    pub tls: Tls,
-    /// `POST`, `PUT` or `PATCH`.
-    pub method: Method,
-    /// Further headers, valid ones.
-    pub headers: Vec<(String, Secret)>,
-    /// How records lie in a request.
-    pub format: Format,
-    /// How requests are compressed.
-    pub compression: Compression,
-    /// Requests at a time: 1 to 256.
-    pub workers: usize,
-    /// Until an answer is there: 100 ms to 10 min.
-    pub timeout: StdDuration,
-    /// What has to answer before the first record is sent.
-    pub health: Option<Health>,
-    /// The most records in a batch: 1 to 10,000.
-    pub batch_count: usize,
-    /// The most bytes of bodies in a batch: 1 KiB to 64 MiB.
-    pub batch_bytes: usize,
-    /// How long a batch that is not full waits: at most 1 min.
-    pub batch_linger: StdDuration,
-}
-
-impl HttpSink {
-    /// The sink's own settings. `cluster` is the label of this cluster.
-    pub fn config(&self, cluster: Option<&str>) -> Config {
-        let HttpSink { url, auth, token, tls, method, headers, format, compression, workers, timeout, health, .. } =
-            self.clone();
-        Config {
-            url,
-            basic_auth: auth.map(|auth| (auth.user, auth.password)),
-            token: token.into(),
-            tls: tls.into(),
-            method,
-            headers,
-            format,
-            compression,
-            workers,
-            timeout,
-            health,
-            cluster: cluster.map(str::to_owned),
-        }
-    }
-
-    /// How records are batched for it.
-    pub fn policy(&self) -> Policy {
-        Policy {
-            batch_records: self.batch_count,
-            batch_bytes: self.batch_bytes,
-            linger: self.batch_linger,
-            ..Policy::default()
-        }
-    }
-}
 
 static TLS: TlsSettings = TlsSettings {
     ca_cert: &catalogue::SINK_HTTP_CACERT,
@@ -91,7 +25,7 @@ static TLS: TlsSettings = TlsSettings {
     server_name: Some(&catalogue::SINK_HTTP_TLS_SERVER_NAME),
 };
 
-pub(super) fn read(reader: &mut Reader<'_>, kinds: &[Kind], warnings: &mut Vec<Warning>) -> Result<HttpSink, Broken> {
+pub(super) fn read(reader: &mut Reader<'_>, kinds: &[Kind], warnings: &mut Vec<Warning>) -> Result<Config, Broken> {
     if reader.layers.get(&catalogue::SINK_HTTP_ADDRESS).is_none() {
         reader.missing(&catalogue::SINK_HTTP_ADDRESS, "the sink http needs it, such as http://vector:8080/nomad");
     }
@@ -145,11 +79,11 @@ pub(super) fn read(reader: &mut Reader<'_>, kinds: &[Kind], warnings: &mut Vec<W
         warnings.push(Warning::SkipVerify { because: "SINK_HTTP_SKIP_VERIFY is set" });
     }
     let status = health_status?;
-    Ok(HttpSink {
+    Ok(Config {
         url,
-        auth,
-        token,
-        tls,
+        basic_auth: auth.map(|auth| (auth.user, auth.password)),
+        token: token.into(),
+        tls: tls.into(),
         method: method?,
         headers,
         format,

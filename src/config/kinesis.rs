@@ -5,50 +5,12 @@ use super::{
     ByteSize, catalogue,
     reader::{Broken, Reader, between},
 };
-use crate::{delivery::Policy, template::Template};
+use crate::{
+    sink::kinesis::{Config, Stream},
+    template::Template,
+};
 
-/// What the Kinesis sink is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kinesis {
-    /// The stream. It is never made.
-    pub stream: Stream,
-    /// The partition key; `None` is the record's own key.
-    pub partition_key: Option<Template>,
-    /// The most bytes of a record, its partition key included: 1 MiB to 10 MiB.
-    pub max_record_size: usize,
-}
-
-/// How the stream is named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// By its name, in the region and the account that the environment says.
-    Name(String),
-    /// By its ARN.
-    Arn {
-        /// The whole ARN.
-        arn: String,
-        /// The region in it.
-        region: String,
-    },
-}
-
-impl Kinesis {
-    /// The most records in a call (the API's reference, `PutRecords`).
-    pub const CALL_RECORDS: usize = 500;
-
-    /// The most bytes of records and their partition keys in a call. The API's reference says 10 MiB today and said 5 MiB
-    /// until records could be larger than 1 MiB: this fits both. A single larger record goes alone.
-    pub const CALL_BYTES: usize = 5 << 20;
-
-    /// How records are batched for it: some whole calls at a time, so that what is left over at the end weighs little, and a
-    /// queue that has the next ones ready.
-    pub fn policy(&self) -> Policy {
-        let batch_records = 4 * Self::CALL_RECORDS;
-        Policy { batch_records, batch_bytes: 4 * Self::CALL_BYTES, queue: 2 * batch_records, ..Policy::default() }
-    }
-}
-
-pub(super) fn read(reader: &mut Reader<'_>) -> Result<Kinesis, Broken> {
+pub(super) fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     if reader.text(&catalogue::SINK_KINESIS_STREAM_NAME).is_none() {
         let what = "the kinesis sink needs the stream to write to, its name or its ARN";
         reader.missing(&catalogue::SINK_KINESIS_STREAM_NAME, what);
@@ -57,7 +19,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<Kinesis, Broken> {
     let partition_key = reader.optional(&catalogue::SINK_KINESIS_PARTITION_KEY, partition_key);
     let (least, most) = (ByteSize::new(1 << 20), ByteSize::new(10 << 20));
     let max_record_size = reader.value(&catalogue::SINK_KINESIS_MAX_RECORD_SIZE, between(least, most));
-    Ok(Kinesis {
+    Ok(Config {
         stream: stream.ok_or(Broken)?,
         partition_key,
         max_record_size: usize::try_from(max_record_size?.bytes()).map_err(|_| Broken)?,

@@ -2,12 +2,14 @@
 //!
 //! Start at [`load`]. [`catalogue`] names every setting once.
 
+#[cfg(feature = "amqp")]
 mod amqp;
 pub mod catalogue;
 mod consul;
 mod duration;
 mod http;
 mod http_sink;
+#[cfg(feature = "kinesis")]
 mod kinesis;
 mod layers;
 mod names;
@@ -19,19 +21,16 @@ mod validate;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration as StdDuration};
 
-pub use amqp::{Amqp, Broker, Mechanism};
 pub use consul::Consul;
 pub use duration::{Duration, Error as DurationError};
 pub use http::{BasicAuth, Tls, Token};
-pub use http_sink::HttpSink;
-pub use kinesis::{Kinesis, Stream};
 pub use layers::{Environment, Flags};
 pub use nomad::Nomad;
 pub use problem::{Problem, Problems, Warning};
 pub use size::{ByteSize, Error as ByteSizeError};
 
 pub use crate::http::Secret;
-use crate::{kind::Kind, position::RaftIndex};
+use crate::{kind::Kind, position::RaftIndex, sink};
 
 /// What the subcommand asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,11 +165,13 @@ pub enum Sink {
     /// Standard output, one record a line.
     Stdout,
     /// An HTTP server.
-    Http(Box<HttpSink>),
+    Http(Box<sink::http::Config>),
     /// An exchange of RabbitMQ.
-    Amqp(Box<Amqp>),
+    #[cfg(feature = "amqp")]
+    Amqp(Box<sink::amqp::Config>),
     /// A stream of Amazon Kinesis.
-    Kinesis(Box<Kinesis>),
+    #[cfg(feature = "kinesis")]
+    Kinesis(Box<sink::kinesis::Config>),
 }
 
 /// What becomes of a record that the sink refuses as data.

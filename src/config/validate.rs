@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     ByteSize, Coordinator, DeadLetter, Duration, Environment, Keeper, Log, LogFormat, Outlet, Problem, Problems,
-    Settings, Sink, Start, Storage, Topic, Wanted, Warning, amqp, catalogue, consul, http_sink, kinesis,
+    Settings, Sink, Start, Storage, Topic, Wanted, Warning, catalogue, consul, http_sink,
     layers::{Layers, Origin},
     names, nomad,
     reader::{Broken, Reader, between},
@@ -321,9 +321,11 @@ fn sink(reader: &mut Reader<'_>, kinds: &[Kind], warnings: &mut Vec<Warning>) ->
         Err(format!("no such sink{nearest}; there are {names}"))
     });
     match name? {
-        "amqp" | "rabbitmq" => amqp::read(reader).map(|amqp| Sink::Amqp(Box::new(amqp))),
+        #[cfg(feature = "amqp")]
+        "amqp" | "rabbitmq" => super::amqp::read(reader).map(|amqp| Sink::Amqp(Box::new(amqp))),
         "http" => http_sink::read(reader, kinds, warnings).map(|http| Sink::Http(Box::new(http))),
-        "kinesis" => kinesis::read(reader).map(|kinesis| Sink::Kinesis(Box::new(kinesis))),
+        #[cfg(feature = "kinesis")]
+        "kinesis" => super::kinesis::read(reader).map(|kinesis| Sink::Kinesis(Box::new(kinesis))),
         _ => Ok(Sink::Stdout),
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Names {
 }
 
 /// Where the ACL token comes from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TokenSource {
     /// No token: the anonymous policy applies.
     #[default]
@@ -33,7 +33,7 @@ pub enum TokenSource {
 
 /// Settings of TLS. All files are PEM and are read once, when the client is built. The variables are Nomad's; Consul's
 /// begin with `CONSUL_`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     /// `NOMAD_CACERT`: only these roots are trusted. Comes before `ca_path`.
     pub ca_cert: Option<PathBuf>,

@@ -1,6 +1,8 @@
+#[cfg(feature = "amqp")]
 mod amqp;
 mod consul;
 mod http_sink;
+#[cfg(feature = "kinesis")]
 mod kinesis;
 
 use std::{ffi::OsString, io::Write as _, time::Duration as StdDuration};

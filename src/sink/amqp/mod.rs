@@ -5,6 +5,7 @@
 //!
 //! What was not confirmed when a connection is given up is torn off with it: nothing that waits in a buffer leaves later.
 
+mod config;
 mod fault;
 mod tls;
 mod wire;
@@ -19,17 +20,13 @@ use futures_util::future::{self, BoxFuture};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use xxhash_rust::xxh3::xxh3_64;
 
-pub use self::tls::Error;
 use self::worker::Worker;
+pub use self::{
+    config::{Broker, Config, Mechanism, UNCONFIRMED},
+    tls::Error,
+};
 use super::{Closed, Outcome, Sink};
-use crate::{config, delivery::Policy, record::Record, template::Template};
-
-/// How many records are on the way unconfirmed at most. The broker stores a large batch with few writes to its disk; what
-/// a broken connection leaves unconfirmed comes again.
-pub const UNCONFIRMED: usize = 4096;
-
-/// How many bytes of bodies these are at most, but for a single larger one.
-const UNCONFIRMED_BYTES: usize = 4 << 20;
+use crate::{record::Record, template::Template};
 
 /// Publishes records, and waits for the broker's confirms.
 #[derive(Debug)]
@@ -59,12 +56,12 @@ impl std::fmt::Debug for Settings {
 }
 
 impl Amqp {
-    /// A sink that connects when it is first sent to.
+    /// A sink with these settings; `cluster` is the label of this cluster. Connects when it is first sent to.
     ///
     /// # Errors
     /// A file of TLS cannot be used.
-    pub fn new(settings: config::Amqp, cluster: Option<String>) -> Result<Self, Error> {
-        let config::Amqp { broker, exchange, routing_key, workers, mandatory, tls } = settings;
+    pub fn new(config: Config, cluster: Option<&str>) -> Result<Self, Error> {
+        let Config { broker, exchange, routing_key, workers, mandatory, tls } = config;
         let tls = if broker.secure { Some(tls::client(&tls)?) } else { None };
         let scheme = if broker.secure { "amqps" } else { "amqp" };
         let shown = format!("{scheme}://{}:{}", broker.host, broker.port);
@@ -79,20 +76,16 @@ impl Amqp {
             query: AMQPQueryString {
                 heartbeat: Some(broker.heartbeat),
                 auth_mechanism: Some(match broker.mechanism {
-                    config::Mechanism::Plain => SASLMechanism::Plain,
-                    config::Mechanism::External => SASLMechanism::External,
+                    Mechanism::Plain => SASLMechanism::Plain,
+                    Mechanism::External => SASLMechanism::External,
                 }),
                 ..AMQPQueryString::default()
             },
         };
-        let settings = Settings { uri, shown, tls, exchange, routing_key, mandatory, cluster };
+        let settings =
+            Settings { uri, shown, tls, exchange, routing_key, mandatory, cluster: cluster.map(str::to_owned) };
         let workers = (0..workers.max(1)).map(|_| Worker::default()).collect();
         Ok(Amqp { settings: Arc::new(settings), workers })
-    }
-
-    /// How records are batched for it.
-    pub fn policy() -> Policy {
-        Policy { batch_records: UNCONFIRMED, batch_bytes: UNCONFIRMED_BYTES, ..Policy::default() }
     }
 
     async fn publish(&mut self, batch: &[Record]) -> Vec<Outcome> {

@@ -8,7 +8,7 @@ use rustls::{
 };
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-use crate::config::Tls;
+use crate::http::Tls;
 
 /// What is wrong with the settings, found before anything is connected.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub(super) fn client(tls: &Tls) -> Result<Arc<ClientConfig>, Error> {
             builder.with_root_certificates(roots)
         }
     };
-    let config = match &tls.client {
+    let config = match tls.client_cert.as_ref().zip(tls.client_key.as_ref()) {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let variable = "SINK_AMQP_CLIENT_KEY";

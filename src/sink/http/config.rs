@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use reqwest::{Method, StatusCode, Url};
 
-use crate::http::{Secret, Tls, TokenSource};
+use crate::{
+    delivery::Policy,
+    http::{Secret, Tls, TokenSource},
+};
 
 /// A URL without a user. Its path and query can hold a token, so only the server is ever shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,7 +63,7 @@ pub struct Health {
 }
 
 /// Where records go, and how; validated by the configuration layer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// `http` or `https`; path and query are kept.
     pub url: Link,
@@ -72,18 +75,34 @@ pub struct Config {
     pub tls: Tls,
     /// `POST`, `PUT` or `PATCH`.
     pub method: Method,
-    /// Further headers; one that is set by itself, such as `Content-Type`, is replaced by these.
+    /// Further headers, valid ones; one that is set by itself, such as `Content-Type`, is replaced by these.
     pub headers: Vec<(String, Secret)>,
     /// How records lie in a request.
     pub format: Format,
     /// How bodies are compressed.
     pub compression: Compression,
-    /// Requests at a time, at least one; of [`Format::Single`] alone.
+    /// Requests at a time: 1 to 256; of [`Format::Single`] alone.
     pub workers: usize,
-    /// Until an answer is there, the connection included.
+    /// Until an answer is there, the connection included: 100 ms to 10 min.
     pub timeout: Duration,
     /// What has to answer before the first record is sent.
     pub health: Option<Health>,
-    /// The label of this cluster, for a header.
-    pub cluster: Option<String>,
+    /// The most records in a batch: 1 to 10,000.
+    pub batch_count: usize,
+    /// The most bytes of bodies in a batch: 1 KiB to 64 MiB.
+    pub batch_bytes: usize,
+    /// How long a batch that is not full waits: at most 1 min.
+    pub batch_linger: Duration,
+}
+
+impl Config {
+    /// How records are batched for it.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            batch_records: self.batch_count,
+            batch_bytes: self.batch_bytes,
+            linger: self.batch_linger,
+            ..Policy::default()
+        }
+    }
 }

@@ -9,9 +9,9 @@
 //! After the first retry nothing more of a batch is sent: what failed is the way or the server, and each further request
 //! would only wait for the same. Redirects are not followed, for credentials belong to the address given.
 
-mod answer;
 mod body;
 mod config;
+mod fault;
 mod request;
 mod single;
 mod split;
@@ -106,14 +106,14 @@ impl fmt::Debug for Http {
 }
 
 impl Http {
-    /// A sink with these settings. Connects to nothing yet.
+    /// A sink with these settings; `cluster` is the label of this cluster. Connects to nothing yet.
     ///
     /// # Errors
     /// A certificate or a key cannot be used, or a header cannot be sent: the message names the variable.
-    pub fn new(config: Config) -> Result<Self, Error> {
-        let health = config.health.as_ref().map(|health| check(health, &config)).transpose()?;
+    pub fn new(config: Config, cluster: Option<&str>) -> Result<Self, Error> {
+        let health = config.health.as_ref().map(|health| check(health, &config, cluster)).transpose()?;
         let server = server(config.url.url(), &config.tls, config.basic_auth.as_ref(), config.timeout)?;
-        let headers = request::headers(&config)?;
+        let headers = request::headers(&config, cluster)?;
         let (path, query) = target_of(config.url.url());
         let workers = if config.format == Format::Single { config.workers.max(1) } else { 1 };
         let secrets = secrets_of(&config);
@@ -206,14 +206,14 @@ fn secrets_of(config: &Config) -> Vec<Secret> {
 }
 
 /// Credentials and our certificate are shown to the server of the records alone.
-fn check(health: &Health, config: &Config) -> Result<Check, Error> {
+fn check(health: &Health, config: &Config, cluster: Option<&str>) -> Result<Check, Error> {
     let trusted = health.url.url().origin() == config.url.url().origin();
     let mut tls = config.tls.clone();
     if !trusted {
         (tls.client_cert, tls.client_key, tls.server_name) = (None, None, None);
     }
     let server = server(health.url.url(), &tls, config.basic_auth.as_ref().filter(|_| trusted), config.timeout)?;
-    let headers = if trusted { request::headers(config)? } else { HeaderMap::new() };
+    let headers = if trusted { request::headers(config, cluster)? } else { HeaderMap::new() };
     let (path, query) = target_of(health.url.url());
     Ok(Check { to: Target { server, method: Method::GET, path, query, headers }, trusted, status: health.status })
 }

@@ -5,7 +5,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, Hea
 use tokio::time::{Instant, timeout_at};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{Compression, Config, Error, Format, Http, NAMES, answer, body};
+use super::{Compression, Config, Error, Format, Http, NAMES, body, fault};
 use crate::{
     coordinator::Standing,
     http::{self, Fault, Secret},
@@ -24,7 +24,7 @@ const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 const DRAINED: usize = 64 << 10;
 
 /// The headers of every request.
-pub(super) fn headers(config: &Config) -> Result<HeaderMap, Error> {
+pub(super) fn headers(config: &Config, cluster: Option<&str>) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
     let content_type = match config.format {
         // As the original writes it.
@@ -38,7 +38,7 @@ pub(super) fn headers(config: &Config) -> Result<HeaderMap, Error> {
         Compression::Gzip => drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"))),
         Compression::Zstd => drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"))),
     }
-    if let Some(cluster) = &config.cluster {
+    if let Some(cluster) = cluster {
         headers.insert(CLUSTER, escaped(cluster));
     }
     let mut given = HeaderMap::new();
@@ -95,8 +95,8 @@ impl Http {
     }
 
     /// Sends `records`, at least one, as one request, unless the lease of one of them has ended meanwhile.
-    pub(super) async fn exchange(&self, records: &[Record]) -> answer::Answer {
-        let retry = |reason: String| answer::Answer::Retry { reason, after: None };
+    pub(super) async fn exchange(&self, records: &[Record]) -> fault::Answer {
+        let retry = |reason: String| fault::Answer::Retry { reason, after: None };
         let body = body::joined(self.format, records);
         let body = match body::compressed(self.compression, body).await {
             Ok(body) => body,
@@ -123,13 +123,13 @@ impl Http {
                         tracing::debug!(server = %label, "the answer's body was not read to its end")
                     }
                 }
-                answer::Answer::Delivered
+                fault::Answer::Delivered
             }
             Ok(Ok(response)) => {
                 let mut secrets = self.secrets.clone();
                 let token = authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
                 secrets.extend(token.map(Secret::new));
-                answer::read(response, deadline, label, &secrets).await
+                fault::read(response, deadline, label, &secrets).await
             }
             Ok(Err(error)) if error.is_connect() => {
                 retry(Fault::transport(&NAMES, label, "send", &error.without_url()).to_string())

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
-use super::{Http, answer::Answer, not_sent};
+use super::{Http, fault::Answer, not_sent};
 use crate::{record::Record, sink::Outcome};
 
 /// Sends `batch`; with one worker exactly in its order. Nothing is begun after a failure.

@@ -1,6 +1,6 @@
 //! A batch in one request, taken apart where it is refused until the guilty records stand alone.
 
-use super::{Http, answer::Answer, not_sent, retry_all};
+use super::{Http, fault::Answer, not_sent, retry_all};
 use crate::{record::Record, sink::Outcome};
 
 /// Sends `batch` in order. Nothing is sent after a failure that is no refusal of data.

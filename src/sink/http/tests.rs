@@ -97,12 +97,14 @@ fn config(address: &str) -> Config {
         workers: 1,
         timeout: Duration::from_secs(20),
         health: None,
-        cluster: None,
+        batch_count: 500,
+        batch_bytes: 1 << 20,
+        batch_linger: Duration::ZERO,
     }
 }
 
 fn sink(config: Config) -> Http {
-    Http::new(config).expect("good settings")
+    Http::new(config, None).expect("good settings")
 }
 
 /// Records whose bodies are their own numbers.
@@ -134,8 +136,8 @@ fn reason(outcome: &Outcome) -> &str {
 #[tokio::test]
 async fn one_worker_sends_one_record_a_request_in_order() {
     let server = Server::start(|_| say(200, "ok")).await;
-    let mut sink =
-        sink(Config { cluster: Some("eu 1".to_owned()), ..config(&format!("{}/a%20b?c=%2F", server.address)) });
+    let config = config(&format!("{}/a%20b?c=%2F", server.address));
+    let mut sink = Http::new(config, Some("eu 1")).expect("good settings");
     let book = Book::new();
     let outcomes = send(&mut sink, &records(&book, &["a", "b", "a", "c"])).await;
     assert_eq!(letters(&outcomes), "DDDD");

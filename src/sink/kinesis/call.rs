@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::Config;
 use crate::{
-    config::Kinesis,
     record::Record,
     template::{MISSING, Template},
 };
@@ -43,7 +43,7 @@ pub(super) struct Load {
 impl Load {
     /// Takes a record of this many bytes, its partition key included; `false` where it does not fit.
     pub(super) fn take(&mut self, bytes: usize) -> bool {
-        let fits = self.records < Kinesis::CALL_RECORDS && self.bytes.saturating_add(bytes) <= Kinesis::CALL_BYTES;
+        let fits = self.records < Config::CALL_RECORDS && self.bytes.saturating_add(bytes) <= Config::CALL_BYTES;
         if self.records > 0 && !fits {
             return false;
         }

@@ -10,8 +10,8 @@ use aws_smithy_http_client::{
 };
 use tokio::time::timeout;
 
+use super::Stream;
 use super::fault::Fault;
-use crate::config::Stream;
 
 /// Until a connection stands, TLS included.
 const CONNECT: Duration = Duration::from_secs(5);

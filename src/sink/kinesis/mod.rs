@@ -16,6 +16,7 @@
 
 mod call;
 mod client;
+mod config;
 mod fault;
 
 #[cfg(test)]
@@ -29,22 +30,18 @@ use aws_sdk_kinesis::{
 };
 use futures_util::future::BoxFuture;
 
+pub use self::config::{Config, Stream};
 use self::{
     call::{Entry, Load},
     client::Reach,
     fault::Fault,
 };
 use super::{Closed, Outcome, Sink, lease};
-use crate::{
-    config::{self, Stream},
-    coordinator::Standing,
-    kind::Kind,
-    record::Record,
-};
+use crate::{coordinator::Standing, kind::Kind, record::Record};
 
 /// Writes records to one stream.
 pub struct Kinesis {
-    settings: Arc<config::Kinesis>,
+    settings: Arc<Config>,
     /// `None` until the first record, and whenever other credentials are wanted than those it has.
     reach: Option<Reach>,
     /// The log says that somebody has to mend something.
@@ -59,8 +56,8 @@ impl fmt::Debug for Kinesis {
 
 impl Kinesis {
     /// A sink that looks for region and credentials when it is first sent to.
-    pub fn new(settings: config::Kinesis) -> Self {
-        Kinesis { settings: Arc::new(settings), reach: None, told: false }
+    pub fn new(config: Config) -> Self {
+        Kinesis { settings: Arc::new(config), reach: None, told: false }
     }
 
     fn stream(&self) -> &str {
@@ -147,7 +144,7 @@ impl Kinesis {
 /// A batch on its way: what is answered, and what is not yet sent.
 struct Round<'a> {
     batch: &'a [Record],
-    settings: &'a config::Kinesis,
+    settings: &'a Config,
     outcomes: Vec<Option<Outcome>>,
     /// The first record that is in no part yet.
     next: usize,
@@ -158,7 +155,7 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    fn new(batch: &'a [Record], settings: &'a config::Kinesis) -> Self {
+    fn new(batch: &'a [Record], settings: &'a Config) -> Self {
         let outcomes = batch.iter().map(|_| None).collect();
         Round { batch, settings, outcomes, next: 0, parts: Vec::new(), blocked: HashSet::new() }
     }

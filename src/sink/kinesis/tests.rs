@@ -7,8 +7,8 @@ use tokio::io::AsyncReadExt as _;
 use super::*;
 use crate::delivery::testing::{Book, Switch};
 
-fn settings(partition_key: Option<&str>) -> config::Kinesis {
-    config::Kinesis {
+fn settings(partition_key: Option<&str>) -> Config {
+    Config {
         stream: Stream::Name("nomad".to_owned()),
         partition_key: partition_key.map(|text| text.parse().expect("a template")),
         max_record_size: 1 << 20,
@@ -195,7 +195,7 @@ proptest! {
         let mut sent = Vec::new();
         while let Some(part) = round.next_part() {
             let bytes: usize = part.iter().map(|it| sizes[it.number] + it.partition_key.len()).sum();
-            prop_assert!(part.len() <= config::Kinesis::CALL_RECORDS && bytes <= config::Kinesis::CALL_BYTES);
+            prop_assert!(part.len() <= Config::CALL_RECORDS && bytes <= Config::CALL_BYTES);
             if part.iter().any(|entry| guilty.contains(&entry.number)) {
                 round.refused(part, "ValidationException".to_owned());
             } else {

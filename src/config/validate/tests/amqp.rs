@@ -1,7 +1,10 @@
 //! The settings of the AMQP sink.
 
 use super::*;
-use crate::config::{Amqp, Mechanism};
+use crate::{
+    http::Tls,
+    sink::amqp::{Config, Mechanism},
+};
 
 const NEEDED: [(&str, &str); 4] = [
     ("SINK_TYPE", "amqp"),
@@ -17,7 +20,7 @@ fn with<'a>(further: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
 }
 
 #[track_caller]
-fn amqp(further: &[(&str, &str)]) -> Amqp {
+fn amqp(further: &[(&str, &str)]) -> Config {
     match load(&["nodes"], &with(further)).expect("a valid configuration").0.sink {
         Sink::Amqp(amqp) => *amqp,
         other => panic!("{other:?}"),
@@ -54,7 +57,8 @@ fn everything_else_can_be_said() {
     ]);
     assert_eq!((read.workers, read.mandatory, read.broker.mechanism), (8, false, Mechanism::External));
     assert_eq!((read.broker.port, &*read.broker.vhost, read.broker.secure), (5671, "a", true));
-    assert_eq!((read.tls.ca_cert, read.tls.client), (Some("/ca".into()), Some(("/cert".into(), "/key".into()))));
+    let tls = read.tls;
+    assert_eq!([tls.ca_cert, tls.client_cert, tls.client_key], ["/ca", "/cert", "/key"].map(|path| Some(path.into())));
 }
 
 #[test]

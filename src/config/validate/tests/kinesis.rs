@@ -1,7 +1,7 @@
 //! The settings of the Kinesis sink.
 
 use super::*;
-use crate::config::{Kinesis, Stream};
+use crate::sink::kinesis::{Config, Stream};
 
 const NEEDED: [(&str, &str); 2] = [("SINK_TYPE", "kinesis"), ("SINK_KINESIS_STREAM_NAME", "nomad")];
 
@@ -12,7 +12,7 @@ fn with<'a>(further: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
 }
 
 #[track_caller]
-fn kinesis(further: &[(&str, &str)]) -> Kinesis {
+fn kinesis(further: &[(&str, &str)]) -> Config {
     match load(&["nodes"], &with(further)).expect("a valid configuration").0.sink {
         Sink::Kinesis(kinesis) => *kinesis,
         other => panic!("{other:?}"),

@@ -126,6 +126,6 @@ async fn our_certificate_is_shown_where_it_is_asked_for() {
 #[test]
 fn a_file_that_cannot_be_used_is_named_with_its_variable() {
     let tls = http::Tls { ca_cert: Some("/does/not/exist.pem".into()), ..http::Tls::default() };
-    let error = Http::new(Config { tls, ..config("https://a/") }).expect_err("unusable").to_string();
+    let error = Http::new(Config { tls, ..config("https://a/") }, None).expect_err("unusable").to_string();
     assert!(error.starts_with("SINK_HTTP_CACERT: /does/not/exist.pem"), "{error}");
 }
