@@ -68,7 +68,9 @@ impl Kinesis {
             .expect("node starts");
         // Only plain HTTP is spoken.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(PATIENCE).build();
+        let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(PATIENCE);
+        // A connection lives as long as the test that has made it, and a server can be that of several.
+        let http = http.pool_max_idle_per_host(0).build();
         let http = http.expect("a client");
         let mut kinesis = Kinesis { server, directory, ports, http, _server: server_permit };
         kinesis.until_ready().await;
@@ -97,6 +99,11 @@ impl Kinesis {
 
     /// A consumer of a stream, from its beginning.
     pub async fn consumer(&self, stream: &str) -> Consumer<'_> {
+        Consumer { kinesis: self, shards: self.shards(stream).await }
+    }
+
+    /// Where the shards of a stream begin.
+    pub async fn shards(&self, stream: &str) -> Vec<Value> {
         let (mut shards, mut page) = (Vec::new(), json!({ "StreamName": stream }));
         loop {
             let (_, listed) = self.request("ListShards", page).await;
@@ -107,10 +114,29 @@ impl Kinesis {
                 shards.push(from["ShardIterator"].clone());
             }
             if listed["NextToken"].is_null() {
-                return Consumer { kinesis: self, shards };
+                return shards;
             }
             page = json!({ "NextToken": listed["NextToken"] });
         }
+    }
+
+    /// What stands behind these places, shard by shard, in the order of each. Moves them.
+    pub async fn read(&self, shards: &mut [Value]) -> Vec<Stored> {
+        let mut all = Vec::new();
+        for (number, next) in shards.iter_mut().enumerate() {
+            loop {
+                let from = json!({"ShardIterator": next, "Limit": 10_000});
+                let (status, got) = self.request("GetRecords", from).await;
+                assert_eq!(status, 200, "{got}");
+                let records = got["Records"].as_array().expect("records");
+                all.extend(records.iter().map(|record| stored(number, record)));
+                *next = got["NextShardIterator"].clone();
+                if records.is_empty() && got["MillisBehindLatest"] == 0 {
+                    break;
+                }
+            }
+        }
+        all
     }
 
     /// Stops it in the middle of whatever it does; connections stay open and nothing is answered.
@@ -186,21 +212,7 @@ pub struct Consumer<'a> {
 impl Consumer<'_> {
     /// What has come since the last time, shard by shard, in the order of each.
     pub async fn read(&mut self) -> Vec<Stored> {
-        let mut all = Vec::new();
-        for (number, next) in self.shards.iter_mut().enumerate() {
-            loop {
-                let from = json!({"ShardIterator": next, "Limit": 10_000});
-                let (status, got) = self.kinesis.request("GetRecords", from).await;
-                assert_eq!(status, 200, "{got}");
-                let records = got["Records"].as_array().expect("records");
-                all.extend(records.iter().map(|record| stored(number, record)));
-                *next = got["NextShardIterator"].clone();
-                if records.is_empty() && got["MillisBehindLatest"] == 0 {
-                    break;
-                }
-            }
-        }
-        all
+        self.kinesis.read(&mut self.shards).await
     }
 }
 

@@ -8,6 +8,7 @@ pub mod consul;
 pub mod flood;
 pub mod gate;
 pub mod kinesis;
+pub mod kinesis_proxy;
 pub mod made;
 pub mod order;
 pub mod outage;

@@ -64,28 +64,28 @@ impl Amqp {
         let consumer = channel.basic_consume(name.as_str().into(), "".into(), options, FieldTable::default()).await;
         let consumer = consumer.expect("a consumer");
         let rig = Amqp { gate, name, full: None, channel, consumer, _connection: connection, _node: node };
-        for namespace in ["default", "busy", "other"] {
-            rig.bind(&rig.name, namespace).await;
+        for mark in ["default", "busy", "other"] {
+            rig.bind(&rig.name, mark).await;
         }
         rig
     }
 
-    async fn bind(&self, queue: &str, namespace: &str) {
+    async fn bind(&self, queue: &str, mark: &str) {
         let options = QueueBindOptions::default();
-        let (exchange, key) = (self.name.as_str().into(), pattern(namespace).into());
+        let (exchange, key) = (self.name.as_str().into(), pattern(mark).into());
         let bound = self.channel.queue_bind(queue.into(), exchange, key, options, FieldTable::default());
         bound.await.expect("a binding");
     }
 
-    async fn unbind(&self, namespace: &str) {
+    async fn unbind(&self, mark: &str) {
         let (queue, exchange) = (self.name.as_str().into(), self.name.as_str().into());
-        let unbound = self.channel.queue_unbind(queue, exchange, pattern(namespace).into(), FieldTable::default());
+        let unbound = self.channel.queue_unbind(queue, exchange, pattern(mark).into(), FieldTable::default());
         unbound.await.expect("there was a binding");
     }
 }
 
-fn pattern(namespace: &str) -> String {
-    format!("nomad.{namespace}.#")
+fn pattern(mark: &str) -> String {
+    format!("nomad.{mark}.#")
 }
 
 async fn declare(channel: &Channel, queue: &str, arguments: FieldTable) {
@@ -94,7 +94,7 @@ async fn declare(channel: &Channel, queue: &str, arguments: FieldTable) {
 }
 
 impl Rig for Amqp {
-    /// While a binding comes back, a record can come to a queue behind an earlier one that was refused.
+    /// A message that is not confirmed does not hold those behind it.
     const LEAPS: Leaps = Leaps::SentAgain;
     const TROUBLES: &'static [Cause] = &[Cause::Partial, Cause::Down, Cause::Slow];
     const REFUSAL: &'static str = "no queue is bound for";
@@ -105,7 +105,7 @@ impl Rig for Amqp {
             ("SINK_TYPE", "amqp".into()),
             ("SINK_AMQP_CONNECTION", format!("amqp://writer:{SECRET}@{}/", self.gate.addr())),
             ("SINK_AMQP_EXCHANGE", self.name.clone()),
-            ("SINK_AMQP_ROUTING_KEY", "nomad.{Namespace}.{JobID}".into()),
+            ("SINK_AMQP_ROUTING_KEY", "nomad.{TriggeredBy}.{Namespace}".into()),
             ("SINK_AMQP_WORKERS", "2".into()),
         ]
     }
@@ -142,8 +142,8 @@ impl Rig for Amqp {
 
     async fn recover(&mut self) {
         self.gate.open();
-        for namespace in ["busy", "other"] {
-            self.bind(&self.name, namespace).await;
+        for mark in ["busy", "other"] {
+            self.bind(&self.name, mark).await;
         }
         if let Some(full) = self.full.take() {
             let deleted = self.channel.queue_delete(full.as_str().into(), QueueDeleteOptions::default());

@@ -8,7 +8,7 @@ use crate::{
         order::Leaps,
         server::{Reply, Server},
     },
-    rig::{Cause, Rig, suffer_at},
+    rig::{Cause, Rig, suffer_at, written},
 };
 
 const SECRET: [&str; 2] = ["hush-hush-token", "hush-hush-header"];
@@ -28,8 +28,8 @@ impl Http {
         let cause = Arc::new(Mutex::new(None));
         let now = Arc::clone(&cause);
         let server = Server::start(move |body| match *now.lock().expect("no panic") {
-            Some(Cause::Partial) if body.contains("\"Namespace\":\"busy\"") => Reply::Status(503),
-            Some(Cause::Refusing) if body.contains("\"Namespace\":\"other\"") => Reply::Status(422),
+            Some(Cause::Partial) if body.contains(&written("busy")) => Reply::Status(503),
+            Some(Cause::Refusing) if body.contains(&written("other")) => Reply::Status(422),
             _ => Reply::Take,
         });
         let server = server.await;

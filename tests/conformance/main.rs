@@ -30,4 +30,6 @@ macro_rules! suite {
 #[cfg(feature = "amqp")]
 mod amqp;
 mod http;
+#[cfg(feature = "kinesis")]
+mod kinesis;
 mod stdout;

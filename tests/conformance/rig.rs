@@ -13,9 +13,9 @@ pub(crate) enum Cause {
     Stalled,
     /// It takes [`SLOW`] bytes a second of each connection.
     Slow,
-    /// It refuses the records of the namespace `busy` for now.
+    /// It refuses the records with the mark `busy` for now.
     Partial,
-    /// It refuses the records of the namespace `other` as data.
+    /// It refuses the records with the mark `other` as data.
     Refusing,
 }
 
@@ -59,6 +59,11 @@ pub(crate) trait Rig {
 
     /// The program has ended: lets nothing of it arrive from now on that has not yet, and that it was not told of.
     async fn program_ended(&mut self);
+}
+
+/// How a mark stands in a record: as what triggered an evaluation.
+pub(crate) fn written(mark: &str) -> String {
+    format!("\"TriggeredBy\":\"{mark}\"")
 }
 
 /// Lets a server behind a gate suffer, as far as a gate can.

@@ -6,10 +6,10 @@ use nomad_sim::Sim;
 
 use crate::{
     common::{PATIENCE, Process, Setup, Signal, made, order::assert_order, probe},
-    rig::{Cause, Rig},
+    rig::{Cause, Rig, written},
 };
 
-/// Over how many keys records are spread. Each is in one of the namespaces.
+/// Over how many keys records are spread.
 const KEYS: u64 = 20;
 
 /// What is published, and what came of it.
@@ -56,22 +56,33 @@ impl<R: Rig> Stage<R> {
         self.directory.path().join(name)
     }
 
-    /// Publishes so many versions of evaluations, whose keys are in these namespaces in turn.
-    pub(crate) async fn publish(&mut self, records: u64, namespaces: &[&str]) {
-        self.publish_padded(records, namespaces, 0).await;
+    /// Publishes so many versions of evaluations. Keys bear these marks in turn.
+    pub(crate) async fn publish(&mut self, records: u64, marks: &[&str]) {
+        self.publish_padded(records, marks, 0).await;
     }
 
     /// The same, with so many bytes more in each.
-    pub(crate) async fn publish_padded(&mut self, records: u64, namespaces: &[&str], bytes: usize) {
-        let first = 10 + self.lines.len() as u64;
+    pub(crate) async fn publish_padded(&mut self, records: u64, marks: &[&str], bytes: usize) {
         let padding = format!("\"Status\":\"complete\",\"Padding\":\"{}\"", "x".repeat(bytes));
-        let lines = (first..first + records).map(|index| {
-            let (key, count) = (index % KEYS, namespaces.len() as u64);
-            let namespace = namespaces[usize::try_from(key % count).expect("a few")];
-            let line = made::evaluation_in(namespace, index, key);
+        let line = |index: u64| {
+            let (key, count) = (index % KEYS, marks.len() as u64);
+            let mark = marks[usize::try_from(key % count).expect("a few")];
+            // Another namespace is another key.
+            let line = marked(made::evaluation_in(mark, index, key), mark);
             if bytes > 0 { line.replace("\"Status\":\"complete\"", &padding) } else { line }
-        });
-        let lines: Vec<_> = lines.collect();
+        };
+        self.append(records, line).await;
+    }
+
+    /// Publishes so many versions of evaluations. Those of each key bear these marks in turn.
+    pub(crate) async fn publish_mixed(&mut self, records: u64, marks: &[&str]) {
+        let mark = |index: u64| marks[usize::try_from(index / KEYS % marks.len() as u64).expect("a few")];
+        self.append(records, |index| marked(made::evaluation(index, index % KEYS), mark(index))).await;
+    }
+
+    async fn append(&mut self, records: u64, line: impl Fn(u64) -> String) {
+        let first = 10 + self.lines.len() as u64;
+        let lines: Vec<_> = (first..first + records).map(line).collect();
         self.sim.append_lines(lines.clone()).await.expect("lines of a stream");
         self.lines.extend(lines);
     }
@@ -81,10 +92,9 @@ impl<R: Rig> Stage<R> {
         self.lines.len()
     }
 
-    /// How many records of a namespace have come, repeats too.
-    pub(crate) fn came_of(&self, namespace: &str) -> usize {
-        let mark = format!("\"Namespace\":\"{namespace}\"");
-        self.came.iter().filter(|body| body.contains(&mark)).count()
+    /// How many records with a mark have come, repeats too.
+    pub(crate) fn came_of(&self, mark: &str) -> usize {
+        self.came.iter().filter(|body| body.contains(&written(mark))).count()
     }
 
     /// How many records have come, repeats too.
@@ -156,10 +166,14 @@ impl<R: Rig> Stage<R> {
         probe::until_ready(self.port, wanted, reason).await;
     }
 
-    /// Starts the program, and waits until it serves its status.
+    /// Starts the program, and waits until it is ready.
     pub(crate) async fn start(&mut self, setup: &Setup) -> Process {
         let process = self.rig.spawn(setup);
-        self.until_ready(true, "").await;
+        let deadline = Instant::now() + PATIENCE;
+        while probe::readiness(self.port).await.is_none_or(|(ready, _)| !ready) {
+            assert!(Instant::now() < deadline, "it is not ready; the log:\n{}", process.log());
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
         process
     }
 
@@ -181,4 +195,8 @@ impl<R: Rig> Stage<R> {
     pub(crate) fn assert_order(&self) -> usize {
         assert_order(self.came.iter().map(String::as_str), &self.lines, R::LEAPS)
     }
+}
+
+fn marked(line: String, mark: &str) -> String {
+    line.replace(&written("test"), &written(mark))
 }

@@ -6,7 +6,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod faults;
-mod proxy;
 mod tls;
 
 use std::{
@@ -17,12 +16,12 @@ use std::{
 use common::{
     PATIENCE, Setup, fixture_lines,
     kinesis::{Kinesis, Stored},
+    kinesis_proxy::{Call, Proxy, Reply},
     made,
     order::{Leaps, assert_order},
     truth::{assert_exactly, expected, seen},
 };
 use nomad_sim::Sim;
-use proxy::{Call, Proxy, Reply};
 
 const STREAM: &str = "nomad";
 const SECRETS: [&str; 2] = ["hush-hush-key", "hush-hush-token"];

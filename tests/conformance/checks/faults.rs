@@ -16,11 +16,11 @@ pub(crate) async fn order_per_key<R: Rig>(rig: R) {
     let mut stage = Stage::new(rig).await;
     let process = stage.start(&stage.setup()).await;
     for cause in R::TROUBLES.repeat(2) {
-        stage.publish(50, ALL).await;
+        stage.publish_mixed(50, ALL).await;
         let before = stage.retries().await;
         stage.rig.suffer(cause).await;
         // More than a pipe holds.
-        stage.publish(if R::TROUBLES.contains(&Cause::Down) { 50 } else { 400 }, ALL).await;
+        stage.publish_mixed(if R::TROUBLES.contains(&Cause::Down) { 100 } else { 400 }, ALL).await;
         stage.until_felt(cause, before).await;
         stage.rig.recover().await;
     }
@@ -96,7 +96,7 @@ pub(crate) async fn reject_to_file<R: Rig>(rig: R) {
     stage.publish(300, &["default", "other", "busy"]).await;
     let setup = stage.setup().env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display()));
     let process = stage.start(&setup).await;
-    // Keys are in the namespaces in turn, twenty of them.
+    // Keys bear the marks in turn, twenty of them.
     let refused = stage.published() / 20 * 7;
     stage.until_came(&process, stage.published() - refused).await;
     let text = || std::fs::read_to_string(&file).unwrap_or_default();

@@ -1,7 +1,5 @@
 //! A proxy in front of Kinesis that answers by itself where it is told to, and holds calls to the documented limits.
 
-#![allow(unreachable_pub, reason = "it is a part of one test program")]
-
 use std::{
     collections::HashSet,
     hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
@@ -19,7 +17,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::common::{PATIENCE, Process};
+use super::{PATIENCE, Process};
 
 /// What becomes of a call.
 #[derive(Clone, Debug)]
