@@ -11,7 +11,7 @@ const ALL: &[&str] = &["default", "busy"];
 pub(crate) async fn drain_on_stop(rig: impl Rig) {
     let mut stage = Stage::new(rig).await;
     let setup = stage.keeping_setup().env("NOMAD_FIREHOSE_MAX_IN_FLIGHT", "64KiB");
-    stage.publish(600, ALL).await;
+    stage.publish(2_000, ALL).await;
     stage.rig.suffer(Cause::Slow).await;
     let process = stage.start(&setup).await;
     stage.until_came(&process, 1).await;
@@ -29,7 +29,7 @@ pub(crate) async fn drain_on_stop(rig: impl Rig) {
 pub(crate) async fn kill_in_mid_batch(rig: impl Rig) {
     let mut stage = Stage::new(rig).await;
     let setup = stage.keeping_setup();
-    stage.publish(1_000, ALL).await;
+    stage.publish(2_000, ALL).await;
     for records in [1, 200] {
         stage.rig.suffer(Cause::Slow).await;
         let process = stage.start(&setup).await;
