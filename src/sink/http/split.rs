@@ -11,7 +11,10 @@ pub(super) async fn send(http: &mut Http, batch: &[Record]) -> Vec<Outcome> {
     parts.reverse();
     while let Some(part) = parts.pop() {
         match http.exchange(part).await {
-            Answer::Delivered => outcomes.extend(part.iter().map(|_| Outcome::Delivered)),
+            Answer::Delivered => {
+                http.fits = grown(http.fits, bytes(part));
+                outcomes.extend(part.iter().map(|_| Outcome::Delivered));
+            }
             Answer::Reject { reason, .. } if part.len() == 1 => outcomes.push(Outcome::Reject { reason }),
             Answer::Reject { reason, too_large } => {
                 tracing::debug!(%reason, records = part.len(), "a batch is refused, its halves are sent");
@@ -30,6 +33,14 @@ pub(super) async fn send(http: &mut Http, batch: &[Record]) -> Vec<Outcome> {
     }
     outcomes.resize_with(batch.len(), not_sent);
     outcomes
+}
+
+/// What fits now that a request with `delivered` bytes was taken. A limit is raised in silence, and something in front of
+/// the server may have had a far lower one for a while; where it stands as it was, a request in some hundreds is refused.
+fn grown(fits: usize, delivered: usize) -> usize {
+    let proven = fits.max(delivered);
+    // What is far below tells nothing of more.
+    if delivered >= fits / 2 { proven.saturating_add(proven / 256 + 1) } else { fits }
 }
 
 fn bytes(records: &[Record]) -> usize {

@@ -53,3 +53,23 @@ async fn what_a_server_takes_is_remembered() {
     assert_eq!(letters(&send(&mut sink, &batch).await), "DDXDD");
     assert_eq!(too_large(), found + 1);
 }
+
+#[tokio::test]
+async fn a_limit_that_was_raised_is_noticed() {
+    let is_raised = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let raised = Arc::clone(&is_raised);
+    let server =
+        Server::start(move |_| say(if raised.load(std::sync::atomic::Ordering::Relaxed) { 200 } else { 413 }, ""))
+            .await;
+    let mut sink = sink(Config { format: Format::Array, ..config(&server.address) });
+    let book = Book::new();
+    let batch: Vec<_> = (0..8).map(|_| book.record("a", "x".repeat(100))).collect();
+    assert_eq!(letters(&send(&mut sink, &batch).await), "X".repeat(8), "nothing is small enough");
+    is_raised.store(true, std::sync::atomic::Ordering::Relaxed);
+    for _ in 0..250 {
+        assert_eq!(letters(&send(&mut sink, &batch).await), "D".repeat(8));
+    }
+    let before = server.came().len();
+    assert_eq!(letters(&send(&mut sink, &batch).await), "D".repeat(8));
+    assert_eq!(server.came().len() - before, 1, "the batch is whole again");
+}
