@@ -1,22 +1,25 @@
 //! One connection to the broker.
 
 use std::{
-    fmt,
-    net::{Shutdown, TcpStream},
+    fmt, io,
+    net::{Shutdown, SocketAddr, TcpStream},
     os::fd::AsFd as _,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use async_rs::TokioRuntime;
+use async_rs::{TokioRuntime, traits::Reactor};
 use futures_util::{FutureExt as _, StreamExt as _, stream::BoxStream};
 use lapin::{
     AsyncTcpStream, Channel, Connection, ConnectionProperties, Event,
     options::ConfirmSelectOptions,
-    tcp::{AMQPUriTcpExt as _, RustlsConnector},
-    uri::AMQPUri,
+    tcp::RustlsConnector,
+    uri::{AMQPAuthority, AMQPUri},
 };
-use tokio::time::timeout;
+use tokio::{
+    net::lookup_host,
+    time::{error::Elapsed, timeout},
+};
 
 use super::{Settings, fault::Fault};
 
@@ -62,7 +65,9 @@ impl Wire {
                 let (tls, place) = (tls.clone(), place.clone());
                 async move {
                     let opened = timeout(DEADLINE, async {
-                        let stream = uri.connect_async(&runtime).await?;
+                        let AMQPAuthority { host, port, .. } = &uri.authority;
+                        let found = lookup_host((host.as_str(), *port)).await?;
+                        let stream = AsyncTcpStream::Plain(first_of(found.collect(), &runtime).await?);
                         if let AsyncTcpStream::Plain(tcp) = &stream {
                             let tcp = tcp.get_ref();
                             // Closing it forgets what was not sent yet.
@@ -75,7 +80,6 @@ impl Wire {
                             Some(tls) => stream.into_rustls(&RustlsConnector::from(tls), &uri.authority.host).await,
                         }
                     });
-                    let late = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection in time");
                     Ok(opened.await.map_err(late).flatten()?)
                 }
             },
@@ -148,6 +152,28 @@ impl Wire {
     }
 }
 
+/// Connects to the first of these addresses that takes it. A silent one has its share of the time and no more: a name can
+/// stand for several brokers, one of which is gone.
+async fn first_of(
+    addresses: Vec<SocketAddr>,
+    runtime: &TokioRuntime,
+) -> io::Result<<TokioRuntime as Reactor>::TcpStream> {
+    // The last share is for what follows.
+    let shares = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in addresses {
+        match timeout(DEADLINE / shares, runtime.tcp_connect_addr(address)).await.map_err(late).flatten() {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn late(_: Elapsed) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no connection in time")
+}
+
 impl Drop for Wire {
     fn drop(&mut self) {
         if self.is_dirty {
@@ -159,5 +185,31 @@ impl Drop for Wire {
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wire").field("is_up", &self.is_up()).field("blocked", &self.blocked).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_address_does_not_keep_from_the_next_one() {
+        // Nobody accepts, and there is no room for one more to wait: it answers no more than a machine that is gone.
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let full = socket.listen(1).expect("it listens");
+        let silent = full.local_addr().expect("bound");
+        let mut waiting = Vec::new();
+        while let Ok(Ok(stream)) = timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(silent)).await {
+            waiting.push(stream);
+        }
+        let there = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = there.local_addr().expect("bound");
+        let connected = timeout(DEADLINE, first_of(vec![silent, address], &TokioRuntime::tokio_current())).await;
+        let stream = connected.expect("in time").expect("one is there");
+        assert_eq!(stream.get_ref().peer_addr().expect("connected"), address);
+        drop(waiting);
     }
 }
