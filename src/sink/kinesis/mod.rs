@@ -44,6 +44,8 @@ pub struct Kinesis {
     settings: Arc<Config>,
     /// `None` until the first record, and whenever other credentials are wanted than those it has.
     reach: Option<Reach>,
+    /// The last call was refused, which other credentials could help.
+    refused: bool,
     /// The log says that somebody has to mend something.
     told: bool,
 }
@@ -57,7 +59,7 @@ impl fmt::Debug for Kinesis {
 impl Kinesis {
     /// A sink that looks for region and credentials when it is first sent to.
     pub fn new(config: Config) -> Self {
-        Kinesis { settings: Arc::new(config), reach: None, told: false }
+        Kinesis { settings: Arc::new(config), reach: None, refused: false, told: false }
     }
 
     fn stream(&self) -> &str {
@@ -105,7 +107,13 @@ impl Kinesis {
         if let Some(fault) = &fault {
             self.speak_of(fault);
         }
-        if !fault.is_some_and(|fault| fault.wants_other_credentials()) {
+        let refused = fault.is_some_and(|fault| fault.wants_other_credentials());
+        // A client learns from each answer how far our clock is from the server's, and signs by that from then on: where the
+        // clock is what is wrong, the same client is accepted at the second try, and a new one never is.
+        let again = mem::replace(&mut self.refused, refused);
+        if refused && again {
+            self.refused = false;
+        } else {
             self.reach = Some(reach);
         }
         round.outcomes()

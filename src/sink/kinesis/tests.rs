@@ -1,6 +1,11 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use aws_sdk_kinesis::{Client, config::Credentials, types::builders::PutRecordsResultEntryBuilder};
+use aws_sdk_kinesis::{
+    Client,
+    config::Credentials,
+    primitives::{DateTime, DateTimeFormat},
+    types::builders::PutRecordsResultEntryBuilder,
+};
 use proptest::prelude::*;
 use tokio::io::AsyncReadExt as _;
 
@@ -149,6 +154,7 @@ fn reach(address: std::net::SocketAddr) -> Reach {
         .region(aws_config::Region::new("us-east-1"))
         .endpoint_url(format!("http://{address}"))
         .credentials_provider(Credentials::new("AKIDTEST", "hush", None, None, "test"))
+        .retry_config(aws_config::retry::RetryConfig::disabled())
         .http_client(aws_smithy_http_client::Builder::new().build_http());
     Reach { client: Client::from_conf(config.build()), region: "us-east-1".to_owned() }
 }
@@ -209,5 +215,48 @@ proptest! {
         for (number, outcome) in round.outcomes().iter().enumerate() {
             prop_assert_eq!(matches!(outcome, Outcome::Reject { .. }), guilty.contains(&number));
         }
+    }
+}
+
+/// A Kinesis whose clock goes before ours by this much: it refuses what is not signed by its own time.
+async fn ahead(listener: tokio::net::TcpListener, by: Duration) {
+    let answer = move |request: axum::extract::Request| async move {
+        let now = SystemTime::now() + by;
+        // 20260102T030405Z
+        let signed = request.headers()["x-amz-date"].to_str().expect("ASCII");
+        let (day, time) = (&signed[..8], &signed[9..15]);
+        let [date, time] = [
+            format!("{}-{}-{}", &day[..4], &day[4..6], &day[6..]),
+            format!("{}:{}:{}", &time[..2], &time[2..4], &time[4..]),
+        ];
+        let signed = DateTime::from_str(&format!("{date}T{time}Z"), DateTimeFormat::DateTime).expect("a date");
+        let is_fresh = (DateTime::from(now).secs() - signed.secs()).abs() < 300;
+        let (status, body) = if is_fresh {
+            (200, r#"{"FailedRecordCount":0,"Records":[{"SequenceNumber":"1","ShardId":"s"}]}"#)
+        } else {
+            (400, r#"{"__type":"InvalidSignatureException","message":"Signature expired: it is earlier than now"}"#)
+        };
+        let status = axum::http::StatusCode::from_u16(status).expect("a status");
+        let headers =
+            [("date", httpdate::fmt_http_date(now)), ("content-type", "application/x-amz-json-1.1".to_owned())];
+        (status, headers, body)
+    };
+    axum::serve(listener, axum::Router::new().fallback(answer)).await.expect("it serves until it is dropped");
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_wrong_is_set_right_by_the_answers() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let mut kinesis = Kinesis::new(settings(None));
+    kinesis.reach = Some(reach(listener.local_addr().expect("bound")));
+    let batch = Book::new().records(&["a"]);
+    let sends = async {
+        let first = letters(&kinesis.send(&batch).await.expect("it is not closed"));
+        let then = letters(&kinesis.send(&batch).await.expect("it is not closed"));
+        format!("{first}{then}")
+    };
+    tokio::select! {
+        outcomes = sends => assert_eq!(outcomes, "td"),
+        () = ahead(listener, Duration::from_secs(3600)) => panic!("it serves until it is dropped"),
     }
 }
