@@ -45,7 +45,10 @@ where
         .with_target("nomad_firehose", LevelFilter::from_level(log.level))
         .with_target("lapin", LevelFilter::OFF)
         .with_target("amq_protocol", LevelFilter::OFF)
-        .with_target("aws", log.level.min(Level::WARN));
+        .with_target("aws", log.level.min(Level::WARN))
+        // With each try, and with the whole answer: what it comes to is the reason that the sink gives.
+        .with_target("aws_config::imds::region", LevelFilter::OFF)
+        .with_target("aws_config::meta::credentials", LevelFilter::OFF);
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(colour)
         .fmt_fields(JsonFields::new())
@@ -305,6 +308,8 @@ mod tests {
             tracing::info!("shown");
             tracing::info!(target: "hyper", "hidden");
             tracing::warn!(target: "hyper", "shown");
+            tracing::warn!(target: "aws_config::imds::region", "hidden");
+            tracing::warn!(target: "aws_config::meta::credentials::chain", "hidden");
         });
         assert_eq!((lines.matches("shown").count(), lines.matches("hidden").count()), (2, 0), "{lines}");
         let lines = logged(LogFormat::Text, Level::ERROR, || {
