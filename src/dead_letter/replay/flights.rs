@@ -14,7 +14,7 @@ use crate::ledger::Ledger;
 #[derive(Default)]
 pub(crate) struct Flights(Mutex<VecDeque<Flight>>);
 
-/// One letter.
+/// One letter, or several side by side that are not to be sent.
 pub(super) struct Flight {
     id: Box<str>,
     /// How often it had been sent before.
@@ -54,8 +54,19 @@ impl Flight {
 }
 
 impl Flights {
+    /// Takes a letter in. One that is not to be sent joins such a one before it: the window bounds what is sent, and these
+    /// wait behind it, however many they are.
     pub(super) fn push(&self, flight: Flight) {
-        self.lock().push_back(flight);
+        let mut flights = self.lock();
+        match flights.back_mut() {
+            Some(last)
+                if matches!((&last.state, &flight.state), (State::Kept, State::Kept))
+                    && last.at.end == flight.at.start =>
+            {
+                last.at.end = flight.at.end;
+            }
+            _ => flights.push_back(flight),
+        }
     }
 
     /// Takes back what was refused: in the order of the file, as a batch is. What they were sent before counts, too.
@@ -115,5 +126,30 @@ fn is_delivered(ledger: &Ledger) -> bool {
 impl fmt::Debug for Flights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Flights").field(&self.lock().len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{checkpoint::Checkpoint, coordinator::none::Always};
+
+    #[test]
+    fn what_is_not_to_be_sent_needs_no_memory_for_each() {
+        let flights = Flights::default();
+        let ledger = Ledger::new(Arc::new(Always), Checkpoint::default());
+        flights.push(Flight::kept(0..10));
+        flights.push(Flight::sent(10..20, &Stored::default(), &ledger));
+        for start in (20..1_000).step_by(10) {
+            flights.push(Flight::kept(start..start + 10));
+        }
+        // Behind an empty line.
+        flights.push(Flight::kept(1_001..1_010));
+        let done = flights.all();
+        assert!(
+            matches!(done.as_slice(), [Done::Kept(a), Done::Owed(b), Done::Kept(c), Done::Kept(d)]
+                if [a, b, c, d] == [&(0..10), &(10..20), &(20..1_000), &(1_001..1_010)]),
+            "{done:?}"
+        );
     }
 }
