@@ -128,6 +128,15 @@ impl<R: Rig> Stage<R> {
         self.until_came(process, self.published()).await;
     }
 
+    /// Waits until the program knows that everything has come: an answer is on its way for a moment.
+    pub(crate) async fn until_acknowledged(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.in_flight().await > 0 {
+            assert!(Instant::now() < deadline, "not everything is acknowledged");
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+
     /// Waits until the program bears the effect of a cause: it has to send again, or what it has stays with it. A slow
     /// server may also have taken everything by now.
     pub(crate) async fn until_felt(&mut self, cause: Cause, retries_before: u64) {

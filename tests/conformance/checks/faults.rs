@@ -55,6 +55,7 @@ pub(crate) async fn unknown_outcome(rig: impl Rig) {
     let process = stage.start(&stage.setup()).await;
     stage.publish(50, ALL).await;
     stage.until_all_came(&process).await;
+    stage.until_acknowledged().await;
     stage.rig.suffer(Cause::Silent).await;
     stage.publish(50, ALL).await;
     // Taken, with nobody to know.
