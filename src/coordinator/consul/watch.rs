@@ -3,11 +3,14 @@
 //! A lock that is given back is noticed at once, by a blocking query on each. Leaders that live are looked at about eight
 //! times in a lease: one read gives the locks and heartbeats of all kinds.
 
+mod lock;
+mod take;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{debug, error, info};
@@ -17,13 +20,13 @@ use super::{
     clock::Moment,
     heartbeat::{self, Heartbeat},
     keys::{Keys, LOCK_FLAGS},
-    lease::{Grant, Held},
+    lease::Held,
     standstill::{Holder, Standstill, holder},
     writer::Command,
 };
 use crate::{
     backoff::Backoff,
-    consul::{Entry, Get, Op, Read, SessionId, Transaction},
+    consul::{Entry, Op, SessionId, Transaction},
     coordinator::Positions,
     kind::Kind,
     source::outage::Outage,
@@ -35,8 +38,6 @@ const GATHER: Duration = Duration::from_millis(5);
 const OTHERS: Duration = Duration::from_secs(5);
 /// How soon a lock is tried again that was refused: its lock-delay lasts, or somebody was quicker.
 const REFUSED: Duration = Duration::from_secs(1);
-/// How long a blocking query may wait.
-const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// The deadline of a read beside that.
 const READ_WITHIN: Duration = Duration::from_secs(3);
 /// How often the log says again that a key is no lock.
@@ -136,7 +137,7 @@ impl Watcher {
     }
 
     fn want(&mut self, waiter: Waiter) {
-        let lock = watch_lock(Arc::clone(&self.shared), waiter.keys.lock.clone(), Arc::clone(&self.changed));
+        let lock = lock::watch(Arc::clone(&self.shared), waiter.keys.lock.clone(), Arc::clone(&self.changed));
         self.wanted.push(Wanted {
             waiter,
             standstill: None,
@@ -254,106 +255,6 @@ impl Watcher {
         });
     }
 
-    /// Takes the locks together, and one by one where that is refused: each can have its own reason. Says whether one was
-    /// refused.
-    async fn take_all(&mut self, chances: Vec<Chance>, us: &SessionId) -> bool {
-        if chances.is_empty() {
-            return false;
-        }
-        let numbers: Vec<usize> = chances.iter().map(|chance| chance.number).collect();
-        let mut taken = Vec::new();
-        let mut refused = false;
-        if self.take(&chances, us).await {
-            taken = numbers;
-        } else if chances.len() > 1 {
-            for chance in &chances {
-                match self.take(std::slice::from_ref(chance), us).await {
-                    true => taken.push(chance.number),
-                    false => refused = true,
-                }
-            }
-        } else {
-            refused = true;
-        }
-        taken.sort_unstable();
-        for number in taken.into_iter().rev() {
-            self.wanted.remove(number);
-        }
-        refused
-    }
-
-    /// One transaction that takes all these locks, or none.
-    async fn take(&mut self, chances: &[Chance], us: &SessionId) -> bool {
-        let mut ops = Vec::new();
-        for Chance { number, first } in chances {
-            let Wanted { waiter, last, .. } = &self.wanted[*number];
-            let keys = &waiter.keys;
-            ops.extend(first.iter().cloned());
-            ops.push(Op::Lock { key: keys.lock.clone(), session: us.clone(), value: "".into(), flags: LOCK_FLAGS });
-            // Until our own is stored, the old leader's progress holds.
-            let positions = last.as_ref().map(|heartbeat| heartbeat.positions.clone()).unwrap_or_default();
-            ops.push(Op::Set { key: keys.heartbeat.clone(), value: self.shared.heartbeat(us, 0, positions), flags: 0 });
-        }
-        let sent = self.shared.clock.now();
-        match self.shared.client.transact(&ops, self.shared.term()).await {
-            Ok(Transaction::Done(_)) => {}
-            Ok(Transaction::Refused(refusals)) => {
-                debug!(?refusals, "a lock was refused");
-                self.wanted_of(chances).for_each(|wanted| wanted.standstill = None);
-                return false;
-            }
-            Err(error) => {
-                self.outage.log(&error);
-                self.wanted_of(chances).for_each(|wanted| wanted.standstill = None);
-                return false;
-            }
-        }
-        let mut taken: BTreeMap<Option<String>, Vec<Kind>> = BTreeMap::new();
-        for Chance { number, first } in chances {
-            let Wanted { waiter, last, told, .. } = &mut self.wanted[*number];
-            let from = last.as_ref().filter(|_| !first.is_empty()).map(|heartbeat| heartbeat.holder.clone());
-            if from.is_some() {
-                self.shared.metrics.takeover(waiter.kind);
-            }
-            taken.entry(from).or_default().push(waiter.kind);
-            *told = None;
-            let held = Held::new(Grant {
-                kind: waiter.kind,
-                keys: waiter.keys.clone(),
-                session: us.clone(),
-                client: self.shared.client.clone(),
-                clock: Arc::clone(&self.shared.clock),
-                term: self.shared.term(),
-                sent,
-                positions: last.as_ref().map(|heartbeat| heartbeat.positions.clone()).unwrap_or_default(),
-                writer: self.writer.clone(),
-                due: self.shared.due.subscribe(),
-            });
-            let (reply, _) = oneshot::channel();
-            let reply = std::mem::replace(&mut waiter.reply, reply);
-            // The writer ends only with the process, and beats for it from now on: also where nobody waits any more, for
-            // then it is given back when the coordinator is closed.
-            if self.writer.send(Command::Lead(Arc::clone(&held))).await.is_err() || reply.send(held).is_err() {
-                debug!("nobody waits for the lease any more");
-            }
-        }
-        for (from, kinds) in taken {
-            let kinds = names(&kinds);
-            match from {
-                Some(from) => {
-                    info!(kinds, from, "leases taken over: their leader stood still for longer than its lease")
-                }
-                None => info!(kinds, "leases taken"),
-            }
-        }
-        true
-    }
-
-    fn wanted_of(&mut self, chances: &[Chance]) -> impl Iterator<Item = &mut Wanted> {
-        let numbers: Vec<usize> = chances.iter().map(|chance| chance.number).collect();
-        self.wanted.iter_mut().enumerate().filter(move |(number, _)| numbers.contains(number)).map(|(_, wanted)| wanted)
-    }
-
     /// When to look again.
     fn pause(&mut self, refused: bool) -> Duration {
         let now = self.shared.clock.now();
@@ -382,29 +283,4 @@ fn take_over(keys: &Keys, standstill: &Standstill) -> Vec<Op> {
     let check = Op::CheckIndex { key: keys.heartbeat.clone(), index: standstill.index() };
     let session = standstill.session().clone();
     vec![check, Op::Unlock { key: keys.lock.clone(), session, value: "".into(), flags: LOCK_FLAGS }]
-}
-
-/// Tells when a lock changes.
-async fn watch_lock(shared: Arc<Shared>, key: String, changed: Arc<Notify>) {
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-    let mut after = None;
-    loop {
-        // Not all standbys come back at the same moment.
-        let wait = LOCK_WAIT.mul_f64(0.8 + 0.4 * fastrand::f64());
-        let get = Get { consistent: true, after, wait };
-        match shared.client.get(&key, get, READ_WITHIN).await {
-            Ok(Read { index, .. }) => {
-                backoff.reset();
-                if after != Some(index) {
-                    changed.notify_one();
-                }
-                after = Some(index);
-            }
-            // What is wrong, the rounds say.
-            Err(_) => {
-                after = None;
-                sleep(backoff.failed()).await;
-            }
-        }
-    }
 }

@@ -1,0 +1,119 @@
+//! Taking the locks that may be taken.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::sync::oneshot;
+use tracing::{debug, info};
+
+use super::{Chance, Wanted, Watcher, names};
+use crate::{
+    consul::{Op, SessionId, Transaction},
+    coordinator::consul::{
+        keys::LOCK_FLAGS,
+        lease::{Grant, Held},
+        writer::Command,
+    },
+    kind::Kind,
+};
+
+impl Watcher {
+    /// Takes the locks together, and one by one where that is refused: each can have its own reason. Says whether one was
+    /// refused.
+    pub(super) async fn take_all(&mut self, chances: Vec<Chance>, us: &SessionId) -> bool {
+        if chances.is_empty() {
+            return false;
+        }
+        let numbers: Vec<usize> = chances.iter().map(|chance| chance.number).collect();
+        let mut taken = Vec::new();
+        let mut refused = false;
+        if self.take(&chances, us).await {
+            taken = numbers;
+        } else if chances.len() > 1 {
+            for chance in &chances {
+                match self.take(std::slice::from_ref(chance), us).await {
+                    true => taken.push(chance.number),
+                    false => refused = true,
+                }
+            }
+        } else {
+            refused = true;
+        }
+        taken.sort_unstable();
+        for number in taken.into_iter().rev() {
+            self.wanted.remove(number);
+        }
+        refused
+    }
+
+    /// One transaction that takes all these locks, or none.
+    async fn take(&mut self, chances: &[Chance], us: &SessionId) -> bool {
+        let mut ops = Vec::new();
+        for Chance { number, first } in chances {
+            let Wanted { waiter, last, .. } = &self.wanted[*number];
+            let keys = &waiter.keys;
+            ops.extend(first.iter().cloned());
+            ops.push(Op::Lock { key: keys.lock.clone(), session: us.clone(), value: "".into(), flags: LOCK_FLAGS });
+            // Until our own is stored, the old leader's progress holds.
+            let positions = last.as_ref().map(|heartbeat| heartbeat.positions.clone()).unwrap_or_default();
+            ops.push(Op::Set { key: keys.heartbeat.clone(), value: self.shared.heartbeat(us, 0, positions), flags: 0 });
+        }
+        let sent = self.shared.clock.now();
+        match self.shared.client.transact(&ops, self.shared.term()).await {
+            Ok(Transaction::Done(_)) => {}
+            Ok(Transaction::Refused(refusals)) => {
+                debug!(?refusals, "a lock was refused");
+                self.wanted_of(chances).for_each(|wanted| wanted.standstill = None);
+                return false;
+            }
+            Err(error) => {
+                self.outage.log(&error);
+                self.wanted_of(chances).for_each(|wanted| wanted.standstill = None);
+                return false;
+            }
+        }
+        let mut taken: BTreeMap<Option<String>, Vec<Kind>> = BTreeMap::new();
+        for Chance { number, first } in chances {
+            let Wanted { waiter, last, told, .. } = &mut self.wanted[*number];
+            let from = last.as_ref().filter(|_| !first.is_empty()).map(|heartbeat| heartbeat.holder.clone());
+            if from.is_some() {
+                self.shared.metrics.takeover(waiter.kind);
+            }
+            taken.entry(from).or_default().push(waiter.kind);
+            *told = None;
+            let held = Held::new(Grant {
+                kind: waiter.kind,
+                keys: waiter.keys.clone(),
+                session: us.clone(),
+                client: self.shared.client.clone(),
+                clock: Arc::clone(&self.shared.clock),
+                term: self.shared.term(),
+                sent,
+                positions: last.as_ref().map(|heartbeat| heartbeat.positions.clone()).unwrap_or_default(),
+                writer: self.writer.clone(),
+                due: self.shared.due.subscribe(),
+            });
+            let (reply, _) = oneshot::channel();
+            let reply = std::mem::replace(&mut waiter.reply, reply);
+            // The writer ends only with the process, and beats for it from now on: also where nobody waits any more, for
+            // then it is given back when the coordinator is closed.
+            if self.writer.send(Command::Lead(Arc::clone(&held))).await.is_err() || reply.send(held).is_err() {
+                debug!("nobody waits for the lease any more");
+            }
+        }
+        for (from, kinds) in taken {
+            let kinds = names(&kinds);
+            match from {
+                Some(from) => {
+                    info!(kinds, from, "leases taken over: their leader stood still for longer than its lease")
+                }
+                None => info!(kinds, "leases taken"),
+            }
+        }
+        true
+    }
+
+    fn wanted_of(&mut self, chances: &[Chance]) -> impl Iterator<Item = &mut Wanted> {
+        let numbers: Vec<usize> = chances.iter().map(|chance| chance.number).collect();
+        self.wanted.iter_mut().enumerate().filter(move |(number, _)| numbers.contains(number)).map(|(_, wanted)| wanted)
+    }
+}
