@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use super::pace::Progress;
 use crate::{coordinator::Standing, kind::Kind, record::Record, sink::Outcome};
 
 /// Records on their way, in order, with how often each was sent.
@@ -24,6 +25,18 @@ pub(super) struct Round {
     pub(super) delivered: Counts,
     pub(super) dead_lettered: Counts,
     pub(super) kept: Counts,
+}
+
+impl Round {
+    pub(super) fn progress(&self) -> Progress {
+        if self.kept.is_empty() {
+            Progress::All
+        } else if self.delivered.is_empty() && self.dead_lettered.is_empty() {
+            Progress::None
+        } else {
+            Progress::Some
+        }
+    }
 }
 
 /// The failures among the answers.

@@ -10,7 +10,7 @@ use tokio::{
 use super::{
     Message, Observer, Policy, State,
     batch::{Batch, Failures},
-    pace::{Pace, Progress},
+    pace::Pace,
 };
 use crate::{
     dead_letter::{DeadLetters, Letter},
@@ -139,13 +139,7 @@ impl Worker {
             let mut failures = batch.failures(&mut outcomes);
             let buried = self.bury(&batch, &mut failures).await;
             let round = batch.settle(&outcomes, buried);
-            self.pace.went(
-                match (round.kept.is_empty(), round.delivered.is_empty() && round.dead_lettered.is_empty()) {
-                    (true, _) => Progress::All,
-                    (false, false) => Progress::Some,
-                    (false, true) => Progress::None,
-                },
-            );
+            self.pace.went(round.progress());
             for (kind, (records, bytes)) in round.delivered {
                 self.observer.delivered(kind, records, bytes);
             }
@@ -189,10 +183,7 @@ impl Worker {
         if outcomes.len() != records {
             tracing::error!(sink = self.sink.name(), records, outcomes = outcomes.len(), "sink miscounted its answers");
             // An answer too many belongs to nobody; a record without one is not known to be delivered.
-            outcomes.resize_with(records, || Outcome::Retry {
-                reason: "the sink did not answer for the record".to_owned(),
-                after: None,
-            });
+            outcomes.resize_with(records, || Outcome::retry("the sink did not answer for the record"));
         }
         Ok(outcomes)
     }

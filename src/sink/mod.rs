@@ -36,6 +36,18 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// To be sent again, when the delivery sees fit.
+    pub(crate) fn retry(reason: impl Into<String>) -> Self {
+        Outcome::Retry { reason: reason.into(), after: None }
+    }
+
+    /// What is said of a record that was not sent because of another one.
+    pub(crate) fn not_sent() -> Self {
+        Outcome::retry("not sent: what stands before it failed")
+    }
+}
+
 /// The far side is gone for good and wants no more (a closed pipe): the program ends, the checkpoint stays.
 #[derive(Debug, thiserror::Error)]
 #[error("the sink is closed: {0}")]

@@ -136,11 +136,7 @@ fn is_clean(fault: &Fault) -> bool {
 }
 
 fn retry(numbers: &[usize], reason: &str) -> Vec<(usize, Outcome)> {
-    numbers.iter().map(|number| (*number, retried(reason))).collect()
-}
-
-fn retried(reason: &str) -> Outcome {
-    Outcome::Retry { reason: reason.to_owned(), after: None }
+    numbers.iter().map(|number| (*number, Outcome::retry(reason))).collect()
 }
 
 /// One record on the way: its number, where it goes, and its confirm.
@@ -166,7 +162,7 @@ impl Round<'_> {
         for number in numbers {
             let record = &batch[*number];
             if record.ticket.standing() != Standing::Held {
-                self.answers.push((*number, retried("the lease is not held")));
+                self.answers.push((*number, Outcome::retry("the lease is not held")));
                 continue;
             }
             match flight(self.settings, self.channel, *number, record) {
@@ -245,7 +241,7 @@ impl Round<'_> {
                     } else if is_ack {
                         acked.push((number, target, message_id));
                     } else {
-                        self.answers.push((number, retried("the broker could not store the message (nack)")));
+                        self.answers.push((number, Outcome::retry("the broker could not store the message (nack)")));
                     }
                 }
                 Some(Err(error)) => {
@@ -276,7 +272,7 @@ impl Round<'_> {
                 Fault::TooLarge { limit, reason } if batch[number].body.len() > *limit => {
                     Outcome::Reject { reason: reason.clone() }
                 }
-                fault => retried(fault.reason()),
+                fault => Outcome::retry(fault.reason()),
             };
             (number, outcome)
         }));

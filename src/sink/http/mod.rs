@@ -169,11 +169,6 @@ fn retry_all(records: usize, reason: &str, after: Option<Duration>) -> Vec<Outco
     (0..records).map(|_| Outcome::Retry { reason: reason.to_owned(), after }).collect()
 }
 
-/// What is said of records that were not sent because of another one.
-fn not_sent() -> Outcome {
-    Outcome::Retry { reason: "not sent: what stands before it failed".to_owned(), after: None }
-}
-
 fn server(
     url: &Url,
     tls: &http::Tls,

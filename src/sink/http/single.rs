@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
-use super::{Http, fault::Answer, not_sent};
+use super::{Http, fault::Answer};
 use crate::{record::Record, sink::Outcome};
 
 /// Sends `batch`; with one worker exactly in its order. Nothing is begun after a failure.
@@ -26,7 +26,7 @@ pub(super) async fn send(http: &Http, batch: &[Record]) -> Vec<Outcome> {
         outcomes[number] = Some(answer.into());
         ready.extend(next[number]);
     }
-    outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(not_sent)).collect()
+    outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(Outcome::not_sent)).collect()
 }
 
 /// The first record of each key, and for each record the next one of its key.

@@ -1,6 +1,6 @@
 //! A batch in one request, taken apart where it is refused until the guilty records stand alone.
 
-use super::{Http, fault::Answer, not_sent, retry_all};
+use super::{Http, fault::Answer, retry_all};
 use crate::{record::Record, sink::Outcome};
 
 /// Sends `batch` in order. Nothing is sent after a failure that is no refusal of data.
@@ -31,7 +31,7 @@ pub(super) async fn send(http: &mut Http, batch: &[Record]) -> Vec<Outcome> {
             }
         }
     }
-    outcomes.resize_with(batch.len(), not_sent);
+    outcomes.resize_with(batch.len(), Outcome::not_sent);
     outcomes
 }
 

@@ -76,7 +76,7 @@ impl Kinesis {
                 Ok(reach) => reach,
                 Err(fault) => {
                     self.speak_of(&fault);
-                    return batch.iter().map(|_| retried(fault.reason())).collect();
+                    return batch.iter().map(|_| Outcome::retry(fault.reason())).collect();
                 }
             },
         };
@@ -214,7 +214,7 @@ impl<'a> Round<'a> {
     fn again(&mut self, number: usize, reason: &str) {
         let record = &self.batch[number];
         self.blocked.insert((record.kind, &record.key));
-        self.outcomes[number] = Some(retried(reason));
+        self.outcomes[number] = Some(Outcome::retry(reason));
     }
 
     fn answered(&mut self, part: &[Entry], answers: Vec<PutRecordsResultEntry>) {
@@ -245,18 +245,13 @@ impl<'a> Round<'a> {
 
     fn failed(&mut self, part: &[Entry], fault: &Fault) {
         for Entry { number, .. } in part {
-            self.outcomes[*number] = Some(retried(fault.reason()));
+            self.outcomes[*number] = Some(Outcome::retry(fault.reason()));
         }
     }
 
     fn outcomes(self) -> Vec<Outcome> {
-        let not_sent = || retried("not sent: what stands before it failed");
-        self.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(not_sent)).collect()
+        self.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(Outcome::not_sent)).collect()
     }
-}
-
-fn retried(reason: &str) -> Outcome {
-    Outcome::Retry { reason: reason.to_owned(), after: None }
 }
 
 impl Sink for Kinesis {

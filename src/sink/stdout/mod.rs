@@ -102,7 +102,7 @@ impl Stdout {
             if number < written {
                 return Outcome::Delivered;
             }
-            Outcome::Retry { reason: reason.clone(), after: None }
+            Outcome::retry(reason.clone())
         };
         Ok((0..batch.len()).map(outcome).collect())
     }
