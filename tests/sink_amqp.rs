@@ -18,10 +18,10 @@ use common::{
     probe::free_port,
     queue::{EXCHANGE, Message, channel, declare_exchange, declare_queue, drain, take, waiting},
     rabbitmq::Rabbitmq,
+    tls::Authority,
     truth::{assert_exactly, expected, seen},
 };
 use nomad_sim::Sim;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// How many keys the records of the long tests are spread over.
 const KEYS: u64 = 300;
@@ -278,15 +278,8 @@ async fn a_wrong_password_is_told_of_and_waited_for() {
 
 /// An authority, and a certificate by it with its key, as files.
 fn certificates(directory: &Path) {
-    let mut authority = CertificateParams::new(Vec::new()).expect("no names");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().expect("a key");
-    let authority = CertifiedIssuer::self_signed(authority, key).expect("a certificate");
-    let key = KeyPair::generate().expect("a key");
-    let mut certificate = CertificateParams::new(["localhost".to_owned()]).expect("a name");
-    // With the authority's own name it would pass for one that signed itself.
-    certificate.distinguished_name.push(DnType::CommonName, "localhost");
-    let certificate = certificate.signed_by(&key, &authority).expect("a certificate");
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue("localhost");
     for (name, text) in [("ca", authority.pem()), ("cert", certificate.pem()), ("key", key.serialize_pem())] {
         std::fs::write(directory.join(name), text).expect("a file");
     }

@@ -3,8 +3,6 @@
 mod common;
 #[path = "sink_http/long.rs"]
 mod long;
-#[path = "sink_http/tls.rs"]
-mod tls;
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +14,7 @@ use common::{
     made::*,
     outage,
     server::{Reply, Server},
+    tls::Authority,
 };
 use nomad_sim::Sim;
 
@@ -219,9 +218,16 @@ async fn a_server_under_a_private_authority_gets_everything_once_it_is_trusted()
     append(&sim, 20..=119).await;
     let directory = tempfile::tempdir().expect("a directory");
     let behind = server.url().trim_start_matches("http://").trim_end_matches("/records").to_owned();
-    let (address, _tls) = tls::start(&behind, directory.path()).await;
+    let authority = Authority::new();
+    let (address, _tls) = authority.front("collector.example.com", &behind, true).await;
+    let (certificate, key) = authority.issue("firehose");
     let path = |name| directory.path().join(name);
-    let setup = setup(&sim, &server).env("SINK_HTTP_ADDRESS", address).env("SINK_HTTP_FORMAT", "array");
+    let files = [("ca.pem", authority.pem()), ("client.pem", certificate.pem()), ("client.key", key.serialize_pem())];
+    for (name, text) in files {
+        std::fs::write(path(name), text).expect("a file");
+    }
+    let setup =
+        setup(&sim, &server).env("SINK_HTTP_ADDRESS", format!("https://{address}")).env("SINK_HTTP_FORMAT", "array");
     let setup = setup.env("SINK_HTTP_CACERT", path("ca.pem"));
     let process = setup.spawn();
     process.until_logged("SINK_HTTP_TLS_SERVER_NAME").await;

@@ -276,13 +276,7 @@ fn spawn(directory: &Path) -> Child {
 /// The path that the script gives, asked for once in a process.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/install-consul");
-        let output = Command::new(script).stdin(Stdio::null()).output().expect("the script runs");
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{words}");
-        PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim_end())
-    })
+    BINARY.get_or_init(|| super::installed("consul"))
 }
 
 /// Ports that are ours until this is dropped: no test beside us takes them while an agent is down. They lie below those

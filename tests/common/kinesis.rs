@@ -228,11 +228,5 @@ fn stored(shard: usize, record: &Value) -> Stored {
 /// The path that the script gives, asked for once in a process.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/install-kinesis");
-        let output = Command::new(script).stdin(Stdio::null()).output().expect("the script runs");
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{words}");
-        PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim_end())
-    })
+    PROGRAM.get_or_init(|| super::installed("kinesis"))
 }

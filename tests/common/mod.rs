@@ -18,6 +18,7 @@ pub mod proxy;
 pub mod queue;
 pub mod rabbitmq;
 pub mod server;
+pub mod tls;
 pub mod truth;
 
 use std::{
@@ -247,6 +248,14 @@ pub fn fixture_lines(name: &str) -> Vec<String> {
     let path = fixture(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
     text.lines().filter(|line| !line.is_empty() && *line != "{}").map(str::to_owned).collect()
+}
+
+/// The path that `scripts/install-NAME` prints, which installs a server where it may.
+fn installed(name: &str) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("scripts/install-{name}"));
+    let output = Command::new(script).stdin(Stdio::null()).output().expect("the script runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim_end())
 }
 
 /// A seed for a randomised test: `SEED` where it is set, to repeat a failure. It is printed.

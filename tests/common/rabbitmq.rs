@@ -217,11 +217,5 @@ fn kill(child: &mut Child) {
 /// The directory that the script gives, asked for once in a process.
 fn binaries() -> &'static Path {
     static BINARIES: OnceLock<PathBuf> = OnceLock::new();
-    BINARIES.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/install-rabbitmq");
-        let output = Command::new(script).stdin(Stdio::null()).output().expect("the script runs");
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{words}");
-        PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim_end())
-    })
+    BINARIES.get_or_init(|| super::installed("rabbitmq"))
 }

@@ -1,0 +1,71 @@
+//! TLS in front of a server, under a private authority.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer, server::WebPkiClientVerifier};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Somebody who signs certificates, and whom nobody trusts by default.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub fn new() -> Self {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Authority(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
+    }
+
+    /// Its own certificate.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for somebody of this name, and its key.
+    pub fn issue(&self, name: &str) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        // With the authority's own name it would pass for one that signed itself.
+        params.distinguished_name.push(DnType::CommonName, name);
+        (params.signed_by(&key, &self.0).expect("a certificate"), key)
+    }
+
+    /// Starts TLS for `name` in front of `server`, such as `127.0.0.1:80`; only clients with a certificate of ours are let
+    /// through where `wants_clients` says so.
+    pub async fn front(&self, name: &str, server: &str, wants_clients: bool) -> (SocketAddr, AbortOnDropHandle<()>) {
+        let (certificate, key) = self.issue(name);
+        let config = if wants_clients {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.0.der().clone()).expect("a certificate");
+            let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().expect("roots");
+            ServerConfig::builder().with_client_cert_verifier(verifier)
+        } else {
+            ServerConfig::builder().with_no_client_auth()
+        };
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let config = config.with_single_cert(vec![certificate.der().clone()], key).expect("a pair");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let server = server.to_owned();
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (acceptor, server) = (acceptor.clone(), server.clone());
+                tokio::spawn(async move {
+                    let Ok(mut client) = acceptor.accept(client).await else { return };
+                    let mut server = TcpStream::connect(server).await.expect("it listens");
+                    // Either side may end it.
+                    tokio::io::copy_bidirectional(&mut client, &mut server).await.ok();
+                });
+            }
+        });
+        (address, AbortOnDropHandle::new(task))
+    }
+}
