@@ -15,7 +15,7 @@ use common::{
     PATIENCE, Setup, Signal, fixture_lines, flood, made,
     order::{self, Leaps},
     outage,
-    probe::free_port,
+    ports::Ports,
     queue::{EXCHANGE, Message, channel, declare_exchange, declare_queue, drain, take, waiting},
     rabbitmq::Rabbitmq,
     tls::Authority,
@@ -130,14 +130,14 @@ async fn connections_that_are_closed_again_and_again_lose_nothing() {
     declare(&rabbitmq).await;
     let records = flood::records(5_000);
     let sim = flood::cluster(records).await;
-    let port = free_port();
+    let ports = Ports::reserve();
     rabbitmq.keep_closing_connections(Duration::from_millis(500)).await;
     let process = setup(&sim, &rabbitmq, "evaluations")
-        .env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{port}"))
+        .env("NOMAD_FIREHOSE_LISTEN", ports.address())
         .env("SINK_AMQP_WORKERS", "3")
         .spawn();
     process.until_logged("subscribed to the event stream").await;
-    flood::until_count(&process, records, async || flood::delivered(port).await).await;
+    flood::until_count(&process, records, async || flood::delivered(ports.base).await).await;
     process.stop().await;
     rabbitmq.stop_closing_connections().await;
     let repeats = drain_flood(&rabbitmq, records).await;
@@ -153,14 +153,13 @@ async fn closed_connections_two_restarts_and_an_alarm_lose_nothing() {
     declare(&rabbitmq).await;
     let records = flood::records(400_000);
     let sim = flood::cluster(records).await;
-    let port = free_port();
+    let ports = Ports::reserve();
     rabbitmq.keep_closing_connections(CLOSE).await;
     let begun = Instant::now();
-    let process =
-        setup(&sim, &rabbitmq, "evaluations").env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{port}")).spawn();
+    let process = setup(&sim, &rabbitmq, "evaluations").env("NOMAD_FIREHOSE_LISTEN", ports.address()).spawn();
     process.until_logged("subscribed to the event stream").await;
     for quarter in 1..=4 {
-        flood::until_count(&process, records * quarter / 4, async || flood::delivered(port).await).await;
+        flood::until_count(&process, records * quarter / 4, async || flood::delivered(ports.base).await).await;
         println!("{quarter} quarters after {:?}", begun.elapsed());
         match quarter {
             1 | 3 => {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::common::{Setup, probe};
+use crate::common::{Setup, ports::Ports, probe};
 
 /// How long any figure may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(crate) struct Program {
     child: Child,
-    port: u16,
+    ports: Ports,
 }
 
 /// What a run came to.
@@ -30,17 +30,17 @@ pub(crate) struct Cost {
 impl Program {
     /// Starts it, and waits until it listens.
     pub(crate) async fn start(setup: Setup) -> Self {
-        let port = probe::free_port();
-        let setup = setup.env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{port}")).env("LOG_LEVEL", "error");
+        let ports = Ports::reserve();
+        let setup = setup.env("NOMAD_FIREHOSE_LISTEN", ports.address()).env("LOG_LEVEL", "error");
         let child = setup.command().stdout(Stdio::null()).spawn().expect("the program starts");
-        let program = Program { child, port };
-        crate::common::until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+        let program = Program { child, ports };
+        crate::common::until("it listens", || std::net::TcpStream::connect(program.ports.address()).is_ok()).await;
         program
     }
 
     /// Records and bytes delivered so far.
     pub(crate) async fn delivered(&self) -> (u64, u64) {
-        let text = probe::get(&format!("http://127.0.0.1:{}/metrics", self.port)).await;
+        let text = probe::get(&format!("http://{}/metrics", self.ports.address())).await;
         let sum = |name: &str| {
             let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next());
             values.filter_map(|value| value.parse::<u64>().ok()).sum()

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::acl::{Acl, Policy};
+use crate::address::Address;
 use crate::cluster::{Cluster, Config, Pace, Parts};
 use crate::history::{Empty, Generator, GeneratorOptions, History, Recording, RecordingError, Repeat};
-use crate::http;
 use crate::server::Server;
 use crate::sim::{Sim, play_to};
 use crate::state::Namespaces;
@@ -233,10 +233,10 @@ impl Builder {
             if addr.port() != 0 {
                 addr.set_port(addr.port().saturating_add(u16::try_from(number).unwrap_or(u16::MAX)));
             }
-            let listener =
-                http::bind(addr, self.config.send_buffer).map_err(|source| Error::Listen { addr, source })?;
-            let bound = listener.local_addr().map_err(|source| Error::Listen { addr, source })?;
-            servers.push(Server::new(bound, self.buffer, namespaces.clone()));
+            let failed = |source| Error::Listen { addr, source };
+            let address = Address::reserve(addr).map_err(failed)?;
+            let listener = address.listen(self.config.send_buffer).map_err(failed)?;
+            servers.push(Server::new(address, self.buffer, namespaces.clone()));
             listeners.push(listener);
         }
         let cluster = Arc::new(Cluster::new(Parts {

@@ -30,6 +30,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
 
 mod acl;
+mod address;
 mod builder;
 mod cluster;
 mod filter;
@@ -47,6 +48,7 @@ mod summary;
 mod table;
 
 pub use acl::Policy;
+pub use address::Address;
 pub use builder::{Builder, Error};
 pub use cluster::{Broker, Request};
 pub use history::{Empty, Entry, Generator, GeneratorOptions, History, Recording, RecordingError, Repeat, Silent};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
 
+use crate::address::Address;
 use crate::history::Entry;
 use crate::ring::Ring;
 use crate::state::{Namespaces, State};
@@ -16,7 +17,7 @@ use crate::state::{Namespaces, State};
 /// One server of the simulated cluster. Its methods inject faults into this server alone.
 #[derive(Debug)]
 pub struct Server {
-    pub(crate) addr: SocketAddr,
+    pub(crate) address: Address,
     pub(crate) ring: Mutex<Ring>,
     /// Counts publishes; streams wait on it.
     pub(crate) published: watch::Sender<u64>,
@@ -88,9 +89,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Server {
-    pub(crate) fn new(addr: SocketAddr, buffer: usize, namespaces: Namespaces) -> Self {
+    pub(crate) fn new(address: Address, buffer: usize, namespaces: Namespaces) -> Self {
         Self {
-            addr,
+            address,
             ring: Mutex::new(Ring::new(buffer)),
             published: watch::Sender::new(0),
             state: RwLock::new(State::new(namespaces)),
@@ -163,13 +164,13 @@ impl Server {
     /// The address it listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.address.addr()
     }
 
     /// Its address as `NOMAD_ADDR` wants it.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.addr)
+        format!("http://{}", self.addr())
     }
 
     /// The highest raft index it has applied.

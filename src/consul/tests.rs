@@ -189,9 +189,8 @@ async fn tls_where_there_is_none_names_the_mend() {
 
 #[tokio::test]
 async fn nothing_that_listens_names_the_address() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = format!("http://{}", listener.local_addr().expect("bound"));
-    drop(listener);
+    let reserved = nomad_sim::Address::free().expect("a free port");
+    let address = format!("http://{}", reserved.addr());
     let error = get(&address).await.expect_err("nobody listens");
     assert!(error.to_string().contains(&address) && error.to_string().contains("CONSUL_HTTP_ADDR"), "{error}");
     let error = get("unix:///does/not/exist").await.expect_err("no such socket");

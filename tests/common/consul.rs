@@ -4,7 +4,6 @@
 
 use std::{
     fs::File,
-    net::{Ipv4Addr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
@@ -12,10 +11,9 @@ use std::{
 };
 
 use reqwest::Method;
-use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
-use super::{PATIENCE, Signal};
+use super::{PATIENCE, Signal, ports::Ports};
 
 /// What an agent is to be.
 #[derive(Clone, Debug, Default)]
@@ -64,12 +62,12 @@ impl Consul {
 
     /// What `CONSUL_HTTP_ADDR` can be.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports.http())
+        format!("http://{}", self.ports.address())
     }
 
     /// The address and port of HTTPS, where it is served.
     pub fn https(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.https())
+        format!("127.0.0.1:{}", https(&self.ports))
     }
 
     /// The address of the Unix socket, where there is one.
@@ -241,14 +239,14 @@ fn write_configuration(directory: &Path, ports: &Ports, options: &Options) {
         "data_dir": directory.join("data"),
         "bind_addr": "127.0.0.1",
         "addresses": { "http": http },
-        "ports": { "http": ports.http(), "server": ports.base + 1, "serf_lan": ports.base + 2, "serf_wan": -1, "dns": -1, "grpc": -1 },
+        "ports": { "http": ports.base, "server": ports.base + 1, "serf_lan": ports.base + 2, "serf_wan": -1, "dns": -1, "grpc": -1 },
         "disable_update_check": true,
         // The shortest election there is.
         "performance": { "raft_multiplier": 1 },
         "acl": { "enabled": options.acls, "default_policy": if options.acls { "deny" } else { "allow" } },
     });
     if let Some([authority, certificate, key]) = &options.tls {
-        configuration["ports"]["https"] = ports.https().into();
+        configuration["ports"]["https"] = https(ports).into();
         configuration["ca_file"] = json!(authority);
         configuration["cert_file"] = json!(certificate);
         configuration["key_file"] = json!(key);
@@ -273,48 +271,13 @@ fn spawn(directory: &Path) -> Child {
         .expect("Consul starts")
 }
 
+/// The port of HTTPS.
+fn https(ports: &Ports) -> u16 {
+    ports.base + 3
+}
+
 /// The path that the script gives, asked for once in a process.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| super::installed("consul"))
-}
-
-/// Ports that are ours until this is dropped: no test beside us takes them while an agent is down. They lie below those
-/// that the kernel gives to outgoing connections.
-#[derive(Debug)]
-pub(super) struct Ports {
-    pub(super) base: u16,
-    _lock: File,
-}
-
-impl Ports {
-    const BLOCK: u16 = 4;
-
-    pub(super) fn reserve() -> Self {
-        let locks = std::env::temp_dir().join("nomad-firehose-test-ports");
-        std::fs::create_dir_all(&locks).expect("a directory for locks");
-        for _ in 0..1_000 {
-            let base = 20_000 + fastrand::u16(..2_500) * Self::BLOCK;
-            let lock = File::create(locks.join(base.to_string())).expect("a lock file");
-            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-                continue;
-            }
-            let free = |port| {
-                let address = (Ipv4Addr::LOCALHOST, port);
-                TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
-            };
-            if (base..base + Self::BLOCK).all(free) {
-                return Ports { base, _lock: lock };
-            }
-        }
-        panic!("no free ports");
-    }
-
-    fn http(&self) -> u16 {
-        self.base
-    }
-
-    fn https(&self) -> u16 {
-        self.base + 3
-    }
 }

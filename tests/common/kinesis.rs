@@ -15,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{PATIENCE, Signal, consul::Ports};
+use super::{PATIENCE, Signal, ports::Ports};
 
 /// So many at a time in one process: each needs some seconds of a processor to start.
 static SERVERS: Semaphore = Semaphore::const_new(3);
@@ -79,7 +79,7 @@ impl Kinesis {
 
     /// What `AWS_ENDPOINT_URL` can be.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports.base)
+        format!("http://{}", self.ports.address())
     }
 
     /// Makes a stream, and waits until it can be written to.

@@ -12,6 +12,7 @@ pub mod kinesis_proxy;
 pub mod made;
 pub mod order;
 pub mod outage;
+pub mod ports;
 pub mod probe;
 pub mod proxy;
 #[cfg(feature = "amqp")]

@@ -1,9 +1,6 @@
 //! A look at a program that listens.
 
-use std::{
-    net::TcpListener,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,12 +8,6 @@ use tokio::{
 };
 
 use super::PATIENCE;
-
-/// A port that is free now.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
-}
 
 /// The body of an answer.
 pub async fn get(url: &str) -> String {

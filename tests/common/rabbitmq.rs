@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{PATIENCE, Signal, consul::Ports};
+use super::{PATIENCE, Signal, ports::Ports};
 
 /// So many nodes at a time in one process: each needs some seconds of a processor to start.
 static NODES: Semaphore = Semaphore::const_new(3);
@@ -57,7 +57,7 @@ impl Rabbitmq {
 
     /// What `SINK_AMQP_CONNECTION` can be.
     pub fn url(&self) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}/", self.ports.base)
+        format!("amqp://guest:guest@{}/", self.ports.address())
     }
 
     /// The port that is for the settings of [`start_with`](Rabbitmq::start_with).

@@ -1,11 +1,12 @@
 //! An HTTP server by hand, which can break off anywhere.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use nomad_sim::Address;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -46,7 +47,7 @@ type Keys = Arc<Mutex<Vec<String>>>;
 /// A running server. Dropping it cuts all connections.
 #[derive(Debug)]
 pub struct Server {
-    addr: SocketAddr,
+    address: Address,
     taken: Records,
     keys: Keys,
     task: AbortOnDropHandle<()>,
@@ -55,29 +56,25 @@ pub struct Server {
 impl Server {
     /// A server that asks `decide` about each body.
     pub async fn start(decide: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), decide).await
+        Self::start_at(Address::free().expect("a free port"), decide).await
     }
 
-    /// The same at an address.
-    pub async fn start_at(addr: SocketAddr, decide: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
-        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-        socket.set_reuseaddr(true).expect("a socket");
-        socket.bind(addr).expect("a free port");
-        let listener = socket.listen(64).expect("a free port");
-        let addr = listener.local_addr().expect("bound");
+    /// The same at the address of one that was stopped.
+    pub async fn start_at(address: Address, decide: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = address.listen(None).expect("the address is ours");
         let (taken, keys) = (Records::default(), Keys::default());
         let task = tokio::spawn(serve(listener, Arc::new(decide), Arc::clone(&taken), Arc::clone(&keys)));
-        Server { addr, taken, keys, task: AbortOnDropHandle::new(task) }
+        Server { address, taken, keys, task: AbortOnDropHandle::new(task) }
     }
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.address.addr()
     }
 
     /// Its address for `SINK_HTTP_ADDRESS`.
     pub fn url(&self) -> String {
-        format!("http://{}/records", self.addr)
+        format!("http://{}/records", self.addr())
     }
 
     /// The records taken so far.
@@ -95,11 +92,11 @@ impl Server {
         self.keys.lock().expect("no panic").clone()
     }
 
-    /// Ends it; its port is free then.
-    pub async fn stop(self) -> SocketAddr {
+    /// Ends it. Its address refuses connections from then on, and waits for [`Server::start_at`].
+    pub async fn stop(self) -> Address {
         self.task.abort();
         assert!(self.task.await.is_err(), "it serves until it is aborted");
-        self.addr
+        self.address
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Instant};
 use nomad_sim::Sim;
 
 use crate::{
-    common::{PATIENCE, Process, Setup, Signal, made, order::assert_order, probe},
+    common::{PATIENCE, Process, Setup, Signal, made, order::assert_order, ports::Ports, probe},
     rig::{Cause, Rig, written},
 };
 
@@ -15,7 +15,7 @@ const KEYS: u64 = 20;
 /// What is published, and what came of it.
 pub(crate) struct Stage<R> {
     pub(crate) rig: R,
-    port: u16,
+    ports: Ports,
     sim: Sim,
     directory: tempfile::TempDir,
     lines: Vec<String>,
@@ -28,7 +28,7 @@ impl<R: Rig> Stage<R> {
         let sim = Sim::builder().buffer(100_000).namespace("busy", 1).namespace("other", 1);
         Stage {
             rig,
-            port: probe::free_port(),
+            ports: Ports::reserve(),
             sim: sim.start().await.expect("the simulator starts"),
             directory: tempfile::tempdir().expect("a directory"),
             lines: Vec::new(),
@@ -40,7 +40,7 @@ impl<R: Rig> Stage<R> {
     /// The program, which keeps nothing.
     pub(crate) fn setup(&self) -> Setup {
         let setup = Setup::new(&["evaluations"], &self.sim.url(0))
-            .env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{}", self.port))
+            .env("NOMAD_FIREHOSE_LISTEN", self.ports.address())
             // Machines can be busy.
             .env("NOMAD_FIREHOSE_SHUTDOWN_GRACE", "30s");
         self.rig.variables().into_iter().fold(setup, |setup, (name, value)| setup.env(name, value))
@@ -162,24 +162,24 @@ impl<R: Rig> Stage<R> {
 
     /// How often records were sent again.
     pub(crate) async fn retries(&self) -> u64 {
-        probe::metric(self.port, "nomad_firehose_retries_total{kind=\"evaluations\"}").await
+        probe::metric(self.ports.base, "nomad_firehose_retries_total{kind=\"evaluations\"}").await
     }
 
     /// How many bytes are read and not yet delivered.
     pub(crate) async fn in_flight(&self) -> u64 {
-        probe::metric(self.port, "nomad_firehose_in_flight_bytes").await
+        probe::metric(self.ports.base, "nomad_firehose_in_flight_bytes").await
     }
 
     /// Waits until the program is ready, or is not for this reason.
     pub(crate) async fn until_ready(&self, wanted: bool, reason: &str) {
-        probe::until_ready(self.port, wanted, reason).await;
+        probe::until_ready(self.ports.base, wanted, reason).await;
     }
 
     /// Starts the program, and waits until it is ready.
     pub(crate) async fn start(&mut self, setup: &Setup) -> Process {
         let process = self.rig.spawn(setup);
         let deadline = Instant::now() + PATIENCE;
-        while probe::readiness(self.port).await.is_none_or(|(ready, _)| !ready) {
+        while probe::readiness(self.ports.base).await.is_none_or(|(ready, _)| !ready) {
             assert!(Instant::now() < deadline, "it is not ready; the log:\n{}", process.log());
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }

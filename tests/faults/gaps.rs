@@ -56,9 +56,9 @@ async fn what_happened_while_stopped_comes_from_the_lists_and_is_told_of() {
     let sim = Sim::builder().recording(fixture("stream-complete.ndjson")).buffer(BUFFER).preload(MIDDLE);
     let sim = sim.start().await.expect("starts");
     let dir = tempfile::tempdir().expect("a directory");
-    let port = free_port();
+    let ports = Ports::reserve();
     let setup = Setup::new(&["run", "--resources", "all"], &sim.url(0)).data_dir(dir.path());
-    let setup = setup.env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{port}"));
+    let setup = setup.env("NOMAD_FIREHOSE_LISTEN", ports.address());
     let before = expected_of(&sim, &ALL);
     let process = setup.spawn();
     process.until_printed(before.len()).await;
@@ -77,7 +77,7 @@ async fn what_happened_while_stopped_comes_from_the_lists_and_is_told_of() {
     let all = || [&first[..], &process.printed()].concat();
     process.until("final versions are printed", || owed.is_subset(&printed_facts(&all()))).await;
     for kind in ALL {
-        assert_eq!(metric(port, &format!("nomad_firehose_gaps_total{{kind=\"{kind}\"}}")).await, 1, "{kind}");
+        assert_eq!(metric(ports.base, &format!("nomad_firehose_gaps_total{{kind=\"{kind}\"}}")).await, 1, "{kind}");
     }
     assert_eq!(process.logged("events may be missing"), ALL.len());
     assert_eq!(process.logged("the list is read"), LISTS, "a list was read twice:\n{}", process.log());
@@ -97,16 +97,16 @@ async fn what_happened_while_stopped_comes_from_the_lists_and_is_told_of() {
 async fn raw_events_carry_a_record_of_the_hole() {
     let sim = Sim::builder().buffer(20).start().await.expect("starts");
     append_evaluations(&sim, 10..=15).await;
-    let port = free_port();
+    let ports = Ports::reserve();
     let setup = Setup::new(&["events", "--topic", "Evaluation"], &sim.url(0));
-    let process = setup.env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{port}")).spawn();
+    let process = setup.env("NOMAD_FIREHOSE_LISTEN", ports.address()).spawn();
     process.until_printed(6).await;
     sim.server(0).refuse(true);
     append_evaluations(&sim, 20..=79).await;
     sim.server(0).refuse(false);
     let held = 21;
     process.until_printed(6 + 1 + held).await;
-    assert_eq!(metric(port, "nomad_firehose_gaps_total{kind=\"events\"}").await, 1);
+    assert_eq!(metric(ports.base, "nomad_firehose_gaps_total{kind=\"events\"}").await, 1);
     assert_eq!(process.logged("events may be missing"), 1);
     let printed = process.stop().await;
     let records: Vec<Value> = printed.iter().map(|record| serde_json::from_str(record).expect("JSON")).collect();

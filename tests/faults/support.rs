@@ -16,7 +16,8 @@ use crate::common::{
 };
 pub use crate::common::{
     made::*,
-    probe::{free_port, get, metric},
+    ports::Ports,
+    probe::{get, metric},
 };
 
 /// How many kinds have a list: all but raw events.

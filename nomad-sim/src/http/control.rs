@@ -74,7 +74,7 @@ async fn state(context: &Context) -> Value {
         .iter()
         .map(|server| {
             let (first, last) = server.buffer_bounds();
-            json!({"addr": server.addr.to_string(), "applied": server.applied_index(), "pending": server.pending(),
+            json!({"addr": server.addr().to_string(), "applied": server.applied_index(), "pending": server.pending(),
                    "buffer": {"first": first, "last": last}, "streams": server.open_streams(),
                    "tables": server.read(tables)})
         })

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,17 +41,6 @@ impl Context {
     }
 }
 
-/// Binds an address so that it can be bound again at once.
-pub(crate) fn bind(addr: std::net::SocketAddr, send_buffer: Option<u32>) -> io::Result<TcpListener> {
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    if let Some(size) = send_buffer {
-        socket.set_send_buffer_size(size)?;
-    }
-    socket.bind(addr)?;
-    socket.listen(1024)
-}
-
 /// Accepts connections until the simulator stops; while connections are refused there is no listener at all.
 pub(crate) async fn serve(context: Context, listener: TcpListener) {
     let mut gate = context.server().gate.subscribe();
@@ -61,10 +50,10 @@ pub(crate) async fn serve(context: Context, listener: TcpListener) {
         if refusing {
             listener = None;
         } else if listener.is_none() {
-            listener = match bind(context.server().addr, context.cluster.config.send_buffer) {
+            listener = match context.server().address.listen(context.cluster.config.send_buffer) {
                 Ok(listener) => Some(listener),
                 Err(error) => {
-                    tracing::warn!(%error, addr = %context.server().addr, "cannot listen again yet");
+                    tracing::warn!(%error, addr = %context.server().addr(), "cannot listen again yet");
                     None
                 }
             };
@@ -192,10 +181,10 @@ async fn answer(
         "/v1/namespaces" => list::namespaces(context, request).await,
         "/v1/acl/token/self" => who::token(context, request),
         "/v1/status/leader" => {
-            let addr = context.cluster.servers[0].addr;
+            let addr = context.cluster.servers[0].addr();
             Response::json(format!("\"{}:{}\"", addr.ip(), 4647))
         }
-        "/v1/agent/self" => Response::json(object::agent(context.server().addr)),
+        "/v1/agent/self" => Response::json(object::agent(context.server().addr())),
         path => match path.strip_prefix("/v1/namespace/") {
             Some(name) => who::namespace(context, request, name),
             None => object::answer(context, request).await,

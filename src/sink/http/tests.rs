@@ -318,8 +318,9 @@ async fn a_retry_waits_as_long_as_the_server_asks() {
 
 #[tokio::test]
 async fn a_silent_server_and_none_at_all_are_tried_again() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = format!("http://{}", listener.local_addr().expect("bound"));
+    let reserved = nomad_sim::Address::free().expect("a free port");
+    let listener = reserved.listen(None).expect("it is ours");
+    let address = format!("http://{}", reserved.addr());
     let mut silent = sink(Config { timeout: Duration::from_millis(50), ..config(&address) });
     let outcomes = send(&mut silent, &Book::new().records(&["a"])).await;
     assert!(reason(&outcomes[0]).contains("may have arrived"), "{outcomes:?}");

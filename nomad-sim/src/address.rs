@@ -1,0 +1,103 @@
+//! An address that stays ours while nobody listens there.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio::net::{TcpListener, TcpSocket};
+
+/// The address of a server that can be away: connections are refused then, and nobody else gets the port.
+///
+/// A socket that is bound and does not listen keeps it. Linux binds another one to it that says `SO_REUSEADDR` too, and
+/// gives the port to nobody who asks for any, nor to an outgoing connection.
+#[derive(Debug)]
+pub struct Address {
+    /// Bound as long as this lives.
+    _socket: TcpSocket,
+    addr: SocketAddr,
+}
+
+impl Address {
+    /// Takes `addr`, or a free port where it has port 0.
+    ///
+    /// # Errors
+    /// The address is not this machine's, or somebody else has it.
+    pub fn reserve(addr: SocketAddr) -> io::Result<Self> {
+        let socket = bound(addr)?;
+        let addr = socket.local_addr()?;
+        Ok(Self { _socket: socket, addr })
+    }
+
+    /// Takes a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn free() -> io::Result<Self> {
+        Self::reserve((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// What was taken.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Listens until the listener is dropped. Its connections have a send buffer of so many bytes, where that is given.
+    ///
+    /// # Errors
+    /// Somebody listens there already.
+    pub fn listen(&self, send_buffer: Option<u32>) -> io::Result<TcpListener> {
+        let socket = bound(self.addr)?;
+        if let Some(size) = send_buffer {
+            socket.set_send_buffer_size(size)?;
+        }
+        socket.listen(1024)
+    }
+}
+
+fn bound(addr: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::time::{Duration, Instant};
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_refuses_while_nobody_listens_and_is_listened_at_again_and_again() {
+        let address = Address::free().expect("a free port");
+        for _ in 0..20 {
+            let begun = Instant::now();
+            let refused = TcpStream::connect(address.addr()).await.expect_err("nobody listens");
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+            let listener = address.listen(None).expect("it is ours");
+            let mut client = TcpStream::connect(address.addr()).await.expect("it listens");
+            // The side that closes first keeps the port for a while.
+            drop(listener.accept().await.expect("a connection"));
+            drop(listener);
+            assert_eq!(client.read(&mut [0]).await.expect("an end"), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_else_takes_it() {
+        let address = Address::free().expect("a free port");
+        let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("another port");
+        assert_ne!(taken.local_addr().expect("bound").port(), address.addr().port());
+        let listener = address.listen(None).expect("it is ours");
+        assert_eq!(address.listen(None).expect_err("somebody listens").kind(), ErrorKind::AddrInUse);
+        let again = Address::reserve(address.addr()).expect_err("somebody listens");
+        assert_eq!(again.kind(), ErrorKind::AddrInUse);
+        drop(listener);
+        address.listen(None).expect("nobody listens");
+    }
+}
