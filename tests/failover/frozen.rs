@@ -22,7 +22,7 @@ async fn a_leader_that_stood_still_sends_nothing_any_more_and_stands_by() {
     for _ in 0..rounds(1) {
         let [frozen, other] = if replicas[0].number == leader { [0, 1] } else { [1, 0] };
         let (frozen, other) = (&replicas[frozen], &replicas[other]);
-        other.until_ready().await;
+        scene.until_held_by(other).await;
         sleep(Duration::from_millis(random.u64(200..2000))).await;
         let (lost, when) = (frozen.logged("the lease is lost"), Instant::now());
         frozen.signal(Signal::STOP);

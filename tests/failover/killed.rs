@@ -28,7 +28,7 @@ async fn a_killed_leader_is_replaced_within_seconds_and_no_version_is_lost() {
     let mut kills = Vec::new();
     for _ in 0..rounds(2) {
         for replica in replicas.iter().filter(|replica| replica.number != leader) {
-            replica.until_ready().await;
+            scene.until_held_by(replica).await;
         }
         // The moment of the kill is what is random, so this one does sleep.
         sleep(Duration::from_millis(random.u64(500..3000))).await;

@@ -21,7 +21,7 @@ async fn a_leader_cut_off_from_consul_is_silent_before_the_next_one_begins() {
     for _ in 0..rounds(2) {
         let cut = usize::from(replicas[1].number == leader);
         let other = &replicas[1 - cut];
-        other.until_ready().await;
+        scene.until_held_by(other).await;
         let (lost, when) = (replicas[cut].logged("the lease is lost"), Instant::now());
         gates[cut].shut();
         let (took, next) = next_leader(&scene, leader, when).await;

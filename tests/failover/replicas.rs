@@ -20,7 +20,9 @@ use crate::{
     common::{
         Lines, Setup, Signal, collect,
         consul::{Consul, Options},
-        made, until,
+        made,
+        truth::ALL,
+        until,
     },
     journal::{Journal, Repeat, check},
 };
@@ -29,6 +31,8 @@ use crate::{
 pub const BUFFER: usize = 100;
 /// Transactions a second, at least.
 const PACE: f64 = 60.0;
+/// What a replica says that holds the stream ready.
+const OPEN: &str = "standing by: the event stream is open";
 /// Objects of each kind.
 const OBJECTS: u64 = 12;
 
@@ -129,6 +133,34 @@ impl Scene {
         check(&self.journal.all(), &lines, true)
     }
 
+    /// Waits until a replica stands by, and what it holds reaches back to what the leader has told. Before that, a leader
+    /// that dies leaves a hole to tell of: its last heartbeat can be older than the server's buffer was when the stream
+    /// was opened.
+    pub async fn until_held_by(&self, replica: &Replica) {
+        let deadline = Instant::now() + crate::common::PATIENCE;
+        loop {
+            replica.until_ready().await;
+            let (opened, head) = (replica.logged(OPEN), self.last.load(Ordering::SeqCst));
+            while self.told_by_all().await < head {
+                assert!(Instant::now() < deadline, "no heartbeat tells of {head}");
+                sleep(Duration::from_millis(20)).await;
+            }
+            // One that was opened again has begun anew.
+            if replica.logged(OPEN) == opened {
+                return;
+            }
+        }
+    }
+
+    /// The smallest of what [`Scene::told`] gives.
+    async fn told_by_all(&self) -> u64 {
+        let mut smallest = u64::MAX;
+        for kind in ALL {
+            smallest = smallest.min(self.told(kind).await);
+        }
+        smallest
+    }
+
     /// The raft index up to which a kind's stored checkpoint reaches: what went with the last heartbeat.
     pub async fn told(&self, kind: &str) -> u64 {
         let name = if kind == "jobliststubs" { "jobliststub" } else { kind };
@@ -188,7 +220,7 @@ impl Replica {
     /// Waits until it stands by with the stream held ready, since it last led.
     pub async fn until_ready(&self) {
         let last = |text: &str| self.log().rfind(text);
-        let is_ready = || last("standing by: the event stream is open") > last("leading; ");
+        let is_ready = || last(OPEN) > last("leading; ");
         until("the replica holds the stream ready", is_ready).await;
     }
 

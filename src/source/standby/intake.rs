@@ -61,20 +61,20 @@ impl Intake {
     }
 
     /// Takes in a line of the connection. Where it is not proven to go on behind what is held, the ring begins anew
-    /// with it.
+    /// with it: says whether it did.
     ///
     /// # Errors
     /// The line cannot be read: the connection is not to be trusted, and what the line was is missing.
-    pub(super) fn take(&mut self, text: &Bytes) -> Result<(), Error> {
+    pub(super) fn take(&mut self, text: &Bytes) -> Result<bool, Error> {
         let line = Line::parse(text, &mut self.occurrences)?;
         let events = line.identities();
         // A line of nothing has no place that could be known again.
         if events.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let Some(cursor) = &mut self.cursor else {
             self.begin(line.index, &events, text);
-            return Ok(());
+            return Ok(true);
         };
         match cursor.observe(line.index, &events) {
             Verdict::Nothing => {}
@@ -86,9 +86,12 @@ impl Intake {
                 }
                 self.repeats_at = self.repeats_at.filter(|repeats| line.index <= *repeats);
             }
-            Verdict::DeliverAfterGap(_) => self.begin(line.index, &events, text),
+            Verdict::DeliverAfterGap(_) => {
+                self.begin(line.index, &events, text);
+                return Ok(true);
+            }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn begin(&mut self, index: RaftIndex, events: &[Identity], text: &Bytes) {

@@ -2,14 +2,19 @@
 
 use std::{convert::Infallible, sync::Arc};
 
+use futures_util::future::{BoxFuture, OptionFuture};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{WarmLane, intake::Intake};
+use super::{
+    WarmLane,
+    doubt::{self, Doubt},
+    intake::Intake,
+};
 use crate::{
     backoff::Backoff,
     coordinator::Positions,
@@ -166,7 +171,10 @@ impl Lane {
             None => (mpsc::channel(1).1, None),
         };
         let (all, mut leading) = (self.found.is_some(), true);
+        let mut doubt: Option<Doubt> = None;
+        let mut is_behind: Option<BoxFuture<'static, bool>> = None;
         loop {
+            let look_at = doubt.as_ref().map(|doubt| doubt.due);
             let Some(stream) = &mut self.stream else { return End::Lost };
             tokio::select! {
                 biased;
@@ -184,13 +192,21 @@ impl Lane {
                 }
                 line = stream.next_line() => match line {
                     Ok(Some(line)) => {
-                        if let Err(error) = self.intake.take(&line) {
-                            self.ctx.metrics.garbage_line();
-                            warn!(namespace = &*self.namespace, %error, bytes = line.len(),
-                                "standing by: a line of the event stream cannot be read; beginning anew");
-                            return End::Garbage;
+                        let was_asked = is_behind.take().is_some();
+                        let begins = match self.intake.take(&line) {
+                            Ok(begins) => begins,
+                            Err(error) => {
+                                self.ctx.metrics.garbage_line();
+                                warn!(namespace = &*self.namespace, %error, bytes = line.len(),
+                                    "standing by: a line of the event stream cannot be read; beginning anew");
+                                return End::Garbage;
+                            }
+                        };
+                        let read_to = self.intake.read_to().unwrap_or_default();
+                        self.furthest = self.furthest.max(read_to);
+                        if begins || was_asked {
+                            doubt = Some(Doubt::new(read_to));
                         }
-                        self.furthest = self.furthest.max(self.intake.read_to().unwrap_or_default());
                     }
                     Ok(None) => {
                         debug!(namespace = &*self.namespace, "standing by: the server ended the event stream");
@@ -201,6 +217,21 @@ impl Lane {
                         return End::Lost;
                     }
                 },
+                () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
+                    let read_to = self.intake.read_to().unwrap_or_default();
+                    doubt = doubt.and_then(|doubt| doubt.look(read_to));
+                    if doubt.is_none() {
+                        let (client, namespace) = (self.ctx.client.clone(), Arc::clone(&self.namespace));
+                        is_behind = Some(doubt::is_behind(client, namespace, &self.topics, read_to));
+                    }
+                }
+                answer = async { OptionFuture::from(is_behind.as_mut()).await }, if is_behind.is_some() => {
+                    is_behind = None;
+                    if answer == Some(true) {
+                        info!(namespace = &*self.namespace, "standing by: the server has dropped the event stream");
+                        return End::Lost;
+                    }
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Standing by: the event stream stays open into a bounded ring, from where the leaders are on, so that a take-over
 //! needs nothing of the server's small buffer (its `event_buffer_size` is 100 transactions unless set).
 
+mod doubt;
 mod intake;
 mod lane;
 mod ring;

@@ -155,13 +155,21 @@ impl Scene {
         self.sim.requests().iter().filter(|request| request.target.starts_with(path)).count()
     }
 
+    /// How often the table was asked for its index alone.
+    fn looks(&self) -> usize {
+        let targets = self.sim.requests().into_iter().map(|request| request.target);
+        targets
+            .filter(|target| target.starts_with(LIST) && target.split(['?', '&']).any(|part| part == "per_page=1"))
+            .count()
+    }
+
     fn gaps(&self) -> u64 {
         self.ctx.metrics.summary(Kind::Evaluations).gaps
     }
 
     /// Neither a list nor a hole.
     fn assert_nothing_missed(&self) {
-        assert_eq!((self.gaps(), self.asked("/v1/evaluations")), (0, 0));
+        assert_eq!((self.gaps(), self.asked(LIST) - self.looks()), (0, 0));
     }
 }
 
@@ -174,6 +182,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 const STREAM: &str = "/v1/event/stream";
+const LIST: &str = "/v1/evaluations?";
 
 #[tokio::test]
 async fn a_take_over_needs_nothing_of_the_servers_buffer() {
@@ -200,7 +209,7 @@ async fn without_a_standby_the_servers_buffer_is_too_small() {
     scene.lead(Warm::default());
     scene.delivers(20..=79).await;
     assert_eq!(scene.gaps(), 1);
-    assert!(scene.asked("/v1/evaluations") > 0);
+    assert!(scene.asked(LIST) > scene.looks());
 }
 
 /// The leader fell between two lines of one index, which is neither lost nor, with the rest, sent again.
@@ -330,6 +339,38 @@ async fn a_stream_that_breaks_while_standing_by_goes_on() {
     scene.sim.append_line(evaluation(60, "default")).await.expect("a line");
     scene.delivers(60..=60).await;
     scene.assert_nothing_missed();
+}
+
+/// The server still shows the connection, and sends nothing on it.
+#[tokio::test]
+async fn a_stream_that_the_server_has_dropped_is_left_at_once() {
+    let mut scene = Scene::new().await;
+    // Asked while it stands by, the table tells of what the stream did not bring.
+    scene.sim.server(0).slow_lists(Duration::from_secs(1));
+    let standby = scene.stand_by(ROOM).await;
+    scene.sim.server(0).stall();
+    scene.sim.append_lines((20..=30).map(|index| evaluation(index, "default"))).await.expect("lines of events");
+    until("it subscribes again", || scene.asked(STREAM) == 2 && scene.held() > 0).await;
+    scene.append(31..=59, "default").await;
+    let known = Identity::new("Evaluation", "default", &id(30), RaftIndex(30), 0);
+    let position = Position { index: RaftIndex(30), seen: vec![known].into(), ..Position::default() };
+    scene.checkpoint.lanes.get_mut("*").expect("it is there").position = position;
+    scene.lead(standby.take().await);
+    scene.delivers(31..=59).await;
+    scene.assert_nothing_missed();
+    assert_eq!(scene.asked(STREAM), 2);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_quiet_with_its_table_is_kept() {
+    let mut scene = Scene::new().await;
+    let standby = scene.stand_by(ROOM).await;
+    until("the table is asked", || scene.looks() == 1).await;
+    scene.append(20..=59, "default").await;
+    scene.lead(standby.take().await);
+    scene.delivers(20..=59).await;
+    scene.assert_nothing_missed();
+    assert_eq!((scene.asked(STREAM), scene.looks()), (1, 1));
 }
 
 #[tokio::test]
