@@ -49,9 +49,9 @@ async fn a_consul_that_is_down_for_long_gives_no_two_leaders() {
     println!("{took:?} from the return of Consul to the next record, by replica {who}; before it was {leader}");
     sleep(Duration::from_secs(3)).await;
     let lines = scene.rest().await;
-    sleep(Duration::from_secs(1)).await;
     // Where the window was full for too long, the list gave final versions: their order and the report are held.
     if replicas.iter().all(|replica| replica.logged("events may be missing") == 0) {
+        scene.until_whole(&lines).await;
         check(&scene.journal.all(), &lines, true);
     }
     assert_one_at_a_time(&scene.journal.all());

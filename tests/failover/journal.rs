@@ -1,13 +1,13 @@
 //! What arrived at the far side from all replicas, in the order of its arrival, held to what had to come.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io::{BufRead, BufReader, Read},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use crate::common::truth::{ALL, Seen, expected_by_line, seen};
+use crate::common::truth::{ALL, Seen, expected, expected_by_line, seen};
 
 /// One record as it arrived.
 #[derive(Clone, Debug)]
@@ -125,6 +125,13 @@ pub fn check(arrivals: &[Arrival], lines: &[String], complete: bool) -> Vec<Repe
         assert!(missing.is_empty(), "{} keys are not whole: {:?}", missing.len(), &missing[..missing.len().min(20)]);
     }
     repeats
+}
+
+/// What all these lines must bring and has not arrived yet, for any kind.
+pub fn missing(arrivals: &[Arrival], lines: &[String]) -> usize {
+    let come: BTreeSet<Seen> = arrivals.iter().map(|arrival| seen(&arrival.record)).collect();
+    let expected = ALL.into_iter().flat_map(|kind| expected(kind, lines));
+    expected.filter(|expected| !come.contains(expected)).count()
 }
 
 /// Of each kind, no replica sends anything between the records of another: each leads it for a stretch of its own.

@@ -24,7 +24,7 @@ use crate::{
         truth::ALL,
         until,
     },
-    journal::{Journal, Repeat, check},
+    journal::{Journal, Repeat, check, missing},
 };
 
 /// The server's buffer: fewer transactions than pass while a lease runs out.
@@ -125,12 +125,21 @@ impl Scene {
         let last = format!("\"Index\":{},", self.last.load(Ordering::SeqCst));
         let has_come = || self.journal.all().iter().rev().take(1000).any(|arrival| arrival.record.contains(&last));
         until("the last transaction arrives", has_come).await;
-        // The other kinds of the last transaction are at most a moment behind.
+        self.until_whole(&lines).await;
+        // Nothing comes behind it.
         sleep(Duration::from_millis(500)).await;
         if std::env::var_os("SHOW_LOGS").is_some() {
             replicas.iter().for_each(|replica| println!("--- replica {}\n{}", replica.number, replica.log()));
         }
         check(&self.journal.all(), &lines, true)
+    }
+
+    /// Waits until all that happened has arrived, of every kind; where it never does, [`check`] says what is missing.
+    pub async fn until_whole(&self, lines: &[String]) {
+        let deadline = Instant::now() + crate::common::PATIENCE;
+        while missing(&self.journal.all(), lines) > 0 && Instant::now() < deadline {
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Waits until a replica stands by, and what it holds reaches back to what the leader has told. Before that, a leader
