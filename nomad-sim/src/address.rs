@@ -1,9 +1,10 @@
 //! An address that stays ours while nobody listens there.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::os::fd::AsFd;
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// The address of a server that can be away: connections are refused then, and nobody else gets the port.
 ///
@@ -45,12 +46,43 @@ impl Address {
     ///
     /// # Errors
     /// Somebody listens there already.
-    pub fn listen(&self, send_buffer: Option<u32>) -> io::Result<TcpListener> {
+    pub fn listen(&self, send_buffer: Option<u32>) -> io::Result<Listener> {
         let socket = bound(self.addr)?;
         if let Some(size) = send_buffer {
             socket.set_send_buffer_size(size)?;
         }
-        socket.listen(1024)
+        let listener = socket.listen(1024)?;
+        let handle = std::net::TcpStream::from(listener.as_fd().try_clone_to_owned()?);
+        Ok(Listener { listener, handle })
+    }
+}
+
+/// Listens at an [`Address`]. Dropping it refuses connections at once.
+///
+/// Closing the socket alone would not: a process that is being started beside us has it open, too, until it has become
+/// another program, and for so long it listens on.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    /// The same socket.
+    handle: std::net::TcpStream,
+}
+
+impl Listener {
+    /// Waits for a connection.
+    ///
+    /// # Errors
+    /// It could not be taken; the next one can be.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.listener.accept().await
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Err(error) = self.handle.shutdown(Shutdown::Both) {
+            tracing::debug!(%error, "it did not listen any more");
+        }
     }
 }
 
@@ -67,7 +99,6 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpStream;
 
     use super::*;
 
@@ -86,6 +117,20 @@ mod tests {
             drop(listener);
             assert_eq!(client.read(&mut [0]).await.expect("an end"), 0);
         }
+    }
+
+    /// As a process does that is being started.
+    #[tokio::test]
+    async fn whoever_has_the_listener_open_too_does_not_keep_it_listening() {
+        let address = Address::free().expect("a free port");
+        let listener = address.listen(None).expect("it is ours");
+        let _open = listener.listener.as_fd().try_clone_to_owned().expect("a second handle");
+        drop(listener);
+        let refused = TcpStream::connect(address.addr()).await.expect_err("nobody listens");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        let listener = address.listen(None).expect("it is ours");
+        TcpStream::connect(address.addr()).await.expect("it listens");
+        drop(listener);
     }
 
     #[tokio::test]

@@ -48,7 +48,7 @@ mod summary;
 mod table;
 
 pub use acl::Policy;
-pub use address::Address;
+pub use address::{Address, Listener};
 pub use builder::{Builder, Error};
 pub use cluster::{Broker, Request};
 pub use history::{Empty, Entry, Generator, GeneratorOptions, History, Recording, RecordingError, Repeat, Silent};

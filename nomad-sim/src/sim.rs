@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::acl::Policy;
+use crate::address::Listener;
 use crate::builder::Builder;
 use crate::cluster::{Broker, Cluster, Pace, Request};
 use crate::history::{Entry, Silent};
@@ -32,7 +33,7 @@ impl Sim {
         Builder::new()
     }
 
-    pub(crate) fn run(cluster: Arc<Cluster>, listeners: Vec<tokio::net::TcpListener>) -> Self {
+    pub(crate) fn run(cluster: Arc<Cluster>, listeners: Vec<Listener>) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         for (number, listener) in listeners.into_iter().enumerate() {
             let context = Context { cluster: cluster.clone(), number, stop: stop.clone(), tasks: tasks.clone() };

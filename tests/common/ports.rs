@@ -2,9 +2,10 @@
 
 use std::{
     fs::File,
-    net::{Ipv4Addr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
 };
 
+use nomad_sim::Address;
 use rustix::fs::{FlockOperation, flock};
 
 /// Ports for a program that binds them by number, ours until this is dropped: no test beside us takes them while the
@@ -31,8 +32,8 @@ impl Ports {
                 continue;
             }
             let free = |port| {
-                let address = (Ipv4Addr::LOCALHOST, port);
-                TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                Address::reserve(address).is_ok() && UdpSocket::bind(address).is_ok()
             };
             if (base..base + Self::BLOCK).all(free) {
                 return Ports { base, _lock: lock };

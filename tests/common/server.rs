@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use nomad_sim::Address;
+use nomad_sim::{Address, Listener};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     task::JoinSet,
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -100,7 +100,7 @@ impl Server {
     }
 }
 
-async fn serve(listener: TcpListener, decide: Decide, taken: Records, keys: Keys) {
+async fn serve(listener: Listener, decide: Decide, taken: Records, keys: Keys) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let (decide, taken, keys) = (Arc::clone(&decide), Arc::clone(&taken), Arc::clone(&keys));

@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::address::Listener;
 use crate::cluster::Cluster;
 use crate::server::{Gate, Server, lock};
 
@@ -42,7 +43,7 @@ impl Context {
 }
 
 /// Accepts connections until the simulator stops; while connections are refused there is no listener at all.
-pub(crate) async fn serve(context: Context, listener: TcpListener) {
+pub(crate) async fn serve(context: Context, listener: Listener) {
     let mut gate = context.server().gate.subscribe();
     let mut listener = Some(listener);
     loop {
@@ -69,7 +70,7 @@ pub(crate) async fn serve(context: Context, listener: TcpListener) {
     }
 }
 
-async fn accept(listener: Option<&TcpListener>, refusing: bool) -> Option<TcpStream> {
+async fn accept(listener: Option<&Listener>, refusing: bool) -> Option<TcpStream> {
     let Some(listener) = listener else {
         if refusing {
             std::future::pending::<()>().await;
