@@ -235,6 +235,7 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
             config::Start::Now => source::Start::Now,
             config::Start::Index(index) => source::Start::Index(index),
         },
+        polling: source::Polling { source: settings.source, interval: settings.poll_interval, stale: settings.stale },
         stop: CancellationToken::new(),
     };
     let plan = plan(&settings);

@@ -133,6 +133,14 @@ settings! {
         "The name expected in Nomad's certificate, where it is not that of the address: server.global.nomad");
     NOMAD_SKIP_VERIFY = Setting::new(NOMAD, "nomad-skip-verify", "NOMAD_SKIP_VERIFY", "BOOL",
         "Do not verify Nomad's certificate. For tests only").default("false").form(Form::Switch);
+    SOURCE = Setting::new(NOMAD, "source", "NOMAD_FIREHOSE_SOURCE", "auto|stream|poll",
+        "Where records come from: the event stream, lists that are read whenever something changed (no `events`; no purges and no versions in between), or auto: the stream where there is one, else lists until there is")
+        .default("auto");
+    POLL_INTERVAL = Setting::new(NOMAD, "poll-interval", "NOMAD_FIREHOSE_POLL_INTERVAL", "DURATION",
+        "The shortest pause between two lists of a kind where there is no event stream, from 100ms to 10m; a list that takes longer is followed by as long a pause")
+        .default("1s");
+    STALE = Setting::new(NOMAD, "stale", "NOMAD_FIREHOSE_STALE", "DURATION",
+        "Where there is no event stream: have any server answer lists, if it heard of its leader within this time, from 100ms to 10m. Without it only the leader answers");
     NOMAD_TIMEOUT = Setting::new(NOMAD, "nomad-timeout", "NOMAD_FIREHOSE_NOMAD_TIMEOUT", "DURATION",
         "How long one call to Nomad may stand still, from 1s to 5m; the event stream has its own limit of 40s of silence")
         .default("10s");

@@ -30,6 +30,7 @@ pub use problem::{Problem, Problems, Warning};
 pub use size::{ByteSize, Error as ByteSizeError};
 
 pub use crate::http::Secret;
+pub use crate::source::Source;
 use crate::{kind::Kind, position::RaftIndex, sink};
 
 /// What the subcommand asked for.
@@ -50,6 +51,13 @@ pub struct Settings {
     pub topics: Vec<Topic>,
     /// How to reach Nomad.
     pub nomad: Nomad,
+    /// Where records come from.
+    pub source: Source,
+    /// The shortest pause between two lists of a kind: 100 ms to 10 min.
+    pub poll_interval: StdDuration,
+    /// How long ago the server that answers a list may have heard of its leader; only the leader answers where it is
+    /// `None`.
+    pub stale: Option<StdDuration>,
     /// Whose events to carry: `*` alone, or names, each once.
     pub namespaces: Vec<String>,
     /// Who keeps leases and checkpoints.

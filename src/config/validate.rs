@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     ByteSize, Coordinator, DeadLetter, Duration, Environment, Keeper, Log, LogFormat, Outlet, Problem, Problems,
-    Settings, Sink, Start, Storage, Topic, Wanted, Warning, catalogue, consul, http_sink,
+    Settings, Sink, Source, Start, Storage, Topic, Wanted, Warning, catalogue, consul, http_sink,
     layers::{Layers, Origin},
     names, nomad,
     reader::{Broken, Reader, between},
@@ -17,6 +17,10 @@ use crate::{kind::Kind, position::RaftIndex};
 
 /// The original's other sinks.
 const SINKS_TO_COME: [&str; 8] = ["eventbridge", "kafka", "mongo", "mongodb", "nsq", "redis", "sqs", "syslog"];
+
+/// The kinds that lists give.
+const POLLED: [Kind; 6] =
+    [Kind::Allocations, Kind::Nodes, Kind::Evaluations, Kind::Jobs, Kind::JobListStubs, Kind::Deployments];
 
 /// The shortest interval that anything is to be done in, and the longest that a stop or a pause may take.
 const SHORT: Duration = Duration::from_millis(100);
@@ -76,6 +80,16 @@ fn settings(
     let kinds = kinds(wanted, reader);
     let topics = reader.list(&catalogue::TOPIC, topic);
     let nomad = nomad::read(reader, environment, warnings);
+    let source = reader.value(&catalogue::SOURCE, source);
+    if matches!(source, Ok(Source::Poll)) && kinds.contains(&Kind::Events) {
+        let others = kinds.iter().filter(|kind| **kind != Kind::Events);
+        let others =
+            if kinds.len() > 1 { others.map(|kind| kind.name()).collect() } else { POLLED.map(Kind::name).to_vec() };
+        let what = format!("no list gives raw events; carry others (run --resources {}) or use auto", others.join(","));
+        reader.wrong(&catalogue::SOURCE, what);
+    }
+    let poll_interval = reader.value(&catalogue::POLL_INTERVAL, between(SHORT, TEN_MINUTES));
+    let stale = reader.optional(&catalogue::STALE, between(SHORT, TEN_MINUTES));
     let namespaces = namespaces(reader, environment, warnings);
     let coordinator = coordinator(reader, warnings);
     let consul_prefix = reader.value(&catalogue::CONSUL_PREFIX, folder);
@@ -112,6 +126,9 @@ fn settings(
         kinds,
         topics,
         nomad: nomad?,
+        source: source?,
+        poll_interval: poll_interval?.into(),
+        stale: stale.map(StdDuration::from),
         namespaces,
         coordinator: coordinator?,
         consul_prefix: consul_prefix?,
@@ -286,6 +303,15 @@ fn folder(text: &str) -> Result<String, &'static str> {
         return Err("write names with one / between them: not at the start, not two together, and no . or ..");
     }
     Ok(text.to_owned())
+}
+
+fn source(text: &str) -> Result<Source, &'static str> {
+    match text {
+        "auto" => Ok(Source::Auto),
+        "stream" => Ok(Source::Stream),
+        "poll" => Ok(Source::Poll),
+        _ => Err("write auto, stream, or poll"),
+    }
 }
 
 fn start(text: &str) -> Result<Start, &'static str> {

@@ -111,6 +111,8 @@ pub enum Error {
         address: String,
         /// What it can be.
         reason: String,
+        /// Whether it is known not to be for want of a permission.
+        permitted: bool,
     },
     /// This Nomad does not know the endpoint.
     #[error("Nomad at {address} does not offer {what}: {text}")]

@@ -185,16 +185,39 @@ impl Client {
     /// # Errors
     /// As [`Client::list`].
     pub async fn table_index(&self, table: Table, namespace: &str) -> Result<RaftIndex, Error> {
-        let query = ListQuery { per_page: 1, ..ListQuery::new(table, namespace) };
-        let mut page = self.list(&query).await?;
-        // Read to its end, the connection serves again. An old Nomad that does not page would send everything.
-        for _ in 0..2 {
-            if page.next().await?.is_none() {
-                break;
-            }
-        }
-        Ok(page.index)
+        Ok(self.table(&ListQuery::new(table, namespace)).await?.index)
     }
+
+    /// Where the table of `query` stands, for one element of its list.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub async fn table(&self, query: &ListQuery<'_>) -> Result<Standing, Error> {
+        let mut page = self.list(&ListQuery { per_page: 1, ..*query }).await?;
+        // Read to its end, the connection serves again. An old Nomad that does not page would send everything: that
+        // costs the connection, and no more.
+        let mut elements = 0;
+        while elements < 2 && page.next().await?.is_some() {
+            elements += 1;
+        }
+        let Page { index, known_leader, last_contact, address, .. } = page;
+        Ok(Standing { index, known_leader, last_contact, server: address, is_empty: elements == 0 })
+    }
+}
+
+/// Where a table stands, and how far the server that says so may be behind.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The raft index of the last change to the table.
+    pub index: RaftIndex,
+    /// As [`Page::known_leader`].
+    pub known_leader: bool,
+    /// As [`Page::last_contact`].
+    pub last_contact: Duration,
+    /// The label of the address that answered.
+    pub server: String,
+    /// Whether the list has no element.
+    pub is_empty: bool,
 }
 
 /// The table's index out of an answer's head.

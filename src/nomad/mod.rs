@@ -25,7 +25,7 @@ pub use self::{
     client::Client,
     config::Config,
     error::Error,
-    list::{ListQuery, Page},
+    list::{ListQuery, Page, Standing},
     object::Namespace,
     stream::{EventStream, StreamQuery},
     topic::{BadTopic, Table, Topic},

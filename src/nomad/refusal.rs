@@ -97,11 +97,12 @@ impl Client {
                     .to_owned()
             }
         };
-        Ok(self.refused(server, reason))
+        let permitted = identity != Identity::Limited;
+        Ok(Error::Refused { address: server.label.clone(), reason, permitted })
     }
 
     fn refused(&self, server: &Server, reason: String) -> Error {
-        Error::Refused { address: server.label.clone(), reason }
+        Error::Refused { address: server.label.clone(), reason, permitted: false }
     }
 
     /// The permissions that are proven, or bound, to be missing; `None` where every one that can be tried is there.

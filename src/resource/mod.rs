@@ -18,6 +18,9 @@ use crate::{
     source::line::Event,
 };
 
+/// The namespace of what names none, nodes apart.
+const DEFAULT_NAMESPACE: &str = "default";
+
 /// A record without its ticket.
 #[derive(Debug)]
 pub struct Draft {
@@ -173,6 +176,15 @@ impl Listed {
             id: head.id.into_owned(),
             modify_index: RaftIndex(head.modify_index),
         })
+    }
+
+    /// As the list of `kind` means it: a Nomad without namespaces names none, and has the default one.
+    #[must_use]
+    pub fn of(mut self, kind: Kind) -> Self {
+        if self.namespace.is_empty() && kind != Kind::Nodes {
+            self.namespace = DEFAULT_NAMESPACE.to_owned();
+        }
+        self
     }
 
     /// The identity that the stream's first event of this version has.

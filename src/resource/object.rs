@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Draft, Made, Unusable};
+use super::{DEFAULT_NAMESPACE, Draft, Made, Unusable};
 use crate::{kind::Kind, position::RaftIndex, source::line::Event};
 
 /// The payload of an event: the object under the name of its topic, and for a purge `Deleted`.
@@ -107,7 +107,8 @@ pub(super) fn from_object(kind: Kind, object: Bytes) -> Result<Made, Unusable> {
 }
 
 pub(super) fn draft(kind: Kind, head: &Head<'_>, index: RaftIndex, occurrence: u32, body: Bytes) -> Draft {
-    let namespace = head.namespace.as_deref().unwrap_or_default();
+    let absent = if kind == Kind::Nodes { "" } else { DEFAULT_NAMESPACE };
+    let namespace = head.namespace.as_deref().unwrap_or(absent);
     let job = match kind {
         Kind::Jobs | Kind::JobListStubs => Some(&*head.id),
         _ => head.job.as_deref(),

@@ -77,6 +77,16 @@ impl CatchUp {
         catch_up
     }
 
+    /// What is still to come of each namespace.
+    pub(super) fn owed(&self) -> Vec<(String, Owed)> {
+        let until = RaftIndex(self.until.index.0 + 1);
+        let owed = |(name, read): (&String, &Position)| {
+            let known = read.seen.iter().chain(self.until.seen.iter()).copied().collect();
+            (name.clone(), Owed { from: read.index, until, known })
+        };
+        self.names.iter().map(owed).collect()
+    }
+
     /// The index to ask for.
     pub(super) fn ask(&self) -> RaftIndex {
         self.ask.min(self.until.index)

@@ -1,12 +1,14 @@
 //! One kind on a lane: its cursor, its filter, and how its records enter the ledger and go to delivery.
 
 mod original;
+mod polled;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tracing::{error, warn};
 
+use self::polled::Ahead;
 use super::{
     Context, Stopped,
     catch_up::CatchUp,
@@ -35,11 +37,15 @@ pub(super) struct Member {
     /// When a page that failed may be asked for again.
     pub(super) page_after: Option<Instant>,
     /// What the page under way has delivered already, should it fail half-way.
-    pub(super) page_done: Vec<Identity>,
+    pub(super) page_done: Seen,
+    /// While lists are polled: what they gave of versions newer than what is owed.
+    pub(super) ahead: Option<Ahead>,
     /// How often in a row a page was older than the stream.
     pub(super) stale_pages: u32,
     /// How many objects the pass under way has delivered.
     pub(super) listed: u64,
+    /// How long the list under way has taken so far, where it is polled.
+    pub(super) listing: Duration,
     /// The newest event of the kind's table: a page must not be older.
     pub(super) table_seen: RaftIndex,
     /// Nothing was ever delivered before: what lies before the stream's start is no gap.
@@ -115,8 +121,10 @@ impl Member {
             cursor: Cursor::new(state.position),
             passes: state.backfill.into(),
             page_after: None,
-            page_done: Vec::new(),
+            page_done: Seen::default(),
+            ahead: None,
             listed: 0,
+            listing: Duration::ZERO,
             stale_pages: 0,
             table_seen: RaftIndex(0),
             first_start,

@@ -3,7 +3,7 @@
 //!
 //! Start at [`proof`] for the gap proof, at `lane` for the life of a connection, at `reconcile` for lists.
 //! `standby` holds what a replica needs that is to take over.
-//! Where a cluster has no event stream, blocking queries will take a lane's place.
+//! Where a cluster has no event stream, a lane polls: `lane::poll`.
 
 mod catch_up;
 mod lane;
@@ -55,6 +55,35 @@ pub enum Start {
     Index(RaftIndex),
 }
 
+/// Where records come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// From the event stream where there is one, otherwise from lists until there is.
+    #[default]
+    Auto,
+    /// From the event stream alone.
+    Stream,
+    /// From lists alone.
+    Poll,
+}
+
+/// How lists are read where there is no event stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Polling {
+    /// Whether they are.
+    pub source: Source,
+    /// The shortest pause between two lists of one kind.
+    pub interval: Duration,
+    /// How long ago the server that answers may have heard of its leader; `None` has only the leader answer.
+    pub stale: Option<Duration>,
+}
+
+impl Default for Polling {
+    fn default() -> Self {
+        Polling { source: Source::Auto, interval: Duration::from_secs(1), stale: None }
+    }
+}
+
 /// What every lane needs.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -72,6 +101,8 @@ pub struct Context {
     pub status: Status,
     /// Where the first start begins.
     pub start: Start,
+    /// What takes the stream's place where there is none.
+    pub polling: Polling,
     /// Cancelled when nothing new is to be read.
     pub stop: CancellationToken,
 }

@@ -69,6 +69,11 @@ impl Cursor {
         Cursor { trusting: true, ..Cursor::new(Position::at(index)) }
     }
 
+    /// The position is of this history for certain, as [`Cursor::trusting`] has it.
+    pub fn trust(&mut self) {
+        self.trusting = true;
+    }
+
     /// The position read so far.
     pub fn position(&self) -> &Position {
         &self.position

@@ -10,7 +10,7 @@ use std::{collections::VecDeque, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     Context, Stopped,
@@ -31,7 +31,7 @@ const FETCHES: usize = 8;
 /// How long the leader may take to commit what it has streamed already: events are published first.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
 /// How often a page that is older than the stream is asked for again.
-const STALE_PAGES: u32 = 3;
+pub(super) const STALE_PAGES: u32 = 3;
 /// The pause after a page that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -42,22 +42,30 @@ enum Failed {
     Nomad(#[from] nomad::Error),
     #[error("the list stands at index {page}, and the stream has come to {seen} already")]
     Late { page: RaftIndex, seen: RaftIndex },
+    #[error("the server at {server} heard of its leader {last_contact:?} ago, or knows none")]
+    Stale { server: String, last_contact: Duration },
 }
 
-/// Reads and delivers the next page that the member owes. A page that fails is due again after a pause; what it has
-/// delivered by then is not repeated.
-pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Result<(), Stopped> {
+/// Reads and delivers the next page that the member owes, and says whether it was the last of its list. A page that
+/// fails is due again after a pause; what it has delivered by then is not repeated.
+pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Result<bool, Stopped> {
     let (Some(mut pass), Some(table)) = (member.passes.front().cloned(), member.table()) else {
         member.passes.clear();
-        return Ok(());
+        return Ok(true);
     };
     match deliver(ctx, lane, member, &mut pass, table).await? {
-        Ok(next_page) => {
+        Ok(Read { next_page, index }) => {
             member.page_after = None;
             member.page_done.clear();
-            if next_page.is_none() {
+            let ended = next_page.is_none();
+            if ended {
                 let (kind, objects) = (member.kind, std::mem::take(&mut member.listed));
-                info!(%kind, namespace = lane, objects, "the list is read: it gave what the stream could not");
+                match member.ahead {
+                    Some(_) => debug!(%kind, namespace = lane, objects, "the list is read"),
+                    None => {
+                        info!(%kind, namespace = lane, objects, "the list is read: it gave what the stream could not")
+                    }
+                }
                 for owed in pass.ranges.iter().filter(|_| pass.unreported) {
                     let (from, until) = (owed.from, owed.until);
                     info!(%kind, namespace = lane, %from, %until, "nothing new in the list; a deletion could not be seen");
@@ -68,33 +76,47 @@ pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Resu
                 front.unreported = pass.unreported;
             }
             let mut batch = Batch::default();
+            member.book_ahead(index, &mut batch);
             batch.effect.backfill = Some(member.passes.iter().cloned().collect());
-            member.submit(ctx, batch, None).await
+            member.submit(ctx, batch, None).await?;
+            Ok(ended)
         }
         Err(error) => {
             warn!(kind = %member.kind, namespace = lane, %error, "cannot read the list; trying again");
             member.page_after = Some(Instant::now() + RETRY.mul_f64(0.5 + fastrand::f64()));
-            Ok(())
+            Ok(false)
         }
     }
 }
 
-/// Delivers one page. Returns the token of the next one.
+/// A page that is delivered.
+struct Read {
+    /// The token of the next one.
+    next_page: Option<String>,
+    /// Where the table stood.
+    index: RaftIndex,
+}
+
+/// Delivers one page.
 async fn deliver(
     ctx: &Context,
     lane: &str,
     member: &mut Member,
     pass: &mut Pass,
     table: Table,
-) -> Result<Result<Option<String>, Failed>, Stopped> {
-    if pass.page.is_none() {
-        ctx.metrics.reconcile(member.kind);
+) -> Result<Result<Read, Failed>, Stopped> {
+    let stale = member.ahead.as_ref().and(ctx.polling.stale);
+    match (&pass.page, &member.ahead) {
+        (None, Some(_)) => ctx.metrics.poll(member.kind),
+        (None, None) => ctx.metrics.reconcile(member.kind),
+        (Some(_), _) => {}
     }
     let query = ListQuery {
         per_page: PER_PAGE,
         next_token: pass.page.as_deref(),
         min_index: Some(member.table_seen).filter(|index| index.0 > 0),
         wait: CATCH_UP_WAIT,
+        stale: stale.is_some(),
         ..ListQuery::new(table, pass.namespace.as_deref().unwrap_or(lane))
     };
     let page = tokio::select! {
@@ -107,9 +129,14 @@ async fn deliver(
         Ok(page) => page,
         Err(error) => return Ok(Err(error.into())),
     };
+    if stale.is_some_and(|bound| !page.known_leader || page.last_contact > bound) {
+        ctx.client.fail_over(page.server());
+        return Ok(Err(Failed::Stale { server: page.server().to_owned(), last_contact: page.last_contact }));
+    }
     if page.index < member.table_seen {
         member.stale_pages += 1;
-        if member.stale_pages < STALE_PAGES {
+        // The table itself was seen there: it will come to it, unless the cluster is another one.
+        if member.ahead.is_some() || member.stale_pages < STALE_PAGES {
             return Ok(Err(Failed::Late { page: page.index, seen: member.table_seen }));
         }
         // It will never come to it: an event that did not move its table, after all.
@@ -124,7 +151,7 @@ async fn deliver(
             Err(error) => return Ok(Err(error.into())),
         };
         let listed = match Listed::parse(&element) {
-            Ok(listed) => listed,
+            Ok(listed) => listed.of(member.kind),
             Err(reason) => {
                 member.unusable(ctx, &element, &reason).await?;
                 continue;
@@ -152,7 +179,7 @@ async fn deliver(
             Err(error) => return Ok(Err(error.into())),
         }
     }
-    Ok(Ok(page.next_token.take()))
+    Ok(Ok(Read { next_page: page.next_token.take(), index: page.index }))
 }
 
 async fn fetch(ctx: &Context, kind: Kind, listed: Listed) -> Result<Option<Bytes>, nomad::Error> {
@@ -165,7 +192,8 @@ async fn fetch(ctx: &Context, kind: Kind, listed: Listed) -> Result<Option<Bytes
 fn is_owed(member: &Member, pass: &Pass, listed: &Listed) -> bool {
     let topic = member.kind.topic().unwrap_or_default();
     let identity = listed.identity(topic);
-    pass.ranges.iter().any(|owed| owed.contains(listed.modify_index, identity)) && !member.page_done.contains(&identity)
+    let owed = pass.ranges.iter().any(|owed| owed.contains(listed.modify_index, identity));
+    (owed || member.is_ahead(listed.modify_index, identity)) && !member.page_done.contains(&identity)
 }
 
 /// Delivers one object, if the version it has by now is still owed by the list and not by the stream.
@@ -176,7 +204,7 @@ async fn object(
     pass: &mut Pass,
     element: &Bytes,
 ) -> Result<(), Stopped> {
-    let listed = match Listed::parse(element) {
+    let listed = match Listed::parse(element).map(|listed| listed.of(member.kind)) {
         Ok(listed) if is_owed(member, pass, &listed) => listed,
         Ok(_) => return Ok(()),
         Err(reason) => return member.unusable(ctx, element, &reason).await,
@@ -189,7 +217,9 @@ async fn object(
         Ok(made) => made,
         Err(reason) => return member.unusable(ctx, element, &reason).await,
     };
-    if std::mem::take(&mut pass.unreported) {
+    let identity = listed.identity(member.kind.topic().unwrap_or_default());
+    let is_ahead = member.is_ahead(listed.modify_index, identity);
+    if !is_ahead && std::mem::take(&mut pass.unreported) {
         pass.ranges.iter().for_each(|owed| report_gap(ctx, member.kind, lane, owed));
     }
     let mut batch = Batch::default();
@@ -199,7 +229,10 @@ async fn object(
     let share = ctx.window.object(bytes).await;
     member.submit(ctx, batch, share).await?;
     member.listed += 1;
-    member.page_done.push(listed.identity(member.kind.topic().unwrap_or_default()));
+    member.page_done.insert(identity);
+    if is_ahead {
+        member.note_ahead(listed.modify_index, identity);
+    }
     Ok(())
 }
 

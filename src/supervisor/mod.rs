@@ -23,7 +23,7 @@ use crate::{
     coordinator::{Coordinator, Error},
     kind::Kind,
     nomad::Topic,
-    source::{Context, Standby, Warm},
+    source::{Context, Source, Standby, Warm},
 };
 
 /// How long kinds whose leases come at nearly the same moment are waited for, so that they share one connection.
@@ -250,7 +250,10 @@ impl Run<'_> {
         self.standby_from = None;
         let led = |kind: &Kind| self.leases.led.iter().any(|led| led.kind == *kind);
         let waited: Vec<_> = self.plan.kinds.iter().filter(|(kind, _)| !led(kind)).cloned().collect();
-        let leaders = self.coordinator.leaders().filter(|_| self.plan.standby_buffer > 0 && !waited.is_empty());
+        let leaders = self.coordinator.leaders();
+        // Lists begin where the checkpoint is: there is nothing to hold for them.
+        let streams = self.ctx.polling.source != Source::Poll;
+        let leaders = leaders.filter(|_| streams && self.plan.standby_buffer > 0 && !waited.is_empty());
         self.standby = leaders.map(|leaders| {
             Standby::start(&self.ctx, &self.plan.namespaces, &waited, leaders, self.plan.standby_buffer)
         });

@@ -37,6 +37,10 @@ pub mod names {
     pub const LOST_MARKS: &str = "nomad_firehose_lost_marks_total";
     /// Lists read to make up for what the stream could not prove.
     pub const RECONCILES: &str = "nomad_firehose_reconciles_total";
+    /// Lists read because there is no event stream.
+    pub const POLLS: &str = "nomad_firehose_polls_total";
+    /// How long such a list took, from its first page to its last record, in seconds.
+    pub const POLL_SECONDS: &str = "nomad_firehose_poll_seconds";
     /// Events that came again, were known, and were dropped.
     pub const REPEATS: &str = "nomad_firehose_repeats_dropped_total";
     /// Checkpoints stored.
@@ -87,6 +91,7 @@ struct Inner {
     in_flight: Gauge,
     standby: Gauge,
     sink_seconds: Histogram,
+    poll_seconds: Histogram,
 }
 
 #[derive(Clone, Default)]
@@ -99,6 +104,7 @@ struct PerKind {
     unprovable: Counter,
     lost_marks: Counter,
     reconciles: Counter,
+    polls: Counter,
     repeats: Counter,
     checkpoints: Counter,
     checkpoint_failures: Counter,
@@ -125,6 +131,7 @@ impl Metrics {
         all.counter(names::UNPROVABLE, "Raft indexes in stretches that are unproven", |it| &mut it.unprovable);
         all.counter(names::LOST_MARKS, "Tasks with possibly more new events than Nomad keeps", |it| &mut it.lost_marks);
         all.counter(names::RECONCILES, "Lists read to make up for the stream", |it| &mut it.reconciles);
+        all.counter(names::POLLS, "Lists read because there is no event stream", |it| &mut it.polls);
         all.counter(names::REPEATS, "Events that came again and were dropped", |it| &mut it.repeats);
         all.counter(names::CHECKPOINTS, "Checkpoints stored", |it| &mut it.checkpoints);
         all.counter(names::CHECKPOINT_FAILURES, "Checkpoints that could not be stored", |it| {
@@ -141,6 +148,8 @@ impl Metrics {
         let (in_flight, standby) = (Gauge::default(), Gauge::default());
         // From half a millisecond, a local pipe, to half a minute, a sink in trouble.
         let sink_seconds = Histogram::new(exponential_buckets(0.0005, 4.0, 9));
+        // From ten milliseconds, a page, to a minute and more, a huge cluster.
+        let poll_seconds = Histogram::new(exponential_buckets(0.01, 4.0, 8));
         let build = Family::<Labels<1>, Gauge>::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         register(&mut registry, names::DEAD_LETTERS, "Records in the dead-letter place", &dead_letters);
@@ -152,6 +161,7 @@ impl Metrics {
         register(&mut registry, names::IN_FLIGHT, "Bytes read and not yet delivered", &in_flight);
         register(&mut registry, names::STANDBY, "Bytes of the stream held for a take-over", &standby);
         register(&mut registry, names::SINK_SECONDS, "Time the sink took to answer for a batch", &sink_seconds);
+        register(&mut registry, names::POLL_SECONDS, "Time a list took where there is no stream", &poll_seconds);
         register(&mut registry, names::BUILD, "Always 1", &build);
         Metrics(Arc::new(Inner {
             registry,
@@ -164,6 +174,7 @@ impl Metrics {
             in_flight,
             standby,
             sink_seconds,
+            poll_seconds,
         }))
     }
 
@@ -208,6 +219,16 @@ impl Metrics {
     /// A list is read to make up for what the stream could not prove.
     pub fn reconcile(&self, kind: Kind) {
         self.of(kind).reconciles.inc();
+    }
+
+    /// A list is read because there is no event stream.
+    pub fn poll(&self, kind: Kind) {
+        self.of(kind).polls.inc();
+    }
+
+    /// Such a list took `elapsed`.
+    pub fn polled(&self, elapsed: Duration) {
+        self.0.poll_seconds.observe(elapsed.as_secs_f64());
     }
 
     /// `events` events came again and were dropped.

@@ -17,6 +17,8 @@ pub enum Phase {
     Standby,
     /// It holds the lease, and records flow as they come.
     Leading,
+    /// It holds the lease, and records come from lists: there is no event stream.
+    Polling,
     /// It holds the lease, and nothing flows: Nomad cannot be reached, the sink refuses a record.
     Blocked {
         /// Why, for a person.
@@ -29,7 +31,7 @@ pub enum Phase {
 impl Phase {
     /// A standby is ready too: a deployment of replicas has to be able to finish.
     pub fn is_ready(&self) -> bool {
-        matches!(self, Phase::Standby | Phase::Leading)
+        matches!(self, Phase::Standby | Phase::Leading | Phase::Polling)
     }
 }
 
@@ -39,6 +41,7 @@ impl fmt::Display for Phase {
             Phase::Starting => f.write_str("starting"),
             Phase::Standby => f.write_str("standby"),
             Phase::Leading => f.write_str("leading"),
+            Phase::Polling => f.write_str("leading, by polling"),
             Phase::Blocked { reason } => write!(f, "blocked: {reason}"),
             Phase::Stopped => f.write_str("stopped"),
         }
@@ -47,30 +50,56 @@ impl fmt::Display for Phase {
 
 /// The phases of all kinds. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
-pub struct Status(Arc<Mutex<BTreeMap<Kind, Phase>>>);
+pub struct Status(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    phases: BTreeMap<Kind, Phase>,
+    /// What a kind does in the place of leading, where there is no event stream.
+    instead: BTreeMap<Kind, Phase>,
+}
+
+impl Inner {
+    fn shown(&self) -> impl Iterator<Item = (Kind, &Phase)> {
+        self.phases.iter().map(|(kind, phase)| match (self.instead.get(kind), phase) {
+            (Some(instead), Phase::Leading) => (*kind, instead),
+            _ => (*kind, phase),
+        })
+    }
+}
 
 impl Status {
     /// Every one of `kinds` is starting.
     pub fn new(kinds: &[Kind]) -> Self {
-        Status(Arc::new(Mutex::new(kinds.iter().map(|kind| (*kind, Phase::Starting)).collect())))
+        let phases = kinds.iter().map(|kind| (*kind, Phase::Starting)).collect();
+        Status(Arc::new(Mutex::new(Inner { phases, instead: BTreeMap::new() })))
     }
 
     /// Says what `kind` does from now on.
     pub fn set(&self, kind: Kind, phase: Phase) {
-        self.lock().insert(kind, phase);
+        self.lock().phases.insert(kind, phase);
+    }
+
+    /// Says what `kind` does in the place of [`Phase::Leading`], until it is said otherwise: `None` where it leads.
+    pub fn set_instead(&self, kind: Kind, phase: Option<Phase>) {
+        let instead = &mut self.lock().instead;
+        match phase {
+            Some(phase) => instead.insert(kind, phase),
+            None => instead.remove(&kind),
+        };
     }
 
     /// What every kind is doing.
     pub fn phases(&self) -> Vec<(Kind, Phase)> {
-        self.lock().iter().map(|(kind, phase)| (*kind, phase.clone())).collect()
+        self.lock().shown().map(|(kind, phase)| (kind, phase.clone())).collect()
     }
 
     /// Whether every kind is ready.
     pub fn is_ready(&self) -> bool {
-        self.lock().values().all(Phase::is_ready)
+        self.lock().shown().all(|(_, phase)| phase.is_ready())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Kind, Phase>> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic elsewhere leaves plain data behind.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,5 +120,23 @@ mod tests {
         status.set(Kind::Jobs, Phase::Blocked { reason: "sink".to_owned() });
         assert!(!status.is_ready());
         assert_eq!(status.phases()[1].1.to_string(), "blocked: sink");
+    }
+
+    #[test]
+    fn what_polls_leads_and_is_ready_unless_something_else_is_the_matter() {
+        let status = Status::new(&[Kind::Jobs, Kind::Events]);
+        status.set_instead(Kind::Jobs, Some(Phase::Polling));
+        assert!(!status.is_ready());
+        for kind in [Kind::Jobs, Kind::Events] {
+            status.set(kind, Phase::Leading);
+        }
+        assert!(status.is_ready());
+        assert_eq!(status.phases()[0].1.to_string(), "leading, by polling");
+        status.set_instead(Kind::Events, Some(Phase::Blocked { reason: "no stream".to_owned() }));
+        assert!(!status.is_ready());
+        status.set(Kind::Events, Phase::Standby);
+        assert!(status.is_ready());
+        status.set_instead(Kind::Jobs, None);
+        assert_eq!(status.phases()[0].1, Phase::Leading);
     }
 }

@@ -55,7 +55,7 @@ pub(super) async fn open<'a>(
     let broker = *lock(&context.cluster.broker);
     match broker {
         Broker::Missing => return Opened::Refused(Response::text(404, "404 page not found")),
-        Broker::Failing => return Opened::Refused(Response::text(500, "event broker not enabled")),
+        Broker::Failing => return Opened::Refused(Response::text(500, "EventBroker not configured")),
         Broker::Enabled | Broker::Disabled => {}
     }
     let index = match parse_index(request.get("index").unwrap_or_default()) {

@@ -64,6 +64,9 @@ fn defaults_are_those_of_the_contract() {
             tls: Tls::default(),
             timeout: StdDuration::from_secs(10),
         },
+        source: Source::Auto,
+        poll_interval: StdDuration::from_secs(1),
+        stale: None,
         namespaces: vec!["*".to_owned()],
         coordinator: Coordinator::None,
         consul_prefix: "nomad-firehose".to_owned(),
@@ -120,6 +123,9 @@ fn every_setting_is_read_from_all_three_places() {
         ("nomad-client-key", "/f"),
         ("nomad-tls-server-name", "n"),
         ("nomad-skip-verify", "true"),
+        ("source", "stream"),
+        ("poll-interval", "2s"),
+        ("stale", "5s"),
         ("nomad-timeout", "11s"),
         ("data-dir", "/x"),
         ("checkpoint-interval", "11s"),
@@ -196,6 +202,18 @@ fn every_setting_is_read_from_all_three_places() {
             flag => vec![flag],
         };
         assert_ne!(given("variable", &pairs(&names)), bare, "{flag}");
+    }
+}
+
+#[test]
+fn raw_events_cannot_be_polled() {
+    let poll = [("NOMAD_FIREHOSE_SOURCE", "poll")];
+    for (arguments, mend) in [
+        (&["events"][..], "--resources allocations,nodes,evaluations,jobs,jobliststubs,deployments)"),
+        (&["run", "--resources", "jobs,events,nodes"], "--resources nodes,jobs)"),
+    ] {
+        let problems = problems(arguments, &poll);
+        assert!(problems.len() == 1 && problems[0].contains(mend), "{problems:?}");
     }
 }
 

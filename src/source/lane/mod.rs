@@ -1,6 +1,7 @@
 //! One stream connection and the kinds that read it: connect, prove, deliver, and go on after every failure.
 
 mod coverage;
+mod poll;
 mod tables;
 mod take_over;
 
@@ -17,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use self::tables::Probe;
 use super::{
-    Context, HEALTHY_AFTER, Stopped,
+    Context, HEALTHY_AFTER, Source, Stopped,
     catch_up::{CatchUp, History},
     line::{Garbage, Line, Occurrences},
     member::{Batch, Member},
@@ -115,6 +116,10 @@ impl Lane {
         let mut backoff = Backoff::default();
         let mut outage = Outage::new("reading the event stream");
         self.resolve_start(&mut backoff, &mut outage).await?;
+        if self.ctx.polling.source == Source::Poll {
+            self.poll("NOMAD_FIREHOSE_SOURCE is poll").await?;
+        }
+        let mut refusals = 0;
         loop {
             let stop = self.ctx.stop.clone();
             let connected = tokio::select! {
@@ -126,6 +131,7 @@ impl Lane {
             match connected {
                 Ok((reader, found)) => {
                     outage.over();
+                    refusals = 0;
                     let (connected, before) = (Instant::now(), self.position());
                     let end = self.session(reader, found).await?;
                     // Where each connection brings something new, there is no storm to avoid.
@@ -136,6 +142,12 @@ impl Lane {
                     if matches!(end, End::Resubscribe) {
                         continue;
                     }
+                }
+                Err(error) if self.is_to_poll(&error, &mut refusals) => {
+                    self.poll(&error.to_string()).await?;
+                    outage = Outage::new("reading the event stream");
+                    backoff.reset();
+                    continue;
                 }
                 Err(error) => {
                     outage.log(&error);

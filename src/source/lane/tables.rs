@@ -105,7 +105,7 @@ impl Lane {
         self.strikes >= 2
     }
 
-    fn start_over(&mut self) {
+    pub(super) fn start_over(&mut self) {
         error!(
             namespace = &*self.namespace,
             "the cluster's index is below the checkpoint's, and its events are not known: it was restored or is \

@@ -1,6 +1,6 @@
 //! One stream of a standby: connect, hold what comes, and go on after every failure.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, OptionFuture};
 use tokio::{
@@ -21,8 +21,11 @@ use crate::{
     kind::Kind,
     nomad::{Error, EventStream, Namespace, StreamQuery, Topic},
     position::RaftIndex,
-    source::{Context, HEALTHY_AFTER, namespaces, outage::Outage, union},
+    source::{Context, HEALTHY_AFTER, Source, namespaces, outage::Outage, union},
 };
+
+/// Where there is no stream, one is looked for again after this time, and up to twice as long.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// A stream, and what was held of it. All of it is in here, so that it can be taken away at any moment.
 #[derive(Debug)]
@@ -99,10 +102,12 @@ impl Lane {
     async fn hold(&mut self) -> Infallible {
         let mut backoff = Backoff::default();
         let mut outage = Outage::mild("reading the event stream");
+        let mut polled = false;
         loop {
             match self.connect().await {
                 Ok(()) => {
                     outage.over();
+                    polled = false;
                     let (connected, before) = (Instant::now(), self.furthest);
                     let end = self.read().await;
                     self.stream = None;
@@ -117,6 +122,13 @@ impl Lane {
                             continue;
                         }
                     }
+                }
+                Err(error @ Error::NoStream { .. }) if self.ctx.polling.source == Source::Auto => {
+                    if !std::mem::replace(&mut polled, true) {
+                        info!(namespace = &*self.namespace, %error, "standing by without a stream: lists need none held");
+                    }
+                    self.intake.clear();
+                    sleep(LOOK_AGAIN.mul_f64(1.0 + fastrand::f64())).await;
                 }
                 Err(error) => outage.log(&error),
             }

@@ -93,6 +93,7 @@ impl Scene {
             metrics,
             status: Status::new(&[Kind::Evaluations]),
             start: Start::All,
+            polling: Default::default(),
             stop: CancellationToken::new(),
         };
         let known = Identity::new("Evaluation", "default", &id(POSITION), RaftIndex(POSITION), 0);

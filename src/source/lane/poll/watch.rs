@@ -1,0 +1,146 @@
+//! One table that is watched: what is asked, and what an answer means.
+
+use std::time::Duration;
+
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::{
+    backoff::Backoff,
+    nomad::{Error, ListQuery, Standing, Table},
+    position::RaftIndex,
+    source::{Context, member::Member, outage::Outage, reconcile},
+};
+
+/// How long one question may wait for a change. A server that was restored below the index it is asked to pass answers
+/// no earlier, and is seen no later.
+const WAIT: Duration = Duration::from_secs(60);
+/// Between two looks at a table that stands below where it stood. Two of them are no hiccup of an election.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// A question under way.
+pub(super) type Question = BoxFuture<'static, (Table, Result<Standing, Error>)>;
+
+/// One table, and where it stood.
+pub(super) struct Watch {
+    pub(super) table: Table,
+    /// When it may be asked for.
+    pub(super) after: Instant,
+    /// `None` before the first answer.
+    index: Option<RaftIndex>,
+    asking: bool,
+    /// The next question does not wait for a change.
+    at_once: bool,
+    /// How often in a row the leader said that it stands below where it stood.
+    strikes: u32,
+    backoff: Backoff,
+    outage: Outage,
+}
+
+/// What an answer comes to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The table is asked for again; nothing is known yet.
+    Again,
+    /// The same, and for this reason nothing flows.
+    Blocked(String),
+    /// The table stands here.
+    At(RaftIndex),
+    /// The cluster is another one.
+    StartOver,
+}
+
+impl Watch {
+    pub(super) fn new(table: Table) -> Self {
+        Watch {
+            table,
+            after: Instant::now(),
+            index: None,
+            asking: false,
+            at_once: true,
+            strikes: 0,
+            backoff: Backoff::default(),
+            outage: Outage::new("watching a table"),
+        }
+    }
+
+    /// Whether it is to be asked for: not while a list is read that is owed, unless that does not come to where the
+    /// table was seen.
+    pub(super) fn is_wanted(&self, members: &[Member]) -> bool {
+        let mut own = members.iter().filter(|member| member.table() == Some(self.table));
+        !self.asking && own.all(|member| member.passes.is_empty() || member.stale_pages >= reconcile::STALE_PAGES)
+    }
+
+    /// Not before `instant`.
+    pub(super) fn rest(&mut self, instant: Instant) {
+        self.after = self.after.max(instant);
+    }
+
+    pub(super) fn ask(&mut self, ctx: &Context, scope: &str) -> Question {
+        self.asking = true;
+        // An index of 0 would not wait at all.
+        let past = self.index.map(|index| RaftIndex(index.0.max(1) + 1)).filter(|_| !self.at_once);
+        let (client, table, scope) = (ctx.client.clone(), self.table, scope.to_owned());
+        // Who says that the table went back has to be the leader.
+        let stale = ctx.polling.stale.is_some() && self.strikes == 0;
+        async move {
+            let query = ListQuery { min_index: past, wait: WAIT, stale, ..ListQuery::new(table, &scope) };
+            (table, client.table(&query).await)
+        }
+        .boxed()
+    }
+
+    /// Takes in an answer. `anchor` is where the table surely stood, by the checkpoint.
+    pub(super) fn take(&mut self, ctx: &Context, anchor: Option<RaftIndex>, answer: Result<Standing, Error>) -> Step {
+        self.asking = false;
+        let standing = match answer {
+            Ok(standing) => standing,
+            Err(error) => {
+                self.outage.log(&error);
+                self.at_once = true;
+                self.after = Instant::now() + self.backoff.failed();
+                return Step::Blocked(error.to_string());
+            }
+        };
+        self.backoff.reset();
+        let stale = ctx.polling.stale.filter(|_| self.strikes == 0);
+        if let Some(bound) = stale
+            && (!standing.known_leader || standing.last_contact > bound)
+        {
+            let reason = format!(
+                "the server at {} heard of its leader {:?} ago, or knows none (NOMAD_FIREHOSE_STALE)",
+                standing.server, standing.last_contact
+            );
+            ctx.client.fail_over(&standing.server);
+            self.outage.log(&reason);
+            self.after = Instant::now() + LOOK_AGAIN;
+            return Step::Blocked(reason);
+        }
+        self.outage.over();
+        let before = self.index.max(anchor).unwrap_or_default();
+        if standing.index < before {
+            return self.went_back(standing.index, before);
+        }
+        self.strikes = 0;
+        self.index = Some(standing.index);
+        self.at_once = false;
+        // One that does not wait for a change may not be asked all the time.
+        self.after = Instant::now() + ctx.polling.interval;
+        Step::At(standing.index)
+    }
+
+    fn went_back(&mut self, index: RaftIndex, before: RaftIndex) -> Step {
+        self.at_once = true;
+        self.after = Instant::now() + LOOK_AGAIN;
+        self.strikes += 1;
+        // The first can be a server that lags; from then on it is the leader that is asked.
+        match self.strikes {
+            ..=2 => Step::Again,
+            _ => {
+                warn!(table = self.table.topic(), %index, %before, "the table stands below where it stood");
+                Step::StartOver
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A kind whose lists are polled: what the index of its table books, and what a list gives ahead of that.
+
+use super::{super::Context, super::Stopped, Batch, Member};
+use crate::{
+    checkpoint::{Anchor, Owed, Pass},
+    nomad::Table,
+    position::{Identity, RaftIndex, Seen},
+    source::proof::TableVerdict,
+};
+
+/// Versions that lists have given, and that are newer than anything that is booked. Left to the next list, an object
+/// that changes all the time would never come.
+#[derive(Debug, Default)]
+pub(in crate::source) struct Ahead {
+    known: Seen,
+    newest: RaftIndex,
+}
+
+impl Member {
+    /// From here on lists bring what is new, and no stream does.
+    pub(in crate::source) fn begin_polling(&mut self) {
+        self.cursor.reconnected();
+        self.stale_pages = 0;
+        self.ahead = Some(Ahead::default());
+    }
+
+    /// A stream is to go on from where the lists are, which are of this cluster for certain.
+    pub(in crate::source) async fn end_polling(&mut self, ctx: &Context) -> Result<(), Stopped> {
+        let mut batch = Batch::default();
+        self.book_ahead(RaftIndex(0), &mut batch);
+        self.submit(ctx, batch, None).await?;
+        self.ahead = None;
+        self.page_after = None;
+        self.cursor.trust();
+        Ok(())
+    }
+
+    /// The kind's table stands at `index`: what came since is owed by the list. Says whether there is anything.
+    pub(in crate::source) async fn take_polled(&mut self, ctx: &Context, index: RaftIndex) -> Result<bool, Stopped> {
+        self.stale_pages = 0;
+        // An event need not have moved its table: the table's own word is what a page has to come to.
+        self.table_seen = index;
+        let TableVerdict::Gap(owed) = self.cursor.observe_table(index) else { return Ok(false) };
+        let mut batch = Batch::default();
+        self.book(owed, index, &mut batch);
+        self.submit(ctx, batch, None).await?;
+        ctx.metrics.position(self.kind, index);
+        Ok(true)
+    }
+
+    /// Whether a version is newer than all that is booked, and lists are to give it none the less.
+    pub(in crate::source) fn is_ahead(&self, index: RaftIndex, identity: Identity) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| !ahead.known.contains(&identity))
+            && index > self.cursor.position().index
+    }
+
+    /// Such a version is delivered: no later page may be older.
+    pub(in crate::source) fn note_ahead(&mut self, index: RaftIndex, identity: Identity) {
+        self.table_seen = self.table_seen.max(index);
+        if let Some(ahead) = &mut self.ahead {
+            ahead.known.insert(identity);
+            ahead.newest = ahead.newest.max(index);
+        }
+    }
+
+    /// Books everything up to the newest version that was given ahead, but for those that were. `page` is where the
+    /// table stood in the page that gave them.
+    pub(in crate::source) fn book_ahead(&mut self, page: RaftIndex, batch: &mut Batch) {
+        let Some(Ahead { known, newest }) = self.ahead.as_mut().map(std::mem::take) else { return };
+        if known.is_empty() {
+            return;
+        }
+        let until = newest.max(page);
+        if let TableVerdict::Gap(mut owed) = self.cursor.observe_table(until) {
+            owed.known.extend(known.iter().copied());
+            self.book(owed, until, batch);
+        }
+    }
+
+    /// Under polling a range is no gap: it is how everything comes.
+    fn book(&mut self, owed: Owed, index: RaftIndex, batch: &mut Batch) {
+        self.add_pass(Pass { ranges: vec![owed], baseline: self.baseline, ..Pass::default() });
+        (self.first_start, self.baseline) = (false, false);
+        batch.effect.backfill = Some(self.passes.iter().cloned().collect());
+        batch.effect.line = Some((index, Vec::new()));
+        let topic = self.table().map(Table::topic).unwrap_or_default().to_owned();
+        batch.effect.anchor = Some(Anchor { topic, index });
+    }
+}

@@ -1,0 +1,9 @@
+//! Without an event stream: records come from lists, and what lists show comes once, whatever happens in between.
+//!
+//! The real binary against the simulated cluster. One test program, so that it is linked once.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod support;
+
+mod without_stream;

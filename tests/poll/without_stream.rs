@@ -1,0 +1,59 @@
+//! A cluster that streams nothing, whatever it says of that.
+
+use nomad_sim::Broker;
+
+use crate::common::Setup;
+use crate::support::*;
+
+async fn what_lists_show_is_printed_once(broker: Broker) {
+    let sim = recorded().await;
+    sim.set_broker(broker);
+    let process = setup(&sim).spawn();
+    process.until_logged(POLLING).await;
+    while sim.step(7).await > 0 {
+        until_shown(&sim, &process, &[]).await;
+    }
+    let log = process.log();
+    let printed = versions(&process.stop().await);
+    assert_no_repeats(&printed);
+    assert_true(&sim, &printed);
+    assert_eq!(log.matches(POLLING).count(), 1, "{log}");
+    // Where nothing says that there is no stream, it is tried for a while.
+    let errors = usize::from(broker == Broker::Disabled);
+    assert_eq!(log.matches("ERROR").count(), errors, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_1_0() {
+    what_lists_show_is_printed_once(Broker::Missing).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_broker_off_before_1_11_2() {
+    what_lists_show_is_printed_once(Broker::Failing).await;
+}
+
+/// Nothing but an empty answer says so, and it takes three of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_broker_off() {
+    what_lists_show_is_printed_once(Broker::Disabled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_order_the_stream_is_not_asked_for() {
+    let sim = recorded().await;
+    sim.play_all().await;
+    let process = setup(&sim).env("NOMAD_FIREHOSE_SOURCE", "poll").spawn();
+    until_shown(&sim, &process, &[]).await;
+    assert_no_repeats(&versions(&process.stop().await));
+    assert!(sim.requests().iter().all(|request| !request.target.starts_with("/v1/event/stream")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_events_cannot_be_polled() {
+    for arguments in [&["events"][..], &["run", "--resources", "all"], &["run", "--resources", "jobs,events"]] {
+        let (code, _, log) = Setup::new(arguments, "http://127.0.0.1:1").env("NOMAD_FIREHOSE_SOURCE", "poll").output();
+        assert_eq!(code, Some(2), "{log}");
+        assert!(log.contains("NOMAD_FIREHOSE_SOURCE") && log.contains("--resources"), "{log}");
+    }
+}
