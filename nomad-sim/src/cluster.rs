@@ -14,6 +14,7 @@ use crate::history::{Entry, History};
 use crate::line::Line;
 use crate::server::{Server, lock};
 use crate::state::Namespaces;
+use crate::table::Kind;
 
 /// Timings and limits of the simulated agent.
 #[derive(Debug, Clone)]
@@ -124,6 +125,8 @@ pub(crate) struct Cluster {
     pub(crate) acl_changed: watch::Sender<u64>,
     pub(crate) broker: Mutex<Broker>,
     pub(crate) shuffle: AtomicBool,
+    pub(crate) old: AtomicBool,
+    pub(crate) no_wildcards: AtomicBool,
     first_namespaces: Namespaces,
     requests: Mutex<Requests>,
     truth: Option<Mutex<Vec<Arc<Line>>>>,
@@ -157,6 +160,8 @@ impl Cluster {
             acl_changed: watch::Sender::new(0),
             broker: Mutex::default(),
             shuffle: AtomicBool::new(false),
+            old: AtomicBool::new(false),
+            no_wildcards: AtomicBool::new(false),
             first_namespaces: parts.namespaces,
             requests: Mutex::default(),
             truth: parts.keep_truth.then(Mutex::default),
@@ -277,6 +282,20 @@ impl Cluster {
 
     pub(crate) fn shuffles(&self) -> bool {
         self.shuffle.load(Ordering::Relaxed)
+    }
+
+    /// Whether it answers as Nomad before 1.0.
+    pub(crate) fn is_old(&self) -> bool {
+        self.old.load(Ordering::Relaxed)
+    }
+
+    /// Whether a list of the namespace `*` has anything in it.
+    pub(crate) fn lists_all(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Node => true,
+            Kind::Evaluation | Kind::Deployment => !self.is_old() && !self.no_wildcards.load(Ordering::Relaxed),
+            Kind::Allocation | Kind::Job => !self.is_old(),
+        }
     }
 
     pub(crate) fn change_acl(&self, change: impl FnOnce(&mut Acl)) {

@@ -74,13 +74,21 @@ pub(crate) enum Inject {
     Cut(Option<usize>),
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct ListFaults {
     pub(crate) delay: Duration,
     /// What the list of namespaces was takes so long to be told.
     pub(crate) namespaces: Duration,
     /// So many list requests are yet to be answered with 500.
     pub(crate) errors: u32,
+    /// How long ago the server heard of its leader, by its own word in stale answers; `None`: it knows none.
+    pub(crate) contact: Option<Duration>,
+}
+
+impl Default for ListFaults {
+    fn default() -> Self {
+        Self { delay: Duration::ZERO, namespaces: Duration::ZERO, errors: 0, contact: Some(Duration::ZERO) }
+    }
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -272,6 +280,11 @@ impl Server {
     /// The next so many list requests are answered with 500.
     pub fn fail_lists(&self, times: u32) {
         lock(&self.lists).errors = times;
+    }
+
+    /// What its stale answers say of when it last heard of its leader; `None`: that it knows none.
+    pub fn last_contact(&self, contact: Option<Duration>) {
+        lock(&self.lists).contact = contact;
     }
 
     /// Sets how far it lags; what it may apply then, it applies.

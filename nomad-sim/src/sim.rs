@@ -162,6 +162,17 @@ impl Sim {
         *lock(&self.cluster.broker) = broker;
     }
 
+    /// Answers as the open-source Nomad before 1.0: no stream, no pages, no namespaces, and nothing in lists of `*`.
+    pub fn set_old(&self, old: bool) {
+        self.set_broker(if old { Broker::Missing } else { Broker::Enabled });
+        self.cluster.old.store(old, Ordering::Relaxed);
+    }
+
+    /// Whether lists of evaluations and deployments know the namespace `*`, as they do since 1.2.4.
+    pub fn set_wildcards(&self, known: bool) {
+        self.cluster.no_wildcards.store(!known, Ordering::Relaxed);
+    }
+
     /// Sends the members of every JSON object in a random order.
     pub fn shuffle(&self, on: bool) {
         self.cluster.shuffle.store(on, Ordering::Relaxed);

@@ -83,6 +83,8 @@ const JOB: [&str; 17] = [
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
     pub(crate) task_states: bool,
+    /// Job stubs say whose they are.
+    pub(crate) namespaces: bool,
 }
 
 /// The list form of an object: stubs for allocations, nodes and jobs, the whole object for the others.
@@ -93,7 +95,7 @@ pub(crate) fn render(state: &State, kind: Kind, object: &Object, options: Option
         Kind::Evaluation | Kind::Deployment => return body.to_vec(),
         Kind::Allocation => allocation(state, object, &members, options),
         Kind::Node => node(&members),
-        Kind::Job => job(state, object, &members),
+        Kind::Job => job(state, object, &members, options),
     };
     out.into_bytes()
 }
@@ -141,13 +143,14 @@ fn node(members: &Members<'_>) -> String {
     out
 }
 
-fn job(state: &State, object: &Object, members: &Members<'_>) -> String {
+fn job(state: &State, object: &Object, members: &Members<'_>, options: Options) -> String {
     let mut out = String::new();
     let dispatched = members.get("Dispatched").is_some_and(|value| value.get() == "true");
     for name in JOB {
         let value = members.get(name).map_or("null", |value| value.get());
         match name {
             // A stub only says whether the job is one; a dispatched job keeps its parent's parameters.
+            "Namespace" if !options.namespaces => {}
             "ParameterizedJob" if dispatched => field(&mut out, name, "false"),
             "ParameterizedJob" | "Periodic" => field(&mut out, name, if value == "null" { "false" } else { "true" }),
             _ => field(&mut out, name, value),

@@ -63,7 +63,8 @@ pub(super) async fn check(client: &Client, name: &str) -> Result<(), Error> {
     match client.namespace(name).await {
         Ok(Some(_)) => Ok(()),
         Ok(None) => Err(Error::NoNamespace { namespace: name.to_owned() }),
-        Err(error) if error.is_retryable() => Err(error),
+        // Before 1.0 namespaces were not for everyone.
+        Err(error) if error.is_retryable() && !matches!(error, Error::Status { code: 501, .. }) => Err(error),
         Err(error) => {
             debug!(%error, namespace = name, "the namespace cannot be asked for");
             Ok(())

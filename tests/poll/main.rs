@@ -6,4 +6,10 @@
 mod common;
 mod support;
 
+mod changes;
+mod killed;
+mod lists;
+mod old;
+mod restored;
+mod stale;
 mod without_stream;

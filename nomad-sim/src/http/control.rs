@@ -30,6 +30,7 @@ POST /sim/rebuild[?to=INDEX]           another cluster: lower indexes, other ide
 POST /sim/token?id=T[&management][&namespace=N]...[&node][&operator]
 POST /sim/revoke?id=T                  deletes a token
 POST /sim/broker?state=enabled|disabled|failing|missing
+POST /sim/old?on=true                  answers as Nomad before 1.0
 POST /sim/shuffle?on=true              members of JSON objects come in another order in each line
 
 For one server with server=K, else for all:
@@ -151,6 +152,11 @@ async fn order(context: &Context, request: &Request, name: &str) -> Result<Value
                 "missing" => Broker::Missing,
                 _ => return Err("state= is none of enabled, disabled, failing, missing".to_owned()),
             };
+        }
+        "old" => {
+            let old = request.flag("on", true);
+            *lock(&cluster.broker) = if old { Broker::Missing } else { Broker::Enabled };
+            cluster.old.store(old, Ordering::Relaxed);
         }
         "shuffle" => cluster.shuffle.store(request.flag("on", true), Ordering::Relaxed),
         _ => {

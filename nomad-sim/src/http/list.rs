@@ -51,13 +51,19 @@ pub(super) async fn answer(
     };
     let ((page, next), index) = server.read(|state| (state.table(kind).page(&selection), state.list_index(kind)));
     let mut headers = meta(index);
+    if request.flag("stale", false) {
+        let contact = lock(&server.lists).contact;
+        headers[1].1 = contact.is_some().to_string();
+        headers[2].1 = contact.unwrap_or_default().as_millis().to_string();
+    }
     if let Some(next) = next {
         headers.push(("X-Nomad-NextToken", next));
     }
     if head_only {
         return Response { headers, ..Response::json("") }.write(writer, true).await;
     }
-    let options = stub::Options { task_states: request.flag("task_states", true) };
+    let options =
+        stub::Options { task_states: request.flag("task_states", true), namespaces: !context.cluster.is_old() };
     let mut array = ArrayWriter::begin(writer, &headers).await?;
     for batch in page.chunks(BATCH) {
         let stubs: Vec<_> =
@@ -85,6 +91,7 @@ async fn prepare(context: &Context, request: &Request, kind: Kind) -> Result<Pre
     let wait = Wait::parse(request)?;
     let per_page = match request.get("per_page") {
         None | Some("") => 0,
+        Some(_) if context.cluster.is_old() => 0,
         Some(text) => {
             text.parse().map_err(|_| Response::text(400, "Expect a number for `per_page` query string parameter"))?
         }
@@ -97,6 +104,7 @@ async fn prepare(context: &Context, request: &Request, kind: Kind) -> Result<Pre
     }
     let all = source(context, request).read(|state| state.namespaces.names());
     let namespaces = match namespace {
+        "*" if !context.cluster.lists_all(kind) => Some(Vec::new()),
         "*" if policy.management => None,
         "*" => Some(all.into_iter().filter(|ns| policy.reads_jobs(ns)).collect()),
         one => Some(vec![one.to_owned()]),
@@ -119,6 +127,9 @@ pub(super) fn meta(index: u64) -> Vec<(&'static str, String)> {
 
 /// `GET /v1/namespaces`.
 pub(super) async fn namespaces(context: &Context, request: &Request) -> Response {
+    if context.cluster.is_old() {
+        return Response::text(501, "Nomad Enterprise only endpoint");
+    }
     let (wait, policy) = match (Wait::parse(request), policy(context, request)) {
         (Ok(wait), Ok(policy)) => (wait, policy),
         (Err(response), _) | (_, Err(response)) => return response,

@@ -21,6 +21,9 @@ pub(super) fn token(context: &Context, request: &Request) -> Response {
 
 /// `GET /v1/namespace/NAME`.
 pub(super) fn namespace(context: &Context, request: &Request, name: &str) -> Response {
+    if context.cluster.is_old() {
+        return Response::text(501, "Nomad Enterprise only endpoint");
+    }
     let policy = match policy(context, request) {
         Ok(policy) => policy,
         Err(denied) => return denied,

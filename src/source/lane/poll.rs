@@ -46,6 +46,8 @@ impl Lane {
     pub(super) fn is_to_poll(&self, error: &Error, refusals: &mut u32) -> bool {
         match error {
             _ if self.ctx.polling.source == Source::Stream => false,
+            // Nothing to read in its place.
+            _ if self.members.iter().all(|member| member.table().is_none()) => false,
             Error::NoStream { .. } => true,
             Error::Refused { permitted: true, .. } => {
                 *refusals += 1;
@@ -230,6 +232,9 @@ impl Lane {
             let rest = Instant::now() + took.max(self.ctx.polling.interval);
             member.page_after = Some(rest);
             watch.rest(rest);
+            if member.passes.is_empty() {
+                self.ctx.metrics.lag(member.kind, 0);
+            }
         }
         Ok(())
     }

@@ -41,6 +41,8 @@ impl Member {
         // An event need not have moved its table: the table's own word is what a page has to come to.
         self.table_seen = index;
         let TableVerdict::Gap(owed) = self.cursor.observe_table(index) else { return Ok(false) };
+        // Until the list is read.
+        ctx.metrics.lag(self.kind, index.0 - owed.from.0);
         let mut batch = Batch::default();
         self.book(owed, index, &mut batch);
         self.submit(ctx, batch, None).await?;

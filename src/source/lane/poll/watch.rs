@@ -8,14 +8,15 @@ use tracing::warn;
 
 use crate::{
     backoff::Backoff,
-    nomad::{Error, ListQuery, Standing, Table},
+    nomad::{Client, Error, ListQuery, Standing, Table},
     position::RaftIndex,
     source::{Context, member::Member, outage::Outage, reconcile},
 };
 
-/// How long one question may wait for a change. A server that was restored below the index it is asked to pass answers
-/// no earlier, and is seen no later.
-const WAIT: Duration = Duration::from_secs(60);
+/// How long one question may wait for a change, in shortest pauses between two lists, and at most. A server that was
+/// restored below the index it is asked to pass answers no earlier, and is seen no later.
+const WAIT: u32 = 30;
+const WAIT_AT_MOST: Duration = Duration::from_secs(60);
 /// Between two looks at a table that stands below where it stood. Two of them are no hiccup of an election.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -51,6 +52,19 @@ pub(super) enum Step {
     StartOver,
 }
 
+/// Holds an empty list of all namespaces against that of one: before 1.2.4, Nomad's lists of evaluations and of
+/// deployments take `*` for a namespace that has nothing in it.
+async fn shows_all(client: &Client, table: Table, standing: Standing) -> Result<Standing, Error> {
+    if !table.namespaced() || client.table(&ListQuery::new(table, "default")).await?.is_empty {
+        return Ok(standing);
+    }
+    Err(Error::Unsupported {
+        address: standing.server,
+        what: format!("a list of {} of all namespaces", table.path().trim_start_matches("/v1/")),
+        text: "name the namespaces in NOMAD_NAMESPACE".to_owned(),
+    })
+}
+
 impl Watch {
     pub(super) fn new(table: Table) -> Self {
         Watch {
@@ -84,9 +98,14 @@ impl Watch {
         let (client, table, scope) = (ctx.client.clone(), self.table, scope.to_owned());
         // Who says that the table went back has to be the leader.
         let stale = ctx.polling.stale.is_some() && self.strikes == 0;
+        let wait = (ctx.polling.interval * WAIT).min(WAIT_AT_MOST);
         async move {
-            let query = ListQuery { min_index: past, wait: WAIT, stale, ..ListQuery::new(table, &scope) };
-            (table, client.table(&query).await)
+            let query = ListQuery { min_index: past, wait, stale, ..ListQuery::new(table, &scope) };
+            let standing = client.table(&query).await;
+            match standing {
+                Ok(standing) if standing.is_empty && scope == "*" => (table, shows_all(&client, table, standing).await),
+                standing => (table, standing),
+            }
         }
         .boxed()
     }
