@@ -6,6 +6,7 @@
 mod common;
 mod support;
 
+mod both;
 mod changes;
 mod killed;
 mod lists;
