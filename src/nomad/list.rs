@@ -33,6 +33,9 @@ pub struct ListQuery<'a> {
     pub min_index: Option<RaftIndex>,
     /// How long a blocking query waits at most; Nomad adds up to a sixteenth, and never waits for more than 5 minutes.
     pub wait: Duration,
+    /// Whether allocations are listed with the states of their tasks, most of what there is of them. Nomad before 1.0
+    /// gives these whatever is asked for.
+    pub task_states: bool,
     /// Whether any server may answer from its own state, which can lag; without it the leader answers.
     pub stale: bool,
 }
@@ -47,6 +50,7 @@ impl<'a> ListQuery<'a> {
             next_token: None,
             min_index: None,
             wait: Duration::from_secs(30),
+            task_states: true,
             stale: false,
         }
     }
@@ -71,6 +75,9 @@ impl<'a> ListQuery<'a> {
         if let Some(past) = self.past() {
             query.push(("index", past.to_string()));
             query.push(("wait", format!("{}ms", self.wait.as_millis())));
+        }
+        if self.table == Table::Allocations && !self.task_states {
+            query.push(("task_states", "false".to_owned()));
         }
         if self.stale {
             query.push(("stale", "true".to_owned()));
@@ -193,7 +200,7 @@ impl Client {
     /// # Errors
     /// As [`Client::list`].
     pub async fn table(&self, query: &ListQuery<'_>) -> Result<Standing, Error> {
-        let mut page = self.list(&ListQuery { per_page: 1, ..*query }).await?;
+        let mut page = self.list(&ListQuery { per_page: 1, task_states: false, ..*query }).await?;
         // Read to its end, the connection serves again. An old Nomad that does not page would send everything: that
         // costs the connection, and no more.
         let mut elements = 0;

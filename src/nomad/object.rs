@@ -50,6 +50,20 @@ impl Client {
         self.object(job_call(namespace, id, "/summary")).await
     }
 
+    /// The allocation `id` of `namespace` (never `*`); `None` if there is none.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn allocation(&self, namespace: &str, id: &str) -> Result<Option<Bytes>, Error> {
+        self.object(Call {
+            what: format!("allocation {id:?}"),
+            path: format!("/v1/allocation/{}", utf8_percent_encode(id, SEGMENT)),
+            query: vec![("namespace", namespace.to_owned())],
+            needs: Error::needs("Allocation", namespace),
+        })
+        .await
+    }
+
     /// The node `id`; `None` if there is none.
     ///
     /// # Errors

@@ -28,6 +28,9 @@ use crate::{
 const PER_PAGE: u32 = 500;
 /// Full objects asked for at once.
 const FETCHES: usize = 8;
+/// As long as no more than so many allocations of a page are owed, they are asked for one by one, and the list goes
+/// without the states of all tasks.
+const ONE_BY_ONE: usize = 50;
 /// How long the leader may take to commit what it has streamed already: events are published first.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
 /// How often a page that is older than the stream is asked for again.
@@ -59,6 +62,7 @@ pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Resu
             member.page_done.clear();
             let ended = next_page.is_none();
             if ended {
+                member.list_in_full(false);
                 let (kind, objects) = (member.kind, std::mem::take(&mut member.listed));
                 match member.ahead {
                     Some(_) => debug!(%kind, namespace = lane, objects, "the list is read"),
@@ -105,6 +109,7 @@ async fn deliver(
     pass: &mut Pass,
     table: Table,
 ) -> Result<Result<Read, Failed>, Stopped> {
+    let lean = member.lists_lean(pass);
     let stale = member.ahead.as_ref().and(ctx.polling.stale);
     match (&pass.page, &member.ahead) {
         (None, Some(_)) => ctx.metrics.poll(member.kind),
@@ -116,6 +121,7 @@ async fn deliver(
         next_token: pass.page.as_deref(),
         min_index: Some(member.table_seen).filter(|index| index.0 > 0),
         wait: CATCH_UP_WAIT,
+        task_states: !lean,
         stale: stale.is_some(),
         ..ListQuery::new(table, pass.namespace.as_deref().unwrap_or(lane))
     };
@@ -161,11 +167,15 @@ async fn deliver(
             if pass.baseline && pass.ranges.iter().all(|owed| listed.modify_index < owed.from) {
                 baseline(ctx, member, &element).await?;
             }
-        } else if matches!(member.kind, Kind::Jobs | Kind::Nodes) {
+        } else if lean || matches!(member.kind, Kind::Jobs | Kind::Nodes) {
             to_fetch.push_back(listed);
         } else {
             object(ctx, lane, member, pass, &element).await?;
         }
+    }
+    if lean && to_fetch.len() > ONE_BY_ONE {
+        member.list_in_full(true);
+        return Box::pin(deliver(ctx, lane, member, pass, table)).await;
     }
     let kind = member.kind;
     let fetches = to_fetch.into_iter().map(|listed| fetch(ctx, kind, listed));
@@ -174,7 +184,7 @@ async fn deliver(
     while let Some(answer) = ctx.unless_stopped(fetched.next()).await? {
         match answer {
             Ok(Some(element)) => object(ctx, lane, member, pass, &element).await?,
-            // Gone meanwhile: the stream has its purge.
+            // Gone meanwhile: the stream has its purge, if there is one.
             Ok(None) => {}
             Err(error) => return Ok(Err(error.into())),
         }
@@ -185,6 +195,7 @@ async fn deliver(
 async fn fetch(ctx: &Context, kind: Kind, listed: Listed) -> Result<Option<Bytes>, nomad::Error> {
     match kind {
         Kind::Jobs => ctx.client.job(&listed.namespace, &listed.id).await,
+        Kind::Allocations => ctx.client.allocation(&listed.namespace, &listed.id).await,
         _ => ctx.client.node(&listed.id).await,
     }
 }

@@ -113,7 +113,8 @@ async fn a_server_that_answers_and_closes() {
         let sim = Sim::builder().refusal(Duration::from_millis(100)).start().await.expect("starts");
         append_evaluations(&sim, 10..=13).await;
         sim.set_broker(broker);
-        is_told_and_mended(&sim, Setup::new(&["evaluations"], &sim.url(0)), &[said], |sim| {
+        let setup = Setup::new(&["evaluations"], &sim.url(0)).env("NOMAD_FIREHOSE_SOURCE", "stream");
+        is_told_and_mended(&sim, setup, &[said], |sim| {
             sim.set_broker(Broker::Enabled);
         })
         .await;

@@ -84,8 +84,11 @@ impl World {
                 _ => {}
             }
         }
-        if topic == "Job" && dice > 230 && known.is_some() {
-            return self.purge(n, known.expect("just seen"));
+        if topic == "Job"
+            && dice > 230
+            && let Some(job) = known
+        {
+            return self.purge(n, job);
         }
         let created = known.as_ref().map_or(self.index, |object| object["CreateIndex"].as_u64().expect("an index"));
         let mut object = json!({

@@ -13,4 +13,6 @@ mod lists;
 mod old;
 mod restored;
 mod stale;
+mod standby;
+mod start;
 mod without_stream;

@@ -39,6 +39,8 @@ struct Session {
     scope: Arc<str>,
     watches: Vec<Watch>,
     questions: FuturesUnordered<Question>,
+    /// Of all tables together: most reasons are of the server.
+    outage: Outage,
 }
 
 impl Lane {
@@ -189,11 +191,15 @@ impl Lane {
         match step {
             Step::Again => {}
             Step::Blocked(reason) => {
+                session.outage.log(&reason);
                 for member in self.members.iter_mut().filter(of_table) {
                     self.ctx.status.set_instead(member.kind, Some(Phase::Blocked { reason: reason.clone() }));
                 }
             }
             Step::At(index) => {
+                if session.watches.iter().all(|watch| !watch.failing) {
+                    session.outage.over();
+                }
                 let mut moved = false;
                 for member in self.members.iter_mut().filter(of_table) {
                     self.ctx.status.set_instead(member.kind, Some(Phase::Polling));
@@ -248,7 +254,7 @@ impl Session {
                 watches.push(Watch::new(table));
             }
         }
-        Session { scope, watches, questions: FuturesUnordered::new() }
+        Session { scope, watches, questions: FuturesUnordered::new(), outage: Outage::new("watching the tables") }
     }
 
     /// Asks for the tables whose time has come.

@@ -3,6 +3,7 @@
 use super::{super::Context, super::Stopped, Batch, Member};
 use crate::{
     checkpoint::{Anchor, Owed, Pass},
+    kind::Kind,
     nomad::Table,
     position::{Identity, RaftIndex, Seen},
     source::proof::TableVerdict,
@@ -14,6 +15,8 @@ use crate::{
 pub(in crate::source) struct Ahead {
     known: Seen,
     newest: RaftIndex,
+    /// The list under way is read with all that it has: much of it is owed.
+    full: bool,
 }
 
 impl Member {
@@ -68,7 +71,8 @@ impl Member {
     /// Books everything up to the newest version that was given ahead, but for those that were. `page` is where the
     /// table stood in the page that gave them.
     pub(in crate::source) fn book_ahead(&mut self, page: RaftIndex, batch: &mut Batch) {
-        let Some(Ahead { known, newest }) = self.ahead.as_mut().map(std::mem::take) else { return };
+        let Some(ahead) = &mut self.ahead else { return };
+        let (known, newest) = (std::mem::take(&mut ahead.known), std::mem::take(&mut ahead.newest));
         if known.is_empty() {
             return;
         }
@@ -76,6 +80,20 @@ impl Member {
         if let TableVerdict::Gap(mut owed) = self.cursor.observe_table(until) {
             owed.known.extend(known.iter().copied());
             self.book(owed, until, batch);
+        }
+    }
+
+    /// Whether the list may go without most of each allocation: of a poll that is not the first, few are owed, and these
+    /// can be asked for.
+    pub(in crate::source) fn lists_lean(&self, pass: &Pass) -> bool {
+        let begins = pass.baseline || pass.ranges.iter().any(|owed| owed.from <= RaftIndex(1));
+        self.kind == Kind::Allocations && !begins && self.ahead.as_ref().is_some_and(|ahead| !ahead.full)
+    }
+
+    /// Whether the list under way is read with all that it has.
+    pub(in crate::source) fn list_in_full(&mut self, full: bool) {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.full = full;
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     backoff::Backoff,
     nomad::{Client, Error, ListQuery, Standing, Table},
     position::RaftIndex,
-    source::{Context, member::Member, outage::Outage, reconcile},
+    source::{Context, member::Member, reconcile},
 };
 
 /// How long one question may wait for a change, in shortest pauses between two lists, and at most. A server that was
@@ -36,7 +36,8 @@ pub(super) struct Watch {
     /// How often in a row the leader said that it stands below where it stood.
     strikes: u32,
     backoff: Backoff,
-    outage: Outage,
+    /// The last answer was of no use.
+    pub(super) failing: bool,
 }
 
 /// What an answer comes to.
@@ -75,7 +76,7 @@ impl Watch {
             at_once: true,
             strikes: 0,
             backoff: Backoff::default(),
-            outage: Outage::new("watching a table"),
+            failing: false,
         }
     }
 
@@ -116,10 +117,11 @@ impl Watch {
         let standing = match answer {
             Ok(standing) => standing,
             Err(error) => {
-                self.outage.log(&error);
+                let again = std::mem::replace(&mut self.failing, true);
                 self.at_once = true;
                 self.after = Instant::now() + self.backoff.failed();
-                return Step::Blocked(error.to_string());
+                // A server that leaves closes what waits; that alone is nothing to tell of.
+                return if again || !error.is_retryable() { Step::Blocked(error.to_string()) } else { Step::Again };
             }
         };
         self.backoff.reset();
@@ -132,11 +134,11 @@ impl Watch {
                 standing.server, standing.last_contact
             );
             ctx.client.fail_over(&standing.server);
-            self.outage.log(&reason);
+            self.failing = true;
             self.after = Instant::now() + LOOK_AGAIN;
             return Step::Blocked(reason);
         }
-        self.outage.over();
+        self.failing = false;
         let before = self.index.max(anchor).unwrap_or_default();
         if standing.index < before {
             return self.went_back(standing.index, before);
