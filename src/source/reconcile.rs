@@ -45,6 +45,8 @@ enum Failed {
     Nomad(#[from] nomad::Error),
     #[error("the list stands at index {page}, and the stream has come to {seen} already")]
     Late { page: RaftIndex, seen: RaftIndex },
+    #[error("the program is stopped in the midst of a list that does not page")]
+    Stopped,
     #[error("the server at {server} heard of its leader {last_contact:?} ago, or knows none")]
     Stale { server: String, last_contact: Duration },
 }
@@ -84,6 +86,16 @@ pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Resu
             batch.effect.backfill = Some(member.passes.iter().cloned().collect());
             member.submit(ctx, batch, None).await?;
             Ok(ended)
+        }
+        Err(Failed::Stopped) => {
+            let mut batch = Batch::default();
+            member.book_ahead(RaftIndex(0), &mut batch);
+            let done = std::mem::take(&mut member.page_done);
+            let ranges = member.passes.front_mut().map(|front| &mut front.ranges).into_iter().flatten();
+            ranges.for_each(|owed| owed.known.extend(done.iter().copied()));
+            batch.effect.backfill = Some(member.passes.iter().cloned().collect());
+            member.submit(ctx, batch, None).await?;
+            Err(Stopped)
         }
         Err(error) => {
             warn!(kind = %member.kind, namespace = lane, %error, "cannot read the list; trying again");
@@ -150,7 +162,13 @@ async fn deliver(
     }
     member.stale_pages = 0;
     let mut to_fetch = VecDeque::new();
+    let mut elements = 0;
     loop {
+        // A page that was begun is finished; but a Nomad that does not page has only one.
+        if elements > PER_PAGE && ctx.stop.is_cancelled() {
+            return Ok(Err(Failed::Stopped));
+        }
+        elements += 1;
         let element = match ctx.unless_stopped(page.next()).await? {
             Ok(Some(element)) => element,
             Ok(None) => break,
@@ -182,6 +200,9 @@ async fn deliver(
     // Pinned on the heap: the stream of futures is not movable once polled.
     let mut fetched = Box::pin(stream::iter(fetches).buffered(FETCHES));
     while let Some(answer) = ctx.unless_stopped(fetched.next()).await? {
+        if elements > PER_PAGE && ctx.stop.is_cancelled() {
+            return Ok(Err(Failed::Stopped));
+        }
         match answer {
             Ok(Some(element)) => object(ctx, lane, member, pass, &element).await?,
             // Gone meanwhile: the stream has its purge, if there is one.

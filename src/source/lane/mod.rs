@@ -214,7 +214,10 @@ impl Lane {
     }
 
     fn phase(&self, phase: &Phase) {
-        self.members.iter().for_each(|member| self.ctx.status.set(member.kind, phase.clone()));
+        for member in &self.members {
+            self.ctx.status.set_instead(member.kind, None);
+            self.ctx.status.set(member.kind, phase.clone());
+        }
     }
 
     /// Delivers what one connection brings.

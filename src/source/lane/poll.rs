@@ -20,7 +20,7 @@ use crate::{
     kind::Kind,
     nomad::{Error, Namespace, Standing, StreamQuery, Table},
     position::RaftIndex,
-    source::{Source, Stopped, member::Member, namespaces, outage::Outage, reconcile, union},
+    source::{Context, Source, Stopped, member::Member, namespaces, outage::Outage, reconcile, union},
     telemetry::Phase,
 };
 
@@ -65,17 +65,16 @@ impl Lane {
             namespace = &*self.namespace,
             reason, "records come from lists, which show no purges, no versions in between and no raw events"
         );
+        let scope = self.begin().await?;
         for member in self.members.iter().filter(|member| member.kind == Kind::Events) {
             let reason = format!("raw events come from the stream alone: {reason}");
-            self.ctx.status.set_instead(member.kind, Some(Phase::Blocked { reason }));
-            self.ctx.status.set(member.kind, Phase::Leading);
+            show(&self.ctx, member.kind, Phase::Blocked { reason });
         }
-        let scope = self.begin().await?;
         let mut session = Session::new(scope, &self.members);
         let mut stream = self.find_stream();
         loop {
             session.ask(&self.ctx, &self.members);
-            let (page, page_after) = self.next_page();
+            let (page, page_after) = session.next_page(&self.members);
             let (due, stop) = (session.due(&self.members), self.ctx.stop.clone());
             tokio::select! {
                 biased;
@@ -96,7 +95,6 @@ impl Lane {
             }
         }
         for member in &mut self.members {
-            self.ctx.status.set_instead(member.kind, None);
             if member.table().is_some() {
                 member.end_polling(&self.ctx).await?;
             }
@@ -123,6 +121,7 @@ impl Lane {
             match found {
                 Err(error) if error.is_retryable() || matches!(error, Error::NoNamespace { .. }) => {
                     outage.log(&error);
+                    self.phase(&Phase::Blocked { reason: error.to_string() });
                     self.ctx.pause(backoff.failed()).await?;
                 }
                 found => break found,
@@ -193,7 +192,7 @@ impl Lane {
             Step::Blocked(reason) => {
                 session.outage.log(&reason);
                 for member in self.members.iter_mut().filter(of_table) {
-                    self.ctx.status.set_instead(member.kind, Some(Phase::Blocked { reason: reason.clone() }));
+                    show(&self.ctx, member.kind, Phase::Blocked { reason: reason.clone() });
                 }
             }
             Step::At(index) => {
@@ -202,8 +201,7 @@ impl Lane {
                 }
                 let mut moved = false;
                 for member in self.members.iter_mut().filter(of_table) {
-                    self.ctx.status.set_instead(member.kind, Some(Phase::Polling));
-                    self.ctx.status.set(member.kind, Phase::Leading);
+                    show(&self.ctx, member.kind, Phase::Polling);
                     moved |= member.take_polled(&self.ctx, index).await?;
                 }
                 if moved && index > self.covered {
@@ -232,6 +230,9 @@ impl Lane {
         let began = Instant::now();
         let ended = reconcile::page(&self.ctx, &session.scope, member).await?;
         member.listing += began.elapsed();
+        let failed = !ended && member.page_after.is_some();
+        let reason = || "its list cannot be read; see the log".to_owned();
+        show(&self.ctx, member.kind, if failed { Phase::Blocked { reason: reason() } } else { Phase::Polling });
         if ended {
             let took = std::mem::take(&mut member.listing);
             self.ctx.metrics.polled(took);
@@ -246,6 +247,12 @@ impl Lane {
     }
 }
 
+/// Says what a kind does where there is no stream.
+fn show(ctx: &Context, kind: Kind, phase: Phase) {
+    ctx.status.set_instead(kind, Some(phase));
+    ctx.status.set(kind, Phase::Leading);
+}
+
 impl Session {
     fn new(scope: Arc<str>, members: &[Member]) -> Self {
         let mut watches: Vec<Watch> = Vec::new();
@@ -258,11 +265,21 @@ impl Session {
     }
 
     /// Asks for the tables whose time has come.
-    fn ask(&mut self, ctx: &super::Context, members: &[Member]) {
+    fn ask(&mut self, ctx: &Context, members: &[Member]) {
         let now = Instant::now();
         for watch in self.watches.iter_mut().filter(|watch| watch.is_wanted(members) && watch.after <= now) {
             self.questions.push(watch.ask(ctx, &self.scope));
         }
+    }
+
+    /// The member whose page is next, and when it may be asked for. Nothing is read before a table was seen to be that
+    /// of the same cluster.
+    fn next_page(&self, members: &[Member]) -> (Option<usize>, Instant) {
+        let is_seen =
+            |member: &Member| self.watches.iter().any(|watch| Some(watch.table) == member.table() && watch.is_seen());
+        let owing = members.iter().enumerate().filter(|(_, member)| !member.passes.is_empty() && is_seen(member));
+        let next = owing.min_by_key(|(_, member)| member.page_after);
+        (next.map(|(n, _)| n), next.and_then(|(_, member)| member.page_after).unwrap_or_else(Instant::now))
     }
 
     /// When the next table is to be asked for.

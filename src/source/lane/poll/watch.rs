@@ -80,11 +80,17 @@ impl Watch {
         }
     }
 
+    /// Whether it was seen where it belongs.
+    pub(super) fn is_seen(&self) -> bool {
+        self.index.is_some() && self.strikes == 0
+    }
+
     /// Whether it is to be asked for: not while a list is read that is owed, unless that does not come to where the
     /// table was seen.
     pub(super) fn is_wanted(&self, members: &[Member]) -> bool {
         let mut own = members.iter().filter(|member| member.table() == Some(self.table));
-        !self.asking && own.all(|member| member.passes.is_empty() || member.stale_pages >= reconcile::STALE_PAGES)
+        let is_read = |member: &Member| member.passes.is_empty() || member.stale_pages >= reconcile::STALE_PAGES;
+        !self.asking && (!self.is_seen() || own.all(is_read))
     }
 
     /// Not before `instant`.
