@@ -9,7 +9,7 @@
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -83,8 +83,41 @@ struct Inner {
 #[derive(Default)]
 struct Changed {
     any: bool,
-    marks: HashSet<TaskKey>,
+    marks: Set,
     forgotten: bool,
+}
+
+/// Marks that were set.
+enum Set {
+    /// Those of these tasks; some are named twice.
+    Of(Vec<TaskKey>),
+    /// Any: nobody asks for single ones, or they are too many to be named.
+    Any,
+}
+
+impl Default for Set {
+    fn default() -> Self {
+        Set::Of(Vec::new())
+    }
+}
+
+impl Set {
+    fn add(&mut self, task: TaskKey) {
+        let Set::Of(tasks) = self else { return };
+        if tasks.len() == tasks.capacity() && tasks.len() >= 1024 {
+            // Most often the same tasks change again and again.
+            tasks.sort_unstable();
+            tasks.dedup();
+        }
+        tasks.push(task);
+    }
+
+    fn join(&mut self, other: Set) {
+        match other {
+            Set::Of(tasks) => tasks.into_iter().for_each(|task| self.add(task)),
+            Set::Any => *self = Set::Any,
+        }
+    }
 }
 
 /// When a lane has come past what the original program had delivered.
@@ -281,9 +314,14 @@ impl Ledger {
 }
 
 impl Progress for Ledger {
-    fn whole(&self) -> Option<Checkpoint> {
+    fn head(&self) -> Option<Checkpoint> {
         let mut inner = self.lock();
-        inner.give().then(|| inner.acknowledged.clone())
+        if !inner.give() {
+            return None;
+        }
+        // Whoever stores them all needs no list of them.
+        (inner.given.marks, inner.changed.marks) = (Set::Any, Set::Any);
+        Some(inner.acknowledged.head())
     }
 
     fn changes(&self) -> Option<Changes> {
@@ -291,14 +329,18 @@ impl Progress for Ledger {
         if !inner.give() {
             return None;
         }
-        let Inner { acknowledged, given, .. } = &*inner;
+        let Inner { acknowledged, given, .. } = &mut *inner;
         let Checkpoint { marks, .. } = acknowledged;
-        Some(Changes {
-            head: acknowledged.head(),
-            // What was retired meanwhile needs no mark.
-            marks: given.marks.iter().filter_map(|task| Some((*task, marks.get(*task)?))).collect(),
-            forgotten: given.forgotten,
-        })
+        let set = match &mut given.marks {
+            Set::Of(tasks) => {
+                tasks.sort_unstable();
+                tasks.dedup();
+                // What was retired meanwhile needs no mark.
+                tasks.iter().filter_map(|task| Some((*task, marks.get(*task)?))).collect()
+            }
+            Set::Any => marks.iter().collect(),
+        };
+        Some(Changes { head: acknowledged.head(), marks: set, forgotten: given.forgotten })
     }
 
     fn not_stored(&self) {
@@ -307,13 +349,13 @@ impl Progress for Ledger {
         inner.changed.any |= any;
         // What was forgotten since has no mark to be stored any more.
         if !inner.changed.forgotten {
-            inner.changed.marks.extend(marks);
+            inner.changed.marks.join(marks);
             inner.changed.forgotten = forgotten;
         }
     }
 
     fn marks(&self, shard: Shard) -> Vec<(TaskKey, Mark)> {
-        self.lock().acknowledged.marks.iter().filter(|(task, _)| shard.has(*task)).collect()
+        self.lock().acknowledged.marks.shard(shard).collect()
     }
 
     fn marks_len(&self) -> usize {
@@ -365,7 +407,7 @@ impl Inner {
                     }
                 }
                 self.acknowledged.marks.set(*task, *mark);
-                self.changed.marks.insert(*task);
+                self.changed.marks.add(*task);
             }
             let lane = Arc::clone(&effect.lane);
             apply(&mut self.acknowledged, effect);

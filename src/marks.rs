@@ -1,10 +1,14 @@
 //! The last delivered task event of each task: 32 bytes a live task.
 
-use std::collections::{HashMap, VecDeque};
+mod table;
+mod text;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::collections::VecDeque;
+
 use xxhash_rust::xxh3::xxh3_128;
 
+use self::table::Table;
+pub use self::text::{DIGITS, to_text};
 use crate::position::RaftIndex;
 
 /// How many tasks of finished allocations keep their marks; the oldest go first.
@@ -16,7 +20,7 @@ use crate::position::RaftIndex;
 pub const FINISHED_KEPT: usize = 65_536;
 
 /// One task of one allocation, as a 128-bit hash of both names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskKey(u128);
 
 impl TaskKey {
@@ -87,7 +91,7 @@ impl Mark {
 /// All marks.
 #[derive(Clone, Debug, Default)]
 pub struct Marks {
-    tasks: HashMap<TaskKey, Mark>,
+    tasks: Table,
     /// Finished tasks, oldest first, with the mark they finished at. An entry whose mark has changed since is stale.
     finished: VecDeque<(TaskKey, Mark)>,
 }
@@ -102,7 +106,7 @@ impl PartialEq for Marks {
 impl Marks {
     /// The mark of a task.
     pub fn get(&self, task: TaskKey) -> Option<Mark> {
-        self.tasks.get(&task).copied()
+        self.tasks.get(task)
     }
 
     /// Sets the mark of a task, and retires the oldest finished ones past [`FINISHED_KEPT`].
@@ -117,16 +121,21 @@ impl Marks {
     fn retire(&mut self, keep: usize) {
         while self.finished.len() > keep {
             if let Some((task, mark)) = self.finished.pop_front()
-                && self.tasks.get(&task) == Some(&mark)
+                && self.tasks.get(task) == Some(mark)
             {
-                self.tasks.remove(&task);
+                self.tasks.remove(task);
             }
         }
     }
 
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (TaskKey, Mark)> {
-        self.tasks.iter().map(|(task, mark)| (*task, *mark))
+        self.tasks.iter()
+    }
+
+    /// Those of one shard, in no order.
+    pub fn shard(&self, shard: Shard) -> impl Iterator<Item = (TaskKey, Mark)> {
+        self.tasks.shard(shard)
     }
 
     /// How many tasks are known.
@@ -136,16 +145,18 @@ impl Marks {
 
     /// Whether no task is known.
     pub fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
+        self.tasks.len() == 0
     }
 }
 
 /// The last mark of a task holds.
 impl FromIterator<(TaskKey, Mark)> for Marks {
     fn from_iter<I: IntoIterator<Item = (TaskKey, Mark)>>(entries: I) -> Self {
-        let mut marks = Marks { tasks: entries.into_iter().collect(), finished: VecDeque::new() };
-        let finished = marks.tasks.iter().filter(|(_, mark)| mark.is_finished());
-        marks.finished = finished.map(|(task, mark)| (*task, *mark)).collect();
+        let mut marks = Marks::default();
+        for (task, mark) in entries {
+            marks.tasks.insert(task, mark);
+        }
+        marks.finished = marks.tasks.iter().filter(|(_, mark)| mark.is_finished()).collect();
         marks.finished.make_contiguous().sort_unstable_by_key(|(_, mark)| mark.index());
         marks.retire(FINISHED_KEPT);
         marks
@@ -170,31 +181,6 @@ pub fn from_bytes(bytes: [u8; ENTRY_BYTES]) -> (TaskKey, Mark) {
         |from: usize| bytes[from..from + 8].iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     let task = u128::from(number(8)) << 64 | u128::from(number(0));
     (TaskKey(task), Mark { event: EventHash(number(16)), packed: number(24) })
-}
-
-/// Stored as one text of 64 hexadecimal digits a task: key, event, index with the finished bit.
-impl Serialize for Marks {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(
-            self.tasks.iter().map(|(task, mark)| format!("{:032x}{:016x}{:016x}", task.0, mark.event.0, mark.packed)),
-        )
-    }
-}
-
-impl<'de> Deserialize<'de> for Marks {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let texts = Vec::<String>::deserialize(deserializer)?;
-        let entry = |text: &String| parse(text).ok_or_else(|| D::Error::custom("a mark is not 64 hexadecimal digits"));
-        texts.iter().map(entry).collect()
-    }
-}
-
-fn parse(text: &str) -> Option<(TaskKey, Mark)> {
-    let text = text.is_ascii().then_some(text).filter(|text| text.len() == 64)?;
-    let task = u128::from_str_radix(&text[..32], 16).ok()?;
-    let event = u64::from_str_radix(&text[32..48], 16).ok()?;
-    let packed = u64::from_str_radix(&text[48..], 16).ok()?;
-    Some((TaskKey(task), Mark { event: EventHash(event), packed }))
 }
 
 #[cfg(test)]

@@ -107,10 +107,13 @@ pub trait Lease: Send + Sync + fmt::Debug {
 
 /// What a lease stores.
 pub trait Progress: Send + Sync {
-    /// Everything that is acknowledged, if something changed since the last call of this or of [`Progress::changes`].
-    fn whole(&self) -> Option<Checkpoint>;
+    /// Everything that is acknowledged but the marks, if something changed since the last call of this or of
+    /// [`Progress::changes`]. Whoever stores all marks with it reads them after it, shard by shard: they may run ahead of
+    /// it, for they only say what is delivered.
+    fn head(&self) -> Option<Checkpoint>;
 
-    /// What changed since the last call of this or of [`Progress::whole`]; `None` where nothing did.
+    /// What changed since the last call of this; `None` where nothing did. After a call of [`Progress::head`] it has all
+    /// marks.
     fn changes(&self) -> Option<Changes>;
 
     /// What was given last did not get stored: it is to be offered again.

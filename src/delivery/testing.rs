@@ -38,18 +38,18 @@ impl Switch {
 
 /// A checkpoint that is to be stored whole each time.
 impl Progress for Checkpoint {
-    fn whole(&self) -> Option<Checkpoint> {
-        Some(self.clone())
+    fn head(&self) -> Option<Checkpoint> {
+        Some(Checkpoint::head(self))
     }
 
     fn changes(&self) -> Option<Changes> {
-        Some(Changes { head: self.head(), marks: self.marks.iter().collect(), forgotten: false })
+        Some(Changes { head: Checkpoint::head(self), marks: self.marks.iter().collect(), forgotten: false })
     }
 
     fn not_stored(&self) {}
 
     fn marks(&self, shard: Shard) -> Vec<(TaskKey, Mark)> {
-        self.marks.iter().filter(|(task, _)| shard.has(*task)).collect()
+        self.marks.shard(shard).collect()
     }
 
     fn marks_len(&self) -> usize {

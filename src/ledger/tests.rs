@@ -56,6 +56,12 @@ fn cases() -> impl Strategy<Value = Case> {
     })
 }
 
+/// What is to be stored, as one that stores all of it reads it.
+fn whole(ledger: &Ledger) -> Option<Checkpoint> {
+    let head = ledger.head()?;
+    Some(Checkpoint { marks: ledger.marks(Shard::ALL).into_iter().collect(), ..head })
+}
+
 /// The checkpoint when the first `done` lines took effect.
 fn expected(lines: &[Line], done: usize) -> Checkpoint {
     let mut checkpoint = Checkpoint::default();
@@ -101,13 +107,13 @@ proptest! {
                 drop(ticket);
             }
             let done = remaining.iter().take_while(|records| **records == 0).count();
-            stored = ledger.whole().unwrap_or(stored);
+            stored = whole(&ledger).unwrap_or(stored);
             prop_assert_eq!(&stored, &expected(&case.lines, done));
             // Neighbours without records share an entry.
             prop_assert!(ledger.pending() <= case.lines.len() - done);
         }
         let all = remaining.iter().all(|records| *records == 0);
-        stored = ledger.whole().unwrap_or(stored);
+        stored = whole(&ledger).unwrap_or(stored);
         prop_assert_eq!(stored.value == case.lines.len() as u64, all);
         // Marks on the way stay known, whatever became of their records.
         let newest: HashMap<u8, u64> = case.lines.iter().map(|line| line.task).zip(1..).collect();
@@ -120,12 +126,12 @@ proptest! {
 #[test]
 fn changes_are_offered_once_and_again_where_they_were_not_stored() {
     let (ledger, _lease) = ledger();
-    assert_eq!(ledger.whole(), None);
+    assert_eq!(whole(&ledger), None);
     assert!(ledger.enter(Effect { value: Some(3), ..Effect::default() }, 0, None).is_none());
-    assert_eq!(ledger.whole().map(|checkpoint| checkpoint.value), Some(3));
-    assert_eq!(ledger.whole(), None);
+    assert_eq!(whole(&ledger).map(|checkpoint| checkpoint.value), Some(3));
+    assert_eq!(whole(&ledger), None);
     ledger.not_stored();
-    assert_eq!(ledger.whole().map(|checkpoint| checkpoint.value), Some(3));
+    assert_eq!(whole(&ledger).map(|checkpoint| checkpoint.value), Some(3));
 }
 
 #[tokio::test]
@@ -159,7 +165,7 @@ fn a_delivery_told_twice_counts_once() {
     twice.delivered();
     assert_eq!(ledger.pending(), 1);
     other.delivered();
-    assert_eq!(ledger.whole().map(|checkpoint| checkpoint.value), Some(2));
+    assert_eq!(whole(&ledger).map(|checkpoint| checkpoint.value), Some(2));
 }
 
 #[test]
@@ -214,7 +220,7 @@ fn the_original_is_remembered_until_every_lane_is_past_it() {
     assert_eq!(ledger.go_on_from_original(RaftIndex(9)), Some(Original { value: 7, until: Some(RaftIndex(9)) }));
     // What it can have known stays what it was when the first lane asked.
     assert_eq!(ledger.go_on_from_original(RaftIndex(11)), Some(Original { value: 7, until: Some(RaftIndex(9)) }));
-    assert_eq!(ledger.whole().map(|checkpoint| checkpoint.value), Some(7));
+    assert_eq!(whole(&ledger).map(|checkpoint| checkpoint.value), Some(7));
     let line = |lane: &Arc<str>, index, backfill| Effect {
         lane: Arc::clone(lane),
         line: Some((RaftIndex(index), vec![Identity(index)])),
@@ -255,4 +261,44 @@ fn a_value_of_no_use_is_as_if_nothing_was_delivered() {
     ledger.go_on_from_original(RaftIndex(9));
     let checkpoint = ledger.acknowledged();
     assert_eq!((checkpoint.value, checkpoint.original.map(|original| original.value)), (0, Some(0)));
+}
+
+#[test]
+fn single_marks_are_given_until_whoever_stores_takes_all_of_them() {
+    let (ledger, _) = ledger();
+    let deliver = |name: u8, number: u64| {
+        let effect = Effect { lane: LANES[0].into(), marks: vec![(task(name), mark(number))], ..Effect::default() };
+        assert!(ledger.enter(effect, 0, None).is_none());
+    };
+    let given = || {
+        let mut marks = ledger.changes().expect("something changed").marks;
+        marks.sort_unstable_by_key(|(_, mark)| mark.index());
+        marks
+    };
+    deliver(1, 1);
+    deliver(1, 2);
+    deliver(2, 3);
+    assert_eq!(given(), [(task(1), mark(2)), (task(2), mark(3))]);
+    deliver(3, 4);
+    assert_eq!(given(), [(task(3), mark(4))]);
+    ledger.not_stored();
+    deliver(4, 5);
+    assert_eq!(given(), [(task(3), mark(4)), (task(4), mark(5))]);
+    deliver(5, 6);
+    assert_eq!(ledger.head().map(|head| head.marks.len()), Some(0));
+    deliver(6, 7);
+    assert_eq!(given().len(), 6);
+    deliver(7, 8);
+    assert_eq!(given(), [(task(7), mark(8))]);
+}
+
+#[test]
+fn tasks_that_change_again_and_again_are_named_once() {
+    let mut set = Set::default();
+    (0..100_000_u32).for_each(|number| set.add(task((number % 200) as u8)));
+    let Set::Of(mut tasks) = set else { panic!("they can be named") };
+    assert!(tasks.capacity() <= 4096, "{}", tasks.capacity());
+    tasks.sort_unstable();
+    tasks.dedup();
+    assert_eq!(tasks.len(), 200);
 }

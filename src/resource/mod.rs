@@ -2,6 +2,7 @@
 
 mod allocations;
 mod job_stub;
+mod listed;
 mod object;
 mod raw_event;
 mod task_events;
@@ -10,11 +11,12 @@ use std::fmt;
 
 use bytes::Bytes;
 
+pub use self::listed::Listed;
 use crate::{
     checkpoint::Owed,
     kind::Kind,
     marks::{Mark, TaskKey},
-    position::{Identity, RaftIndex},
+    position::RaftIndex,
     source::line::Event,
 };
 
@@ -150,46 +152,6 @@ pub fn from_object(kind: Kind, object: &Bytes, known: Known<'_>) -> Result<Made,
         Kind::JobListStubs => job_stub::from_object(object),
         Kind::Events => Ok(Made::default()),
         Kind::Nodes | Kind::Evaluations | Kind::Jobs | Kind::Deployments => object::from_object(kind, object.clone()),
-    }
-}
-
-/// What a list says of one object, before it is read in full.
-#[derive(Debug)]
-pub struct Listed {
-    /// The object's id.
-    pub id: String,
-    /// Its namespace; empty where it has none.
-    pub namespace: String,
-    /// The raft index of its version.
-    pub modify_index: RaftIndex,
-}
-
-impl Listed {
-    /// Reads an element of any list.
-    ///
-    /// # Errors
-    /// It has no id or no `ModifyIndex`.
-    pub fn parse(element: &[u8]) -> Result<Self, Unusable> {
-        let head: object::Head<'_> = serde_json::from_slice(element).map_err(Unusable::new)?;
-        Ok(Listed {
-            namespace: head.namespace.unwrap_or_default().into_owned(),
-            id: head.id.into_owned(),
-            modify_index: RaftIndex(head.modify_index),
-        })
-    }
-
-    /// As the list of `kind` means it: a Nomad without namespaces names none, and has the default one.
-    #[must_use]
-    pub fn of(mut self, kind: Kind) -> Self {
-        if self.namespace.is_empty() && kind != Kind::Nodes {
-            self.namespace = DEFAULT_NAMESPACE.to_owned();
-        }
-        self
-    }
-
-    /// The identity that the stream's first event of this version has.
-    pub fn identity(&self, topic: &str) -> Identity {
-        Identity::new(topic, &self.namespace, &self.id, self.modify_index, 0)
     }
 }
 

@@ -11,7 +11,7 @@
 //! or was cut off. When the logs have as many bytes as the pages, the pages are written anew, as the next generation,
 //! one with each save; the head that names them takes the old ones away in the same transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -78,7 +78,7 @@ pub(super) fn encode(marks: &[(TaskKey, Mark)]) -> Bytes {
     bytes.into()
 }
 
-fn decode(bytes: &[u8]) -> Result<impl Iterator<Item = (TaskKey, Mark)>, String> {
+fn decode(bytes: &[u8]) -> Result<impl ExactSizeIterator<Item = (TaskKey, Mark)>, String> {
     let (sum, marks) = bytes.split_first_chunk::<SUM_BYTES>().ok_or("it is too short")?;
     let (entries, rest) = marks.as_chunks::<ENTRY_BYTES>();
     if !rest.is_empty() {
@@ -122,23 +122,17 @@ pub(super) fn read(keys: &Keys, entries: &[Entry]) -> Result<Option<Found>, Corr
     check_version(version).map_err(|reason| corrupt(&keys.state, reason))?;
     let Head { mut checkpoint, stored, stored_value } = serde_json::from_slice(&head.value).map_err(wrong)?;
     let Stored { generation, pages, logs } = stored;
-    let mut marks: HashMap<TaskKey, Mark> = HashMap::new();
-    let mut add = |key: String| {
+    let found = |key: String| {
         let Some(entry) = by_key.get(key.as_str()) else {
             return Err(corrupt(&key, "it is not there".to_owned()));
         };
-        let entries = decode(&entry.value).map_err(|reason| corrupt(&key, reason))?;
-        marks.extend(entries);
-        Ok((entry.value.len() - SUM_BYTES) / ENTRY_BYTES)
+        decode(&entry.value).map_err(|reason| corrupt(&key, reason))
     };
-    let (mut in_pages, mut in_logs) = (0, 0);
-    for number in 0..pages {
-        in_pages += add(keys.page(generation, number))?;
-    }
-    for number in 0..logs {
-        in_logs += add(keys.log(generation, number))?;
-    }
-    checkpoint.marks = marks.into_iter().collect::<Marks>();
+    let pages = (0..pages).map(|number| found(keys.page(generation, number))).collect::<Result<Vec<_>, _>>()?;
+    let logs = (0..logs).map(|number| found(keys.log(generation, number))).collect::<Result<Vec<_>, _>>()?;
+    let in_pages = pages.iter().map(ExactSizeIterator::len).sum();
+    let in_logs = logs.iter().map(ExactSizeIterator::len).sum();
+    checkpoint.marks = pages.into_iter().chain(logs).flatten().collect::<Marks>();
     Ok(Some(Found { checkpoint, stored, stored_value, head: head.modify_index, in_pages, in_logs }))
 }
 

@@ -31,19 +31,28 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::{
-    sync::Mutex,
+    sync::{Mutex, mpsc},
     task::spawn_blocking,
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
-use self::lock::{Lock, Taken};
+use self::{
+    lock::{Lock, Taken},
+    store::Piece,
+};
 use super::{Coordinator, Error, Lease, Progress, Standing};
-use crate::{checkpoint::Checkpoint, kind::Kind};
+use crate::{checkpoint::Checkpoint, kind::Kind, marks::Shard};
 
 /// How often a standby tries the lock. `flock` wakes nobody who does not block in it, and a thread that blocks cannot be
 /// cancelled.
 const POLL: Duration = Duration::from_millis(100);
+
+/// Marks that are taken out of the ledger at a time: 256 KiB.
+const PIECE_MARKS: usize = 8192;
+/// Pieces that wait to be written. A checkpoint with few marks is in hand as a whole, and is written even if nobody waits
+/// for it any more.
+const PIECES_READY: usize = 2;
 
 /// How often an outage of the disk is spoken of.
 const REMIND: Duration = Duration::from_secs(30);
@@ -131,16 +140,47 @@ impl Held {
     async fn store(&self, progress: &dyn Progress) -> Result<(), Error> {
         // In the order of the calls, whether or not the earlier one was waited for.
         let turn = Arc::clone(&self.saving).lock_owned().await;
-        let Some(checkpoint) = progress.whole() else { return Ok(()) };
+        let Some(head) = progress.head() else { return Ok(()) };
+        let offer = Offer(Some(progress));
+        let (pieces, mut queue) = mpsc::channel(PIECES_READY);
         // The lock goes along: it is not given back while an abandoned save can still write.
         let (lock, lost, path) = (Arc::clone(&self.lock), self.lost.clone(), self.checkpoint_file.clone());
-        let stored = blocking(move || {
-            let result = lock.check().inspect_err(|_| lost.cancel()).and_then(|()| store::write(&path, checkpoint));
+        let writing = blocking(move || {
+            let mut write = || store::write(&path, &head, || queue.blocking_recv());
+            let result = lock.check().inspect_err(|_| lost.cancel()).and_then(|()| write());
             drop((lock, turn));
             result
-        })
-        .await;
-        stored.inspect_err(|_| progress.not_stored())
+        });
+        let all = u32::try_from(progress.marks_len() / PIECE_MARKS).unwrap_or(u32::MAX).saturating_add(1);
+        let reading = async {
+            for number in 0..all {
+                let marks = progress.marks(Shard { number, of: all });
+                // Whoever writes has failed, and says why.
+                if !marks.is_empty() && pieces.send(Piece::Marks(marks)).await.is_err() {
+                    return;
+                }
+            }
+            pieces.send(Piece::End).await.ok();
+        };
+        let (stored, ()) = tokio::join!(writing, reading);
+        stored.inspect(|()| offer.taken())
+    }
+}
+
+/// What was given to be stored. Dropped before it is, it is offered again.
+struct Offer<'a>(Option<&'a dyn Progress>);
+
+impl Offer<'_> {
+    fn taken(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Offer<'_> {
+    fn drop(&mut self) {
+        if let Some(progress) = self.0 {
+            progress.not_stored();
+        }
     }
 }
 

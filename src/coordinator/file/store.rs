@@ -16,6 +16,7 @@ use super::{
 use crate::{
     checkpoint::{Checkpoint, VERSION, check_version},
     kind::Kind,
+    marks::{Mark, TaskKey, to_text},
 };
 
 /// The checkpoint in `path`; `None` where there is no file.
@@ -30,22 +31,48 @@ pub(super) fn read(kind: Kind, path: &Path) -> Result<Option<Checkpoint>, Error>
         Err(error) => return Err(failed("read checkpoint", path)(error)),
     };
     let corrupt = |reason| Error::Corrupt { kind, path: path.display().to_string(), reason };
-    // The version first: what else is there is up to the layout.
-    let Layout { version } = serde_json::from_slice(&text).map_err(|error| corrupt(error.to_string()))?;
-    check_version(version).map_err(corrupt)?;
-    serde_json::from_slice(&text).map(Some).map_err(|error| corrupt(error.to_string()))
+    let read = match serde_json::from_slice::<Checkpoint>(&text) {
+        Ok(checkpoint) => check_version(checkpoint.version).map(|()| checkpoint),
+        // What else is there is up to the layout, so it is to blame first.
+        Err(error) => Err(match serde_json::from_slice(&text).map(|Layout { version }| check_version(version)) {
+            Ok(Err(reason)) => reason,
+            _ => error.to_string(),
+        }),
+    };
+    read.map(Some).map_err(corrupt)
 }
 
-/// Replaces the checkpoint in `path`. On an error the old one is whole; only where the last step failed, the sync of
-/// the directory, it can be the new one.
-pub(super) fn write(path: &Path, checkpoint: Checkpoint) -> Result<(), Error> {
+/// A piece of what is stored.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// Some of the marks.
+    Marks(Vec<(TaskKey, Mark)>),
+    /// There are no more.
+    End,
+}
+
+/// Replaces the checkpoint in `path` with `head` and the marks of `pieces`. On an error the old one is whole; only where
+/// the last step failed, the sync of the directory, it can be the new one. Pieces that stop before their end are an
+/// error, too.
+pub(super) fn write(path: &Path, head: &Checkpoint, mut pieces: impl FnMut() -> Option<Piece>) -> Result<(), Error> {
     let temporary = path.with_extension("json.tmp");
-    let checkpoint = Checkpoint { version: VERSION, ..checkpoint };
-    let replace = || {
+    let head = Checkpoint { version: VERSION, ..head.head() };
+    let mut replace = || {
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         let mut writer = BufWriter::with_capacity(1 << 16, &file);
-        serde_json::to_writer(&mut writer, &checkpoint)?;
-        writer.write_all(b"\n")?;
+        let text = serde_json::to_vec(&head)?;
+        writer.write_all(text.strip_suffix(b"}").unwrap_or(&text))?;
+        let mut before: &[u8] = b",\"marks\":[";
+        while let Piece::Marks(marks) = pieces().ok_or(io::ErrorKind::Interrupted)? {
+            for mark in marks {
+                writer.write_all(before)?;
+                writer.write_all(b"\"")?;
+                writer.write_all(&to_text(mark))?;
+                before = b"\",";
+            }
+        }
+        // Where no mark was written, there is no list to be ended.
+        writer.write_all(if before == b"\"," { b"\"]}\n" } else { b"}\n" })?;
         writer.flush()?;
         drop(writer);
         file.sync_all()?;

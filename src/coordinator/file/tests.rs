@@ -279,7 +279,14 @@ proptest! {
     fn any_checkpoint_comes_back_and_half_of_it_does_not(checkpoint in any_checkpoint(), cut in 0.0..1.0) {
         let directory = directory();
         let path = directory.path().join("jobs.json");
-        store::write(&path, checkpoint.clone()).expect("there is room");
+        let mut pieces = checkpoint.marks.iter().map(|mark| store::Piece::Marks(vec![mark])).collect::<Vec<_>>().into_iter();
+        let written = store::write(&path, &checkpoint, || Some(pieces.next().unwrap_or(store::Piece::End)));
+        written.expect("there is room");
+        // As the program wrote it before it wrote marks piece by piece.
+        let text = fs::read(&path).expect("saved");
+        prop_assert_eq!(&serde_json::from_slice::<Checkpoint>(&text).expect("an object"), &checkpoint);
+        let cut_off = store::write(&path, &Checkpoint::default(), || None);
+        prop_assert!(cut_off.is_err());
         prop_assert_eq!(store::read(Kind::Jobs, &path).expect("whole"), Some(checkpoint));
         let whole = fs::read(&path).expect("saved");
         // But for the line break at the end, every byte matters.

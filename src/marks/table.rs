@@ -1,0 +1,147 @@
+//! A table of marks that grows in small steps.
+
+use super::{Mark, Shard, TaskKey};
+
+/// Parts of the table; the upper bits of a key say which one it is in. Of a million tasks each part has some 250.
+const PARTS: usize = 1 << PART_BITS;
+const PART_BITS: u32 = 12;
+
+/// Marks by task.
+///
+/// A hash table that is full doubles, and needs both its sizes while it does: of a million marks 32 bytes each become
+/// 105 for that moment, and 70 after it. Here each part is a sorted list that grows by a few entries at a time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table {
+    /// None before the first entry.
+    parts: Box<[Vec<(TaskKey, Mark)>]>,
+    len: usize,
+}
+
+impl PartialEq for Table {
+    fn eq(&self, other: &Self) -> bool {
+        self.len == other.len && self.iter().eq(other.iter())
+    }
+}
+
+fn part_of(task: TaskKey) -> usize {
+    // Twelve bits of it are left.
+    (task.0 >> (u128::BITS - PART_BITS)) as usize
+}
+
+fn place(part: &[(TaskKey, Mark)], task: TaskKey) -> Result<usize, usize> {
+    part.binary_search_by(|(known, _)| known.0.cmp(&task.0))
+}
+
+impl Table {
+    pub(super) fn get(&self, task: TaskKey) -> Option<Mark> {
+        let part = self.parts.get(part_of(task))?;
+        place(part, task).ok().map(|at| part[at].1)
+    }
+
+    /// Gives what was there before.
+    pub(super) fn insert(&mut self, task: TaskKey, mark: Mark) -> Option<Mark> {
+        if self.parts.is_empty() {
+            self.parts = std::iter::repeat_with(Vec::new).take(PARTS).collect();
+        }
+        let part = &mut self.parts[part_of(task)];
+        match place(part, task) {
+            Ok(at) => Some(std::mem::replace(&mut part[at].1, mark)),
+            Err(at) => {
+                if part.len() == part.capacity() {
+                    part.reserve_exact((part.len() / 16).clamp(2, 64));
+                }
+                part.insert(at, (task, mark));
+                self.len += 1;
+                None
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, task: TaskKey) {
+        if let Some(part) = self.parts.get_mut(part_of(task))
+            && let Ok(at) = place(part, task)
+        {
+            part.remove(at);
+            self.len -= 1;
+        }
+    }
+
+    /// In the order of the keys.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (TaskKey, Mark)> {
+        self.parts.iter().flatten().copied()
+    }
+
+    /// What is in `shard`, in the order of the keys; looks at little else.
+    pub(super) fn shard(&self, shard: Shard) -> impl Iterator<Item = (TaskKey, Mark)> {
+        // A shard is a range of keys.
+        let edge = |number: u32| {
+            let first = (u64::from(number) << 32).div_ceil(u64::from(shard.of)).min(u64::from(u32::MAX));
+            (first >> (32 - PART_BITS)) as usize
+        };
+        let (first, last) = (edge(shard.number), edge(shard.number.saturating_add(1)));
+        let parts = self.parts.get(first..=last).unwrap_or_default();
+        parts.iter().flatten().copied().filter(move |(task, _)| shard.has(*task))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{marks::EventHash, position::RaftIndex};
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(TaskKey, u64),
+        Remove(TaskKey),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        // Few keys, so that they meet again, at both ends of the parts and within one.
+        let key = prop_oneof![
+            0..8_u128,
+            (0..8_u128).prop_map(|low| u128::MAX - low),
+            any::<u8>().prop_map(|at| u128::from(at) << 120)
+        ];
+        let key = key.prop_map(TaskKey);
+        prop_oneof![
+            3 => (key.clone(), any::<u64>()).prop_map(|(task, event)| Step::Insert(task, event)),
+            1 => key.prop_map(Step::Remove),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_map_in_the_order_of_its_keys(steps in prop::collection::vec(step(), 0..200), of in 1_u32..5000) {
+            let mut table = Table::default();
+            let mut model = BTreeMap::new();
+            for step in steps {
+                match step {
+                    Step::Insert(task, event) => {
+                        let mark = Mark::new(EventHash(event), RaftIndex(event >> 1), false);
+                        prop_assert_eq!(table.insert(task, mark), model.insert(task.0, mark));
+                    }
+                    Step::Remove(task) => {
+                        table.remove(task);
+                        model.remove(&task.0);
+                    }
+                }
+            }
+            prop_assert_eq!(table.len(), model.len());
+            prop_assert!(table.iter().eq(model.iter().map(|(task, mark)| (TaskKey(*task), *mark))));
+            for (task, mark) in &model {
+                prop_assert_eq!(table.get(TaskKey(*task)), Some(*mark));
+            }
+            prop_assert_eq!(table.get(TaskKey(1 << 64)), None);
+            let shards = (0..of).flat_map(|number| table.shard(Shard { number, of }).collect::<Vec<_>>());
+            prop_assert!(shards.eq(table.iter()));
+        }
+    }
+}
