@@ -1,10 +1,12 @@
 //! Cuts the chunks of a JSON array into its elements, without parsing them.
 
+mod blocks;
+
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
-use super::lines::finish;
+use self::blocks::Nest;
 
 /// Largest element, in bytes. The largest real one is an allocation or a job of some MiB.
 pub(super) const MAX_ELEMENT: usize = 256 << 20;
@@ -36,8 +38,10 @@ enum State {
     First,
     /// Behind a comma: an element.
     Comma,
-    /// In an object, an array or a string.
-    Nested { depth: u32, text: Text },
+    /// In an object or an array.
+    Nested(Nest),
+    /// In a string.
+    Text(Text),
     /// In a number, `true`, `false` or `null`.
     Word,
     /// Behind an element: a comma or the end.
@@ -50,8 +54,7 @@ enum State {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Text {
-    Outside,
-    Inside,
+    Plain,
     Escape,
 }
 
@@ -62,7 +65,8 @@ enum Text {
 #[derive(Debug)]
 pub(super) struct Elements {
     chunks: VecDeque<Bytes>,
-    partial: Vec<u8>,
+    /// Its memory is used again once the element before is gone.
+    partial: BytesMut,
     state: State,
     /// Bytes at the front chunk's start that were scanned as part of the element being read.
     scanned: usize,
@@ -70,7 +74,7 @@ pub(super) struct Elements {
 
 impl Default for Elements {
     fn default() -> Self {
-        Elements { chunks: VecDeque::new(), partial: Vec::new(), state: State::Start, scanned: 0 }
+        Elements { chunks: VecDeque::new(), partial: BytesMut::new(), state: State::Start, scanned: 0 }
     }
 }
 
@@ -82,17 +86,17 @@ impl Elements {
         }
     }
 
-    /// The next whole element; `None` until more chunks are pushed, or at the end.
+    /// The next whole element, which most often shares the memory of its chunk; `None` until more chunks are pushed, or at the end.
     pub(super) fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         while let Some(chunk) = self.chunks.front_mut() {
-            let within = matches!(self.state, State::Nested { .. } | State::Word);
+            let within = matches!(self.state, State::Nested(_) | State::Text(_) | State::Word);
             let found = if within { scan(&mut self.state, chunk, &mut self.scanned) } else { None };
             if self.partial.len() + self.scanned > MAX_ELEMENT {
                 return Err(Broken::TooLarge);
             }
             if let Some(end) = found {
                 self.scanned = 0;
-                return Ok(Some(finish(&mut self.partial, chunk, end)));
+                return Ok(Some(join(&mut self.partial, chunk.split_to(end))));
             }
             if within {
                 self.partial.extend_from_slice(chunk);
@@ -109,7 +113,7 @@ impl Elements {
             self.state = between(self.state, byte)?;
             match self.state {
                 // The element's first byte belongs to it.
-                State::Nested { .. } => self.scanned = 1,
+                State::Nested(_) | State::Text(_) => self.scanned = 1,
                 State::Word => {}
                 _ => chunk.advance(1),
             }
@@ -121,6 +125,21 @@ impl Elements {
     pub(super) fn end(&self) -> Result<(), Broken> {
         if self.state == State::End { Ok(()) } else { Err(Broken::Truncated) }
     }
+}
+
+/// An element's last piece behind those that were kept of the chunks before.
+fn join(partial: &mut BytesMut, last: Bytes) -> Bytes {
+    /// What is kept for the next elements.
+    const KEPT: usize = 1 << 20;
+    if partial.is_empty() {
+        return last;
+    }
+    partial.extend_from_slice(&last);
+    let whole = partial.split().freeze();
+    if whole.len() > KEPT {
+        *partial = BytesMut::new();
+    }
+    whole
 }
 
 const fn is_blank(byte: u8) -> bool {
@@ -141,12 +160,13 @@ fn between(state: State, byte: u8) -> Result<State, Broken> {
         (State::First, b']') | (State::After, b']') => return Ok(State::End),
         (State::After, b',') => return Ok(State::Comma),
         (State::After, _) => "behind an element",
-        (State::First | State::Comma, b'{' | b'[') => return Ok(State::Nested { depth: 1, text: Text::Outside }),
-        (State::First | State::Comma, b'"') => return Ok(State::Nested { depth: 0, text: Text::Inside }),
+        (State::First | State::Comma, b'{') => return Ok(State::Nested(Nest::object())),
+        (State::First | State::Comma, b'[') => return Ok(State::Nested(Nest::array())),
+        (State::First | State::Comma, b'"') => return Ok(State::Text(Text::Plain)),
         (State::First | State::Comma, b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => return Ok(State::Word),
         (State::First | State::Comma, _) => "where an element should start",
         (State::End, _) => "behind its end",
-        (State::Nested { .. } | State::Word, _) => "in an element",
+        (State::Nested(_) | State::Text(_) | State::Word, _) => "in an element",
     };
     Err(Broken::Unexpected { byte, place })
 }
@@ -162,8 +182,16 @@ fn scan(state: &mut State, chunk: &[u8], scanned: &mut usize) -> Option<usize> {
             }
             end
         }
-        State::Nested { depth, text } => {
-            let end = scan_nested(depth, text, chunk, scanned);
+        State::Nested(nest) => {
+            let end = nest.scan(&chunk[*scanned..]).map(|end| *scanned + end);
+            *scanned = end.unwrap_or(chunk.len());
+            if end.is_some() {
+                *state = State::After;
+            }
+            end
+        }
+        State::Text(text) => {
+            let end = scan_text(text, chunk, scanned);
             if end.is_some() {
                 *state = State::After;
             }
@@ -173,39 +201,23 @@ fn scan(state: &mut State, chunk: &[u8], scanned: &mut usize) -> Option<usize> {
     }
 }
 
-fn scan_nested(depth: &mut u32, text: &mut Text, chunk: &[u8], scanned: &mut usize) -> Option<usize> {
+fn scan_text(text: &mut Text, chunk: &[u8], scanned: &mut usize) -> Option<usize> {
     while *scanned < chunk.len() {
         match *text {
             Text::Escape => {
-                *text = Text::Inside;
+                *text = Text::Plain;
                 *scanned += 1;
             }
-            Text::Inside => match memchr::memchr2(b'"', b'\\', &chunk[*scanned..]) {
+            Text::Plain => match memchr::memchr2(b'"', b'\\', &chunk[*scanned..]) {
                 None => *scanned = chunk.len(),
                 Some(at) => {
                     *scanned += at + 1;
-                    let quote = chunk[*scanned - 1] == b'"';
-                    *text = if quote { Text::Outside } else { Text::Escape };
-                    if quote && *depth == 0 {
+                    if chunk[*scanned - 1] == b'"' {
                         return Some(*scanned);
                     }
+                    *text = Text::Escape;
                 }
             },
-            Text::Outside => {
-                let byte = chunk[*scanned];
-                *scanned += 1;
-                match byte {
-                    b'"' => *text = Text::Inside,
-                    b'{' | b'[' => *depth += 1,
-                    b'}' | b']' => {
-                        *depth -= 1;
-                        if *depth == 0 {
-                            return Some(*scanned);
-                        }
-                    }
-                    _ => {}
-                }
-            }
         }
     }
     None
@@ -244,6 +256,19 @@ mod tests {
             assert_eq!(read, expected, "cut at {cut}");
         }
         assert_eq!(split(body.chunks(1).map(Bytes::copy_from_slice)).expect("a whole array"), expected);
+    }
+
+    #[test]
+    fn a_large_element_leaves_no_memory_behind() {
+        let mut elements = Elements::default();
+        elements.push(Bytes::from_static(b"[\""));
+        for _ in 0..100 {
+            elements.push(Bytes::from(vec![b'x'; 100 << 10]));
+            assert_eq!(elements.next(), Ok(None));
+        }
+        elements.push(Bytes::from_static(b"\",[1"));
+        let element = elements.next().expect("an array").expect("it is whole");
+        assert_eq!((element.len(), elements.partial.capacity()), (2 + 100 * (100 << 10), 0));
     }
 
     #[test]

@@ -111,7 +111,8 @@ pub struct Page {
 }
 
 impl Page {
-    /// The next element, as Nomad sent it; `None` behind the last. Cancel-safe.
+    /// The next element, as Nomad sent it; `None` behind the last. Cancel-safe. It can share the memory of its neighbours:
+    /// copy what is to be kept.
     ///
     /// # Errors
     /// The rest of the page did not come, or is no JSON array. A page that failed gives nothing more: ask again.

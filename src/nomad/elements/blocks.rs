@@ -1,0 +1,195 @@
+//! Finds the end of an object or array, 64 bytes at a time.
+//!
+//! Each block of bytes becomes four masks of a bit a byte: quotes, backslashes, and the brackets that open and close.
+//! Which quotes count, and which brackets lie between them, is arithmetic on these masks (Langdale and Lemire, "Parsing
+//! Gigabytes of JSON per Second", section 3.1). Only brackets of the element's own kind are counted: of an array that is
+//! well-formed they match by themselves, and whether it is, is for its parser to say.
+
+/// Bytes in a block.
+const BLOCK: usize = u64::BITS as usize;
+
+/// Where a scan is in an object or array. Its opening bracket is behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Nest {
+    open: u8,
+    close: u8,
+    /// Brackets that are yet to be closed.
+    depth: u64,
+    in_text: bool,
+    /// The next byte is behind a backslash.
+    escaped: bool,
+}
+
+impl Nest {
+    pub(super) const fn object() -> Self {
+        Nest { open: b'{', close: b'}', depth: 1, in_text: false, escaped: false }
+    }
+
+    pub(super) const fn array() -> Self {
+        Nest { open: b'[', close: b']', depth: 1, in_text: false, escaped: false }
+    }
+
+    /// Goes on through `bytes`, which follow those before; where the end is among them, gives the place behind it.
+    pub(super) fn scan(&mut self, bytes: &[u8]) -> Option<usize> {
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        for (number, block) in blocks.iter().enumerate() {
+            if let Some(end) = self.block(block, BLOCK) {
+                return Some(number * BLOCK + end);
+            }
+        }
+        if rest.is_empty() {
+            return None;
+        }
+        let mut last = [0; BLOCK];
+        last[..rest.len()].copy_from_slice(rest);
+        self.block(&last, rest.len()).map(|end| blocks.len() * BLOCK + end)
+    }
+
+    /// Goes on through the first `length` bytes of a block; the others are zero.
+    fn block(&mut self, block: &[u8; BLOCK], length: usize) -> Option<usize> {
+        let Masks { quotes, backslashes, opens, closes } = masks(block, self.open, self.close);
+        let escaped = self.escapes(backslashes, length);
+        // Each bit says whether the number of quotes up to it is odd: the byte is in a text.
+        let texts = prefix_xor(quotes & !escaped) ^ if self.in_text { u64::MAX } else { 0 };
+        self.in_text = texts >> (length - 1) & 1 == 1;
+        let (opens, mut closes) = (opens & !texts, closes & !texts);
+        if u64::from(closes.count_ones()) < self.depth {
+            self.depth += u64::from(opens.count_ones());
+            self.depth -= u64::from(closes.count_ones());
+            return None;
+        }
+        let depth = self.depth;
+        let mut closed = 0;
+        while closes != 0 {
+            let at = closes.trailing_zeros();
+            closed += 1;
+            if depth + u64::from((opens & ((1 << at) - 1)).count_ones()) == closed {
+                return Some(at as usize + 1);
+            }
+            closes &= closes - 1;
+        }
+        self.depth = depth + u64::from(opens.count_ones()) - closed;
+        None
+    }
+
+    /// The bytes that stand behind a backslash which is not escaped itself.
+    fn escapes(&mut self, backslashes: u64, length: usize) -> u64 {
+        if backslashes == 0 {
+            // Most blocks.
+            return u64::from(std::mem::take(&mut self.escaped));
+        }
+        let mut escaped = u64::from(self.escaped);
+        let mut left = backslashes & !escaped;
+        self.escaped = false;
+        while left != 0 {
+            let at = left.trailing_zeros() as usize;
+            if at + 1 == length {
+                self.escaped = true;
+                break;
+            }
+            let next = 1 << (at + 1);
+            escaped |= next;
+            left &= left - 1;
+            left &= !next;
+        }
+        escaped
+    }
+}
+
+/// Bits up to each one, itself included, added up without carry.
+const fn prefix_xor(bits: u64) -> u64 {
+    let mut sums = bits;
+    let mut step = 1;
+    while step < u64::BITS {
+        sums ^= sums << step;
+        step *= 2;
+    }
+    sums
+}
+
+/// Which bytes of a block are what: the first byte is the lowest bit.
+#[derive(Debug, PartialEq, Eq)]
+struct Masks {
+    quotes: u64,
+    backslashes: u64,
+    opens: u64,
+    closes: u64,
+}
+
+fn masks(block: &[u8; BLOCK], open: u8, close: u8) -> Masks {
+    // Seldom there, and then every byte of what is left counts.
+    let backslashes = if block.contains(&b'\\') { mask(block, b'\\') } else { 0 };
+    Masks { quotes: mask(block, b'"'), backslashes, opens: mask(block, open), closes: mask(block, close) }
+}
+
+/// A bit for each byte that is `wanted`.
+fn mask(block: &[u8; BLOCK], wanted: u8) -> u64 {
+    // The compiler makes a few vector instructions of this.
+    let found = block.map(|byte| u8::from(byte == wanted));
+    let (eights, _) = found.as_chunks::<8>();
+    eights.iter().enumerate().fold(0, |mask, (number, eight)| {
+        // Each factor moves one byte's bit to its place in the upper byte; no two of the products meet.
+        let bits = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        mask | bits << (8 * number)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What [`Nest::scan`] means, byte by byte.
+    fn end_of(bytes: &[u8], open: u8, close: u8) -> Option<usize> {
+        let (mut depth, mut in_text, mut escaped) = (1, false, false);
+        for (at, byte) in bytes.iter().enumerate() {
+            let was_escaped = std::mem::take(&mut escaped);
+            match *byte {
+                b'\\' => escaped = !was_escaped,
+                b'"' if !was_escaped => in_text = !in_text,
+                byte if byte == open && !in_text => depth += 1,
+                byte if byte == close && !in_text => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                return Some(at + 1);
+            }
+        }
+        None
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_find_what_single_bytes_do(
+            bytes in prop::collection::vec(
+                prop_oneof![
+                    4 => prop::sample::select(b"{}[]".to_vec()),
+                    2 => Just(b'"'),
+                    1 => Just(b'\\'),
+                    4 => any::<u8>(),
+                ],
+                0..400,
+            ),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+            is_object: bool,
+        ) {
+            let mut nest = if is_object { Nest::object() } else { Nest::array() };
+            let expected = end_of(&bytes, nest.open, nest.close);
+            let mut at: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            at.extend([0, bytes.len()]);
+            at.sort_unstable();
+            let found = at.windows(2).find_map(|pair| nest.scan(&bytes[pair[0]..pair[1]]).map(|end| pair[0] + end));
+            prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn a_mask_has_a_bit_for_each_byte(block: [[u8; 32]; 2], pick: [prop::sample::Index; 16]) {
+            let mut block: [u8; BLOCK] = block.concat().try_into().expect("64 bytes");
+            pick.iter().zip(b"\"\\{}".iter().cycle()).for_each(|(at, byte)| block[at.index(BLOCK)] = *byte);
+            let slow = |wanted: u8| block.iter().rev().fold(0, |mask, byte| mask << 1 | u64::from(*byte == wanted));
+            let expected = Masks { quotes: slow(b'"'), backslashes: slow(b'\\'), opens: slow(b'{'), closes: slow(b'}') };
+            prop_assert_eq!(masks(&block, b'{', b'}'), expected);
+        }
+    }
+}
