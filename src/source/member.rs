@@ -13,6 +13,7 @@ use super::{
     Context, Stopped,
     catch_up::CatchUp,
     line::{Event, Line},
+    progress::Walk,
     proof::{Cursor, TableVerdict, Verdict},
     window::Share,
 };
@@ -42,8 +43,8 @@ pub(super) struct Member {
     pub(super) ahead: Option<Ahead>,
     /// How often in a row a page was older than the stream.
     pub(super) stale_pages: u32,
-    /// How many objects the pass under way has delivered.
-    pub(super) listed: u64,
+    /// How far the pass under way has come.
+    pub(super) walk: Walk,
     /// How long the list under way has taken so far, where it is polled.
     pub(super) listing: Duration,
     /// The newest event of the kind's table: a page must not be older.
@@ -116,6 +117,7 @@ impl Member {
         let state = state.unwrap_or_default();
         let first_start = state.position.index == RaftIndex(0);
         ledger.expect(&lane);
+        let walk = Walk::new(kind, Arc::clone(&lane));
         Member {
             kind,
             cursor: Cursor::new(state.position),
@@ -123,7 +125,7 @@ impl Member {
             page_after: None,
             page_done: Seen::default(),
             ahead: None,
-            listed: 0,
+            walk,
             listing: Duration::ZERO,
             stale_pages: 0,
             table_seen: RaftIndex(0),
@@ -191,6 +193,7 @@ impl Member {
         self.cursor = Cursor::new(Default::default());
         self.passes.clear();
         self.page_done.clear();
+        self.walk.end();
         self.table_seen = RaftIndex(0);
         self.table_before = RaftIndex(0);
         (self.told, self.half_told) = (Told::Nothing, None);

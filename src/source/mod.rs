@@ -11,6 +11,7 @@ pub mod line;
 mod member;
 mod namespaces;
 pub(crate) mod outage;
+mod progress;
 pub mod proof;
 mod reader;
 mod reconcile;

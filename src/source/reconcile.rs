@@ -15,13 +15,14 @@ use tracing::{debug, info, warn};
 use super::{
     Context, Stopped,
     member::{Batch, Member, report_gap},
+    progress::Totals,
 };
 use crate::{
-    checkpoint::Pass,
+    checkpoint::{Owed, Pass},
     kind::Kind,
-    nomad::{self, ListQuery, Table},
+    nomad::{self, ListQuery, Page, Table},
     position::RaftIndex,
-    resource::{self, Known, Listed, Told},
+    resource::{self, Known, Listed, Made, Told},
 };
 
 /// Objects a page: of allocations with ten task events each, about 3 MB.
@@ -63,13 +64,15 @@ pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Resu
             member.page_after = None;
             member.page_done.clear();
             let ended = next_page.is_none();
+            ctx.metrics.listed(member.kind, member.walk.page(next_page.as_deref(), index));
             if ended {
                 member.list_in_full(false);
-                let (kind, objects) = (member.kind, std::mem::take(&mut member.listed));
+                let kind = member.kind;
+                let Totals { delivered: objects, walked, pages, elapsed } = member.walk.end();
                 match member.ahead {
-                    Some(_) => debug!(%kind, namespace = lane, objects, "the list is read"),
+                    Some(_) => debug!(%kind, namespace = lane, objects, walked, pages, ?elapsed, "the list is read"),
                     None => {
-                        info!(%kind, namespace = lane, objects, "the list is read: it gave what the stream could not")
+                        info!(%kind, namespace = lane, objects, walked, pages, ?elapsed, "the list is read: it gave what the stream could not")
                     }
                 }
                 for owed in pass.ranges.iter().filter(|_| pass.unreported) {
@@ -143,7 +146,7 @@ async fn deliver(
         () = ctx.stop.cancelled() => return Err(Stopped),
         page = ctx.client.list(&query) => page,
     };
-    let mut page = match page {
+    let page = match page {
         Ok(page) => page,
         Err(error) => return Ok(Err(error.into())),
     };
@@ -161,6 +164,56 @@ async fn deliver(
         member.table_seen = page.index;
     }
     member.stale_pages = 0;
+    member.walk.begin();
+    let mut gathered = Gathered::default();
+    let read = walk(ctx, lane, member, pass, page, table, &mut gathered).await?;
+    // Also where the rest of the page failed: what was made of it is not made again.
+    gathered.submit(ctx, member).await?;
+    Ok(read)
+}
+
+/// What several objects come to. They enter the ledger together: each entry costs a lock, a ticket, a share of the window
+/// and most often a wake-up.
+#[derive(Default)]
+struct Gathered {
+    batch: Batch,
+    bytes: usize,
+}
+
+impl Gathered {
+    /// Enough to make up for what an entry costs, and little enough for a processor's cache.
+    const ENOUGH: usize = 128 << 10;
+
+    async fn add(&mut self, ctx: &Context, member: &Member, made: Made) -> Result<u32, Stopped> {
+        self.bytes += made.drafts.iter().map(|draft| draft.body.len()).sum::<usize>();
+        let overruns = self.batch.add(made);
+        if self.bytes >= Self::ENOUGH {
+            self.submit(ctx, member).await?;
+        }
+        Ok(overruns)
+    }
+
+    async fn submit(&mut self, ctx: &Context, member: &Member) -> Result<(), Stopped> {
+        let Gathered { batch, bytes } = std::mem::take(self);
+        if batch.drafts.is_empty() {
+            return member.submit(ctx, batch, None).await;
+        }
+        let share = ctx.window.object(bytes).await;
+        member.submit(ctx, batch, share).await
+    }
+}
+
+/// Reads the page to its end.
+async fn walk(
+    ctx: &Context,
+    lane: &str,
+    member: &mut Member,
+    pass: &mut Pass,
+    mut page: Page,
+    table: Table,
+    gathered: &mut Gathered,
+) -> Result<Result<Read, Failed>, Stopped> {
+    let lean = member.lists_lean(pass);
     let mut to_fetch = VecDeque::new();
     let mut elements = 0;
     loop {
@@ -181,14 +234,18 @@ async fn deliver(
                 continue;
             }
         };
+        member.walk.walked();
         if !is_owed(member, pass, &listed) {
             if pass.baseline && pass.ranges.iter().all(|owed| listed.modify_index < owed.from) {
-                baseline(ctx, member, &element).await?;
+                baseline(ctx, member, &element, gathered).await?;
             }
         } else if lean || matches!(member.kind, Kind::Jobs | Kind::Nodes) {
             to_fetch.push_back(listed);
         } else {
-            object(ctx, lane, member, pass, &element).await?;
+            // Records that are the object itself wait for the sink, and must not keep the whole of what was read.
+            let keeps = member.kind != Kind::Allocations;
+            let element = if keeps { Bytes::copy_from_slice(&element) } else { element };
+            object(ctx, lane, member, pass, &element, listed, gathered).await?;
         }
     }
     if lean && to_fetch.len() > ONE_BY_ONE {
@@ -204,7 +261,12 @@ async fn deliver(
             return Ok(Err(Failed::Stopped));
         }
         match answer {
-            Ok(Some(element)) => object(ctx, lane, member, pass, &element).await?,
+            Ok(Some(element)) => match Listed::parse(&element).map(|listed| listed.of(kind)) {
+                // What it has become by now can be for the stream to give.
+                Ok(listed) if !is_owed(member, pass, &listed) => {}
+                Ok(listed) => object(ctx, lane, member, pass, &element, listed, gathered).await?,
+                Err(reason) => member.unusable(ctx, &element, &reason).await?,
+            },
             // Gone meanwhile: the stream has its purge, if there is one.
             Ok(None) => {}
             Err(error) => return Ok(Err(error.into())),
@@ -222,25 +284,27 @@ async fn fetch(ctx: &Context, kind: Kind, listed: Listed) -> Result<Option<Bytes
 }
 
 fn is_owed(member: &Member, pass: &Pass, listed: &Listed) -> bool {
-    let topic = member.kind.topic().unwrap_or_default();
-    let identity = listed.identity(topic);
-    let owed = pass.ranges.iter().any(|owed| owed.contains(listed.modify_index, identity));
-    (owed || member.is_ahead(listed.modify_index, identity)) && !member.page_done.contains(&identity)
+    let index = listed.modify_index;
+    // Most objects of most lists are in no range, and an identity costs a hash.
+    let in_range = |owed: &Owed| owed.from <= index && index < owed.until;
+    if !pass.ranges.iter().any(in_range) && !member.may_be_ahead(index) {
+        return false;
+    }
+    let identity = listed.identity(member.kind.topic().unwrap_or_default());
+    let owed = pass.ranges.iter().any(|owed| owed.contains(index, identity));
+    (owed || member.is_ahead(index, identity)) && !member.page_done.contains(&identity)
 }
 
-/// Delivers one object, if the version it has by now is still owed by the list and not by the stream.
+/// Delivers one object that is owed.
 async fn object(
     ctx: &Context,
     lane: &str,
     member: &mut Member,
     pass: &mut Pass,
     element: &Bytes,
+    listed: Listed,
+    gathered: &mut Gathered,
 ) -> Result<(), Stopped> {
-    let listed = match Listed::parse(element).map(|listed| listed.of(member.kind)) {
-        Ok(listed) if is_owed(member, pass, &listed) => listed,
-        Ok(_) => return Ok(()),
-        Err(reason) => return member.unusable(ctx, element, &reason).await,
-    };
     let made = {
         let mark = |task| member.ledger().mark(task);
         resource::from_object(member.kind, element, Known::marks(&mark).and(member.told))
@@ -254,13 +318,9 @@ async fn object(
     if !is_ahead && std::mem::take(&mut pass.unreported) {
         pass.ranges.iter().for_each(|owed| report_gap(ctx, member.kind, lane, owed));
     }
-    let mut batch = Batch::default();
-    let overruns = batch.add(made);
+    let overruns = gathered.add(ctx, member, made).await?;
     member.report_overruns(ctx, overruns, &listed.id, listed.modify_index);
-    let bytes = batch.drafts.iter().map(|draft| draft.body.len()).sum();
-    let share = ctx.window.object(bytes).await;
-    member.submit(ctx, batch, share).await?;
-    member.listed += 1;
+    member.walk.delivered();
     member.page_done.insert(identity);
     if is_ahead {
         member.note_ahead(listed.modify_index, identity);
@@ -268,17 +328,13 @@ async fn object(
     Ok(())
 }
 
-async fn baseline(ctx: &Context, member: &Member, element: &Bytes) -> Result<(), Stopped> {
+async fn baseline(ctx: &Context, member: &Member, element: &Bytes, gathered: &mut Gathered) -> Result<(), Stopped> {
     let made = {
         let mark = |task| member.ledger().mark(task);
         resource::from_object(member.kind, element, Known::marks(&mark).and(Told::All))
     };
     match made {
-        Ok(made) => {
-            let mut batch = Batch::default();
-            batch.add(made);
-            member.submit(ctx, batch, None).await
-        }
+        Ok(made) => gathered.add(ctx, member, made).await.map(|_| ()),
         Err(reason) => member.unusable(ctx, element, &reason).await,
     }
 }

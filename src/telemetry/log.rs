@@ -21,6 +21,7 @@ use tracing_subscriber::{
     util::{SubscriberInitExt as _, TryInitError},
 };
 
+use super::bar::{self, AboveBar};
 use crate::config::{Log, LogFormat};
 
 /// Logs to stderr from now on, in colour where stderr is a terminal and `NO_COLOR` is unset.
@@ -29,6 +30,10 @@ use crate::config::{Log, LogFormat};
 /// The process already logs elsewhere.
 pub fn init(log: Log) -> Result<(), TryInitError> {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if bar::is_wanted(log.format) {
+        bar::enable(true);
+        return subscriber(log, AboveBar, colour).try_init();
+    }
     subscriber(log, std::io::stderr, colour).try_init()
 }
 

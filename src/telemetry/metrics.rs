@@ -36,6 +36,7 @@ pub mod names {
     /// Tasks whose last delivered event was no longer among the ten that Nomad keeps.
     pub const LOST_MARKS: &str = "nomad_firehose_lost_marks_total";
     /// Lists read to make up for what the stream could not prove.
+    pub const LISTED: &str = "nomad_firehose_listed_objects_total";
     pub const RECONCILES: &str = "nomad_firehose_reconciles_total";
     /// Lists read because there is no event stream.
     pub const POLLS: &str = "nomad_firehose_polls_total";
@@ -103,6 +104,7 @@ struct PerKind {
     gaps: Counter,
     unprovable: Counter,
     lost_marks: Counter,
+    listed: Counter,
     reconciles: Counter,
     polls: Counter,
     repeats: Counter,
@@ -130,6 +132,7 @@ impl Metrics {
         all.counter(names::GAPS, "Stretches in which an event may have been missed", |it| &mut it.gaps);
         all.counter(names::UNPROVABLE, "Raft indexes in stretches that are unproven", |it| &mut it.unprovable);
         all.counter(names::LOST_MARKS, "Tasks with possibly more new events than Nomad keeps", |it| &mut it.lost_marks);
+        all.counter(names::LISTED, "Objects that lists had and that were looked at", |it| &mut it.listed);
         all.counter(names::RECONCILES, "Lists read to make up for the stream", |it| &mut it.reconciles);
         all.counter(names::POLLS, "Lists read because there is no event stream", |it| &mut it.polls);
         all.counter(names::REPEATS, "Events that came again and were dropped", |it| &mut it.repeats);
@@ -214,6 +217,11 @@ impl Metrics {
     /// The last delivered event of a task was no longer among those that Nomad keeps.
     pub fn lost_mark(&self, kind: Kind) {
         self.of(kind).lost_marks.inc();
+    }
+
+    /// A list had so many objects more.
+    pub fn listed(&self, kind: Kind, objects: u64) {
+        self.of(kind).listed.inc_by(objects);
     }
 
     /// A list is read to make up for what the stream could not prove.
@@ -403,6 +411,7 @@ mod tests {
         metrics.gap(Kind::Jobs, 17);
         metrics.lost_mark(Kind::Jobs);
         metrics.reconcile(Kind::Jobs);
+        metrics.listed(Kind::Jobs, 2);
         metrics.repeats_dropped(Kind::Jobs, 5);
         metrics.checkpoint(Kind::Jobs, true);
         metrics.checkpoint(Kind::Jobs, false);

@@ -1,5 +1,6 @@
 //! What an operator sees: log lines on stderr, metrics, and a small status listener.
 
+pub mod bar;
 pub mod counters;
 pub mod listen;
 pub mod log;

@@ -53,6 +53,11 @@ impl Member {
         Ok(true)
     }
 
+    /// Whether a version of this index can be one that [`Member::is_ahead`].
+    pub(in crate::source) fn may_be_ahead(&self, index: RaftIndex) -> bool {
+        self.ahead.is_some() && index > self.cursor.position().index
+    }
+
     /// Whether a version is newer than all that is booked, and lists are to give it none the less.
     pub(in crate::source) fn is_ahead(&self, index: RaftIndex, identity: Identity) -> bool {
         self.ahead.as_ref().is_some_and(|ahead| !ahead.known.contains(&identity))
