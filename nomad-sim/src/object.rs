@@ -38,6 +38,12 @@ pub trait Render: Send + Sync {
     /// The full JSON object.
     fn render(&self) -> Bytes;
 
+    /// The stub that a list shows of an allocation, where it is made without the full object: byte by byte what would be
+    /// made of that. Lists of a million allocations would wait for it otherwise.
+    fn allocation_stub(&self, _job_type: &str, _job_version: u64) -> Option<Vec<u8>> {
+        None
+    }
+
     /// What the tables want to know of an allocation, where it is known without making its JSON.
     fn allocation(&self) -> Option<AllocationFacts> {
         None

@@ -307,25 +307,34 @@ impl Allocation {
         events
     }
 
-    fn task_states(&self) -> String {
+    /// The member `TaskStates` with a comma before it; nothing where there are no events yet.
+    fn task_states(&self, out: &mut String) {
         let events = self.task_events();
         if events.is_empty() {
-            return String::new();
+            return;
         }
         let kept = &events[events.len().saturating_sub(KEPT_EVENTS)..];
-        let events: Vec<_> = kept
-            .iter()
-            .map(|(kind, message, time)| {
-                format!(
-                    r#"{{"Details":{{}},"DiskLimit":0,"DisplayMessage":"{message}","DownloadError":"","DriverError":"","DriverMessage":"","ExitCode":0,"FailedSibling":"","FailsTask":false,"GenericSource":"","KillError":"","KillReason":"","KillTimeout":0,"Message":"","RestartReason":"","SetupError":"","Signal":0,"StartDelay":0,"TaskSignal":"","TaskSignalReason":"","Time":{time},"Type":"{kind}","ValidationError":"","VaultError":""}}"#
-                )
-            })
-            .collect();
+        out.push_str(r#","TaskStates":{"main":{"Events":["#);
+        for (number, (kind, message, time)) in kept.iter().enumerate() {
+            let parts = [
+                if number == 0 { "" } else { "," },
+                r#"{"Details":{},"DiskLimit":0,"DisplayMessage":""#,
+                message,
+                r#"","DownloadError":"","DriverError":"","DriverMessage":"","ExitCode":0,"FailedSibling":"","FailsTask":false,"GenericSource":"","KillError":"","KillReason":"","KillTimeout":0,"Message":"","RestartReason":"","SetupError":"","Signal":0,"StartDelay":0,"TaskSignal":"","TaskSignalReason":"","Time":"#,
+                &time.to_string(),
+                r#","Type":""#,
+                kind,
+                r#"","ValidationError":"","VaultError":""}"#,
+            ];
+            parts.into_iter().for_each(|part| out.push_str(part));
+        }
         let state = if self.status() == "complete" { "dead" } else { "running" };
-        format!(
-            r#","TaskStates":{{"main":{{"Events":[{}],"Failed":false,"FinishedAt":null,"LastRestart":null,"Paused":"","Restarts":0,"StartedAt":"2026-11-21T06:44:27.365247361Z","State":"{state}"}}}}"#,
-            events.join(",")
-        )
+        let parts = [
+            r#"],"Failed":false,"FinishedAt":null,"LastRestart":null,"Paused":"","Restarts":0,"StartedAt":"2026-11-21T06:44:27.365247361Z","State":""#,
+            state,
+            r#""}}"#,
+        ];
+        parts.into_iter().for_each(|part| out.push_str(part));
     }
 
     fn json(&self) -> String {
@@ -338,22 +347,55 @@ impl Allocation {
         let mut out = String::with_capacity(6 * 1024);
         let written = write!(
             out,
-            r#"{{"AllocModifyIndex":{create},"AllocatedResources":{{"Shared":{{"DiskMB":20,"Networks":null,"Ports":null}},"TaskLifecycles":{{"main":null}},"Tasks":{{"main":{{"Cpu":{{"CpuShares":1,"ReservedCores":null}},"Devices":null,"Memory":{{"MemoryMB":10,"MemoryMaxMB":0}},"Networks":null}}}}}},"ClientDescription":"","ClientStatus":"{status}","CreateIndex":{create},"CreateTime":{created},"DesiredStatus":"run","EvalID":"{eval}","ID":"{id}","JobID":"{job}","Metrics":{{"AllocationTime":597662,"ClassExhausted":null,"ClassFiltered":null,"CoalescedFailures":0,"ConstraintFiltered":null,"DimensionExhausted":null,"NodePool":"default","NodesAvailable":{{"dc1":{nodes}}},"NodesEvaluated":{nodes},"NodesExhausted":0,"NodesFiltered":0,"NodesInPool":{nodes},"ScoreMetaData":[{{"NodeID":"{node_id}","NormScore":0.0016162565892933066,"Scores":{{"binpack":0.0016162565892933066,"job-anti-affinity":0.0,"node-affinity":0.0,"node-reschedule-penalty":0.0}}}}],"Scores":null}},"ModifyIndex":{modify},"ModifyTime":{modified},"Name":"{job}.group[{slot}]","Namespace":"default","NodeID":"{node_id}","NodeName":"node-{node}","Resources":{resources},"SharedResources":{resources},"TaskGroup":"group","TaskResources":{{"main":{resources}}}{states}}}"#,
+            r#"{{"AllocModifyIndex":{create},"AllocatedResources":{{"Shared":{{"DiskMB":20,"Networks":null,"Ports":null}},"TaskLifecycles":{{"main":null}},"Tasks":{{"main":{{"Cpu":{{"CpuShares":1,"ReservedCores":null}},"Devices":null,"Memory":{{"MemoryMB":10,"MemoryMaxMB":0}},"Networks":null}}}}}},"ClientDescription":"","ClientStatus":"{status}","CreateIndex":{create},"CreateTime":{created},"DesiredStatus":"run","EvalID":"{eval}","ID":"{id}","JobID":"{job}","Metrics":{{"AllocationTime":597662,"ClassExhausted":null,"ClassFiltered":null,"CoalescedFailures":0,"ConstraintFiltered":null,"DimensionExhausted":null,"NodePool":"default","NodesAvailable":{{"dc1":{nodes}}},"NodesEvaluated":{nodes},"NodesExhausted":0,"NodesFiltered":0,"NodesInPool":{nodes},"ScoreMetaData":[{{"NodeID":"{node_id}","NormScore":0.0016162565892933066,"Scores":{{"binpack":0.0016162565892933066,"job-anti-affinity":0.0,"node-affinity":0.0,"node-reschedule-penalty":0.0}}}}],"Scores":null}},"ModifyIndex":{modify},"ModifyTime":{modified},"Name":"{job}.group[{slot}]","Namespace":"default","NodeID":"{node_id}","NodeName":"node-{node}","Resources":{resources},"SharedResources":{resources},"TaskGroup":"group","TaskResources":{{"main":{resources}}}"#,
             create = self.create_index,
             modify = self.modify_index,
             status = self.status(),
             eval = world.uuid(5, self.slot, self.age / LIFE),
             nodes = world.nodes,
             slot = self.slot / world.jobs,
-            states = self.task_states(),
         );
         // write! to a String cannot fail.
         debug_assert!(written.is_ok());
+        self.task_states(&mut out);
+        out.push('}');
+        out
+    }
+}
+
+impl Allocation {
+    fn stub(&self, job_type: &str, job_version: u64) -> String {
+        let world = &self.world;
+        let (id, node) = (self.id_of(self.age / LIFE), self.slot % world.nodes);
+        let (node_id, job) = (world.node_id(node), &world.job_ids[(self.slot % world.jobs) as usize]);
+        let (created, modified) =
+            (world.time(self.transaction(self.age - self.age % LIFE)), world.time(self.transaction(self.age)));
+        let mut out = String::with_capacity(6 * 1024);
+        let written = write!(
+            out,
+            r#"{{"ClientDescription":"","ClientStatus":"{status}","CreateIndex":{create},"CreateTime":{created},"DeploymentStatus":null,"DesiredDescription":"","DesiredStatus":"run","DesiredTransition":{transition},"EvalID":"{eval}","FollowupEvalID":"","ID":"{id}","JobID":"{job}","JobType":"{job_type}","JobVersion":{job_version},"ModifyIndex":{modify},"ModifyTime":{modified},"Name":"{job}.group[{slot}]","Namespace":"default","NextAllocation":"","NodeID":"{node_id}","NodeName":"node-{node}","PreemptedAllocations":null,"PreemptedByAllocation":"","RescheduleTracker":null,"TaskGroup":"group""#,
+            create = self.create_index,
+            modify = self.modify_index,
+            status = self.status(),
+            transition = crate::stub::NO_TRANSITION,
+            eval = world.uuid(5, self.slot, self.age / LIFE),
+            slot = self.slot / world.jobs,
+        );
+        // write! to a String cannot fail.
+        debug_assert!(written.is_ok());
+        let states = out.len();
+        self.task_states(&mut out);
+        out.push_str(if out.len() == states { r#","TaskStates":null}"# } else { "}" });
         out
     }
 }
 
 impl Render for Allocation {
+    fn allocation_stub(&self, job_type: &str, job_version: u64) -> Option<Vec<u8>> {
+        // No job of a generated cluster has a type that would need escapes.
+        Some(self.stub(job_type, job_version).into_bytes())
+    }
+
     fn render(&self) -> Bytes {
         Bytes::from(self.json())
     }
