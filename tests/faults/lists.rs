@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::common::{
-    PATIENCE, Setup,
+    PATIENCE, Setup, Signal,
     truth::{all_seen, assert_exactly},
 };
 use crate::support::*;
@@ -147,4 +147,53 @@ async fn a_list_slower_than_the_buffer_turns_over_comes_to_its_end() {
         let before = newest.insert(task, time);
         assert!(before <= Some(time), "{before:?} before {time}");
     }
+}
+
+/// Killed in the midst of a long list, it goes on with the page that its checkpoint names, and asks for none before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_was_killed_goes_on_with_its_page() {
+    const ALLOCATIONS: u64 = 10_000;
+    const PAGES: usize = 20;
+    let options = GeneratorOptions { allocations: ALLOCATIONS, churn: 0.01, seed: 3 };
+    let sim = Sim::builder().generated(options).start().await.expect("starts");
+    sim.server(0).slow_lists(Duration::from_millis(100));
+    let data_dir = tempfile::tempdir().expect("a directory");
+    let setup = Setup::new(&["allocations"], &sim.url(0))
+        .data_dir(data_dir.path())
+        .env("NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "100ms");
+    // The token of each page that was asked for, from a request on.
+    let pages = |from: usize| -> Vec<Option<String>> {
+        let requests = sim.requests();
+        let targets = requests[from..].iter().map(|request| request.target.clone());
+        let pages = targets.filter(|target| target.starts_with("/v1/allocations?") && target.contains("per_page=500"));
+        pages.map(|target| target.split_once("next_token=").map(|(_, token)| token.to_owned())).collect()
+    };
+    let stored_page = || -> Option<String> {
+        let text = std::fs::read_to_string(data_dir.path().join("allocations.json")).ok()?;
+        let checkpoint: Value = serde_json::from_str(&text).expect("a checkpoint is whole at any moment");
+        Some(checkpoint["lanes"]["*"]["backfill"][0]["page"].as_str()?.to_owned())
+    };
+    let process = setup.spawn();
+    process.until("some pages are read and stored", || pages(0).len() > PAGES / 2 && stored_page().is_some()).await;
+    let first_run = process.end_by(Signal::KILL).await;
+    let (before, page) = (sim.requests().len(), stored_page().expect("it was there"));
+    let process = setup.spawn();
+    process.until_logged("the list is read").await;
+    let second_run = process.stop().await;
+
+    let second_pages = pages(before);
+    // Tokens are of digits, letters, dots and dashes, which nothing needs to encode.
+    assert_eq!(second_pages.first(), Some(&Some(page)), "{second_pages:?}");
+    assert!(second_pages.len() < PAGES / 2 + 3, "{} pages of {PAGES} were asked for again", second_pages.len());
+    // The kill can have cut the last line.
+    let whole = first_run.printed.iter().filter(|record| record.ends_with("}}"));
+    let records: std::collections::HashSet<&String> = whole.chain(&second_run).collect();
+    let expected: u64 = list(&sim, "allocations")
+        .await
+        .iter()
+        .flat_map(|object| object["TaskStates"].as_object().into_iter().flatten())
+        .map(|(_, state)| state["Events"].as_array().map_or(0, |events| events.len() as u64))
+        .sum();
+    assert_eq!(records.len() as u64, expected);
+    assert!(first_run.printed.len() + second_run.len() < expected as usize + 5_000, "far too much came again");
 }
