@@ -16,7 +16,9 @@ use common::{
     order::{self, Leaps},
     outage,
     ports::Ports,
-    queue::{EXCHANGE, Message, channel, declare_exchange, declare_queue, drain, take, waiting},
+    queue::{
+        EXCHANGE, Message, channel, declare_bound_exchange, declare_exchange, declare_queue, drain, take, waiting,
+    },
     rabbitmq::Rabbitmq,
     tls::Authority,
     truth::{assert_exactly, expected, seen},
@@ -224,8 +226,7 @@ async fn without_its_exchange_it_waits_with_one_message_and_no_password() {
     let process = process.spawn();
     process.until_logged("the exchange does not exist; declare it").await;
     let (_connection, channel) = channel(&rabbitmq).await;
-    declare_exchange(&channel).await;
-    declare_queue(&channel, "#").await;
+    declare_bound_exchange(&channel).await;
     let messages = take(&rabbitmq, lines.len()).await;
     assert_eq!(assert_order(&messages, &lines), 0);
     process.until_logged("delivery goes on").await;

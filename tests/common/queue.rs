@@ -7,7 +7,7 @@ use lapin::{
         BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
         QueuePurgeOptions,
     },
-    types::FieldTable,
+    types::{AMQPValue, FieldTable},
 };
 
 use super::{PATIENCE, rabbitmq::Rabbitmq};
@@ -36,6 +36,29 @@ pub async fn channel(rabbitmq: &Rabbitmq) -> (Connection, Channel) {
 pub async fn declare_exchange(channel: &Channel) {
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let declared = channel.exchange_declare(EXCHANGE.into(), ExchangeKind::Topic, options, FieldTable::default());
+    declared.await.expect("an exchange");
+}
+
+/// The same exchange and a queue that gets all that comes to it, from its first moment on: between the declaration of an
+/// exchange and that of a binding to it, a message has no queue to go to.
+pub async fn declare_bound_exchange(channel: &Channel) {
+    const SPARE: &str = "spare";
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(QUEUE.into(), options, FieldTable::default()).await.expect("a queue");
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let declared = channel.exchange_declare(SPARE.into(), ExchangeKind::Fanout, options, FieldTable::default());
+    declared.await.expect("an exchange");
+    let (key, options) = ("".into(), QueueBindOptions::default());
+    let bound = channel.queue_bind(QUEUE.into(), SPARE.into(), key, options, FieldTable::default());
+    bound.await.expect("a binding");
+    let mut arguments = FieldTable::default();
+    arguments.insert("alternate-exchange".into(), AMQPValue::LongString(SPARE.into()));
+    let declared = channel.exchange_declare(
+        EXCHANGE.into(),
+        ExchangeKind::Topic,
+        ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() },
+        arguments,
+    );
     declared.await.expect("an exchange");
 }
 

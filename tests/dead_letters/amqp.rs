@@ -4,7 +4,7 @@ use lapin::options::ExchangeDeleteOptions;
 
 use super::*;
 use crate::common::{
-    queue::{EXCHANGE, Message, channel, declare_exchange, declare_queue, purge, take},
+    queue::{EXCHANGE, Message, channel, declare_bound_exchange, declare_exchange, declare_queue, purge, take},
     rabbitmq::Rabbitmq,
 };
 
@@ -109,8 +109,7 @@ async fn a_missing_exchange_is_waited_for_in_each_policy() {
         let setup = with(Setup::new(&["evaluations"], &sim.url(0)), &sink);
         let process = setup.env("NOMAD_FIREHOSE_DEAD_LETTER", policy).spawn();
         process.until_logged("the exchange does not exist; declare it").await;
-        declare_exchange(&channel).await;
-        declare_queue(&channel, "#").await;
+        declare_bound_exchange(&channel).await;
         assert_eq!(take(&rabbitmq, 10).await.len(), 10, "{policy}");
         assert_eq!(process.logged("rejected by the sink"), 0, "{}", process.log());
         process.stop().await;
