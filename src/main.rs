@@ -59,9 +59,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// One thread for all tasks, beside those that block: on the way from the stream to the sink each line passes from task to task,
+/// and waking another thread for it costs more than the work that is done there.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.context("start the runtime")
+}
+
 fn start(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCode> {
     telemetry::init(settings.log).context("start the log")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime = runtime()?;
     let code = runtime.block_on(run(settings, warnings));
     // A write that the far side never takes must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -107,7 +114,7 @@ fn letters(list: &cli::List) -> ExitCode {
 /// `dead-letters replay`: records go to the sink, what becomes of them to the log, and their sum to stderr.
 fn send_again(replay: cli::Replay, warnings: &[Warning]) -> anyhow::Result<ExitCode> {
     telemetry::init(replay.outlet.log).context("start the log")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime = runtime()?;
     let code = runtime.block_on(replay_letters(&replay, warnings));
     // A write that the far side never takes must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
