@@ -27,6 +27,7 @@ pub mod coordinator;
 pub mod dead_letter;
 pub mod delivery;
 pub mod http;
+pub mod json;
 pub mod kind;
 pub mod ledger;
 pub mod marks;

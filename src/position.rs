@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fmt, ops::Deref};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A raft index of the Nomad cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -30,14 +30,15 @@ pub struct Identity(pub u64);
 impl Identity {
     /// Hashes the parts, each with its length, so that no two splits collide.
     pub fn new(topic: &str, namespace: &str, key: &str, index: RaftIndex, occurrence: u32) -> Self {
-        let mut hasher = Xxh3Default::new();
+        let text = topic.len() + namespace.len() + key.len();
+        let mut parts = Vec::with_capacity(text + 3 * size_of::<u64>() + size_of::<u64>() + size_of::<u32>());
         for part in [topic, namespace, key] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
+            parts.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            parts.extend_from_slice(part.as_bytes());
         }
-        hasher.update(&index.0.to_le_bytes());
-        hasher.update(&occurrence.to_le_bytes());
-        Identity(hasher.digest())
+        parts.extend_from_slice(&index.0.to_le_bytes());
+        parts.extend_from_slice(&occurrence.to_le_bytes());
+        Identity(xxh3_64(&parts))
     }
 }
 

@@ -4,18 +4,23 @@ mod common;
 
 use bytes::Bytes;
 use common::fixture_lines;
-use nomad_firehose::source::line::{Line, Occurrences};
+use nomad_firehose::source::line::{Line, Occurrences, Text};
 
 /// Cuts each line at the places that are chosen by its length and the place; says how many these were.
 fn cut(is_tried: impl Fn(usize, usize) -> bool) -> u32 {
     let mut tried = 0;
     for line in fixture_lines("stream-complete.ndjson") {
         let line = Bytes::from(line);
-        let whole = Line::parse(&line, &mut Occurrences::default()).expect("the recording's lines are whole");
+        let whole = Text::new(line.clone());
+        let whole = Line::parse(&whole, &mut Occurrences::default()).expect("the recording's lines are whole");
         assert!(whole.unusable.is_empty() && !whole.events.is_empty());
         for end in (0..line.len()).filter(|end| is_tried(line.len(), *end)) {
-            let part = Line::parse(&line.slice(..end), &mut Occurrences::default());
-            assert!(part.is_err(), "{end} of {} bytes passed for a line", line.len());
+            let part = Text::new(line.slice(..end));
+            assert!(
+                Line::parse(&part, &mut Occurrences::default()).is_err(),
+                "{end} of {} bytes passed for a line",
+                line.len()
+            );
             tried += 1;
         }
     }

@@ -12,7 +12,7 @@ use nomad_firehose::{
     marks::{Mark, Marks, TaskKey},
     position::RaftIndex,
     resource::{self, Known, Made},
-    source::line::{Line, Occurrences},
+    source::line::{Line, Occurrences, Text},
 };
 
 const TASKS: [&str; 3] = ["server", "log-shipper", "näm\"e"];
@@ -120,7 +120,8 @@ impl Model {
             r#"{{"Index":{index},"Events":[{{"Topic":"Allocation","Type":"AllocationUpdated","Key":"alloc","Namespace":"default","Index":{index},"Payload":{{"Allocation":{}}}}}]}}"#,
             self.object(version)
         );
-        let line = Line::parse(&Bytes::from(text), &mut Occurrences::default()).expect("a line");
+        let text = Text::new(Bytes::from(text));
+        let line = Line::parse(&text, &mut Occurrences::default()).expect("a line");
         let made = resource::from_event(Kind::Allocations, &line.events[0], Known::marks(&|task| self.marks.get(task)), None);
         self.check(version, &made.expect("an allocation"));
     }

@@ -191,7 +191,7 @@ mod tests {
         let (page, _) = state.table(Kind::Allocation).page(&Selection::default());
         assert_eq!(page.len(), 50);
         for object in page {
-            let options = Options { task_states: true };
+            let options = Options { task_states: true, namespaces: true };
             let (quick, slow) = (
                 render(&state, Kind::Allocation, &object, options),
                 rendered(&state, Kind::Allocation, &object, options),

@@ -1,143 +1,174 @@
 //! Allocations: one record for each new task event, in the original's shape.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
-
 use bytes::Bytes;
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{MapAccess, Visitor},
-};
-use serde_json::value::RawValue;
 
 use super::{
     Draft, Known, Made, Told, Unusable,
-    object::Payload,
-    task_events::{KEPT, New, TaskEvent, Text, new_events},
+    object::{Payload, whole},
+    task_events::{KEPT, New, TaskEvent, new_events, unescaped},
 };
 use crate::{
-    marks::{EventHash, Mark, TaskKey},
+    json::Cursor,
+    marks::{Mark, TaskKey},
     position::RaftIndex,
     source::line::Event,
 };
 
-/// The allocation of an event, or the stub of a list: both have these fields under these names.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+/// The allocation of an event, or the stub of a list: both have these fields under these names. Texts are as they came,
+/// with their quotes.
 struct Allocation<'a> {
-    #[serde(rename = "ID", borrow)]
-    id: Cow<'a, str>,
-    #[serde(borrow, default)]
-    namespace: Text<'a>,
-    #[serde(borrow, default)]
-    name: Text<'a>,
-    #[serde(rename = "NodeID", borrow, default)]
-    node_id: Text<'a>,
-    #[serde(rename = "EvalID", borrow, default)]
-    eval_id: Text<'a>,
-    #[serde(rename = "JobID", borrow, default)]
-    job_id: Text<'a>,
-    #[serde(borrow, default)]
-    task_group: Text<'a>,
-    #[serde(borrow, default)]
-    desired_status: Text<'a>,
-    #[serde(borrow, default)]
-    desired_description: Text<'a>,
-    #[serde(borrow, default)]
-    client_status: Text<'a>,
-    #[serde(borrow, default)]
-    client_description: Text<'a>,
-    modify_index: u64,
-    #[serde(borrow, default)]
-    task_states: Option<Entries<'a, Option<TaskState<'a>>>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct TaskState<'a> {
-    #[serde(borrow, default)]
-    state: Text<'a>,
-    #[serde(default)]
-    failed: bool,
-    #[serde(borrow, default)]
-    started_at: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    finished_at: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    events: Option<Vec<&'a RawValue>>,
-}
-
-/// The original's record: these fields, in this order.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Update<'a> {
+    id: &'a str,
+    namespace: &'a str,
     name: &'a str,
-    #[serde(rename = "NodeID")]
     node_id: &'a str,
-    #[serde(rename = "AllocationID")]
-    allocation_id: &'a str,
+    eval_id: &'a str,
+    job_id: &'a str,
+    task_group: &'a str,
     desired_status: &'a str,
     desired_description: &'a str,
     client_status: &'a str,
     client_description: &'a str,
-    #[serde(rename = "JobID")]
-    job_id: &'a str,
-    group_name: &'a str,
-    task_name: &'a str,
-    #[serde(rename = "EvalID")]
-    eval_id: &'a str,
-    task_state: &'a str,
-    task_failed: bool,
-    task_started_at: Moment<'a>,
-    task_finished_at: Moment<'a>,
-    task_event: TaskEvent<'a>,
+    modify_index: u64,
+    task_states: &'a str,
 }
 
-/// A time as Nomad wrote it, or Go's zero time where it wrote none.
-struct Moment<'a>(Option<&'a RawValue>);
-
-impl Serialize for Moment<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Some(raw) => raw.serialize(serializer),
-            None => serializer.serialize_str("0001-01-01T00:00:00Z"),
+impl<'a> Allocation<'a> {
+    fn read(cursor: &mut Cursor<'a>) -> Result<Self, Unusable> {
+        const NONE: &str = r#""""#;
+        let (mut id, mut modify_index) = (None, None);
+        let mut allocation = Allocation {
+            id: NONE,
+            namespace: NONE,
+            name: NONE,
+            node_id: NONE,
+            eval_id: NONE,
+            job_id: NONE,
+            task_group: NONE,
+            desired_status: NONE,
+            desired_description: NONE,
+            client_status: NONE,
+            client_description: NONE,
+            modify_index: 0,
+            task_states: "null",
+        };
+        cursor.object()?;
+        while let Some(name) = cursor.name()? {
+            let field = match name {
+                "ID" => {
+                    id = Some(cursor.quoted()?);
+                    continue;
+                }
+                "ModifyIndex" => {
+                    modify_index = Some(cursor.number()?);
+                    continue;
+                }
+                "TaskStates" => {
+                    allocation.task_states = cursor.skip()?;
+                    continue;
+                }
+                "Namespace" => &mut allocation.namespace,
+                "Name" => &mut allocation.name,
+                "NodeID" => &mut allocation.node_id,
+                "EvalID" => &mut allocation.eval_id,
+                "JobID" => &mut allocation.job_id,
+                "TaskGroup" => &mut allocation.task_group,
+                "DesiredStatus" => &mut allocation.desired_status,
+                "DesiredDescription" => &mut allocation.desired_description,
+                "ClientStatus" => &mut allocation.client_status,
+                "ClientDescription" => &mut allocation.client_description,
+                _ => {
+                    cursor.skip()?;
+                    continue;
+                }
+            };
+            *field = cursor.quoted()?;
         }
+        allocation.id = id.ok_or_else(|| Unusable::new("the allocation has no ID"))?;
+        allocation.modify_index = modify_index.ok_or_else(|| Unusable::new("the allocation has no ModifyIndex"))?;
+        Ok(allocation)
     }
+}
+
+struct TaskState<'a> {
+    state: &'a str,
+    failed: bool,
+    started_at: &'a str,
+    finished_at: &'a str,
+    events: Vec<&'a str>,
+}
+
+impl<'a> TaskState<'a> {
+    /// Reads a task's state; `None` for `null`.
+    fn read(cursor: &mut Cursor<'a>) -> Result<Option<Self>, Unusable> {
+        /// Where Nomad wrote no time, Go's zero time.
+        const NEVER: &str = r#""0001-01-01T00:00:00Z""#;
+        let mut state =
+            TaskState { state: r#""""#, failed: false, started_at: NEVER, finished_at: NEVER, events: Vec::new() };
+        if !cursor.object_or_null()? {
+            return Ok(None);
+        }
+        while let Some(name) = cursor.name()? {
+            match name {
+                "State" => state.state = cursor.quoted()?,
+                "Failed" => state.failed = cursor.boolean()?,
+                "StartedAt" => state.started_at = given(cursor.skip()?, NEVER),
+                "FinishedAt" => state.finished_at = given(cursor.skip()?, NEVER),
+                "Events" if cursor.array_or_null()? => {
+                    while cursor.element()? {
+                        state.events.push(cursor.skip()?);
+                    }
+                }
+                "Events" => {}
+                _ => drop(cursor.skip()?),
+            }
+        }
+        Ok(Some(state))
+    }
+}
+
+fn given<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
+    if text == "null" { otherwise } else { text }
 }
 
 /// The records of an event of the topic `Allocation`.
 ///
 /// # Errors
 /// The payload is no allocation.
-pub(super) fn from_event(event: &Event, known: Known<'_>) -> Result<Made, Unusable> {
-    let payload = Payload::of(event)?;
-    from_object(payload.object.get().as_bytes(), Some(event.index), known)
+pub(super) fn from_event(event: &Event<'_>, known: Known<'_>) -> Result<Made, Unusable> {
+    made(&Payload::of(event, Allocation::read)?.object, Some(event.index), known)
 }
 
-/// The records of an allocation as an event or a list has it. What is known though it has no mark is not sent, and gets
-/// its mark.
+/// The records of an allocation as a list has it. What is known though it has no mark is not sent, and gets its mark.
 ///
 /// # Errors
 /// The object is no allocation.
-pub(super) fn from_object(object: &[u8], index: Option<RaftIndex>, known: Known<'_>) -> Result<Made, Unusable> {
-    let allocation: Allocation<'_> = serde_json::from_slice(object).map_err(Unusable::new)?;
-    let version = index.unwrap_or(RaftIndex(allocation.modify_index));
-    let finished = matches!(&*allocation.client_status.0, "complete" | "failed" | "lost");
+pub(super) fn from_object(object: &[u8], known: Known<'_>) -> Result<Made, Unusable> {
+    made(&whole(object, Allocation::read)?, None, known)
+}
+
+fn made(allocation: &Allocation<'_>, index: Option<RaftIndex>, known: Known<'_>) -> Result<Made, Unusable> {
     let mut made = Made::default();
-    for (task, state) in allocation.task_states.iter().flat_map(|states| &states.entries) {
-        let Some(state) = state else { continue };
-        let key = TaskKey::new(&allocation.id, task);
+    let mut cursor = Cursor::new(allocation.task_states);
+    if !cursor.object_or_null()? {
+        return Ok(made);
+    }
+    let id = Cursor::new(allocation.id).string()?;
+    let version = index.unwrap_or(RaftIndex(allocation.modify_index));
+    let finished = matches!(&*Cursor::new(allocation.client_status).string()?, "complete" | "failed" | "lost");
+    while let Some(task) = cursor.name()? {
+        let Some(state) = TaskState::read(&mut cursor)? else { continue };
+        let name = unescaped(task)?;
+        let key = TaskKey::new(&id, &name);
         let mark = (known.mark)(key);
         if mark.is_some_and(|mark| version < mark.index()) {
             continue;
         }
-        let events = state.events.as_deref().unwrap_or_default();
-        let new = new_events(events, mark.map(|mark| mark.event)).map_err(Unusable::new)?;
+        let new = new_events(&state.events, mark.map(|mark| mark.event))?;
         let told = known.told.among(version, &new);
         made.overruns += u32::from(known.told.is_overrun(version, &new, mark.is_some()) && told == 0);
-        for (raw, hash, time) in new.events.iter().skip(told) {
-            let event: TaskEvent<'_> = serde_json::from_str(raw.get()).map_err(Unusable::new)?;
-            made.value = made.value.max(u64::try_from(*time).ok());
-            made.drafts.push(draft(&allocation, task, state, event, *hash)?);
+        for event in new.events.iter().skip(told) {
+            made.value = made.value.max(u64::try_from(event.time).ok());
+            made.drafts.push(draft(allocation, &id, (task, &name), &state, event)?);
         }
         if let Some(last) = new.last
             && (!new.events.is_empty() || mark.is_some_and(|mark| mark.is_finished() != finished))
@@ -154,7 +185,7 @@ impl Told {
         match self {
             Told::Before { time, until } if version <= until => {
                 // Before 1970 is before any time.
-                let is_owed = |event: &(_, _, i64)| u64::try_from(event.2).is_ok_and(|at| at >= time);
+                let is_owed = |event: &TaskEvent<'_>| u64::try_from(event.time).is_ok_and(|at| at >= time);
                 new.events.iter().position(is_owed).unwrap_or(new.events.len())
             }
             Told::Nothing | Told::Before { .. } => 0,
@@ -170,67 +201,47 @@ impl Told {
     }
 }
 
+/// The original's record: these fields, in this order.
 fn draft(
     allocation: &Allocation<'_>,
-    task: &str,
+    id: &str,
+    (raw_task, task): (&str, &str),
     state: &TaskState<'_>,
-    task_event: TaskEvent<'_>,
-    hash: EventHash,
+    event: &TaskEvent<'_>,
 ) -> Result<Draft, Unusable> {
-    let update = Update {
-        name: &allocation.name.0,
-        node_id: &allocation.node_id.0,
-        allocation_id: &allocation.id,
-        desired_status: &allocation.desired_status.0,
-        desired_description: &allocation.desired_description.0,
-        client_status: &allocation.client_status.0,
-        client_description: &allocation.client_description.0,
-        job_id: &allocation.job_id.0,
-        group_name: &allocation.task_group.0,
-        task_name: task,
-        eval_id: &allocation.eval_id.0,
-        task_state: &state.state.0,
-        task_failed: state.failed,
-        task_started_at: Moment(state.started_at),
-        task_finished_at: Moment(state.finished_at),
-        task_event,
-    };
-    Ok(Draft {
-        id: format!("allocations/{}/{task}/{:016x}", allocation.id, hash.0).into(),
-        key: (*allocation.id).into(),
-        namespace: (*allocation.namespace.0).into(),
-        job: (*allocation.job_id.0).into(),
-        body: Bytes::from(serde_json::to_vec(&update).map_err(Unusable::new)?),
-    })
-}
-
-/// A JSON object's entries in the order they came.
-struct Entries<'a, V> {
-    entries: Vec<(Cow<'a, str>, V)>,
-}
-
-impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Entries<'a, V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect<'a, V>(PhantomData<(&'a (), V)>);
-
-        impl<'de: 'a, 'a, V: Deserialize<'de>> Visitor<'de> for Collect<'a, V> {
-            type Value = Entries<'a, V>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some((name, value)) = map.next_entry::<Text<'a>, V>()? {
-                    entries.push((name.0, value));
-                }
-                Ok(Entries { entries })
-            }
-        }
-
-        deserializer.deserialize_map(Collect(PhantomData))
+    let fields = [
+        ("{\"Name\":", allocation.name),
+        (",\"NodeID\":", allocation.node_id),
+        (",\"AllocationID\":", allocation.id),
+        (",\"DesiredStatus\":", allocation.desired_status),
+        (",\"DesiredDescription\":", allocation.desired_description),
+        (",\"ClientStatus\":", allocation.client_status),
+        (",\"ClientDescription\":", allocation.client_description),
+        (",\"JobID\":", allocation.job_id),
+        (",\"GroupName\":", allocation.task_group),
+        (",\"TaskName\":\"", raw_task),
+        ("\",\"EvalID\":", allocation.eval_id),
+        (",\"TaskState\":", state.state),
+        (",\"TaskFailed\":", if state.failed { "true" } else { "false" }),
+        (",\"TaskStartedAt\":", state.started_at),
+        (",\"TaskFinishedAt\":", state.finished_at),
+        (",\"TaskEvent\":", ""),
+    ];
+    let length: usize = fields.iter().map(|(name, text)| name.len() + text.len()).sum();
+    let mut body = String::with_capacity(length + event.len() + 1);
+    for (name, text) in fields {
+        body.push_str(name);
+        body.push_str(text);
     }
+    event.write(&mut body);
+    body.push('}');
+    Ok(Draft {
+        id: format!("allocations/{id}/{task}/{:016x}", event.hash.0).into(),
+        key: id.into(),
+        namespace: Cursor::new(allocation.namespace).string()?.into(),
+        job: Cursor::new(allocation.job_id).string()?.into(),
+        body: Bytes::from(body),
+    })
 }
 
 #[cfg(test)]
@@ -246,7 +257,7 @@ mod tests {
         let object = serde_json::json!({"ID": "a", "ModifyIndex": index, "TaskStates": {"t": {"Events": events}}});
         let mark = |_| mark;
         let known = Known::marks(&mark).and(told);
-        let made = from_object(object.to_string().as_bytes(), None, known).expect("an allocation");
+        let made = from_object(object.to_string().as_bytes(), known).expect("an allocation");
         let bodies = made.drafts.iter().map(|draft| serde_json::from_slice(&draft.body).expect("just written"));
         let sent = bodies.map(|body: serde_json::Value| body["TaskEvent"]["Time"].as_i64().expect("a time"));
         (sent.collect(), made)

@@ -1,87 +1,59 @@
 //! Job list stubs: the shape of `GET /v1/jobs`, made from the job that an event carries or from the list itself.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::{
     Made, Unusable,
-    object::{Head, draft, new_version, with_deleted},
+    object::{Head, Payload, draft, new_version, whole, with_deleted},
 };
-use crate::{kind::Kind, position::RaftIndex, source::line::Event};
+use crate::{json::Cursor, kind::Kind, position::RaftIndex, source::line::Event};
 
-/// A stub, with the original's fields first and in its order. What is copied stays as it came.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Stub<'a> {
-    #[serde(rename = "ID", borrow)]
-    id: &'a RawValue,
-    #[serde(rename = "ParentID", borrow, default)]
-    parent_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    r#type: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    priority: Option<&'a RawValue>,
-    /// A flag in a stub, the whole specification in a job.
-    #[serde(deserialize_with = "is_given", default)]
-    periodic: bool,
-    #[serde(deserialize_with = "is_given", default)]
-    parameterized_job: bool,
-    #[serde(borrow, default)]
-    stop: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    status: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    status_description: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    job_summary: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    create_index: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    modify_index: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    job_modify_index: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    submit_time: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    namespace: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    datacenters: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    node_pool: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    multiregion: Option<&'a RawValue>,
-    /// Only in a job: a dispatched one is no longer parameterized.
-    #[serde(default, skip_serializing)]
-    dispatched: bool,
-}
-
-/// `true` for `true` and for any specification, `false` for `false` and `null`.
-fn is_given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    let raw = <&RawValue>::deserialize(deserializer)?;
-    Ok(!matches!(raw.get(), "false" | "null"))
-}
+/// The fields of a stub in the order of the original's.
+const NAMES: [&str; 19] = [
+    "ID",
+    "ParentID",
+    "Name",
+    "Type",
+    "Priority",
+    "Periodic",
+    "ParameterizedJob",
+    "Stop",
+    "Status",
+    "StatusDescription",
+    "JobSummary",
+    "CreateIndex",
+    "ModifyIndex",
+    "JobModifyIndex",
+    "SubmitTime",
+    "Namespace",
+    "Datacenters",
+    "NodePool",
+    "Multiregion",
+];
+const PERIODIC: usize = 5;
+const PARAMETERIZED: usize = 6;
+const SUMMARY: usize = 10;
 
 /// The job's id and namespace, if the event is a new version that a stub is due for.
 ///
 /// # Errors
 /// The payload is no job.
-pub(super) fn due(event: &Event) -> Result<Option<(String, String)>, Unusable> {
+pub(super) fn due(event: &Event<'_>) -> Result<Option<(String, String)>, Unusable> {
     let version = new_version(Kind::JobListStubs, event)?;
-    Ok(version.map(|(_, head)| (head.namespace.unwrap_or_default().into_owned(), head.id.into_owned())))
+    Ok(version.map(|Payload { object: Head { namespace, id, .. }, .. }| (namespace.into_owned(), id.into_owned())))
 }
 
 /// The stub of an event's job, with its summary where there is one: no event carries it.
 ///
 /// # Errors
 /// The payload is no job, or the summary is not JSON.
-pub(super) fn from_event(event: &Event, summary: Option<&[u8]>) -> Result<Made, Unusable> {
-    let Some((payload, head)) = new_version(Kind::JobListStubs, event)? else { return Ok(Made::default()) };
-    let summary: Option<&RawValue> = summary.map(serde_json::from_slice).transpose().map_err(Unusable::new)?;
-    let body = stub(payload.object.get(), summary)?;
-    let body = if payload.deleted { with_deleted(&body) } else { body };
+pub(super) fn from_event(event: &Event<'_>, summary: Option<&[u8]>) -> Result<Made, Unusable> {
+    let Some(Payload { text, object: head, deleted }) = new_version(Kind::JobListStubs, event)? else {
+        return Ok(Made::default());
+    };
+    let summary = summary.map(|summary| whole(summary, |cursor| Ok(cursor.skip()?))).transpose()?;
+    let body = stub(text.as_bytes(), summary)?;
+    let body = if deleted { with_deleted(&body) } else { body };
     Ok(Made::one(draft(Kind::JobListStubs, &head, event.index, event.occurrence, body), head.modify_index))
 }
 
@@ -90,15 +62,45 @@ pub(super) fn from_event(event: &Event, summary: Option<&[u8]>) -> Result<Made, 
 /// # Errors
 /// It is no stub.
 pub(super) fn from_object(object: &[u8]) -> Result<Made, Unusable> {
-    let head: Head<'_> = serde_json::from_slice(object).map_err(Unusable::new)?;
-    let text = std::str::from_utf8(object).map_err(Unusable::new)?;
-    let draft = draft(Kind::JobListStubs, &head, RaftIndex(head.modify_index), 0, stub(text, None)?);
+    let head = whole(object, Head::read)?;
+    let draft = draft(Kind::JobListStubs, &head, RaftIndex(head.modify_index), 0, stub(object, None)?);
     Ok(Made::one(draft, head.modify_index))
 }
 
-fn stub(object: &str, summary: Option<&RawValue>) -> Result<Bytes, Unusable> {
-    let mut stub: Stub<'_> = serde_json::from_str(object).map_err(Unusable::new)?;
-    stub.job_summary = summary.or(stub.job_summary);
-    stub.parameterized_job &= !stub.dispatched;
-    Ok(Bytes::from(serde_json::to_vec(&stub).map_err(Unusable::new)?))
+/// The fields of a stub, of a job or of a stub that a list gave. What is copied stays as it came.
+fn stub(object: &[u8], summary: Option<&str>) -> Result<Bytes, Unusable> {
+    let (mut values, dispatched) = whole(object, values)?;
+    if let Some(summary) = summary {
+        values[SUMMARY] = summary;
+    }
+    // Flags in a stub, the whole specification in a job; and a dispatched job is no longer parameterized.
+    for (flag, is_set) in [(PERIODIC, true), (PARAMETERIZED, !dispatched)] {
+        values[flag] = if is_set && !matches!(values[flag], "false" | "null") { "true" } else { "false" };
+    }
+    let mut body = String::with_capacity(512 + values[SUMMARY].len());
+    for (number, (name, value)) in NAMES.iter().zip(values).enumerate() {
+        body.push_str(if number == 0 { "{\"" } else { ",\"" });
+        body.push_str(name);
+        body.push_str("\":");
+        body.push_str(value);
+    }
+    body.push('}');
+    Ok(Bytes::from(body))
+}
+
+/// The texts of the fields in [`NAMES`], and whether the job was dispatched.
+fn values<'a>(cursor: &mut Cursor<'a>) -> Result<([&'a str; NAMES.len()], bool), Unusable> {
+    let (mut values, mut dispatched) = (["null"; NAMES.len()], false);
+    cursor.object()?;
+    while let Some(name) = cursor.name()? {
+        if name == "Dispatched" {
+            dispatched = cursor.boolean()?;
+            continue;
+        }
+        let value = cursor.skip()?;
+        if let Some(number) = NAMES.iter().position(|wanted| *wanted == name) {
+            values[number] = value;
+        }
+    }
+    Ok((values, dispatched))
 }

@@ -1,14 +1,8 @@
 //! What a list says of an object before it is read in full.
 
-use std::{borrow::Cow, fmt};
-
-use serde::{
-    Deserializer as _,
-    de::{self, Deserialize, IgnoredAny, MapAccess, Visitor},
-};
-
 use super::{DEFAULT_NAMESPACE, Unusable};
 use crate::{
+    json::Cursor,
     kind::Kind,
     position::{Identity, RaftIndex},
 };
@@ -32,18 +26,24 @@ impl Listed {
     /// # Errors
     /// It has no id or no `ModifyIndex`.
     pub fn parse(element: &[u8]) -> Result<Self, Unusable> {
-        let mut head = Head::default();
-        let mut parser = serde_json::Deserializer::from_slice(element);
-        match parser.deserialize_map(&mut head) {
-            // An end before the object's own is an error to the parser.
-            Err(error) if !head.is_complete() => return Err(Unusable::new(error)),
-            _ => {}
+        let text = std::str::from_utf8(element).map_err(Unusable::new)?;
+        let (mut id, mut namespace, mut modify_index) = (None, None, None);
+        let mut cursor = Cursor::new(text);
+        cursor.object()?;
+        while id.is_none() || namespace.is_none() || modify_index.is_none() {
+            match cursor.name()? {
+                Some("ID") => id = Some(cursor.string()?),
+                Some("Namespace") => namespace = Some(cursor.string()?),
+                Some("ModifyIndex") => modify_index = Some(cursor.number()?),
+                Some(_) => drop(cursor.skip()?),
+                None => break,
+            }
         }
         let missing = |name: &str| Unusable::new(format!("missing field `{name}`"));
         Ok(Listed {
-            id: head.id.ok_or_else(|| missing("ID"))?.into_owned(),
-            namespace: head.namespace.unwrap_or_default().into_owned(),
-            modify_index: RaftIndex(head.modify_index.ok_or_else(|| missing("ModifyIndex"))?),
+            id: id.filter(|id| !id.is_empty()).ok_or_else(|| missing("ID"))?.into_owned(),
+            namespace: namespace.unwrap_or_default().into_owned(),
+            modify_index: RaftIndex(modify_index.ok_or_else(|| missing("ModifyIndex"))?),
         })
     }
 
@@ -59,53 +59,6 @@ impl Listed {
     /// The identity that the stream's first event of this version has.
     pub fn identity(&self, topic: &str) -> Identity {
         Identity::new(topic, &self.namespace, &self.id, self.modify_index, 0)
-    }
-}
-
-#[derive(Default)]
-struct Head<'a> {
-    id: Option<Cow<'a, str>>,
-    namespace: Option<Cow<'a, str>>,
-    modify_index: Option<u64>,
-}
-
-impl Head<'_> {
-    fn is_complete(&self) -> bool {
-        self.id.is_some() && self.namespace.is_some() && self.modify_index.is_some()
-    }
-}
-
-/// A string, without a copy where it has no escapes.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(serde::Deserialize)]
-        struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
-        Borrowed::deserialize(deserializer).map(|Borrowed(text)| Text(text))
-    }
-}
-
-impl<'de> Visitor<'de> for &mut Head<'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Text(name)) = map.next_key()? {
-            match &*name {
-                "ID" => self.id = Some(map.next_value::<Text<'_>>()?.0),
-                "Namespace" => self.namespace = map.next_value::<Option<Text<'_>>>()?.map(|Text(text)| text),
-                "ModifyIndex" => self.modify_index = Some(map.next_value()?),
-                _ => map.next_value::<IgnoredAny>().map(|_| ())?,
-            }
-            if self.is_complete() {
-                return Ok(());
-            }
-        }
-        Ok(())
     }
 }
 
@@ -160,7 +113,7 @@ mod tests {
         }
 
         #[test]
-        fn any_order_gives_the_same(id in ".*", namespace in ".*", index: u64, order in Just([0, 1, 2, 3, 4]).prop_shuffle()) {
+        fn any_order_gives_the_same(id in ".+", namespace in ".*", index: u64, order in Just([0, 1, 2, 3, 4]).prop_shuffle()) {
             let members = [
                 format!("\"ID\":{}", json!(id)),
                 format!("\"Namespace\":{}", json!(namespace)),

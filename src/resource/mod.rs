@@ -118,7 +118,7 @@ impl<'a> Known<'a> {
 ///
 /// # Errors
 /// The event belongs to the kind's topic, but is not what the topic carries: a case for the dead-letter place.
-pub fn from_event(kind: Kind, event: &Event, known: Known<'_>, summary: Option<&[u8]>) -> Result<Made, Unusable> {
+pub fn from_event(kind: Kind, event: &Event<'_>, known: Known<'_>, summary: Option<&[u8]>) -> Result<Made, Unusable> {
     if kind.topic().is_some_and(|topic| topic != &*event.topic) {
         return Ok(Made::default());
     }
@@ -134,7 +134,7 @@ pub fn from_event(kind: Kind, event: &Event, known: Known<'_>, summary: Option<&
 ///
 /// # Errors
 /// As [`from_event`].
-pub fn summary_due(kind: Kind, event: &Event) -> Result<Option<(String, String)>, Unusable> {
+pub fn summary_due(kind: Kind, event: &Event<'_>) -> Result<Option<(String, String)>, Unusable> {
     match kind {
         Kind::JobListStubs if &*event.topic == "Job" => job_stub::due(event),
         _ => Ok(None),
@@ -148,10 +148,10 @@ pub fn summary_due(kind: Kind, event: &Event) -> Result<Option<(String, String)>
 /// It is not what the list of this kind gives.
 pub fn from_object(kind: Kind, object: &Bytes, known: Known<'_>) -> Result<Made, Unusable> {
     match kind {
-        Kind::Allocations => allocations::from_object(object, None, known),
+        Kind::Allocations => allocations::from_object(object, known),
         Kind::JobListStubs => job_stub::from_object(object),
         Kind::Events => Ok(Made::default()),
-        Kind::Nodes | Kind::Evaluations | Kind::Jobs | Kind::Deployments => object::from_object(kind, object.clone()),
+        Kind::Nodes | Kind::Evaluations | Kind::Jobs | Kind::Deployments => object::from_object(kind, object),
     }
 }
 

@@ -1,62 +1,96 @@
 //! Nodes, evaluations, jobs and deployments: the object as Nomad gives it, once for each new version.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{DEFAULT_NAMESPACE, Draft, Made, Unusable};
-use crate::{kind::Kind, position::RaftIndex, source::line::Event};
+use crate::{
+    json::{self, Cursor},
+    kind::Kind,
+    position::RaftIndex,
+    source::line::Event,
+};
 
-/// The payload of an event: the object under the name of its topic, and for a purge `Deleted`.
-pub(super) struct Payload<'a> {
-    pub(super) object: &'a RawValue,
+/// The payload of an event: the object under the name of its topic, and for a purge `Deleted`. What else it carries, newer
+/// versions of Nomad may have added.
+pub(super) struct Payload<'a, T> {
+    /// The object's text.
+    pub(super) text: &'a str,
+    /// What was read of it.
+    pub(super) object: T,
     pub(super) deleted: bool,
 }
 
-impl<'a> Payload<'a> {
-    /// Reads an event's payload. What else it carries, newer versions of Nomad may have added.
-    pub(super) fn of(event: &'a Event) -> Result<Self, Unusable> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Members<'a> {
-            #[serde(borrow)]
-            job: Option<&'a RawValue>,
-            #[serde(borrow)]
-            node: Option<&'a RawValue>,
-            #[serde(borrow)]
-            evaluation: Option<&'a RawValue>,
-            #[serde(borrow)]
-            deployment: Option<&'a RawValue>,
-            #[serde(borrow)]
-            allocation: Option<&'a RawValue>,
-            #[serde(default)]
-            deleted: bool,
+impl<'a, T> Payload<'a, T> {
+    /// Reads an event's payload, and `read` its object.
+    pub(super) fn of(
+        event: &Event<'a>,
+        read: impl Fn(&mut Cursor<'a>) -> Result<T, Unusable>,
+    ) -> Result<Self, Unusable> {
+        let (mut found, mut deleted) = (None, false);
+        let mut cursor = Cursor::new(event.payload);
+        cursor.object()?;
+        while let Some(name) = cursor.name()? {
+            if name == event.topic {
+                let start = cursor.clone();
+                let object = read(&mut cursor)?;
+                found = Some((object, cursor.since(&start)));
+            } else if name == "Deleted" {
+                deleted = cursor.boolean()?;
+            } else {
+                cursor.skip()?;
+            }
         }
-        let members: Members<'_> = serde_json::from_slice(&event.payload).map_err(Unusable::new)?;
-        let object = match &*event.topic {
-            "Job" => members.job,
-            "Node" => members.node,
-            "Evaluation" => members.evaluation,
-            "Deployment" => members.deployment,
-            "Allocation" => members.allocation,
-            _ => None,
-        };
-        let object = object.ok_or_else(|| Unusable::new(format!("the payload has no {}", event.topic)))?;
-        Ok(Payload { object, deleted: members.deleted })
+        cursor.end_of_text()?;
+        let (object, text) = found.ok_or_else(|| Unusable::new(format!("the payload has no {}", event.topic)))?;
+        Ok(Payload { text, object, deleted })
+    }
+}
+
+/// Reads a text that is one value.
+pub(super) fn whole<'a, T>(
+    object: &'a [u8],
+    read: impl Fn(&mut Cursor<'a>) -> Result<T, Unusable>,
+) -> Result<T, Unusable> {
+    let mut cursor = Cursor::new(std::str::from_utf8(object).map_err(Unusable::new)?);
+    let value = read(&mut cursor)?;
+    cursor.end_of_text()?;
+    Ok(value)
+}
+
+impl From<json::Error> for Unusable {
+    fn from(error: json::Error) -> Self {
+        Unusable::new(error)
     }
 }
 
 /// The fields that every object has and that its identity and the new-version rule need.
-#[derive(Deserialize)]
 pub(super) struct Head<'a> {
-    #[serde(rename = "ID", borrow)]
-    pub(super) id: std::borrow::Cow<'a, str>,
-    #[serde(rename = "Namespace", borrow, default)]
-    pub(super) namespace: Option<std::borrow::Cow<'a, str>>,
-    #[serde(rename = "JobID", borrow, default)]
-    pub(super) job: Option<std::borrow::Cow<'a, str>>,
-    #[serde(rename = "ModifyIndex")]
+    pub(super) id: Cow<'a, str>,
+    pub(super) namespace: Cow<'a, str>,
+    pub(super) job: Cow<'a, str>,
     pub(super) modify_index: u64,
+}
+
+impl<'a> Head<'a> {
+    pub(super) fn read(cursor: &mut Cursor<'a>) -> Result<Self, Unusable> {
+        let (mut id, mut modify_index) = (None, None);
+        let (mut namespace, mut job) = (Cow::Borrowed(""), Cow::Borrowed(""));
+        cursor.object()?;
+        while let Some(name) = cursor.name()? {
+            match name {
+                "ID" => id = Some(cursor.string()?),
+                "Namespace" => namespace = cursor.string()?,
+                "JobID" => job = cursor.string()?,
+                "ModifyIndex" => modify_index = Some(cursor.number()?),
+                _ => drop(cursor.skip()?),
+            }
+        }
+        let id = id.ok_or_else(|| Unusable::new("the object has no ID"))?;
+        let modify_index = modify_index.ok_or_else(|| Unusable::new("the object has no ModifyIndex"))?;
+        Ok(Head { id, namespace, job, modify_index })
+    }
 }
 
 /// Whether the event is a new version of its object, or repeats a bystander of somebody else's transaction.
@@ -64,7 +98,7 @@ pub(super) struct Head<'a> {
 /// Seen on Nomad 2.0.5: jobs and deployments carry the transaction's index in `ModifyIndex` exactly when it changed them,
 /// and a purge repeats the unchanged job with `Deleted`. Node events change the node without moving its `ModifyIndex`,
 /// except that `AllocationUpdated` only moves `LastAllocUpdateIndex`. Evaluations are never bystanders.
-fn is_new_version(kind: Kind, event: &Event, modify_index: u64, deleted: bool) -> bool {
+fn is_new_version(kind: Kind, event: &Event<'_>, modify_index: u64, deleted: bool) -> bool {
     match kind {
         Kind::Nodes => &*event.kind != "AllocationUpdated",
         Kind::Evaluations => true,
@@ -72,25 +106,24 @@ fn is_new_version(kind: Kind, event: &Event, modify_index: u64, deleted: bool) -
     }
 }
 
-/// The payload of an event and the head of its object, if it is a new version.
+/// The payload of an event with the head of its object, if it is a new version.
 ///
 /// # Errors
 /// The payload is not what this topic carries.
-pub(super) fn new_version(kind: Kind, event: &Event) -> Result<Option<(Payload<'_>, Head<'_>)>, Unusable> {
-    let payload = Payload::of(event)?;
-    let head: Head<'_> = serde_json::from_str(payload.object.get()).map_err(Unusable::new)?;
-    let is_new = is_new_version(kind, event, head.modify_index, payload.deleted);
-    Ok(is_new.then_some((payload, head)))
+pub(super) fn new_version<'a>(kind: Kind, event: &Event<'a>) -> Result<Option<Payload<'a, Head<'a>>>, Unusable> {
+    let payload = Payload::of(event, Head::read)?;
+    let is_new = is_new_version(kind, event, payload.object.modify_index, payload.deleted);
+    Ok(is_new.then_some(payload))
 }
 
 /// The record of an event, if it is a new version.
 ///
 /// # Errors
 /// The payload is not what this topic carries.
-pub(super) fn from_event(kind: Kind, event: &Event) -> Result<Made, Unusable> {
-    let Some((payload, head)) = new_version(kind, event)? else { return Ok(Made::default()) };
-    let object = event.payload.slice_ref(payload.object.get().as_bytes());
-    let body = if payload.deleted { with_deleted(&object) } else { object };
+pub(super) fn from_event(kind: Kind, event: &Event<'_>) -> Result<Made, Unusable> {
+    let Some(Payload { text, object: head, deleted }) = new_version(kind, event)? else { return Ok(Made::default()) };
+    let object = event.raw.slice_ref(text.as_bytes());
+    let body = if deleted { with_deleted(&object) } else { object };
     // Evaluations change without moving their `ModifyIndex`, but never without moving their table's index.
     let value = if kind == Kind::Evaluations { event.index.0 } else { head.modify_index };
     Ok(Made::one(draft(kind, &head, event.index, event.occurrence, body), value))
@@ -100,24 +133,27 @@ pub(super) fn from_event(kind: Kind, event: &Event) -> Result<Made, Unusable> {
 ///
 /// # Errors
 /// The object lacks what an object of this kind has.
-pub(super) fn from_object(kind: Kind, object: Bytes) -> Result<Made, Unusable> {
-    let head: Head<'_> = serde_json::from_slice(&object).map_err(Unusable::new)?;
+pub(super) fn from_object(kind: Kind, object: &Bytes) -> Result<Made, Unusable> {
+    let head = whole(object, Head::read)?;
     let index = RaftIndex(head.modify_index);
     Ok(Made::one(draft(kind, &head, index, 0, object.clone()), index.0))
 }
 
 pub(super) fn draft(kind: Kind, head: &Head<'_>, index: RaftIndex, occurrence: u32, body: Bytes) -> Draft {
-    let absent = if kind == Kind::Nodes { "" } else { DEFAULT_NAMESPACE };
-    let namespace = head.namespace.as_deref().unwrap_or(absent);
+    let id = &head.id;
+    let namespace = match &*head.namespace {
+        "" if kind != Kind::Nodes => DEFAULT_NAMESPACE,
+        namespace => namespace,
+    };
     let job = match kind {
-        Kind::Jobs | Kind::JobListStubs => Some(&*head.id),
-        _ => head.job.as_deref(),
+        Kind::Jobs | Kind::JobListStubs => id,
+        _ => &head.job,
     };
     Draft {
-        id: format!("{kind}/{index}/{occurrence}/{namespace}/{}", head.id).into(),
-        key: format!("{namespace}/{}", head.id).into(),
+        id: format!("{kind}/{index}/{occurrence}/{namespace}/{id}").into(),
+        key: format!("{namespace}/{id}").into(),
         namespace: namespace.into(),
-        job: job.unwrap_or_default().into(),
+        job: (**job).into(),
         body,
     }
 }

@@ -7,17 +7,17 @@ use super::Draft;
 use crate::{checkpoint::Owed, source::line::Event};
 
 /// The record of an event.
-pub(super) fn from_event(event: &Event) -> Draft {
+pub(super) fn from_event(event: &Event<'_>) -> Draft {
     let Event { topic, key, namespace, index, occurrence, .. } = event;
     let job = match &**topic {
-        "Job" => key.clone(),
-        _ => "".into(),
+        "Job" => &**key,
+        _ => "",
     };
     Draft {
         id: format!("events/{index}/{occurrence}/{topic}/{namespace}/{key}").into(),
         key: format!("{topic}/{namespace}/{key}").into(),
-        namespace: namespace.clone(),
-        job,
+        namespace: (**namespace).into(),
+        job: job.into(),
         body: event.raw.clone(),
     }
 }

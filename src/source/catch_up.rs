@@ -103,7 +103,7 @@ impl CatchUp {
     }
 
     /// Whether an event at or below the lane's position is owed.
-    pub(super) fn is_owed(&self, event: &Event) -> bool {
+    pub(super) fn is_owed(&self, event: &Event<'_>) -> bool {
         let behind = |place: &Position| {
             event.index > place.index || event.index == place.index && !place.seen.contains(&event.identity)
         };
@@ -116,7 +116,7 @@ impl CatchUp {
     ///
     /// The stream is whole from its first line on, so a first line at or below where a namespace's events begin holds
     /// them all.
-    pub(super) fn observe(&mut self, line: &Line, identities: &[Identity]) -> Vec<(String, Owed)> {
+    pub(super) fn observe(&mut self, line: &Line<'_>, identities: &[Identity]) -> Vec<(String, Owed)> {
         if std::mem::replace(&mut self.proven, true) {
             return Vec::new();
         }

@@ -6,25 +6,44 @@
 use std::{borrow::Cow, collections::HashMap};
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::position::{Identity, RaftIndex};
+use crate::{
+    json::{self, Cursor},
+    position::{Identity, RaftIndex},
+};
+
+/// The text of one line.
+#[derive(Debug, Clone)]
+pub struct Text(Bytes);
+
+impl Text {
+    /// The line as it came. What is not UTF-8 is mended with U+FFFD, for records must be JSON and JSON is UTF-8.
+    pub fn new(line: Bytes) -> Self {
+        match std::str::from_utf8(&line) {
+            Ok(_) => Text(line),
+            Err(_) => Text(Bytes::from(String::from_utf8_lossy(&line).into_owned())),
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
 
 /// One event of a line.
 #[derive(Debug, Clone)]
-pub struct Event {
+pub struct Event<'a> {
     /// `Job`, `Node`, `Allocation` …
-    pub topic: Box<str>,
+    pub topic: Cow<'a, str>,
     /// `JobRegistered`, `PlanResult` …
-    pub kind: Box<str>,
+    pub kind: Cow<'a, str>,
     /// The id of the object.
-    pub key: Box<str>,
+    pub key: Cow<'a, str>,
     /// Other keys under which the event can be asked for.
-    pub filter_keys: Vec<Box<str>>,
+    pub filter_keys: Vec<Cow<'a, str>>,
     /// The namespace of the object; empty where it has none.
-    pub namespace: Box<str>,
+    pub namespace: Cow<'a, str>,
     /// The transaction that published it.
     pub index: RaftIndex,
     /// How often the same object came before at this index.
@@ -34,16 +53,16 @@ pub struct Event {
     /// The whole event as it came.
     pub raw: Bytes,
     /// The payload as it came; empty where there was none.
-    pub payload: Bytes,
+    pub payload: &'a str,
 }
 
 /// A line that could be read.
 #[derive(Debug)]
-pub struct Line {
+pub struct Line<'a> {
     /// The transaction.
     pub index: RaftIndex,
     /// Its events that could be read, in order.
-    pub events: Vec<Event>,
+    pub events: Vec<Event<'a>>,
     /// Its events that could not be read, with the reason.
     pub unusable: Vec<(Bytes, String)>,
 }
@@ -53,36 +72,56 @@ pub struct Line {
 pub enum Error {
     /// Not JSON, or cut short. Nomad also reports errors of the stream as a plain text line.
     #[error("not a line of events: {0}")]
-    Garbage(#[source] serde_json::Error),
+    Garbage(#[from] json::Error),
     /// JSON, but with neither an index of its own nor an event that has one.
     #[error("a line without an index")]
     NoIndex,
 }
 
-#[derive(Deserialize)]
-struct RawLine<'a> {
-    #[serde(rename = "Events", borrow, default)]
-    events: Option<Vec<&'a RawValue>>,
-    #[serde(rename = "Index", borrow, default)]
-    index: Option<&'a RawValue>,
+/// No event.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error(transparent)]
+    Json(#[from] json::Error),
+    #[error("it has no Topic")]
+    NoTopic,
 }
 
-#[derive(Deserialize)]
-struct RawEvent<'a> {
-    #[serde(rename = "Topic", borrow)]
-    topic: Cow<'a, str>,
-    #[serde(rename = "Type", borrow, default)]
+/// An event's members.
+#[derive(Default)]
+struct Members<'a> {
+    topic: Option<Cow<'a, str>>,
     kind: Cow<'a, str>,
-    #[serde(rename = "Key", borrow, default)]
     key: Cow<'a, str>,
-    #[serde(rename = "FilterKeys", borrow, default)]
-    filter_keys: Option<Vec<Cow<'a, str>>>,
-    #[serde(rename = "Namespace", borrow, default)]
-    namespace: Option<Cow<'a, str>>,
-    #[serde(rename = "Index", default)]
-    index: Option<u64>,
-    #[serde(rename = "Payload", borrow, default)]
-    payload: Option<&'a RawValue>,
+    filter_keys: Vec<Cow<'a, str>>,
+    namespace: Cow<'a, str>,
+    index: u64,
+    payload: &'a str,
+}
+
+impl<'a> Members<'a> {
+    fn read(cursor: &mut Cursor<'a>) -> Result<Self, Unusable> {
+        let mut members = Members::default();
+        cursor.object()?;
+        while let Some(name) = cursor.name()? {
+            match name {
+                "Topic" => members.topic = Some(cursor.string()?),
+                "Type" => members.kind = cursor.string()?,
+                "Key" => members.key = cursor.string()?,
+                "Namespace" => members.namespace = cursor.string()?,
+                "FilterKeys" if cursor.array_or_null()? => {
+                    while cursor.element()? {
+                        members.filter_keys.push(cursor.string()?);
+                    }
+                }
+                "FilterKeys" => {}
+                "Index" => members.index = cursor.number()?,
+                "Payload" => members.payload = cursor.skip()?,
+                _ => drop(cursor.skip()?),
+            }
+        }
+        if members.topic.is_none() { Err(Unusable::NoTopic) } else { Ok(members) }
+    }
 }
 
 /// Counts how often an object was seen at the current index, across the lines of that index.
@@ -126,47 +165,55 @@ impl Garbage {
     }
 }
 
-impl Line {
+impl<'a> Line<'a> {
     /// Reads one line. `occurrences` goes with the connection: one for each, fed with every line in order.
-    ///
-    /// Text that is not UTF-8 is mended with U+FFFD, for records must be JSON and JSON is UTF-8.
     ///
     /// # Errors
     /// The whole line is unusable; the connection it came on is not to be trusted further.
-    pub fn parse(line: &Bytes, occurrences: &mut Occurrences) -> Result<Line, Error> {
-        let line = valid_utf8(line);
-        let raw: RawLine<'_> = serde_json::from_slice(&line).map_err(Error::Garbage)?;
-        let raw_events = raw.events.unwrap_or_default();
-        let own_index = raw.index.and_then(|raw| raw.get().parse::<u64>().ok());
-        let mut parsed = Vec::with_capacity(raw_events.len());
-        let mut unusable = Vec::new();
-        for raw_event in raw_events {
-            let bytes = line.slice_ref(raw_event.get().as_bytes());
-            match serde_json::from_str::<RawEvent<'_>>(raw_event.get()) {
-                Ok(event) => parsed.push((event, bytes)),
-                Err(error) => unusable.push((bytes, error.to_string())),
+    pub fn parse(text: &'a Text, occurrences: &mut Occurrences) -> Result<Self, Error> {
+        let bytes = |part: &str| text.0.slice_ref(part.as_bytes());
+        let (mut own_index, mut read, mut unusable) = (None, Vec::new(), Vec::new());
+        let mut cursor = Cursor::new(text.as_str());
+        cursor.object()?;
+        while let Some(name) = cursor.name()? {
+            match name {
+                "Events" if cursor.array_or_null()? => {
+                    while cursor.element()? {
+                        let start = cursor.clone();
+                        match Members::read(&mut cursor) {
+                            Ok(members) => read.push((members, cursor.since(&start))),
+                            Err(reason) => {
+                                cursor = start;
+                                unusable.push((bytes(cursor.skip()?), reason.to_string()));
+                            }
+                        }
+                    }
+                }
+                "Events" => {}
+                "Index" => own_index = cursor.skip()?.parse().ok(),
+                _ => drop(cursor.skip()?),
             }
         }
-        let index = own_index
-            .or_else(|| parsed.iter().find_map(|(event, _)| event.index))
-            .map(RaftIndex)
-            .ok_or(Error::NoIndex)?;
-        let events = parsed
+        cursor.end_of_text()?;
+        let first_index = || read.iter().map(|(event, _)| event.index).find(|index| *index > 0);
+        let index = own_index.or_else(first_index).map(RaftIndex).ok_or(Error::NoIndex)?;
+        let events = read
             .into_iter()
-            .map(|(event, bytes)| {
-                let namespace = event.namespace.unwrap_or_default();
-                let occurrence = occurrences.next(index, &event.topic, &namespace, &event.key);
+            .map(|(members, raw)| {
+                let Members { topic, kind, key, filter_keys, namespace, payload, .. } = members;
+                let topic = topic.unwrap_or_default();
+                let occurrence = occurrences.next(index, &topic, &namespace, &key);
                 Event {
-                    identity: Identity::new(&event.topic, &namespace, &event.key, index, occurrence),
-                    topic: event.topic.into(),
-                    kind: event.kind.into(),
-                    key: event.key.into(),
-                    filter_keys: event.filter_keys.into_iter().flatten().map(Into::into).collect(),
-                    namespace: namespace.into(),
+                    identity: Identity::new(&topic, &namespace, &key, index, occurrence),
+                    topic,
+                    kind,
+                    key,
+                    filter_keys,
+                    namespace,
                     index,
                     occurrence,
-                    raw: bytes,
-                    payload: event.payload.map(|raw| line.slice_ref(raw.get().as_bytes())).unwrap_or_default(),
+                    raw: bytes(raw),
+                    payload: if payload == "null" { "" } else { payload },
                 }
             })
             .collect();
@@ -177,12 +224,5 @@ impl Line {
     pub fn identities(&self) -> Vec<Identity> {
         let unusable = self.unusable.iter().map(|(raw, _)| Identity::new("", "", "", self.index, xxh3_64(raw) as u32));
         self.events.iter().map(|event| event.identity).chain(unusable).collect()
-    }
-}
-
-fn valid_utf8(line: &Bytes) -> Bytes {
-    match String::from_utf8_lossy(line) {
-        Cow::Borrowed(_) => line.clone(),
-        Cow::Owned(mended) => Bytes::from(mended),
     }
 }

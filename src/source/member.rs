@@ -203,7 +203,7 @@ impl Member {
     pub(super) async fn take_line(
         &mut self,
         ctx: &Context,
-        line: &Line,
+        line: &Line<'_>,
         identities: &[Identity],
         share: &Option<Share>,
         catch_up: Option<&CatchUp>,
@@ -255,7 +255,7 @@ impl Member {
         }
     }
 
-    async fn take_event(&mut self, ctx: &Context, event: &Event, batch: &mut Batch) -> Result<(), Stopped> {
+    async fn take_event(&mut self, ctx: &Context, event: &Event<'_>, batch: &mut Batch) -> Result<(), Stopped> {
         let summary = match resource::summary_due(self.kind, event) {
             Ok(Some((namespace, id))) => ctx.job_summary(&namespace, &id).await?,
             _ => None,
@@ -367,7 +367,7 @@ impl Member {
         }
     }
 
-    fn wants(&self, event: &Event) -> bool {
+    fn wants(&self, event: &Event<'_>) -> bool {
         self.topics.iter().any(|topic| {
             (topic.name == "*" || *topic.name == *event.topic)
                 && topic.key.as_deref().is_none_or(|key| {
@@ -390,7 +390,7 @@ pub(super) fn report_gap(ctx: &Context, kind: Kind, lane: &str, owed: &Owed) {
 }
 
 /// Whether the event moved its table's index for certain. A job can also be a bystander of somebody else's transaction.
-fn moves_its_table(event: &Event) -> bool {
+fn moves_its_table(event: &Event<'_>) -> bool {
     match &*event.topic {
         "Job" => event.kind.starts_with("JobRegistered") || event.kind.starts_with("JobDeregistered"),
         "Allocation" | "Evaluation" | "Deployment" | "Node" => true,

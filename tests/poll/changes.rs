@@ -54,10 +54,10 @@ async fn over_all_changes_everything_comes_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn raw_events_wait_for_the_stream() {
     let sim = recorded().await;
-    let port = free_port();
+    let ports = Ports::reserve();
     let setup = Setup::new(&["run", "--resources", "all"], &sim.url(0))
         .env("NOMAD_FIREHOSE_POLL_INTERVAL", "100ms")
-        .env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{port}"));
+        .env("NOMAD_FIREHOSE_LISTEN", ports.address());
     let process = setup.spawn();
     process.until_logged("subscribed").await;
     sim.play_to(60).await;
@@ -69,7 +69,7 @@ async fn raw_events_wait_for_the_stream() {
     let before = raw(&process);
     sim.play_to(90).await;
     until_shown(&sim, &process, &[]).await;
-    let page = get(&format!("http://127.0.0.1:{port}/")).await;
+    let page = get(&format!("http://{}/", ports.address())).await;
     assert!(page.contains("raw events come from the stream alone") && page.contains("leading, by polling"), "{page}");
     assert_eq!(raw(&process), before);
     back(&sim, &process).await;
@@ -84,7 +84,7 @@ async fn raw_events_wait_for_the_stream() {
                 && since.iter().all(|index| raw.iter().any(|record| record.contains(&format!("\"Index\":{index}"))))
         })
         .await;
-    let page = get(&format!("http://127.0.0.1:{port}/")).await;
+    let page = get(&format!("http://{}/", ports.address())).await;
     assert!(!page.contains("polling") && !page.contains("raw events come"), "{page}");
     process.stop().await;
 }

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use nomad_sim::Sim;
 use serde_json::{Value, json};
 
-pub use crate::common::probe::{free_port, get};
 use crate::common::{
     Process, Setup, fixture,
     truth::{OBJECTS, Seen, expected, seen},
 };
+pub use crate::common::{ports::Ports, probe::get};
 
 pub const RECORDING: &str = "stream-complete.ndjson";
 pub const SIX: &str = "allocations,nodes,evaluations,jobs,jobliststubs,deployments";

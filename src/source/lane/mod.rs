@@ -20,7 +20,7 @@ use self::tables::Probe;
 use super::{
     Context, HEALTHY_AFTER, Source, Stopped,
     catch_up::{CatchUp, History},
-    line::{Garbage, Line, Occurrences},
+    line::{Garbage, Line, Occurrences, Text},
     member::{Batch, Member},
     namespaces,
     outage::Outage,
@@ -307,7 +307,8 @@ impl Lane {
         share: Option<Share>,
         occurrences: &mut Occurrences,
     ) -> Result<bool, Stopped> {
-        let mut line = match Line::parse(&text, occurrences) {
+        let line = Text::new(text.clone());
+        let mut line = match Line::parse(&line, occurrences) {
             Ok(line) => line,
             Err(error) => return self.garbage(&text, &error.to_string()).await,
         };

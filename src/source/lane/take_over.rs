@@ -7,7 +7,7 @@ use crate::{
     nomad::{Namespace, Topic},
     position::{Position, RaftIndex},
     source::{
-        line::{Line, Occurrences},
+        line::{Line, Occurrences, Text},
         member::Member,
         proof::Cursor,
         reader::Reader,
@@ -111,8 +111,9 @@ enum Held {
 
 fn at(ring: &Ring, position: &Position) -> Held {
     let mut occurrences = Occurrences::default();
-    let lines = ring.at(position.index).filter_map(|text| Line::parse(text, &mut occurrences).ok());
-    let mut events = lines.flat_map(|line| line.identities()).peekable();
+    let lines = ring.at(position.index).map(|text| Text::new(text.clone()));
+    let events = lines.filter_map(|text| Some(Line::parse(&text, &mut occurrences).ok()?.identities()));
+    let mut events = events.flatten().peekable();
     if position.seen.is_empty() || events.peek().is_none() {
         return Held::Nothing;
     }

@@ -6,7 +6,7 @@ use super::ring::Ring;
 use crate::{
     position::{Identity, Position, RaftIndex},
     source::{
-        line::{Error, Line, Occurrences},
+        line::{Error, Line, Occurrences, Text},
         proof::{Cursor, Verdict},
     },
 };
@@ -66,7 +66,8 @@ impl Intake {
     /// # Errors
     /// The line cannot be read: the connection is not to be trusted, and what the line was is missing.
     pub(super) fn take(&mut self, text: &Bytes) -> Result<bool, Error> {
-        let line = Line::parse(text, &mut self.occurrences)?;
+        let line = Text::new(text.clone());
+        let line = Line::parse(&line, &mut self.occurrences)?;
         let events = line.identities();
         // A line of nothing has no place that could be known again.
         if events.is_empty() {

@@ -1,0 +1,308 @@
+//! Walks over JSON text and takes out what is wanted, at the speed of memory for what is not.
+//!
+//! A [`Cursor`] checks the text where it goes: names, commas, brackets, and each value that is read. What it passes over
+//! ([`Cursor::skip`]) has to begin as a value and to be whole, brackets and quotes closed; nothing else within is looked
+//! at. So a text that is cut anywhere is never taken for a whole one, and a payload is passed on as it came.
+
+mod scan;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+/// The text is not what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected} at byte {at}")]
+pub struct Error {
+    expected: &'static str,
+    at: usize,
+}
+
+/// A place in a JSON text.
+#[derive(Clone, Debug)]
+pub struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+    /// Directly behind an opening bracket: no comma stands before what comes.
+    opened: bool,
+}
+
+impl<'a> Cursor<'a> {
+    /// At the beginning of `text`.
+    pub fn new(text: &'a str) -> Self {
+        Cursor { text, at: 0, opened: false }
+    }
+
+    /// Goes into an object. Call [`Cursor::name`] until it gives none, and read or skip the value behind each.
+    ///
+    /// # Errors
+    /// The next value is no object.
+    pub fn object(&mut self) -> Result<(), Error> {
+        self.open(b'{', "an object")
+    }
+
+    /// Goes into an array. Call [`Cursor::element`] until it says that there is none, and read or skip each.
+    ///
+    /// # Errors
+    /// The next value is no array.
+    pub fn array(&mut self) -> Result<(), Error> {
+        self.open(b'[', "an array")
+    }
+
+    /// Goes into an object or over a `null`: whether there is one to be read.
+    ///
+    /// # Errors
+    /// The next value is neither.
+    pub fn object_or_null(&mut self) -> Result<bool, Error> {
+        if self.null() { Ok(false) } else { self.object().map(|()| true) }
+    }
+
+    /// Goes into an array or over a `null`, as [`Cursor::object_or_null`].
+    ///
+    /// # Errors
+    /// The next value is neither.
+    pub fn array_or_null(&mut self) -> Result<bool, Error> {
+        if self.null() { Ok(false) } else { self.array().map(|()| true) }
+    }
+
+    /// The next name of an object; `None` at its end. With escapes in it, it is given as it stands there.
+    ///
+    /// # Errors
+    /// There is neither.
+    pub fn name(&mut self) -> Result<Option<&'a str>, Error> {
+        if !self.next(b'}', "a name or the end of the object")? {
+            return Ok(None);
+        }
+        let name = self.raw_string("a name")?;
+        self.blanks();
+        if self.peek() != Some(b':') {
+            return Err(self.error("a colon"));
+        }
+        self.at += 1;
+        Ok(Some(name))
+    }
+
+    /// Whether there is a next element of an array; the cursor is before it then, and behind the array otherwise.
+    ///
+    /// # Errors
+    /// Neither an element nor the end.
+    pub fn element(&mut self) -> Result<bool, Error> {
+        self.next(b']', "an element or the end of the array")
+    }
+
+    /// Passes over the next value, and gives its text.
+    ///
+    /// # Errors
+    /// There is none, or its end is missing.
+    pub fn skip(&mut self) -> Result<&'a str, Error> {
+        self.blanks();
+        let start = self.at;
+        match self.peek() {
+            Some(b'"') => {
+                self.raw_string("a value")?;
+            }
+            Some(b'{' | b'[') => {
+                let rest = &self.text.as_bytes()[start + 1..];
+                self.at = start + 1 + scan::container(rest).ok_or(self.end("the end of an object or array"))?;
+            }
+            _ => self.scalar()?,
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    /// What was read since `start`, a place before.
+    pub fn since(&self, start: &Cursor<'a>) -> &'a str {
+        self.text[start.at..self.at].trim_ascii_start()
+    }
+
+    /// A string; empty for `null`, as Go reads one.
+    ///
+    /// # Errors
+    /// The next value is neither, or has an escape that is none.
+    pub fn string(&mut self) -> Result<Cow<'a, str>, Error> {
+        if self.null() {
+            return Ok(Cow::Borrowed(""));
+        }
+        self.blanks();
+        let start = self.at;
+        let raw = self.raw_string("a string")?;
+        if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
+            return Ok(Cow::Borrowed(raw));
+        }
+        let unescaped = serde_json::from_str(&self.text[start..self.at]);
+        unescaped.map(Cow::Owned).map_err(|_| Error { expected: "a string", at: start })
+    }
+
+    /// A whole number that is not negative; 0 for `null`, as Go reads one.
+    ///
+    /// # Errors
+    /// The next value is neither.
+    pub fn number(&mut self) -> Result<u64, Error> {
+        let text = self.skip()?;
+        match text {
+            "null" => Ok(0),
+            _ => text.parse().map_err(|_| Error { expected: "a whole number", at: self.at - text.len() }),
+        }
+    }
+
+    /// The text of a string, its quotes included; `""` for `null`, as Go reads one.
+    ///
+    /// # Errors
+    /// The next value is neither.
+    pub fn quoted(&mut self) -> Result<&'a str, Error> {
+        self.text_of("a string", r#""""#, |text| text.starts_with('"'))
+    }
+
+    /// The text of a number; `0` for `null`, as Go reads one.
+    ///
+    /// # Errors
+    /// The next value is neither.
+    pub fn digits(&mut self) -> Result<&'a str, Error> {
+        self.text_of("a number", "0", |text| text.starts_with(|first: char| first == '-' || first.is_ascii_digit()))
+    }
+
+    /// The text of the next value, if it is of the right sort, or that of Go's zero value in the place of a `null`.
+    fn text_of(&mut self, expected: &'static str, zero: &'a str, is_right: fn(&str) -> bool) -> Result<&'a str, Error> {
+        match self.skip()? {
+            "null" => Ok(zero),
+            text if is_right(text) => Ok(text),
+            text => Err(Error { expected, at: self.at - text.len() }),
+        }
+    }
+
+    /// A truth value; `false` for `null`, as Go reads one.
+    ///
+    /// # Errors
+    /// The next value is neither.
+    pub fn boolean(&mut self) -> Result<bool, Error> {
+        let text = self.skip()?;
+        match text {
+            "true" => Ok(true),
+            "false" | "null" => Ok(false),
+            _ => Err(Error { expected: "true or false", at: self.at - text.len() }),
+        }
+    }
+
+    /// That nothing follows.
+    ///
+    /// # Errors
+    /// Something does.
+    pub fn end_of_text(&mut self) -> Result<(), Error> {
+        self.blanks();
+        if self.at == self.text.len() { Ok(()) } else { Err(self.error("the end of the text")) }
+    }
+
+    fn open(&mut self, bracket: u8, expected: &'static str) -> Result<(), Error> {
+        self.blanks();
+        if self.peek() != Some(bracket) {
+            return Err(self.error(expected));
+        }
+        self.at += 1;
+        self.opened = true;
+        Ok(())
+    }
+
+    /// Goes over the comma to what comes next, or over the closing bracket.
+    fn next(&mut self, close: u8, expected: &'static str) -> Result<bool, Error> {
+        self.blanks();
+        let opened = std::mem::take(&mut self.opened);
+        match self.peek() {
+            Some(byte) if byte == close => {
+                self.at += 1;
+                return Ok(false);
+            }
+            Some(_) if opened => {}
+            Some(b',') => {
+                self.at += 1;
+                self.blanks();
+            }
+            _ => return Err(self.error(expected)),
+        }
+        Ok(true)
+    }
+
+    /// Passes over a `null`, if one comes.
+    fn null(&mut self) -> bool {
+        self.blanks();
+        let is_null = self.text.as_bytes()[self.at..].starts_with(b"null");
+        if is_null {
+            self.at += 4;
+        }
+        is_null
+    }
+
+    fn raw_string(&mut self, expected: &'static str) -> Result<&'a str, Error> {
+        if self.peek() != Some(b'"') {
+            return Err(self.error(expected));
+        }
+        let start = self.at + 1;
+        let length = scan::string(&self.text.as_bytes()[start..]).ok_or(self.end("the end of a string"))?;
+        self.at = start + length + 1;
+        Ok(&self.text[start..start + length])
+    }
+
+    /// Passes over a number, `true`, `false` or `null`.
+    fn scalar(&mut self) -> Result<(), Error> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let is_end = |byte: &u8| is_blank(*byte) || matches!(byte, b',' | b']' | b'}' | b':' | b'"' | b'[' | b'{');
+        let length = rest.iter().position(is_end).unwrap_or(rest.len());
+        let is_value = match &rest[..length] {
+            b"true" | b"false" | b"null" => true,
+            number => is_number(number),
+        };
+        if !is_value {
+            return Err(self.error("a value"));
+        }
+        self.at += length;
+        Ok(())
+    }
+
+    fn blanks(&mut self) {
+        while self.peek().is_some_and(is_blank) {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn error(&self, expected: &'static str) -> Error {
+        Error { expected, at: self.at }
+    }
+
+    fn end(&self, expected: &'static str) -> Error {
+        Error { expected, at: self.text.len() }
+    }
+}
+
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// A number as RFC 8259 has it.
+fn is_number(text: &[u8]) -> bool {
+    let text = text.strip_prefix(b"-").unwrap_or(text);
+    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let whole = digits(text);
+    if whole == 0 || whole > 1 && text[0] == b'0' {
+        return false;
+    }
+    let mut rest = &text[whole..];
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let length = digits(fraction);
+        if length == 0 {
+            return false;
+        }
+        rest = &fraction[length..];
+    }
+    if let [b'e' | b'E', exponent @ ..] = rest {
+        let exponent = match exponent {
+            [b'+' | b'-', exponent @ ..] => exponent,
+            exponent => exponent,
+        };
+        let length = digits(exponent);
+        return length > 0 && length == exponent.len();
+    }
+    rest.is_empty()
+}

@@ -1,0 +1,170 @@
+use proptest::prelude::*;
+use serde_json::{Value, value::RawValue};
+
+use super::*;
+
+#[test]
+fn a_text_is_taken_apart_where_it_is_asked_for() {
+    let mut cursor = Cursor::new(r#" { "a" : [ 1 , {"x":"]}"} ] , "b":"\u00e4\"", "c":null,"d":true , "e": -1.5e3 } "#);
+    cursor.object().expect("an object");
+    assert_eq!(cursor.name(), Ok(Some("a")));
+    cursor.array().expect("an array");
+    assert_eq!(cursor.element(), Ok(true));
+    assert_eq!(cursor.number(), Ok(1));
+    assert_eq!(cursor.element(), Ok(true));
+    assert_eq!(cursor.skip(), Ok(r#"{"x":"]}"}"#));
+    assert_eq!(cursor.element(), Ok(false));
+    assert_eq!(cursor.name(), Ok(Some("b")));
+    assert_eq!(cursor.string().as_deref(), Ok("ä\""));
+    assert_eq!(cursor.name(), Ok(Some("c")));
+    assert_eq!(cursor.array_or_null(), Ok(false));
+    assert_eq!(cursor.name(), Ok(Some("d")));
+    assert_eq!(cursor.boolean(), Ok(true));
+    assert_eq!(cursor.name(), Ok(Some("e")));
+    assert_eq!(cursor.skip(), Ok("-1.5e3"));
+    assert_eq!(cursor.name(), Ok(None));
+    assert_eq!(cursor.end_of_text(), Ok(()));
+}
+
+#[test]
+fn what_is_no_value_is_not_passed_over() {
+    for text in [
+        "", " ", "x", "nul", "nulll", "tru", "01", "1.", "-", "1e", "+1", ".5", "\"", "\"a", "\"\\\"", "{", "[1", "]",
+        ",",
+    ] {
+        assert!(Cursor::new(text).skip().is_err(), "{text:?}");
+    }
+    for text in ["{\"a\" 1}", "{\"a\":1 \"b\":2}", "{a:1}", "{\"a\":1,}", "{,}"] {
+        assert!(all_names(text).is_err(), "{text:?}");
+    }
+}
+
+fn all_names(text: &str) -> Result<usize, Error> {
+    let mut cursor = Cursor::new(text);
+    cursor.object()?;
+    let mut names = 0;
+    while cursor.name()?.is_some() {
+        cursor.skip()?;
+        names += 1;
+    }
+    cursor.end_of_text().map(|()| names)
+}
+
+#[test]
+fn an_error_says_what_was_expected_where() {
+    let error = Cursor::new(r#"["#).skip().expect_err("no end");
+    assert_eq!(error.to_string(), "expected the end of an object or array at byte 1");
+}
+
+/// Walks over the whole text, value by value, and gives it back as a parser would have it.
+fn walked(cursor: &mut Cursor<'_>) -> Result<Value, Error> {
+    cursor.blanks();
+    Ok(match cursor.peek() {
+        Some(b'{') => {
+            cursor.object()?;
+            let mut members = serde_json::Map::new();
+            while let Some(name) = cursor.name()? {
+                let name: String = serde_json::from_str(&format!("\"{name}\"")).expect("escapes as they came");
+                members.insert(name, walked(cursor)?);
+            }
+            Value::Object(members)
+        }
+        Some(b'[') => {
+            cursor.array()?;
+            let mut elements = Vec::new();
+            while cursor.element()? {
+                elements.push(walked(cursor)?);
+            }
+            Value::Array(elements)
+        }
+        Some(b'"') => Value::String(cursor.string()?.into_owned()),
+        _ => serde_json::from_str(cursor.skip()?).expect("a word or a number"),
+    })
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<i32>().prop_map(|number| Value::from(f64::from(number) / 8.0)),
+        "[\"\\\\\\[\\]{},:a-c\u{e9}\n ]{0,90}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 64, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::vec(("[\"\\\\}a]{0,20}", inner), 0..6)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_walk_finds_what_a_parser_finds(value in value(), pretty in any::<bool>()) {
+        let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
+        let text = text.expect("plain data");
+        let mut cursor = Cursor::new(&text);
+        prop_assert_eq!(walked(&mut cursor)?, value);
+        prop_assert_eq!(cursor.end_of_text(), Ok(()));
+    }
+
+    #[test]
+    fn what_is_passed_over_is_what_a_parser_takes_for_one_value(values in prop::collection::vec(value(), 0..6)) {
+        let text = serde_json::to_string(&values).expect("plain data");
+        let raw: Vec<&RawValue> = serde_json::from_str(&text).expect("just written");
+        let mut cursor = Cursor::new(&text);
+        cursor.array()?;
+        for raw in raw {
+            prop_assert!(cursor.element()?);
+            prop_assert_eq!(cursor.skip()?, raw.get());
+        }
+        prop_assert!(!cursor.element()?);
+    }
+
+    #[test]
+    fn a_text_that_is_cut_anywhere_is_no_value(value in value(), cut in any::<prop::sample::Index>()) {
+        let text = serde_json::to_string(&value).expect("plain data");
+        let is_word = !text.starts_with(['{', '[', '"']);
+        let cut = cut.index(text.len());
+        prop_assume!(!is_word && text.is_char_boundary(cut));
+        prop_assert!(Cursor::new(&text[..cut]).skip().is_err());
+    }
+
+    #[test]
+    fn any_text_is_read_without_a_panic(text in "[\\[\\]{},:\"\\\\ a1\u{e9}]{0,200}") {
+        let _skipped = Cursor::new(&text).skip();
+        let mut cursor = Cursor::new(&text);
+        // A parser's value is one of ours.
+        if let Ok(value) = serde_json::from_str::<Value>(&text) {
+            prop_assert_eq!(walked(&mut cursor)?, value);
+        }
+    }
+
+    /// The place where a container ends, by the plain method.
+    #[test]
+    fn the_end_is_found_in_any_block(text in "[\\[\\]{}\"\\\\a]{0,300}") {
+        let plain = || {
+            let (mut depth, mut in_string, mut escaped) = (1, false, false);
+            for (at, byte) in text.bytes().enumerate() {
+                escaped &= matches!(byte, b'"' | b'\\');
+                match byte {
+                    // Outside a string nothing but a quote is hidden by a backslash: it is no JSON there.
+                    b'"' | b'\\' if std::mem::take(&mut escaped) => {}
+                    b'\\' => escaped = true,
+                    b'"' => in_string = !in_string,
+                    b'{' | b'[' if !in_string => depth += 1,
+                    b'}' | b']' if !in_string => {
+                        depth -= 1;
+                        if depth == 0 {
+                            return Some(at + 1);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            None
+        };
+        prop_assert_eq!(scan::container(text.as_bytes()), plain());
+    }
+}
