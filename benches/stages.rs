@@ -11,7 +11,7 @@ use bytes::Bytes;
 use nomad_firehose::{
     kind::Kind,
     resource,
-    source::line::{Line, Occurrences},
+    source::line::{Line, Occurrences, Text},
 };
 
 const RECORDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/nomad-2.0.5/stream-complete.ndjson");
@@ -22,7 +22,7 @@ fn main() {
     let mut lines = Vec::new();
     let mut rest = text.clone();
     while let Some(end) = memchr::memchr(b'\n', &rest) {
-        lines.push(rest.split_to(end + 1).slice(..end));
+        lines.push(Text::new(rest.split_to(end + 1).slice(..end)));
     }
     let events: usize = lines.iter().map(|line| parse(line, &mut Occurrences::default()).events.len()).sum();
     println!("{} lines, {events} events, {} bytes; one core", lines.len(), text.len());
@@ -54,7 +54,7 @@ fn main() {
     }
 }
 
-fn parse(line: &Bytes, occurrences: &mut Occurrences) -> Line {
+fn parse<'a>(line: &'a Text, occurrences: &mut Occurrences) -> Line<'a> {
     Line::parse(line, occurrences).unwrap_or_else(|_| Line {
         index: Default::default(),
         events: vec![],

@@ -8,7 +8,10 @@ mod amqp;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 mod http;
+mod latency;
+mod long;
 mod program;
+mod stdout;
 mod stream;
 mod table;
 
@@ -19,6 +22,15 @@ async fn main() {
     // cargo gives options of its own.
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let mut table = Table::default();
+    if "stdout".contains(&wanted) {
+        stdout::measure(&mut table).await;
+    }
+    if "latency".contains(&wanted) {
+        latency::measure(&mut table).await;
+    }
+    if "long".contains(&wanted) {
+        long::measure(&mut table).await;
+    }
     if "http".contains(&wanted) {
         http::measure(&mut table).await;
     }

@@ -1,7 +1,7 @@
 //! The program under measurement: what it has delivered, and what that cost.
 
 use std::{
-    process::{Child, Stdio},
+    process::{Child, ChildStdout, Stdio},
     time::{Duration, Instant},
 };
 
@@ -38,6 +38,15 @@ impl Program {
         program
     }
 
+    /// Starts it with its standard output in a pipe.
+    pub(crate) fn piped(setup: Setup) -> (Self, ChildStdout) {
+        let ports = Ports::reserve();
+        let setup = setup.env("NOMAD_FIREHOSE_LISTEN", ports.address()).env("LOG_LEVEL", "error");
+        let mut child = setup.command().stdout(Stdio::piped()).spawn().expect("the program starts");
+        let pipe = child.stdout.take().expect("it is piped");
+        (Program { child, ports }, pipe)
+    }
+
     /// Records and bytes delivered so far.
     pub(crate) async fn delivered(&self) -> (u64, u64) {
         let text = probe::get(&format!("http://{}/metrics", self.ports.address())).await;
@@ -46,6 +55,33 @@ impl Program {
             values.filter_map(|value| value.parse::<u64>().ok()).sum()
         };
         (sum("nomad_firehose_records_delivered_total"), sum("nomad_firehose_bytes_delivered_total"))
+    }
+
+    /// Records of a kind delivered so far.
+    pub(crate) async fn records(&self, kind: &str) -> u64 {
+        probe::metric(self.ports.base, &format!("nomad_firehose_records_delivered_total{{kind=\"{kind}\"}}")).await
+    }
+
+    /// Waits until a kind has been read up to an index.
+    pub(crate) async fn until_at(&self, kind: &str, index: u64) {
+        let series = format!("nomad_firehose_position_index{{kind=\"{kind}\"}}");
+        let begun = Instant::now();
+        while probe::metric(self.ports.base, &series).await < index {
+            assert!(begun.elapsed() < PATIENCE, "not at {index}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The memory it has, in bytes.
+    pub(crate) fn resident(&self) -> usize {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, name: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let size = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux tells");
+        let size: usize = size.trim().trim_end_matches(" kB").parse().expect("a number");
+        size << 10
     }
 
     /// Waits until so many records are delivered.
@@ -69,11 +105,8 @@ impl Program {
         let stat = read("stat");
         let fields = stat.rsplit(") ").next().expect("fields").split(' ').skip(11);
         let ticks: f64 = fields.take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
-        let status = read("status");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
-        let peak: usize = peak.trim().trim_end_matches(" kB").parse().expect("a number");
         // USER_HZ is 100 on every Linux that this runs on.
-        Cost { wall: begun.elapsed(), cpu: ticks / 100.0, peak: peak << 10 }
+        Cost { wall: begun.elapsed(), cpu: ticks / 100.0, peak: self.memory("VmHWM:") }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::Read as _,
-    process::{Command, Stdio},
+    process::{ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -28,30 +28,45 @@ pub(crate) async fn cluster() -> (Sim, u64) {
 
 /// Bytes of the stream, and how long curl takes for them: until nothing more comes for a while, which is not counted.
 pub(crate) fn drain(url: &str) -> (u64, Duration) {
-    const QUIET: Duration = Duration::from_secs(1);
+    let begun = Instant::now();
     let mut child = Command::new("curl")
         .args(["-sN", &format!("{url}/v1/event/stream?namespace=*&index=1")])
         .stdout(Stdio::piped())
         .spawn()
         .expect("curl is installed");
-    let begun = Instant::now();
-    let mut pipe = child.stdout.take().expect("it is piped");
+    let drained = until_quiet(child.stdout.take().expect("it is piped"));
+    child.kill().expect("it is our child");
+    child.wait().expect("it is our child");
+    (drained.bytes, drained.last - begun)
+}
+
+/// What came out of a pipe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drained {
+    pub(crate) bytes: u64,
+    pub(crate) lines: u64,
+    /// When the last of it came.
+    pub(crate) last: Instant,
+}
+
+/// Reads a pipe until it has been quiet for a second. What then still comes is read by nobody.
+pub(crate) fn until_quiet(mut pipe: ChildStdout) -> Drained {
+    const QUIET: Duration = Duration::from_secs(1);
     let (sender, receiver) = std::sync::mpsc::channel();
-    let reader = std::thread::spawn(move || {
+    std::thread::spawn(move || {
         let mut buffer = vec![0; 1 << 16];
         while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-            if sender.send((length, Instant::now())).is_err() {
+            let lines = memchr::memchr_iter(b'\n', &buffer[..length]).count();
+            if sender.send((length, lines, Instant::now())).is_err() {
                 return;
             }
         }
     });
-    let (mut bytes, mut last) = (0, begun);
-    while let Ok((length, at)) = receiver.recv_timeout(QUIET) {
-        (bytes, last) = (bytes + length as u64, at);
+    let mut drained = Drained { bytes: 0, lines: 0, last: Instant::now() };
+    let mut patience = Duration::from_secs(30);
+    while let Ok((bytes, lines, last)) = receiver.recv_timeout(patience) {
+        drained = Drained { bytes: drained.bytes + bytes as u64, lines: drained.lines + lines as u64, last };
+        patience = QUIET;
     }
-    child.kill().expect("it is our child");
-    child.wait().expect("it is our child");
-    drop(receiver);
-    reader.join().expect("it does not panic");
-    (bytes, last - begun)
+    drained
 }

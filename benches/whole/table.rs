@@ -13,6 +13,12 @@ impl Table {
         self.push([format!("{what}: {ratio:.2} ×"), format!("≥ {bar} ×"), met.to_owned(), seen]);
     }
 
+    /// A figure in `unit` that may be at most `bar`, with what else was seen.
+    pub(crate) fn at_most(&mut self, what: &str, figure: f64, bar: f64, unit: &str, seen: String) {
+        let met = if figure <= bar { "met" } else { "NOT MET" };
+        self.push([format!("{what}: {figure:.2} {unit}"), format!("≤ {bar} {unit}"), met.to_owned(), seen]);
+    }
+
     /// What could not be measured here.
     #[cfg(feature = "amqp")]
     pub(crate) fn skipped(&mut self, what: &str, why: &str) {
