@@ -183,11 +183,13 @@ struct Gathered {
 impl Gathered {
     /// Enough to make up for what an entry costs, and little enough for a processor's cache.
     const ENOUGH: usize = 128 << 10;
+    /// And of the window no more than this part: what was handed over has to be delivered before a stop is through.
+    const OF_WINDOW: usize = 4;
 
     async fn add(&mut self, ctx: &Context, member: &Member, made: Made) -> Result<u32, Stopped> {
         self.bytes += made.drafts.iter().map(|draft| draft.body.len()).sum::<usize>();
         let overruns = self.batch.add(made);
-        if self.bytes >= Self::ENOUGH {
+        if self.bytes >= Self::ENOUGH.min(ctx.window.for_objects() / Self::OF_WINDOW) {
             self.submit(ctx, member).await?;
         }
         Ok(overruns)

@@ -61,6 +61,11 @@ impl Window {
         self.lines.take(bytes).await
     }
 
+    /// How many bytes of listed objects may be in flight.
+    pub fn for_objects(&self) -> usize {
+        self.pages.bytes as usize
+    }
+
     /// Waits for the share of a listed object.
     pub async fn object(&self, bytes: usize) -> Option<Share> {
         self.pages.take(bytes).await

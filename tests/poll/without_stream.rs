@@ -19,8 +19,7 @@ async fn what_lists_show_is_printed_once(broker: Broker) {
     assert_true(&sim, &printed);
     assert_eq!(log.matches(POLLING).count(), 1, "{log}");
     // Where nothing says that there is no stream, it is tried for a while.
-    let errors = usize::from(broker == Broker::Disabled);
-    assert_eq!(log.matches("ERROR").count(), errors, "{log}");
+    assert_eq!(log.contains("ERROR"), broker == Broker::Disabled, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
