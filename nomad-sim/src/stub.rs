@@ -89,7 +89,8 @@ pub(crate) struct Options {
 
 /// The list form of an object: stubs for allocations, nodes and jobs, the whole object for the others.
 pub(crate) fn render(state: &State, kind: Kind, object: &Object, options: Options) -> Vec<u8> {
-    if let (Kind::Allocation, true, Body::Lazy(recipe)) = (kind, options.task_states, &object.body)
+    let whole = options.task_states && options.namespaces;
+    if let (Kind::Allocation, true, Body::Lazy(recipe)) = (kind, whole, &object.body)
         && let Some(placed) = state.placed(&object.id)
         && let Some(stub) = recipe.allocation_stub(&placed.job_type, placed.job_version)
     {
