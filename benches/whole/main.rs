@@ -5,12 +5,16 @@
 
 #[cfg(feature = "amqp")]
 mod amqp;
+mod begin;
+mod binary;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 mod http;
+mod huge;
 mod latency;
 mod long;
 mod program;
+mod quiet;
 mod stdout;
 mod stream;
 mod table;
@@ -37,6 +41,21 @@ async fn main() {
     #[cfg(feature = "amqp")]
     if "amqp".contains(&wanted) {
         amqp::measure(&mut table).await;
+    }
+    if "huge".contains(&wanted) {
+        huge::measure(&mut table).await;
+    }
+    if "polled".contains(&wanted) {
+        huge::measure_polled(&mut table).await;
+    }
+    if "quiet".contains(&wanted) {
+        quiet::measure(&mut table).await;
+    }
+    if "begin".contains(&wanted) {
+        begin::measure(&mut table).await;
+    }
+    if "binary".contains(&wanted) {
+        binary::measure(&mut table);
     }
     table.print();
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::common::{Setup, ports::Ports, probe};
+use crate::common::{Setup, Signal, ports::Ports, probe};
 
 /// How long any figure may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -45,6 +45,11 @@ impl Program {
         let mut child = setup.command().stdout(Stdio::piped()).spawn().expect("the program starts");
         let pipe = child.stdout.take().expect("it is piped");
         (Program { child, ports }, pipe)
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Records and bytes delivered so far.
@@ -95,6 +100,13 @@ impl Program {
             assert!(begun.elapsed() < PATIENCE, "{delivered} of {records} records");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Ends it cleanly.
+    pub(crate) async fn stop(mut self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, Signal::TERM).expect("it runs");
+        crate::common::until("it has ended", || self.child.try_wait().expect("it is our child").is_some()).await;
     }
 
     /// What it has cost since `begun`.

@@ -20,7 +20,6 @@ impl Table {
     }
 
     /// What could not be measured here.
-    #[cfg(feature = "amqp")]
     pub(crate) fn skipped(&mut self, what: &str, why: &str) {
         self.push([what.to_owned(), String::new(), "not measured".to_owned(), why.to_owned()]);
     }
