@@ -82,7 +82,7 @@ async fn lists_take_no_more_than_half_of_the_time() {
     let listing = (pages(&sim) - before) as f64 * 0.3;
     let share = listing / began.elapsed().as_secs_f64();
     println!("{share:.2} of the time went into lists");
-    assert!((0.2..=0.65).contains(&share), "{share}");
+    assert!((0.1..=0.65).contains(&share), "{share}");
     process.stop().await;
 }
 
