@@ -4,11 +4,14 @@
 //! ([`Cursor::skip`]) has to begin as a value and to be whole, brackets and quotes closed; nothing else within is looked
 //! at. So a text that is cut anywhere is never taken for a whole one, and a payload is passed on as it came.
 
+pub(crate) mod nest;
 mod scan;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
+
+use self::nest::Nest;
 
 /// The text is not what was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,10 +104,8 @@ impl<'a> Cursor<'a> {
             Some(b'"') => {
                 self.raw_string("a value")?;
             }
-            Some(b'{' | b'[') => {
-                let rest = &self.text.as_bytes()[start + 1..];
-                self.at = start + 1 + scan::container(rest).ok_or(self.end("the end of an object or array"))?;
-            }
+            Some(b'{') => self.nest(Nest::object())?,
+            Some(b'[') => self.nest(Nest::array())?,
             _ => self.scalar()?,
         }
         Ok(&self.text[start..self.at])
@@ -229,6 +230,13 @@ impl<'a> Cursor<'a> {
             self.at += 4;
         }
         is_null
+    }
+
+    /// Passes over an object or array.
+    fn nest(&mut self, mut nest: Nest) -> Result<(), Error> {
+        let rest = &self.text.as_bytes()[self.at + 1..];
+        self.at += 1 + nest.scan(rest).ok_or(self.end("the end of an object or array"))?;
+        Ok(())
     }
 
     fn raw_string(&mut self, expected: &'static str) -> Result<&'a str, Error> {

@@ -1,12 +1,10 @@
 //! Cuts the chunks of a JSON array into its elements, without parsing them.
 
-mod blocks;
-
 use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use self::blocks::Nest;
+use crate::json::nest::Nest;
 
 /// Largest element, in bytes. The largest real one is an allocation or a job of some MiB.
 pub(super) const MAX_ELEMENT: usize = 256 << 20;

@@ -2,15 +2,19 @@
 //!
 //! Each block of bytes becomes four masks of a bit a byte: quotes, backslashes, and the brackets that open and close.
 //! Which quotes count, and which brackets lie between them, is arithmetic on these masks (Langdale and Lemire, "Parsing
-//! Gigabytes of JSON per Second", section 3.1). Only brackets of the element's own kind are counted: of an array that is
-//! well-formed they match by themselves, and whether it is, is for its parser to say.
+//! Gigabytes of JSON per Second", section 3.1). Only brackets of the value's own kind are counted: in one that is
+//! well-formed the others match by themselves, and whether it is, is for its parser to say.
+
+use wide::u8x16;
 
 /// Bytes in a block.
 const BLOCK: usize = u64::BITS as usize;
+/// Bytes that are compared at once.
+const LANES: usize = 16;
 
 /// Where a scan is in an object or array. Its opening bracket is behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Nest {
+pub(crate) struct Nest {
     open: u8,
     close: u8,
     /// Brackets that are yet to be closed.
@@ -21,16 +25,18 @@ pub(super) struct Nest {
 }
 
 impl Nest {
-    pub(super) const fn object() -> Self {
+    /// Behind a `{`.
+    pub(crate) const fn object() -> Self {
         Nest { open: b'{', close: b'}', depth: 1, in_text: false, escaped: false }
     }
 
-    pub(super) const fn array() -> Self {
+    /// Behind a `[`.
+    pub(crate) const fn array() -> Self {
         Nest { open: b'[', close: b']', depth: 1, in_text: false, escaped: false }
     }
 
     /// Goes on through `bytes`, which follow those before; where the end is among them, gives the place behind it.
-    pub(super) fn scan(&mut self, bytes: &[u8]) -> Option<usize> {
+    pub(crate) fn scan(&mut self, bytes: &[u8]) -> Option<usize> {
         let (blocks, rest) = bytes.as_chunks::<BLOCK>();
         for (number, block) in blocks.iter().enumerate() {
             if let Some(end) = self.block(block, BLOCK) {
@@ -74,24 +80,20 @@ impl Nest {
 
     /// The bytes that stand behind a backslash which is not escaped itself.
     fn escapes(&mut self, backslashes: u64, length: usize) -> u64 {
+        const EVEN: u64 = 0x5555_5555_5555_5555;
+        let before = u64::from(self.escaped);
         if backslashes == 0 {
             // Most blocks.
-            return u64::from(std::mem::take(&mut self.escaped));
+            self.escaped = false;
+            return before;
         }
-        let mut escaped = u64::from(self.escaped);
-        let mut left = backslashes & !escaped;
-        self.escaped = false;
-        while left != 0 {
-            let at = left.trailing_zeros() as usize;
-            if at + 1 == length {
-                self.escaped = true;
-                break;
-            }
-            let next = 1 << (at + 1);
-            escaped |= next;
-            left &= left - 1;
-            left &= !next;
-        }
+        let backslashes = backslashes & !before;
+        let behind = backslashes << 1 | before;
+        // Sequences of backslashes escape every second byte; where a sum carries out of one, it began at an odd place.
+        let odd_starts = backslashes & !EVEN & !behind;
+        let (even_sequences, overflow) = odd_starts.overflowing_add(backslashes);
+        let escaped = (EVEN ^ even_sequences << 1) & behind;
+        self.escaped = if length == BLOCK { overflow } else { escaped >> length & 1 == 1 };
         escaped
     }
 }
@@ -117,21 +119,15 @@ struct Masks {
 }
 
 fn masks(block: &[u8; BLOCK], open: u8, close: u8) -> Masks {
-    // Seldom there, and then every byte of what is left counts.
-    let backslashes = if block.contains(&b'\\') { mask(block, b'\\') } else { 0 };
-    Masks { quotes: mask(block, b'"'), backslashes, opens: mask(block, open), closes: mask(block, close) }
-}
-
-/// A bit for each byte that is `wanted`.
-fn mask(block: &[u8; BLOCK], wanted: u8) -> u64 {
-    // The compiler makes a few vector instructions of this.
-    let found = block.map(|byte| u8::from(byte == wanted));
-    let (eights, _) = found.as_chunks::<8>();
-    eights.iter().enumerate().fold(0, |mask, (number, eight)| {
-        // Each factor moves one byte's bit to its place in the upper byte; no two of the products meet.
-        let bits = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-        mask | bits << (8 * number)
-    })
+    let mut found = [0; 4];
+    for (number, lane) in block.as_chunks::<LANES>().0.iter().enumerate() {
+        let lane = u8x16::new(*lane);
+        for (found, wanted) in found.iter_mut().zip([b'"', b'\\', open, close]) {
+            *found |= u64::from(lane.simd_eq(u8x16::splat(wanted)).to_bitmask()) << (number * LANES);
+        }
+    }
+    let [quotes, backslashes, opens, closes] = found;
+    Masks { quotes, backslashes, opens, closes }
 }
 
 #[cfg(test)]
