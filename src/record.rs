@@ -1,6 +1,6 @@
 //! What a sink is given: one message with its identity, and the ticket that says what became of it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
@@ -13,11 +13,11 @@ pub struct Record {
     /// Stable identity: the same event has the same id from any replica, after any restart, from any server.
     pub id: Box<str>,
     /// Records of one key reach the consumer in order: an allocation, a job, a node, an evaluation, a deployment.
-    pub key: Box<str>,
+    pub key: Arc<str>,
     /// The namespace of the object; empty where it has none (nodes).
-    pub namespace: Box<str>,
+    pub namespace: Arc<str>,
     /// The job the record belongs to; empty where there is none.
-    pub job: Box<str>,
+    pub job: Arc<str>,
     /// The message, one JSON text without a line break.
     pub body: Bytes,
     /// Must be told when the record is delivered. Dropping it undelivered leaves the record unacknowledged.

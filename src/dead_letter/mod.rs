@@ -128,9 +128,9 @@ impl Letter {
         Letter {
             kind: record.kind.name(),
             id: record.id.clone(),
-            key: record.key.clone(),
-            namespace: record.namespace.clone(),
-            job: record.job.clone(),
+            key: Box::from(&*record.key),
+            namespace: Box::from(&*record.namespace),
+            job: Box::from(&*record.job),
             sink,
             reason,
             attempts,

@@ -85,6 +85,16 @@ impl<'a> Cursor<'a> {
         Ok(Some(name))
     }
 
+    /// Goes over the comma before a name, the name and its colon, if that is what comes, byte by byte. Whoever knows what
+    /// is likely to come need not look for its end.
+    pub fn passes(&mut self, comma_name_colon: &str) -> bool {
+        let passes = !self.opened && self.text.as_bytes()[self.at..].starts_with(comma_name_colon.as_bytes());
+        if passes {
+            self.at += comma_name_colon.len();
+        }
+        passes
+    }
+
     /// Whether there is a next element of an array; the cursor is before it then, and behind the array otherwise.
     ///
     /// # Errors
@@ -265,12 +275,14 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    #[inline]
     fn blanks(&mut self) {
         while self.peek().is_some_and(is_blank) {
             self.at += 1;
         }
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }

@@ -27,6 +27,18 @@ fn a_text_is_taken_apart_where_it_is_asked_for() {
 }
 
 #[test]
+fn a_name_that_is_likely_to_come_is_passed_over() {
+    let mut cursor = Cursor::new(r#"{"a":1,"b":2,"bc":3}"#);
+    cursor.object().expect("an object");
+    assert!(!cursor.passes(r#""a":"#), "the first one has no comma");
+    assert_eq!((cursor.name(), cursor.number()), (Ok(Some("a")), Ok(1)));
+    assert!(!cursor.passes(r#","bc":"#) && cursor.passes(r#","b":"#));
+    assert_eq!(cursor.number(), Ok(2));
+    assert!(cursor.passes(r#","bc":"#));
+    assert_eq!((cursor.number(), cursor.name()), (Ok(3), Ok(None)));
+}
+
+#[test]
 fn what_is_no_value_is_not_passed_over() {
     for text in [
         "", " ", "x", "nul", "nulll", "tru", "01", "1.", "-", "1e", "+1", ".5", "\"", "\"a", "\"\\\"", "{", "[1", "]",

@@ -1,15 +1,17 @@
 //! Allocations: one record for each new task event, in the original's shape.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{
     Draft, Known, Made, Told, Unusable,
     object::{Payload, whole},
-    task_events::{KEPT, New, TaskEvent, new_events, unescaped},
+    task_events::{Events, KEPT, New, TaskEvent, unescaped},
 };
 use crate::{
     json::Cursor,
-    marks::{Mark, TaskKey},
+    marks::{EventHash, Mark, TaskKey},
     position::RaftIndex,
     source::line::Event,
 };
@@ -94,16 +96,16 @@ struct TaskState<'a> {
     failed: bool,
     started_at: &'a str,
     finished_at: &'a str,
-    events: Vec<&'a str>,
+    events: Events<'a>,
 }
 
 impl<'a> TaskState<'a> {
-    /// Reads a task's state; `None` for `null`.
-    fn read(cursor: &mut Cursor<'a>) -> Result<Option<Self>, Unusable> {
+    /// Reads a task's state; `None` for `null`. See [`Events::read`] for `known`.
+    fn read(cursor: &mut Cursor<'a>, known: bool) -> Result<Option<Self>, Unusable> {
         /// Where Nomad wrote no time, Go's zero time.
         const NEVER: &str = r#""0001-01-01T00:00:00Z""#;
-        let mut state =
-            TaskState { state: r#""""#, failed: false, started_at: NEVER, finished_at: NEVER, events: Vec::new() };
+        let events = Events::Raw(Vec::new());
+        let mut state = TaskState { state: r#""""#, failed: false, started_at: NEVER, finished_at: NEVER, events };
         if !cursor.object_or_null()? {
             return Ok(None);
         }
@@ -113,12 +115,7 @@ impl<'a> TaskState<'a> {
                 "Failed" => state.failed = cursor.boolean()?,
                 "StartedAt" => state.started_at = given(cursor.skip()?, NEVER),
                 "FinishedAt" => state.finished_at = given(cursor.skip()?, NEVER),
-                "Events" if cursor.array_or_null()? => {
-                    while cursor.element()? {
-                        state.events.push(cursor.skip()?);
-                    }
-                }
-                "Events" => {}
+                "Events" => state.events = Events::read(cursor, known)?,
                 _ => drop(cursor.skip()?),
             }
         }
@@ -153,22 +150,28 @@ fn made(allocation: &Allocation<'_>, index: Option<RaftIndex>, known: Known<'_>)
         return Ok(made);
     }
     let id = Cursor::new(allocation.id).string()?;
+    let whose = Whose {
+        key: Arc::from(&*id),
+        namespace: Cursor::new(allocation.namespace).string()?.into(),
+        job: Cursor::new(allocation.job_id).string()?.into(),
+    };
     let version = index.unwrap_or(RaftIndex(allocation.modify_index));
     let finished = matches!(&*Cursor::new(allocation.client_status).string()?, "complete" | "failed" | "lost");
     while let Some(task) = cursor.name()? {
-        let Some(state) = TaskState::read(&mut cursor)? else { continue };
         let name = unescaped(task)?;
         let key = TaskKey::new(&id, &name);
         let mark = (known.mark)(key);
+        let Some(mut state) = TaskState::read(&mut cursor, mark.is_some())? else { continue };
         if mark.is_some_and(|mark| version < mark.index()) {
             continue;
         }
-        let new = new_events(&state.events, mark.map(|mark| mark.event))?;
+        let new = std::mem::replace(&mut state.events, Events::Raw(Vec::new())).behind(mark.map(|mark| mark.event))?;
         let told = known.told.among(version, &new);
         made.overruns += u32::from(known.told.is_overrun(version, &new, mark.is_some()) && told == 0);
         for event in new.events.iter().skip(told) {
             made.value = made.value.max(u64::try_from(event.time).ok());
-            made.drafts.push(draft(allocation, &id, (task, &name), &state, event)?);
+            let body = &new.bodies[event.body.clone()];
+            made.drafts.push(draft(allocation, &whose, (task, &name), &state, (event.hash, body)));
         }
         if let Some(last) = new.last
             && (!new.events.is_empty() || mark.is_some_and(|mark| mark.is_finished() != finished))
@@ -181,11 +184,11 @@ fn made(allocation: &Allocation<'_>, index: Option<RaftIndex>, known: Known<'_>)
 
 impl Told {
     /// How many of a task's new events are known, the first ones.
-    fn among(self, version: RaftIndex, new: &New<'_>) -> usize {
+    fn among(self, version: RaftIndex, new: &New) -> usize {
         match self {
             Told::Before { time, until } if version <= until => {
                 // Before 1970 is before any time.
-                let is_owed = |event: &TaskEvent<'_>| u64::try_from(event.time).is_ok_and(|at| at >= time);
+                let is_owed = |event: &TaskEvent| u64::try_from(event.time).is_ok_and(|at| at >= time);
                 new.events.iter().position(is_owed).unwrap_or(new.events.len())
             }
             Told::Nothing | Told::Before { .. } => 0,
@@ -195,20 +198,28 @@ impl Told {
 
     /// Whether events can be missing before the new ones: the mark is gone, or none of the ten is one that the original
     /// program had delivered.
-    fn is_overrun(self, version: RaftIndex, new: &New<'_>, marked: bool) -> bool {
+    fn is_overrun(self, version: RaftIndex, new: &New, marked: bool) -> bool {
         let unknown = || matches!(self, Told::Before { until, .. } if version <= until) && new.events.len() >= KEPT;
         new.overrun || !marked && unknown()
     }
 }
 
+/// What all records of an allocation have in common.
+#[derive(Clone)]
+struct Whose {
+    key: Arc<str>,
+    namespace: Arc<str>,
+    job: Arc<str>,
+}
+
 /// The original's record: these fields, in this order.
 fn draft(
     allocation: &Allocation<'_>,
-    id: &str,
+    whose: &Whose,
     (raw_task, task): (&str, &str),
     state: &TaskState<'_>,
-    event: &TaskEvent<'_>,
-) -> Result<Draft, Unusable> {
+    (hash, event): (EventHash, &str),
+) -> Draft {
     let fields = [
         ("{\"Name\":", allocation.name),
         (",\"NodeID\":", allocation.node_id),
@@ -225,23 +236,18 @@ fn draft(
         (",\"TaskFailed\":", if state.failed { "true" } else { "false" }),
         (",\"TaskStartedAt\":", state.started_at),
         (",\"TaskFinishedAt\":", state.finished_at),
-        (",\"TaskEvent\":", ""),
+        (",\"TaskEvent\":", event),
     ];
     let length: usize = fields.iter().map(|(name, text)| name.len() + text.len()).sum();
-    let mut body = String::with_capacity(length + event.len() + 1);
+    let mut body = String::with_capacity(length + 1);
     for (name, text) in fields {
         body.push_str(name);
         body.push_str(text);
     }
-    event.write(&mut body);
     body.push('}');
-    Ok(Draft {
-        id: format!("allocations/{id}/{task}/{:016x}", event.hash.0).into(),
-        key: id.into(),
-        namespace: Cursor::new(allocation.namespace).string()?.into(),
-        job: Cursor::new(allocation.job_id).string()?.into(),
-        body: Bytes::from(body),
-    })
+    let Whose { key, namespace, job } = whose.clone();
+    let id = format!("allocations/{key}/{task}/{:016x}", hash.0).into();
+    Draft { id, key, namespace, job, body: Bytes::from(body) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod object;
 mod raw_event;
 mod task_events;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
@@ -29,11 +29,11 @@ pub struct Draft {
     /// See [`crate::record::Record::id`].
     pub id: Box<str>,
     /// See [`crate::record::Record::key`].
-    pub key: Box<str>,
+    pub key: Arc<str>,
     /// See [`crate::record::Record::namespace`].
-    pub namespace: Box<str>,
+    pub namespace: Arc<str>,
     /// See [`crate::record::Record::job`].
-    pub job: Box<str>,
+    pub job: Arc<str>,
     /// See [`crate::record::Record::body`].
     pub body: Bytes,
 }

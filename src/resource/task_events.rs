@@ -3,44 +3,49 @@
 //! A task keeps its last ten events, and each version of its allocation repeats them all. What follows the last
 //! delivered one in the list's order is new, whatever its time: times are the client's clock and can go back.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::Unusable;
-use crate::{json::Cursor, marks::EventHash};
+use crate::{
+    json::{self, Cursor},
+    marks::EventHash,
+};
 
 /// How many events Nomad keeps of a task.
 pub(super) const KEPT: usize = 10;
 
-/// The fields of the original's records, in their order, with what Go has in the place of a missing one.
+/// The fields of the original's records, in their order: as they are written behind the one before, and what they hold.
 const FIELDS: [(&str, Sort); 25] = [
-    ("Type", Sort::Text),
-    ("Time", Sort::Number),
-    ("DisplayMessage", Sort::Text),
-    ("Details", Sort::Texts),
-    ("FailsTask", Sort::Truth),
-    ("RestartReason", Sort::Text),
-    ("SetupError", Sort::Text),
-    ("DriverError", Sort::Text),
-    ("DriverMessage", Sort::Text),
-    ("ExitCode", Sort::Number),
-    ("Signal", Sort::Number),
-    ("Message", Sort::Text),
-    ("KillReason", Sort::Text),
-    ("KillTimeout", Sort::Number),
-    ("KillError", Sort::Text),
-    ("StartDelay", Sort::Number),
-    ("DownloadError", Sort::Text),
-    ("ValidationError", Sort::Text),
-    ("DiskLimit", Sort::Number),
-    ("DiskSize", Sort::Number),
-    ("FailedSibling", Sort::Text),
-    ("VaultError", Sort::Text),
-    ("TaskSignalReason", Sort::Text),
-    ("TaskSignal", Sort::Text),
-    ("GenericSource", Sort::Text),
+    (",\"Type\":", Sort::Text),
+    (",\"Time\":", Sort::Number),
+    (",\"DisplayMessage\":", Sort::Text),
+    (",\"Details\":", Sort::Texts),
+    (",\"FailsTask\":", Sort::Truth),
+    (",\"RestartReason\":", Sort::Text),
+    (",\"SetupError\":", Sort::Text),
+    (",\"DriverError\":", Sort::Text),
+    (",\"DriverMessage\":", Sort::Text),
+    (",\"ExitCode\":", Sort::Number),
+    (",\"Signal\":", Sort::Number),
+    (",\"Message\":", Sort::Text),
+    (",\"KillReason\":", Sort::Text),
+    (",\"KillTimeout\":", Sort::Number),
+    (",\"KillError\":", Sort::Text),
+    (",\"StartDelay\":", Sort::Number),
+    (",\"DownloadError\":", Sort::Text),
+    (",\"ValidationError\":", Sort::Text),
+    (",\"DiskLimit\":", Sort::Number),
+    (",\"DiskSize\":", Sort::Number),
+    (",\"FailedSibling\":", Sort::Text),
+    (",\"VaultError\":", Sort::Text),
+    (",\"TaskSignalReason\":", Sort::Text),
+    (",\"TaskSignal\":", Sort::Text),
+    (",\"GenericSource\":", Sort::Text),
 ];
+/// What a name has around it in [`FIELDS`].
+const AROUND: (usize, usize) = (2, 2);
 const TYPE: usize = 0;
 const TIME: usize = 1;
 
@@ -66,12 +71,11 @@ impl Sort {
     }
 }
 
-/// A task event, read as far as its record needs it.
-#[derive(Debug)]
-pub(super) struct TaskEvent<'a> {
-    /// The texts of [`FIELDS`], but for the details.
-    fields: [&'a str; FIELDS.len()],
-    details: Option<Vec<Detail<'a>>>,
+/// A task event.
+#[derive(Clone, Debug)]
+pub(super) struct TaskEvent {
+    /// With exactly the fields of the original's records, in their order: a part of [`New::bodies`].
+    pub(super) body: Range<usize>,
     /// By the client's clock, in ns since 1970.
     pub(super) time: i64,
     pub(super) hash: EventHash,
@@ -86,29 +90,34 @@ struct Detail<'a> {
     raw: (&'a str, &'a str),
 }
 
-impl<'a> TaskEvent<'a> {
-    fn read(text: &'a str) -> Result<Self, Unusable> {
+impl TaskEvent {
+    fn of(text: &str, delivered: Option<EventHash>, bodies: &mut String) -> Result<Self, Unusable> {
+        let mut cursor = Cursor::new(text);
+        let event = TaskEvent::read(&mut cursor, delivered, bodies)?;
+        cursor.end_of_text()?;
+        Ok(event)
+    }
+
+    /// Reads an event, and writes its body behind those of others; but that of the `delivered` one nobody needs.
+    fn read(cursor: &mut Cursor<'_>, delivered: Option<EventHash>, bodies: &mut String) -> Result<Self, Unusable> {
         let mut fields = FIELDS.map(|(_, sort)| sort.zero());
         let (mut details, mut time) = (None, 0);
-        let mut cursor = Cursor::new(text);
+        let mut names = Names::default();
         cursor.object()?;
-        while let Some(name) = cursor.name()? {
-            let Some(number) = FIELDS.iter().position(|(wanted, _)| *wanted == name) else {
+        while let Some(field) = names.next(cursor)? {
+            let Some(number) = field else {
                 cursor.skip()?;
                 continue;
             };
             fields[number] = match FIELDS[number].1 {
                 Sort::Text => cursor.quoted()?,
                 Sort::Number => cursor.digits()?,
-                Sort::Truth => {
-                    if cursor.boolean()? {
-                        "true"
-                    } else {
-                        "false"
-                    }
-                }
+                Sort::Truth => match cursor.boolean()? {
+                    true => "true",
+                    false => "false",
+                },
                 Sort::Texts => {
-                    details = Detail::all(&mut cursor)?;
+                    details = Detail::all(cursor)?;
                     continue;
                 }
             };
@@ -116,32 +125,68 @@ impl<'a> TaskEvent<'a> {
                 time = fields[TIME].parse().map_err(|_| Unusable::new("a task event's Time is no number of ns"))?;
             }
         }
-        cursor.end_of_text()?;
         let kind = Cursor::new(fields[TYPE]).string()?;
         let hash = hash(time, &kind, details.as_deref().unwrap_or_default());
-        Ok(TaskEvent { fields, details, time, hash })
-    }
-
-    /// Appends the event with exactly the fields of the original's records, in their order.
-    pub(super) fn write(&self, body: &mut String) {
-        for (number, ((name, _), text)) in FIELDS.iter().zip(self.fields).enumerate() {
-            body.push_str(if number == 0 { "{\"" } else { ",\"" });
-            body.push_str(name);
-            body.push_str("\":");
-            match (&self.details, FIELDS[number].1) {
-                (Some(details), Sort::Texts) => Detail::write(details, body),
-                _ => body.push_str(text),
-            }
+        let start = bodies.len();
+        if Some(hash) != delivered {
+            write(&fields, details.as_deref(), bodies);
         }
-        body.push('}');
+        Ok(TaskEvent { body: start..bodies.len(), time, hash })
+    }
+}
+
+/// Appends an event with these fields.
+fn write(fields: &[&str; FIELDS.len()], details: Option<&[Detail<'_>]>, body: &mut String) {
+    body.push('{');
+    let mut comma = 1;
+    for ((name, sort), text) in FIELDS.iter().zip(fields) {
+        body.push_str(&name[std::mem::take(&mut comma)..]);
+        match (details, sort) {
+            (Some(details), Sort::Texts) => Detail::write(details, body),
+            _ => body.push_str(text),
+        }
+    }
+    body.push('}');
+}
+
+/// [`FIELDS`] by their names, which is how lists have them; streams have them in an order of their own, and few of them.
+const SORTED: [usize; FIELDS.len()] =
+    [3, 18, 19, 2, 16, 7, 8, 9, 20, 4, 24, 14, 12, 13, 11, 5, 6, 10, 15, 23, 22, 1, 0, 17, 21];
+
+/// Finds fields by their names.
+#[derive(Default)]
+struct Names {
+    /// The place in [`SORTED`] behind the last one.
+    next: usize,
+}
+
+impl Names {
+    /// Goes over the next name of an object. `None` at its end, `Some(None)` where it is none of [`FIELDS`].
+    fn next(&mut self, cursor: &mut Cursor<'_>) -> Result<Option<Option<usize>>, json::Error> {
+        if let Some(number) = SORTED.get(self.next)
+            && cursor.passes(FIELDS[*number].0)
+        {
+            self.next += 1;
+            return Ok(Some(Some(*number)));
+        }
+        Ok(cursor.name()?.map(|name| self.find(name)))
     }
 
-    /// How much [`TaskEvent::write`] appends, about.
-    pub(super) fn len(&self) -> usize {
-        const NAMES: usize = 400;
-        let details = self.details.iter().flatten().map(|detail| detail.raw.0.len() + detail.raw.1.len() + 4);
-        NAMES + self.fields.iter().map(|text| text.len()).sum::<usize>() + details.sum::<usize>()
+    fn find(&mut self, name: &str) -> Option<usize> {
+        let at = |place: usize| SORTED.get(place).map(|number| name_of(*number));
+        let place = if at(self.next) == Some(name) {
+            self.next
+        } else {
+            SORTED.binary_search_by(|number| name_of(*number).cmp(name)).ok()?
+        };
+        self.next = place + 1;
+        Some(SORTED[place])
     }
+}
+
+fn name_of(number: usize) -> &'static str {
+    let field = FIELDS[number].0;
+    &field[AROUND.0..field.len() - AROUND.1]
 }
 
 impl<'a> Detail<'a> {
@@ -184,45 +229,90 @@ pub(super) fn unescaped(name: &str) -> Result<Cow<'_, str>, Unusable> {
 
 /// What makes a task event itself. What the server adds later (`DisplayMessage`) is no part of it.
 fn hash(time: i64, kind: &str, details: &[Detail<'_>]) -> EventHash {
-    let mut hasher = Xxh3Default::new();
-    hasher.update(&time.to_le_bytes());
-    hasher.update(&xxh3_64(kind.as_bytes()).to_le_bytes());
-    for Detail { name, value, .. } in details {
-        hasher.update(&xxh3_64(name.as_bytes()).to_le_bytes());
-        hasher.update(&xxh3_64(value.as_bytes()).to_le_bytes());
-    }
-    EventHash(hasher.digest())
+    const WORD: usize = size_of::<u64>();
+    let words = [time.cast_unsigned(), xxh3_64(kind.as_bytes())];
+    let pairs = details.iter().flat_map(|Detail { name, value, .. }| [name, value]);
+    let words = words.into_iter().chain(pairs.map(|text| xxh3_64(text.as_bytes())));
+    let mut bytes = Vec::with_capacity((2 + 2 * details.len()) * WORD);
+    words.for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+    EventHash(xxh3_64(&bytes))
 }
 
 /// The events of one task that are new.
 #[derive(Debug)]
-pub(super) struct New<'a> {
+pub(super) struct New {
     /// The new ones, in order.
-    pub(super) events: Vec<TaskEvent<'a>>,
+    pub(super) events: Vec<TaskEvent>,
+    /// What they are in records.
+    pub(super) bodies: String,
     /// The last one of all; `None` where there is none.
     pub(super) last: Option<EventHash>,
     /// The last delivered one is no longer there, so that events between may be lost to the limit of ten.
     pub(super) overrun: bool,
 }
 
-/// What follows `delivered` in `events`.
-///
-/// # Errors
-/// An event that had to be looked at is no task event.
-pub(super) fn new_events<'a>(events: &[&'a str], delivered: Option<EventHash>) -> Result<New<'a>, Unusable> {
-    let mut new = Vec::new();
-    let mut found = false;
-    for event in events.iter().rev() {
-        let event = TaskEvent::read(event)?;
-        if Some(event.hash) == delivered {
-            found = true;
-            break;
+/// The events of a task.
+#[derive(Debug)]
+pub(super) enum Events<'a> {
+    /// All of them, with their bodies.
+    Read(Vec<TaskEvent>, String),
+    /// Their texts, for seldom more than the last one has to be read.
+    Raw(Vec<&'a str>),
+}
+
+impl<'a> Events<'a> {
+    /// Reads the events of a task; where some are `known`, only as far as their ends.
+    ///
+    /// # Errors
+    /// It is no list of task events.
+    pub(super) fn read(cursor: &mut Cursor<'a>, known: bool) -> Result<Self, Unusable> {
+        /// Some events with all their fields.
+        const ROOM: usize = 4 << 10;
+        let mut events = match known {
+            true => Events::Raw(Vec::with_capacity(KEPT)),
+            false => Events::Read(Vec::with_capacity(KEPT), String::with_capacity(ROOM)),
+        };
+        if !cursor.array_or_null()? {
+            return Ok(events);
         }
-        new.push(event);
+        while cursor.element()? {
+            match &mut events {
+                Events::Raw(texts) => texts.push(cursor.skip()?),
+                Events::Read(events, bodies) => events.push(TaskEvent::read(cursor, None, bodies)?),
+            }
+        }
+        Ok(events)
     }
-    new.reverse();
-    let last = new.last().map(|event| event.hash).or(if found { delivered } else { None });
-    Ok(New { events: new, last, overrun: delivered.is_some() && !found && !events.is_empty() })
+
+    /// What follows `delivered` in them.
+    ///
+    /// # Errors
+    /// An event that had to be looked at is no task event.
+    pub(super) fn behind(self, delivered: Option<EventHash>) -> Result<New, Unusable> {
+        let (events, bodies, found) = match self {
+            Events::Read(mut events, bodies) => {
+                let known = events.iter().rposition(|event| Some(event.hash) == delivered);
+                events.drain(..known.map_or(0, |known| known + 1));
+                (events, bodies, known.is_some())
+            }
+            Events::Raw(texts) => {
+                let (mut events, mut bodies, mut found) = (Vec::new(), String::new(), false);
+                for text in texts.iter().rev() {
+                    let event = TaskEvent::of(text, delivered, &mut bodies)?;
+                    if Some(event.hash) == delivered {
+                        found = true;
+                        break;
+                    }
+                    events.push(event);
+                }
+                events.reverse();
+                (events, bodies, found)
+            }
+        };
+        let last = events.last().map(|event| event.hash).or(delivered.filter(|_| found));
+        let overrun = delivered.is_some() && !found && !events.is_empty();
+        Ok(New { events, bodies, last, overrun })
+    }
 }
 
 #[cfg(test)]
@@ -234,13 +324,38 @@ mod tests {
         format!(r#"{{"Type":"Started","Time":{time},"Details":{{"a":"1","b":"2"}}}}"#)
     }
 
+    /// The same, whether all are read at once or only where they have to be.
+    fn new_events(texts: &[&str], delivered: Option<EventHash>) -> Result<New, Unusable> {
+        let mut bodies = String::new();
+        let read = texts.iter().map(|text| TaskEvent::of(text, None, &mut bodies)).collect::<Result<_, _>>()?;
+        let one = Events::Read(read, bodies).behind(delivered)?;
+        let other = Events::Raw(texts.to_vec()).behind(delivered)?;
+        let body = |new: &New, event: &TaskEvent| (new.bodies[event.body.clone()].to_owned(), event.hash, event.time);
+        let seen =
+            |new: &New| (new.events.iter().map(|event| body(new, event)).collect::<Vec<_>>(), new.last, new.overrun);
+        assert_eq!(seen(&one), seen(&other));
+        Ok(one)
+    }
+
+    #[test]
+    fn fields_are_found_in_any_order() {
+        assert!(SORTED.is_sorted_by_key(|number| name_of(*number)));
+        for number in SORTED.into_iter().chain(0..FIELDS.len()) {
+            assert_eq!(Names::default().find(name_of(number)), Some(number));
+        }
+        let mut names = Names::default();
+        assert!(
+            SORTED.iter().all(|number| names.find("Nope").is_none() && names.find(name_of(*number)) == Some(*number))
+        );
+    }
+
     fn hash(text: &str) -> EventHash {
-        TaskEvent::read(text).expect("a task event").hash
+        TaskEvent::of(text, None, &mut String::new()).expect("a task event").hash
     }
 
     fn written(text: &str) -> String {
         let mut body = String::new();
-        TaskEvent::read(text).expect("a task event").write(&mut body);
+        TaskEvent::of(text, None, &mut body).expect("a task event");
         body
     }
 

@@ -262,6 +262,7 @@ impl Sendable {
     fn record(self, ticket: crate::ledger::Ticket) -> Record {
         let Sendable { kind, body, stored: Stored { id, key, namespace, job, .. } } = self;
         let [id, key, namespace, job] = [id, key, namespace, job].map(String::into_boxed_str);
+        let [key, namespace, job] = [key, namespace, job].map(Arc::from);
         Record { kind, id, key, namespace, job, body, ticket }
     }
 }
