@@ -2,12 +2,10 @@
 //!
 //! `make bench` runs it. The figures and what they mean stand in `docs/performance.md`.
 
-use std::{
-    hint::black_box,
-    time::{Duration, Instant},
-};
+use std::{hint::black_box, time::Duration};
 
 use bytes::Bytes;
+use criterion::{Bencher, Criterion, Throughput};
 use nomad_firehose::{
     kind::Kind,
     resource,
@@ -15,7 +13,8 @@ use nomad_firehose::{
 };
 
 const RECORDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/nomad-2.0.5/stream-complete.ndjson");
-const AT_LEAST: Duration = Duration::from_secs(2);
+const REFERENCE: &str = "find the lines";
+const APART: &str = "take the lines apart";
 
 fn main() {
     let text = Bytes::from(std::fs::read(RECORDING).expect("the recording is part of the project"));
@@ -24,58 +23,56 @@ fn main() {
     while let Some(end) = memchr::memchr(b'\n', &rest) {
         lines.push(Text::new(rest.split_to(end + 1).slice(..end)));
     }
-    let events: usize = lines.iter().map(|line| parse(line, &mut Occurrences::default()).events.len()).sum();
-    println!("{} lines, {events} events, {} bytes; one core", lines.len(), text.len());
+    let mut events = 0;
+    each(&lines, |line| events += line.events.len());
 
-    let reference = measure(text.len(), || {
-        black_box(memchr::memchr_iter(b'\n', &text).count());
-    });
-    report("find the lines (reference)", reference, reference, events, text.len());
-    let rate = measure(text.len(), || {
-        let mut occurrences = Occurrences::default();
-        lines.iter().for_each(|line| {
-            black_box(parse(line, &mut occurrences));
-        });
-    });
-    report("take the lines apart", rate, reference, events, text.len());
+    let mut criterion = Criterion::default().measurement_time(Duration::from_secs(2)).configure_from_args();
+    let mut group = criterion.benchmark_group("stages");
+    group.throughput(Throughput::Bytes(text.len() as u64));
+    group.bench_function(REFERENCE, |bencher| bencher.iter(|| memchr::memchr_iter(b'\n', black_box(&text)).count()));
+    group
+        .bench_function(APART, |bencher: &mut Bencher<'_>| bencher.iter(|| each(&lines, |line| drop(black_box(line)))));
     for kind in Kind::ALL {
-        let rate = measure(text.len(), || {
-            let mut occurrences = Occurrences::default();
-            for line in &lines {
-                for event in &parse(line, &mut occurrences).events {
-                    black_box(
-                        resource::from_event(kind, event, resource::Known::marks(&|_| None), None)
-                            .expect("a recorded event"),
-                    );
-                }
-            }
-        });
-        report(&format!("the same, and {kind} records"), rate, reference, events, text.len());
+        group.bench_function(kind.name(), |bencher| bencher.iter(|| each(&lines, |line| records(kind, &line))));
+    }
+    group.finish();
+    criterion.final_summary();
+
+    println!("\n{} lines, {events} events, {} bytes; one core", lines.len(), text.len());
+    let Some(reference) = seconds(REFERENCE) else { return };
+    let stages = [REFERENCE, APART].into_iter().chain(Kind::ALL.map(Kind::name));
+    for (stage, seconds) in stages.filter_map(|stage| Some((stage, seconds(stage)?))) {
+        let (rate, each) = (text.len() as f64 / seconds / 1e6, seconds * 1e6 / events as f64);
+        println!(
+            "{stage:<22} {rate:>8.0} MB/s  {each:>6.2} µs an event  {:>7.4} of the reference",
+            reference / seconds
+        );
     }
 }
 
-fn parse<'a>(line: &'a Text, occurrences: &mut Occurrences) -> Line<'a> {
-    Line::parse(line, occurrences).unwrap_or_else(|_| Line {
-        index: Default::default(),
-        events: vec![],
-        unusable: vec![],
-    })
+/// Reads all lines, as those of one connection.
+fn each(lines: &[Text], mut with: impl FnMut(Line<'_>)) {
+    let mut occurrences = Occurrences::default();
+    lines.iter().for_each(|line| with(Line::parse(line, &mut occurrences).expect("a recorded line")));
 }
 
-/// Bytes a second, over at least two seconds of rounds.
-fn measure(bytes: usize, mut round: impl FnMut()) -> f64 {
-    round();
-    let start = Instant::now();
-    let mut rounds = 0;
-    while start.elapsed() < AT_LEAST {
-        round();
-        rounds += 1;
+/// Makes the records of a kind, every task event being new.
+fn records(kind: Kind, line: &Line<'_>) {
+    for event in &line.events {
+        let made = resource::from_event(kind, event, resource::Known::marks(&|_| None), None);
+        black_box(made.expect("a recorded event"));
     }
-    (rounds * bytes) as f64 / start.elapsed().as_secs_f64()
 }
 
-fn report(what: &str, rate: f64, reference: f64, events: usize, bytes: usize) {
-    let micros = bytes as f64 / rate / events as f64 * 1e6;
-    let megabytes = rate / 1e6;
-    println!("{what:<40} {megabytes:>8.0} MB/s  {micros:>6.2} µs an event  {:>7.4} of the reference", rate / reference);
+/// The mean time of a stage in this run; `None` where it was left out of it.
+fn seconds(stage: &str) -> Option<f64> {
+    let path = criterion_directory()?.join("stages").join(stage).join("new/estimates.json");
+    let estimates: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    estimates["mean"]["point_estimate"].as_f64().map(|nanoseconds| nanoseconds / 1e9)
+}
+
+/// Where criterion writes: beside what cargo has built this from.
+fn criterion_directory() -> Option<std::path::PathBuf> {
+    let here = std::env::current_exe().ok()?;
+    here.ancestors().find(|folder| folder.join("criterion").is_dir()).map(|folder| folder.join("criterion"))
 }

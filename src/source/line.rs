@@ -6,6 +6,7 @@
 use std::{borrow::Cow, collections::HashMap};
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
@@ -15,19 +16,13 @@ use crate::{
 
 /// The text of one line.
 #[derive(Debug, Clone)]
-pub struct Text(Bytes);
+pub struct Text(ByteString);
 
 impl Text {
     /// The line as it came. What is not UTF-8 is mended with U+FFFD, for records must be JSON and JSON is UTF-8.
     pub fn new(line: Bytes) -> Self {
-        match std::str::from_utf8(&line) {
-            Ok(_) => Text(line),
-            Err(_) => Text(Bytes::from(String::from_utf8_lossy(&line).into_owned())),
-        }
-    }
-
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        let mended = |line: &Bytes| String::from_utf8_lossy(line).into_owned().into();
+        Text(ByteString::try_from(line.clone()).unwrap_or_else(|_| mended(&line)))
     }
 }
 
@@ -171,9 +166,9 @@ impl<'a> Line<'a> {
     /// # Errors
     /// The whole line is unusable; the connection it came on is not to be trusted further.
     pub fn parse(text: &'a Text, occurrences: &mut Occurrences) -> Result<Self, Error> {
-        let bytes = |part: &str| text.0.slice_ref(part.as_bytes());
+        let bytes = |part: &str| text.0.as_bytes().slice_ref(part.as_bytes());
         let (mut own_index, mut read, mut unusable) = (None, Vec::new(), Vec::new());
-        let mut cursor = Cursor::new(text.as_str());
+        let mut cursor = Cursor::new(&text.0);
         cursor.object()?;
         while let Some(name) = cursor.name()? {
             match name {
