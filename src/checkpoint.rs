@@ -117,6 +117,20 @@ pub struct Pass {
     pub page: Option<String>,
 }
 
+impl Pass {
+    /// What is owed of all namespaces while none of them can be listed but `default`: it has no end, and is not read
+    /// before they can.
+    pub fn unlisted(owed: Owed, baseline: bool) -> Self {
+        let ranges = vec![Owed { until: RaftIndex(u64::MAX), ..owed }];
+        Pass { ranges, baseline, namespace: Some("*".to_owned()), ..Pass::default() }
+    }
+
+    /// Whether it is one of [`Pass::unlisted`].
+    pub fn is_unlisted(&self) -> bool {
+        self.namespace.as_deref() == Some("*")
+    }
+}
+
 /// A range of `ModifyIndex` in which the stream could have missed a version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owed {

@@ -419,7 +419,7 @@ impl Inner {
     fn leave_original(&mut self, lane: &Arc<str>) {
         let Some(Some(behind)) = self.behind_original.get(lane) else { return };
         let Some(Lane { position, backfill, .. }) = self.acknowledged.lanes.get(&**lane) else { return };
-        if position.index < behind.position || behind.lists && !backfill.is_empty() {
+        if position.index < behind.position || behind.lists && !backfill.iter().all(Pass::is_unlisted) {
             return;
         }
         self.behind_original.remove(lane);

@@ -35,6 +35,8 @@ pub(super) struct Member {
     pub(super) cursor: Cursor,
     /// What lists owe; the first one is under way.
     pub(super) passes: VecDeque<Pass>,
+    /// What is owed of all namespaces as soon as they can be listed.
+    pub(super) unlisted: Option<Pass>,
     /// When a page that failed may be asked for again.
     pub(super) page_after: Option<Instant>,
     /// What the page under way has delivered already, should it fail half-way.
@@ -118,10 +120,12 @@ impl Member {
         let first_start = state.position.index == RaftIndex(0);
         ledger.expect(&lane);
         let walk = Walk::new(kind, Arc::clone(&lane));
+        let (mut unlisted, passes): (Vec<_>, Vec<_>) = state.backfill.into_iter().partition(Pass::is_unlisted);
         Member {
             kind,
             cursor: Cursor::new(state.position),
-            passes: state.backfill.into(),
+            passes: passes.into(),
+            unlisted: unlisted.pop(),
             page_after: None,
             page_done: Seen::default(),
             ahead: None,
@@ -192,6 +196,7 @@ impl Member {
         self.first_start = self.kind != Kind::Events;
         self.cursor = Cursor::new(Default::default());
         self.passes.clear();
+        self.unlisted = None;
         self.page_done.clear();
         self.walk.end();
         self.table_seen = RaftIndex(0);
@@ -302,6 +307,9 @@ impl Member {
     /// Enters what a batch came to, and hands it to delivery.
     pub(super) async fn submit(&self, ctx: &Context, mut batch: Batch, share: Option<Share>) -> Result<(), Stopped> {
         batch.effect.lane = Arc::clone(&self.lane);
+        if let Some(backfill) = &mut batch.effect.backfill {
+            backfill.extend(self.unlisted.clone());
+        }
         let Some(ticket) = self.ledger.enter(batch.effect, batch.drafts.len(), share) else { return Ok(()) };
         let records = batch.drafts.into_iter().map(|draft| Record {
             kind: self.kind,

@@ -5,6 +5,7 @@
 //! `standby` holds what a replica needs that is to take over.
 //! Where a cluster has no event stream, a lane polls: `lane::poll`.
 
+mod absence;
 mod catch_up;
 mod lane;
 pub mod line;

@@ -205,6 +205,11 @@ impl Cursor {
         index < *ours || index == *ours && (*whole || seen.is_empty()) && !self.withheld
     }
 
+    /// Everything behind the position, without end.
+    pub(super) fn owed_from_here(&self) -> Owed {
+        self.owed_until(RaftIndex(u64::MAX))
+    }
+
     fn owed_until(&self, until: RaftIndex) -> Owed {
         let Position { index, seen, .. } = &self.position;
         // With nothing seen at the position, the position itself is covered.

@@ -6,6 +6,7 @@
 mod common;
 mod support;
 
+mod absent;
 mod both;
 mod changes;
 mod killed;

@@ -32,6 +32,10 @@ impl Lane {
     /// What was created at or below the position, but never covered, is caught up with: it came while the program was
     /// stopped, or between two looks.
     pub(super) fn find_uncovered(&mut self, found: &[Namespace]) {
+        if self.members.iter().any(|member| member.unlisted.is_some()) {
+            // All that they had up to here is owed already.
+            self.covered = self.covered.max(self.furthest().index);
+        }
         let uncovered = self.uncovered(found);
         if !uncovered.is_empty() {
             self.begin_catch_up(uncovered);
@@ -55,6 +59,19 @@ impl Lane {
         let until = self.furthest();
         let earlier = self.catch_up.take();
         self.catch_up = Some(CatchUp::new(&found, self.covered, until, &self.history, earlier));
+    }
+
+    /// What lists of one namespace did not show of the others can be read from here on: of all that there are by now.
+    pub(super) async fn list_unlisted(&mut self) -> Result<(), Stopped> {
+        let mut owed = false;
+        for member in &mut self.members {
+            owed |= member.owe_unlisted(&self.ctx).await?;
+        }
+        if owed {
+            self.covered = self.covered.max(self.furthest().index);
+            self.mark_covered().await?;
+        }
+        Ok(())
     }
 
     /// Books what namespaces could have had, where their events can't be seen any more.

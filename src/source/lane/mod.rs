@@ -16,9 +16,10 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::tables::Probe;
+use self::{poll::Missing, tables::Probe};
 use super::{
     Context, HEALTHY_AFTER, Source, Stopped,
+    absence::Absence,
     catch_up::{CatchUp, History},
     line::{Garbage, Line, Occurrences, Text},
     member::{Batch, Member},
@@ -70,6 +71,8 @@ pub(super) struct Lane {
     strikes: u32,
     /// What a standby has held, until the first connection.
     warm: Option<WarmLane>,
+    /// There was a stream.
+    streamed: bool,
 }
 
 /// Why a connection was given up.
@@ -102,6 +105,7 @@ impl Lane {
             server: String::new(),
             strikes: 0,
             warm,
+            streamed: false,
         }
     }
 
@@ -117,9 +121,9 @@ impl Lane {
         let mut outage = Outage::new("reading the event stream");
         self.resolve_start(&mut backoff, &mut outage).await?;
         if self.ctx.polling.source == Source::Poll {
-            self.poll("NOMAD_FIREHOSE_SOURCE is poll").await?;
+            self.poll("NOMAD_FIREHOSE_SOURCE is poll", Absence::default()).await?;
         }
-        let mut refusals = 0;
+        let mut absence = Absence::default();
         loop {
             let stop = self.ctx.stop.clone();
             let connected = tokio::select! {
@@ -131,7 +135,7 @@ impl Lane {
             match connected {
                 Ok((reader, found)) => {
                     outage.over();
-                    refusals = 0;
+                    absence = Absence::default();
                     let (connected, before) = (Instant::now(), self.position());
                     let end = self.session(reader, found).await?;
                     // Where each connection brings something new, there is no storm to avoid.
@@ -143,15 +147,27 @@ impl Lane {
                         continue;
                     }
                 }
-                Err(error) if self.is_to_poll(&error, &mut refusals) => {
-                    self.poll(&error.to_string()).await?;
-                    outage = Outage::new("reading the event stream");
-                    backoff.reset();
-                    continue;
-                }
                 Err(error) => {
-                    outage.log(&error);
+                    let before = absence.has_begun();
+                    let missing = self.is_missing(&error, &mut absence).await?;
+                    if missing == Missing::Surely {
+                        self.poll(&error.to_string(), std::mem::take(&mut absence)).await?;
+                        outage = Outage::new("reading the event stream");
+                        backoff.reset();
+                        continue;
+                    }
                     self.phase(&Phase::Blocked { reason: error.to_string() });
+                    if missing == Missing::Perhaps && matches!(error, nomad::Error::NoStream { .. }) {
+                        if !before {
+                            info!(namespace = &*self.namespace, %error, "no event stream; if that lasts, lists are read");
+                        }
+                    } else {
+                        outage.log(&error);
+                    }
+                    if missing == Missing::Perhaps {
+                        self.ctx.pause(backoff.failed().min(Absence::pause(&self.ctx.polling))).await?;
+                        continue;
+                    }
                 }
             }
             self.ctx.pause(backoff.failed()).await?;
@@ -234,6 +250,8 @@ impl Lane {
             Some(found) => namespaces::watch(self.ctx.client.clone(), namespaces::newest(found)),
             None => (mpsc::channel(1).1, None),
         };
+        self.streamed = true;
+        self.list_unlisted().await?;
         if let Some(found) = found {
             self.cover(found).await?;
         }

@@ -18,9 +18,11 @@ use super::Lane;
 use crate::{
     backoff::Backoff,
     kind::Kind,
-    nomad::{Error, Namespace, Standing, StreamQuery, Table},
+    nomad::{Error, ListQuery, Namespace, Standing, StreamQuery, Table},
     position::RaftIndex,
-    source::{Context, Source, Stopped, member::Member, namespaces, outage::Outage, reconcile, union},
+    source::{
+        Context, Source, Stopped, absence::Absence, member::Member, namespaces, outage::Outage, reconcile, union,
+    },
     telemetry::Phase,
 };
 
@@ -29,9 +31,16 @@ use crate::{
 const TRY_AFTER: u32 = 30;
 /// The longest time, before it is drawn out, until the stream is looked for again.
 const TRY_AT_MOST: Duration = Duration::from_secs(30);
-/// How often in a row a stream may be refused without a word before that is taken for a broker that is off. A server
-/// that has just lost its leader refuses, too.
-const REFUSALS: u32 = 3;
+/// What a failure of the stream says of there being one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// It is another failure.
+    No,
+    /// There seems to be none.
+    Perhaps,
+    /// It has been so for long enough, at a cluster that answers otherwise.
+    Surely,
+}
 
 /// What a polling lane keeps beside its members.
 struct Session {
@@ -44,34 +53,49 @@ struct Session {
 }
 
 impl Lane {
-    /// Whether this failure of the stream means that there is none, and lists are to be read in its place.
-    pub(super) fn is_to_poll(&self, error: &Error, refusals: &mut u32) -> bool {
-        match error {
-            _ if self.ctx.polling.source == Source::Stream => false,
-            // Nothing to read in its place.
-            _ if self.members.iter().all(|member| member.table().is_none()) => false,
-            Error::NoStream { .. } => true,
-            Error::Refused { permitted: true, .. } => {
-                *refusals += 1;
-                *refusals >= REFUSALS
+    /// Whether this failure of the stream means that there is none, and lists are to be read in its place. What the
+    /// stream's buffer still holds is lost by then, so one answer is not enough, nor is one that is no Nomad's.
+    pub(super) async fn is_missing(&self, error: &Error, absence: &mut Absence) -> Result<Missing, Stopped> {
+        let table = self.members.iter().find_map(Member::table);
+        let says_so = matches!(error, Error::NoStream { .. } | Error::Refused { permitted: true, .. });
+        let Some(table) = table.filter(|_| says_so && self.ctx.polling.source != Source::Stream) else {
+            *absence = Absence::default();
+            return Ok(Missing::No);
+        };
+        let stale = self.ctx.polling.stale.is_some();
+        let query = ListQuery { stale, ..ListQuery::new(table, &self.namespace) };
+        let answer = tokio::select! {
+            biased;
+            () = self.ctx.stop.cancelled() => return Err(Stopped),
+            answer = self.ctx.client.table(&query) => answer,
+        };
+        match answer {
+            Ok(_) | Err(Error::Denied { .. }) => Ok(match absence.seen(&self.ctx.polling) {
+                true => Missing::Surely,
+                false => Missing::Perhaps,
+            }),
+            Err(other) => {
+                debug!(error = %other, "nor is there a list");
+                *absence = Absence::default();
+                Ok(Missing::No)
             }
-            _ => false,
         }
     }
 
-    /// Delivers from lists until there is a stream.
-    pub(super) async fn poll(&mut self, reason: &str) -> Result<(), Stopped> {
+    /// Delivers from lists until there is a stream. `absence` says since when there is none.
+    pub(super) async fn poll(&mut self, reason: &str, mut absence: Absence) -> Result<(), Stopped> {
+        let mut left = self.stream_positions();
         warn!(
             namespace = &*self.namespace,
             reason, "records come from lists, which show no purges, no versions in between and no raw events"
         );
-        let scope = self.begin().await?;
+        let mut scope = self.begin(&mut absence).await?;
         for member in self.members.iter().filter(|member| member.kind == Kind::Events) {
             let reason = format!("raw events come from the stream alone: {reason}");
             show(&self.ctx, member.kind, Phase::Blocked { reason });
         }
-        let mut session = Session::new(scope, &self.members);
-        let mut stream = self.find_stream();
+        let mut session = Session::new(Arc::clone(&scope), &self.members);
+        let (mut stream, mut namespaces) = (self.find_stream(), self.find_namespaces(&scope));
         loop {
             session.ask(&self.ctx, &self.members);
             let (page, page_after) = session.next_page(&self.members);
@@ -83,8 +107,16 @@ impl Lane {
                     info!(namespace = &*self.namespace, server, "there is an event stream again; leaving the lists");
                     break;
                 }
+                () = &mut namespaces => {
+                    info!("there are namespaces; listing all of them");
+                    scope = self.begin(&mut Absence::default()).await?;
+                    session = Session::new(Arc::clone(&scope), &self.members);
+                    namespaces = self.find_namespaces(&scope);
+                }
                 Some((table, answer)) = session.questions.next(), if !session.questions.is_empty() => {
-                    self.take_answer(&mut session, table, answer).await?;
+                    if self.take_answer(&mut session, table, answer).await? {
+                        left.clear();
+                    }
                 }
                 () = sleep_until(page_after), if page.is_some() => {
                     if let Some(page) = page {
@@ -99,11 +131,33 @@ impl Lane {
                 member.end_polling(&self.ctx).await?;
             }
         }
+        self.report_left(&left);
         Ok(())
     }
 
+    /// Where each kind that lists take over was on the stream; nothing where there never was one.
+    fn stream_positions(&self) -> Vec<(Kind, RaftIndex)> {
+        // Lists leave no event behind that could be known again.
+        let was_streamed = |member: &&Member| self.streamed || !member.cursor.position().seen.is_empty();
+        let of_tables = self.members.iter().filter(|member| member.table().is_some());
+        of_tables.filter(was_streamed).map(|member| (member.kind, member.cursor.position().index)).collect()
+    }
+
+    /// What the stream had while lists were read is not read from it: says so.
+    fn report_left(&self, left: &[(Kind, RaftIndex)]) {
+        for (kind, from) in left {
+            let Some(member) = self.members.iter().find(|member| member.kind == *kind) else { continue };
+            let until = member.cursor.position().index;
+            if until > *from {
+                self.ctx.metrics.gap(*kind, until.0 - from.0);
+                warn!(%kind, namespace = &*self.namespace, after = %from, %until,
+                    "lists were read between these indexes of the stream: purges and versions in between may be missing");
+            }
+        }
+    }
+
     /// Makes what the lane knows of its stream what lists are to go on from. Gives what these are asked for.
-    async fn begin(&mut self) -> Result<Arc<str>, Stopped> {
+    async fn begin(&mut self, absence: &mut Absence) -> Result<Arc<str>, Stopped> {
         let (mut backoff, mut outage) = (Backoff::default(), Outage::new("listing the namespaces"));
         let found = loop {
             let (stop, all) = (self.ctx.stop.clone(), &*self.namespace == "*");
@@ -122,7 +176,12 @@ impl Lane {
                 Err(error) if error.is_retryable() || matches!(error, Error::NoNamespace { .. }) => {
                     outage.log(&error);
                     self.phase(&Phase::Blocked { reason: error.to_string() });
+                    *absence = Absence::default();
                     self.ctx.pause(backoff.failed()).await?;
+                }
+                Err(error @ Error::Unsupported { .. }) if !absence.seen(&self.ctx.polling) => {
+                    debug!(%error, "no namespaces; if that lasts, the one there is without them is listed");
+                    self.ctx.pause(backoff.failed().min(Absence::pause(&self.ctx.polling))).await?;
                 }
                 found => break found,
             }
@@ -133,6 +192,11 @@ impl Lane {
             Err(Error::Unsupported { .. }) => Arc::from("default"),
             _ => Arc::clone(&self.namespace),
         };
+        if is_whole(&scope, &self.namespace) {
+            self.list_unlisted().await?;
+        } else {
+            self.leave_unlisted().await?;
+        }
         self.book_uncovered(&found.unwrap_or_default()).await?;
         for member in self.members.iter_mut().filter(|member| member.table().is_some()) {
             member.begin_polling();
@@ -152,12 +216,42 @@ impl Lane {
         Ok(())
     }
 
+    /// The namespaces that lists do not show from here on.
+    async fn leave_unlisted(&mut self) -> Result<(), Stopped> {
+        for member in &mut self.members {
+            member.leave_unlisted(&self.ctx).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells when there are namespaces, where one is listed for want of them.
+    fn find_namespaces(&self, scope: &str) -> BoxFuture<'static, ()> {
+        if is_whole(scope, &self.namespace) {
+            return std::future::pending().boxed();
+        }
+        let (client, after) = (self.ctx.client.clone(), self.try_after());
+        let find = async move {
+            loop {
+                sleep(after.mul_f64(1.0 + fastrand::f64())).await;
+                match client.namespaces(RaftIndex(0), Duration::ZERO).await {
+                    Ok(_) | Err(Error::Denied { .. }) => return,
+                    Err(error) => debug!(%error, "still no namespaces"),
+                }
+            }
+        };
+        find.boxed()
+    }
+
+    fn try_after(&self) -> Duration {
+        (self.ctx.polling.interval * TRY_AFTER).min(TRY_AT_MOST)
+    }
+
     /// Tells when there is a stream, and at which server.
     fn find_stream(&self) -> BoxFuture<'static, String> {
         if self.ctx.polling.source != Source::Auto {
             return std::future::pending().boxed();
         }
-        let (client, after) = (self.ctx.client.clone(), (self.ctx.polling.interval * TRY_AFTER).min(TRY_AT_MOST));
+        let (client, after) = (self.ctx.client.clone(), self.try_after());
         let query = StreamQuery {
             namespace: self.namespace.to_string(),
             topics: union(self.members.iter().flat_map(Member::topics)),
@@ -175,14 +269,14 @@ impl Lane {
         find.boxed()
     }
 
-    /// Takes in where a table stands.
+    /// Takes in where a table stands. `true` if the cluster is another one.
     async fn take_answer(
         &mut self,
         session: &mut Session,
         table: Table,
         answer: Result<Standing, Error>,
-    ) -> Result<(), Stopped> {
-        let Some(watch) = session.watches.iter_mut().find(|watch| watch.table == table) else { return Ok(()) };
+    ) -> Result<bool, Stopped> {
+        let Some(watch) = session.watches.iter_mut().find(|watch| watch.table == table) else { return Ok(false) };
         let anchor = self.members.iter().filter_map(|member| member.ledger().lane(&self.namespace)?.anchor);
         let anchor = anchor.filter(|anchor| anchor.topic == table.topic()).map(|anchor| anchor.index).max();
         let step = watch.take(&self.ctx, anchor, answer);
@@ -204,7 +298,7 @@ impl Lane {
                     show(&self.ctx, member.kind, Phase::Polling);
                     moved |= member.take_polled(&self.ctx, index).await?;
                 }
-                if moved && index > self.covered {
+                if moved && index > self.covered && is_whole(&session.scope, &self.namespace) {
                     // Whatever a namespace had up to here, lists have given or owe.
                     self.covered = index;
                     self.mark_covered().await?;
@@ -212,13 +306,17 @@ impl Lane {
             }
             Step::StartOver => {
                 self.start_over();
+                if !is_whole(&session.scope, &self.namespace) {
+                    self.leave_unlisted().await?;
+                }
                 *session = Session::new(Arc::clone(&session.scope), &self.members);
                 for member in self.members.iter_mut().filter(|member| member.table().is_some()) {
                     member.begin_polling();
                 }
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Delivers a page; behind the last one of a list, rests for at least as long as the list took.
@@ -245,6 +343,11 @@ impl Lane {
         }
         Ok(())
     }
+}
+
+/// Whether lists of `scope` show all that a lane is of.
+fn is_whole(scope: &str, lane: &str) -> bool {
+    scope == lane
 }
 
 /// Says what a kind does where there is no stream.

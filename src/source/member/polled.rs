@@ -1,5 +1,7 @@
 //! A kind whose lists are polled: what the index of its table books, and what a list gives ahead of that.
 
+use tracing::info;
+
 use super::{super::Context, super::Stopped, Batch, Member};
 use crate::{
     checkpoint::{Anchor, Owed, Pass},
@@ -36,6 +38,54 @@ impl Member {
         self.page_after = None;
         self.cursor.trust();
         Ok(())
+    }
+
+    /// From here on lists are of `default` alone, and the positions move none the less: what other namespaces have from
+    /// here on, and what is owed of them already, is owed until they can be listed.
+    pub(in crate::source) async fn leave_unlisted(&mut self, ctx: &Context) -> Result<(), Stopped> {
+        if self.unlisted.is_some() || !self.table().is_some_and(Table::namespaced) {
+            return Ok(());
+        }
+        let mut owed = self.cursor.owed_from_here();
+        for range in self.passes.iter().flat_map(|pass| &pass.ranges) {
+            owed.from = owed.from.min(range.from);
+            owed.known.extend(range.known.iter().copied());
+        }
+        let baseline = self.baseline || self.passes.iter().any(|pass| pass.baseline);
+        self.unlisted = Some(Pass::unlisted(owed, baseline));
+        self.passes.retain(|pass| pass.namespace.is_none());
+        self.begin_lists_again();
+        let mut batch = Batch::default();
+        batch.effect.backfill = Some(self.passes.iter().cloned().collect());
+        self.submit(ctx, batch, None).await
+    }
+
+    /// All namespaces can be listed, and what is owed of them can be read. Says whether there was anything.
+    pub(in crate::source) async fn owe_unlisted(&mut self, ctx: &Context) -> Result<bool, Stopped> {
+        let mut batch = Batch::default();
+        if self.unlisted.is_some() {
+            self.book_ahead(RaftIndex(0), &mut batch);
+        }
+        let Some(unlisted) = self.unlisted.take() else { return Ok(false) };
+        let position = self.cursor.position();
+        let until = RaftIndex(position.index.0.saturating_add(1));
+        let known = position.seen.clone();
+        for owed in unlisted.ranges {
+            let known = owed.known.iter().chain(known.iter()).copied().collect();
+            info!(kind = %self.kind, from = %owed.from, %until, "reading what all namespaces had while one was listed");
+            let ranges = vec![Owed { until: until.max(owed.from), known, ..owed }];
+            self.add_pass(Pass { ranges, baseline: unlisted.baseline, ..Pass::default() });
+        }
+        self.begin_lists_again();
+        batch.effect.backfill = Some(self.passes.iter().cloned().collect());
+        self.submit(ctx, batch, None).await?;
+        Ok(true)
+    }
+
+    /// Lists are of other namespaces than before.
+    fn begin_lists_again(&mut self) {
+        self.passes.iter_mut().filter(|pass| pass.namespace.is_none()).for_each(|pass| pass.page = None);
+        self.walk.end();
     }
 
     /// The kind's table stands at `index`: what came since is owed by the list. Says whether there is anything.

@@ -21,7 +21,7 @@ use crate::{
     kind::Kind,
     nomad::{Error, EventStream, Namespace, StreamQuery, Topic},
     position::RaftIndex,
-    source::{Context, HEALTHY_AFTER, Source, namespaces, outage::Outage, union},
+    source::{Context, HEALTHY_AFTER, Source, absence::Absence, namespaces, outage::Outage, union},
 };
 
 /// Where there is no stream, one is looked for again after this time, and up to twice as long.
@@ -102,12 +102,13 @@ impl Lane {
     async fn hold(&mut self) -> Infallible {
         let mut backoff = Backoff::default();
         let mut outage = Outage::mild("reading the event stream");
+        let mut absence = Absence::default();
         let mut polled = false;
         loop {
             match self.connect().await {
                 Ok(()) => {
                     outage.over();
-                    polled = false;
+                    (absence, polled) = (Absence::default(), false);
                     let (connected, before) = (Instant::now(), self.furthest);
                     let end = self.read().await;
                     self.stream = None;
@@ -123,6 +124,14 @@ impl Lane {
                         }
                     }
                 }
+                // What is held can still be wanted.
+                Err(error @ Error::NoStream { .. })
+                    if self.ctx.polling.source == Source::Auto && !absence.seen(&self.ctx.polling) =>
+                {
+                    debug!(%error, "standing by: no event stream");
+                    sleep(backoff.failed().min(Absence::pause(&self.ctx.polling))).await;
+                    continue;
+                }
                 Err(error @ Error::NoStream { .. }) if self.ctx.polling.source == Source::Auto => {
                     if !std::mem::replace(&mut polled, true) {
                         info!(namespace = &*self.namespace, %error, "standing by without a stream: lists need none held");
@@ -130,7 +139,10 @@ impl Lane {
                     self.intake.clear();
                     sleep(LOOK_AGAIN.mul_f64(1.0 + fastrand::f64())).await;
                 }
-                Err(error) => outage.log(&error),
+                Err(error) => {
+                    absence = Absence::default();
+                    outage.log(&error);
+                }
             }
             sleep(backoff.failed()).await;
         }

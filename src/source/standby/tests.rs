@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use nomad_sim::Sim;
+use nomad_sim::{Broker, Sim};
 use serde_json::json;
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
@@ -198,6 +198,25 @@ async fn a_take_over_needs_nothing_of_the_servers_buffer() {
     scene.delivers(80..=80).await;
     scene.assert_nothing_missed();
     assert_eq!(scene.asked(STREAM), 1, "the stream itself is taken over");
+}
+
+/// A stream that is not found for a moment can be back before anything that is held has become useless.
+#[tokio::test]
+async fn what_is_held_outlasts_a_moment_without_a_stream() {
+    let mut scene = Scene::new().await;
+    let standby = scene.stand_by(ROOM).await;
+    scene.append(20..=59, "default").await;
+    let (held, asked) = (scene.held(), scene.asked(STREAM));
+    scene.sim.set_broker(Broker::Missing);
+    scene.sim.server(0).drop_connections();
+    until("it is told that there is none", || scene.asked(STREAM) > asked + 1).await;
+    assert_eq!(scene.held(), held);
+    scene.sim.set_broker(Broker::Enabled);
+    until("it subscribes again", || scene.sim.server(0).open_streams() > 0).await;
+    scene.append(60..=79, "default").await;
+    scene.lead(standby.take().await);
+    scene.delivers(20..=79).await;
+    scene.assert_nothing_missed();
 }
 
 /// What the test above would see without a ring.

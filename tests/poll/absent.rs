@@ -1,0 +1,194 @@
+//! What is not found for a moment: a proxy without a backend, a server that starts anew, an upgrade.
+
+use std::collections::BTreeSet;
+
+use nomad_sim::{Broker, Policy, Sim};
+
+use crate::common::{Process, Setup, made, probe::readiness};
+use crate::support::*;
+
+const PERHAPS: &str = "if that lasts, lists are read";
+const BACK: &str = "there is an event stream again";
+const LEFT: &str = "purges and versions in between may be missing";
+
+/// A program that has come to index 30 by the stream, and its place in a directory.
+async fn begun(sim: &Sim, setup: &Setup) -> Vec<Version> {
+    sim.play_to(30).await;
+    let process = setup.spawn();
+    until_shown(sim, &process, &[]).await;
+    versions(&process.stop().await)
+}
+
+async fn until_published(sim: &Sim, process: &Process, before: &[Version]) {
+    let published: BTreeSet<_> = published(sim).into_keys().collect();
+    let all = || {
+        let printed: BTreeSet<_> = versions(&process.printed()).into_iter().chain(before.iter().cloned()).collect();
+        published.is_subset(&printed)
+    };
+    process.until("everything that was streamed is printed", all).await;
+}
+
+/// The stream is there again at once, with everything still in its buffer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_missing_for_a_moment_costs_no_purge() {
+    let (sim, dir) = (recorded().await, tempfile::tempdir().expect("a directory"));
+    // The default, for time enough.
+    let setup = setup(&sim).data_dir(dir.path()).env("NOMAD_FIREHOSE_POLL_INTERVAL", "1s");
+    let before = begun(&sim, &setup).await;
+    sim.set_broker(Broker::Missing);
+    let process = setup.spawn();
+    process.until_logged(PERHAPS).await;
+    sim.set_broker(Broker::Enabled);
+    while sim.step(11).await > 0 {}
+    until_published(&sim, &process, &before).await;
+    assert_eq!((process.logged(POLLING), process.logged("ERROR")), (0, 0), "{}", process.log());
+    process.stop().await;
+}
+
+/// Nor are lists read of something that has no tables.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_do_not_take_over_where_none_can_be_read() {
+    let (sim, dir) = (recorded().await, tempfile::tempdir().expect("a directory"));
+    let setup = setup(&sim).data_dir(dir.path());
+    let before = begun(&sim, &setup).await;
+    sim.set_broker(Broker::Missing);
+    sim.server(0).fail_lists(u32::MAX);
+    let process = setup.spawn();
+    process.until_logged("has no event stream").await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert_eq!(process.logged(POLLING), 0, "{}", process.log());
+    sim.server(0).fail_lists(0);
+    sim.set_broker(Broker::Enabled);
+    while sim.step(11).await > 0 {}
+    until_shown(&sim, &process, &before).await;
+    process.stop().await;
+}
+
+/// What lists could not show while they stood in is told once, when the stream is back; not where there never was one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_that_lists_stood_in_for_is_reported() {
+    let (sim, dir) = (recorded().await, tempfile::tempdir().expect("a directory"));
+    let setup = setup(&sim).data_dir(dir.path());
+    let before = begun(&sim, &setup).await;
+    sim.set_broker(Broker::Missing);
+    let process = setup.spawn();
+    process.until_logged(POLLING).await;
+    sim.play_to(60).await;
+    until_shown(&sim, &process, &before).await;
+    assert_eq!(process.logged(LEFT), 0, "{}", process.log());
+    sim.set_broker(Broker::Enabled);
+    process.until_logged(BACK).await;
+    process.until_logged(LEFT).await;
+    assert!(process.log().lines().any(|line| line.contains(LEFT) && line.contains("jobs") && line.contains("30")));
+    process.stop().await;
+
+    let sim = recorded().await;
+    sim.set_broker(Broker::Missing);
+    sim.play_to(60).await;
+    let process = crate::support::setup(&sim).spawn();
+    until_shown(&sim, &process, &[]).await;
+    sim.set_broker(Broker::Enabled);
+    process.until_logged(BACK).await;
+    process.until_logged("subscribed to the event stream").await;
+    assert_eq!(process.logged(LEFT), 0, "{}", process.log());
+    process.stop().await;
+}
+
+/// All paths that old servers lack are missing for a while, from where a checkpoint goes on. `meanwhile` is played while
+/// `default` alone is listed.
+async fn all_namespaces_come_after(meanwhile: Option<u64>, then: Broker) {
+    let (sim, dir) = (recorded().await, tempfile::tempdir().expect("a directory"));
+    let setup = setup(&sim).data_dir(dir.path());
+    let before = begun(&sim, &setup).await;
+    sim.set_old(true);
+    let process = setup.spawn();
+    process.until_logged(POLLING).await;
+    if let Some(index) = meanwhile {
+        sim.play_to(index).await;
+        until_shown_of(&sim, &process, &before, "default").await;
+    }
+    sim.set_old(false);
+    sim.set_broker(then);
+    sim.play_to(100).await;
+    until_shown(&sim, &process, &before).await;
+    while sim.step(20).await > 0 {}
+    until_shown(&sim, &process, &before).await;
+    let printed = versions(&process.stop().await);
+    assert_true(&sim, &printed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_namespace_is_lost_over_a_moment_without_any() {
+    all_namespaces_come_after(None, Broker::Enabled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_namespace_is_lost_while_one_is_listed_and_the_stream_comes_back() {
+    all_namespaces_come_after(Some(60), Broker::Enabled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_namespace_is_lost_while_one_is_listed_and_lists_go_on() {
+    all_namespaces_come_after(Some(60), Broker::Missing).await;
+}
+
+/// What was not listed is owed over a restart, too; and a first start that is to begin now has it from there on.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_listed_is_owed_over_a_restart() {
+    for start in ["all", "now"] {
+        for broker in [Broker::Enabled, Broker::Missing] {
+            let (sim, dir) = (recorded().await, tempfile::tempdir().expect("a directory"));
+            let setup = setup(&sim).data_dir(dir.path()).env("NOMAD_FIREHOSE_START", start);
+            sim.play_to(20).await;
+            sim.set_old(true);
+            let old = shown(&sim, "*").await;
+            let process = setup.spawn();
+            process.until_logged(POLLING).await;
+            // Listed once, it has begun.
+            process
+                .until("the tables are watched", || {
+                    sim.requests().iter().filter(|request| request.target.starts_with("/v1/nodes")).count() > 5
+                })
+                .await;
+            sim.play_to(60).await;
+            let printed = |process: &Process| versions(&process.printed()).into_iter().collect::<BTreeSet<_>>();
+            let default = shown(&sim, "default").await;
+            process.until("default", || default.difference(&old).all(|it| printed(&process).contains(it))).await;
+            let mut before = versions(&process.stop().await);
+            assert!(before.iter().all(|version| !version.key.starts_with("team-")), "{before:#?}");
+            sim.set_old(false);
+            sim.set_broker(broker);
+            let process = setup.spawn();
+            sim.play_to(100).await;
+            let all = shown(&sim, "*").await;
+            let has = || {
+                let printed: BTreeSet<_> = printed(&process).into_iter().chain(before.iter().cloned()).collect();
+                all.difference(&old).all(|it| printed.contains(it))
+            };
+            process.until("all namespaces", has).await;
+            before = versions(&process.stop().await);
+            assert_true(&sim, &before);
+        }
+    }
+}
+
+/// A token for one namespace, and a table that is empty: there is nothing to complain of.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_table_is_no_failure_for_a_limited_token() {
+    let sim = Sim::builder().token("t", Policy::read_jobs(&["team-a"])).start().await.expect("the simulator starts");
+    sim.set_broker(Broker::Missing);
+    sim.append_line(made::evaluation(11, 1)).await.expect("a line of a stream");
+    let ports = Ports::reserve();
+    let process = Setup::new(&["run", "--resources", "deployments"], &sim.url(0))
+        .env("NOMAD_TOKEN", "t")
+        .env("NOMAD_FIREHOSE_POLL_INTERVAL", "100ms")
+        .env("NOMAD_FIREHOSE_LISTEN", ports.address())
+        .spawn();
+    process.until_logged(POLLING).await;
+    let of_default = || sim.requests().iter().filter(|it| it.target.contains("deployments?namespace=default")).count();
+    process.until("default was asked for twice", || of_default() > 1).await;
+    let ready = readiness(ports.base).await;
+    assert!(ready.as_ref().is_some_and(|(ready, _)| *ready), "{ready:?} {}", process.log());
+    assert_eq!(process.logged("ERROR"), 0, "{}", process.log());
+    process.stop().await;
+}
