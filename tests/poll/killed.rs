@@ -16,7 +16,11 @@ async fn killed_at_random_moments_nothing_is_missing() {
     sim.set_broker(Broker::Missing);
     let data_dir = tempfile::tempdir().expect("a directory");
     let setup = setup(&sim).data_dir(data_dir.path()).env("NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "100ms");
-    let (mut printed, mut cut) = (Vec::new(), 0);
+    // Once it is known that there is no stream, lists begin at once.
+    sim.step(1).await;
+    let process = setup.spawn();
+    until_shown(&sim, &process, &[]).await;
+    let (mut printed, mut cut) = (versions(&process.stop().await), 0);
     for _ in 0..KILLS {
         let process = setup.spawn();
         // The moment of the kill is what is random, so this one does sleep.

@@ -70,16 +70,27 @@ impl Lane {
             answer = self.ctx.client.table(&query) => answer,
         };
         match answer {
-            Ok(_) | Err(Error::Denied { .. }) => Ok(match absence.seen(&self.ctx.polling) {
-                true => Missing::Surely,
-                false => Missing::Perhaps,
-            }),
+            Ok(_) | Err(Error::Denied { .. }) => {
+                let lasts = absence.seen(&self.ctx.polling);
+                let at_once = matches!(error, Error::NoStream { .. }) && self.was_polled();
+                Ok(if lasts || at_once { Missing::Surely } else { Missing::Perhaps })
+            }
             Err(other) => {
                 debug!(error = %other, "nor is there a list");
                 *absence = Absence::default();
                 Ok(Missing::No)
             }
         }
+    }
+
+    /// Whether lists were the last to move the checkpoint: there was no stream before the restart, either.
+    fn was_polled(&self) -> bool {
+        let by_list = |member: &Member| {
+            let position = member.cursor.position();
+            let anchor = member.ledger().lane(&self.namespace).and_then(|lane| lane.anchor);
+            position.seen.is_empty() && anchor.is_some_and(|anchor| anchor.index == position.index)
+        };
+        !self.streamed && self.members.iter().any(by_list)
     }
 
     /// Delivers from lists until there is a stream. `absence` says since when there is none.
@@ -179,7 +190,11 @@ impl Lane {
                     *absence = Absence::default();
                     self.ctx.pause(backoff.failed()).await?;
                 }
-                Err(error @ Error::Unsupported { .. }) if !absence.seen(&self.ctx.polling) => {
+                // Where they were missing before, no more is lost.
+                Err(error @ Error::Unsupported { .. })
+                    if self.members.iter().all(|member| member.unlisted.is_none())
+                        && !absence.seen(&self.ctx.polling) =>
+                {
                     debug!(%error, "no namespaces; if that lasts, the one there is without them is listed");
                     self.ctx.pause(backoff.failed().min(Absence::pause(&self.ctx.polling))).await?;
                 }
