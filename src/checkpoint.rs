@@ -53,14 +53,30 @@ impl Checkpoint {
 }
 
 impl Checkpoint {
-    /// Keeps no more than `keep` of the events that are known at any one index. The others are taken for new when they
-    /// come again: repeats, never a loss.
+    /// Keeps no more than `keep` of the events that are known at any one index or in any one range. The others are taken
+    /// for new when they come again: repeats, never a loss. Of a position one is left whatever `keep` is: with none, its
+    /// index would count as known whole.
     pub fn forget_identities(&mut self, keep: usize) {
-        let shorten = |seen: &mut Seen| *seen = seen.iter().copied().take(keep).collect();
+        let shorten = |seen: &mut Seen, keep: usize| {
+            if seen.len() > keep {
+                *seen = seen.iter().copied().take(keep).collect();
+            }
+        };
         for lane in self.lanes.values_mut() {
-            shorten(&mut lane.position.seen);
-            let passes = lane.backfill.iter_mut().flat_map(|pass| &mut pass.ranges);
-            passes.for_each(|owed| shorten(&mut owed.known));
+            shorten(&mut lane.position.seen, keep.max(1));
+            let ranges = lane.backfill.iter_mut().flat_map(|pass| &mut pass.ranges);
+            ranges.for_each(|owed| shorten(&mut owed.known, keep));
+        }
+    }
+
+    /// Makes one range of all that a pass owes. What lies between them is read again: repeats, never a loss.
+    pub fn widen_ranges(&mut self) {
+        for pass in self.lanes.values_mut().flat_map(|lane| &mut lane.backfill) {
+            let from = pass.ranges.iter().map(|owed| owed.from).min();
+            let until = pass.ranges.iter().map(|owed| owed.until).max();
+            if let (Some(from), Some(until)) = (from, until) {
+                pass.ranges = vec![Owed { from, until, known: Seen::default() }];
+            }
         }
     }
 }
@@ -129,6 +145,32 @@ impl Pass {
     pub fn is_unlisted(&self) -> bool {
         self.namespace.as_deref() == Some("*")
     }
+
+    /// The same, with nothing known.
+    #[must_use]
+    pub fn without_known(&self) -> Pass {
+        let Pass { ranges, baseline, unreported, namespace, page } = self;
+        let unknown = |owed: &Owed| Owed { from: owed.from, until: owed.until, known: Seen::default() };
+        Pass {
+            ranges: ranges.iter().map(unknown).collect(),
+            baseline: *baseline,
+            unreported: *unreported,
+            namespace: namespace.clone(),
+            page: page.clone(),
+        }
+    }
+
+    /// Adds a range. One that goes on where the last one ends becomes one with it: each version is an event of its own,
+    /// so what is known of either is known of both.
+    pub fn add(&mut self, owed: Owed) {
+        match self.ranges.last_mut().filter(|last| last.until == owed.from) {
+            Some(last) => {
+                last.until = owed.until.max(last.until);
+                last.known.extend(owed.known.iter().copied());
+            }
+            None => self.ranges.push(owed),
+        }
+    }
 }
 
 /// A range of `ModifyIndex` in which the stream could have missed a version.
@@ -138,7 +180,7 @@ pub struct Owed {
     pub from: RaftIndex,
     /// The first index behind the range.
     pub until: RaftIndex,
-    /// Events at `from` that were delivered.
+    /// Events in the range that were delivered.
     #[serde(default, skip_serializing_if = "Seen::is_empty")]
     pub known: Seen,
 }
@@ -157,4 +199,42 @@ pub struct Anchor {
     pub topic: String,
     /// Its raft index.
     pub index: RaftIndex,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owed(from: u64, until: u64, known: u64) -> Owed {
+        let known = [Identity(known)].into_iter().collect();
+        Owed { from: RaftIndex(from), until: RaftIndex(until), known }
+    }
+
+    #[test]
+    fn ranges_that_go_on_become_one() {
+        let mut pass = Pass::default();
+        for n in 1..=1_000 {
+            pass.add(owed(10 * n, 10 * n + 10, n));
+        }
+        let [all] = &pass.ranges[..] else { panic!("{} ranges", pass.ranges.len()) };
+        assert_eq!((all.from, all.until, all.known.len()), (RaftIndex(10), RaftIndex(10_010), 1_000));
+        // What lies between two is in neither.
+        pass.add(owed(10_011, 10_020, 7));
+        assert_eq!(pass.ranges.len(), 2);
+        assert!(!pass.ranges.iter().any(|owed| owed.contains(RaftIndex(10_010), Identity(0))));
+    }
+
+    #[test]
+    fn a_position_keeps_the_event_that_proves_it() {
+        let position = Position { seen: (0..9).map(Identity).collect(), ..Position::default() };
+        let backfill = vec![Pass { ranges: vec![owed(1, 5, 1), owed(9, 12, 2)], ..Pass::default() }];
+        let lane = Lane { position, backfill, ..Lane::default() };
+        let mut checkpoint = Checkpoint { lanes: [("*".to_owned(), lane)].into(), ..Checkpoint::default() };
+        checkpoint.forget_identities(0);
+        checkpoint.widen_ranges();
+        let lane = &checkpoint.lanes["*"];
+        assert_eq!(lane.position.seen[..], [Identity(0)]);
+        let all = Owed { from: RaftIndex(1), until: RaftIndex(12), known: Seen::default() };
+        assert_eq!(lane.backfill[0].ranges, [all]);
+    }
 }

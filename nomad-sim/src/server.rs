@@ -81,13 +81,15 @@ pub(crate) struct ListFaults {
     pub(crate) namespaces: Duration,
     /// So many list requests are yet to be answered with 500.
     pub(crate) errors: u32,
+    /// So many single objects are yet to be given as the cluster's last server has them.
+    pub(crate) lagging: u32,
     /// How long ago the server heard of its leader, by its own word in stale answers; `None`: it knows none.
     pub(crate) contact: Option<Duration>,
 }
 
 impl Default for ListFaults {
     fn default() -> Self {
-        Self { delay: Duration::ZERO, namespaces: Duration::ZERO, errors: 0, contact: Some(Duration::ZERO) }
+        Self { delay: Duration::ZERO, namespaces: Duration::ZERO, errors: 0, lagging: 0, contact: Some(Duration::ZERO) }
     }
 }
 
@@ -280,6 +282,12 @@ impl Server {
     /// The next so many list requests are answered with 500.
     pub fn fail_lists(&self, times: u32) {
         lock(&self.lists).errors = times;
+    }
+
+    /// The next so many single objects are given as the cluster's last server has them, which can lag: as of a new
+    /// leader that has not applied all that the old one had.
+    pub fn lagging_objects(&self, times: u32) {
+        lock(&self.lists).lagging = times;
     }
 
     /// What its stale answers say of when it last heard of its leader; `None`: that it knows none.

@@ -7,6 +7,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tracing::{error, warn};
+use xxhash_rust::xxh3::xxh3_64;
 
 use self::polled::Ahead;
 use super::{
@@ -41,6 +42,10 @@ pub(super) struct Member {
     pub(super) page_after: Option<Instant>,
     /// What the page under way has delivered already, should it fail half-way.
     pub(super) page_done: Seen,
+    /// What the page under way lists, and was not found when asked for.
+    pub(super) absent: Seen,
+    /// Hashes of what lists gave and no record can be made of: it comes again with each list.
+    refused: Seen,
     /// While lists are polled: what they gave of versions newer than what is owed.
     pub(super) ahead: Option<Ahead>,
     /// How often in a row a page was older than the stream.
@@ -113,6 +118,9 @@ impl Batch {
 }
 
 impl Member {
+    /// So many unusable objects of lists are remembered.
+    const REFUSED: usize = 10_000;
+
     /// A kind that goes on where its ledger is.
     pub(super) fn new(kind: Kind, topics: Vec<Topic>, lane: Arc<str>, ledger: Arc<Ledger>) -> Self {
         let state = ledger.lane(&lane);
@@ -128,6 +136,8 @@ impl Member {
             unlisted: unlisted.pop(),
             page_after: None,
             page_done: Seen::default(),
+            absent: Seen::default(),
+            refused: Seen::default(),
             ahead: None,
             walk,
             listing: Duration::ZERO,
@@ -158,7 +168,7 @@ impl Member {
                 let after = RaftIndex(start.0 + 1);
                 let nothing = Owed { from: after, until: after, known: Seen::default() };
                 self.add_pass(Pass { ranges: vec![nothing], baseline: true, ..Pass::default() });
-                batch.effect.backfill = Some(self.passes.iter().cloned().collect());
+                batch.effect.backfill = Some(self.backfill());
             }
             self.baseline = false;
             self.first_start = false;
@@ -198,6 +208,7 @@ impl Member {
         self.passes.clear();
         self.unlisted = None;
         self.page_done.clear();
+        self.absent.clear();
         self.walk.end();
         self.table_seen = RaftIndex(0);
         self.table_before = RaftIndex(0);
@@ -256,7 +267,7 @@ impl Member {
             changed = true;
         }
         if changed {
-            batch.effect.backfill = Some(self.passes.iter().cloned().collect());
+            batch.effect.backfill = Some(self.backfill());
         }
     }
 
@@ -290,6 +301,21 @@ impl Member {
     /// Something that no record can be made of goes to the dead-letter place, and everything else goes on.
     pub(super) async fn unusable(&self, ctx: &Context, raw: &[u8], reason: &Unusable) -> Result<(), Stopped> {
         ctx.dead_letter(self.kind, raw, &reason.to_string()).await
+    }
+
+    /// The same for what a list gave, where lists give it again and again: it is told once, as far as
+    /// [`Member::REFUSED`] goes.
+    pub(super) async fn refuse(&mut self, ctx: &Context, raw: &[u8], reason: &Unusable) -> Result<(), Stopped> {
+        let hash = Identity(xxh3_64(raw));
+        if self.refused.contains(&hash) {
+            return Ok(());
+        }
+        self.unusable(ctx, raw, reason).await?;
+        if self.refused.len() >= Self::REFUSED {
+            self.refused.clear();
+        }
+        self.refused.insert(hash);
+        Ok(())
     }
 
     pub(super) fn report_overruns(&self, ctx: &Context, overruns: u32, allocation: &str, index: RaftIndex) {
@@ -354,7 +380,7 @@ impl Member {
         } else {
             let unreported = !report && !self.first_start;
             self.add_pass(Pass { ranges: vec![owed], baseline: self.baseline, unreported, ..Pass::default() });
-            batch.effect.backfill = Some(self.passes.iter().cloned().collect());
+            batch.effect.backfill = Some(self.backfill());
         }
         self.first_start = false;
         self.baseline = false;
@@ -370,9 +396,19 @@ impl Member {
                 && waiting.unreported == pass.unreported
         });
         match waiting {
-            Some(waiting) => waiting.ranges.extend(pass.ranges),
+            Some(waiting) => pass.ranges.into_iter().for_each(|owed| waiting.add(owed)),
             None => self.passes.push_back(pass),
         }
+    }
+
+    /// What the checkpoint is to hold of the passes. Of allocations the marks say what was delivered, except to a pass that
+    /// takes whatever its list has in its ranges for missing.
+    pub(super) fn backfill(&self) -> Vec<Pass> {
+        let stored = |pass: &Pass| match pass {
+            Pass { unreported: false, .. } if self.kind == Kind::Allocations => pass.without_known(),
+            _ => pass.clone(),
+        };
+        self.passes.iter().map(stored).collect()
     }
 
     fn wants(&self, event: &Event<'_>) -> bool {

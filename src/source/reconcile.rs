@@ -46,6 +46,10 @@ enum Failed {
     Nomad(#[from] nomad::Error),
     #[error("the list stands at index {page}, and the stream has come to {seen} already")]
     Late { page: RaftIndex, seen: RaftIndex },
+    #[error("{id} is listed with index {listed}, and given with {given}: by a server that lags behind")]
+    Older { id: String, listed: RaftIndex, given: RaftIndex },
+    #[error("{id} is listed and not found; only when it is not found again it is gone")]
+    Absent { id: String },
     #[error("the program is stopped in the midst of a list that does not page")]
     Stopped,
     #[error("the server at {server} heard of its leader {last_contact:?} ago, or knows none")]
@@ -63,6 +67,7 @@ pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Resu
         Ok(Read { next_page, index }) => {
             member.page_after = None;
             member.page_done.clear();
+            member.absent.clear();
             let ended = next_page.is_none();
             ctx.metrics.listed(member.kind, member.walk.page(next_page.as_deref(), index));
             if ended {
@@ -86,7 +91,7 @@ pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Resu
             }
             let mut batch = Batch::default();
             member.book_ahead(index, &mut batch);
-            batch.effect.backfill = Some(member.passes.iter().cloned().collect());
+            batch.effect.backfill = Some(member.backfill());
             member.submit(ctx, batch, None).await?;
             Ok(ended)
         }
@@ -96,7 +101,7 @@ pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Resu
             let done = std::mem::take(&mut member.page_done);
             let ranges = member.passes.front_mut().map(|front| &mut front.ranges).into_iter().flatten();
             ranges.for_each(|owed| owed.known.extend(done.iter().copied()));
-            batch.effect.backfill = Some(member.passes.iter().cloned().collect());
+            batch.effect.backfill = Some(member.backfill());
             member.submit(ctx, batch, None).await?;
             Err(Stopped)
         }
@@ -232,7 +237,7 @@ async fn walk(
         let listed = match Listed::parse(&element) {
             Ok(listed) => listed.of(member.kind),
             Err(reason) => {
-                member.unusable(ctx, &element, &reason).await?;
+                member.refuse(ctx, &element, &reason).await?;
                 continue;
             }
         };
@@ -255,29 +260,47 @@ async fn walk(
         return Box::pin(deliver(ctx, lane, member, pass, table)).await;
     }
     let kind = member.kind;
-    let fetches = to_fetch.into_iter().map(|listed| fetch(ctx, kind, listed));
+    let fetches = to_fetch.into_iter().map(|listed| async move {
+        let answer = fetch(ctx, kind, &listed).await;
+        (listed, answer)
+    });
     // Pinned on the heap: the stream of futures is not movable once polled.
     let mut fetched = Box::pin(stream::iter(fetches).buffered(FETCHES));
-    while let Some(answer) = ctx.unless_stopped(fetched.next()).await? {
+    let mut failed = None;
+    while let Some((wanted, answer)) = ctx.unless_stopped(fetched.next()).await? {
         if elements > PER_PAGE && ctx.stop.is_cancelled() {
             return Ok(Err(Failed::Stopped));
         }
         match answer {
             Ok(Some(element)) => match Listed::parse(&element).map(|listed| listed.of(kind)) {
+                // A new leader that has not applied all that the old one listed.
+                Ok(listed) if listed.modify_index < wanted.modify_index => {
+                    let (id, listed, given) = (wanted.id, wanted.modify_index, listed.modify_index);
+                    failed = Some(Failed::Older { id, listed, given });
+                }
                 // What it has become by now can be for the stream to give.
                 Ok(listed) if !is_owed(member, pass, &listed) => {}
                 Ok(listed) => object(ctx, lane, member, pass, &element, listed, gathered).await?,
-                Err(reason) => member.unusable(ctx, &element, &reason).await?,
+                Err(reason) => member.refuse(ctx, &element, &reason).await?,
             },
-            // Gone meanwhile: the stream has its purge, if there is one.
-            Ok(None) => {}
+            // So would such a leader say. If it is gone, the stream has its purge, if there is one.
+            Ok(None) => {
+                if member.absent.insert(wanted.identity(kind.topic().unwrap_or_default())) {
+                    failed = Some(Failed::Absent { id: wanted.id });
+                }
+            }
             Err(error) => return Ok(Err(error.into())),
         }
+    }
+    if let Some(failed) = failed {
+        // The same page, or a newer one.
+        member.table_seen = member.table_seen.max(page.index);
+        return Ok(Err(failed));
     }
     Ok(Ok(Read { next_page: page.next_token.take(), index: page.index }))
 }
 
-async fn fetch(ctx: &Context, kind: Kind, listed: Listed) -> Result<Option<Bytes>, nomad::Error> {
+async fn fetch(ctx: &Context, kind: Kind, listed: &Listed) -> Result<Option<Bytes>, nomad::Error> {
     match kind {
         Kind::Jobs => ctx.client.job(&listed.namespace, &listed.id).await,
         Kind::Allocations => ctx.client.allocation(&listed.namespace, &listed.id).await,
@@ -313,7 +336,7 @@ async fn object(
     };
     let made = match made {
         Ok(made) => made,
-        Err(reason) => return member.unusable(ctx, element, &reason).await,
+        Err(reason) => return member.refuse(ctx, element, &reason).await,
     };
     let identity = listed.identity(member.kind.topic().unwrap_or_default());
     let is_ahead = member.is_ahead(listed.modify_index, identity);
@@ -330,13 +353,13 @@ async fn object(
     Ok(())
 }
 
-async fn baseline(ctx: &Context, member: &Member, element: &Bytes, gathered: &mut Gathered) -> Result<(), Stopped> {
+async fn baseline(ctx: &Context, member: &mut Member, element: &Bytes, gathered: &mut Gathered) -> Result<(), Stopped> {
     let made = {
         let mark = |task| member.ledger().mark(task);
         resource::from_object(member.kind, element, Known::marks(&mark).and(Told::All))
     };
     match made {
         Ok(made) => gathered.add(ctx, member, made).await.map(|_| ()),
-        Err(reason) => member.unusable(ctx, element, &reason).await,
+        Err(reason) => member.refuse(ctx, element, &reason).await,
     }
 }

@@ -120,6 +120,30 @@ async fn where_nothing_changes_nothing_is_listed() {
     process.stop().await;
 }
 
+/// It comes with each list, and is told once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_cannot_be_used_is_put_away_once() {
+    let sim = Sim::builder().start().await.expect("the simulator starts");
+    sim.set_broker(Broker::Missing);
+    let nameless = version(2, 102, 102).replace("00000002-0000-0000-0000-000000000000", "");
+    sim.append_lines([version(1, 101, 101), nameless]).await.expect("lines of a stream");
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("dead.ndjson");
+    let letters = || std::fs::read_to_string(&file).unwrap_or_default().lines().count();
+    let process = evaluations(&sim).env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display())).spawn();
+    for index in 110..115 {
+        sim.append_line(version(1, 101, index)).await.expect("a line");
+        let printed = || versions(&process.printed()).iter().any(|printed| printed.version == index.to_string());
+        process.until("the change is printed", printed).await;
+    }
+    assert_eq!(letters(), 1);
+    // Another version of it is another matter.
+    let changed = version(2, 102, 120).replace("00000002-0000-0000-0000-000000000000", "");
+    sim.append_line(changed).await.expect("a line");
+    process.until("it is put away", || letters() == 2).await;
+    process.stop().await;
+}
+
 fn pages(sim: &Sim) -> usize {
     sim.requests().iter().filter(|request| request.target.contains("per_page=500")).count()
 }

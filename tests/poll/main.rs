@@ -9,6 +9,7 @@ mod support;
 mod absent;
 mod both;
 mod changes;
+mod fetched;
 mod killed;
 mod lists;
 mod old;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nomad_sim::{Broker, Lag, Sim};
 
-use crate::common::fixture;
+use crate::common::{Setup, fixture, made};
 use crate::support::*;
 
 /// Two servers, of which the second one is asked.
@@ -78,4 +78,40 @@ async fn a_server_that_has_not_heard_of_its_leader_is_not_believed() {
         until_shown(&sim, &process, &[]).await;
         process.stop().await;
     }
+}
+
+/// What one page gave ahead moves the position: a page of a server that does not have all of that must not be taken for
+/// the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_page_of_a_server_that_lags_passes_over_nothing() {
+    let sim = Sim::builder().servers(2).start().await.expect("the simulator starts");
+    sim.set_broker(Broker::Missing);
+    sim.append_lines((1..=600).map(|n| made::evaluation(1_000 + n, n))).await.expect("lines");
+    sim.server(1).lag(Lag::At(2_005));
+    sim.server(0).slow_lists(Duration::from_millis(700));
+    let process = Setup::new(&["evaluations"], &format!("{},{}", sim.url(0), sim.url(1)))
+        .env("NOMAD_FIREHOSE_POLL_INTERVAL", "100ms")
+        .env("NOMAD_FIREHOSE_STALE", "5s")
+        .spawn();
+    let listed = |server: usize| {
+        let requests = sim.requests().into_iter();
+        requests.filter(|request| request.server == server && request.target.contains("per_page=500")).count()
+    };
+    process.until("the first page is asked for", || listed(0) == 1).await;
+    // One of the first page, and one of the second.
+    let both = [made::evaluation(2_005, 1), made::evaluation(2_010, 600)];
+    sim.append_lines(both).await.expect("lines");
+    process.until("the first page is read", || listed(0) == 2).await;
+    sim.server(0).refuse(true);
+    process.until("the other server was asked", || listed(1) >= 3).await;
+    sim.server(0).refuse(false);
+    let listens = || std::net::TcpStream::connect(sim.server(0).addr()).is_ok();
+    process.until("the first server is back", listens).await;
+    sim.server(0).slow_lists(Duration::ZERO);
+    sim.server(1).lag(Lag::None);
+    sim.append_line(made::evaluation(2_020, 300)).await.expect("a line");
+    until_shown_of_kind(&sim, &process, "evaluations").await;
+    let printed = versions(&process.stop().await);
+    assert_no_repeats(&printed);
+    assert_true(&sim, &printed);
 }

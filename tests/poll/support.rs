@@ -135,6 +135,14 @@ pub async fn until_shown(sim: &Sim, process: &Process, before: &[Version]) {
     until_shown_of(sim, process, before, "*").await;
 }
 
+/// The same of one kind alone.
+pub async fn until_shown_of_kind(sim: &Sim, process: &Process, kind: &str) {
+    let shown = shown(sim, "*").await.into_iter().filter(|version| version.kind == kind);
+    let shown: BTreeSet<_> = shown.collect();
+    let all = || shown.is_subset(&versions(&process.printed()).into_iter().collect());
+    process.until("everything that lists show of the kind is printed", all).await;
+}
+
 /// Holds what was printed to the truth: nothing that never was, and of each object the versions in order.
 pub fn assert_true(sim: &Sim, printed: &[Version]) {
     let published = published(sim);

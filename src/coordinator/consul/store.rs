@@ -35,9 +35,9 @@ const PAGE_MARKS: usize = 3072;
 const MAX_LOGS: u32 = 512;
 /// The largest head.
 const MAX_HEAD: usize = 256 << 10;
-/// Of one index that has so many events that the head grows too large, this many are kept: enough to prove that a
-/// stream goes on there. The others of that index are sent again after a crash.
-const IDENTITIES_KEPT: usize = 1000;
+/// Of one index or range that has so many events that the head grows too large, this many are kept at first, and half
+/// as many until it fits. The others are sent again after a crash.
+const IDENTITIES_KEPT: usize = 8 << 10;
 /// Generations that are taken away with one head.
 const MAX_OBSOLETE: usize = 8;
 /// Marks that may lie in logs however few the pages hold.
@@ -255,13 +255,7 @@ impl Store {
 
     fn head_ops(&self, keys: &Keys, changes: &Changes, stored: Stored, value: u64, obsolete: Range<u64>) -> Vec<Op> {
         let checkpoint = Checkpoint { version: VERSION, ..changes.head.clone() };
-        let text = |head: &Head| serde_json::to_vec(head).expect("maps with texts as keys");
-        let mut head = Head { checkpoint, stored, stored_value: value };
-        let mut text_of_head = text(&head);
-        if text_of_head.len() > MAX_HEAD {
-            head.checkpoint.forget_identities(IDENTITIES_KEPT);
-            text_of_head = text(&head);
-        }
+        let text_of_head = text(Head { checkpoint, stored, stored_value: value });
         // An older write of ours that is still on its way must not land on a newer one.
         let mut ops = vec![self.check_head(keys)];
         ops.push(Op::Set { key: keys.state.clone(), value: text_of_head.into(), flags: 0 });
@@ -353,6 +347,24 @@ async fn read_state(held: &Held) -> Result<Vec<consul::Entry>, consul::Error> {
     }
 }
 
+/// The text of a head, made to fit: a checkpoint that cannot be stored would never move again.
+fn text(mut head: Head) -> Vec<u8> {
+    let text = |head: &Head| serde_json::to_vec(head).expect("maps with texts as keys");
+    let mut text_of_head = text(&head);
+    let mut keep = IDENTITIES_KEPT;
+    while text_of_head.len() > MAX_HEAD && keep > 0 {
+        head.checkpoint.forget_identities(keep);
+        text_of_head = text(&head);
+        keep /= 2;
+    }
+    if text_of_head.len() > MAX_HEAD {
+        head.checkpoint.forget_identities(0);
+        head.checkpoint.widen_ranges();
+        text_of_head = text(&head);
+    }
+    text_of_head
+}
+
 /// The original's bare decimal.
 pub(super) fn parse_value(text: &[u8]) -> Result<u64, String> {
     let text = String::from_utf8_lossy(text);
@@ -382,3 +394,45 @@ fn pack(ops: Vec<Op>) -> Vec<Vec<Op>> {
 
 // A log, and a page of twice the average, fit into one transaction.
 const _: () = assert!((LOG_MARKS + 2 * PAGE_MARKS) * ENTRY_BYTES * 4 / 3 < MAX_REQUEST_BYTES - FOR_HEARTBEATS);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        checkpoint::{Lane, Owed, Pass},
+        position::{Identity, Position, RaftIndex},
+    };
+
+    /// A head with so many ranges, which do not meet, and identities that are known: of the position, and of each range.
+    fn head(ranges: u64, seen: u64, known: u64) -> Head {
+        let identities = |count: u64| (0..count).map(|n| Identity(u64::MAX - n)).collect();
+        let range = |n: u64| Owed { from: RaftIndex(10 * n), until: RaftIndex(10 * n + 5), known: identities(known) };
+        let backfill = vec![Pass { ranges: (1..=ranges).map(range).collect(), ..Pass::default() }];
+        let position = Position { index: RaftIndex(1 << 40), seen: identities(seen), ..Position::default() };
+        let lane = Lane { position, backfill, ..Lane::default() };
+        let checkpoint = Checkpoint { lanes: [("*".to_owned(), lane)].into(), ..Checkpoint::default() };
+        Head { checkpoint, stored: Stored::default(), stored_value: 0 }
+    }
+
+    #[test]
+    fn whatever_is_known_and_owed_a_head_can_be_stored() {
+        for (ranges, seen, known) in
+            [(1, 0, 100_000), (1, 100_000, 0), (2, 100_000, 100_000), (1_000, 10, 100), (20_000, 100_000, 2)]
+        {
+            let text = text(head(ranges, seen, known));
+            assert!(text.len() <= MAX_HEAD, "{} bytes of {ranges} ranges, {seen} and {known}", text.len());
+            let stored: Head = serde_json::from_slice(&text).expect("a head");
+            let lane = &stored.checkpoint.lanes["*"];
+            assert_eq!(lane.position.seen.is_empty(), seen == 0);
+            let owes = |index| lane.backfill[0].ranges.iter().any(|owed| owed.contains(RaftIndex(index), Identity(0)));
+            assert!((1..=ranges).all(|n| owes(10 * n) && owes(10 * n + 4)));
+        }
+    }
+
+    #[test]
+    fn a_head_that_fits_forgets_nothing() {
+        let small = head(10, 1_000, 100);
+        let whole = serde_json::to_vec(&small).expect("a head");
+        assert_eq!(text(small), whole);
+    }
+}

@@ -17,6 +17,8 @@ use crate::{
 pub(in crate::source) struct Ahead {
     known: Seen,
     newest: RaftIndex,
+    /// Up to here everything was booked by what lists gave: no answer that is older tells of it.
+    booked: RaftIndex,
     /// The list under way is read with all that it has: much of it is owed.
     full: bool,
 }
@@ -92,7 +94,8 @@ impl Member {
     pub(in crate::source) async fn take_polled(&mut self, ctx: &Context, index: RaftIndex) -> Result<bool, Stopped> {
         self.stale_pages = 0;
         // An event need not have moved its table: the table's own word is what a page has to come to.
-        self.table_seen = index;
+        // But of what a list gave ahead, an older one would know nothing.
+        self.table_seen = index.max(self.ahead.as_ref().map_or(RaftIndex(0), |ahead| ahead.booked));
         let TableVerdict::Gap(owed) = self.cursor.observe_table(index) else { return Ok(false) };
         // Until the list is read.
         ctx.metrics.lag(self.kind, index.0 - owed.from.0);
@@ -132,6 +135,8 @@ impl Member {
             return;
         }
         let until = newest.max(page);
+        ahead.booked = ahead.booked.max(until);
+        self.table_seen = self.table_seen.max(until);
         if let TableVerdict::Gap(mut owed) = self.cursor.observe_table(until) {
             owed.known.extend(known.iter().copied());
             self.book(owed, until, batch);
@@ -156,7 +161,7 @@ impl Member {
     fn book(&mut self, owed: Owed, index: RaftIndex, batch: &mut Batch) {
         self.add_pass(Pass { ranges: vec![owed], baseline: self.baseline, ..Pass::default() });
         (self.first_start, self.baseline) = (false, false);
-        batch.effect.backfill = Some(self.passes.iter().cloned().collect());
+        batch.effect.backfill = Some(self.backfill());
         batch.effect.line = Some((index, Vec::new()));
         let topic = self.table().map(Table::topic).unwrap_or_default().to_owned();
         batch.effect.anchor = Some(Anchor { topic, index });
