@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How far one kind has read its lane, and whether the connection is proven to go on from there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cursor {
     position: Position,
     proof: Proof,

@@ -3,14 +3,19 @@
 //! Where a server no longer has what it is asked for, it begins with the oldest line that it keeps, and drops a reader
 //! that still stands there when that line goes. It closes the connection only two seconds later, and a small buffer has
 //! gone round by then: what the ring would have gone on with is lost, too.
+//!
+//! A table that has moved is a reason to look, and no proof: tables move without an event. So a second stream is opened
+//! beside the first, which is left only when the second has brought what it lacks.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::intake::{News, Trial};
 use crate::{
-    nomad::{Client, Table, Topic},
+    nomad::{Client, EventStream, StreamQuery, Table},
     position::RaftIndex,
 };
 
@@ -18,6 +23,10 @@ use crate::{
 const QUIET: Duration = Duration::from_millis(200);
 /// How long a line may take that the tables tell of.
 const ON_ITS_WAY: Duration = Duration::from_millis(100);
+/// The same, where the second stream has brought it, and the ring would have to begin anew with that.
+const ON_ITS_LONG_WAY: Duration = Duration::from_secs(1);
+/// How long the second stream has to bring it. The server closes the first one sooner, if it has dropped it.
+const UNDECIDED: Duration = Duration::from_secs(3);
 
 /// A stream that has begun, until it falls quiet for the first time. Whoever has read all that there was does not stand
 /// at the oldest line any more.
@@ -40,23 +49,60 @@ impl Doubt {
     }
 }
 
-/// Whether a table that `topics` tell of has moved past what was read, and its line has had its time to come.
-pub(super) fn is_behind(
+/// A stream to leave the first one for.
+pub(super) struct Second {
+    pub(super) stream: EventStream,
+    /// What it has brought. Only the last of them is not held.
+    pub(super) lines: Vec<Bytes>,
+}
+
+/// A stream to leave the first one for; `None` where that is to be kept. Whatever the first brings meanwhile shows that it
+/// lives: the answer is of no use then.
+pub(super) fn second(
     client: Client,
-    namespace: Arc<str>,
-    topics: &[Topic],
+    query: StreamQuery,
     read_to: RaftIndex,
-) -> BoxFuture<'static, bool> {
-    let is_told_of = |table: &Table| topics.iter().any(|topic| topic.name == "*" || topic.name == table.topic());
-    let tables: Vec<Table> = Table::ALL.into_iter().filter(is_told_of).collect();
+    trial: Trial,
+) -> BoxFuture<'static, Option<Second>> {
     Box::pin(async move {
-        for table in tables {
-            // Where nobody answers, the stream ends by itself.
-            if client.table_index(table, &namespace).await.is_ok_and(|index| index > read_to) {
-                sleep(ON_ITS_WAY).await;
-                return true;
-            }
+        if !is_behind(&client, &query, read_to).await {
+            return None;
         }
-        false
+        let (stream, lines, news) = timeout(UNDECIDED, begin(&client, &query, trial)).await.ok()??;
+        sleep(match news {
+            News::GoesOn => ON_ITS_WAY,
+            News::Anew => ON_ITS_LONG_WAY,
+        })
+        .await;
+        Some(Second { stream, lines })
     })
+}
+
+/// Opens the second stream, and reads what is held up to the first line that is not. `None` where it fails: the first is
+/// all there is, and ends by itself if it has to.
+async fn begin(client: &Client, query: &StreamQuery, mut trial: Trial) -> Option<(EventStream, Vec<Bytes>, News)> {
+    let mut stream = client.stream(query).await.ok()?;
+    // The server repeats little: it is asked for the last line that is held, or the one before.
+    let mut lines = Vec::new();
+    loop {
+        let line = stream.next_line().await.ok()??;
+        let news = trial.look(&line).ok()?;
+        lines.push(line);
+        if let Some(news) = news {
+            return Some((stream, lines, news));
+        }
+    }
+}
+
+/// Whether a table that the subscription tells of has moved past what was read, and its line has had its time to come.
+async fn is_behind(client: &Client, query: &StreamQuery, read_to: RaftIndex) -> bool {
+    let is_told_of = |table: &Table| query.topics.iter().any(|topic| topic.name == "*" || topic.name == table.topic());
+    for table in Table::ALL.into_iter().filter(is_told_of) {
+        // Where nobody answers, the stream ends by itself.
+        if client.table_index(table, &query.namespace).await.is_ok_and(|index| index > read_to) {
+            sleep(ON_ITS_WAY).await;
+            return true;
+        }
+    }
+    false
 }

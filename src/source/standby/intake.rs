@@ -52,6 +52,16 @@ impl Intake {
         }
     }
 
+    /// What another connection would bring to what is held now.
+    pub(super) fn trial(&self) -> Trial {
+        let cursors = self.cursor.clone().map(|held| {
+            let mut cursor = held.clone();
+            cursor.reconnected();
+            (held, cursor)
+        });
+        Trial { cursors, occurrences: Occurrences::default(), has_hole: false }
+    }
+
     /// Begins anew: what is held is of no use.
     pub(super) fn clear(&mut self) {
         self.ring.clear();
@@ -104,6 +114,48 @@ impl Intake {
         self.repeats_at = None;
         self.ring.begin(index);
         self.ring.push(index, text);
+    }
+}
+
+/// Another connection beside the one that is read. Nothing is taken in.
+#[derive(Debug)]
+pub(super) struct Trial {
+    /// What is held, and the same going on with the connection; `None` where nothing is held.
+    cursors: Option<(Cursor, Cursor)>,
+    occurrences: Occurrences,
+    has_hole: bool,
+}
+
+/// A line that is not held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// The connection goes on behind what is held.
+    GoesOn,
+    /// What is held would have to begin anew.
+    Anew,
+}
+
+impl Trial {
+    /// Looks at the next line of the connection. `None` where it repeats what is held, or tells nothing yet.
+    ///
+    /// # Errors
+    /// The line cannot be read.
+    pub(super) fn look(&mut self, text: &Bytes) -> Result<Option<News>, Error> {
+        let line = Text::new(text.clone());
+        let line = Line::parse(&line, &mut self.occurrences)?;
+        let events = line.identities();
+        if events.is_empty() {
+            return Ok(None);
+        }
+        let Some((held, cursor)) = &mut self.cursors else { return Ok(Some(News::Anew)) };
+        match cursor.observe(line.index, &events) {
+            Verdict::Nothing => return Ok(None),
+            Verdict::Deliver => {}
+            Verdict::DeliverAfterGap(_) => self.has_hole = true,
+        }
+        cursor.advance(line.index, &events);
+        let is_new = events.iter().any(|event| held.is_new(line.index, *event));
+        Ok(is_new.then_some(if self.has_hole { News::Anew } else { News::GoesOn }))
     }
 }
 
@@ -204,6 +256,27 @@ mod tests {
         intake.take(&text(4, 12)).expect("a line");
         assert!(intake.is_joined());
         assert_eq!(drain(&mut intake), [(0, 10), (1, 11), (2, 11), (3, 11), (4, 12)].map(|(n, index)| text(n, index)));
+    }
+
+    #[test]
+    fn another_connection_is_tried_without_a_trace() {
+        let mut intake = intake();
+        for (n, index) in [(0, 10), (1, 11), (2, 11)] {
+            intake.take(&text(n, index)).expect("a line");
+        }
+        let tried = |lines: &[(usize, u64)]| {
+            let mut trial = intake.trial();
+            let news = lines.iter().map(|(n, index)| trial.look(&text(*n, *index)).expect("a line"));
+            news.collect::<Vec<_>>()
+        };
+        // From the line before on, which is what is asked for.
+        assert_eq!(tried(&[(0, 10), (1, 11), (2, 11), (3, 11)]), [None, None, None, Some(News::GoesOn)]);
+        assert_eq!(tried(&[(0, 10), (1, 11), (3, 12)]), [None, None, Some(News::GoesOn)]);
+        assert_eq!(tried(&[(3, 12)]), [Some(News::Anew)]);
+        // The server no longer has the line before, and so perhaps not all of the index: known, but no proof.
+        assert_eq!(tried(&[(1, 11), (2, 11), (3, 12)]), [None, None, Some(News::Anew)]);
+        assert!(intake.trial().look(&Bytes::from_static(b"no line")).is_err());
+        assert!(intake.is_joined());
     }
 
     #[test]

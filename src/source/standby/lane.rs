@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     WarmLane,
-    doubt::{self, Doubt},
+    doubt::{self, Doubt, Second},
     intake::Intake,
 };
 use crate::{
@@ -181,11 +181,16 @@ impl Lane {
         if went_back || found.iter().any(is_missing) {
             self.intake.clear();
         }
-        let index = self.intake.ask().or(self.leader).unwrap_or_default();
-        let query = StreamQuery { namespace: self.namespace.to_string(), topics: self.topics.clone(), index };
+        let query = self.query();
         let stream = self.ctx.client.stream(&query).await?;
-        info!(namespace = &*self.namespace, %index, server = stream.server(), "standing by: the event stream is open");
+        info!(namespace = &*self.namespace, index = %query.index, server = stream.server(),
+            "standing by: the event stream is open");
         Ok(stream)
+    }
+
+    fn query(&self) -> StreamQuery {
+        let index = self.intake.ask().or(self.leader).unwrap_or_default();
+        StreamQuery { namespace: self.namespace.to_string(), topics: self.topics.clone(), index }
     }
 
     /// Holds what one connection brings.
@@ -196,11 +201,11 @@ impl Lane {
         };
         let (all, mut leading) = (self.found.is_some(), true);
         let mut doubt: Option<Doubt> = None;
-        let mut is_behind: Option<BoxFuture<'static, bool>> = None;
+        let mut second: Option<BoxFuture<'static, Option<Second>>> = None;
         loop {
             let look_at = doubt.as_ref().map(|doubt| doubt.due);
             let Some(stream) = &mut self.stream else { return End::Lost };
-            tokio::select! {
+            let lines = tokio::select! {
                 biased;
                 Some(found) = new_namespaces.recv(), if all => {
                     let names: Vec<&str> = found.iter().map(|namespace| namespace.name.as_str()).collect();
@@ -213,25 +218,10 @@ impl Lane {
                     if self.follow() {
                         return End::Anew;
                     }
+                    continue;
                 }
                 line = stream.next_line() => match line {
-                    Ok(Some(line)) => {
-                        let was_asked = is_behind.take().is_some();
-                        let begins = match self.intake.take(&line) {
-                            Ok(begins) => begins,
-                            Err(error) => {
-                                self.ctx.metrics.garbage_line();
-                                warn!(namespace = &*self.namespace, %error, bytes = line.len(),
-                                    "standing by: a line of the event stream cannot be read; beginning anew");
-                                return End::Garbage;
-                            }
-                        };
-                        let read_to = self.intake.read_to().unwrap_or_default();
-                        self.furthest = self.furthest.max(read_to);
-                        if begins || was_asked {
-                            doubt = Some(Doubt::new(read_to));
-                        }
-                    }
+                    Ok(Some(line)) => vec![line],
                     Ok(None) => {
                         debug!(namespace = &*self.namespace, "standing by: the server ended the event stream");
                         return End::Lost;
@@ -245,17 +235,38 @@ impl Lane {
                     let read_to = self.intake.read_to().unwrap_or_default();
                     doubt = doubt.and_then(|doubt| doubt.look(read_to));
                     if doubt.is_none() {
-                        let (client, namespace) = (self.ctx.client.clone(), Arc::clone(&self.namespace));
-                        is_behind = Some(doubt::is_behind(client, namespace, &self.topics, read_to));
+                        let client = self.ctx.client.clone();
+                        second = Some(doubt::second(client, self.query(), read_to, self.intake.trial()));
+                    }
+                    continue;
+                }
+                answer = async { OptionFuture::from(second.as_mut()).await }, if second.is_some() => {
+                    second = None;
+                    let Some(Second { stream, lines }) = answer.flatten() else { continue };
+                    info!(namespace = &*self.namespace, server = stream.server(),
+                        "standing by: a second event stream has brought what the first one lacks; going on with it");
+                    self.stream = Some(stream);
+                    self.intake.reconnected();
+                    lines
+                }
+            };
+            let was_asked = second.take().is_some();
+            let mut begins = false;
+            for line in lines {
+                match self.intake.take(&line) {
+                    Ok(it_does) => begins |= it_does,
+                    Err(error) => {
+                        self.ctx.metrics.garbage_line();
+                        warn!(namespace = &*self.namespace, %error, bytes = line.len(),
+                            "standing by: a line of the event stream cannot be read; beginning anew");
+                        return End::Garbage;
                     }
                 }
-                answer = async { OptionFuture::from(is_behind.as_mut()).await }, if is_behind.is_some() => {
-                    is_behind = None;
-                    if answer == Some(true) {
-                        info!(namespace = &*self.namespace, "standing by: the server has dropped the event stream");
-                        return End::Lost;
-                    }
-                }
+            }
+            let read_to = self.intake.read_to().unwrap_or_default();
+            self.furthest = self.furthest.max(read_to);
+            if begins || was_asked {
+                doubt = Some(Doubt::new(read_to));
             }
         }
     }

@@ -1,5 +1,7 @@
 //! A standby and the lanes that take over from it, against a simulated cluster whose servers keep five lines.
 
+mod doubted;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use nomad_sim::{Broker, Sim};
@@ -359,38 +361,6 @@ async fn a_stream_that_breaks_while_standing_by_goes_on() {
     scene.sim.append_line(evaluation(60, "default")).await.expect("a line");
     scene.delivers(60..=60).await;
     scene.assert_nothing_missed();
-}
-
-/// The server still shows the connection, and sends nothing on it.
-#[tokio::test]
-async fn a_stream_that_the_server_has_dropped_is_left_at_once() {
-    let mut scene = Scene::new().await;
-    // Asked while it stands by, the table tells of what the stream did not bring.
-    scene.sim.server(0).slow_lists(Duration::from_secs(1));
-    let standby = scene.stand_by(ROOM).await;
-    scene.sim.server(0).stall();
-    scene.sim.append_lines((20..=30).map(|index| evaluation(index, "default"))).await.expect("lines of events");
-    until("it subscribes again", || scene.asked(STREAM) == 2 && scene.held() > 0).await;
-    scene.append(31..=59, "default").await;
-    let known = Identity::new("Evaluation", "default", &id(30), RaftIndex(30), 0);
-    let position = Position { index: RaftIndex(30), seen: vec![known].into(), ..Position::default() };
-    scene.checkpoint.lanes.get_mut("*").expect("it is there").position = position;
-    scene.lead(standby.take().await);
-    scene.delivers(31..=59).await;
-    scene.assert_nothing_missed();
-    assert_eq!(scene.asked(STREAM), 2);
-}
-
-#[tokio::test]
-async fn a_stream_that_is_quiet_with_its_table_is_kept() {
-    let mut scene = Scene::new().await;
-    let standby = scene.stand_by(ROOM).await;
-    until("the table is asked", || scene.looks() == 1).await;
-    scene.append(20..=59, "default").await;
-    scene.lead(standby.take().await);
-    scene.delivers(20..=59).await;
-    scene.assert_nothing_missed();
-    assert_eq!((scene.asked(STREAM), scene.looks()), (1, 1));
 }
 
 #[tokio::test]
