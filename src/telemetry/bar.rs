@@ -1,7 +1,7 @@
 //! One line at the foot of a terminal that tells how far lists are read.
 //!
 //! The terminal is the process's own, so the line is, too. Log lines take its place and it comes back below them. Where
-//! stderr is no terminal, or the log is for machines, there is none.
+//! stderr is no terminal, or the log is for machines, or records go to a terminal, there is none.
 
 use std::{
     fmt::Write as _,
@@ -12,7 +12,7 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::config::LogFormat;
+use crate::config::{LogFormat, Sink};
 
 /// How often it is drawn at most.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
@@ -32,6 +32,21 @@ struct Bar {
     drawn: String,
 }
 
+/// Where the process writes records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// To its standard output.
+    Stdout,
+    /// Elsewhere, or none.
+    Elsewhere,
+}
+
+impl From<&Sink> for Records {
+    fn from(sink: &Sink) -> Self {
+        if matches!(sink, Sink::Stdout) { Records::Stdout } else { Records::Elsewhere }
+    }
+}
+
 /// How far a list is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
@@ -44,8 +59,14 @@ pub struct Progress {
 }
 
 /// Whether the log shares its terminal with the line.
-pub(super) fn is_wanted(format: LogFormat) -> bool {
-    matches!(format, LogFormat::Text) && io::stderr().is_terminal()
+pub(super) fn is_wanted(format: LogFormat, records: Records) -> bool {
+    has_room(format, records, io::stderr().is_terminal(), io::stdout().is_terminal())
+}
+
+/// Records on a terminal would be written into the line.
+fn has_room(format: LogFormat, records: Records, stderr_is_terminal: bool, stdout_is_terminal: bool) -> bool {
+    let is_for_records = records == Records::Stdout && stdout_is_terminal;
+    matches!(format, LogFormat::Text) && stderr_is_terminal && !is_for_records
 }
 
 pub(super) fn enable(wanted: bool) {
@@ -156,6 +177,16 @@ impl MakeWriter<'_> for AboveBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_shares_no_terminal_with_records() {
+        let text = |records, stderr, stdout| has_room(LogFormat::Text, records, stderr, stdout);
+        assert!(!text(Records::Stdout, true, true));
+        assert!(text(Records::Stdout, true, false));
+        assert!(text(Records::Elsewhere, true, true));
+        assert!(!text(Records::Elsewhere, false, true));
+        assert!(!has_room(LogFormat::Json, Records::Elsewhere, true, true));
+    }
 
     #[test]
     fn it_is_one_short_line() {
