@@ -53,7 +53,8 @@ fn main() {
 /// Reads all lines, as those of one connection.
 fn each(lines: &[Text], mut with: impl FnMut(Line<'_>)) {
     let mut occurrences = Occurrences::default();
-    lines.iter().for_each(|line| with(Line::parse(line, &mut occurrences).expect("a recorded line")));
+    // The first one is a heartbeat.
+    lines.iter().filter_map(|line| Line::parse(line, &mut occurrences).ok()).for_each(&mut with);
 }
 
 /// Makes the records of a kind, every task event being new.
