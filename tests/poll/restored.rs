@@ -27,10 +27,10 @@ async fn a_cluster_restored_below_is_started_over_with() {
     assert_no_repeats(&versions(&printed[before..]));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_restored_while_stopped_is_found() {
+/// The cluster is another one when the program starts again.
+async fn restored_while_stopped(first: Broker, second: Broker) {
     let sim = recorded().await;
-    sim.set_broker(Broker::Missing);
+    sim.set_broker(first);
     sim.play_to(100).await;
     let dir = tempfile::tempdir().expect("a directory");
     let setup = setup(&sim).data_dir(dir.path());
@@ -38,6 +38,7 @@ async fn a_cluster_restored_while_stopped_is_found() {
     until_shown(&sim, &process, &[]).await;
     process.stop().await;
     sim.rebuild().await;
+    sim.set_broker(second);
     sim.play_to(60).await;
     let process = setup.spawn();
     process.until_logged(OVER).await;
@@ -45,25 +46,16 @@ async fn a_cluster_restored_while_stopped_is_found() {
     process.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_restored_while_stopped_is_found() {
+    restored_while_stopped(Broker::Missing, Broker::Missing).await;
+}
+
 /// What the stream has left in the checkpoint tells lists of another cluster, and the other way round.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_source_has_stored_the_other_one_uses() {
     for (first, second) in [(Broker::Enabled, Broker::Missing), (Broker::Missing, Broker::Enabled)] {
-        let sim = recorded().await;
-        sim.set_broker(first);
-        sim.play_to(100).await;
-        let dir = tempfile::tempdir().expect("a directory");
-        let setup = setup(&sim).data_dir(dir.path());
-        let process = setup.spawn();
-        until_shown(&sim, &process, &[]).await;
-        process.stop().await;
-        sim.rebuild().await;
-        sim.set_broker(second);
-        sim.play_to(60).await;
-        let process = setup.spawn();
-        process.until_logged(OVER).await;
-        until_shown(&sim, &process, &[]).await;
-        process.stop().await;
+        restored_while_stopped(first, second).await;
     }
 }
 

@@ -5,6 +5,7 @@
 //! those of [`reconcile`]. What no list shows does not come: versions in between, purges, changes that leave an
 //! object's `ModifyIndex`, and raw events.
 
+mod missing;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -13,12 +14,13 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
+pub(super) use self::missing::Missing;
 use self::watch::{Question, Step, Watch};
 use super::Lane;
 use crate::{
     backoff::Backoff,
     kind::Kind,
-    nomad::{Error, ListQuery, Namespace, Standing, StreamQuery, Table},
+    nomad::{Error, Namespace, Standing, StreamQuery, Table},
     position::RaftIndex,
     source::{
         Context, Source, Stopped, absence::Absence, member::Member, namespaces, outage::Outage, reconcile, union,
@@ -31,16 +33,6 @@ use crate::{
 const TRY_AFTER: u32 = 30;
 /// The longest time, before it is drawn out, until the stream is looked for again.
 const TRY_AT_MOST: Duration = Duration::from_secs(30);
-/// What a failure of the stream says of there being one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
-    /// It is another failure.
-    No,
-    /// There seems to be none.
-    Perhaps,
-    /// It has been so for long enough, at a cluster that answers otherwise.
-    Surely,
-}
 
 /// What a polling lane keeps beside its members.
 struct Session {
@@ -53,46 +45,6 @@ struct Session {
 }
 
 impl Lane {
-    /// Whether this failure of the stream means that there is none, and lists are to be read in its place. What the
-    /// stream's buffer still holds is lost by then, so one answer is not enough, nor is one that is no Nomad's.
-    pub(super) async fn is_missing(&self, error: &Error, absence: &mut Absence) -> Result<Missing, Stopped> {
-        let table = self.members.iter().find_map(Member::table);
-        let says_so = matches!(error, Error::NoStream { .. } | Error::Refused { permitted: true, .. });
-        let Some(table) = table.filter(|_| says_so && self.ctx.polling.source != Source::Stream) else {
-            *absence = Absence::default();
-            return Ok(Missing::No);
-        };
-        let stale = self.ctx.polling.stale.is_some();
-        let query = ListQuery { stale, ..ListQuery::new(table, &self.namespace) };
-        let answer = tokio::select! {
-            biased;
-            () = self.ctx.stop.cancelled() => return Err(Stopped),
-            answer = self.ctx.client.table(&query) => answer,
-        };
-        match answer {
-            Ok(_) | Err(Error::Denied { .. }) => {
-                let lasts = absence.seen(&self.ctx.polling);
-                let at_once = matches!(error, Error::NoStream { .. }) && self.was_polled();
-                Ok(if lasts || at_once { Missing::Surely } else { Missing::Perhaps })
-            }
-            Err(other) => {
-                debug!(error = %other, "nor is there a list");
-                *absence = Absence::default();
-                Ok(Missing::No)
-            }
-        }
-    }
-
-    /// Whether lists were the last to move the checkpoint: there was no stream before the restart, either.
-    fn was_polled(&self) -> bool {
-        let by_list = |member: &Member| {
-            let position = member.cursor.position();
-            let anchor = member.ledger().lane(&self.namespace).and_then(|lane| lane.anchor);
-            position.seen.is_empty() && anchor.is_some_and(|anchor| anchor.index == position.index)
-        };
-        !self.streamed && self.members.iter().any(by_list)
-    }
-
     /// Delivers from lists until there is a stream. `absence` says since when there is none.
     pub(super) async fn poll(&mut self, reason: &str, mut absence: Absence) -> Result<(), Stopped> {
         let mut left = self.stream_positions();

@@ -1,0 +1,65 @@
+//! Whether a failure of the stream means that there is none.
+
+use tracing::debug;
+
+use crate::{
+    nomad::{Error, ListQuery},
+    source::{Source, Stopped, absence::Absence, lane::Lane, member::Member},
+};
+
+/// What a failure of the stream says of there being one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::source::lane) enum Missing {
+    /// It is another failure.
+    No,
+    /// There seems to be none.
+    Perhaps,
+    /// It has been so for long enough, at a cluster that answers otherwise.
+    Surely,
+}
+
+impl Lane {
+    /// Whether this failure of the stream means that there is none, and lists are to be read in its place. What the
+    /// stream's buffer still holds is lost by then, so one answer is not enough, nor is one that is no Nomad's.
+    pub(in crate::source::lane) async fn is_missing(
+        &self,
+        error: &Error,
+        absence: &mut Absence,
+    ) -> Result<Missing, Stopped> {
+        let table = self.members.iter().find_map(Member::table);
+        let says_so = matches!(error, Error::NoStream { .. } | Error::Refused { permitted: true, .. });
+        let Some(table) = table.filter(|_| says_so && self.ctx.polling.source != Source::Stream) else {
+            *absence = Absence::default();
+            return Ok(Missing::No);
+        };
+        let stale = self.ctx.polling.stale.is_some();
+        let query = ListQuery { stale, ..ListQuery::new(table, &self.namespace) };
+        let answer = tokio::select! {
+            biased;
+            () = self.ctx.stop.cancelled() => return Err(Stopped),
+            answer = self.ctx.client.table(&query) => answer,
+        };
+        match answer {
+            Ok(_) | Err(Error::Denied { .. }) => {
+                let lasts = absence.seen(&self.ctx.polling);
+                let at_once = matches!(error, Error::NoStream { .. }) && self.was_polled();
+                Ok(if lasts || at_once { Missing::Surely } else { Missing::Perhaps })
+            }
+            Err(other) => {
+                debug!(error = %other, "nor is there a list");
+                *absence = Absence::default();
+                Ok(Missing::No)
+            }
+        }
+    }
+
+    /// Whether lists were the last to move the checkpoint: there was no stream before the restart, either.
+    fn was_polled(&self) -> bool {
+        let by_list = |member: &Member| {
+            let position = member.cursor.position();
+            let anchor = member.ledger().lane(&self.namespace).and_then(|lane| lane.anchor);
+            position.seen.is_empty() && anchor.is_some_and(|anchor| anchor.index == position.index)
+        };
+        !self.streamed && self.members.iter().any(by_list)
+    }
+}
