@@ -199,7 +199,7 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
     };
     let policy = Policy { retry_max: settings.retry_max, ..policy };
     let sink_closed = CancellationToken::new();
-    let counters = Arc::new(Counters::new(metrics.clone(), status.clone(), settings.kinds.clone()));
+    let counters = Arc::new(Counters::new(metrics.clone(), status.clone()));
     let (delivery, sending) = delivery::spawn(sink, policy, dead_letters.clone(), counters, shutdown.abort.clone());
     let (closed, ending) = (sink_closed.clone(), shutdown.clone());
     let watched = tokio::spawn(async move {

@@ -5,14 +5,20 @@ use std::{fmt, time::Duration};
 use crate::kind::Kind;
 
 /// Whether records get through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// The last batch went through, or none was sent yet.
+    /// The last batch went through, or there is none to be sent.
     Flowing,
     /// The sink does not take what it is sent; it is tried again.
-    Retrying,
+    Retrying {
+        /// Why the last try failed.
+        reason: String,
+    },
     /// The sink rejected a record as it is, and the dead-letter policy is `stop`. The program is not ready.
-    Held,
+    Held {
+        /// Why it was rejected.
+        reason: String,
+    },
     /// The lease could not be renewed in time: nothing may be sent until it is.
     Suspended,
 }
@@ -49,7 +55,7 @@ pub trait Observer: Send + Sync + fmt::Debug {
         let (_, _) = (kind, records);
     }
 
-    /// The state changed.
+    /// The state changed, or the reason for it.
     fn state(&self, state: State) {
         let _ = state;
     }

@@ -136,7 +136,10 @@ async fn a_failure_takes_the_rest_of_its_key_along() {
     running.handle.drain().await.expect("it runs");
     assert_eq!(book.acknowledged(), 5);
     assert_eq!(running.counts.with(|counts| counts.retried), 2);
-    assert_eq!(running.counts.with(|counts| counts.states.clone()), [State::Retrying, State::Flowing]);
+    assert_eq!(
+        running.counts.with(|counts| counts.states.clone()),
+        [State::Retrying { reason: "busy".to_owned() }, State::Flowing]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,7 +187,10 @@ async fn stop_holds_a_rejected_record_and_everything_behind_it() {
     running.handle.drain().await.expect("it runs");
     assert_eq!(batches.recv().await.expect("the rest of its key"), ["a/2"]);
     assert_eq!(book.acknowledged(), 4);
-    assert_eq!(running.counts.with(|counts| counts.states.clone()), [State::Held, State::Flowing]);
+    assert_eq!(
+        running.counts.with(|counts| counts.states.clone()),
+        [State::Held { reason: "too large".to_owned() }, State::Flowing]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,7 +212,10 @@ async fn an_outage_is_felt_with_one_record_and_then_left_in_steps() {
     assert_eq!(sizes, [7, 1, 1, 1, 4, 2]);
     assert_eq!(book.acknowledged(), 7);
     assert_eq!(running.counts.with(|counts| (counts.delivered, counts.retried)), (7, 9));
-    assert_eq!(running.counts.with(|counts| counts.states.clone()), [State::Retrying, State::Flowing]);
+    assert_eq!(
+        running.counts.with(|counts| counts.states.clone()),
+        [State::Retrying { reason: "down".to_owned() }, State::Flowing]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -297,6 +306,21 @@ async fn a_suspended_lease_is_waited_for_and_a_lost_one_is_not() {
     running.handle.drain().await.expect("it runs");
     assert_eq!(batches.recv().await.expect("sent"), ["a/1"]);
     assert_eq!((book.acknowledged(), other.acknowledged()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dropped_with_its_lease_is_not_held_against_what_comes_next() {
+    let (sink, _batches) = Script::new(|batch| Some(Ok(batch.iter().map(|_| retry("down")).collect())));
+    let running = start(sink, Policy::default(), Place::Stop);
+    let book = Book::new();
+    running.handle.submit(book.records(&["a"])).await.expect("it runs");
+    assert!(timeout(LONG, running.handle.drain()).await.is_err(), "the sink is down");
+    book.lease.set(Standing::Suspended);
+    assert!(timeout(LONG, running.handle.drain()).await.is_err(), "not while it is suspended");
+    book.lease.set(Standing::Lost);
+    running.handle.drain().await.expect("it runs");
+    let states = [State::Retrying { reason: "down".to_owned() }, State::Suspended, State::Flowing];
+    assert_eq!(running.counts.with(|counts| counts.states.clone()), states);
 }
 
 #[tokio::test(start_paused = true)]

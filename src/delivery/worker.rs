@@ -133,6 +133,8 @@ impl Worker {
         loop {
             self.wait_for_leases(&mut batch).await;
             if batch.is_empty() {
+                // What did not get through was dropped with its lease: nothing is known against what comes next.
+                self.enter(State::Flowing);
                 return Ok(());
             }
             let mut outcomes = self.send(&mut batch).await?;
@@ -163,6 +165,9 @@ impl Worker {
         loop {
             self.drop_lost(batch);
             if batch.is_empty() || batch.may_start() {
+                if self.state == State::Suspended {
+                    self.enter(State::Flowing);
+                }
                 return;
             }
             self.enter(State::Suspended);
@@ -221,10 +226,11 @@ impl Worker {
     /// Speaks of the failure, and says how long to wait.
     fn failed(&mut self, batch: &Batch, failures: &Failures) -> Duration {
         let Some(reason) = &failures.reason else {
-            self.enter(State::Held);
+            let reason = failures.rejected.first().map(|(_, reason)| reason.clone()).unwrap_or_default();
+            self.enter(State::Held { reason });
             return self.pace.rejected();
         };
-        self.enter(State::Retrying);
+        self.enter(State::Retrying { reason: reason.clone() });
         let delay = self.pace.failed(failures.after);
         if let (Some(Record { kind, id, key, .. }), true) = (batch.records.first(), self.outage.is_due()) {
             self.told = true;
@@ -269,8 +275,8 @@ impl Worker {
 
     fn enter(&mut self, state: State) {
         if self.state != state {
+            self.observer.state(state.clone());
             self.state = state;
-            self.observer.state(state);
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::{
     position::{Identity, Position, RaftIndex, Seen},
     record::Record,
     resource::{self, Draft, Known, Made, Told, Unusable},
+    telemetry::SourceState,
 };
 
 /// One kind that reads a lane.
@@ -182,6 +183,16 @@ impl Member {
     }
 
     /// The ledger it enters its records in.
+    /// The namespace of its lane.
+    pub(super) fn lane(&self) -> &str {
+        &self.lane
+    }
+
+    /// Shows how it is read.
+    pub(super) fn show(&self, ctx: &Context, state: SourceState) {
+        ctx.status.source(self.kind, &self.lane, state);
+    }
+
     pub(super) fn ledger(&self) -> &Ledger {
         &self.ledger
     }

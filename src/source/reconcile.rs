@@ -23,6 +23,7 @@ use crate::{
     nomad::{self, ListQuery, Page, Table},
     position::RaftIndex,
     resource::{self, Known, Listed, Made, Told},
+    telemetry::ListState,
 };
 
 /// Objects a page: of allocations with ten task events each, about 3 MB.
@@ -56,6 +57,13 @@ enum Failed {
     Stale { server: String, last_contact: Duration },
 }
 
+impl Failed {
+    /// Whether nobody gives the list. The others are of a server that lags for a moment.
+    fn is_outage(&self) -> bool {
+        matches!(self, Failed::Nomad(_) | Failed::Stale { .. })
+    }
+}
+
 /// Reads and delivers the next page that the member owes, and says whether it was the last of its list. A page that
 /// fails is due again after a pause; what it has delivered by then is not repeated.
 pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Result<bool, Stopped> {
@@ -65,6 +73,7 @@ pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Resu
     };
     match deliver(ctx, lane, member, &mut pass, table).await? {
         Ok(Read { next_page, index }) => {
+            ctx.status.list(member.kind, member.lane(), ListState::Fine);
             member.page_after = None;
             member.page_done.clear();
             member.absent.clear();
@@ -106,6 +115,9 @@ pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Resu
             Err(Stopped)
         }
         Err(error) => {
+            if error.is_outage() {
+                ctx.status.list(member.kind, member.lane(), ListState::Failing { reason: error.to_string() });
+            }
             warn!(kind = %member.kind, namespace = lane, %error, "cannot read the list; trying again");
             member.page_after = Some(Instant::now() + RETRY.mul_f64(0.5 + fastrand::f64()));
             Ok(false)

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     kind::Kind,
     source::{self, Context, Reading, Warm},
-    telemetry::Metrics,
+    telemetry::{LeaseState, Metrics},
 };
 
 /// How soon after the start something is stored, as soon as there is something: whoever takes over from a leader that
@@ -42,6 +42,11 @@ impl Group {
     ) -> Group {
         let mut ctx = ctx.clone();
         ctx.stop = CancellationToken::new();
+        for led in led {
+            // Before the lanes speak: what they say is said under this lease.
+            ctx.status.lease(led.kind, LeaseState::Leading);
+            ctx.metrics.leader(led.kind, true);
+        }
         let reading =
             |led: &Led| Reading { kind: led.kind, topics: led.topics.clone(), ledger: Arc::clone(&led.ledger) };
         let readings: Vec<Reading> = led.iter().map(reading).collect();
@@ -53,7 +58,6 @@ impl Group {
             }
         }));
         for led in led {
-            ctx.metrics.leader(led.kind, true);
             let saver = save_regularly(led.clone(), every, ctx.stop.clone(), ctx.metrics.clone());
             tasks.spawn(tracker.track_future(saver));
         }

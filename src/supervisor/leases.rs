@@ -14,7 +14,7 @@ use crate::{
     ledger::Ledger,
     nomad::Topic,
     source::Context,
-    telemetry::{Metrics, Phase},
+    telemetry::{LeaseState, Metrics},
 };
 
 /// A kind that we lead.
@@ -52,7 +52,7 @@ impl Leases {
 
     /// Waits for the lease of a kind.
     pub(super) fn stand_by(&mut self, kind: Kind, topics: Vec<Topic>) {
-        self.ctx.status.set(kind, Phase::Standby);
+        self.ctx.status.lease(kind, LeaseState::Standby);
         let coordinator = Arc::clone(&self.coordinator);
         self.waiting.spawn(async move { (kind, topics, coordinator.acquire(kind).await) });
     }
@@ -142,7 +142,7 @@ impl Leases {
         let saved = join_all(self.led.iter().map(|led| store(led, None, &self.ctx.metrics))).await;
         for led in &self.led {
             self.ctx.metrics.leader(led.kind, false);
-            self.ctx.status.set(led.kind, Phase::Stopped);
+            self.ctx.status.lease(led.kind, LeaseState::Stopped);
         }
         self.release().await;
         saved.into_iter().all(|saved| saved)

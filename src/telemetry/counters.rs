@@ -1,11 +1,11 @@
-//! What delivery does, as metrics and as the phase of each kind.
+//! What delivery does, as metrics and as the state of the sink.
 
 use std::time::Duration;
 
 use crate::{
     delivery::{Observer, State},
     kind::Kind,
-    telemetry::{Metrics, Phase, Status},
+    telemetry::{Metrics, SinkState, Status},
 };
 
 /// Counts what the delivery tells.
@@ -13,13 +13,12 @@ use crate::{
 pub struct Counters {
     metrics: Metrics,
     status: Status,
-    kinds: Vec<Kind>,
 }
 
 impl Counters {
-    /// Counts for `kinds`.
-    pub fn new(metrics: Metrics, status: Status, kinds: Vec<Kind>) -> Self {
-        Counters { metrics, status, kinds }
+    /// Counts in `metrics`, and shows the sink's state in `status`.
+    pub fn new(metrics: Metrics, status: Status) -> Self {
+        Counters { metrics, status }
     }
 }
 
@@ -45,12 +44,33 @@ impl Observer for Counters {
     }
 
     fn state(&self, state: State) {
-        let phase = match state {
-            State::Flowing => Phase::Leading,
-            State::Retrying => Phase::Blocked { reason: "the sink does not take what it is sent".to_owned() },
-            State::Held => Phase::Blocked { reason: "the sink rejected a record; see the log".to_owned() },
-            State::Suspended => Phase::Blocked { reason: "the lease could not be renewed; see the log".to_owned() },
-        };
-        self.kinds.iter().for_each(|kind| self.status.set(*kind, phase.clone()));
+        self.status.sink(match state {
+            State::Flowing => SinkState::Flowing,
+            State::Retrying { reason } => SinkState::Retrying { reason },
+            State::Held { reason } => SinkState::Held { reason },
+            State::Suspended => SinkState::Suspended,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{LeaseState, SourceState};
+
+    #[test]
+    fn a_sink_that_recovers_leaves_a_standby_and_an_outage_of_nomad_alone() {
+        let status = Status::new(&[Kind::Nodes, Kind::Jobs]);
+        let counters = Counters::new(Metrics::new(&[Kind::Nodes, Kind::Jobs]), status.clone());
+        let shown =
+            || -> Vec<String> { status.phases().iter().map(|(kind, phase)| format!("{kind}: {phase}")).collect() };
+        status.lease(Kind::Nodes, LeaseState::Standby);
+        status.lease(Kind::Jobs, LeaseState::Leading);
+        status.source(Kind::Jobs, "*", SourceState::Blocked { reason: "nomad is away".to_owned() });
+        counters.state(State::Retrying { reason: "status 503".to_owned() });
+        let both = "jobs: blocked: nomad is away; the sink does not take what it is sent: status 503";
+        assert_eq!(shown(), ["nodes: standby", both]);
+        counters.state(State::Flowing);
+        assert_eq!(shown(), ["nodes: standby", "jobs: blocked: nomad is away"]);
     }
 }

@@ -123,7 +123,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::{kind::Kind, telemetry::Phase};
+    use crate::{
+        kind::Kind,
+        telemetry::{LeaseState, SourceState},
+    };
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -153,7 +156,8 @@ mod tests {
         assert!(ask(address, "/healthz").await.starts_with("HTTP/1.1 200"));
         let answer = ask(address, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("nodes: starting\n"), "{answer}");
-        status.set(Kind::Nodes, Phase::Leading);
+        status.lease(Kind::Nodes, LeaseState::Leading);
+        status.source(Kind::Nodes, "*", SourceState::Streaming);
         assert!(ask(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         let answer = ask(address, "/metrics").await;
         assert!(

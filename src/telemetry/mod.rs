@@ -5,9 +5,11 @@ pub mod counters;
 pub mod listen;
 pub mod log;
 pub mod metrics;
+pub mod phase;
 pub mod status;
 
 pub use counters::Counters;
 pub use log::init;
 pub use metrics::Metrics;
-pub use status::{Phase, Status};
+pub use phase::Phase;
+pub use status::{Duty, LeaseState, ListState, SinkState, SourceState, Status};

@@ -1,102 +1,184 @@
-//! What each kind is doing right now, for `/readyz` and the status page.
+//! The state of each resource, for `/readyz` and the status page.
+//!
+//! It is kept as independent facets: the lease, the coordinator's tasks, the source, the lists, the sink. Each facet is written by
+//! its owner alone, and the [`Phase`] that is shown is derived from all of them. So a sink that recovers cannot hide an outage
+//! of Nomad, nor make a standby look like a leader.
 
 use std::{
     collections::BTreeMap,
-    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use super::Phase;
 use crate::kind::Kind;
 
-/// What a kind is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// It has not come to anything yet.
+/// The lease of a resource. Written by the supervisor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LeaseState {
+    /// The coordinator was not asked for it yet.
+    #[default]
     Starting,
-    /// It waits for the lease, ready to take over.
+    /// It is waited for, ready to take over.
     Standby,
-    /// It holds the lease, and records flow as they come.
+    /// It is held: the resource is read and delivered.
     Leading,
-    /// It holds the lease, and records come from lists: there is no event stream.
-    Polling,
-    /// It holds the lease, and nothing flows: Nomad cannot be reached, the sink refuses a record.
+    /// The resource has ended.
+    Stopped,
+    /// The coordinator refuses it, or cannot work.
     Blocked {
         /// Why, for a person.
         reason: String,
     },
-    /// It has ended.
-    Stopped,
 }
 
-impl Phase {
-    /// A standby is ready too: a deployment of replicas has to be able to finish.
-    pub fn is_ready(&self) -> bool {
-        matches!(self, Phase::Standby | Phase::Leading | Phase::Polling)
+impl LeaseState {
+    /// Whether the resource is read under it.
+    fn is_held(&self) -> bool {
+        matches!(self, LeaseState::Leading | LeaseState::Blocked { .. })
     }
 }
 
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Phase::Starting => f.write_str("starting"),
-            Phase::Standby => f.write_str("standby"),
-            Phase::Leading => f.write_str("leading"),
-            Phase::Polling => f.write_str("leading, by polling"),
-            Phase::Blocked { reason } => write!(f, "blocked: {reason}"),
-            Phase::Stopped => f.write_str("stopped"),
-        }
-    }
+/// How a lane reads a resource. Written by the lane, for its namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SourceState {
+    /// No connection has worked yet.
+    #[default]
+    Connecting,
+    /// The event stream is read.
+    Streaming,
+    /// Lists are read: there is no event stream.
+    Polling {
+        /// Why there is none, for a person.
+        reason: Option<String>,
+    },
+    /// Nothing can be read.
+    Blocked {
+        /// Why, for a person.
+        reason: String,
+    },
 }
 
-/// The phases of all kinds. Cheap to clone; all clones are one.
+/// The lists of a resource. Written by the reader of lists, for the namespace of its lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ListState {
+    /// None is to be read, or the last page was read.
+    #[default]
+    Fine,
+    /// They are read, and take long.
+    Slow {
+        /// How long, for a person.
+        text: String,
+    },
+    /// The list under way cannot be read.
+    Failing {
+        /// Why, for a person.
+        reason: String,
+    },
+}
+
+/// The sink, which all resources of a process share. Written by delivery.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SinkState {
+    /// The last batch was delivered, or none was sent yet.
+    #[default]
+    Flowing,
+    /// It does not take what it is sent; delivery tries again.
+    Retrying {
+        /// Why, for a person.
+        reason: String,
+    },
+    /// It rejects a record, and everything behind that waits.
+    Held {
+        /// Why, for a person.
+        reason: String,
+    },
+    /// The lease could not be renewed in time: nothing may be sent until it is.
+    Suspended,
+}
+
+/// A task of the coordinator. Each is the owner of its own fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Duty {
+    /// Keeps the session under which leases are taken.
+    Session,
+    /// Watches the leaders while standing by.
+    Watch,
+    /// Renews the leases that are held.
+    Renewal,
+}
+
+/// The state of all resources. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
 pub struct Status(Arc<Mutex<Inner>>);
 
-#[derive(Debug)]
-struct Inner {
-    phases: BTreeMap<Kind, Phase>,
-    /// What a kind does in the place of leading, where there is no event stream.
-    instead: BTreeMap<Kind, Phase>,
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    pub(super) kinds: BTreeMap<Kind, Facets>,
+    /// What is the matter with the coordinator's tasks; those that work are missing.
+    pub(super) faults: BTreeMap<Duty, String>,
+    pub(super) sink: SinkState,
 }
 
-impl Inner {
-    fn shown(&self) -> impl Iterator<Item = (Kind, &Phase)> {
-        self.phases.iter().map(|(kind, phase)| match (self.instead.get(kind), phase) {
-            (Some(instead), Phase::Leading) => (*kind, instead),
-            _ => (*kind, phase),
-        })
-    }
+/// What belongs to one resource alone.
+#[derive(Debug, Default)]
+pub(super) struct Facets {
+    pub(super) lease: LeaseState,
+    /// By namespace, as are the lists.
+    pub(super) sources: BTreeMap<String, SourceState>,
+    pub(super) lists: BTreeMap<String, ListState>,
 }
 
 impl Status {
     /// Every one of `kinds` is starting.
     pub fn new(kinds: &[Kind]) -> Self {
-        let phases = kinds.iter().map(|kind| (*kind, Phase::Starting)).collect();
-        Status(Arc::new(Mutex::new(Inner { phases, instead: BTreeMap::new() })))
+        let kinds = kinds.iter().map(|kind| (*kind, Facets::default())).collect();
+        Status(Arc::new(Mutex::new(Inner { kinds, ..Inner::default() })))
     }
 
-    /// Says what `kind` does from now on.
-    pub fn set(&self, kind: Kind, phase: Phase) {
-        self.lock().phases.insert(kind, phase);
+    /// Sets the lease of `kind`. Where it begins or ends, what lanes said of their sources and lists is forgotten.
+    pub fn lease(&self, kind: Kind, state: LeaseState) {
+        let mut inner = self.lock();
+        let facets = inner.kinds.entry(kind).or_default();
+        if !(facets.lease.is_held() && state.is_held()) {
+            facets.sources.clear();
+            facets.lists.clear();
+        }
+        facets.lease = state;
     }
 
-    /// Says what `kind` does in the place of [`Phase::Leading`], until it is said otherwise: `None` where it leads.
-    pub fn set_instead(&self, kind: Kind, phase: Option<Phase>) {
-        let instead = &mut self.lock().instead;
-        match phase {
-            Some(phase) => instead.insert(kind, phase),
-            None => instead.remove(&kind),
+    /// Sets the fault of one of the coordinator's tasks: `None` while it works.
+    pub fn coordinator(&self, duty: Duty, fault: Option<String>) {
+        let faults = &mut self.lock().faults;
+        match fault {
+            Some(fault) => faults.insert(duty, fault),
+            None => faults.remove(&duty),
         };
     }
 
-    /// What every kind is doing.
-    pub fn phases(&self) -> Vec<(Kind, Phase)> {
-        self.lock().shown().map(|(kind, phase)| (kind, phase.clone())).collect()
+    /// Sets how the lane of `namespace` reads `kind`.
+    pub fn source(&self, kind: Kind, namespace: &str, state: SourceState) {
+        self.lock().kinds.entry(kind).or_default().sources.insert(namespace.to_owned(), state);
     }
 
-    /// Whether every kind is ready.
+    /// Sets how the lists of `kind` are read on the lane of `namespace`.
+    pub fn list(&self, kind: Kind, namespace: &str, state: ListState) {
+        self.lock().kinds.entry(kind).or_default().lists.insert(namespace.to_owned(), state);
+    }
+
+    /// Sets the state of the sink.
+    pub fn sink(&self, state: SinkState) {
+        self.lock().sink = state;
+    }
+
+    /// What every resource is doing.
+    pub fn phases(&self) -> Vec<(Kind, Phase)> {
+        let inner = self.lock();
+        inner.kinds.iter().map(|(kind, facets)| (*kind, Phase::of(facets, &inner))).collect()
+    }
+
+    /// Whether every resource is ready.
     pub fn is_ready(&self) -> bool {
-        self.lock().shown().all(|(_, phase)| phase.is_ready())
+        self.phases().iter().all(|(_, phase)| phase.is_ready())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -106,37 +188,4 @@ impl Status {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_kinds_have_to_be_ready() {
-        let status = Status::new(&[Kind::Jobs, Kind::Nodes]);
-        assert!(!status.is_ready());
-        status.set(Kind::Jobs, Phase::Leading);
-        assert!(!status.is_ready());
-        status.clone().set(Kind::Nodes, Phase::Standby);
-        assert!(status.is_ready());
-        status.set(Kind::Jobs, Phase::Blocked { reason: "sink".to_owned() });
-        assert!(!status.is_ready());
-        assert_eq!(status.phases()[1].1.to_string(), "blocked: sink");
-    }
-
-    #[test]
-    fn what_polls_leads_and_is_ready_unless_something_else_is_the_matter() {
-        let status = Status::new(&[Kind::Jobs, Kind::Events]);
-        status.set_instead(Kind::Jobs, Some(Phase::Polling));
-        assert!(!status.is_ready());
-        for kind in [Kind::Jobs, Kind::Events] {
-            status.set(kind, Phase::Leading);
-        }
-        assert!(status.is_ready());
-        assert_eq!(status.phases()[0].1.to_string(), "leading, by polling");
-        status.set_instead(Kind::Events, Some(Phase::Blocked { reason: "no stream".to_owned() }));
-        assert!(!status.is_ready());
-        status.set(Kind::Events, Phase::Standby);
-        assert!(status.is_ready());
-        status.set_instead(Kind::Jobs, None);
-        assert_eq!(status.phases()[0].1, Phase::Leading);
-    }
-}
+mod tests;

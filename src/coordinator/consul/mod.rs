@@ -30,12 +30,7 @@ mod store;
 mod watch;
 mod writer;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
@@ -56,7 +51,7 @@ use crate::{
     consul::{Client, SessionId},
     kind::Kind,
     position::RaftIndex,
-    telemetry::{Metrics, Phase, Status},
+    telemetry::{Metrics, Status},
 };
 
 /// Messages that wait for the writer or the watcher: some for each kind.
@@ -94,28 +89,9 @@ struct Shared {
     status: Status,
     /// Changes when a heartbeat is about to be sent.
     due: values::Sender<u64>,
-    /// The kinds that are waited for.
-    waiting: Mutex<BTreeSet<Kind>>,
 }
 
 impl Shared {
-    /// What keeps us from standing by, for the status of the kinds that are waited for; `None` where nothing does.
-    fn standing_by(&self, fault: Option<&dyn fmt::Display>) {
-        for kind in self.waiting.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            self.status.set(
-                *kind,
-                match fault {
-                    Some(reason) => Phase::Blocked { reason: reason.to_string() },
-                    None => Phase::Standby,
-                },
-            );
-        }
-    }
-
-    fn wait_for(&self, kinds: impl Iterator<Item = Kind>) {
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = kinds.collect();
-    }
-
     /// How long after it was sent a heartbeat may be relied on.
     fn term(&self) -> Duration {
         self.lease - heartbeat::margin(self.lease)
@@ -171,7 +147,6 @@ impl Consul {
             metrics,
             status,
             due: values::Sender::new(0),
-            waiting: Mutex::default(),
         });
         let (waiters, waiting) = mpsc::channel(QUEUE);
         let (writer, commands) = mpsc::channel(QUEUE);

@@ -11,6 +11,7 @@ use crate::{
     backoff::Backoff,
     consul::{Session, SessionId},
     source::outage::Outage,
+    telemetry::Duty,
 };
 
 /// The deadline of each call.
@@ -40,12 +41,13 @@ async fn renew(shared: &Shared, current: &watch::Sender<Option<SessionId>>) {
             Ok(session) => session,
             Err(error) => {
                 outage.log(&error);
-                shared.standing_by(Some(&error));
+                shared.status.coordinator(Duty::Session, Some(error.to_string()));
                 sleep(backoff.failed()).await;
                 continue;
             }
         };
         outage.over();
+        shared.status.coordinator(Duty::Session, None);
         backoff.reset();
         info!(session = session.as_str(), name = shared.name, "session made");
         current.send_replace(Some(session.clone()));

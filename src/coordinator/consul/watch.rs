@@ -30,6 +30,7 @@ use crate::{
     coordinator::Positions,
     kind::Kind,
     source::outage::Outage,
+    telemetry::Duty,
 };
 
 /// How long leases that are asked for at the same moment are waited for, so that they are taken together.
@@ -80,8 +81,6 @@ pub(super) struct Watcher {
     changed: Arc<Notify>,
     outage: Outage,
     backoff: Backoff,
-    /// The status says that something is wrong.
-    faulty: bool,
 }
 
 impl Watcher {
@@ -100,8 +99,6 @@ impl Watcher {
             changed: Arc::default(),
             outage: Outage::new("watching the leaders in consul"),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
-            // There may be no session yet.
-            faulty: true,
         }
     }
 
@@ -109,7 +106,6 @@ impl Watcher {
         let mut next = Instant::now();
         loop {
             self.wanted.retain(|wanted| !wanted.waiter.reply.is_closed());
-            self.shared.wait_for(self.wanted.iter().map(|wanted| wanted.waiter.kind));
             let ready = !self.wanted.is_empty() && self.session.borrow().is_some();
             tokio::select! {
                 biased;
@@ -165,17 +161,14 @@ impl Watcher {
             }
             Err(error) => {
                 self.outage.log(&error);
-                self.faulty = true;
-                self.shared.standing_by(Some(&error));
+                self.shared.status.coordinator(Duty::Watch, Some(error.to_string()));
                 self.wanted.iter_mut().for_each(|wanted| wanted.standstill = None);
                 return self.backoff.failed();
             }
         };
         self.outage.over();
         self.backoff.reset();
-        if std::mem::take(&mut self.faulty) {
-            self.shared.standing_by(None);
-        }
+        self.shared.status.coordinator(Duty::Watch, None);
         let answered = self.shared.clock.now();
         let chances = self.judge(&entries, us, asked, answered);
         self.publish();

@@ -18,7 +18,7 @@ use crate::{
     consul::{self, MAX_OPS, MAX_REQUEST_BYTES, ModifyIndex, Op, Transaction},
     coordinator::Standing,
     source::outage::Outage,
-    telemetry::Phase,
+    telemetry::Duty,
 };
 
 /// How long a transaction waits for what else is to be stored: the kinds of a process are saved at the same moment.
@@ -203,7 +203,7 @@ impl Writer {
                 self.shared.metrics.heartbeat(true);
                 if std::mem::take(&mut self.suspended) {
                     info!("the leases are renewed; going on");
-                    self.led.iter().for_each(|held| self.shared.status.set(held.kind, Phase::Leading));
+                    self.shared.status.coordinator(Duty::Renewal, None);
                 }
                 for job in jobs {
                     // The last of them: the check of the old one gives it, too.
@@ -225,11 +225,10 @@ impl Writer {
                 if !self.suspended && self.led.iter().any(|held| held.standing() == Standing::Suspended) {
                     self.suspended = true;
                     error!("the leases could not be renewed in time; standing still until consul answers");
+                }
+                if self.suspended {
                     let reason = format!("the lease could not be renewed: {error}");
-                    let stand_still = |held: &Arc<Held>| {
-                        self.shared.status.set(held.kind, Phase::Blocked { reason: reason.clone() });
-                    };
-                    self.led.iter().for_each(stand_still);
+                    self.shared.status.coordinator(Duty::Renewal, Some(reason));
                 }
                 let error = Arc::new(error);
                 jobs.into_iter().for_each(|job| job.fail(Failed::Unknown(Arc::clone(&error))));
@@ -248,7 +247,9 @@ impl Writer {
         }
         self.led.retain(|held| held.standing() != Standing::Lost);
         // There is nothing left that could be renewed.
-        self.suspended &= !self.led.is_empty();
+        if self.led.is_empty() && std::mem::take(&mut self.suspended) {
+            self.shared.status.coordinator(Duty::Renewal, None);
+        }
         let mut again = Vec::new();
         for job in jobs {
             let own = first..first + job.ops.len();

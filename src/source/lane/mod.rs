@@ -36,7 +36,7 @@ use crate::{
     kind::Kind,
     nomad::{self, EventStream, Namespace, StreamQuery},
     position::RaftIndex,
-    telemetry::Phase,
+    telemetry::SourceState,
 };
 
 /// How long a connection may take to prove that it goes on before tables are asked. It doubles with each question.
@@ -119,6 +119,7 @@ impl Lane {
     async fn run_until_stopped(&mut self) -> Result<(), Stopped> {
         let mut backoff = Backoff::default();
         let mut outage = Outage::new("reading the event stream");
+        self.show(&SourceState::Connecting);
         self.resolve_start(&mut backoff, &mut outage).await?;
         if self.ctx.polling.source == Source::Poll {
             self.poll("NOMAD_FIREHOSE_SOURCE is poll", Absence::default()).await?;
@@ -156,7 +157,7 @@ impl Lane {
                         backoff.reset();
                         continue;
                     }
-                    self.phase(&Phase::Blocked { reason: error.to_string() });
+                    self.show(&SourceState::Blocked { reason: error.to_string() });
                     if missing == Missing::Perhaps && matches!(error, nomad::Error::NoStream { .. }) {
                         if !before {
                             info!(namespace = &*self.namespace, %error, "no event stream; if that lasts, lists are read");
@@ -194,7 +195,7 @@ impl Lane {
                 info!("a namespace was created in the meantime; subscribing again");
                 continue;
             }
-            self.phase(&Phase::Leading);
+            self.show(&SourceState::Streaming);
             self.server = stream.server().to_owned();
             return Ok((Reader::new(stream, self.ctx.window.clone()), found));
         }
@@ -229,11 +230,9 @@ impl Lane {
         self.members.iter().all(|member| member.cursor.is_proven())
     }
 
-    fn phase(&self, phase: &Phase) {
-        for member in &self.members {
-            self.ctx.status.set_instead(member.kind, None);
-            self.ctx.status.set(member.kind, phase.clone());
-        }
+    /// Shows how all kinds of the lane are read.
+    fn show(&self, state: &SourceState) {
+        self.members.iter().for_each(|member| member.show(&self.ctx, state.clone()));
     }
 
     /// Delivers what one connection brings.

@@ -25,7 +25,7 @@ use crate::{
     source::{
         Context, Source, Stopped, absence::Absence, member::Member, namespaces, outage::Outage, reconcile, union,
     },
-    telemetry::Phase,
+    telemetry::SourceState,
 };
 
 /// The stream is looked for again after so many of the shortest pauses between two lists, but no later than
@@ -38,6 +38,8 @@ const TRY_AT_MOST: Duration = Duration::from_secs(30);
 struct Session {
     /// What lists are asked for: `*`, or the name of a namespace.
     scope: Arc<str>,
+    /// Why there is no stream.
+    reason: Arc<str>,
     watches: Vec<Watch>,
     questions: FuturesUnordered<Question>,
     /// Of all tables together: most reasons are of the server.
@@ -52,12 +54,13 @@ impl Lane {
             namespace = &*self.namespace,
             reason, "records come from lists, which show no purges, no versions in between and no raw events"
         );
+        let reason: Arc<str> = Arc::from(reason);
         let mut scope = self.begin(&mut absence).await?;
         for member in self.members.iter().filter(|member| member.kind == Kind::Events) {
             let reason = format!("raw events come from the stream alone: {reason}");
-            show(&self.ctx, member.kind, Phase::Blocked { reason });
+            member.show(&self.ctx, SourceState::Blocked { reason });
         }
-        let mut session = Session::new(Arc::clone(&scope), &self.members);
+        let mut session = Session::new(Arc::clone(&scope), Arc::clone(&reason), &self.members);
         let (mut stream, mut namespaces) = (self.find_stream(), self.find_namespaces(&scope));
         loop {
             session.ask(&self.ctx, &self.members);
@@ -73,7 +76,7 @@ impl Lane {
                 () = &mut namespaces => {
                     info!("there are namespaces; listing all of them");
                     scope = self.begin(&mut Absence::default()).await?;
-                    session = Session::new(Arc::clone(&scope), &self.members);
+                    session = Session::new(Arc::clone(&scope), Arc::clone(&reason), &self.members);
                     namespaces = self.find_namespaces(&scope);
                 }
                 Some((table, answer)) = session.questions.next(), if !session.questions.is_empty() => {
@@ -138,7 +141,7 @@ impl Lane {
             match found {
                 Err(error) if error.is_retryable() || matches!(error, Error::NoNamespace { .. }) => {
                     outage.log(&error);
-                    self.phase(&Phase::Blocked { reason: error.to_string() });
+                    self.show(&SourceState::Blocked { reason: error.to_string() });
                     *absence = Absence::default();
                     self.ctx.pause(backoff.failed()).await?;
                 }
@@ -253,7 +256,7 @@ impl Lane {
             Step::Blocked(reason) => {
                 session.outage.log(&reason);
                 for member in self.members.iter_mut().filter(of_table) {
-                    show(&self.ctx, member.kind, Phase::Blocked { reason: reason.clone() });
+                    member.show(&self.ctx, SourceState::Blocked { reason: reason.clone() });
                 }
             }
             Step::At(index) => {
@@ -262,7 +265,7 @@ impl Lane {
                 }
                 let mut moved = false;
                 for member in self.members.iter_mut().filter(of_table) {
-                    show(&self.ctx, member.kind, Phase::Polling);
+                    member.show(&self.ctx, SourceState::Polling { reason: Some(session.reason.to_string()) });
                     moved |= member.take_polled(&self.ctx, index).await?;
                 }
                 if moved && index > self.covered && is_whole(&session.scope, &self.namespace) {
@@ -276,7 +279,7 @@ impl Lane {
                 if !is_whole(&session.scope, &self.namespace) {
                     self.leave_unlisted().await?;
                 }
-                *session = Session::new(Arc::clone(&session.scope), &self.members);
+                *session = Session::new(Arc::clone(&session.scope), Arc::clone(&session.reason), &self.members);
                 for member in self.members.iter_mut().filter(|member| member.table().is_some()) {
                     member.begin_polling();
                 }
@@ -295,9 +298,10 @@ impl Lane {
         let began = Instant::now();
         let ended = reconcile::page(&self.ctx, &session.scope, member).await?;
         member.listing += began.elapsed();
-        let failed = !ended && member.page_after.is_some();
-        let reason = || "its list cannot be read; see the log".to_owned();
-        show(&self.ctx, member.kind, if failed { Phase::Blocked { reason: reason() } } else { Phase::Polling });
+        if ended || member.page_after.is_none() {
+            // Whatever a table said last, lists come.
+            member.show(&self.ctx, SourceState::Polling { reason: Some(session.reason.to_string()) });
+        }
         if ended {
             let took = std::mem::take(&mut member.listing);
             self.ctx.metrics.polled(took);
@@ -317,21 +321,21 @@ fn is_whole(scope: &str, lane: &str) -> bool {
     scope == lane
 }
 
-/// Says what a kind does where there is no stream.
-fn show(ctx: &Context, kind: Kind, phase: Phase) {
-    ctx.status.set_instead(kind, Some(phase));
-    ctx.status.set(kind, Phase::Leading);
-}
-
 impl Session {
-    fn new(scope: Arc<str>, members: &[Member]) -> Self {
+    fn new(scope: Arc<str>, reason: Arc<str>, members: &[Member]) -> Self {
         let mut watches: Vec<Watch> = Vec::new();
         for table in members.iter().filter_map(Member::table) {
             if watches.iter().all(|watch| watch.table != table) {
                 watches.push(Watch::new(table));
             }
         }
-        Session { scope, watches, questions: FuturesUnordered::new(), outage: Outage::new("watching the tables") }
+        Session {
+            scope,
+            reason,
+            watches,
+            questions: FuturesUnordered::new(),
+            outage: Outage::new("watching the tables"),
+        }
     }
 
     /// Asks for the tables whose time has come.

@@ -11,6 +11,7 @@ use crate::{
     nomad::{self, Client, Table},
     position::RaftIndex,
     source::{Context, Start, Stopped, member::Member, outage::Outage, proof::TableVerdict},
+    telemetry::{ListState, SourceState},
 };
 
 impl Lane {
@@ -111,7 +112,10 @@ impl Lane {
             "the cluster's index is below the checkpoint's, and its events are not known: it was restored or is \
              another cluster; starting over"
         );
-        self.members.iter_mut().for_each(Member::start_over);
+        for member in &mut self.members {
+            member.start_over();
+            self.ctx.status.list(member.kind, &self.namespace, ListState::Fine);
+        }
         self.history.clear();
         self.catch_up = None;
         self.covered = RaftIndex(0);
@@ -199,7 +203,10 @@ async fn ask_newest(
     loop {
         match newest_index(ctx, member, namespace).await {
             Ok(index) => return Ok(index),
-            Err(error) => outage.log(&error),
+            Err(error) => {
+                outage.log(&error);
+                member.show(ctx, SourceState::Blocked { reason: error.to_string() });
+            }
         }
         ctx.pause(backoff.failed()).await?;
     }

@@ -13,7 +13,7 @@ use crate::{
         reader::Reader,
         standby::{Ring, WarmLane},
     },
-    telemetry::Phase,
+    telemetry::SourceState,
 };
 
 impl Lane {
@@ -46,7 +46,7 @@ impl Lane {
             }
         }
         self.server = stream.as_ref().map(|stream| stream.server().to_owned()).unwrap_or_default();
-        self.phase(&Phase::Leading);
+        self.show(&SourceState::Streaming);
         Some((Reader::warm(ring, stream, self.ctx.window.clone()), found))
     }
 
