@@ -54,6 +54,6 @@ pub use cluster::{Broker, Request};
 pub use history::{Empty, Entry, Generator, GeneratorOptions, History, Recording, RecordingError, Repeat, Silent};
 pub use line::{Error as LineError, Event, Line};
 pub use object::{AllocationFacts, Body, Object, Render};
-pub use server::{Lag, Server};
+pub use server::{Hanging, Lag, Server};
 pub use sim::Sim;
 pub use table::Kind;

@@ -85,11 +85,34 @@ pub(crate) struct ListFaults {
     pub(crate) lagging: u32,
     /// How long ago the server heard of its leader, by its own word in stale answers; `None`: it knows none.
     pub(crate) contact: Option<Duration>,
+    /// What is never answered.
+    pub(crate) hanging: Hanging,
+    /// The pause before each element of a page.
+    pub(crate) trickle: Duration,
+}
+
+/// What a server accepts and never answers, for as long as it is so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hanging {
+    /// Pages of lists. A list that is asked for one element, for the table's index, is answered.
+    pub pages: bool,
+    /// Single objects.
+    pub objects: bool,
+    /// Summaries of jobs.
+    pub summaries: bool,
 }
 
 impl Default for ListFaults {
     fn default() -> Self {
-        Self { delay: Duration::ZERO, namespaces: Duration::ZERO, errors: 0, lagging: 0, contact: Some(Duration::ZERO) }
+        Self {
+            delay: Duration::ZERO,
+            namespaces: Duration::ZERO,
+            errors: 0,
+            lagging: 0,
+            contact: Some(Duration::ZERO),
+            hanging: Hanging::default(),
+            trickle: Duration::ZERO,
+        }
     }
 }
 
@@ -277,6 +300,23 @@ impl Server {
     /// The list of namespaces takes this long to come, and is that of the beginning.
     pub fn slow_namespaces(&self, delay: Duration) {
         lock(&self.lists).namespaces = delay;
+    }
+
+    /// What is not answered from now on. What hangs already is answered when it may be.
+    pub fn hang(&self, hanging: Hanging) {
+        lock(&self.lists).hanging = hanging;
+    }
+
+    /// Waits while `hangs` says so.
+    pub(crate) async fn while_hanging(&self, hangs: impl Fn(Hanging) -> bool) {
+        while hangs(lock(&self.lists).hanging) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The elements of a page come one at a time, with this pause before each.
+    pub fn trickle(&self, pause: Duration) {
+        lock(&self.lists).trickle = pause;
     }
 
     /// The next so many list requests are answered with 500.

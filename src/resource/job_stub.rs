@@ -34,27 +34,29 @@ const PERIODIC: usize = 5;
 const PARAMETERIZED: usize = 6;
 const SUMMARY: usize = 10;
 
-/// The job's id and namespace, if the event is a new version that a stub is due for.
+/// The stub of an event's job, yet without its summary: no event carries it.
 ///
 /// # Errors
 /// The payload is no job.
-pub(super) fn due(event: &Event<'_>) -> Result<Option<(String, String)>, Unusable> {
-    let version = new_version(Kind::JobListStubs, event)?;
-    Ok(version.map(|Payload { object: Head { namespace, id, .. }, .. }| (namespace.into_owned(), id.into_owned())))
-}
-
-/// The stub of an event's job, with its summary where there is one: no event carries it.
-///
-/// # Errors
-/// The payload is no job, or the summary is not JSON.
-pub(super) fn from_event(event: &Event<'_>, summary: Option<&[u8]>) -> Result<Made, Unusable> {
+pub(super) fn from_event(event: &Event<'_>) -> Result<Made, Unusable> {
     let Some(Payload { text, object: head, deleted }) = new_version(Kind::JobListStubs, event)? else {
         return Ok(Made::default());
     };
-    let summary = summary.map(|summary| whole(summary, |cursor| Ok(cursor.skip()?))).transpose()?;
-    let body = stub(text.as_bytes(), summary)?;
+    let body = stub(text.as_bytes(), None)?;
     let body = if deleted { with_deleted(&body) } else { body };
-    Ok(Made::one(draft(Kind::JobListStubs, &head, event.index, event.occurrence, body), head.modify_index))
+    let draft = draft(Kind::JobListStubs, &head, event.index, event.occurrence, body);
+    Ok(Made { lacks_summary: true, ..Made::one(draft, head.modify_index) })
+}
+
+/// A stub of an event with its summary.
+///
+/// # Errors
+/// The summary is not JSON.
+pub(super) fn with_summary(body: &Bytes, summary: &[u8]) -> Result<Bytes, Unusable> {
+    let filled = stub(body, Some(whole(summary, |cursor| Ok(cursor.skip()?))?))?;
+    // As the last field of the whole it can only be that of a purge.
+    let deleted = body.ends_with(b",\"Deleted\":true}");
+    Ok(if deleted { with_deleted(&filled) } else { filled })
 }
 
 /// The stub as the list gave it.

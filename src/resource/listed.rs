@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What a list says of one object, before it is read in full.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// The object's id.
     pub id: String,

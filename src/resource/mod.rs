@@ -50,6 +50,8 @@ pub struct Made {
     pub value: Option<u64>,
     /// Tasks whose last delivered event had fallen out of the ten that Nomad keeps.
     pub overruns: u32,
+    /// The records are yet to get the summary of their job, see [`with_summary`].
+    pub lacks_summary: bool,
 }
 
 impl Made {
@@ -114,31 +116,28 @@ impl<'a> Known<'a> {
     }
 }
 
-/// The records of an event. `summary` is the answer of `/v1/job/ID/summary` where [`summary_due`] asked for it.
+/// The records of an event.
 ///
 /// # Errors
 /// The event belongs to the kind's topic, but is not what the topic carries: a case for the dead-letter place.
-pub fn from_event(kind: Kind, event: &Event<'_>, known: Known<'_>, summary: Option<&[u8]>) -> Result<Made, Unusable> {
+pub fn from_event(kind: Kind, event: &Event<'_>, known: Known<'_>) -> Result<Made, Unusable> {
     if kind.topic().is_some_and(|topic| topic != &*event.topic) {
         return Ok(Made::default());
     }
     match kind {
         Kind::Allocations => allocations::from_event(event, known),
-        Kind::JobListStubs => job_stub::from_event(event, summary),
+        Kind::JobListStubs => job_stub::from_event(event),
         Kind::Events => Ok(Made::one(raw_event::from_event(event), event.index.0)),
         Kind::Nodes | Kind::Evaluations | Kind::Jobs | Kind::Deployments => object::from_event(kind, event),
     }
 }
 
-/// The namespace and id of the job whose summary the event's record needs; `None` where it needs none.
+/// The body of a job's stub with the answer of `/v1/job/ID/summary`, which no event carries.
 ///
 /// # Errors
-/// As [`from_event`].
-pub fn summary_due(kind: Kind, event: &Event<'_>) -> Result<Option<(String, String)>, Unusable> {
-    match kind {
-        Kind::JobListStubs if &*event.topic == "Job" => job_stub::due(event),
-        _ => Ok(None),
-    }
+/// The summary is not JSON.
+pub fn with_summary(body: &Bytes, summary: &[u8]) -> Result<Bytes, Unusable> {
+    job_stub::with_summary(body, summary)
 }
 
 /// The records of an object from a list (allocations, evaluations, deployments, job stubs) or a single read (jobs,

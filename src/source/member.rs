@@ -13,9 +13,11 @@ use self::polled::Ahead;
 use super::{
     Context, Stopped,
     catch_up::CatchUp,
+    held::Held,
     line::{Event, Line},
     progress::Walk,
     proof::{Cursor, TableVerdict, Verdict},
+    reconcile::{Page, object_of},
     window::Share,
 };
 use crate::{
@@ -39,6 +41,8 @@ pub(super) struct Member {
     pub(super) passes: VecDeque<Pass>,
     /// What is owed of all namespaces as soon as they can be listed.
     pub(super) unlisted: Option<Pass>,
+    /// The page of the first pass that is under way.
+    pub(super) page: Option<Page>,
     /// When a page that failed may be asked for again.
     pub(super) page_after: Option<Instant>,
     /// What the page under way has delivered already, should it fail half-way.
@@ -55,6 +59,8 @@ pub(super) struct Member {
     pub(super) walk: Walk,
     /// How long the list under way has taken so far, where it is polled.
     pub(super) listing: Duration,
+    /// Records that wait for what no event has.
+    pub(super) held: Held,
     /// The newest event of the kind's table: a page must not be older.
     pub(super) table_seen: RaftIndex,
     /// Nothing was ever delivered before: what lies before the stream's start is no gap.
@@ -98,13 +104,19 @@ impl Alarm {
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) drafts: Vec<Draft>,
+    /// Which of these lack the summary of their job.
+    lacking: Vec<usize>,
     pub(super) effect: Effect,
 }
 
 impl Batch {
     /// Adds what one event or object came to.
     pub(super) fn add(&mut self, made: Made) -> u32 {
+        let before = self.drafts.len();
         self.drafts.extend(made.drafts);
+        if made.lacks_summary {
+            self.lacking.extend(before..self.drafts.len());
+        }
         self.effect.marks.extend(made.marks);
         self.effect.value = self.effect.value.max(made.value);
         made.overruns
@@ -135,6 +147,7 @@ impl Member {
             cursor: Cursor::new(state.position),
             passes: passes.into(),
             unlisted: unlisted.pop(),
+            page: None,
             page_after: None,
             page_done: Seen::default(),
             absent: Seen::default(),
@@ -142,6 +155,7 @@ impl Member {
             ahead: None,
             walk,
             listing: Duration::ZERO,
+            held: Held::default(),
             stale_pages: 0,
             table_seen: RaftIndex(0),
             first_start,
@@ -182,7 +196,6 @@ impl Member {
         &self.topics
     }
 
-    /// The ledger it enters its records in.
     /// The namespace of its lane.
     pub(super) fn lane(&self) -> &str {
         &self.lane
@@ -193,6 +206,7 @@ impl Member {
         ctx.status.source(self.kind, &self.lane, state);
     }
 
+    /// The ledger it enters its records in.
     pub(super) fn ledger(&self) -> &Ledger {
         &self.ledger
     }
@@ -218,6 +232,7 @@ impl Member {
         self.cursor = Cursor::new(Default::default());
         self.passes.clear();
         self.unlisted = None;
+        self.page = None;
         self.page_done.clear();
         self.absent.clear();
         self.walk.end();
@@ -250,7 +265,10 @@ impl Member {
             if !self.wants(event) {
                 continue;
             }
-            let new = verdict != Verdict::Nothing && self.cursor.is_new(line.index, event.identity);
+            // A line of the index that a gap ends with can come behind the page that has given it already.
+            let new = verdict != Verdict::Nothing
+                && self.cursor.is_new(line.index, event.identity)
+                && !self.page_done.contains(&event.identity);
             let late = catch_up.is_some_and(|catch_up| catch_up.is_owed(event));
             if !new && !late {
                 ctx.metrics.repeats_dropped(self.kind, 1);
@@ -283,20 +301,19 @@ impl Member {
     }
 
     async fn take_event(&mut self, ctx: &Context, event: &Event<'_>, batch: &mut Batch) -> Result<(), Stopped> {
-        let summary = match resource::summary_due(self.kind, event) {
-            Ok(Some((namespace, id))) => ctx.job_summary(&namespace, &id).await?,
-            _ => None,
-        };
         let repeated = event.occurrence > 0;
         let made = {
             let mark = |task| batch.mark(&self.ledger, repeated, task);
-            resource::from_event(self.kind, event, Known::marks(&mark).and(self.told), summary.as_deref())
+            resource::from_event(self.kind, event, Known::marks(&mark).and(self.told))
         };
         match made {
             Ok(made) => {
                 // Bystanders do not move their table, and waiting for that would wait for ever.
                 if !made.drafts.is_empty() {
                     self.table_seen = self.table_seen.max(event.index);
+                    if let Some(page) = &mut self.page {
+                        page.note(object_of(&event.topic, &event.namespace, &event.key), event.index);
+                    }
                 }
                 if moves_its_table(event) {
                     batch.effect.anchor = Some(Anchor { topic: event.topic.to_string(), index: event.index });
@@ -342,24 +359,46 @@ impl Member {
     }
 
     /// Enters what a batch came to, and hands it to delivery.
-    pub(super) async fn submit(&self, ctx: &Context, mut batch: Batch, share: Option<Share>) -> Result<(), Stopped> {
+    pub(super) async fn submit(
+        &mut self,
+        ctx: &Context,
+        mut batch: Batch,
+        share: Option<Share>,
+    ) -> Result<(), Stopped> {
         batch.effect.lane = Arc::clone(&self.lane);
         if let Some(backfill) = &mut batch.effect.backfill {
             backfill.extend(self.unlisted.clone());
         }
         let Some(ticket) = self.ledger.enter(batch.effect, batch.drafts.len(), share) else { return Ok(()) };
-        let records = batch.drafts.into_iter().map(|draft| Record {
-            kind: self.kind,
-            id: draft.id,
-            key: draft.key,
-            namespace: draft.namespace,
-            job: draft.job,
-            body: draft.body,
-            ticket: ticket.clone(),
+        let (kind, lacking) = (self.kind, batch.lacking);
+        let records = batch.drafts.into_iter().enumerate().map(|(n, draft)| {
+            let Draft { id, key, namespace, job, body } = draft;
+            let record = Record { kind, id, key, namespace, job, body, ticket: ticket.clone() };
+            (record, lacking.binary_search(&n).is_ok())
         });
-        let records = records.collect();
+        let records = self.held.hold(ctx, records);
         drop(ticket);
         ctx.submit(records).await
+    }
+
+    /// What lists are asked for: `*`, or the name of a namespace.
+    pub(super) fn scope(&self) -> &str {
+        // A Nomad without namespaces.
+        if self.unlisted.is_some() { "default" } else { &self.lane }
+    }
+
+    /// When the next page may be asked for; `None` where none is to be.
+    pub(super) fn page_due(&self) -> Option<Instant> {
+        // Nothing is polled before its table was seen to be that of the same cluster, and what is owed of all namespaces
+        // is not read before they can be listed.
+        let waits = self.ahead.as_ref().map_or(self.unlisted.is_some(), |ahead| !ahead.is_seen);
+        let is_due = self.page.is_none() && !self.passes.is_empty() && !waits;
+        is_due.then(|| self.page_after.unwrap_or_else(Instant::now))
+    }
+
+    /// Whether no more lines can be taken before something else has come.
+    pub(super) fn holds_stream(&self) -> bool {
+        self.page.as_ref().is_some_and(Page::holds_stream) || self.held.is_full()
     }
 
     /// Takes in the index of the kind's tables while the proof is due. Returns what was decided.
@@ -399,8 +438,9 @@ impl Member {
 
     /// Adds a pass, or its ranges to one of the same kind that has not begun: one walk over the list gives both.
     pub(super) fn add_pass(&mut self, pass: Pass) {
-        // Between two pages, a pass without a next page has not had its first one.
-        let waiting = self.passes.iter_mut().find(|waiting| {
+        // The page under way has passed over what is only owed now. Between two pages, a pass without a next page has
+        // not had its first one.
+        let waiting = self.passes.iter_mut().skip(usize::from(self.page.is_some())).find(|waiting| {
             waiting.page.is_none()
                 && waiting.namespace == pass.namespace
                 && waiting.baseline == pass.baseline

@@ -1,17 +1,21 @@
 //! From the cluster to records: the event stream, the proof that nothing lies between two connections, and the lists
 //! that give what could have been missed.
 //!
-//! Start at [`proof`] for the gap proof, at `lane` for the life of a connection, at `reconcile` for lists.
+//! Start at [`proof`] for the gap proof, at `lane` for the life of a connection, at `reconcile` for lists, which `page`
+//! reads.
 //! `standby` holds what a replica needs that is to take over.
 //! Where a cluster has no event stream, a lane polls: `lane::poll`.
 
 mod absence;
 mod catch_up;
+mod held;
 mod lane;
 pub mod line;
 mod member;
 mod namespaces;
+mod newest;
 pub(crate) mod outage;
+mod page;
 mod progress;
 pub mod proof;
 mod reader;
@@ -39,9 +43,6 @@ use crate::{
     record::Record,
     telemetry::{Metrics, Status},
 };
-
-/// How long the next piece of a page may take after a stop.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A connection that lived this long was a good one: the next failure starts with the shortest pause again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
@@ -173,20 +174,6 @@ fn union<'a>(wanted: impl IntoIterator<Item = &'a Topic>) -> Vec<Topic> {
 impl Context {
     async fn submit(&self, records: Vec<Record>) -> Result<(), Stopped> {
         self.delivery.submit(records).await.map_err(|_| Stopped)
-    }
-
-    /// Waits for a piece of a page. What was begun is worth finishing, but not at the cost of all the time that a stop
-    /// has.
-    async fn unless_stopped<T>(&self, piece: impl Future<Output = T>) -> Result<T, Stopped> {
-        let out_of_patience = async {
-            self.stop.cancelled().await;
-            sleep(PATIENCE).await;
-        };
-        tokio::select! {
-            biased;
-            piece = piece => Ok(piece),
-            () = out_of_patience => Err(Stopped),
-        }
     }
 
     /// Waits, unless the lane is stopped meanwhile.

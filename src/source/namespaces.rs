@@ -23,6 +23,14 @@ pub(super) async fn list(client: &Client) -> Result<Option<Vec<Namespace>>, Erro
     Ok(list_at(client).await?.map(|(_, namespaces)| namespaces))
 }
 
+/// Those of a lane that is of `lane`, all or one. `None` too where it is of one: that is there.
+///
+/// # Errors
+/// It is not there, or the cluster cannot be asked.
+pub(super) async fn of(client: &Client, lane: &str) -> Result<Option<Vec<Namespace>>, Error> {
+    if lane == "*" { list(client).await } else { check(client, lane).await.map(|()| None) }
+}
+
 /// The same, with the index of the last change to any, deletions included: whatever was created up to it is there.
 ///
 /// # Errors

@@ -1,44 +1,43 @@
-//! Reads from paged lists what the stream could have missed.
+//! Delivers from paged lists what the stream could have missed.
 //!
 //! A list gives final versions only. It delivers the objects whose `ModifyIndex` lies in the ranges that are owed; what
-//! changed later comes through the stream. Between two pages the stream flows, so that it is never cut off for a long
-//! list. A page is asked for at least as new as the newest event that was delivered, so that no version is delivered
-//! after a newer one.
+//! changed later comes through the stream. A page is read by a task of its own, see [`super::page`], while the stream
+//! flows. Everything that decides is here, on the lane's own task. A page is asked for at least as new as the newest event
+//! that was delivered by then, and of what the stream delivers while it is under way nothing older is taken from it: so
+//! no version is delivered after a newer one.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{task::Poll, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{
     Context, Stopped,
     member::{Batch, Member, report_gap},
+    newest::Newest,
+    page::{Asked, Head, Piece, Read},
     progress::Totals,
+    window::Share,
 };
 use crate::{
     checkpoint::{Owed, Pass},
     kind::Kind,
-    nomad::{self, ListQuery, Page, Table},
-    position::RaftIndex,
-    resource::{self, Known, Listed, Made, Told},
+    nomad,
+    position::{Identity, RaftIndex},
+    resource::{self, Known, Listed, Told, Unusable},
     telemetry::ListState,
 };
 
-/// Objects a page: of allocations with ten task events each, about 3 MB.
-const PER_PAGE: u32 = 500;
-/// Full objects asked for at once.
-const FETCHES: usize = 8;
 /// As long as no more than so many allocations of a page are owed, they are asked for one by one, and the list goes
 /// without the states of all tasks.
 const ONE_BY_ONE: usize = 50;
-/// How long the leader may take to commit what it has streamed already: events are published first.
-const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
 /// How often a page that is older than the stream is asked for again.
 pub(super) const STALE_PAGES: u32 = 3;
 /// The pause after a page that failed.
 const RETRY: Duration = Duration::from_secs(1);
+/// Of the window for objects, the part that may be taken by what the stream has delivered while a page is under way.
+const OF_WINDOW: usize = 4;
 
 /// Why a page has to be asked for again.
 #[derive(Debug, thiserror::Error)]
@@ -51,10 +50,10 @@ enum Failed {
     Older { id: String, listed: RaftIndex, given: RaftIndex },
     #[error("{id} is listed and not found; only when it is not found again it is gone")]
     Absent { id: String },
-    #[error("the program is stopped in the midst of a list that does not page")]
-    Stopped,
     #[error("the server at {server} heard of its leader {last_contact:?} ago, or knows none")]
     Stale { server: String, last_contact: Duration },
+    #[error("the task that reads the list is gone")]
+    Gone,
 }
 
 impl Failed {
@@ -64,188 +63,196 @@ impl Failed {
     }
 }
 
-/// Reads and delivers the next page that the member owes, and says whether it was the last of its list. A page that
-/// fails is due again after a pause; what it has delivered by then is not repeated.
-pub(super) async fn page(ctx: &Context, lane: &str, member: &mut Member) -> Result<bool, Stopped> {
-    let (Some(mut pass), Some(table)) = (member.passes.front().cloned(), member.table()) else {
-        member.passes.clear();
-        return Ok(true);
-    };
-    match deliver(ctx, lane, member, &mut pass, table).await? {
-        Ok(Read { next_page, index }) => {
-            ctx.status.list(member.kind, member.lane(), ListState::Fine);
-            member.page_after = None;
-            member.page_done.clear();
-            member.absent.clear();
-            let ended = next_page.is_none();
-            ctx.metrics.listed(member.kind, member.walk.page(next_page.as_deref(), index));
-            if ended {
-                member.list_in_full(false);
-                let kind = member.kind;
-                let Totals { delivered: objects, walked, pages, elapsed } = member.walk.end();
-                match member.ahead {
-                    Some(_) => debug!(%kind, namespace = lane, objects, walked, pages, ?elapsed, "the list is read"),
-                    None => {
-                        info!(%kind, namespace = lane, objects, walked, pages, ?elapsed, "the list is read: it gave what the stream could not")
-                    }
-                }
-                for owed in pass.ranges.iter().filter(|_| pass.unreported) {
-                    let (from, until) = (owed.from, owed.until);
-                    info!(%kind, namespace = lane, %from, %until, "nothing new in the list; a deletion could not be seen");
-                }
-                member.passes.pop_front();
-            } else if let Some(front) = member.passes.front_mut() {
-                front.page = next_page;
-                front.unreported = pass.unreported;
-            }
-            let mut batch = Batch::default();
-            member.book_ahead(index, &mut batch);
-            batch.effect.backfill = Some(member.backfill());
-            member.submit(ctx, batch, None).await?;
-            Ok(ended)
-        }
-        Err(Failed::Stopped) => {
-            let mut batch = Batch::default();
-            member.book_ahead(RaftIndex(0), &mut batch);
-            let done = std::mem::take(&mut member.page_done);
-            let ranges = member.passes.front_mut().map(|front| &mut front.ranges).into_iter().flatten();
-            ranges.for_each(|owed| owed.known.extend(done.iter().copied()));
-            batch.effect.backfill = Some(member.backfill());
-            member.submit(ctx, batch, None).await?;
-            Err(Stopped)
-        }
-        Err(error) => {
-            if error.is_outage() {
-                ctx.status.list(member.kind, member.lane(), ListState::Failing { reason: error.to_string() });
-            }
-            warn!(kind = %member.kind, namespace = lane, %error, "cannot read the list; trying again");
-            member.page_after = Some(Instant::now() + RETRY.mul_f64(0.5 + fastrand::f64()));
-            Ok(false)
-        }
+/// Why a piece of a page is not taken.
+#[derive(Debug)]
+enum Interrupted {
+    Stopped,
+    Failed(Failed),
+}
+
+impl From<Stopped> for Interrupted {
+    fn from(Stopped: Stopped) -> Self {
+        Interrupted::Stopped
     }
 }
 
-/// A page that is delivered.
-struct Read {
-    /// The token of the next one.
-    next_page: Option<String>,
-    /// Where the table stood.
-    index: RaftIndex,
+impl From<Failed> for Interrupted {
+    fn from(failed: Failed) -> Self {
+        Interrupted::Failed(failed)
+    }
 }
 
-/// Delivers one page.
-async fn deliver(
-    ctx: &Context,
-    lane: &str,
-    member: &mut Member,
-    pass: &mut Pass,
-    table: Table,
-) -> Result<Result<Read, Failed>, Stopped> {
+/// A page under way.
+#[derive(Debug)]
+pub(super) struct Page {
+    read: Read,
+    begun: Instant,
+    /// No older state is taken.
+    asked: RaftIndex,
+    /// It lists allocations without what makes their records.
+    lean: bool,
+    /// `None` until the answer has begun.
+    head: Option<Head>,
+    /// Listed and owed, and yet to be asked for one by one.
+    wanted: Vec<Listed>,
+    /// All of these are asked for.
+    fetching: bool,
+    /// Why the page is to be asked for again at its end.
+    failed: Option<Failed>,
+    /// What the stream has delivered since it was asked for.
+    newest: Newest,
+}
+
+impl Page {
+    /// What comes next of it.
+    pub(super) fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Piece>> {
+        self.read.poll(cx)
+    }
+
+    /// The stream has delivered this version of an object.
+    pub(super) fn note(&mut self, object: Identity, version: RaftIndex) {
+        self.newest.note(object, version);
+    }
+
+    /// Whether no more of the stream may be delivered before its end.
+    pub(super) fn holds_stream(&self) -> bool {
+        self.newest.is_full()
+    }
+}
+
+/// What a piece of a page comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The page goes on.
+    On,
+    /// It is delivered, and there is a further one.
+    Page,
+    /// The list is delivered.
+    List,
+    /// The page is to be asked for again, after a pause.
+    Failed,
+}
+
+/// Asks for the next page that the member owes.
+pub(super) fn ask(ctx: &Context, member: &mut Member) {
+    let (Some(pass), Some(table)) = (member.passes.front(), member.table()) else {
+        member.passes.clear();
+        return;
+    };
     let lean = member.lists_lean(pass);
-    let stale = member.ahead.as_ref().and(ctx.polling.stale);
     match (&pass.page, &member.ahead) {
         (None, Some(_)) => ctx.metrics.poll(member.kind),
         (None, None) => ctx.metrics.reconcile(member.kind),
         (Some(_), _) => {}
     }
-    let query = ListQuery {
-        per_page: PER_PAGE,
-        next_token: pass.page.as_deref(),
-        min_index: Some(member.table_seen).filter(|index| index.0 > 0),
-        wait: CATCH_UP_WAIT,
-        task_states: !lean,
-        stale: stale.is_some(),
-        ..ListQuery::new(table, pass.namespace.as_deref().unwrap_or(lane))
-    };
-    let page = tokio::select! {
-        biased;
-        // A list that does not come must not take the time that a stop has.
-        () = ctx.stop.cancelled() => return Err(Stopped),
-        page = ctx.client.list(&query) => page,
-    };
-    let page = match page {
-        Ok(page) => page,
-        Err(error) => return Ok(Err(error.into())),
-    };
-    if stale.is_some_and(|bound| !page.known_leader || page.last_contact > bound) {
-        ctx.client.fail_over(page.server());
-        return Ok(Err(Failed::Stale { server: page.server().to_owned(), last_contact: page.last_contact }));
+    let asked = member.table_seen;
+    let read = Read::page(
+        ctx,
+        Asked {
+            kind: member.kind,
+            table,
+            namespace: pass.namespace.clone().unwrap_or_else(|| member.scope().to_owned()),
+            next_token: pass.page.clone(),
+            min_index: asked,
+            task_states: !lean,
+            stale: member.ahead.as_ref().and(ctx.polling.stale).is_some(),
+        },
+    );
+    member.page = Some(Page {
+        read,
+        begun: Instant::now(),
+        asked,
+        lean,
+        head: None,
+        wanted: Vec::new(),
+        fetching: false,
+        failed: None,
+        newest: Newest::new(ctx.window.for_objects() / OF_WINDOW),
+    });
+}
+
+/// Takes in what has come of the page under way. What a page that fails has delivered by then is not repeated.
+pub(super) async fn take(ctx: &Context, member: &mut Member, piece: Option<Piece>) -> Result<Turn, Stopped> {
+    match take_in(ctx, member, piece).await {
+        Ok(turn) => Ok(turn),
+        Err(Interrupted::Failed(failed)) => Ok(fail(ctx, member, &failed)),
+        Err(Interrupted::Stopped) => Err(Stopped),
     }
-    if page.index < member.table_seen {
+}
+
+async fn take_in(ctx: &Context, member: &mut Member, piece: Option<Piece>) -> Result<Turn, Interrupted> {
+    match piece {
+        Some(Piece::Head(head)) => begin(ctx, member, head)?,
+        Some(Piece::Elements(elements, share)) => elements_come(ctx, member, elements, share).await?,
+        Some(Piece::Object(wanted, answer, share)) => object_comes(ctx, member, wanted, answer, share).await?,
+        Some(Piece::End) => return end(ctx, member).await,
+        Some(Piece::Failed(error)) => return Err(Failed::from(error).into()),
+        None => return Err(Failed::Gone.into()),
+    }
+    Ok(Turn::On)
+}
+
+/// Leaves the page under way, in the checkpoint too: what it has delivered is not owed any more.
+pub(super) async fn leave(ctx: &Context, member: &mut Member) -> Result<(), Stopped> {
+    member.page = None;
+    let mut batch = Batch::default();
+    member.book_ahead(RaftIndex(0), &mut batch);
+    let done = std::mem::take(&mut member.page_done);
+    if done.is_empty() && batch.effect.backfill.is_none() {
+        return Ok(());
+    }
+    let ranges = member.passes.front_mut().map(|front| &mut front.ranges).into_iter().flatten();
+    ranges.for_each(|owed| owed.known.extend(done.iter().copied()));
+    batch.effect.backfill = Some(member.backfill());
+    member.submit(ctx, batch, None).await
+}
+
+fn fail(ctx: &Context, member: &mut Member, failed: &Failed) -> Turn {
+    if failed.is_outage() {
+        ctx.status.list(member.kind, member.lane(), ListState::Failing { reason: failed.to_string() });
+    }
+    warn!(kind = %member.kind, namespace = member.scope(), error = %failed, "cannot read the list; trying again");
+    if let Some(page) = member.page.take() {
+        member.listing += page.begun.elapsed();
+    }
+    member.page_after = Some(Instant::now() + RETRY.mul_f64(0.5 + fastrand::f64()));
+    Turn::Failed
+}
+
+/// The answer has begun: is it of a state that can be used?
+fn begin(ctx: &Context, member: &mut Member, head: Head) -> Result<(), Failed> {
+    let Some(page) = &mut member.page else { return Err(Failed::Gone) };
+    let stale = member.ahead.as_ref().and(ctx.polling.stale);
+    if stale.is_some_and(|bound| !head.known_leader || head.last_contact > bound) {
+        ctx.client.fail_over(&head.server);
+        return Err(Failed::Stale { server: head.server, last_contact: head.last_contact });
+    }
+    if head.index < page.asked {
         member.stale_pages += 1;
         // The table itself was seen there: it will come to it, unless the cluster is another one.
         if member.ahead.is_some() || member.stale_pages < STALE_PAGES {
-            return Ok(Err(Failed::Late { page: page.index, seen: member.table_seen }));
+            return Err(Failed::Late { page: head.index, seen: page.asked });
         }
         // It will never come to it: an event that did not move its table, after all.
-        member.table_seen = page.index;
+        if member.table_seen == page.asked {
+            member.table_seen = head.index;
+        }
     }
     member.stale_pages = 0;
     member.walk.begin();
-    let mut gathered = Gathered::default();
-    let read = walk(ctx, lane, member, pass, page, table, &mut gathered).await?;
-    // Also where the rest of the page failed: what was made of it is not made again.
-    gathered.submit(ctx, member).await?;
-    Ok(read)
+    page.head = Some(head);
+    Ok(())
 }
 
-/// What several objects come to. They enter the ledger together: each entry costs a lock, a ticket, a share of the window
-/// and most often a wake-up.
-#[derive(Default)]
-struct Gathered {
-    batch: Batch,
-    bytes: usize,
-}
-
-impl Gathered {
-    /// Enough to make up for what an entry costs, and little enough for a processor's cache.
-    const ENOUGH: usize = 128 << 10;
-    /// And of the window no more than this part: what was handed over has to be delivered before a stop is through.
-    const OF_WINDOW: usize = 4;
-
-    async fn add(&mut self, ctx: &Context, member: &Member, made: Made) -> Result<u32, Stopped> {
-        self.bytes += made.drafts.iter().map(|draft| draft.body.len()).sum::<usize>();
-        let overruns = self.batch.add(made);
-        if self.bytes >= Self::ENOUGH.min(ctx.window.for_objects() / Self::OF_WINDOW) {
-            self.submit(ctx, member).await?;
-        }
-        Ok(overruns)
-    }
-
-    async fn submit(&mut self, ctx: &Context, member: &Member) -> Result<(), Stopped> {
-        let Gathered { batch, bytes } = std::mem::take(self);
-        if batch.drafts.is_empty() {
-            return member.submit(ctx, batch, None).await;
-        }
-        let share = ctx.window.object(bytes).await;
-        member.submit(ctx, batch, share).await
-    }
-}
-
-/// Reads the page to its end.
-async fn walk(
+/// Delivers what is owed of these elements, or notes it to be asked for.
+async fn elements_come(
     ctx: &Context,
-    lane: &str,
     member: &mut Member,
-    pass: &mut Pass,
-    mut page: Page,
-    table: Table,
-    gathered: &mut Gathered,
-) -> Result<Result<Read, Failed>, Stopped> {
-    let lean = member.lists_lean(pass);
-    let mut to_fetch = VecDeque::new();
-    let mut elements = 0;
-    loop {
-        // A page that was begun is finished; but a Nomad that does not page has only one.
-        if elements > PER_PAGE && ctx.stop.is_cancelled() {
-            return Ok(Err(Failed::Stopped));
-        }
-        elements += 1;
-        let element = match ctx.unless_stopped(page.next()).await? {
-            Ok(Some(element)) => element,
-            Ok(None) => break,
-            Err(error) => return Ok(Err(error.into())),
-        };
+    elements: Vec<Bytes>,
+    share: Option<Share>,
+) -> Result<(), Stopped> {
+    let mut batch = Batch::default();
+    for element in elements {
         let listed = match Listed::parse(&element) {
             Ok(listed) => listed.of(member.kind),
             Err(reason) => {
@@ -254,70 +261,152 @@ async fn walk(
             }
         };
         member.walk.walked();
-        if !is_owed(member, pass, &listed) {
-            if pass.baseline && pass.ranges.iter().all(|owed| listed.modify_index < owed.from) {
-                baseline(ctx, member, &element, gathered).await?;
+        let made = match due(member, &listed) {
+            Due::Nothing => Ok(()),
+            Due::Baseline => baseline(member, &element, &mut batch),
+            Due::Object if is_fetched(member) => {
+                member.page.iter_mut().for_each(|page| page.wanted.push(listed.clone()));
+                Ok(())
             }
-        } else if lean || matches!(member.kind, Kind::Jobs | Kind::Nodes) {
-            to_fetch.push_back(listed);
-        } else {
             // Records that are the object itself wait for the sink, and must not keep the whole of what was read.
-            let keeps = member.kind != Kind::Allocations;
-            let element = if keeps { Bytes::copy_from_slice(&element) } else { element };
-            object(ctx, lane, member, pass, &element, listed, gathered).await?;
-        }
-    }
-    if lean && to_fetch.len() > ONE_BY_ONE {
-        member.list_in_full(true);
-        return Box::pin(deliver(ctx, lane, member, pass, table)).await;
-    }
-    let kind = member.kind;
-    let fetches = to_fetch.into_iter().map(|listed| async move {
-        let answer = fetch(ctx, kind, &listed).await;
-        (listed, answer)
-    });
-    // Pinned on the heap: the stream of futures is not movable once polled.
-    let mut fetched = Box::pin(stream::iter(fetches).buffered(FETCHES));
-    let mut failed = None;
-    while let Some((wanted, answer)) = ctx.unless_stopped(fetched.next()).await? {
-        if elements > PER_PAGE && ctx.stop.is_cancelled() {
-            return Ok(Err(Failed::Stopped));
-        }
-        match answer {
-            Ok(Some(element)) => match Listed::parse(&element).map(|listed| listed.of(kind)) {
-                // A new leader that has not applied all that the old one listed.
-                Ok(listed) if listed.modify_index < wanted.modify_index => {
-                    let (id, listed, given) = (wanted.id, wanted.modify_index, listed.modify_index);
-                    failed = Some(Failed::Older { id, listed, given });
-                }
-                // What it has become by now can be for the stream to give.
-                Ok(listed) if !is_owed(member, pass, &listed) => {}
-                Ok(listed) => object(ctx, lane, member, pass, &element, listed, gathered).await?,
-                Err(reason) => member.refuse(ctx, &element, &reason).await?,
-            },
-            // So would such a leader say. If it is gone, the stream has its purge, if there is one.
-            Ok(None) => {
-                if member.absent.insert(wanted.identity(kind.topic().unwrap_or_default())) {
-                    failed = Some(Failed::Absent { id: wanted.id });
-                }
+            Due::Object if member.kind != Kind::Allocations => {
+                object(ctx, member, &Bytes::copy_from_slice(&element), &listed, &mut batch)
             }
-            Err(error) => return Ok(Err(error.into())),
+            Due::Object => object(ctx, member, &element, &listed, &mut batch),
+        };
+        if let Err(reason) = made {
+            member.refuse(ctx, &element, &reason).await?;
         }
     }
-    if let Some(failed) = failed {
-        // The same page, or a newer one.
-        member.table_seen = member.table_seen.max(page.index);
-        return Ok(Err(failed));
+    member.submit(ctx, batch, share).await?;
+    if member.page.as_ref().is_some_and(|page| page.lean && page.wanted.len() > ONE_BY_ONE) {
+        // It is asked for anew, with all that it has.
+        member.list_in_full(true);
+        member.page = None;
     }
-    Ok(Ok(Read { next_page: page.next_token.take(), index: page.index }))
+    Ok(())
 }
 
-async fn fetch(ctx: &Context, kind: Kind, listed: &Listed) -> Result<Option<Bytes>, nomad::Error> {
-    match kind {
-        Kind::Jobs => ctx.client.job(&listed.namespace, &listed.id).await,
-        Kind::Allocations => ctx.client.allocation(&listed.namespace, &listed.id).await,
-        _ => ctx.client.node(&listed.id).await,
+/// Whether the list has only the heads of what makes the records.
+fn is_fetched(member: &Member) -> bool {
+    matches!(member.kind, Kind::Jobs | Kind::Nodes) || member.page.as_ref().is_some_and(|page| page.lean)
+}
+
+/// Delivers a single object that was listed, if it is still owed as it is by now.
+async fn object_comes(
+    ctx: &Context,
+    member: &mut Member,
+    wanted: Listed,
+    answer: Result<Option<Bytes>, nomad::Error>,
+    share: Option<Share>,
+) -> Result<(), Interrupted> {
+    let Some(element) = answer.map_err(Failed::from)? else {
+        // So would a leader say that has not applied all that the one before it had. If it is gone, the stream has its
+        // purge, if there is one.
+        if member.absent.insert(wanted.identity(member.kind.topic().unwrap_or_default())) {
+            member.page.iter_mut().for_each(|page| page.failed = Some(Failed::Absent { id: wanted.id.clone() }));
+        }
+        return Ok(());
+    };
+    let mut batch = Batch::default();
+    let made = match Listed::parse(&element).map(|listed| listed.of(member.kind)) {
+        // The same leader would give this.
+        Ok(Listed { modify_index: given, .. }) if given < wanted.modify_index => {
+            let Listed { id, modify_index: listed, .. } = wanted;
+            member.page.iter_mut().for_each(|page| page.failed = Some(Failed::Older { id: id.clone(), listed, given }));
+            return Ok(());
+        }
+        // What it has become by now can be for the stream to give.
+        Ok(listed) if due(member, &listed) != Due::Object => return Ok(()),
+        Ok(listed) => object(ctx, member, &element, &listed, &mut batch),
+        Err(reason) => Err(reason),
+    };
+    if let Err(reason) = made {
+        member.refuse(ctx, &element, &reason).await?;
     }
+    Ok(member.submit(ctx, batch, share).await?)
+}
+
+/// Everything has come that was asked for.
+async fn end(ctx: &Context, member: &mut Member) -> Result<Turn, Interrupted> {
+    let Some(mut page) = member.page.take() else { return Err(Failed::Gone.into()) };
+    if !page.fetching && !page.wanted.is_empty() {
+        page.fetching = true;
+        page.read = Read::objects(ctx, member.kind, std::mem::take(&mut page.wanted));
+        member.page = Some(page);
+        return Ok(Turn::On);
+    }
+    let (index, next_page) = page.head.take().map(|head| (head.index, head.next_page)).unwrap_or_default();
+    if let Some(failed) = page.failed.take() {
+        // The same page, or a newer one.
+        member.table_seen = member.table_seen.max(index);
+        member.page = Some(page);
+        return Err(failed.into());
+    }
+    ctx.status.list(member.kind, member.lane(), ListState::Fine);
+    member.listing += page.begun.elapsed();
+    member.page_after = None;
+    member.page_done.clear();
+    member.absent.clear();
+    let ended = next_page.is_none();
+    ctx.metrics.listed(member.kind, member.walk.page(next_page.as_deref(), index));
+    if ended {
+        list_ends(member);
+    } else if let Some(front) = member.passes.front_mut() {
+        front.page = next_page;
+    }
+    let mut batch = Batch::default();
+    member.book_ahead(index, &mut batch);
+    batch.effect.backfill = Some(member.backfill());
+    member.submit(ctx, batch, None).await?;
+    Ok(if ended { Turn::List } else { Turn::Page })
+}
+
+fn list_ends(member: &mut Member) {
+    member.list_in_full(false);
+    let kind = member.kind;
+    let pass = member.passes.pop_front().unwrap_or_default();
+    let Totals { delivered: objects, walked, pages, elapsed } = member.walk.end();
+    let namespace = member.scope();
+    match member.ahead {
+        Some(_) => debug!(%kind, namespace, objects, walked, pages, ?elapsed, "the list is read"),
+        None => {
+            info!(%kind, namespace, objects, walked, pages, ?elapsed, "the list is read: it gave what the stream could not")
+        }
+    }
+    for owed in pass.ranges.iter().filter(|_| pass.unreported) {
+        let (from, until) = (owed.from, owed.until);
+        info!(%kind, namespace, %from, %until, "nothing new in the list; a deletion could not be seen");
+    }
+}
+
+/// What an object of the page is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// Nothing: it is not owed, or was delivered.
+    Nothing,
+    /// Its task events are known from here on.
+    Baseline,
+    /// It is owed.
+    Object,
+}
+
+fn due(member: &Member, listed: &Listed) -> Due {
+    let (Some(pass), Some(page)) = (member.passes.front(), &member.page) else { return Due::Nothing };
+    let topic = member.kind.topic().unwrap_or_default();
+    if !is_owed(member, pass, listed) {
+        let before = pass.baseline && pass.ranges.iter().all(|owed| listed.modify_index < owed.from);
+        return if before { Due::Baseline } else { Due::Nothing };
+    }
+    if page.newest.has(object_of(topic, &listed.namespace, &listed.id), listed.modify_index) {
+        return Due::Nothing;
+    }
+    Due::Object
+}
+
+/// What the versions of one object have in common.
+pub(super) fn object_of(topic: &str, namespace: &str, id: &str) -> Identity {
+    Identity::new(topic, namespace, id, RaftIndex(0), 0)
 }
 
 fn is_owed(member: &Member, pass: &Pass, listed: &Listed) -> bool {
@@ -332,30 +421,28 @@ fn is_owed(member: &Member, pass: &Pass, listed: &Listed) -> bool {
     (owed || member.is_ahead(index, identity)) && !member.page_done.contains(&identity)
 }
 
-/// Delivers one object that is owed.
-async fn object(
+/// Adds what one object comes to that is owed.
+fn object(
     ctx: &Context,
-    lane: &str,
     member: &mut Member,
-    pass: &mut Pass,
     element: &Bytes,
-    listed: Listed,
-    gathered: &mut Gathered,
-) -> Result<(), Stopped> {
+    listed: &Listed,
+    batch: &mut Batch,
+) -> Result<(), Unusable> {
     let made = {
         let mark = |task| member.ledger().mark(task);
-        resource::from_object(member.kind, element, Known::marks(&mark).and(member.told))
-    };
-    let made = match made {
-        Ok(made) => made,
-        Err(reason) => return member.refuse(ctx, element, &reason).await,
+        resource::from_object(member.kind, element, Known::marks(&mark).and(member.told))?
     };
     let identity = listed.identity(member.kind.topic().unwrap_or_default());
     let is_ahead = member.is_ahead(listed.modify_index, identity);
-    if !is_ahead && std::mem::take(&mut pass.unreported) {
-        pass.ranges.iter().for_each(|owed| report_gap(ctx, member.kind, lane, owed));
+    if let Some(pass) = member.passes.front_mut()
+        && !is_ahead
+        && std::mem::take(&mut pass.unreported)
+    {
+        let ranges = pass.ranges.clone();
+        ranges.iter().for_each(|owed| report_gap(ctx, member.kind, member.scope(), owed));
     }
-    let overruns = gathered.add(ctx, member, made).await?;
+    let overruns = batch.add(made);
     member.report_overruns(ctx, overruns, &listed.id, listed.modify_index);
     member.walk.delivered();
     member.page_done.insert(identity);
@@ -365,13 +452,8 @@ async fn object(
     Ok(())
 }
 
-async fn baseline(ctx: &Context, member: &mut Member, element: &Bytes, gathered: &mut Gathered) -> Result<(), Stopped> {
-    let made = {
-        let mark = |task| member.ledger().mark(task);
-        resource::from_object(member.kind, element, Known::marks(&mark).and(Told::All))
-    };
-    match made {
-        Ok(made) => gathered.add(ctx, member, made).await.map(|_| ()),
-        Err(reason) => member.refuse(ctx, element, &reason).await,
-    }
+fn baseline(member: &Member, element: &Bytes, batch: &mut Batch) -> Result<(), Unusable> {
+    let mark = |task| member.ledger().mark(task);
+    batch.add(resource::from_object(member.kind, element, Known::marks(&mark).and(Told::All))?);
+    Ok(())
 }

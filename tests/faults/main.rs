@@ -15,4 +15,5 @@ mod proofs;
 mod refusals;
 mod restored;
 mod silence;
+mod slow_lists;
 mod slow_sink;

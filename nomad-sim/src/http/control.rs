@@ -11,7 +11,7 @@ use super::response::Response;
 use super::{Context, lock};
 use crate::acl::Policy;
 use crate::cluster::Broker;
-use crate::server::{Lag, Server};
+use crate::server::{Hanging, Lag, Server};
 use crate::sim;
 
 /// What the control endpoint understands.
@@ -44,6 +44,8 @@ POST /sim/garbage                      the body, or some garbage, as a line of t
 POST /sim/invalid-utf8                 a line of invalid UTF-8
 POST /sim/half-line[?at=BYTE]          the next line is cut and the connection closed
 POST /sim/lists?delay=2s&errors=3      a page takes so long; so many lists fail
+POST /sim/lists?trickle=100ms          the elements of a page come one at a time
+POST /sim/hang[?pages][&objects][&summaries]   these are not answered from now on
 POST /sim/lag?by=N | at=INDEX | none   a server stays behind the log
 ";
 
@@ -202,10 +204,18 @@ fn server_order(context: &Context, request: &Request, name: &str, number: usize)
             if let Some(delay) = time("delay")? {
                 server.slow_lists(delay);
             }
+            if let Some(pause) = time("trickle")? {
+                server.trickle(pause);
+            }
             if let Some(errors) = request.number("errors") {
                 server.fail_lists(errors);
             }
         }
+        "hang" => server.hang(Hanging {
+            pages: request.flag("pages", false),
+            objects: request.flag("objects", false),
+            summaries: request.flag("summaries", false),
+        }),
         "lag" => server.lag(lag(request)?),
         _ => return Err(format!("no such order: {name}")),
     }

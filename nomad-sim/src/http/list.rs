@@ -41,6 +41,9 @@ pub(super) async fn answer(
         Ok(prepared) => prepared,
         Err(response) => return response.write(writer, head_only).await,
     };
+    if per_page != 1 {
+        context.server().while_hanging(|hanging| hanging.pages).await;
+    }
     let server = source(context, request);
     block(server, &wait, |state| state.list_index(kind)).await;
     let selection = Selection {
@@ -69,6 +72,11 @@ pub(super) async fn answer(
         let stubs: Vec<_> =
             server.read(|state| batch.iter().map(|object| stub::render(state, kind, object, options)).collect());
         for stub in stubs {
+            let pause = if per_page == 1 { Duration::ZERO } else { lock(&context.server().lists).trickle };
+            if !pause.is_zero() {
+                array.flush().await?;
+                sleep(pause).await;
+            }
             array.push(&stub).await?;
         }
     }

@@ -44,6 +44,8 @@ pub(super) async fn answer(context: &Context, request: &Request) -> Response {
         Wanted::Object(kind, id) => (kind, id),
         Wanted::Summary(id) => (Kind::Job, id),
     };
+    let is_summary = matches!(wanted, Wanted::Summary(_));
+    context.server().while_hanging(|hanging| if is_summary { hanging.summaries } else { hanging.objects }).await;
     let (wait, policy) = match (Wait::parse(request), policy(context, request)) {
         (Ok(wait), Ok(policy)) => (wait, policy),
         (Err(response), _) | (_, Err(response)) => return response,

@@ -89,6 +89,15 @@ impl<'a, W: AsyncWrite + Unpin> ArrayWriter<'a, W> {
         if self.piece.len() >= PIECE { self.chunk().await } else { Ok(()) }
     }
 
+    /// Sends what there is of it.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        // An empty chunk would be the end.
+        if !self.piece.is_empty() {
+            self.chunk().await?;
+        }
+        self.to.flush().await
+    }
+
     pub(super) async fn end(mut self) -> io::Result<()> {
         self.piece.push(b']');
         self.chunk().await?;

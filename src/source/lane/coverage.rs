@@ -97,7 +97,7 @@ impl Lane {
     }
 
     pub(super) async fn mark_covered(&mut self) -> Result<(), Stopped> {
-        for member in &self.members {
+        for member in &mut self.members {
             let mut batch = Batch::default();
             batch.effect.namespaces = Some(self.covered);
             member.submit(&self.ctx, batch, None).await?;

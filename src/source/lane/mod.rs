@@ -1,5 +1,6 @@
 //! One stream connection and the kinds that read it: connect, prove, deliver, and go on after every failure.
 
+mod beside;
 mod coverage;
 mod poll;
 mod tables;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use futures_util::future::OptionFuture;
 use tokio::{
     sync::mpsc,
-    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 use tracing::{debug, error, info, warn};
 use xxhash_rust::xxh3::xxh3_64;
@@ -26,7 +27,6 @@ use super::{
     namespaces,
     outage::Outage,
     reader::Reader,
-    reconcile,
     standby::WarmLane,
     union,
     window::Share,
@@ -47,8 +47,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(60);
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
 /// How much of a line that cannot be read is logged; the dead-letter place has all of it.
 const SHOWN: usize = 64 << 10;
-/// How many lines are delivered between two pages of a list.
-const LINES_PER_PAGE: usize = 256;
+/// How many lines that are there already are delivered between two pieces of a list's page.
+const LINES_PER_PIECE: usize = 16;
 
 /// A stream of one namespace, or of all, and what it needs to go on.
 #[derive(Debug)]
@@ -73,6 +73,30 @@ pub(super) struct Lane {
     warm: Option<WarmLane>,
     /// There was a stream.
     streamed: bool,
+    /// The member that had the last turn beside the stream.
+    last_turn: usize,
+}
+
+/// What a lane begins to deliver from: the lines of a subscription, and the namespaces that it has.
+type Connected = (Reader, Option<Vec<Namespace>>);
+
+/// Why there is no connection.
+#[derive(Debug)]
+enum Unconnected {
+    Stopped,
+    Failed(nomad::Error),
+}
+
+impl From<Stopped> for Unconnected {
+    fn from(Stopped: Stopped) -> Self {
+        Unconnected::Stopped
+    }
+}
+
+impl From<nomad::Error> for Unconnected {
+    fn from(error: nomad::Error) -> Self {
+        Unconnected::Failed(error)
+    }
 }
 
 /// Why a connection was given up.
@@ -106,6 +130,7 @@ impl Lane {
             strikes: 0,
             warm,
             streamed: false,
+            last_turn: 0,
         }
     }
 
@@ -113,6 +138,9 @@ impl Lane {
     pub(super) async fn run(mut self) {
         if let Err(Stopped) = self.run_until_stopped().await {
             debug!(namespace = &*self.namespace, stopping = self.ctx.stop.is_cancelled(), "lane ended");
+        }
+        if let Err(Stopped) = self.leave_beside().await {
+            debug!(namespace = &*self.namespace, "nothing is delivered any more");
         }
     }
 
@@ -126,14 +154,8 @@ impl Lane {
         }
         let mut absence = Absence::default();
         loop {
-            let stop = self.ctx.stop.clone();
-            let connected = tokio::select! {
-                biased;
-                // A server that does not answer must not take the time that a stop has.
-                () = stop.cancelled() => return Err(Stopped),
-                connected = self.connect() => connected,
-            };
-            match connected {
+            match self.connect().await {
+                Err(Unconnected::Stopped) => return Err(Stopped),
                 Ok((reader, found)) => {
                     outage.over();
                     absence = Absence::default();
@@ -148,7 +170,7 @@ impl Lane {
                         continue;
                     }
                 }
-                Err(error) => {
+                Err(Unconnected::Failed(error)) => {
                     let before = absence.has_begun();
                     let missing = self.is_missing(&error, &mut absence).await?;
                     if missing == Missing::Surely {
@@ -166,34 +188,31 @@ impl Lane {
                         outage.log(&error);
                     }
                     if missing == Missing::Perhaps {
-                        self.ctx.pause(backoff.failed().min(Absence::pause(&self.ctx.polling))).await?;
+                        let pause = backoff.failed().min(Absence::pause(&self.ctx.polling));
+                        self.meanwhile(sleep(pause)).await?;
                         continue;
                     }
                 }
             }
-            self.ctx.pause(backoff.failed()).await?;
+            self.meanwhile(sleep(backoff.failed())).await?;
         }
     }
 
     /// Subscribes, and says which namespaces the subscription has that were not covered before.
-    async fn connect(&mut self) -> Result<(Reader, Option<Vec<Namespace>>), nomad::Error> {
+    async fn connect(&mut self) -> Result<Connected, Unconnected> {
         if let Some(taken) = self.take_over() {
             return Ok(taken);
         }
         loop {
-            let found = match &*self.namespace {
-                "*" => namespaces::list(&self.ctx.client).await?,
-                name => {
-                    namespaces::check(&self.ctx.client, name).await?;
-                    None
-                }
-            };
+            let (client, namespace) = (self.ctx.client.clone(), Arc::clone(&self.namespace));
+            let found = self.meanwhile(async move { namespaces::of(&client, &namespace).await }).await??;
             let stream = self.subscribe(found.as_deref().unwrap_or_default()).await?;
-            if let Some(found) = &found
-                && namespaces::created_since(&self.ctx.client, found).await?
-            {
-                info!("a namespace was created in the meantime; subscribing again");
-                continue;
+            if let Some(found) = &found {
+                let (client, found) = (self.ctx.client.clone(), found.clone());
+                if self.meanwhile(async move { namespaces::created_since(&client, &found).await }).await?? {
+                    info!("a namespace was created in the meantime; subscribing again");
+                    continue;
+                }
             }
             self.show(&SourceState::Streaming);
             self.server = stream.server().to_owned();
@@ -201,7 +220,7 @@ impl Lane {
         }
     }
 
-    async fn subscribe(&mut self, found: &[Namespace]) -> Result<EventStream, nomad::Error> {
+    async fn subscribe(&mut self, found: &[Namespace]) -> Result<EventStream, Unconnected> {
         self.find_uncovered(found);
         let asks = self.members.iter().map(|member| member.cursor.ask());
         let index = asks.chain(self.catch_up.as_ref().map(CatchUp::ask)).min().unwrap_or_default();
@@ -216,7 +235,8 @@ impl Lane {
             topics: union(self.members.iter().flat_map(Member::topics)),
             index,
         };
-        let stream = self.ctx.client.stream(&query).await?;
+        let client = self.ctx.client.clone();
+        let stream = self.meanwhile(async move { client.stream(&query).await }).await??;
         info!(namespace = &*self.namespace, %index, server = stream.server(), "subscribed to the event stream");
         Ok(stream)
     }
@@ -255,8 +275,8 @@ impl Lane {
             self.cover(found).await?;
         }
         loop {
-            let (page, page_after) = self.next_page();
-            let its_turn = page.is_some() && (reader.is_empty() || lines >= LINES_PER_PAGE);
+            let holds = self.members.iter().any(Member::holds_stream);
+            let its_turn = holds || reader.is_empty() || lines >= LINES_PER_PIECE;
             tokio::select! {
                 biased;
                 () = self.ctx.stop.cancelled() => return Err(Stopped),
@@ -284,11 +304,10 @@ impl Lane {
                         return Ok(End::Resubscribe);
                     }
                 }
-                () = sleep_until(page_after), if its_turn => {
+                beside = beside::next(&mut self.members, self.last_turn), if its_turn => {
                     lines = 0;
-                    if let Some(member) = page {
-                        reconcile::page(&self.ctx, &self.namespace, &mut self.members[member]).await?;
-                    }
+                    let (member, beside) = beside?;
+                    self.go_on_beside(member, beside).await?;
                 }
                 () = sleep_until(settle_at.unwrap_or(proof_due)), if settle_at.is_some() => {
                     settle_at = match reader.is_quiet() {
@@ -296,7 +315,7 @@ impl Lane {
                         false => Some(Instant::now() + SETTLE_AFTER),
                     };
                 }
-                line = reader.next() => match line {
+                line = reader.next(), if !holds => match line {
                     Ok(Some((line, share))) => {
                         lines += 1;
                         settle_at = settle_at.or_else(|| Some(Instant::now() + SETTLE_AFTER));
@@ -397,13 +416,6 @@ impl Lane {
         }
         self.ctx.dead_letter(Kind::Events, text, reason).await?;
         Ok(true)
-    }
-
-    /// The member whose page is next, and when it may be asked for.
-    fn next_page(&self) -> (Option<usize>, Instant) {
-        let owing = self.members.iter().enumerate().filter(|(_, member)| !member.passes.is_empty());
-        let next = owing.min_by_key(|(_, member)| member.page_after);
-        (next.map(|(n, _)| n), next.and_then(|(_, member)| member.page_after).unwrap_or_else(Instant::now))
     }
 }
 

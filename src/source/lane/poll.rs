@@ -2,7 +2,7 @@
 //! changed is read from their lists.
 //!
 //! A table that moved books a range, as a gap does: the range, its place in the checkpoint and the reading of pages are
-//! those of [`reconcile`]. What no list shows does not come: versions in between, purges, changes that leave an
+//! those of [`crate::source::reconcile`]. What no list shows does not come: versions in between, purges, changes that leave an
 //! object's `ModifyIndex`, and raw events.
 
 mod missing;
@@ -16,14 +16,14 @@ use tracing::{debug, info, warn};
 
 pub(super) use self::missing::Missing;
 use self::watch::{Question, Step, Watch};
-use super::Lane;
+use super::{Lane, beside};
 use crate::{
     backoff::Backoff,
     kind::Kind,
     nomad::{Error, Namespace, Standing, StreamQuery, Table},
     position::RaftIndex,
     source::{
-        Context, Source, Stopped, absence::Absence, member::Member, namespaces, outage::Outage, reconcile, union,
+        Context, Source, Stopped, absence::Absence, member::Member, namespaces, outage::Outage, reconcile::Turn, union,
     },
     telemetry::SourceState,
 };
@@ -64,7 +64,6 @@ impl Lane {
         let (mut stream, mut namespaces) = (self.find_stream(), self.find_namespaces(&scope));
         loop {
             session.ask(&self.ctx, &self.members);
-            let (page, page_after) = session.next_page(&self.members);
             let (due, stop) = (session.due(&self.members), self.ctx.stop.clone());
             tokio::select! {
                 biased;
@@ -84,10 +83,10 @@ impl Lane {
                         left.clear();
                     }
                 }
-                () = sleep_until(page_after), if page.is_some() => {
-                    if let Some(page) = page {
-                        self.poll_page(&mut session, page).await?;
-                    }
+                beside = beside::next(&mut self.members, self.last_turn) => {
+                    let (member, beside) = beside?;
+                    let turn = self.go_on_beside(member, beside).await?;
+                    self.page_polled(&mut session, member, turn);
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
@@ -126,24 +125,19 @@ impl Lane {
     async fn begin(&mut self, absence: &mut Absence) -> Result<Arc<str>, Stopped> {
         let (mut backoff, mut outage) = (Backoff::default(), Outage::new("listing the namespaces"));
         let found = loop {
-            let (stop, all) = (self.ctx.stop.clone(), &*self.namespace == "*");
-            let found = async {
-                match all {
-                    true => self.ctx.client.namespaces(RaftIndex(0), Duration::ZERO).await.map(|(_, found)| found),
-                    false => namespaces::check(&self.ctx.client, &self.namespace).await.map(|()| Vec::new()),
+            let (client, namespace) = (self.ctx.client.clone(), Arc::clone(&self.namespace));
+            let found = async move {
+                match &*namespace {
+                    "*" => client.namespaces(RaftIndex(0), Duration::ZERO).await.map(|(_, found)| found),
+                    one => namespaces::check(&client, one).await.map(|()| Vec::new()),
                 }
             };
-            let found = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Err(Stopped),
-                found = found => found,
-            };
-            match found {
+            match self.meanwhile(found).await? {
                 Err(error) if error.is_retryable() || matches!(error, Error::NoNamespace { .. }) => {
                     outage.log(&error);
                     self.show(&SourceState::Blocked { reason: error.to_string() });
                     *absence = Absence::default();
-                    self.ctx.pause(backoff.failed()).await?;
+                    self.meanwhile(sleep(backoff.failed())).await?;
                 }
                 // Where they were missing before, no more is lost.
                 Err(error @ Error::Unsupported { .. })
@@ -151,7 +145,8 @@ impl Lane {
                         && !absence.seen(&self.ctx.polling) =>
                 {
                     debug!(%error, "no namespaces; if that lasts, the one there is without them is listed");
-                    self.ctx.pause(backoff.failed().min(Absence::pause(&self.ctx.polling))).await?;
+                    let pause = backoff.failed().min(Absence::pause(&self.ctx.polling));
+                    self.meanwhile(sleep(pause)).await?;
                 }
                 found => break found,
             }
@@ -251,6 +246,9 @@ impl Lane {
         let anchor = anchor.filter(|anchor| anchor.topic == table.topic()).map(|anchor| anchor.index).max();
         let step = watch.take(&self.ctx, anchor, answer);
         let of_table = |member: &&mut Member| member.table() == Some(table);
+        let is_seen = watch.is_seen();
+        let of_lists = self.members.iter_mut().filter(of_table).filter_map(|member| member.ahead.as_mut());
+        of_lists.for_each(|ahead| ahead.is_seen = is_seen);
         match step {
             Step::Again => {}
             Step::Blocked(reason) => {
@@ -289,30 +287,25 @@ impl Lane {
         Ok(false)
     }
 
-    /// Delivers a page; behind the last one of a list, rests for at least as long as the list took.
-    async fn poll_page(&mut self, session: &mut Session, page: usize) -> Result<(), Stopped> {
-        let member = &mut self.members[page];
-        let Some(watch) = session.watches.iter_mut().find(|watch| Some(watch.table) == member.table()) else {
-            return Ok(());
-        };
-        let began = Instant::now();
-        let ended = reconcile::page(&self.ctx, &session.scope, member).await?;
-        member.listing += began.elapsed();
-        if ended || member.page_after.is_none() {
+    /// What a page came to. After the last one of a list, rests for at least as long as the list took.
+    fn page_polled(&mut self, session: &mut Session, member: usize, turn: Turn) {
+        let member = &mut self.members[member];
+        if matches!(turn, Turn::Page | Turn::List) {
             // Whatever a table said last, lists come.
             member.show(&self.ctx, SourceState::Polling { reason: Some(session.reason.to_string()) });
         }
-        if ended {
+        if turn == Turn::List {
             let took = std::mem::take(&mut member.listing);
             self.ctx.metrics.polled(took);
             let rest = Instant::now() + took.max(self.ctx.polling.interval);
             member.page_after = Some(rest);
-            watch.rest(rest);
+            if let Some(watch) = session.watches.iter_mut().find(|watch| Some(watch.table) == member.table()) {
+                watch.rest(rest);
+            }
             if member.passes.is_empty() {
                 self.ctx.metrics.lag(member.kind, 0);
             }
         }
-        Ok(())
     }
 }
 
@@ -344,16 +337,6 @@ impl Session {
         for watch in self.watches.iter_mut().filter(|watch| watch.is_wanted(members) && watch.after <= now) {
             self.questions.push(watch.ask(ctx, &self.scope));
         }
-    }
-
-    /// The member whose page is next, and when it may be asked for. Nothing is read before a table was seen to be that
-    /// of the same cluster.
-    fn next_page(&self, members: &[Member]) -> (Option<usize>, Instant) {
-        let is_seen =
-            |member: &Member| self.watches.iter().any(|watch| Some(watch.table) == member.table() && watch.is_seen());
-        let owing = members.iter().enumerate().filter(|(_, member)| !member.passes.is_empty() && is_seen(member));
-        let next = owing.min_by_key(|(_, member)| member.page_after);
-        (next.map(|(n, _)| n), next.and_then(|(_, member)| member.page_after).unwrap_or_else(Instant::now))
     }
 
     /// When the next table is to be asked for.

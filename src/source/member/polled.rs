@@ -21,6 +21,8 @@ pub(in crate::source) struct Ahead {
     booked: RaftIndex,
     /// The list under way is read with all that it has: much of it is owed.
     full: bool,
+    /// The table was seen where it belongs.
+    pub(in crate::source) is_seen: bool,
 }
 
 impl Member {
@@ -28,6 +30,7 @@ impl Member {
     pub(in crate::source) fn begin_polling(&mut self) {
         self.cursor.reconnected();
         self.stale_pages = 0;
+        self.page = None;
         self.ahead = Some(Ahead::default());
     }
 
@@ -37,6 +40,7 @@ impl Member {
         self.book_ahead(RaftIndex(0), &mut batch);
         self.submit(ctx, batch, None).await?;
         self.ahead = None;
+        self.page = None;
         self.page_after = None;
         self.cursor.trust();
         Ok(())
@@ -86,6 +90,7 @@ impl Member {
 
     /// Lists are of other namespaces than before.
     fn begin_lists_again(&mut self) {
+        self.page = None;
         self.passes.iter_mut().filter(|pass| pass.namespace.is_none()).for_each(|pass| pass.page = None);
         self.walk.end();
     }

@@ -1,5 +1,7 @@
 //! Whether a failure of the stream means that there is none.
 
+use std::sync::Arc;
+
 use tracing::debug;
 
 use crate::{
@@ -22,7 +24,7 @@ impl Lane {
     /// Whether this failure of the stream means that there is none, and lists are to be read in its place. What the
     /// stream's buffer still holds is lost by then, so one answer is not enough, nor is one that is no Nomad's.
     pub(in crate::source::lane) async fn is_missing(
-        &self,
+        &mut self,
         error: &Error,
         absence: &mut Absence,
     ) -> Result<Missing, Stopped> {
@@ -33,13 +35,9 @@ impl Lane {
             return Ok(Missing::No);
         };
         let stale = self.ctx.polling.stale.is_some();
-        let query = ListQuery { stale, ..ListQuery::new(table, &self.namespace) };
-        let answer = tokio::select! {
-            biased;
-            () = self.ctx.stop.cancelled() => return Err(Stopped),
-            answer = self.ctx.client.table(&query) => answer,
-        };
-        match answer {
+        let (client, namespace) = (self.ctx.client.clone(), Arc::clone(&self.namespace));
+        let look = async move { client.table(&ListQuery { stale, ..ListQuery::new(table, &namespace) }).await };
+        match self.meanwhile(look).await? {
             Ok(_) | Err(Error::Denied { .. }) => {
                 let lasts = absence.seen(&self.ctx.polling);
                 let at_once = matches!(error, Error::NoStream { .. }) && self.was_polled();

@@ -1,0 +1,98 @@
+//! What goes on beside the stream, whatever the lane is doing: pages of lists, and summaries of jobs.
+
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::Lane;
+use crate::source::{
+    Stopped,
+    held::Summary,
+    member::Member,
+    page::Piece,
+    reconcile::{self, Turn},
+};
+
+/// How long summaries may take after a stop.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is to be done for one of the members.
+#[derive(Debug)]
+pub(super) enum Beside {
+    /// Its next page may be asked for.
+    Ask,
+    /// So much of its page has come; `None`: what read it is gone.
+    Piece(Option<Piece>),
+    /// A summary has come.
+    Summary(Summary),
+}
+
+/// Waits for what is to be done next, and for which member. Cancel-safe. `after` is who had the last turn: the others
+/// are looked at first.
+pub(super) async fn next(members: &mut [Member], after: usize) -> Result<(usize, Beside), Stopped> {
+    let count = members.len();
+    let due = members.iter().enumerate().filter_map(|(n, member)| Some((member.page_due()?, n))).min();
+    let (at, asks) = due.unwrap_or_else(|| (Instant::now(), 0));
+    let come = poll_fn(|cx| {
+        for n in (1..=count).map(|step| (after + step) % count) {
+            let member = &mut members[n];
+            if let Poll::Ready(summary) = member.held.poll(cx) {
+                return Poll::Ready(summary.map(|summary| (n, Beside::Summary(summary))));
+            }
+            if let Some(page) = &mut member.page
+                && let Poll::Ready(piece) = page.poll(cx)
+            {
+                return Poll::Ready(Ok((n, Beside::Piece(piece))));
+            }
+        }
+        Poll::Pending
+    });
+    tokio::select! {
+        biased;
+        () = sleep_until(at), if due.is_some() => Ok((asks, Beside::Ask)),
+        come = come => come,
+    }
+}
+
+impl Lane {
+    /// Does it. Gives what it comes to for the member's list.
+    pub(super) async fn go_on_beside(&mut self, member: usize, beside: Beside) -> Result<Turn, Stopped> {
+        self.last_turn = member;
+        let member = &mut self.members[member];
+        match beside {
+            Beside::Ask => reconcile::ask(&self.ctx, member),
+            Beside::Summary(summary) => member.held.take(&self.ctx, summary).await?,
+            Beside::Piece(piece) => return reconcile::take(&self.ctx, member, piece).await,
+        }
+        Ok(Turn::On)
+    }
+
+    /// The lane ends: what was under way is delivered if it comes at once, or left to the next start.
+    pub(super) async fn leave_beside(&mut self) -> Result<(), Stopped> {
+        let deadline = Instant::now() + PATIENCE;
+        for member in &mut self.members {
+            reconcile::leave(&self.ctx, member).await?;
+            // What was delivered after a record that is still held would come again after a restart.
+            while !member.held.is_empty() {
+                let Ok(summary) = timeout_at(deadline, poll_fn(|cx| member.held.poll(cx))).await else { break };
+                member.held.take(&self.ctx, summary?).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for an answer while all that goes on.
+    pub(super) async fn meanwhile<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, Stopped> {
+        let (mut answer, stop) = (pin!(answer), self.ctx.stop.clone());
+        loop {
+            let (member, beside) = tokio::select! {
+                biased;
+                // A server that does not answer must not take the time that a stop has.
+                () = stop.cancelled() => return Err(Stopped),
+                answer = &mut answer => return Ok(answer),
+                beside = next(&mut self.members, self.last_turn) => beside?,
+            };
+            self.go_on_beside(member, beside).await?;
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! One page of a list, read by a task of its own, so that the stream goes on meanwhile.
+//!
+//! The task asks, and hands over what comes. What that means is decided by [`super::reconcile`], on the lane's own task.
+
+use std::{
+    task::{Context as Poll_, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, stream};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Context, window::Share};
+use crate::{
+    kind::Kind,
+    nomad::{self, ListQuery, Table},
+    position::RaftIndex,
+    resource::Listed,
+};
+
+/// Objects a page: of allocations with ten task events each, about 3 MB.
+pub(super) const PER_PAGE: u32 = 500;
+/// Single objects asked for at once.
+const FETCHES: usize = 8;
+/// How long the leader may take to commit what it has streamed already: events are published first.
+const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
+/// How long Nomad may take for [`PER_PAGE`] elements. A page that trickles would have no end otherwise. The time in which
+/// the sink is waited for does not count.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Enough to make up for what an entry in the ledger costs, and little enough for a processor's cache.
+const ENOUGH: usize = 128 << 10;
+/// And of the window no more than this part: what was handed over has to be delivered before a stop is through.
+const OF_WINDOW: usize = 4;
+
+/// Which page is asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) kind: Kind,
+    pub(super) table: Table,
+    pub(super) namespace: String,
+    pub(super) next_token: Option<String>,
+    /// No older state than this.
+    pub(super) min_index: RaftIndex,
+    /// Allocations come with the states of their tasks.
+    pub(super) task_states: bool,
+    pub(super) stale: bool,
+}
+
+/// What an answer says of itself.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// Where the table stood.
+    pub(super) index: RaftIndex,
+    /// The token of the next page.
+    pub(super) next_page: Option<String>,
+    pub(super) known_leader: bool,
+    pub(super) last_contact: Duration,
+    pub(super) server: String,
+}
+
+/// What a task hands over.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// The answer has begun.
+    Head(Head),
+    /// Elements of the list, with their share of the window.
+    Elements(Vec<Bytes>, Option<Share>),
+    /// A single object; `None` if there is none.
+    Object(Listed, Result<Option<Bytes>, nomad::Error>, Option<Share>),
+    /// Everything was handed over.
+    End,
+    /// There will be no more.
+    Failed(nomad::Error),
+}
+
+/// A task that reads. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Read {
+    pieces: mpsc::Receiver<Piece>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Read {
+    /// Asks for a page.
+    pub(super) fn page(ctx: &Context, asked: Asked) -> Self {
+        let ctx = ctx.clone();
+        Read::spawn(|pieces| async move {
+            let last = match list(&ctx, &asked, &pieces).await {
+                Ok(()) => Piece::End,
+                Err(Ended::Failed(error)) => Piece::Failed(error),
+                Err(Ended::Dropped) => return,
+            };
+            hand_over(&pieces, last).await.unwrap_or_default();
+        })
+    }
+
+    /// Asks for single objects.
+    pub(super) fn objects(ctx: &Context, kind: Kind, wanted: Vec<Listed>) -> Self {
+        let ctx = ctx.clone();
+        Read::spawn(|pieces| async move {
+            let (ctx, sender) = (&ctx, &pieces);
+            let fetch_one = |wanted: Listed| async move {
+                let answer = fetch(ctx, kind, &wanted).await;
+                let bytes = answer.as_ref().ok().and_then(Option::as_ref).map_or(0, Bytes::len);
+                let share = if bytes > 0 { ctx.window.object(bytes).await } else { None };
+                hand_over(sender, Piece::Object(wanted, answer, share)).await.unwrap_or_default();
+            };
+            stream::iter(wanted).for_each_concurrent(FETCHES, fetch_one).await;
+            hand_over(&pieces, Piece::End).await.unwrap_or_default();
+        })
+    }
+
+    fn spawn<F: Future<Output = ()> + Send + 'static>(task: impl FnOnce(mpsc::Sender<Piece>) -> F) -> Self {
+        // One piece waits while the next one is put together.
+        let (sender, pieces) = mpsc::channel(1);
+        Read { pieces, _task: AbortOnDropHandle::new(tokio::spawn(task(sender))) }
+    }
+
+    /// What is there next; `None` where the task is gone before its end.
+    pub(super) fn poll(&mut self, cx: &mut Poll_<'_>) -> Poll<Option<Piece>> {
+        self.pieces.poll_recv(cx)
+    }
+}
+
+/// Why a task ends early.
+enum Ended {
+    /// Nobody takes what it reads.
+    Dropped,
+    Failed(nomad::Error),
+}
+
+impl From<nomad::Error> for Ended {
+    fn from(error: nomad::Error) -> Self {
+        Ended::Failed(error)
+    }
+}
+
+async fn hand_over(pieces: &mpsc::Sender<Piece>, piece: Piece) -> Result<(), Ended> {
+    pieces.send(piece).await.map_err(|_| Ended::Dropped)
+}
+
+/// The time that the far side has left.
+struct Patience {
+    left: Duration,
+}
+
+impl Patience {
+    /// Waits for the far side; `None` when its time is over.
+    async fn wait<T>(&mut self, answer: impl Future<Output = T>) -> Option<T> {
+        let begun = Instant::now();
+        let answer = timeout(self.left, answer).await.ok();
+        self.left = self.left.saturating_sub(begun.elapsed());
+        answer
+    }
+}
+
+async fn list(ctx: &Context, asked: &Asked, pieces: &mpsc::Sender<Piece>) -> Result<(), Ended> {
+    let query = ListQuery {
+        per_page: PER_PAGE,
+        next_token: asked.next_token.as_deref(),
+        min_index: Some(asked.min_index).filter(|index| index.0 > 0),
+        wait: CATCH_UP_WAIT,
+        task_states: asked.task_states,
+        stale: asked.stale,
+        ..ListQuery::new(asked.table, &asked.namespace)
+    };
+    // It has deadlines of its own.
+    let mut page = ctx.client.list(&query).await?;
+    let server = page.server().to_owned();
+    let late = || {
+        ctx.client.fail_over(&server);
+        let what = format!("the whole page of the list of {}", asked.kind);
+        nomad::Error::Timeout { address: server.clone(), what, after: DEADLINE }
+    };
+    let head = Head {
+        index: page.index,
+        next_page: page.next_token.take(),
+        known_leader: page.known_leader,
+        last_contact: page.last_contact,
+        server: server.clone(),
+    };
+    hand_over(pieces, Piece::Head(head)).await?;
+    let enough = ENOUGH.min(ctx.window.for_objects() / OF_WINDOW);
+    let (mut patience, mut read) = (Patience { left: DEADLINE }, 0);
+    loop {
+        let (mut elements, mut bytes) = (Vec::new(), 0);
+        let mut ended = false;
+        while bytes < enough {
+            // What has come is handed over before more is waited for.
+            let next = match elements.is_empty() {
+                true => patience.wait(page.next()).await.ok_or_else(late)?,
+                false => match page.next().now_or_never() {
+                    Some(next) => next,
+                    None => break,
+                },
+            };
+            match next {
+                Ok(Some(element)) => {
+                    bytes += element.len();
+                    elements.push(element);
+                }
+                Ok(None) => {
+                    ended = true;
+                    break;
+                }
+                // What came before is whole.
+                Err(error) if elements.is_empty() => return Err(error.into()),
+                Err(error) => {
+                    let share = ctx.window.object(share_of(asked.kind, bytes)).await;
+                    hand_over(pieces, Piece::Elements(elements, share)).await?;
+                    return Err(error.into());
+                }
+            }
+        }
+        // A Nomad that does not page sends everything as one.
+        read += elements.len();
+        if read >= PER_PAGE as usize {
+            (read, patience.left) = (0, DEADLINE);
+        }
+        if !elements.is_empty() {
+            let share = ctx.window.object(share_of(asked.kind, bytes)).await;
+            hand_over(pieces, Piece::Elements(elements, share)).await?;
+        }
+        if ended {
+            return Ok(());
+        }
+    }
+}
+
+/// What the records of so many bytes of elements come to, about: each task event's record repeats what its allocation is.
+fn share_of(kind: Kind, bytes: usize) -> usize {
+    if kind == Kind::Allocations { 2 * bytes } else { bytes }
+}
+
+async fn fetch(ctx: &Context, kind: Kind, listed: &Listed) -> Result<Option<Bytes>, nomad::Error> {
+    match kind {
+        Kind::Jobs => ctx.client.job(&listed.namespace, &listed.id).await,
+        Kind::Allocations => ctx.client.allocation(&listed.namespace, &listed.id).await,
+        _ => ctx.client.node(&listed.id).await,
+    }
+}
