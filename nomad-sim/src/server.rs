@@ -89,6 +89,8 @@ pub(crate) struct ListFaults {
     pub(crate) hanging: Hanging,
     /// The pause before each element of a page.
     pub(crate) trickle: Duration,
+    /// Every page is the one after the first, and names itself as the next.
+    pub(crate) cycling: bool,
 }
 
 /// What a server accepts and never answers, for as long as it is so.
@@ -112,6 +114,7 @@ impl Default for ListFaults {
             contact: Some(Duration::ZERO),
             hanging: Hanging::default(),
             trickle: Duration::ZERO,
+            cycling: false,
         }
     }
 }
@@ -312,6 +315,11 @@ impl Server {
         while hangs(lock(&self.lists).hanging) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Pages have no end: each names as the next one the page that was asked for, or the second one.
+    pub fn cycle_pages(&self, cycling: bool) {
+        lock(&self.lists).cycling = cycling;
     }
 
     /// The elements of a page come one at a time, with this pause before each.

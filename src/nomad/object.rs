@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::StatusCode;
+use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{
     client::{Call, Client},
-    elements::MAX_ELEMENT,
+    elements::{Elements, MAX_ELEMENT},
     error::Error,
     list::index_of,
 };
-use crate::position::RaftIndex;
+use crate::{
+    http::{self, Server},
+    position::RaftIndex,
+};
 
 /// What stands for itself in one segment of a path.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -33,13 +36,92 @@ pub struct Namespace {
 impl Client {
     /// The job `id` of `namespace` (never `*`) as Nomad gives it; `None` if there is none.
     ///
-    /// An id is any text and is encoded whole. One that ends like a sub-resource (`x/summary`) names that instead, in
-    /// Nomad itself.
+    /// An id is any text and is encoded whole. One that ends like a sub-resource (`x/deployment`) names that instead, in
+    /// Nomad itself: whoever asks has to look at what it gave. [`Client::job_version`] has no such doubt.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn job(&self, namespace: &str, id: &str) -> Result<Option<Bytes>, Error> {
         self.object(job_call(namespace, id, "")).await
+    }
+
+    /// The newest version of a job out of `/v1/job/ID/versions`; `None` if there is no such job. What follows the newest
+    /// one is not read.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn job_version(&self, namespace: &str, id: &str) -> Result<Option<Bytes>, Error> {
+        let (call, deadline) = (job_call(namespace, id, "/versions"), self.deadline());
+        let read = async {
+            let (response, server) = self.ask(&call, deadline).await?;
+            match response.status() {
+                StatusCode::NOT_FOUND => Ok(None),
+                status if status.is_success() => self.first_version(server, &call, response).await,
+                _ => Err(self.failure(server, &call, response).await),
+            }
+        };
+        match timeout(deadline, read).await {
+            Ok(read) => read,
+            Err(_) => Err(self.gave_up(&call, deadline)),
+        }
+    }
+
+    async fn first_version(
+        &self,
+        server: &Server,
+        call: &Call,
+        mut response: Response,
+    ) -> Result<Option<Bytes>, Error> {
+        /// Before it stand a few numbers, and differences that were not asked for.
+        const MARK: &[u8] = b"\"Versions\":";
+        const BEFORE: usize = 64 << 10;
+        let (address, what) = (server.label.clone(), call.what.clone());
+        let garbage = |text: String| Error::Garbage { address: address.clone(), what: what.clone(), text };
+        let (mut head, mut versions) = (BytesMut::new(), None::<Elements>);
+        loop {
+            let chunk = response.chunk().await.map_err(|error| {
+                let reason = http::reason(&error);
+                Error::Broken { address: address.clone(), what: what.clone(), reason }
+            })?;
+            let Some(chunk) = chunk else { break };
+            match &mut versions {
+                Some(versions) => versions.push(chunk),
+                None => {
+                    head.extend_from_slice(&chunk);
+                    if let Some(at) = head.windows(MARK.len()).position(|part| part == MARK) {
+                        let rest = head.split_off(at + MARK.len());
+                        versions.insert(Elements::default()).push(rest.freeze());
+                    } else if head.len() > BEFORE {
+                        break;
+                    }
+                }
+            }
+            if let Some(versions) = &mut versions
+                && let Some(newest) = versions.next().map_err(|broken| garbage(broken.to_string()))?
+            {
+                return Ok(Some(newest));
+            }
+        }
+        Err(garbage("no version of the job in it".to_owned()))
+    }
+
+    /// The stub of a job as the list has it; `None` if there is none that begins so.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn job_stub(&self, namespace: &str, id: &str) -> Result<Option<Bytes>, Error> {
+        // Of all jobs that begin with it, it is the first.
+        let page = [("namespace", namespace), ("prefix", id), ("per_page", "1")];
+        let call = Call {
+            what: format!("the stub of job {id:?} of namespace {namespace:?}"),
+            path: "/v1/jobs".to_owned(),
+            query: page.map(|(name, value)| (name, value.to_owned())).into(),
+            needs: Error::needs("Job", namespace),
+        };
+        let Some(body) = self.object(call).await? else { return Ok(None) };
+        let mut stubs = Elements::default();
+        stubs.push(body);
+        Ok(stubs.next().ok().flatten())
     }
 
     /// The counts of a job's allocations; `None` if there is no such job.

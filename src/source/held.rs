@@ -12,8 +12,9 @@ use std::{
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
+use tracing::error;
 
-use super::{Context, Stopped};
+use super::{Context, NoSummary, Stopped, fetch::Unread};
 use crate::{record::Record, resource};
 
 /// Summaries asked for at once.
@@ -21,11 +22,12 @@ const FETCHES: usize = 8;
 /// So many records are held before the stream has to wait.
 const MOST: usize = 1024;
 
-/// A summary that has come; `None` where there is none.
+/// What has come of a summary.
 #[derive(Debug)]
 pub(super) struct Summary {
     job: Arc<str>,
-    text: Option<Bytes>,
+    /// `None` where there is none.
+    text: Result<Option<Bytes>, Unread>,
 }
 
 /// The records that wait, in the order of their jobs.
@@ -109,17 +111,26 @@ impl Held {
             let Some(Waiting { mut record, needs_summary }) = job.records.pop_front() else { break };
             job.asked_for = job.asked_for.saturating_sub(1);
             self.len -= 1;
-            if let Some(summary) = text.as_ref().filter(|_| needs_summary) {
-                match resource::with_summary(&record.body, summary) {
-                    Ok(body) => record.body = body,
-                    Err(reason) => {
-                        ctx.dead_letter(record.kind, &record.body, &reason.to_string()).await?;
-                        record.ticket.delivered();
-                        continue;
-                    }
+            let whole = match &text {
+                Ok(Some(summary)) if needs_summary => {
+                    resource::with_summary(&record.body, summary).map_err(|reason| reason.to_string())
+                }
+                Err(reason) if needs_summary => Err(reason.to_string()),
+                _ => Ok(record.body.clone()),
+            };
+            match whole {
+                Ok(body) => {
+                    record.body = body;
+                    records.push(record);
+                }
+                Err(reason) => {
+                    let Record { kind, namespace, job, .. } = &record;
+                    let reason = format!("cannot read the summary of job {job:?} in namespace {namespace:?}: {reason}");
+                    error!(%kind, namespace = &**namespace, job = &**job, reason, "job stub goes to the dead letters");
+                    ctx.dead_letter(*kind, &record.body, &reason).await?;
+                    record.ticket.delivered();
                 }
             }
-            records.push(record);
         }
         if job.records.is_empty() {
             self.jobs.remove(&key);
@@ -140,7 +151,11 @@ impl Held {
             job.asked_for = job.records.len();
             let ctx = ctx.clone();
             self.fetches.spawn(async move {
-                let text = ctx.job_summary(&namespace, &id).await?;
+                let text = match ctx.job_summary(&namespace, &id).await {
+                    Ok(text) => Ok(text),
+                    Err(NoSummary::Unread(error)) => Err(error),
+                    Err(NoSummary::Stopped) => return Err(Stopped),
+                };
                 Ok(Summary { job: key, text })
             });
         }

@@ -3,7 +3,11 @@
 mod original;
 mod polled;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -49,6 +53,12 @@ pub(super) struct Member {
     pub(super) page_done: Seen,
     /// What the page under way lists, and was not found when asked for.
     pub(super) absent: Seen,
+    /// How often an object of the page under way could not be read.
+    pub(super) tries: HashMap<Identity, u32>,
+    /// The tokens of the pages that the list under way has had.
+    pub(super) tokens: HashSet<u64>,
+    /// How often in a row a page has failed, and since when.
+    pub(super) failing: Option<(u32, Instant)>,
     /// Hashes of what lists gave and no record can be made of: it comes again with each list.
     refused: Seen,
     /// While lists are polled: what they gave of versions newer than what is owed.
@@ -151,6 +161,9 @@ impl Member {
             page_after: None,
             page_done: Seen::default(),
             absent: Seen::default(),
+            tries: HashMap::new(),
+            tokens: HashSet::new(),
+            failing: None,
             refused: Seen::default(),
             ahead: None,
             walk,
@@ -235,6 +248,8 @@ impl Member {
         self.page = None;
         self.page_done.clear();
         self.absent.clear();
+        self.tries.clear();
+        self.failing = None;
         self.walk.end();
         self.table_seen = RaftIndex(0);
         self.table_before = RaftIndex(0);
@@ -385,6 +400,11 @@ impl Member {
     pub(super) fn scope(&self) -> &str {
         // A Nomad without namespaces.
         if self.unlisted.is_some() { "default" } else { &self.lane }
+    }
+
+    /// When it is to be said that the page under way is slow.
+    pub(super) fn slow_at(&self) -> Option<Instant> {
+        self.page.as_ref().and_then(Page::slow_at)
     }
 
     /// When the next page may be asked for; `None` where none is to be.

@@ -8,6 +8,7 @@
 
 mod absence;
 mod catch_up;
+mod fetch;
 mod held;
 mod lane;
 pub mod line;
@@ -28,10 +29,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::warn;
 
 pub use self::standby::{Standby, Warm};
-use self::{lane::Lane, member::Member, outage::Outage, window::Window};
+use self::{fetch::Unread, lane::Lane, member::Member, outage::Outage, window::Window};
 use crate::{
     backoff::Backoff,
     dead_letter::DeadLetters,
@@ -196,23 +197,41 @@ impl Context {
         Ok(())
     }
 
-    /// A job's summary; `None` for a job that is gone.
-    async fn job_summary(&self, namespace: &str, id: &str) -> Result<Option<Bytes>, Stopped> {
-        let mut backoff = Backoff::default();
+    /// A job's summary; `None` for a job that is gone. The other error says why it cannot be read.
+    async fn job_summary(&self, namespace: &str, id: &str) -> Result<Option<Bytes>, NoSummary> {
+        let (mut backoff, mut tries) = (Backoff::default(), 0);
         let mut outage = Outage::new("reading a job's summary");
         loop {
-            match self.client.job_summary(namespace, id).await {
+            let error = match fetch::summary(&self.client, namespace, id).await {
                 Ok(summary) => {
                     outage.over();
                     return Ok(summary);
                 }
-                Err(error) if !error.is_retryable() => {
-                    debug!(%error, namespace, job = id, "the job's summary cannot be read");
+                Err(Unread::Nomad(error)) if !error.is_retryable() => {
+                    warn!(%error, namespace, job = id, "cannot read the job's summary: its stub goes without");
                     return Ok(None);
                 }
-                Err(error) => outage.log(&error),
+                Err(error) => error,
+            };
+            tries += 1;
+            if error.tries().is_some_and(|most| tries >= 2 * most) {
+                return Err(NoSummary::Unread(error));
             }
+            outage.log(&error);
             self.pause(backoff.failed()).await?;
         }
+    }
+}
+
+/// Why a job's summary does not come.
+#[derive(Debug)]
+enum NoSummary {
+    Stopped,
+    Unread(Unread),
+}
+
+impl From<Stopped> for NoSummary {
+    fn from(Stopped: Stopped) -> Self {
+        NoSummary::Stopped
     }
 }

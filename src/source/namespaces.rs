@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
@@ -14,6 +17,8 @@ use crate::{
 
 /// How long one question may wait for a change.
 const WAIT: Duration = Duration::from_secs(300);
+/// Answers that come faster than this are followed by a pause.
+const PACE: Duration = Duration::from_millis(200);
 
 /// All namespaces that the token may see; `None` where the cluster has none or the token may not list them.
 ///
@@ -90,11 +95,14 @@ pub(super) fn watch(
         let mut backoff = Backoff::default();
         let mut index = RaftIndex(0);
         loop {
+            let asked = Instant::now();
             match client.namespaces(index, WAIT).await {
                 Ok((next, namespaces)) => {
-                    backoff.reset();
                     // An index that went back is another history's.
-                    index = if next < index { RaftIndex(0) } else { next.max(RaftIndex(1)) };
+                    let before = std::mem::replace(&mut index, next.max(RaftIndex(1)));
+                    if next < before {
+                        index = RaftIndex(0);
+                    }
                     let new = namespaces.into_iter().filter(|namespace| namespace.create_index > covered);
                     let new: Vec<Namespace> = new.collect();
                     if !new.is_empty() {
@@ -103,6 +111,14 @@ pub(super) fn watch(
                             debug!("nobody waits for new namespaces any more");
                         }
                         return;
+                    }
+                    // A server that does not wait for a change would be asked all the time.
+                    if next <= before && asked.elapsed() < PACE {
+                        sleep(backoff.failed().max(PACE)).await;
+                    } else if asked.elapsed() < PACE && before.0 > 0 {
+                        sleep(PACE).await;
+                    } else {
+                        backoff.reset();
                     }
                 }
                 Err(error) => {

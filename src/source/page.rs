@@ -15,7 +15,11 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Context, window::Share};
+use super::{
+    Context,
+    fetch::{self, Unread},
+    window::Share,
+};
 use crate::{
     kind::Kind,
     nomad::{self, ListQuery, Table},
@@ -32,6 +36,8 @@ const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
 /// How long Nomad may take for [`PER_PAGE`] elements. A page that trickles would have no end otherwise. The time in which
 /// the sink is waited for does not count.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// More elements than this no page has, not even of a Nomad that does not page.
+const MOST: usize = 10_000_000;
 /// Enough to make up for what an entry in the ledger costs, and little enough for a processor's cache.
 const ENOUGH: usize = 128 << 10;
 /// And of the window no more than this part: what was handed over has to be delivered before a stop is through.
@@ -71,7 +77,7 @@ pub(super) enum Piece {
     /// Elements of the list, with their share of the window.
     Elements(Vec<Bytes>, Option<Share>),
     /// A single object; `None` if there is none.
-    Object(Listed, Result<Option<Bytes>, nomad::Error>, Option<Share>),
+    Object(Listed, Result<Option<Bytes>, Unread>, Option<Share>),
     /// Everything was handed over.
     End,
     /// There will be no more.
@@ -105,7 +111,7 @@ impl Read {
         Read::spawn(|pieces| async move {
             let (ctx, sender) = (&ctx, &pieces);
             let fetch_one = |wanted: Listed| async move {
-                let answer = fetch(ctx, kind, &wanted).await;
+                let answer = fetch::object(ctx, kind, &wanted).await;
                 let bytes = answer.as_ref().ok().and_then(Option::as_ref).map_or(0, Bytes::len);
                 let share = if bytes > 0 { ctx.window.object(bytes).await } else { None };
                 hand_over(sender, Piece::Object(wanted, answer, share)).await.unwrap_or_default();
@@ -186,7 +192,7 @@ async fn list(ctx: &Context, asked: &Asked, pieces: &mpsc::Sender<Piece>) -> Res
     };
     hand_over(pieces, Piece::Head(head)).await?;
     let enough = ENOUGH.min(ctx.window.for_objects() / OF_WINDOW);
-    let (mut patience, mut read) = (Patience { left: DEADLINE }, 0);
+    let (mut patience, mut read, mut all) = (Patience { left: DEADLINE }, 0, 0);
     loop {
         let (mut elements, mut bytes) = (Vec::new(), 0);
         let mut ended = false;
@@ -219,6 +225,12 @@ async fn list(ctx: &Context, asked: &Asked, pieces: &mpsc::Sender<Piece>) -> Res
         }
         // A Nomad that does not page sends everything as one.
         read += elements.len();
+        all += elements.len();
+        if all > MOST {
+            let what = format!("the list of {}", asked.kind);
+            let text = format!("a page of more than {MOST} elements");
+            return Err(nomad::Error::Garbage { address: server, what, text }.into());
+        }
         if read >= PER_PAGE as usize {
             (read, patience.left) = (0, DEADLINE);
         }
@@ -235,12 +247,4 @@ async fn list(ctx: &Context, asked: &Asked, pieces: &mpsc::Sender<Piece>) -> Res
 /// What the records of so many bytes of elements come to, about: each task event's record repeats what its allocation is.
 fn share_of(kind: Kind, bytes: usize) -> usize {
     if kind == Kind::Allocations { 2 * bytes } else { bytes }
-}
-
-async fn fetch(ctx: &Context, kind: Kind, listed: &Listed) -> Result<Option<Bytes>, nomad::Error> {
-    match kind {
-        Kind::Jobs => ctx.client.job(&listed.namespace, &listed.id).await,
-        Kind::Allocations => ctx.client.allocation(&listed.namespace, &listed.id).await,
-        _ => ctx.client.node(&listed.id).await,
-    }
 }

@@ -9,11 +9,14 @@
 use std::{task::Poll, time::Duration};
 
 use bytes::Bytes;
+use serde_json::json;
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     Context, Stopped,
+    fetch::Unread,
     member::{Batch, Member, report_gap},
     newest::Newest,
     page::{Asked, Head, Piece, Read},
@@ -34,8 +37,17 @@ use crate::{
 const ONE_BY_ONE: usize = 50;
 /// How often a page that is older than the stream is asked for again.
 pub(super) const STALE_PAGES: u32 = 3;
-/// The pause after a page that failed.
+/// The pause after a page that failed. It doubles with each further one, up to [`DOUBLED`] times.
 const RETRY: Duration = Duration::from_secs(1);
+const DOUBLED: u32 = 5;
+/// A list that has failed for so long is shown.
+const FAILING_AFTER: Duration = Duration::from_secs(60);
+/// So is a page that takes longer than this.
+const SLOW_AFTER: Duration = Duration::from_secs(10);
+/// More pages than this no list has: fifty million objects.
+const MOST_PAGES: usize = 100_000;
+/// Where every object of a page fails alike, the fault is more likely the server's: so many times more tries are made.
+const PATIENCE: u32 = 4;
 /// Of the window for objects, the part that may be taken by what the stream has delivered while a page is under way.
 const OF_WINDOW: usize = 4;
 
@@ -52,6 +64,12 @@ enum Failed {
     Absent { id: String },
     #[error("the server at {server} heard of its leader {last_contact:?} ago, or knows none")]
     Stale { server: String, last_contact: Duration },
+    #[error("{id} in namespace {namespace:?} is listed and cannot be read: {reason}")]
+    Unread { id: String, namespace: String, reason: Unread },
+    #[error("the list has no end: a page names one as the next that was read before; its token is {token:?}")]
+    Repeats { token: String },
+    #[error("the list has no end: it has more than {MOST_PAGES} pages")]
+    Endless,
     #[error("the task that reads the list is gone")]
     Gone,
 }
@@ -59,7 +77,7 @@ enum Failed {
 impl Failed {
     /// Whether nobody gives the list. The others are of a server that lags for a moment.
     fn is_outage(&self) -> bool {
-        matches!(self, Failed::Nomad(_) | Failed::Stale { .. })
+        !matches!(self, Failed::Late { .. } | Failed::Older { .. } | Failed::Absent { .. } | Failed::Gone)
     }
 }
 
@@ -97,6 +115,12 @@ pub(super) struct Page {
     wanted: Vec<Listed>,
     /// All of these are asked for.
     fetching: bool,
+    /// It was said that it takes long.
+    said_slow: bool,
+    /// What was asked for and cannot be read.
+    unread: Vec<(Listed, Unread)>,
+    /// What was asked for one by one and given.
+    read_objects: usize,
     /// Why the page is to be asked for again at its end.
     failed: Option<Failed>,
     /// What the stream has delivered since it was asked for.
@@ -112,6 +136,11 @@ impl Page {
     /// The stream has delivered this version of an object.
     pub(super) fn note(&mut self, object: Identity, version: RaftIndex) {
         self.newest.note(object, version);
+    }
+
+    /// When it is to be said that it takes long.
+    pub(super) fn slow_at(&self) -> Option<Instant> {
+        (!self.said_slow).then(|| self.begun + SLOW_AFTER)
     }
 
     /// Whether no more of the stream may be delivered before its end.
@@ -145,6 +174,9 @@ pub(super) fn ask(ctx: &Context, member: &mut Member) {
         (None, None) => ctx.metrics.reconcile(member.kind),
         (Some(_), _) => {}
     }
+    if pass.page.is_none() {
+        member.tokens.clear();
+    }
     let asked = member.table_seen;
     let read = Read::page(
         ctx,
@@ -166,6 +198,9 @@ pub(super) fn ask(ctx: &Context, member: &mut Member) {
         head: None,
         wanted: Vec::new(),
         fetching: false,
+        said_slow: false,
+        unread: Vec::new(),
+        read_objects: 0,
         failed: None,
         newest: Newest::new(ctx.window.for_objects() / OF_WINDOW),
     });
@@ -207,16 +242,86 @@ pub(super) async fn leave(ctx: &Context, member: &mut Member) -> Result<(), Stop
     member.submit(ctx, batch, None).await
 }
 
-fn fail(ctx: &Context, member: &mut Member, failed: &Failed) -> Turn {
-    if failed.is_outage() {
-        ctx.status.list(member.kind, member.lane(), ListState::Failing { reason: failed.to_string() });
+/// Shows that the page under way takes long.
+pub(super) fn say_slow(ctx: &Context, member: &mut Member) {
+    let text = format!("a page has been under way for more than {SLOW_AFTER:?}");
+    if let Some(page) = &mut member.page {
+        page.said_slow = true;
     }
+    // Where it is shown that none can be read, that says more.
+    if member.failing.is_none() {
+        ctx.status.list(member.kind, member.lane(), ListState::Slow { text });
+    }
+}
+
+fn fail(ctx: &Context, member: &mut Member, failed: &Failed) -> Turn {
+    let now = Instant::now();
+    let (times, since) = member.failing.unwrap_or((0, now));
+    if failed.is_outage() {
+        // Without a stream nothing comes but from lists.
+        if now - since >= FAILING_AFTER || member.ahead.is_some() {
+            ctx.status.list(member.kind, member.lane(), ListState::Failing { reason: failed.to_string() });
+        }
+        member.failing = Some((times + 1, since));
+    }
+    ctx.metrics.list_failed(member.kind);
     warn!(kind = %member.kind, namespace = member.scope(), error = %failed, "cannot read the list; trying again");
     if let Some(page) = member.page.take() {
         member.listing += page.begun.elapsed();
     }
-    member.page_after = Some(Instant::now() + RETRY.mul_f64(0.5 + fastrand::f64()));
+    let pause = RETRY * 2_u32.pow(if failed.is_outage() { times.min(DOUBLED) } else { 0 });
+    member.page_after = Some(now + pause.mul_f64(0.5 + fastrand::f64()));
     Turn::Failed
+}
+
+/// What could not be read is tried again with the page, or given up.
+async fn try_again(ctx: &Context, member: &mut Member, page: &mut Page) -> Result<(), Stopped> {
+    let all_fail = page.read_objects == 0 && page.unread.len() > 1;
+    for (wanted, reason) in std::mem::take(&mut page.unread) {
+        let identity = wanted.identity(member.kind.topic().unwrap_or_default());
+        let tries = member.tries.entry(identity).or_default();
+        *tries += 1;
+        let patience = if all_fail && reason.can_be_of_all() { PATIENCE } else { 1 };
+        if reason.tries().is_some_and(|most| *tries >= most * patience) {
+            give_up(ctx, member, &wanted, &reason).await?;
+        } else {
+            let Listed { id, namespace, .. } = wanted;
+            page.failed = Some(Failed::Unread { id, namespace, reason });
+        }
+    }
+    Ok(())
+}
+
+/// One object that cannot be read holds up no list: the dead letters name it.
+async fn give_up(ctx: &Context, member: &mut Member, wanted: &Listed, reason: &Unread) -> Result<(), Stopped> {
+    let Listed { id, namespace, modify_index: index } = wanted;
+    let kind = member.kind;
+    error!(%kind, namespace, id, %index, %reason, "cannot read a listed object; it goes to the dead letters by name");
+    let text = json!({"Kind": kind.name(), "Namespace": namespace, "ID": id, "ModifyIndex": index.0}).to_string();
+    let reason = format!("{kind}: {id:?} in namespace {namespace:?} at index {index} cannot be read: {reason}");
+    ctx.dead_letter(kind, text.as_bytes(), &reason).await?;
+    let identity = wanted.identity(kind.topic().unwrap_or_default());
+    if member.is_ahead(*index, identity) {
+        member.note_ahead(*index, identity);
+    }
+    member.page_done.insert(identity);
+    member.tries.remove(&identity);
+    Ok(())
+}
+
+/// Whether the list goes on with this page. A server that names one again would be asked for ever.
+fn go_on(member: &mut Member, next_page: Option<&str>) -> Result<(), Failed> {
+    let Some(token) = next_page else { return Ok(()) };
+    let asked = member.passes.front().and_then(|pass| pass.page.as_deref());
+    let hash = xxh3_64(token.as_bytes());
+    if asked == Some(token) || member.tokens.contains(&hash) {
+        return Err(Failed::Repeats { token: token.to_owned() });
+    }
+    if member.tokens.len() >= MOST_PAGES {
+        return Err(Failed::Endless);
+    }
+    member.tokens.insert(hash);
+    Ok(())
 }
 
 /// The answer has begun: is it of a state that can be used?
@@ -297,10 +402,22 @@ async fn object_comes(
     ctx: &Context,
     member: &mut Member,
     wanted: Listed,
-    answer: Result<Option<Bytes>, nomad::Error>,
+    answer: Result<Option<Bytes>, Unread>,
     share: Option<Share>,
 ) -> Result<(), Interrupted> {
-    let Some(element) = answer.map_err(Failed::from)? else {
+    let answer = match (answer, &mut member.page) {
+        (Ok(answer), Some(page)) => {
+            page.read_objects += 1;
+            answer
+        }
+        (Err(Unread::Nomad(error)), _) if Unread::is_of_all(&error) => return Err(Failed::from(error).into()),
+        (Err(reason), Some(page)) => {
+            page.unread.push((wanted, reason));
+            return Ok(());
+        }
+        (_, None) => return Err(Failed::Gone.into()),
+    };
+    let Some(element) = answer else {
         // So would a leader say that has not applied all that the one before it had. If it is gone, the stream has its
         // purge, if there is one.
         if member.absent.insert(wanted.identity(member.kind.topic().unwrap_or_default())) {
@@ -336,10 +453,15 @@ async fn end(ctx: &Context, member: &mut Member) -> Result<Turn, Interrupted> {
         member.page = Some(page);
         return Ok(Turn::On);
     }
+    try_again(ctx, member, &mut page).await?;
     let (index, next_page) = page.head.take().map(|head| (head.index, head.next_page)).unwrap_or_default();
     if let Some(failed) = page.failed.take() {
         // The same page, or a newer one.
         member.table_seen = member.table_seen.max(index);
+        member.page = Some(page);
+        return Err(failed.into());
+    }
+    if let Err(failed) = go_on(member, next_page.as_deref()) {
         member.page = Some(page);
         return Err(failed.into());
     }
@@ -348,6 +470,8 @@ async fn end(ctx: &Context, member: &mut Member) -> Result<Turn, Interrupted> {
     member.page_after = None;
     member.page_done.clear();
     member.absent.clear();
+    member.tries.clear();
+    member.failing = None;
     let ended = next_page.is_none();
     ctx.metrics.listed(member.kind, member.walk.page(next_page.as_deref(), index));
     if ended {
@@ -363,6 +487,7 @@ async fn end(ctx: &Context, member: &mut Member) -> Result<Turn, Interrupted> {
 }
 
 fn list_ends(member: &mut Member) {
+    member.tokens.clear();
     member.list_in_full(false);
     let kind = member.kind;
     let pass = member.passes.pop_front().unwrap_or_default();

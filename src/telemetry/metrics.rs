@@ -38,6 +38,8 @@ pub mod names {
     /// Lists read to make up for what the stream could not prove.
     pub const LISTED: &str = "nomad_firehose_listed_objects_total";
     pub const RECONCILES: &str = "nomad_firehose_reconciles_total";
+    /// Pages of lists that could not be read; each is asked for again.
+    pub const LIST_FAILURES: &str = "nomad_firehose_list_failures_total";
     /// Lists read because there is no event stream.
     pub const POLLS: &str = "nomad_firehose_polls_total";
     /// How long such a list took, from its first page to its last record, in seconds.
@@ -106,6 +108,7 @@ struct PerKind {
     lost_marks: Counter,
     listed: Counter,
     reconciles: Counter,
+    list_failures: Counter,
     polls: Counter,
     repeats: Counter,
     checkpoints: Counter,
@@ -134,6 +137,7 @@ impl Metrics {
         all.counter(names::LOST_MARKS, "Tasks with possibly more new events than Nomad keeps", |it| &mut it.lost_marks);
         all.counter(names::LISTED, "Objects that lists had and that were looked at", |it| &mut it.listed);
         all.counter(names::RECONCILES, "Lists read to make up for the stream", |it| &mut it.reconciles);
+        all.counter(names::LIST_FAILURES, "Pages of lists that could not be read", |it| &mut it.list_failures);
         all.counter(names::POLLS, "Lists read because there is no event stream", |it| &mut it.polls);
         all.counter(names::REPEATS, "Events that came again and were dropped", |it| &mut it.repeats);
         all.counter(names::CHECKPOINTS, "Checkpoints stored", |it| &mut it.checkpoints);
@@ -227,6 +231,11 @@ impl Metrics {
     /// A list is read to make up for what the stream could not prove.
     pub fn reconcile(&self, kind: Kind) {
         self.of(kind).reconciles.inc();
+    }
+
+    /// A page of a list could not be read.
+    pub fn list_failed(&self, kind: Kind) {
+        self.of(kind).list_failures.inc();
     }
 
     /// A list is read because there is no event stream.

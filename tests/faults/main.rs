@@ -11,6 +11,7 @@ mod gaps;
 mod garbage;
 mod lists;
 mod namespaces;
+mod odd_ids;
 mod proofs;
 mod refusals;
 mod restored;

@@ -45,6 +45,7 @@ POST /sim/invalid-utf8                 a line of invalid UTF-8
 POST /sim/half-line[?at=BYTE]          the next line is cut and the connection closed
 POST /sim/lists?delay=2s&errors=3      a page takes so long; so many lists fail
 POST /sim/lists?trickle=100ms          the elements of a page come one at a time
+POST /sim/lists?cycle=true             a page names itself as the next one
 POST /sim/hang[?pages][&objects][&summaries]   these are not answered from now on
 POST /sim/lag?by=N | at=INDEX | none   a server stays behind the log
 ";
@@ -206,6 +207,9 @@ fn server_order(context: &Context, request: &Request, name: &str, number: usize)
             }
             if let Some(pause) = time("trickle")? {
                 server.trickle(pause);
+            }
+            if request.get("cycle").is_some() {
+                server.cycle_pages(request.flag("cycle", true));
             }
             if let Some(errors) = request.number("errors") {
                 server.fail_lists(errors);

@@ -59,7 +59,9 @@ pub(super) async fn answer(
         headers[1].1 = contact.is_some().to_string();
         headers[2].1 = contact.unwrap_or_default().as_millis().to_string();
     }
-    if let Some(next) = next {
+    let cycling = lock(&context.server().lists).cycling && per_page > 1;
+    let again = request.get("next_token").filter(|token| cycling && !token.is_empty()).map(str::to_owned);
+    if let Some(next) = again.or(next) {
         headers.push(("X-Nomad-NextToken", next));
     }
     if head_only {

@@ -12,12 +12,18 @@ use super::{Context, policy};
 use crate::object::Object;
 use crate::server::lock;
 use crate::state::State;
-use crate::table::Kind;
+use crate::table::{Kind, Selection};
 
 /// What a path asks for.
 enum Wanted<'a> {
     Object(Kind, &'a str),
     Summary(&'a str),
+    /// All versions of a job; here there is one.
+    Versions(&'a str),
+    /// The newest deployment of a job.
+    Deployment(&'a str),
+    /// Something else of a job, of which there is nothing here.
+    Refused(u16, &'static str),
 }
 
 fn wanted(path: &str) -> Option<Wanted<'_>> {
@@ -31,10 +37,27 @@ fn wanted(path: &str) -> Option<Wanted<'_>> {
         "deployment" => Kind::Deployment,
         _ => return None,
     };
-    // A job's id can hold slashes itself; Nomad too looks at the end of the decoded path.
-    match id.strip_suffix("/summary") {
-        Some(id) if kind == Kind::Job => Some(Wanted::Summary(id)),
-        _ => Some(Wanted::Object(kind, id)),
+    Some(if kind == Kind::Job { wanted_of_job(id) } else { Wanted::Object(kind, id) })
+}
+
+/// A job's id can hold slashes itself: Nomad looks at the end of the decoded path, and takes the rest for the id
+/// (`JobSpecificRequest` of 2.0.5).
+fn wanted_of_job(path: &str) -> Wanted<'_> {
+    let Some((id, last)) = path.rsplit_once('/') else { return Wanted::Object(Kind::Job, path) };
+    match last {
+        "summary" => Wanted::Summary(id),
+        "versions" => Wanted::Versions(id),
+        "deployment" => Wanted::Deployment(id),
+        "evaluate" | "plan" | "dispatch" | "revert" | "stable" => Wanted::Refused(405, "Invalid method"),
+        "force" if id.ends_with("/periodic") => Wanted::Refused(405, "Invalid method"),
+        "payload" if id.ends_with("/dispatch") => Wanted::Refused(405, "Invalid method"),
+        "scale" | "services" => Wanted::Refused(404, "job not found"),
+        "tag" => Wanted::Refused(404, "invalid job tag endpoint"),
+        "submission" => Wanted::Refused(400, "Unable to parse job submission version parameter"),
+        "actions" => Wanted::Refused(500, "job was nil"),
+        "action" => Wanted::Refused(400, "websocket: the client is not using the websocket protocol"),
+        "allocations" | "evaluations" | "deployments" => Wanted::Refused(200, "[]"),
+        _ => Wanted::Object(Kind::Job, path),
     }
 }
 
@@ -42,8 +65,14 @@ pub(super) async fn answer(context: &Context, request: &Request) -> Response {
     let Some(wanted) = wanted(&request.path) else { return Response::text(404, "404 page not found") };
     let (kind, id) = match wanted {
         Wanted::Object(kind, id) => (kind, id),
-        Wanted::Summary(id) => (Kind::Job, id),
+        Wanted::Summary(id) | Wanted::Versions(id) | Wanted::Deployment(id) => (Kind::Job, id),
+        Wanted::Refused(200, body) => return Response::json(body),
+        Wanted::Refused(status, text) => return Response::text(status, text),
     };
+    if matches!(id, "." | "..") {
+        // Go's mux cleans the path first.
+        return Response::text(307, "<a href=\"/v1\">Temporary Redirect</a>.");
+    }
     let is_summary = matches!(wanted, Wanted::Summary(_));
     context.server().while_hanging(|hanging| if is_summary { hanging.summaries } else { hanging.objects }).await;
     let (wait, policy) = match (Wait::parse(request), policy(context, request)) {
@@ -78,13 +107,35 @@ pub(super) async fn answer(context: &Context, request: &Request) -> Response {
             let summary = state.summaries.get(&object.namespace, &object.id);
             summary.and_then(|summary| serde_json::to_vec(summary).ok()).map(Bytes::from)
         }),
+        Wanted::Versions(_) => Some(versions(&object)),
+        Wanted::Deployment(_) => Some(server.read(|state| deployment(state, &object))),
         Wanted::Object(Kind::Allocation, _) => Some(server.read(|state| with_job(state, &object))),
-        Wanted::Object(..) => Some(object.body.bytes()),
+        Wanted::Object(..) | Wanted::Refused(..) => Some(object.body.bytes()),
     };
     let Some(body) = body else { return missing(kind) };
     let mut response = Response::json(body);
     response.headers.extend(meta(object.modify_index));
     response
+}
+
+/// The answer of `/v1/job/ID/versions`.
+fn versions(job: &Object) -> Bytes {
+    let before = format!(
+        r#"{{"Diffs":null,"Index":{},"KnownLeader":true,"LastContact":0,"NextToken":"","Versions":["#,
+        job.modify_index
+    );
+    Bytes::from([before.as_bytes(), &job.body.bytes(), b"]}"].concat())
+}
+
+/// The answer of `/v1/job/ID/deployment`.
+fn deployment(state: &State, job: &Object) -> Bytes {
+    let selection = Selection { namespaces: None, prefix: "", per_page: 0, next_token: "" };
+    let (deployments, _) = state.table(Kind::Deployment).page(&selection);
+    let is_its = |deployment: &&std::sync::Arc<Object>| {
+        let owner = serde_json::from_slice::<Owner>(&deployment.body.bytes());
+        deployment.namespace == job.namespace && owner.is_ok_and(|owner| *owner.job == *job.id)
+    };
+    deployments.iter().rfind(is_its).map_or(Bytes::from_static(b"null"), |deployment| deployment.body.bytes())
 }
 
 /// Whether the answer is that of a server that lags.

@@ -45,6 +45,7 @@ impl Response {
 fn head(status: u16, headers: &[(&'static str, String)]) -> String {
     let reason = match status {
         200 => "OK",
+        307 => "Temporary Redirect",
         400 => "Bad Request",
         403 => "Forbidden",
         404 => "Not Found",

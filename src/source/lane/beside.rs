@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) enum Beside {
     /// Its next page may be asked for.
     Ask,
+    /// Its page takes long.
+    Slow,
     /// So much of its page has come; `None`: what read it is gone.
     Piece(Option<Piece>),
     /// A summary has come.
@@ -33,6 +35,8 @@ pub(super) async fn next(members: &mut [Member], after: usize) -> Result<(usize,
     let count = members.len();
     let due = members.iter().enumerate().filter_map(|(n, member)| Some((member.page_due()?, n))).min();
     let (at, asks) = due.unwrap_or_else(|| (Instant::now(), 0));
+    let slow = members.iter().enumerate().filter_map(|(n, member)| Some((member.slow_at()?, n))).min();
+    let (slow_at, slow_one) = slow.unwrap_or_else(|| (Instant::now(), 0));
     let come = poll_fn(|cx| {
         for n in (1..=count).map(|step| (after + step) % count) {
             let member = &mut members[n];
@@ -50,6 +54,7 @@ pub(super) async fn next(members: &mut [Member], after: usize) -> Result<(usize,
     tokio::select! {
         biased;
         () = sleep_until(at), if due.is_some() => Ok((asks, Beside::Ask)),
+        () = sleep_until(slow_at), if slow.is_some() => Ok((slow_one, Beside::Slow)),
         come = come => come,
     }
 }
@@ -61,6 +66,7 @@ impl Lane {
         let member = &mut self.members[member];
         match beside {
             Beside::Ask => reconcile::ask(&self.ctx, member),
+            Beside::Slow => reconcile::say_slow(&self.ctx, member),
             Beside::Summary(summary) => member.held.take(&self.ctx, summary).await?,
             Beside::Piece(piece) => return reconcile::take(&self.ctx, member, piece).await,
         }
