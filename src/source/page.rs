@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     kind::Kind,
-    nomad::{self, ListQuery, Table},
+    nomad::{self, ListQuery, Page, Table},
     position::RaftIndex,
     resource::Listed,
 };
@@ -178,11 +178,6 @@ async fn list(ctx: &Context, asked: &Asked, pieces: &mpsc::Sender<Piece>) -> Res
     // It has deadlines of its own.
     let mut page = ctx.client.list(&query).await?;
     let server = page.server().to_owned();
-    let late = || {
-        ctx.client.fail_over(&server);
-        let what = format!("the whole page of the list of {}", asked.kind);
-        nomad::Error::Timeout { address: server.clone(), what, after: DEADLINE }
-    };
     let head = Head {
         index: page.index,
         next_page: page.next_token.take(),
@@ -194,36 +189,11 @@ async fn list(ctx: &Context, asked: &Asked, pieces: &mpsc::Sender<Piece>) -> Res
     let enough = ENOUGH.min(ctx.window.for_objects() / OF_WINDOW);
     let (mut patience, mut read, mut all) = (Patience { left: DEADLINE }, 0, 0);
     loop {
-        let (mut elements, mut bytes) = (Vec::new(), 0);
-        let mut ended = false;
-        while bytes < enough {
-            // What has come is handed over before more is waited for.
-            let next = match elements.is_empty() {
-                true => patience.wait(page.next()).await.ok_or_else(late)?,
-                false => match page.next().now_or_never() {
-                    Some(next) => next,
-                    None => break,
-                },
-            };
-            match next {
-                Ok(Some(element)) => {
-                    bytes += element.len();
-                    elements.push(element);
-                }
-                Ok(None) => {
-                    ended = true;
-                    break;
-                }
-                // What came before is whole.
-                Err(error) if elements.is_empty() => return Err(error.into()),
-                Err(error) => {
-                    let share = ctx.window.object(share_of(asked.kind, bytes)).await;
-                    hand_over(pieces, Piece::Elements(elements, share)).await?;
-                    return Err(error.into());
-                }
-            }
-        }
-        // A Nomad that does not page sends everything as one.
+        let Some(Chunk { elements, bytes, end }) = gather(&mut page, &mut patience, enough).await else {
+            ctx.client.fail_over(&server);
+            let what = format!("the whole page of the list of {}", asked.kind);
+            return Err(nomad::Error::Timeout { address: server, what, after: DEADLINE }.into());
+        };
         read += elements.len();
         all += elements.len();
         if all > MOST {
@@ -231,6 +201,7 @@ async fn list(ctx: &Context, asked: &Asked, pieces: &mpsc::Sender<Piece>) -> Res
             let text = format!("a page of more than {MOST} elements");
             return Err(nomad::Error::Garbage { address: server, what, text }.into());
         }
+        // A Nomad that does not page sends everything as one.
         if read >= PER_PAGE as usize {
             (read, patience.left) = (0, DEADLINE);
         }
@@ -238,13 +209,66 @@ async fn list(ctx: &Context, asked: &Asked, pieces: &mpsc::Sender<Piece>) -> Res
             let share = ctx.window.object(share_of(asked.kind, bytes)).await;
             hand_over(pieces, Piece::Elements(elements, share)).await?;
         }
-        if ended {
-            return Ok(());
+        if let Some(end) = end {
+            return end.map_err(Ended::from);
         }
     }
+}
+
+/// Elements that came together.
+#[derive(Default)]
+struct Chunk {
+    elements: Vec<Bytes>,
+    bytes: usize,
+    /// The page is at its end, or failed behind them.
+    end: Option<Result<(), nomad::Error>>,
+}
+
+/// The next elements, of about so many bytes; what has come is handed over before more is waited for. `None` when the far
+/// side's time is over.
+async fn gather(page: &mut Page, patience: &mut Patience, enough: usize) -> Option<Chunk> {
+    let mut chunk = Chunk::default();
+    while chunk.bytes < enough {
+        let next = match chunk.elements.is_empty() {
+            true => patience.wait(page.next()).await?,
+            false => match page.next().now_or_never() {
+                Some(next) => next,
+                None => break,
+            },
+        };
+        match next {
+            Ok(Some(element)) => {
+                chunk.bytes += element.len();
+                chunk.elements.push(element);
+            }
+            Ok(None) => chunk.end = Some(Ok(())),
+            Err(error) => chunk.end = Some(Err(error)),
+        }
+        if chunk.end.is_some() {
+            break;
+        }
+    }
+    Some(chunk)
 }
 
 /// What the records of so many bytes of elements come to, about: each task event's record repeats what its allocation is.
 fn share_of(kind: Kind, bytes: usize) -> usize {
     if kind == Kind::Allocations { 2 * bytes } else { bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_far_side_uses_up_its_time() {
+        let mut patience = Patience { left: DEADLINE };
+        assert!(patience.wait(sleep(DEADLINE / 2)).await.is_some());
+        // A slow sink.
+        sleep(10 * DEADLINE).await;
+        assert!(patience.wait(sleep(DEADLINE / 3)).await.is_some());
+        assert!(patience.wait(sleep(DEADLINE / 3)).await.is_none(), "a page that trickles has an end");
+    }
 }

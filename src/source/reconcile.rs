@@ -65,7 +65,7 @@ enum Failed {
     #[error("the server at {server} heard of its leader {last_contact:?} ago, or knows none")]
     Stale { server: String, last_contact: Duration },
     #[error("{id} in namespace {namespace:?} is listed and cannot be read: {reason}")]
-    Unread { id: String, namespace: String, reason: Unread },
+    Unread { id: String, namespace: String, reason: Box<Unread> },
     #[error("the list has no end: a page names one as the next that was read before; its token is {token:?}")]
     Repeats { token: String },
     #[error("the list has no end: it has more than {MOST_PAGES} pages")]
@@ -286,7 +286,7 @@ async fn try_again(ctx: &Context, member: &mut Member, page: &mut Page) -> Resul
             give_up(ctx, member, &wanted, &reason).await?;
         } else {
             let Listed { id, namespace, .. } = wanted;
-            page.failed = Some(Failed::Unread { id, namespace, reason });
+            page.failed = Some(Failed::Unread { id, namespace, reason: Box::new(reason) });
         }
     }
     Ok(())
@@ -582,3 +582,6 @@ fn baseline(member: &Member, element: &Bytes, batch: &mut Batch) -> Result<(), U
     batch.add(resource::from_object(member.kind, element, Known::marks(&mark).and(Told::All))?);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
