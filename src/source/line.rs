@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{
     json::{self, Cursor},
     position::{Identity, RaftIndex},
+    throttle::{Class, Classified},
 };
 
 /// The text of one line.
@@ -71,6 +72,15 @@ pub enum Error {
     /// JSON, but with neither an index of its own nor an event that has one.
     #[error("a line without an index")]
     NoIndex,
+}
+
+impl Classified for Error {
+    fn class(&self) -> Class {
+        match self {
+            Error::Garbage(_) => "garbage".into(),
+            Error::NoIndex => "no index".into(),
+        }
+    }
 }
 
 /// No event.

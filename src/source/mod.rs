@@ -11,7 +11,6 @@ mod lane;
 pub mod line;
 mod member;
 mod namespaces;
-pub(crate) mod outage;
 mod progress;
 pub mod proof;
 mod reader;
@@ -27,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 pub use self::standby::{Standby, Warm};
-use self::{lane::Lane, member::Member, outage::Outage, window::Window};
+use self::{lane::Lane, member::Member, window::Window};
 use crate::{
     backoff::Backoff,
     dead_letter::DeadLetters,
@@ -38,6 +37,7 @@ use crate::{
     position::RaftIndex,
     record::Record,
     telemetry::{Metrics, Status},
+    throttle::Outage,
 };
 
 /// How long the next piece of a page may take after a stop.

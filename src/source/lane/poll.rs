@@ -22,10 +22,9 @@ use crate::{
     kind::Kind,
     nomad::{Error, Namespace, Standing, StreamQuery, Table},
     position::RaftIndex,
-    source::{
-        Context, Source, Stopped, absence::Absence, member::Member, namespaces, outage::Outage, reconcile, union,
-    },
+    source::{Context, Source, Stopped, absence::Absence, member::Member, namespaces, reconcile, union},
     telemetry::SourceState,
+    throttle::Outage,
 };
 
 /// The stream is looked for again after so many of the shortest pauses between two lists, but no later than
@@ -253,10 +252,10 @@ impl Lane {
         let of_table = |member: &&mut Member| member.table() == Some(table);
         match step {
             Step::Again => {}
-            Step::Blocked(reason) => {
-                session.outage.log(&reason);
+            Step::Blocked(failure) => {
+                session.outage.log(&failure);
                 for member in self.members.iter_mut().filter(of_table) {
-                    member.show(&self.ctx, SourceState::Blocked { reason: reason.clone() });
+                    member.show(&self.ctx, SourceState::Blocked { reason: failure.reason.clone() });
                 }
             }
             Step::At(index) => {

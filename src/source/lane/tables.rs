@@ -10,8 +10,9 @@ use crate::{
     checkpoint::Anchor,
     nomad::{self, Client, Table},
     position::RaftIndex,
-    source::{Context, Start, Stopped, member::Member, outage::Outage, proof::TableVerdict},
+    source::{Context, Start, Stopped, member::Member, proof::TableVerdict},
     telemetry::{ListState, SourceState},
+    throttle::Outage,
 };
 
 impl Lane {
