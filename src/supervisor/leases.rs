@@ -94,6 +94,7 @@ impl Leases {
             match loaded {
                 Some(checkpoint) => {
                     let ledger = Ledger::new(Arc::clone(&lease), self.begin(kind, checkpoint));
+                    self.ctx.metrics.follow(kind, Some(Arc::clone(&ledger) as _));
                     self.led.push(Led { kind, topics, lease, ledger });
                     kinds.push(kind);
                 }
@@ -132,6 +133,7 @@ impl Leases {
             warn!(kind = %led.kind, "the lease is lost; standing by");
             self.remembered.insert(led.kind, led.ledger.acknowledged());
             self.ctx.metrics.leader(led.kind, false);
+            self.ctx.metrics.follow(led.kind, None);
             self.stand_by(led.kind, led.topics);
         }
         kinds

@@ -99,19 +99,20 @@ async fn page(State(view): State<View>) -> String {
     let up = view.started.elapsed().as_secs();
     let ready = if view.status.is_ready() { "ready" } else { "not ready" };
     out += &format!(", up {}h{:02}m{:02}s, {ready}\n\n", up / 3600, up / 60 % 60, up % 60);
-    let mut row = |cells: [&str; 7]| {
-        let [kind, position, lag, delivered, dead, gaps, state] = cells;
+    let mut row = |cells: [&str; 8]| {
+        let [kind, position, lag, oldest, delivered, dead, gaps, state] = cells;
         // Writing to a text cannot fail.
-        writeln!(out, "{kind:<13}{position:>12}{lag:>8}{delivered:>12}{dead:>14}{gaps:>6}  {state}").ok();
+        writeln!(out, "{kind:<13}{position:>12}{lag:>8}{oldest:>9}{delivered:>12}{dead:>14}{gaps:>6}  {state}").ok();
     };
-    row(["kind", "position", "lag", "delivered", "dead letters", "gaps", "state"]);
+    row(["kind", "position", "lag", "oldest", "delivered", "dead letters", "gaps", "state"]);
     for (kind, phase) in view.status.phases() {
         let it = view.metrics.summary(kind);
         let [position, lag] = [it.position, it.lag].map(|number| number.to_string());
+        let oldest = format!("{:.1}s", it.oldest_seconds);
         let [delivered, dead, gaps] = [it.delivered, it.dead_letters, it.gaps].map(|number| number.to_string());
-        row([kind.name(), &position, &lag, &delivered, &dead, &gaps, &phase.to_string()]);
+        row([kind.name(), &position, &lag, &oldest, &delivered, &dead, &gaps, &phase.to_string()]);
     }
-    out + "\nposition and lag count raft indexes of nomad; more at /metrics, /healthz, /readyz\n"
+    out + "\nposition and lag count raft indexes of nomad, oldest is the age of what waits for the sink; more at /metrics, /healthz, /readyz\n"
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod support;
 mod big_lines;
 mod gaps;
 mod garbage;
+mod lag;
 mod lists;
 mod namespaces;
 mod proofs;

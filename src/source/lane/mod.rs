@@ -24,7 +24,7 @@ use super::{
     line::{self, Garbage, Line, Occurrences, Text},
     member::{Batch, Member},
     namespaces,
-    reader::Reader,
+    reader::{Reader, Received},
     reconcile,
     standby::WarmLane,
     union,
@@ -200,7 +200,7 @@ impl Lane {
             }
             self.show(&SourceState::Streaming);
             self.server = stream.server().to_owned();
-            return Ok((Reader::new(stream, self.ctx.window.clone()), found));
+            return Ok((Reader::new(stream, self.ctx.window.clone(), self.received()), found));
         }
     }
 
@@ -231,6 +231,12 @@ impl Lane {
 
     fn is_proven(&self) -> bool {
         self.members.iter().all(|member| member.cursor.is_proven())
+    }
+
+    /// What notes how far the lines that have come reach.
+    fn received(&self) -> Received {
+        let kinds = self.members.iter().map(|member| member.kind).collect();
+        Received { metrics: self.ctx.metrics.clone(), kinds }
     }
 
     /// Shows how all kinds of the lane are read.

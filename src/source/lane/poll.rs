@@ -307,9 +307,6 @@ impl Lane {
             let rest = Instant::now() + took.max(self.ctx.polling.interval);
             member.page_after = Some(rest);
             watch.rest(rest);
-            if member.passes.is_empty() {
-                self.ctx.metrics.lag(member.kind, 0);
-            }
         }
         Ok(())
     }
