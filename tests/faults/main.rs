@@ -7,6 +7,7 @@ mod common;
 mod support;
 
 mod big_lines;
+mod descriptors;
 mod gaps;
 mod garbage;
 mod lag;
