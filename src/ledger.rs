@@ -26,6 +26,7 @@ use crate::{
     marks::{Mark, Marks, Shard, TaskKey},
     position::{Identity, RaftIndex},
     source::window::Share,
+    telemetry::{Backlog, Front},
 };
 
 /// Lanes that start over within this time do so for the same reason.
@@ -136,6 +137,8 @@ struct Pending {
     empty: bool,
     done: bool,
     effect: Effect,
+    /// When it was entered, if the sink is waited for.
+    since: Option<Instant>,
 }
 
 impl Effect {
@@ -193,7 +196,8 @@ impl Ledger {
             _ => effect,
         };
         let number = inner.first + inner.pending.len() as u64;
-        inner.pending.push_back(Pending { epoch, empty: records == 0, done: records == 0, effect });
+        let since = (records > 0).then(Instant::now);
+        inner.pending.push_back(Pending { epoch, empty: records == 0, done: records == 0, effect, since });
         inner.settle();
         drop(inner);
         (records > 0).then(|| {
@@ -360,6 +364,23 @@ impl Progress for Ledger {
 
     fn marks_len(&self) -> usize {
         self.lock().acknowledged.marks.len()
+    }
+}
+
+impl Backlog for Ledger {
+    fn front(&self) -> Front {
+        let inner = self.lock();
+        let lanes = || inner.acknowledged.lanes.values();
+        let owed = lanes().flat_map(|lane| &lane.backfill).filter(|pass| !pass.is_unlisted());
+        let owed = owed.flat_map(|pass| &pass.ranges).map(|owed| owed.from);
+        // What stands at the front is not done.
+        let first = inner.pending.front();
+        let line = first.and_then(|entry| entry.effect.line.as_ref()).map(|(index, _)| *index);
+        Front {
+            position: lanes().map(|lane| lane.position.index).max().unwrap_or_default(),
+            undelivered: line.into_iter().chain(owed).min(),
+            oldest: first.and_then(|entry| entry.since),
+        }
     }
 }
 

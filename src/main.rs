@@ -32,6 +32,7 @@ use nomad_firehose::{
     supervisor::{self, Ending, Plan, Shutdown},
     telemetry::{self, Counters, Metrics, Status, bar::Records},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::Instant,
@@ -68,11 +69,20 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 fn start(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCode> {
     telemetry::init(settings.log, Records::from(&settings.sink)).context("start the log")?;
+    raise_descriptor_limit();
     let runtime = runtime()?;
     let code = runtime.block_on(run(settings, warnings));
     // A write that the far side never takes must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
     code
+}
+
+/// Takes all the descriptors that the system gives: connections to Nomad, Consul and the sink need them after an outage.
+fn raise_descriptor_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        debug!(%error, "the limit on open files stays as it is");
+    }
 }
 
 /// `state`: what it finds goes to stdout, why it cannot to stderr, as one line for people.
@@ -330,11 +340,7 @@ async fn serve_status(
     let Some(address) = settings.listen else { return Ok(tokio::spawn(async {})) };
     let listener = telemetry::listen::bind(address).await?;
     let view = telemetry::listen::View::new(metrics.clone(), status.clone(), settings.cluster.clone());
-    Ok(tokio::spawn(async move {
-        if let Err(error) = telemetry::listen::serve(listener, view, CancellationToken::new()).await {
-            error!(%error, "the status page is gone");
-        }
-    }))
+    Ok(tokio::spawn(telemetry::listen::serve(listener, view, CancellationToken::new())))
 }
 
 /// The first SIGINT or SIGTERM stops cleanly, the second one at once.

@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::http::Fault;
+use crate::{
+    http::Fault,
+    throttle::{Class, Classified},
+};
 
 /// Why Consul did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -273,6 +276,30 @@ impl Answer<'_> {
                 Error::Status { address, what, code, text }
             }
             _ => Error::Status { address, what, code, text },
+        }
+    }
+}
+
+impl Classified for Error {
+    fn class(&self) -> Class {
+        match self {
+            Error::File { variable, .. } => Class::from("file").with(variable),
+            Error::Setting { variable, .. } => Class::from("setting").with(variable),
+            Error::Connect { .. } => "connect".into(),
+            Error::Tls { .. } => "tls".into(),
+            Error::WantsTls { .. } => "wants tls".into(),
+            Error::Timeout { .. } => "timeout".into(),
+            Error::Broken { .. } => "broken".into(),
+            Error::NoLeader { .. } => "no leader".into(),
+            Error::Busy { .. } => "busy".into(),
+            // Each has a line of its own that is missing, and there are few.
+            Error::Denied { needs, .. } => Class::from("denied").with(needs),
+            Error::BadToken { .. } => "token".into(),
+            Error::Enterprise { variable, .. } => Class::from("enterprise").with(variable),
+            Error::NoDatacenter { .. } => "datacenter".into(),
+            Error::TooLarge { .. } => "too large".into(),
+            Error::Status { code, .. } => Class::from("status").with(code),
+            Error::Garbage { .. } => "garbage".into(),
         }
     }
 }

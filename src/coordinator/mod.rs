@@ -20,6 +20,7 @@ use crate::{
     kind::Kind,
     marks::{Mark, Shard, TaskKey},
     position::RaftIndex,
+    throttle::{Class, Classified},
 };
 
 /// How far the leaders have come, by their heartbeats: for each kind, the raft index of each lane (`*`, or a namespace's
@@ -175,4 +176,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl Classified for Error {
+    fn class(&self) -> Class {
+        match self {
+            Error::Io { operation, source, .. } => Class::from(source).with(operation),
+            Error::Consul(error) => error.class(),
+            Error::Lost => "lost".into(),
+            Error::Moved { .. } => "moved".into(),
+            Error::Corrupt { .. } => "corrupt".into(),
+        }
+    }
 }

@@ -30,6 +30,12 @@ pub mod list;
 pub mod read;
 pub mod replay;
 
+impl Classified for Error {
+    fn class(&self) -> Class {
+        Class::from(&self.source).with("dead letters")
+    }
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -38,7 +44,10 @@ use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-use crate::record::Record;
+use crate::{
+    record::Record,
+    throttle::{Class, Classified},
+};
 
 /// How many bytes of an unreadable input are logged.
 pub const LOGGED: usize = 1024;
@@ -108,6 +117,7 @@ pub struct DeadLetters {
 }
 
 /// One rejected record, or one unreadable input.
+#[derive(Clone)]
 pub struct Letter {
     kind: &'static str,
     id: Box<str>,
@@ -173,7 +183,7 @@ impl DeadLetters {
     /// # Errors
     /// The file cannot be opened for writing.
     pub async fn check(&self) -> Result<(), Error> {
-        self.append(Vec::new()).await
+        self.append(Arc::new([])).await
     }
 
     /// Takes rejected records: all of them, or none. When it returns `Ok`, they count as delivered.
@@ -183,10 +193,16 @@ impl DeadLetters {
     /// # Errors
     /// The file could not be written. Try again: nothing may be dropped for it.
     pub async fn rejected(&self, letters: Vec<Letter>) -> Result<(), Error> {
-        for Letter { kind, id, key, sink, reason, attempts, body, .. } in &letters {
+        let letters: Arc<[Letter]> = letters.into();
+        self.append(Arc::clone(&letters)).await?;
+        // Not before: a full disk would have each of them logged with each try.
+        for Letter { kind, id, key, sink, reason, attempts, body, .. } in &*letters {
             tracing::error!(kind, %id, %key, sink, %reason, attempts, bytes = body.len(), "record rejected by the sink");
         }
-        self.append(letters).await
+        if let Some(flights) = &self.back {
+            flights.refused(&letters);
+        }
+        Ok(())
     }
 
     /// Takes an event that could not be made into a record: `raw` as it came, why it could not be used, and where it
@@ -201,7 +217,6 @@ impl DeadLetters {
             tracing::error!(reason, context, bytes = raw.len(), raw = &*text, "input cannot be read");
             return Ok(());
         }
-        tracing::error!(reason, context, bytes = raw.len(), "input cannot be read, kept as a dead letter");
         let letter = Letter {
             kind: "input",
             id: Box::default(),
@@ -214,14 +229,12 @@ impl DeadLetters {
             context: context.to_owned(),
             body: Bytes::copy_from_slice(raw),
         };
-        self.append(vec![letter]).await
+        self.append(Arc::new([letter])).await?;
+        tracing::error!(reason, context, bytes = raw.len(), "input cannot be read, kept as a dead letter");
+        Ok(())
     }
 
-    async fn append(&self, letters: Vec<Letter>) -> Result<(), Error> {
-        if let Some(flights) = &self.back {
-            flights.refused(letters);
-            return Ok(());
-        }
+    async fn append(&self, letters: Arc<[Letter]>) -> Result<(), Error> {
         let Place::File(path) = &self.place else { return Ok(()) };
         let failed = |source| Error { path: path.clone(), source };
         let target = path.clone();

@@ -9,7 +9,10 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::delivery::testing::{Book, with_small_files};
+use crate::{
+    delivery::testing::{Book, with_small_files},
+    throttle::tests::Log,
+};
 
 fn lines(path: &std::path::Path) -> Vec<Value> {
     let text = fs::read_to_string(path).expect("the file");
@@ -30,6 +33,22 @@ fn places_are_read_and_shown_alike() {
         let error = text.parse::<Place>().expect_err("no place");
         assert_eq!(error.to_string(), format!("\"{text}\" is not one of stop, log, file:PATH"));
     }
+}
+
+#[tokio::test]
+async fn letters_are_logged_once_they_are_kept_and_not_with_each_try() {
+    let (log, _guard) = Log::start();
+    let book = Book::new();
+    let letter = || vec![Letter::new(&book.record("a", "{}"), "http", "400 Bad Request".to_owned(), 1)];
+    let full = in_file("/dev/full".as_ref());
+    for _ in 0..3 {
+        full.rejected(letter()).await.expect_err("it is full");
+        full.input(b"no json", "expected value", "events").await.expect_err("it is full");
+    }
+    assert_eq!(log.lines(), Vec::<String>::new());
+    let directory = tempfile::tempdir().expect("a directory");
+    in_file(&directory.path().join("dead")).rejected(letter()).await.expect("there is room");
+    assert_eq!(log.lines().len(), 1, "{:?}", log.lines());
 }
 
 #[tokio::test]

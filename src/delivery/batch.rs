@@ -2,11 +2,18 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    mem,
     time::Duration,
 };
 
 use super::pace::Progress;
-use crate::{coordinator::Standing, kind::Kind, record::Record, sink::Outcome};
+use crate::{
+    coordinator::Standing,
+    kind::Kind,
+    record::Record,
+    sink::Outcome,
+    throttle::{Class, Failure},
+};
 
 /// Records on their way, in order, with how often each was sent.
 #[derive(Debug, Default)]
@@ -43,7 +50,7 @@ impl Round {
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     /// Why the first record that has to be sent again failed.
-    pub(super) reason: Option<String>,
+    pub(super) reason: Option<Failure>,
     /// The longest wait that was asked for.
     pub(super) after: Option<Duration>,
     /// The rejected records that no failure of the same key stands before, with the reason.
@@ -100,12 +107,14 @@ impl Batch {
                 Outcome::Delivered => {}
                 Outcome::Retry { reason, after } => {
                     failures.after = failures.after.max(*after);
-                    failures.reason.get_or_insert_with(|| std::mem::take(reason));
+                    failures
+                        .reason
+                        .get_or_insert_with(|| Failure { class: Class::of_text(reason), reason: mem::take(reason) });
                     blocked.insert((record.kind, &*record.key));
                 }
                 Outcome::Reject { reason } => {
                     if !blocked.contains(&(record.kind, &*record.key)) {
-                        failures.rejected.push((number, std::mem::take(reason)));
+                        failures.rejected.push((number, mem::take(reason)));
                     }
                 }
             }

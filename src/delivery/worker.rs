@@ -16,10 +16,8 @@ use crate::{
     dead_letter::{DeadLetters, Letter},
     record::Record,
     sink::{Closed, Outcome, Sink},
+    throttle::{Classified, Failure, Throttle},
 };
-
-/// How often an outage is spoken of.
-const REMIND: Duration = Duration::from_secs(30);
 
 /// How soon a wait notices that a lease is gone.
 const LEASE_CHECK: Duration = Duration::from_secs(1);
@@ -38,8 +36,7 @@ pub(super) struct Worker {
     state: State,
     /// Whether the log says that nothing gets through.
     told: bool,
-    outage: Reminder,
-    rejection: Reminder,
+    log: Throttle,
 }
 
 enum Item {
@@ -65,8 +62,7 @@ impl Worker {
             backlog: VecDeque::new(),
             state: State::Flowing,
             told: false,
-            outage: Reminder::default(),
-            rejection: Reminder::default(),
+            log: Throttle::default(),
         }
     }
 
@@ -197,13 +193,14 @@ impl Worker {
     async fn bury(&mut self, batch: &Batch, failures: &mut Failures) -> bool {
         let Some((first, reason)) = failures.rejected.first() else { return true };
         if self.dead_letters.holds() {
-            if self.rejection.is_due() {
+            if let Some(times) = self.log.due("rejected") {
                 self.told = true;
                 let Record { kind, id, key, .. } = &batch.records[*first];
                 tracing::error!(
                     sink = self.sink.name(), %kind, %id, %key, %reason,
                     attempts = batch.attempts[*first],
                     rejected = failures.rejected.len(),
+                    times,
                     "sink rejects a record, everything behind it waits"
                 );
             }
@@ -217,7 +214,7 @@ impl Worker {
         match self.dead_letters.rejected(letters.collect()).await {
             Ok(()) => true,
             Err(error) => {
-                failures.reason = Some(error.to_string());
+                failures.reason = Some(Failure::of(&error));
                 false
             }
         }
@@ -225,17 +222,19 @@ impl Worker {
 
     /// Speaks of the failure, and says how long to wait.
     fn failed(&mut self, batch: &Batch, failures: &Failures) -> Duration {
-        let Some(reason) = &failures.reason else {
+        let Some(failure) = &failures.reason else {
             let reason = failures.rejected.first().map(|(_, reason)| reason.clone()).unwrap_or_default();
             self.enter(State::Held { reason });
             return self.pace.rejected();
         };
-        self.enter(State::Retrying { reason: reason.clone() });
+        self.enter(State::Retrying { reason: failure.reason.clone() });
         let delay = self.pace.failed(failures.after);
-        if let (Some(Record { kind, id, key, .. }), true) = (batch.records.first(), self.outage.is_due()) {
+        if let Some(Record { kind, id, key, .. }) = batch.records.first()
+            && let Some(times) = self.log.due(failure.class())
+        {
             self.told = true;
             tracing::warn!(
-                sink = self.sink.name(), %reason,
+                sink = self.sink.name(), reason = %failure, times,
                 records = batch.records.len(),
                 %kind, %id, %key,
                 attempts = batch.attempts.first().copied().unwrap_or_default(),
@@ -278,22 +277,5 @@ impl Worker {
             self.observer.state(state.clone());
             self.state = state;
         }
-    }
-}
-
-/// Speaks at once, then at most every [`REMIND`].
-#[derive(Debug, Default)]
-struct Reminder {
-    last: Option<Instant>,
-}
-
-impl Reminder {
-    fn is_due(&mut self) -> bool {
-        let now = Instant::now();
-        let due = self.last.is_none_or(|last| now - last >= REMIND);
-        if due {
-            self.last = Some(now);
-        }
-        due
     }
 }

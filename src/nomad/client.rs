@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -20,7 +20,10 @@ use super::{
     config::{Config, NAMES},
     error::Error,
 };
-use crate::http::{self, Cut, Fault, Reach, Server, TokenSource};
+use crate::{
+    http::{self, Cut, Fault, Reach, Server, TokenSource},
+    throttle::{Class, Throttle},
+};
 
 /// The waits that are not settings.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +63,7 @@ struct Inner {
     token: TokenSource,
     timeout: Duration,
     limits: Limits,
+    log: Mutex<Throttle>,
 }
 
 /// One request, and the words for it.
@@ -98,7 +102,9 @@ impl Client {
         let servers = http::servers(&config.addresses, &reach)?;
         let Config { region, token, timeout, .. } = config;
         let current = AtomicUsize::new(0);
-        Ok(Client { inner: Arc::new(Inner { servers, current, region, token, timeout, limits }) })
+        Ok(Client {
+            inner: Arc::new(Inner { servers, current, region, token, timeout, limits, log: Mutex::default() }),
+        })
     }
 
     /// Moves on to the next address, if `from` (the label of one) is still the one in use: several who saw the same
@@ -138,7 +144,10 @@ impl Client {
         let moved = self.inner.current.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if moved && next != at {
             let (from, to) = (&self.inner.servers[at].label, &self.inner.servers[next].label);
-            tracing::warn!(%from, %to, "moving on to the next nomad address");
+            let mut log = self.inner.log.lock().unwrap_or_else(PoisonError::into_inner);
+            // While none of them answers, each call goes through all of them.
+            let Some(times) = log.due(Class::from("to").with(to)) else { return };
+            tracing::warn!(%from, %to, times, "moving on to the next nomad address");
         }
     }
 

@@ -3,7 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::topic::Permission;
-use crate::http::Fault;
+use crate::{
+    http::Fault,
+    throttle::{Class, Classified},
+};
 
 /// Why Nomad did not answer, or not with what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +195,29 @@ impl From<Fault> for Error {
             Fault::Connect { address, reason } => Error::Connect { address, reason },
             Fault::Tls { address, reason, mend } => Error::Tls { address, reason, mend },
             Fault::Broken { address, what, reason } => Error::Broken { address, what, reason },
+        }
+    }
+}
+
+impl Classified for Error {
+    fn class(&self) -> Class {
+        match self {
+            Error::File { variable, .. } => Class::from("file").with(variable),
+            Error::Setting { variable, .. } => Class::from("setting").with(variable),
+            Error::Connect { .. } => "connect".into(),
+            Error::Tls { .. } => "tls".into(),
+            Error::Timeout { .. } => "timeout".into(),
+            Error::Silent { .. } => "silent".into(),
+            Error::Broken { .. } => "broken".into(),
+            // Each has a rule of its own that is missing, and there are few.
+            Error::Denied { needs, .. } => Class::from("denied").with(needs),
+            Error::BadToken { .. } => "token".into(),
+            Error::NoNamespace { .. } => "namespace".into(),
+            Error::NoStream { .. } => "no stream".into(),
+            Error::Refused { .. } => "refused".into(),
+            Error::Unsupported { .. } => "unsupported".into(),
+            Error::Status { code, .. } => Class::from("status").with(code),
+            Error::Garbage { .. } => "garbage".into(),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     kind::Kind,
     nomad::{self, Client},
     resource::Listed,
+    throttle::{Class, Classified},
 };
 
 /// Why an object cannot be read.
@@ -49,6 +50,16 @@ impl Unread {
     /// Whether a server that is overloaded or without a leader would fail so for every object.
     pub(super) fn can_be_of_all(&self) -> bool {
         matches!(self, Unread::Nomad(error) if error.is_retryable())
+    }
+}
+
+impl Classified for Unread {
+    fn class(&self) -> Class {
+        match self {
+            Unread::Nomad(error) => error.class(),
+            Unread::Another => "another object".into(),
+            Unread::NoPath => "no path".into(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{
     json::{self, Cursor},
     position::{Identity, RaftIndex},
+    throttle::{Class, Classified},
 };
 
 /// The text of one line.
@@ -71,6 +72,15 @@ pub enum Error {
     /// JSON, but with neither an index of its own nor an event that has one.
     #[error("a line without an index")]
     NoIndex,
+}
+
+impl Classified for Error {
+    fn class(&self) -> Class {
+        match self {
+            Error::Garbage(_) => "garbage".into(),
+            Error::NoIndex => "no index".into(),
+        }
+    }
 }
 
 /// No event.
@@ -160,6 +170,22 @@ impl Garbage {
     }
 }
 
+/// The index of a line, without a look at what lies in between: the last member of its object, as Nomad writes it, or the first.
+/// For figures alone; `None` where it stands elsewhere.
+pub(super) fn index_of(line: &[u8]) -> Option<RaftIndex> {
+    const NAME: &[u8] = b"\"Index\":";
+    let digits = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok().map(RaftIndex);
+    let line = line.trim_ascii_end();
+    if let Some(head) = line.strip_suffix(b"}") {
+        let start = head.iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |at| at + 1);
+        if head[..start].ends_with(NAME) {
+            return digits(&head[start..]);
+        }
+    }
+    let rest = line.strip_prefix(b"{")?.strip_prefix(NAME)?;
+    digits(&rest[..rest.iter().position(|byte| !byte.is_ascii_digit())?])
+}
+
 impl<'a> Line<'a> {
     /// Reads one line. `occurrences` goes with the connection: one for each, fed with every line in order.
     ///
@@ -219,5 +245,25 @@ impl<'a> Line<'a> {
     pub fn identities(&self) -> Vec<Identity> {
         let unusable = self.unusable.iter().map(|(raw, _)| Identity::new("", "", "", self.index, xxh3_64(raw) as u32));
         self.events.iter().map(|event| event.identity).chain(unusable).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_of_a_line_is_its_own() {
+        for (line, index) in [
+            (r#"{"Events":[{"Index":7,"Payload":{"Index":8}}],"Index":9}"#, Some(9)),
+            (r#"{"Index":9,"Events":[{"Index":7}]}"#, Some(9)),
+            (r#"{"Events":[{"Index":7}]}"#, None),
+            (r#"{"Events":[{"Index":7}],"Index":99999999999999999999999}"#, None),
+            ("{}", None),
+            ("", None),
+            ("9}", None),
+        ] {
+            assert_eq!(index_of(line.as_bytes()), index.map(RaftIndex), "{line}");
+        }
     }
 }

@@ -293,7 +293,6 @@ impl Member {
         }
         batch.effect.line = (verdict != Verdict::Nothing).then(|| (line.index, identities.to_vec()));
         self.cursor.advance(line.index, identities);
-        ctx.metrics.position(self.kind, self.cursor.position().index);
         self.submit(ctx, batch, share.clone()).await
     }
 

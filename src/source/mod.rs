@@ -15,7 +15,6 @@ pub mod line;
 mod member;
 mod namespaces;
 mod newest;
-pub(crate) mod outage;
 mod page;
 mod progress;
 pub mod proof;
@@ -32,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use self::standby::{Standby, Warm};
-use self::{fetch::Unread, lane::Lane, member::Member, outage::Outage, window::Window};
+use self::{fetch::Unread, lane::Lane, member::Member, window::Window};
 use crate::{
     backoff::Backoff,
     dead_letter::DeadLetters,
@@ -43,6 +42,7 @@ use crate::{
     position::RaftIndex,
     record::Record,
     telemetry::{Metrics, Status},
+    throttle::Outage,
 };
 
 /// A connection that lived this long was a good one: the next failure starts with the shortest pause again.

@@ -13,10 +13,15 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    line,
     standby::Ring,
     window::{Share, Window},
 };
-use crate::nomad::{Error, EventStream};
+use crate::{
+    kind::Kind,
+    nomad::{Error, EventStream},
+    telemetry::Metrics,
+};
 
 /// Lines read ahead, next to the bound in bytes: many tiny lines have a cost of their own.
 const LINES_AHEAD: usize = 1024;
@@ -32,25 +37,41 @@ pub(super) struct Reader {
     _task: AbortOnDropHandle<()>,
 }
 
+/// Notes how far the lines that have come reach.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) metrics: Metrics,
+    pub(super) kinds: Vec<Kind>,
+}
+
+impl Received {
+    fn note(&self, line: &[u8]) {
+        if let Some(index) = line::index_of(line) {
+            self.kinds.iter().for_each(|kind| self.metrics.seen(*kind, index));
+        }
+    }
+}
+
 impl Reader {
     /// Starts to read `stream`.
-    pub(super) fn new(stream: EventStream, window: Window) -> Self {
-        Reader::start(None, Some(stream), window)
+    pub(super) fn new(stream: EventStream, window: Window, received: Received) -> Self {
+        Reader::start(None, Some(stream), window, received)
     }
 
     /// Gives what `held` holds, line by line as the window has room, and goes on with `stream`; without one it then ends
     /// as a connection does.
-    pub(super) fn warm(held: Ring, stream: Option<EventStream>, window: Window) -> Self {
-        Reader::start(Some(held), stream, window)
+    pub(super) fn warm(held: Ring, stream: Option<EventStream>, window: Window, received: Received) -> Self {
+        Reader::start(Some(held), stream, window, received)
     }
 
-    fn start(held: Option<Ring>, stream: Option<EventStream>, window: Window) -> Self {
+    fn start(held: Option<Ring>, stream: Option<EventStream>, window: Window, received: Received) -> Self {
         let (sender, lines) = mpsc::channel(LINES_AHEAD);
         let quiet = Arc::new(AtomicBool::new(false));
         let is_quiet = Arc::clone(&quiet);
         let task = tokio::spawn(async move {
             if let Some(mut held) = held {
                 while let Some(line) = held.pop() {
+                    received.note(&line);
                     let share = window.line(line.len()).await;
                     if sender.send(Ok((line, share))).await.is_err() {
                         return;
@@ -64,6 +85,8 @@ impl Reader {
                 is_quiet.store(false, Ordering::Release);
                 let item = match line {
                     Ok(Some(line)) => {
+                        // Before it waits for room: what waits there is known, too.
+                        received.note(&line);
                         let share = window.line(line.len()).await;
                         Ok((line, share))
                     }

@@ -17,6 +17,7 @@ use crate::{
     kind::Kind,
     source::{self, Context, Reading, Warm},
     telemetry::{LeaseState, Metrics},
+    throttle::Throttle,
 };
 
 /// How soon after the start something is stored, as soon as there is something: whoever takes over from a leader that
@@ -74,7 +75,7 @@ impl Group {
 }
 
 async fn save_regularly(led: Led, every: Duration, stop: CancellationToken, metrics: Metrics) {
-    let mut first = true;
+    let (mut first, mut log) = (true, Throttle::default());
     let mut next = Instant::now() + every.min(FIRST_SAVE);
     loop {
         tokio::select! {
@@ -84,7 +85,7 @@ async fn save_regularly(led: Led, every: Duration, stop: CancellationToken, metr
         next += if first { every.min(FIRST_SAVE) } else { every };
         if led.ledger.is_changed() {
             let hurry = (!std::mem::take(&mut first)).then_some(&stop);
-            store(&led, hurry, &metrics).await;
+            store(&led, hurry, &metrics, &mut log).await;
         }
         next = next.max(Instant::now());
     }

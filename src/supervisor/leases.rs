@@ -15,6 +15,7 @@ use crate::{
     nomad::Topic,
     source::Context,
     telemetry::{LeaseState, Metrics},
+    throttle::{Classified, Throttle},
 };
 
 /// A kind that we lead.
@@ -93,6 +94,7 @@ impl Leases {
             match loaded {
                 Some(checkpoint) => {
                     let ledger = Ledger::new(Arc::clone(&lease), self.begin(kind, checkpoint));
+                    self.ctx.metrics.follow(kind, Some(Arc::clone(&ledger) as _));
                     self.led.push(Led { kind, topics, lease, ledger });
                     kinds.push(kind);
                 }
@@ -131,6 +133,7 @@ impl Leases {
             warn!(kind = %led.kind, "the lease is lost; standing by");
             self.remembered.insert(led.kind, led.ledger.acknowledged());
             self.ctx.metrics.leader(led.kind, false);
+            self.ctx.metrics.follow(led.kind, None);
             self.stand_by(led.kind, led.topics);
         }
         kinds
@@ -139,7 +142,10 @@ impl Leases {
     /// The final checkpoints, and the leases given back. `false` where something could not be stored.
     pub(super) async fn finish(&mut self) -> bool {
         // All at once: what goes to one far side can go in one request.
-        let saved = join_all(self.led.iter().map(|led| store(led, None, &self.ctx.metrics))).await;
+        let saved = join_all(
+            self.led.iter().map(async |led| store(led, None, &self.ctx.metrics, &mut Throttle::default()).await),
+        )
+        .await;
         for led in &self.led {
             self.ctx.metrics.leader(led.kind, false);
             self.ctx.status.lease(led.kind, LeaseState::Stopped);
@@ -165,7 +171,7 @@ async fn release_all(leases: impl Iterator<Item = (Kind, &Arc<dyn Lease>)>) {
 
 /// Stores what changed since the last time: at once, or when it suits, and then at once when `hurry` is cancelled.
 /// `false` when it could not be stored.
-pub(super) async fn store(led: &Led, hurry: Option<&CancellationToken>, metrics: &Metrics) -> bool {
+pub(super) async fn store(led: &Led, hurry: Option<&CancellationToken>, metrics: &Metrics, log: &mut Throttle) -> bool {
     let Led { kind, lease, ledger, .. } = led;
     if !ledger.is_changed() {
         return true;
@@ -179,8 +185,9 @@ pub(super) async fn store(led: &Led, hurry: Option<&CancellationToken>, metrics:
     // A lease that is lost is spoken of where it is noticed.
     if let Err(error) = &stored
         && !matches!(error, Error::Lost)
+        && let Some(times) = log.due(error.class())
     {
-        error!(%kind, %error, "the checkpoint is not stored; the last one holds");
+        error!(%kind, %error, times, "the checkpoint is not stored; the last one holds");
     }
     stored.is_ok()
 }

@@ -1,6 +1,6 @@
 //! The status listener: `/` for people, `/metrics` for Prometheus, `/healthz` and `/readyz` for orchestrators.
 
-use std::{fmt::Write as _, io, net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, fmt::Write as _, io, net::SocketAddr, time::Duration};
 
 use axum::{
     Router,
@@ -9,13 +9,32 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::{net::TcpListener, time::Instant};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
 
 use super::{Metrics, Status};
+use crate::throttle::Throttle;
 
 /// How long open requests may take to end after the listener was told to stop.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Connections that are open at once.
+const CONNECTIONS: usize = 64;
+/// How long a client may take to send its request.
+const HEADER_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection may last, from the request to the end of the answer.
+const WITHIN: Duration = Duration::from_secs(10);
+/// The pause after a connection could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the pages show.
 #[derive(Clone, Debug)]
@@ -52,17 +71,53 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 
 /// Serves the pages until `stop`, and then at most a second longer.
 ///
-/// # Errors
-/// The listener broke.
-pub async fn serve(listener: TcpListener, view: View, stop: CancellationToken) -> io::Result<()> {
-    let served = axum::serve(listener, router(view)).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let overdue = async {
-        stop.cancelled().await;
-        tokio::time::sleep(LAST_WORDS).await;
-    };
-    tokio::select! {
-        result = served => result,
-        () = overdue => Ok(()),
+/// Connections are bounded in number and time: they come from anywhere, and each takes a descriptor that the pipeline needs.
+pub async fn serve(listener: TcpListener, view: View, stop: CancellationToken) {
+    let service = TowerToHyperService::new(router(view));
+    let (mut connections, mut log) = (JoinSet::new(), Throttle::default());
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => {
+                open.retain(|connection| !connection.is_finished());
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                // The oldest had its time. To refuse the new one would keep out whoever asks, for the sake of those who do not.
+                if open.len() >= CONNECTIONS
+                    && let Some(oldest) = open.pop_front()
+                {
+                    oldest.abort();
+                }
+                open.push_back(connections.spawn(answer(stream, service.clone())));
+            }
+            Err(error) => {
+                if let Some(times) = log.due(&error) {
+                    warn!(%error, times, "the status listener cannot accept a connection");
+                }
+                sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if timeout(LAST_WORDS, ended).await.is_err() {
+        debug!("some status requests had no answer when the program ended");
+    }
+}
+
+/// Answers one request: what a client sends, and takes, has to be through in time.
+async fn answer(stream: TcpStream, service: TowerToHyperService<Router>) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_WITHIN).keep_alive(false);
+    match timeout(WITHIN, http.serve_connection(TokioIo::new(stream), service)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "a status request broke off"),
+        Err(_) => debug!("a status request took too long"),
     }
 }
 
@@ -99,28 +154,25 @@ async fn page(State(view): State<View>) -> String {
     let up = view.started.elapsed().as_secs();
     let ready = if view.status.is_ready() { "ready" } else { "not ready" };
     out += &format!(", up {}h{:02}m{:02}s, {ready}\n\n", up / 3600, up / 60 % 60, up % 60);
-    let mut row = |cells: [&str; 7]| {
-        let [kind, position, lag, delivered, dead, gaps, state] = cells;
+    let mut row = |cells: [&str; 8]| {
+        let [kind, position, lag, oldest, delivered, dead, gaps, state] = cells;
         // Writing to a text cannot fail.
-        writeln!(out, "{kind:<13}{position:>12}{lag:>8}{delivered:>12}{dead:>14}{gaps:>6}  {state}").ok();
+        writeln!(out, "{kind:<13}{position:>12}{lag:>8}{oldest:>9}{delivered:>12}{dead:>14}{gaps:>6}  {state}").ok();
     };
-    row(["kind", "position", "lag", "delivered", "dead letters", "gaps", "state"]);
+    row(["kind", "position", "lag", "oldest", "delivered", "dead letters", "gaps", "state"]);
     for (kind, phase) in view.status.phases() {
         let it = view.metrics.summary(kind);
         let [position, lag] = [it.position, it.lag].map(|number| number.to_string());
+        let oldest = format!("{:.1}s", it.oldest_seconds);
         let [delivered, dead, gaps] = [it.delivered, it.dead_letters, it.gaps].map(|number| number.to_string());
-        row([kind.name(), &position, &lag, &delivered, &dead, &gaps, &phase.to_string()]);
+        row([kind.name(), &position, &lag, &oldest, &delivered, &dead, &gaps, &phase.to_string()]);
     }
-    out + "\nposition and lag count raft indexes of nomad; more at /metrics, /healthz, /readyz\n"
+    out + "\nposition and lag count raft indexes of nomad, oldest is the age of what waits for the sink; more at /metrics, /healthz, /readyz\n"
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpStream,
-        time::timeout,
-    };
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
     use crate::{
@@ -139,7 +191,7 @@ mod tests {
         answer
     }
 
-    async fn start(status: &Status) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<io::Result<()>>) {
+    async fn start(status: &Status) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
         let metrics = Metrics::new(&[Kind::Nodes]);
         metrics.delivered(Kind::Nodes, 42, 1);
         let listener = bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
@@ -168,7 +220,7 @@ mod tests {
         assert!(answer.contains("cluster blue") && answer.contains("leading") && answer.contains("42"), "{answer}");
         assert!(ask(address, "/nope").await.starts_with("HTTP/1.1 404"));
         stop.cancel();
-        timeout(PATIENCE, served).await.expect("in time").expect("no panic").expect("no error");
+        timeout(PATIENCE, served).await.expect("in time").expect("no panic");
     }
 
     #[tokio::test]
@@ -179,7 +231,7 @@ mod tests {
         // An answer proves that the first connection, which came before, was accepted too.
         ask(address, "/healthz").await;
         stop.cancel();
-        timeout(PATIENCE, served).await.expect("in time").expect("no panic").expect("no error");
+        timeout(PATIENCE, served).await.expect("in time").expect("no panic");
     }
 
     #[tokio::test]

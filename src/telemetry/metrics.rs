@@ -1,6 +1,10 @@
 //! Every metric, with its name.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::text,
@@ -13,6 +17,7 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
+use super::lag::{Backlog, Behind, Lag};
 use crate::{kind::Kind, position::RaftIndex};
 
 /// The names as they are scraped.
@@ -54,10 +59,12 @@ pub mod names {
     pub const RECONNECTS: &str = "nomad_firehose_reconnects_total";
     /// Lines of the stream that could not be read.
     pub const GARBAGE: &str = "nomad_firehose_garbage_lines_total";
-    /// The raft index up to which the stream is read.
+    /// The raft index up to which the stream is delivered.
     pub const POSITION: &str = "nomad_firehose_position_index";
-    /// How many raft indexes that is behind Nomad's table.
+    /// How many raft indexes delivery is behind the newest one known.
     pub const LAG: &str = "nomad_firehose_lag_indexes";
+    /// How long the oldest event that was received waits for the sink.
+    pub const OLDEST: &str = "nomad_firehose_oldest_undelivered_seconds";
     /// Whether this process holds the lease.
     pub const LEADER: &str = "nomad_firehose_leader";
     /// Leases taken from a leader that had stood still.
@@ -86,6 +93,8 @@ struct Inner {
     registry: Registry,
     /// In the order of [`Kind::ALL`].
     kinds: [PerKind; Kind::ALL.len()],
+    /// In the same order.
+    lags: [Lag; Kind::ALL.len()],
     dead_letters: Family<Labels<2>, Counter>,
     reconnects: Counter,
     heartbeats: Counter,
@@ -116,6 +125,7 @@ struct PerKind {
     takeovers: Counter,
     position: Gauge,
     lag: Gauge,
+    oldest: Gauge<f64, AtomicU64>,
     leader: Gauge,
     marks: Gauge,
     /// The sum over all reasons, for the status page alone.
@@ -145,8 +155,9 @@ impl Metrics {
             &mut it.checkpoint_failures
         });
         all.counter(names::TAKEOVERS, "Leases taken from a leader that had stood still", |it| &mut it.takeovers);
-        all.gauge(names::POSITION, "Raft index up to which the stream is read", |it| &mut it.position);
-        all.gauge(names::LAG, "Raft indexes between that and Nomad's table", |it| &mut it.lag);
+        all.gauge(names::POSITION, "Raft index up to which the stream is delivered", |it| &mut it.position);
+        all.gauge(names::LAG, "Raft indexes that are known and not delivered", |it| &mut it.lag);
+        all.gauge(names::OLDEST, "Age of the oldest event that waits for the sink", |it| &mut it.oldest);
         all.gauge(names::LEADER, "1 while this process holds the lease", |it| &mut it.leader);
         all.gauge(names::MARKS, "Tasks whose last delivered event is remembered", |it| &mut it.marks);
 
@@ -173,6 +184,7 @@ impl Metrics {
         Metrics(Arc::new(Inner {
             registry,
             kinds: per_kind,
+            lags: Default::default(),
             dead_letters,
             reconnects,
             heartbeats,
@@ -286,14 +298,31 @@ impl Metrics {
         self.0.garbage_lines.inc();
     }
 
-    /// The stream is read up to `index`.
-    pub fn position(&self, kind: Kind, index: RaftIndex) {
-        self.of(kind).position.set(clamp(index.0));
+    /// Nomad has come to `index`, by a line or a table that concerns `kind`. Older ones change nothing.
+    pub fn seen(&self, kind: Kind, index: RaftIndex) {
+        self.0.lags[kind as usize].seen(index);
     }
 
-    /// Nomad's table is `indexes` ahead of the position.
-    pub fn lag(&self, kind: Kind, indexes: u64) {
-        self.of(kind).lag.set(clamp(indexes));
+    /// The cluster is another one: what was seen of the old one does not count.
+    pub fn forget_seen(&self, kind: Kind) {
+        self.0.lags[kind as usize].forget();
+    }
+
+    /// Position and lag of `kind` are those of `backlog` from here on; `None` while it is not led.
+    pub fn follow(&self, kind: Kind, backlog: Option<Arc<dyn Backlog>>) {
+        self.0.lags[kind as usize].follow(backlog);
+    }
+
+    /// Brings position and lag up to date.
+    fn refresh(&self, kind: Kind) {
+        let PerKind { position, lag, oldest, .. } = self.of(kind);
+        let behind = self.0.lags[kind as usize].behind();
+        if let Some(Behind { position: delivered, .. }) = behind {
+            position.set(clamp(delivered.0));
+        }
+        let Behind { indexes, oldest_seconds, .. } = behind.unwrap_or_default();
+        lag.set(clamp(indexes));
+        oldest.set(oldest_seconds);
     }
 
     /// Whether this process holds the lease of `kind`.
@@ -331,6 +360,7 @@ impl Metrics {
     /// # Errors
     /// A metric could not be written as text.
     pub fn encode(&self) -> Result<String, fmt::Error> {
+        Kind::ALL.into_iter().for_each(|kind| self.refresh(kind));
         let mut out = String::new();
         text::encode(&mut out, &self.0.registry)?;
         Ok(out)
@@ -338,10 +368,12 @@ impl Metrics {
 
     /// What a person wants to know of one kind.
     pub fn summary(&self, kind: Kind) -> Summary {
-        let PerKind { records, gaps, position, lag, dead_letters, .. } = self.of(kind);
+        self.refresh(kind);
+        let PerKind { records, gaps, position, lag, oldest, dead_letters, .. } = self.of(kind);
         Summary {
             position: position.get(),
             lag: lag.get(),
+            oldest_seconds: oldest.get(),
             delivered: records.get(),
             dead_letters: dead_letters.get(),
             gaps: gaps.get(),
@@ -360,12 +392,14 @@ impl fmt::Debug for Metrics {
 }
 
 /// What a person wants to know of one kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
-    /// The raft index up to which the stream is read.
+    /// The raft index up to which the stream is delivered.
     pub position: i64,
-    /// How many raft indexes that is behind Nomad's table.
+    /// How many raft indexes delivery is behind the newest one known.
     pub lag: i64,
+    /// How long the oldest event that was received waits for the sink.
+    pub oldest_seconds: f64,
     /// Records delivered.
     pub delivered: u64,
     /// Records in the dead-letter place.
@@ -390,8 +424,11 @@ impl Kinds<'_> {
         register(self.registry, name, help, &family);
     }
 
-    fn gauge(&mut self, name: &str, help: &str, place: impl Fn(&mut PerKind) -> &mut Gauge) {
-        let family = Family::<Labels<1>, Gauge>::default();
+    fn gauge<N, A>(&mut self, name: &str, help: &str, place: impl Fn(&mut PerKind) -> &mut Gauge<N, A>)
+    where
+        Gauge<N, A>: Metric + Clone + Default,
+    {
+        let family = Family::<Labels<1>, Gauge<N, A>>::default();
         for kind in self.wanted {
             *place(&mut self.per_kind[*kind as usize]) = family.get_or_create_owned(&[("kind", kind.name())]);
         }
@@ -411,6 +448,15 @@ fn clamp(value: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::Front;
+
+    struct At15;
+
+    impl Backlog for At15 {
+        fn front(&self) -> Front {
+            Front { position: RaftIndex(15), ..Front::default() }
+        }
+    }
 
     #[test]
     fn what_is_counted_is_scraped_under_its_name() {
@@ -429,8 +475,8 @@ mod tests {
         metrics.answered(Duration::from_millis(30));
         metrics.reconnect();
         metrics.garbage_line();
-        metrics.position(Kind::Jobs, RaftIndex(u64::MAX));
-        metrics.lag(Kind::Jobs, 4);
+        metrics.seen(Kind::Jobs, RaftIndex(19));
+        metrics.follow(Kind::Jobs, Some(Arc::new(At15)));
         metrics.leader(Kind::Jobs, true);
         metrics.marks(Kind::Jobs, 6);
         metrics.in_flight_taken(10);
@@ -450,7 +496,7 @@ mod tests {
             (names::REPEATS, 5),
             (names::CHECKPOINTS, 1),
             (names::CHECKPOINT_FAILURES, 1),
-            (names::POSITION, i64::MAX),
+            (names::POSITION, 15),
             (names::LAG, 4),
             (names::LEADER, 1),
             (names::MARKS, 6),
@@ -470,7 +516,7 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         assert!(text.ends_with("# EOF\n") && !text.contains("nodes"), "{text}");
-        let expected = Summary { position: i64::MAX, lag: 4, delivered: 3, dead_letters: 1, gaps: 1 };
+        let expected = Summary { position: 15, lag: 4, oldest_seconds: 0.0, delivered: 3, dead_letters: 1, gaps: 1 };
         assert_eq!(metrics.summary(Kind::Jobs), expected);
     }
 

@@ -2,6 +2,7 @@
 
 pub mod bar;
 pub mod counters;
+pub mod lag;
 pub mod listen;
 pub mod log;
 pub mod metrics;
@@ -9,6 +10,7 @@ pub mod phase;
 pub mod status;
 
 pub use counters::Counters;
+pub use lag::{Backlog, Front};
 pub use log::init;
 pub use metrics::Metrics;
 pub use phase::Phase;

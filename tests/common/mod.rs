@@ -124,6 +124,11 @@ impl Process {
         Process { child, printed: Lines::default(), logged, readers: vec![from_stderr] }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The whole lines printed so far, without their line ends. A line cut by the process's death is none.
     pub fn printed(&self) -> Vec<String> {
         lock(&self.printed).clone()

@@ -7,8 +7,10 @@ mod common;
 mod support;
 
 mod big_lines;
+mod descriptors;
 mod gaps;
 mod garbage;
+mod lag;
 mod lists;
 mod namespaces;
 mod odd_ids;

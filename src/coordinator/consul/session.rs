@@ -10,8 +10,8 @@ use super::Shared;
 use crate::{
     backoff::Backoff,
     consul::{Session, SessionId},
-    source::outage::Outage,
     telemetry::Duty,
+    throttle::Outage,
 };
 
 /// The deadline of each call.

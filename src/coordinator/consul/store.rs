@@ -18,7 +18,7 @@ use crate::{
     consul::{self, Get, MAX_OPS, MAX_REQUEST_BYTES, ModifyIndex, Op},
     coordinator::{Changes, Error, Progress},
     marks::{ENTRY_BYTES, Mark, Shard, TaskKey},
-    source::outage::Outage,
+    throttle::Outage,
 };
 
 /// The deadline of reading a checkpoint.

@@ -29,8 +29,8 @@ use crate::{
     consul::{Entry, Op, SessionId, Transaction},
     coordinator::Positions,
     kind::Kind,
-    source::outage::Outage,
     telemetry::Duty,
+    throttle::{Outage, Throttle},
 };
 
 /// How long leases that are asked for at the same moment are waited for, so that they are taken together.
@@ -41,9 +41,6 @@ const OTHERS: Duration = Duration::from_secs(5);
 const REFUSED: Duration = Duration::from_secs(1);
 /// The deadline of a read beside that.
 const READ_WITHIN: Duration = Duration::from_secs(3);
-/// How often the log says again that a key is no lock.
-const REMIND: Duration = Duration::from_secs(60);
-
 /// Somebody who waits for a lease.
 pub(super) struct Waiter {
     pub(super) kind: Kind,
@@ -59,7 +56,7 @@ struct Wanted {
     last: Option<Heartbeat>,
     /// What the log says of its holder.
     told: Option<SessionId>,
-    complained: Option<Instant>,
+    log: Throttle,
     _lock: AbortOnDropHandle<()>,
 }
 
@@ -139,7 +136,7 @@ impl Watcher {
             standstill: None,
             last: None,
             told: None,
-            complained: None,
+            log: Throttle::default(),
             _lock: AbortOnDropHandle::new(tokio::spawn(lock)),
         });
     }
@@ -224,9 +221,8 @@ impl Watcher {
                     }
                 }
                 Holder::NoLock { flags } => {
-                    if wanted.complained.is_none_or(|at| at.elapsed() >= REMIND) {
+                    if wanted.log.due("no lock").is_some() {
                         error!(%kind, key = keys.lock, flags, "the key is not a lock: somebody else has written it; remove it, or choose another NOMAD_FIREHOSE_CONSUL_PREFIX");
-                        wanted.complained = Some(Instant::now());
                     }
                 }
             }

@@ -17,8 +17,8 @@ use super::{Shared, clock::Moment, heartbeat, lease::Held};
 use crate::{
     consul::{self, MAX_OPS, MAX_REQUEST_BYTES, ModifyIndex, Op, Transaction},
     coordinator::Standing,
-    source::outage::Outage,
     telemetry::Duty,
+    throttle::Outage,
 };
 
 /// How long a transaction waits for what else is to be stored: the kinds of a process are saved at the same moment.

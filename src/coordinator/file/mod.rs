@@ -33,7 +33,7 @@ use futures_util::future::BoxFuture;
 use tokio::{
     sync::{Mutex, mpsc},
     task::spawn_blocking,
-    time::{Instant, sleep},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +42,12 @@ use self::{
     store::Piece,
 };
 use super::{Coordinator, Error, Lease, Progress, Standing};
-use crate::{checkpoint::Checkpoint, kind::Kind, marks::Shard};
+use crate::{
+    checkpoint::Checkpoint,
+    kind::Kind,
+    marks::Shard,
+    throttle::{Classified, Throttle},
+};
 
 /// How often a standby tries the lock. `flock` wakes nobody who does not block in it, and a thread that blocks cannot be
 /// cancelled.
@@ -53,9 +58,6 @@ const PIECE_MARKS: usize = 8192;
 /// Pieces that wait to be written. A checkpoint with few marks is in hand as a whole, and is written even if nobody waits
 /// for it any more.
 const PIECES_READY: usize = 2;
-
-/// How often an outage of the disk is spoken of.
-const REMIND: Duration = Duration::from_secs(30);
 
 /// The directory of `NOMAD_FIREHOSE_DATA_DIR`.
 #[derive(Clone, Debug)]
@@ -73,7 +75,7 @@ impl Directory {
         let lock_file = self.path.join(format!("{}.lock", kind.storage_name()));
         let checkpoint_file = self.path.join(format!("{}.json", kind.storage_name()));
         let mut is_standby = false;
-        let mut last_warning: Option<Instant> = None;
+        let mut log = Throttle::default();
         loop {
             let (directory, path) = (self.path.clone(), lock_file.clone());
             match blocking(move || lock::prepare(&directory).and_then(|()| Lock::try_take(path))).await {
@@ -89,9 +91,8 @@ impl Directory {
                     }
                 }
                 Err(error) if is_passing(&error) => {
-                    if last_warning.is_none_or(|last| last.elapsed() >= REMIND) {
-                        last_warning = Some(Instant::now());
-                        tracing::warn!(%kind, %error, "lease cannot be taken, trying again");
+                    if let Some(times) = log.due(error.class()) {
+                        tracing::warn!(%kind, %error, times, "lease cannot be taken, trying again");
                     }
                 }
                 Err(error) => return Err(error),

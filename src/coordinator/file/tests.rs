@@ -91,7 +91,7 @@ async fn a_standby_takes_over_at_once() {
         let path = directory.path().to_owned();
         let standby = tokio::spawn(async move { lease(&path, Kind::Jobs).await });
         tokio::task::yield_now().await;
-        let ended = Instant::now();
+        let ended = tokio::time::Instant::now();
         if is_released {
             first.release().await.expect("it was ours");
         } else {

@@ -70,10 +70,10 @@ impl Flights {
     }
 
     /// Takes back what was refused: in the order of the file, as a batch is. What they were sent before counts, too.
-    pub(crate) fn refused(&self, letters: Vec<Letter>) {
+    pub(crate) fn refused(&self, letters: &[Letter]) {
         let mut flights = self.lock();
         let mut from = 0;
-        for mut letter in letters {
+        for mut letter in letters.iter().cloned() {
             let found = flights.iter().skip(from).position(|flight| flight.id == letter.id && flight.is_on_the_way());
             let Some(found) = found.map(|found| found + from) else { continue };
             let flight = &mut flights[found];

@@ -22,11 +22,10 @@ use super::{
     Context, HEALTHY_AFTER, Source, Stopped,
     absence::Absence,
     catch_up::{CatchUp, History},
-    line::{Garbage, Line, Occurrences, Text},
+    line::{self, Garbage, Line, Occurrences, Text},
     member::{Batch, Member},
     namespaces,
-    outage::Outage,
-    reader::Reader,
+    reader::{Reader, Received},
     standby::WarmLane,
     union,
     window::Share,
@@ -37,6 +36,7 @@ use crate::{
     nomad::{self, EventStream, Namespace, StreamQuery},
     position::RaftIndex,
     telemetry::SourceState,
+    throttle::{Classified, Outage, Throttle},
 };
 
 /// How long a connection may take to prove that it goes on before tables are asked. It doubles with each question.
@@ -65,6 +65,8 @@ pub(super) struct Lane {
     covered: RaftIndex,
     /// The last line that could not be read.
     garbage: Garbage,
+    /// When such lines are logged: one can come with each connection.
+    garbage_log: Throttle,
     /// The address that streams.
     server: String,
     /// How often the anchor's table was seen below the anchor.
@@ -126,6 +128,7 @@ impl Lane {
             catch_up: None,
             covered,
             garbage: Garbage::default(),
+            garbage_log: Throttle::default(),
             server: String::new(),
             strikes: 0,
             warm,
@@ -216,7 +219,7 @@ impl Lane {
             }
             self.show(&SourceState::Streaming);
             self.server = stream.server().to_owned();
-            return Ok((Reader::new(stream, self.ctx.window.clone()), found));
+            return Ok((Reader::new(stream, self.ctx.window.clone(), self.received()), found));
         }
     }
 
@@ -248,6 +251,12 @@ impl Lane {
 
     fn is_proven(&self) -> bool {
         self.members.iter().all(|member| member.cursor.is_proven())
+    }
+
+    /// What notes how far the lines that have come reach.
+    fn received(&self) -> Received {
+        let kinds = self.members.iter().map(|member| member.kind).collect();
+        Received { metrics: self.ctx.metrics.clone(), kinds }
     }
 
     /// Shows how all kinds of the lane are read.
@@ -346,7 +355,7 @@ impl Lane {
         let line = Text::new(text.clone());
         let mut line = match Line::parse(&line, occurrences) {
             Ok(line) => line,
-            Err(error) => return self.garbage(&text, &error.to_string()).await,
+            Err(error) => return self.garbage(&text, &error).await,
         };
         let identities = line.identities();
         if !self.first {
@@ -400,21 +409,25 @@ impl Lane {
 
     /// A line that is no JSON is an error message of the server or damage on the wire: it is logged whole, and the
     /// connection is given up. Where it comes again at the same place, it is the server's own, and it is passed over.
-    async fn garbage(&mut self, text: &Bytes, reason: &str) -> Result<bool, Stopped> {
+    async fn garbage(&mut self, text: &Bytes, failure: &line::Error) -> Result<bool, Stopped> {
         self.ctx.metrics.garbage_line();
         let times = self.garbage.seen(xxh3_64(text), self.position());
-        error!(
-            namespace = &*self.namespace,
-            reason,
-            times,
-            bytes = text.len(),
-            line = %String::from_utf8_lossy(&text[..text.len().min(SHOWN)]),
-            "a line of the event stream cannot be read"
-        );
+        let reason = failure.to_string();
+        if let Some(lines) = self.garbage_log.due(failure.class()) {
+            error!(
+                namespace = &*self.namespace,
+                reason,
+                times,
+                lines,
+                bytes = text.len(),
+                line = %String::from_utf8_lossy(&text[..text.len().min(SHOWN)]),
+                "a line of the event stream cannot be read"
+            );
+        }
         if times < Garbage::PASSED_OVER {
             return Ok(false);
         }
-        self.ctx.dead_letter(Kind::Events, text, reason).await?;
+        self.ctx.dead_letter(Kind::Events, text, &reason).await?;
         Ok(true)
     }
 }

@@ -22,10 +22,9 @@ use crate::{
     kind::Kind,
     nomad::{Error, Namespace, Standing, StreamQuery, Table},
     position::RaftIndex,
-    source::{
-        Context, Source, Stopped, absence::Absence, member::Member, namespaces, outage::Outage, reconcile::Turn, union,
-    },
+    source::{Context, Source, Stopped, absence::Absence, member::Member, namespaces, reconcile::Turn, union},
     telemetry::SourceState,
+    throttle::Outage,
 };
 
 /// The stream is looked for again after so many of the shortest pauses between two lists, but no later than
@@ -251,10 +250,10 @@ impl Lane {
         of_lists.for_each(|ahead| ahead.is_seen = is_seen);
         match step {
             Step::Again => {}
-            Step::Blocked(reason) => {
-                session.outage.log(&reason);
+            Step::Blocked(failure) => {
+                session.outage.log(&failure);
                 for member in self.members.iter_mut().filter(of_table) {
-                    member.show(&self.ctx, SourceState::Blocked { reason: reason.clone() });
+                    member.show(&self.ctx, SourceState::Blocked { reason: failure.reason.clone() });
                 }
             }
             Step::At(index) => {
@@ -301,9 +300,6 @@ impl Lane {
             member.page_after = Some(rest);
             if let Some(watch) = session.watches.iter_mut().find(|watch| Some(watch.table) == member.table()) {
                 watch.rest(rest);
-            }
-            if member.passes.is_empty() {
-                self.ctx.metrics.lag(member.kind, 0);
             }
         }
     }

@@ -10,8 +10,9 @@ use crate::{
     checkpoint::Anchor,
     nomad::{self, Client, Table},
     position::RaftIndex,
-    source::{Context, Start, Stopped, member::Member, outage::Outage, proof::TableVerdict},
+    source::{Context, Start, Stopped, member::Member, proof::TableVerdict},
     telemetry::{ListState, SourceState},
+    throttle::Outage,
 };
 
 impl Lane {
@@ -115,6 +116,7 @@ impl Lane {
         for member in &mut self.members {
             member.start_over();
             self.ctx.status.list(member.kind, &self.namespace, ListState::Fine);
+            self.ctx.metrics.forget_seen(member.kind);
         }
         self.history.clear();
         self.catch_up = None;
@@ -131,7 +133,7 @@ impl Lane {
         for member in &mut self.members {
             let Some(index) = member.tables().and_then(|tables| answer.greatest(&tables)) else { continue };
             let read = member.cursor.position().index;
-            self.ctx.metrics.lag(member.kind, index.0.saturating_sub(read.0));
+            self.ctx.metrics.seen(member.kind, index);
             let before = std::mem::replace(&mut member.table_before, index);
             if before > read && member.cursor.is_proven() && member.alarm.is_due() {
                 warn!(kind = %member.kind, table = %before, %read, "the table is ahead of the stream; subscribing again");

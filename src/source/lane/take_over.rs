@@ -47,7 +47,7 @@ impl Lane {
         }
         self.server = stream.as_ref().map(|stream| stream.server().to_owned()).unwrap_or_default();
         self.show(&SourceState::Streaming);
-        Some((Reader::warm(ring, stream, self.ctx.window.clone()), found))
+        Some((Reader::warm(ring, stream, self.ctx.window.clone(), self.received()), found))
     }
 
     /// Whether nothing can be missing between the position of any kind and what is held. If not, why not.

@@ -101,13 +101,11 @@ impl Member {
         // An event need not have moved its table: the table's own word is what a page has to come to.
         // But of what a list gave ahead, an older one would know nothing.
         self.table_seen = index.max(self.ahead.as_ref().map_or(RaftIndex(0), |ahead| ahead.booked));
+        ctx.metrics.seen(self.kind, index);
         let TableVerdict::Gap(owed) = self.cursor.observe_table(index) else { return Ok(false) };
-        // Until the list is read.
-        ctx.metrics.lag(self.kind, index.0 - owed.from.0);
         let mut batch = Batch::default();
         self.book(owed, index, &mut batch);
         self.submit(ctx, batch, None).await?;
-        ctx.metrics.position(self.kind, index);
         Ok(true)
     }
 

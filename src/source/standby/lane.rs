@@ -21,7 +21,8 @@ use crate::{
     kind::Kind,
     nomad::{Error, EventStream, Namespace, StreamQuery, Topic},
     position::RaftIndex,
-    source::{Context, HEALTHY_AFTER, Source, absence::Absence, namespaces, outage::Outage, union},
+    source::{Context, HEALTHY_AFTER, Source, absence::Absence, namespaces, union},
+    throttle::Outage,
 };
 
 /// Where there is no stream, one is looked for again after this time, and up to twice as long.

