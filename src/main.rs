@@ -13,6 +13,7 @@ use nomad_firehose::sink;
 use nomad_firehose::{
     cli::{self, Task},
     config::{self, Settings, Warning},
+    cluster::Known,
     consul,
     coordinator::{
         Coordinator,
@@ -217,17 +218,22 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
         }
     });
 
+    let known = match &settings.coordinator {
+        config::Coordinator::None => Known::nothing(),
+        // A client of its own: questions that fail must not move the others to another address.
+        _ => Known::learn(Client::new(settings.nomad.clone().into())?, settings.cluster.clone()),
+    };
     let coordinator: Arc<dyn Coordinator> = match &settings.coordinator {
         config::Coordinator::Consul(how) => match how.client(&settings.consul_prefix).and_then(consul::Client::new) {
             Ok(client) => {
-                Arc::new(Consul::start(client, consul_options(&settings, how), metrics.clone(), status.clone()))
+                Arc::new(Consul::start(client, consul_options(&settings, how, known.clone()), metrics.clone(), status.clone()))
             }
             Err(error) => {
                 error!(%error, "the configuration does not work");
                 return Ok(ExitCode::from(cli::USAGE));
             }
         },
-        config::Coordinator::File { data_dir } => Arc::new(file::Directory::new(data_dir)),
+        config::Coordinator::File { data_dir } => Arc::new(file::Directory::new(data_dir).of_cluster(known.clone())),
         config::Coordinator::None => Arc::new(none::Unshared),
     };
     let ctx = source::Context {
@@ -245,7 +251,7 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
         polling: source::Polling { source: settings.source, interval: settings.poll_interval, stale: settings.stale },
         stop: CancellationToken::new(),
     };
-    let plan = plan(&settings);
+    let plan = plan(&settings, known);
     let ending = match supervisor::run(&plan, coordinator, ctx, &shutdown, sink_closed).await {
         Ok(ending) => ending,
         Err(error) => {
@@ -279,7 +285,7 @@ fn sink(sink: &config::Sink, cluster: Option<&str>) -> anyhow::Result<(Box<dyn S
     })
 }
 
-fn plan(settings: &Settings) -> Plan {
+fn plan(settings: &Settings, cluster: Known) -> Plan {
     let topics = |kind: Kind| match kind.topic() {
         Some(topic) => vec![Topic::all(topic)],
         None => {
@@ -292,10 +298,11 @@ fn plan(settings: &Settings) -> Plan {
         checkpoint_interval: settings.checkpoint_interval,
         standby_buffer: settings.standby_buffer,
         grace: settings.shutdown_grace,
+        cluster,
     }
 }
 
-fn consul_options(settings: &Settings, how: &config::Consul) -> Options {
+fn consul_options(settings: &Settings, how: &config::Consul, cluster: Known) -> Options {
     // The original names its sessions so, and each of its processes carries one kind.
     let session_name = match settings.kinds.as_slice() {
         [kind] => format!("nomad-firehose-{}", kind.storage_name()),
@@ -308,6 +315,7 @@ fn consul_options(settings: &Settings, how: &config::Consul) -> Options {
         node_checks: how.node_check,
         session_name,
         holder: holder(),
+        cluster,
     }
 }
 

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{debug, error, info};
 
 use super::{
-    Shared,
+    SETTING, Shared,
     clock::Moment,
     heartbeat::{self, Heartbeat},
     keys::{Keys, LOCK_FLAGS},
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     consul::{Entry, Op, SessionId, Transaction},
-    coordinator::Positions,
+    coordinator::{Error, Positions},
     kind::Kind,
     source::outage::Outage,
     telemetry::Duty,
@@ -48,7 +48,7 @@ const REMIND: Duration = Duration::from_secs(60);
 pub(super) struct Waiter {
     pub(super) kind: Kind,
     pub(super) keys: Keys,
-    pub(super) reply: oneshot::Sender<Arc<Held>>,
+    pub(super) reply: oneshot::Sender<Result<Arc<Held>, Error>>,
 }
 
 /// A kind that is waited for.
@@ -60,6 +60,8 @@ struct Wanted {
     /// What the log says of its holder.
     told: Option<SessionId>,
     complained: Option<Instant>,
+    /// Its leader is another cluster's.
+    foreign: Option<Error>,
     _lock: AbortOnDropHandle<()>,
 }
 
@@ -140,6 +142,7 @@ impl Watcher {
             last: None,
             told: None,
             complained: None,
+            foreign: None,
             _lock: AbortOnDropHandle::new(tokio::spawn(lock)),
         });
     }
@@ -173,6 +176,7 @@ impl Watcher {
         let chances = self.judge(&entries, us, asked, answered);
         self.publish();
         let refused = self.take_all(chances, us).await;
+        self.turn_away();
         self.pause(refused)
     }
 
@@ -190,6 +194,10 @@ impl Watcher {
                 Holder::Us => {
                     let session = us.clone();
                     chances.push(Chance { number, first: vec![Op::CheckSession { key: keys.lock.clone(), session }] });
+                }
+                Holder::Leader { heartbeat, .. } if let Some(difference) = self.shared.differs(&heartbeat) => {
+                    let what = super::leader(&heartbeat.holder, *kind);
+                    wanted.foreign = Some(Error::Foreign { kind: *kind, what, difference, setting: SETTING });
                 }
                 Holder::Leader { session, heartbeat, index } => {
                     if wanted.told.as_ref() != Some(&session) {
@@ -210,7 +218,8 @@ impl Watcher {
                         chances.push(Chance { number, first });
                     }
                     wanted.standstill = Some(standstill);
-                    wanted.last = Some(heartbeat);
+                    // The positions of another cluster's leader are of no use.
+                    wanted.last = Some(heartbeat).filter(|heartbeat| self.shared.differs(heartbeat).is_none());
                 }
                 Holder::Other { session } => {
                     if wanted.told.as_ref() != Some(&session) {
@@ -235,6 +244,16 @@ impl Watcher {
             info!(kinds = names(&kinds), leader, session = session.as_str(), "standing by");
         }
         chances
+    }
+
+    /// Whose leader is another cluster's is waited for no more: its place is not ours to take.
+    fn turn_away(&mut self) {
+        for wanted in self.wanted.extract_if(.., |wanted| wanted.foreign.is_some()) {
+            if let Some(foreign) = wanted.foreign {
+                // Nobody waits any more, perhaps.
+                wanted.waiter.reply.send(Err(foreign)).ok();
+            }
+        }
     }
 
     /// Tells how far the leaders have come.
