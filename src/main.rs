@@ -12,8 +12,8 @@ use anyhow::Context as _;
 use nomad_firehose::sink;
 use nomad_firehose::{
     cli::{self, Task},
-    config::{self, Settings, Warning},
     cluster::Known,
+    config::{self, Settings, Warning},
     consul,
     coordinator::{
         Coordinator,
@@ -225,9 +225,12 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
     };
     let coordinator: Arc<dyn Coordinator> = match &settings.coordinator {
         config::Coordinator::Consul(how) => match how.client(&settings.consul_prefix).and_then(consul::Client::new) {
-            Ok(client) => {
-                Arc::new(Consul::start(client, consul_options(&settings, how, known.clone()), metrics.clone(), status.clone()))
-            }
+            Ok(client) => Arc::new(Consul::start(
+                client,
+                consul_options(&settings, how, known.clone()),
+                metrics.clone(),
+                status.clone(),
+            )),
             Err(error) => {
                 error!(%error, "the configuration does not work");
                 return Ok(ExitCode::from(cli::USAGE));

@@ -15,8 +15,9 @@ use crate::{
     nomad::{Client, Error},
 };
 
-/// How often the keys are read again. A rotated key stays for longer than that.
-const REFRESH: Duration = Duration::from_secs(300);
+/// How often the keys are read again: a rotated key stays for longer than that, and a cluster that was built anew under a
+/// running leader has its new keys in the checkpoint that soon.
+const REFRESH: Duration = Duration::from_secs(60);
 
 /// What is known so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

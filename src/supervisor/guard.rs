@@ -133,7 +133,8 @@ impl Guard {
                 None => kind.topic().and_then(Table::from_topic).map(|table| (table, lane.position.index)),
             };
             if let Some((table, reached)) = reached
-                && self.client.table_index(table, namespace).await.is_ok_and(|index| index < reached)
+                && let Ok(Ok(index)) = timeout(LOOK_WITHIN, self.client.table_index(table, namespace)).await
+                && index < reached
             {
                 return true;
             }

@@ -52,7 +52,8 @@ impl Stamp {
         let now = self.identity();
         let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
         let left = |identity: &Identity| identity.until.saturating_sub(cluster::now());
-        Identity { until: 0, ..now.clone() } != Identity { until: 0, ..stored.clone() } || left(&now) / 2 > left(&stored)
+        Identity { until: 0, ..now.clone() } != Identity { until: 0, ..stored.clone() }
+            || left(&now) / 2 > left(&stored)
     }
 
     /// The ledger's progress with the identity as it is now, and that.
