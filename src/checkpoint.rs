@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cluster,
     marks::Marks,
     position::{Identity, Position, RaftIndex, Seen},
 };
@@ -16,6 +17,10 @@ use crate::{
 pub struct Checkpoint {
     /// The layout of this text.
     pub version: u32,
+    /// The cluster that it is of, as far as it was known. A checkpoint of an older version has none. It stands before all
+    /// that can be long, so that it can be read without the rest.
+    #[serde(default, deserialize_with = "cluster::lenient", skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<cluster::Identity>,
     /// The bare integer that the original program would have stored by now: of what is delivered the greatest task
     /// event's time in ns (allocations), `ModifyIndex` of an object (nodes, jobs, job stubs, deployments) or raft index
     /// (evaluations, and events, which the original does not have). See `docs/migration.md`.
@@ -46,9 +51,9 @@ pub struct Original {
 impl Checkpoint {
     /// Everything but the marks.
     pub fn head(&self) -> Checkpoint {
-        let Checkpoint { version, value, lanes, marks: _, original } = self;
-        let (lanes, marks) = (lanes.clone(), Marks::default());
-        Checkpoint { version: *version, value: *value, lanes, marks, original: *original }
+        let Checkpoint { version, cluster, value, lanes, marks: _, original } = self;
+        let (cluster, lanes, marks) = (cluster.clone(), lanes.clone(), Marks::default());
+        Checkpoint { version: *version, cluster, value: *value, lanes, marks, original: *original }
     }
 }
 

@@ -226,6 +226,12 @@ impl Ledger {
         self.lock().changed.any
     }
 
+    /// Something beside the ledger is to be stored with it, where there is anything to go on from.
+    pub fn touch(&self) {
+        let mut inner = self.lock();
+        inner.changed.any |= !inner.acknowledged.lanes.is_empty();
+    }
+
     /// A copy of the acknowledged state of one lane; `None` before its first start.
     pub fn lane(&self, name: &str) -> Option<Lane> {
         self.lock().acknowledged.lanes.get(name).cloned()

@@ -21,6 +21,7 @@
 pub mod backoff;
 pub mod checkpoint;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod consul;
 pub mod coordinator;

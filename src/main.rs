@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use nomad_firehose::sink;
 use nomad_firehose::{
     cli::{self, Task},
+    cluster::Known,
     config::{self, Settings, Warning},
     consul,
     coordinator::{
@@ -227,17 +228,25 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
         }
     });
 
+    let known = match &settings.coordinator {
+        config::Coordinator::None => Known::nothing(),
+        // A client of its own: questions that fail must not move the others to another address.
+        _ => Known::learn(Client::new(settings.nomad.clone().into())?, settings.cluster.clone()),
+    };
     let coordinator: Arc<dyn Coordinator> = match &settings.coordinator {
         config::Coordinator::Consul(how) => match how.client(&settings.consul_prefix).and_then(consul::Client::new) {
-            Ok(client) => {
-                Arc::new(Consul::start(client, consul_options(&settings, how), metrics.clone(), status.clone()))
-            }
+            Ok(client) => Arc::new(Consul::start(
+                client,
+                consul_options(&settings, how, known.clone()),
+                metrics.clone(),
+                status.clone(),
+            )),
             Err(error) => {
                 error!(%error, "the configuration does not work");
                 return Ok(ExitCode::from(cli::USAGE));
             }
         },
-        config::Coordinator::File { data_dir } => Arc::new(file::Directory::new(data_dir)),
+        config::Coordinator::File { data_dir } => Arc::new(file::Directory::new(data_dir).of_cluster(known.clone())),
         config::Coordinator::None => Arc::new(none::Unshared),
     };
     let ctx = source::Context {
@@ -255,7 +264,7 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
         polling: source::Polling { source: settings.source, interval: settings.poll_interval, stale: settings.stale },
         stop: CancellationToken::new(),
     };
-    let plan = plan(&settings);
+    let plan = plan(&settings, known);
     let ending = match supervisor::run(&plan, coordinator, ctx, &shutdown, sink_closed).await {
         Ok(ending) => ending,
         Err(error) => {
@@ -289,7 +298,7 @@ fn sink(sink: &config::Sink, cluster: Option<&str>) -> anyhow::Result<(Box<dyn S
     })
 }
 
-fn plan(settings: &Settings) -> Plan {
+fn plan(settings: &Settings, cluster: Known) -> Plan {
     let topics = |kind: Kind| match kind.topic() {
         Some(topic) => vec![Topic::all(topic)],
         None => {
@@ -302,10 +311,11 @@ fn plan(settings: &Settings) -> Plan {
         checkpoint_interval: settings.checkpoint_interval,
         standby_buffer: settings.standby_buffer,
         grace: settings.shutdown_grace,
+        cluster,
     }
 }
 
-fn consul_options(settings: &Settings, how: &config::Consul) -> Options {
+fn consul_options(settings: &Settings, how: &config::Consul, cluster: Known) -> Options {
     // The original names its sessions so, and each of its processes carries one kind.
     let session_name = match settings.kinds.as_slice() {
         [kind] => format!("nomad-firehose-{}", kind.storage_name()),
@@ -318,6 +328,7 @@ fn consul_options(settings: &Settings, how: &config::Consul) -> Options {
         node_checks: how.node_check,
         session_name,
         holder: holder(),
+        cluster,
     }
 }
 

@@ -47,6 +47,7 @@ fn options() -> Options {
         node_checks: false,
         session_name: "test".to_owned(),
         holder: "a test".to_owned(),
+        cluster: nomad_firehose::cluster::Known::nothing(),
     }
 }
 

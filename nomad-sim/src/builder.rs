@@ -48,6 +48,7 @@ pub struct Builder {
     listen: SocketAddr,
     namespaces: Vec<(String, u64)>,
     acl: Acl,
+    region: String,
     speed: f64,
     paused: bool,
     preload: Option<u64>,
@@ -64,6 +65,7 @@ impl Builder {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             namespaces: Vec::new(),
             acl: Acl::default(),
+            region: "global".to_owned(),
             speed: 1.0,
             paused: true,
             preload: None,
@@ -136,6 +138,13 @@ impl Builder {
     #[must_use]
     pub fn token(mut self, id: &str, policy: Policy) -> Self {
         self.acl.set(id, policy);
+        self
+    }
+
+    /// The region of its servers; `global` unless set.
+    #[must_use]
+    pub fn region(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.region);
         self
     }
 
@@ -245,6 +254,7 @@ impl Builder {
             history,
             namespaces,
             acl: self.acl,
+            region: self.region,
             pace: Pace { paused: self.paused, speed: self.speed },
             keep_truth: self.keep_truth,
         }));

@@ -1,8 +1,8 @@
 //! The cluster: one log, and servers that apply it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -60,6 +60,18 @@ pub enum Broker {
     Missing,
 }
 
+/// What a request meets that asks which cluster this is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Evidence {
+    /// The answer.
+    #[default]
+    Readable,
+    /// This status.
+    Refused(u16),
+    /// No answer at all.
+    Hanging,
+}
+
 /// Whether and how fast the history plays.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
@@ -87,6 +99,16 @@ const LONGEST_GAP: Duration = Duration::from_secs(86_400);
 const LONGEST_DEBT: Duration = Duration::from_secs(1);
 /// The newest requests that the log keeps.
 const KEPT_REQUESTS: usize = 100_000;
+
+/// What Nomad 2.0.5 says of a key that is fifteen days old.
+const KEYS_LAST: Duration = Duration::from_secs(7 * 86_400);
+
+/// The id of a key that no other cluster has.
+fn new_key() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+    format!("{:08x}-sim-{since:x}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
 
 #[derive(Debug, Default)]
 struct Requests {
@@ -127,6 +149,12 @@ pub(crate) struct Cluster {
     pub(crate) shuffle: AtomicBool,
     pub(crate) old: AtomicBool,
     pub(crate) no_wildcards: AtomicBool,
+    pub(crate) region: String,
+    /// The clusters of other regions that it is federated with.
+    pub(crate) peers: Mutex<Vec<Weak<Cluster>>>,
+    /// The ids of the keyring's public keys, and for how long an answer may be relied on.
+    pub(crate) keys: Mutex<(Vec<String>, Option<Duration>)>,
+    pub(crate) evidence: Mutex<Evidence>,
     first_namespaces: Namespaces,
     requests: Mutex<Requests>,
     truth: Option<Mutex<Vec<Arc<Line>>>>,
@@ -139,6 +167,7 @@ pub(crate) struct Parts {
     pub(crate) history: Box<dyn History>,
     pub(crate) namespaces: Namespaces,
     pub(crate) acl: Acl,
+    pub(crate) region: String,
     pub(crate) pace: Pace,
     pub(crate) keep_truth: bool,
 }
@@ -162,6 +191,10 @@ impl Cluster {
             shuffle: AtomicBool::new(false),
             old: AtomicBool::new(false),
             no_wildcards: AtomicBool::new(false),
+            region: parts.region,
+            peers: Mutex::default(),
+            keys: Mutex::new((vec![new_key()], Some(KEYS_LAST))),
+            evidence: Mutex::default(),
             first_namespaces: parts.namespaces,
             requests: Mutex::default(),
             truth: parts.keep_truth.then(Mutex::default),

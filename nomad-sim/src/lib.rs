@@ -12,7 +12,7 @@
 //!
 //! # What it does not do
 //!
-//! Filter expressions, `reverse`, gzip, TLS, writes, cross-region requests. Child counts of job summaries are an
+//! Filter expressions, `reverse`, gzip, TLS, writes. Child counts of job summaries are an
 //! approximation. Garbage collection, which publishes nothing, takes place with a `JobBatchDeregistered` line.
 //!
 //! # Example
@@ -50,7 +50,7 @@ mod table;
 pub use acl::Policy;
 pub use address::{Address, Listener};
 pub use builder::{Builder, Error};
-pub use cluster::{Broker, Request};
+pub use cluster::{Broker, Evidence, Request};
 pub use history::{Empty, Entry, Generator, GeneratorOptions, History, Recording, RecordingError, Repeat, Silent};
 pub use line::{Error as LineError, Event, Line};
 pub use object::{AllocationFacts, Body, Object, Render};

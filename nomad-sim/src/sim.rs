@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::acl::Policy;
 use crate::address::Listener;
 use crate::builder::Builder;
-use crate::cluster::{Broker, Cluster, Pace, Request};
+use crate::cluster::{Broker, Cluster, Evidence, Pace, Request};
 use crate::history::{Entry, Silent};
 use crate::http::{self, Context};
 use crate::line::{self, Line};
@@ -171,6 +171,28 @@ impl Sim {
     /// Whether lists of evaluations and deployments know the namespace `*`, as they do since 1.2.4.
     pub fn set_wildcards(&self, known: bool) {
         self.cluster.no_wildcards.store(!known, Ordering::Relaxed);
+    }
+
+    /// Federates it with the cluster of another region: each forwards what is asked of the other one.
+    pub fn federate(&self, other: &Sim) {
+        lock(&self.cluster.peers).push(Arc::downgrade(&other.cluster));
+        lock(&other.cluster.peers).push(Arc::downgrade(&self.cluster));
+    }
+
+    /// The ids of the keyring's public keys. A cluster has one of its own from the start.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        lock(&self.cluster.keys).0.clone()
+    }
+
+    /// Rotates the keyring to these keys, which answers may be relied on for `max_age`; `None` says nothing of it.
+    pub fn set_keys(&self, keys: &[&str], max_age: Option<std::time::Duration>) {
+        *lock(&self.cluster.keys) = (keys.iter().map(|key| (*key).to_owned()).collect(), max_age);
+    }
+
+    /// What those meet who ask which cluster this is.
+    pub fn set_evidence(&self, evidence: Evidence) {
+        *lock(&self.cluster.evidence) = evidence;
     }
 
     /// Sends the members of every JSON object in a random order.

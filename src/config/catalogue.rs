@@ -240,7 +240,8 @@ settings! {
         "The most that the stream takes as one record, its partition key included, from 1MiB to 10MiB; a larger one is a dead letter")
         .default("1MiB");
     CLUSTER = Setting::new(SINKS, "cluster", "NOMAD_FIREHOSE_CLUSTER", "LABEL",
-        "A label for this cluster, passed on beside each record where the sink has a place for it");
+        "A label for this cluster, passed on beside each record where the sink has a place for it, and \
+         stored in the checkpoint to tell it from another cluster's");
 
     SINK_HTTP_ADDRESS = Setting::new(HTTP_SINK, "sink-http-address", "SINK_HTTP_ADDRESS", "URL",
         "Where records are sent, with path and query: http://vector:8080/nomad. A user and a password in it become basic authentication").secret();

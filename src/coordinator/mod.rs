@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     checkpoint::Checkpoint,
+    cluster::{Difference, Identity},
     consul as consul_api,
     kind::Kind,
     marks::{Mark, Shard, TaskKey},
@@ -32,7 +33,8 @@ pub trait Coordinator: Send + Sync + fmt::Debug {
     /// Waits, as a standby, until the lease of `kind` is ours. Cancel by dropping the future.
     ///
     /// # Errors
-    /// Only what waiting cannot mend (a directory that cannot be written); outages are waited out, loudly.
+    /// Only what waiting cannot mend (a directory that cannot be written); outages are waited out, loudly. And
+    /// [`Error::Foreign`], where the leader is seen to be another cluster's.
     fn acquire(&self, kind: Kind) -> BoxFuture<'_, Result<Arc<dyn Lease>, Error>>;
 
     /// How far the leaders of the kinds that we wait for have come; `None` where nobody tells, so that a standby has
@@ -46,10 +48,35 @@ pub trait Coordinator: Send + Sync + fmt::Debug {
         interval
     }
 
+    /// What the leader and the checkpoint of `kind` say of the cluster that they are of. Changes nothing.
+    ///
+    /// # Errors
+    /// It could not be read.
+    fn claims(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Claim>, Error>> {
+        let _ = kind;
+        Box::pin(future::ready(Ok(Vec::new())))
+    }
+
+    /// Where the checkpoint of `kind` lies, and the variable that chooses the place.
+    fn place(&self, kind: Kind) -> (String, &'static str) {
+        (kind.to_string(), "NOMAD_FIREHOSE_COORDINATOR")
+    }
+
     /// Ends what the coordinator keeps with its far side. All leases are released before.
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(future::ready(()))
     }
+}
+
+/// What something that is stored says of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// What says it, such as `the checkpoint PATH`.
+    pub what: String,
+    /// What it says.
+    pub cluster: Identity,
+    /// It is a leader's heartbeat, and not a checkpoint that was left.
+    pub is_leader: bool,
 }
 
 /// Whether the holder of a lease may emit.
@@ -164,6 +191,21 @@ pub enum Error {
         /// The key.
         path: String,
     },
+    /// What is stored is of another cluster: replicas of two clusters share a place.
+    #[error(
+        "{what} belongs to another cluster: {difference}; set {setting} to a place that no other cluster uses, or, if it \
+         is the same cluster, forget the checkpoint with: nomad-firehose state reset {kind}"
+    )]
+    Foreign {
+        /// The kind.
+        kind: Kind,
+        /// What is stored, such as `the checkpoint PATH`.
+        what: String,
+        /// What tells the two apart.
+        difference: Difference,
+        /// The variable that chooses the place.
+        setting: &'static str,
+    },
     /// What is stored is not a checkpoint of ours.
     #[error(
         "the checkpoint {path} cannot be read: {reason}; mend it, or forget it with: nomad-firehose state reset {kind}"
@@ -185,6 +227,7 @@ impl Classified for Error {
             Error::Consul(error) => error.class(),
             Error::Lost => "lost".into(),
             Error::Moved { .. } => "moved".into(),
+            Error::Foreign { kind, .. } => Class::from("another cluster").with(kind),
             Error::Corrupt { .. } => "corrupt".into(),
         }
     }

@@ -121,6 +121,11 @@ impl Client {
         &self.current().label
     }
 
+    /// `NOMAD_REGION`.
+    pub fn region(&self) -> Option<&str> {
+        self.inner.region.as_deref()
+    }
+
     pub(super) fn limits(&self) -> Limits {
         self.inner.limits
     }

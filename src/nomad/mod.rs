@@ -11,6 +11,7 @@ mod client;
 mod config;
 mod elements;
 mod error;
+mod identity;
 mod lines;
 mod list;
 mod object;
@@ -25,6 +26,7 @@ pub use self::{
     client::Client,
     config::Config,
     error::Error,
+    identity::Keyring,
     list::{ListQuery, Page, Standing},
     object::Namespace,
     stream::{EventStream, StreamQuery},

@@ -99,6 +99,10 @@ fn remarks(row: &Row) -> String {
     for note in &row.notes {
         writeln!(text, "{}: {}", row.kind, plain(note)).expect("a text takes everything");
     }
+    if let Some(cluster) = row.checkpoint.as_ref().and_then(|checkpoint| checkpoint.cluster.as_ref()) {
+        writeln!(text, "{}: the cluster has {}", row.kind, short(&cluster.to_string()))
+            .expect("a text takes everything");
+    }
     for lane in row.checkpoint.iter().flat_map(|checkpoint| &checkpoint.lanes) {
         for owed in &lane.owed {
             writeln!(text, "{}, lane {}: {}", row.kind, short(&lane.name), owed_words(owed))

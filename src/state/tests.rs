@@ -31,7 +31,7 @@ fn readable() -> Content {
     let lanes = BTreeMap::from([("default".to_owned(), lane(100, vec![pass])), ("team".to_owned(), lane(99, vec![]))]);
     let mark = Mark::new(EventHash(1), RaftIndex(2), false);
     let marks = (0..1_234).map(|n| (TaskKey::new(&n.to_string(), "t"), mark)).collect();
-    let checkpoint = Checkpoint { version: VERSION, value: 5, lanes, marks, original: None };
+    let checkpoint = Checkpoint { version: VERSION, value: 5, lanes, marks, ..Checkpoint::default() };
     Content::Readable { checkpoint: Box::new(checkpoint), stored_value: Some(u64::MAX) }
 }
 

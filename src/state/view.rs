@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::time;
 use crate::{
     checkpoint::{Checkpoint, Pass},
+    cluster::Identity,
     coordinator::inspect::{Content, Inspected, Leader},
     kind::Kind,
 };
@@ -53,6 +54,8 @@ pub(super) struct Leading {
 #[derive(Debug, Serialize)]
 pub(super) struct Stored {
     pub(super) version: u32,
+    /// The cluster that it is of; `null` where an older version stored it.
+    pub(super) cluster: Option<Identity>,
     pub(super) marks: usize,
     pub(super) lanes: Vec<Lane>,
 }
@@ -171,6 +174,7 @@ impl Stored {
             index: lane.position.index.0,
             owed: lane.backfill.iter().map(owed).collect(),
         });
-        Stored { version: checkpoint.version, marks: checkpoint.marks.len(), lanes: lanes.collect() }
+        let (version, cluster) = (checkpoint.version, checkpoint.cluster.clone());
+        Stored { version, cluster, marks: checkpoint.marks.len(), lanes: lanes.collect() }
     }
 }

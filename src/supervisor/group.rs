@@ -83,7 +83,7 @@ async fn save_regularly(led: Led, every: Duration, stop: CancellationToken, metr
             () = sleep_until(next) => {}
         }
         next += if first { every.min(FIRST_SAVE) } else { every };
-        if led.ledger.is_changed() {
+        if led.has_news() {
             let hurry = (!std::mem::take(&mut first)).then_some(&stop);
             store(&led, hurry, &metrics, &mut log).await;
         }

@@ -1,14 +1,19 @@
 //! The leases of a run: those that are waited for, those in hand, and what is stored under them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::{
+    guard::{Guard, Refused},
+    stamp::Stamp,
+};
 use crate::{
     checkpoint::{Checkpoint, VERSION},
+    cluster::Known,
     coordinator::{Coordinator, Error, Lease, Progress, Standing},
     kind::Kind,
     ledger::Ledger,
@@ -18,6 +23,10 @@ use crate::{
     throttle::{Classified, Throttle},
 };
 
+/// How long a checkpoint waits for Nomad to say which cluster this is. It is gone on from before that, but not stored
+/// again.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
+
 /// A kind that we lead.
 #[derive(Clone)]
 pub(super) struct Led {
@@ -25,6 +34,7 @@ pub(super) struct Led {
     pub(super) topics: Vec<Topic>,
     pub(super) lease: Arc<dyn Lease>,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) stamp: Arc<Stamp>,
 }
 
 impl Led {
@@ -32,13 +42,21 @@ impl Led {
     pub(super) fn is_same(&self, other: &Led) -> bool {
         Arc::ptr_eq(&self.ledger, &other.ledger)
     }
+
+    /// Whether there is something to be stored.
+    pub(super) fn has_news(&self) -> bool {
+        if self.stamp.is_due() {
+            self.ledger.touch();
+        }
+        self.ledger.is_changed()
+    }
 }
 
 /// A lease that has come, or why it cannot.
 pub(super) type Acquired = (Kind, Vec<Topic>, Result<Arc<dyn Lease>, Error>);
 
 pub(super) struct Leases {
-    coordinator: Arc<dyn Coordinator>,
+    guard: Guard,
     ctx: Context,
     pub(super) waiting: JoinSet<Acquired>,
     pub(super) led: Vec<Led>,
@@ -47,15 +65,20 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    pub(super) fn new(coordinator: Arc<dyn Coordinator>, ctx: Context) -> Self {
-        Leases { coordinator, ctx, waiting: JoinSet::new(), led: Vec::new(), remembered: HashMap::new() }
+    pub(super) fn new(coordinator: Arc<dyn Coordinator>, ctx: Context, known: Known) -> Self {
+        let guard = Guard { coordinator, client: ctx.client.clone(), known, status: ctx.status.clone() };
+        Leases { guard, ctx, waiting: JoinSet::new(), led: Vec::new(), remembered: HashMap::new() }
     }
 
     /// Waits for the lease of a kind.
     pub(super) fn stand_by(&mut self, kind: Kind, topics: Vec<Topic>) {
         self.ctx.status.lease(kind, LeaseState::Standby);
-        let coordinator = Arc::clone(&self.coordinator);
-        self.waiting.spawn(async move { (kind, topics, coordinator.acquire(kind).await) });
+        self.wait(kind, topics, None);
+    }
+
+    fn wait(&mut self, kind: Kind, topics: Vec<Topic>, refused: Option<Refused>) {
+        let guard = self.guard.clone();
+        self.waiting.spawn(async move { (kind, topics, guard.acquire(kind, refused).await) });
     }
 
     /// Loads the checkpoints of leases that have come, and says which kinds are now led. One that is lost meanwhile is
@@ -89,13 +112,26 @@ impl Leases {
                 return Err(error);
             }
         };
+        if loaded.iter().flatten().flatten().any(|checkpoint| checkpoint.cluster.is_some()) {
+            self.guard.known.settled(KNOWN_WITHIN).await;
+        }
         let mut kinds = Vec::new();
         for ((kind, topics, lease), loaded) in leases.into_iter().zip(loaded) {
             match loaded {
                 Some(checkpoint) => {
+                    let head = checkpoint.as_ref().map(Checkpoint::head).unwrap_or_default();
+                    if let Some(why) = self.guard.compare(kind, &head).await {
+                        release_all([(kind, &lease)].into_iter()).await;
+                        self.wait(kind, topics, Some(Refused { why, head }));
+                        continue;
+                    }
+                    let stamp = Arc::new(Stamp::new(self.guard.known.clone(), head));
+                    if self.guard.known.view().is_complete() {
+                        stamp.compared();
+                    }
                     let ledger = Ledger::new(Arc::clone(&lease), self.begin(kind, checkpoint));
                     self.ctx.metrics.follow(kind, Some(Arc::clone(&ledger) as _));
-                    self.led.push(Led { kind, topics, lease, ledger });
+                    self.led.push(Led { kind, topics, lease, ledger, stamp });
                     kinds.push(kind);
                 }
                 None => {
@@ -139,6 +175,33 @@ impl Leases {
         kinds
     }
 
+    /// Compares what is led with what has become known of the cluster since it was loaded. What turns out to be another
+    /// cluster's is given back, without another word stored; says which kinds these are.
+    pub(super) async fn refuse(&mut self) -> Vec<Kind> {
+        let mut refused = Vec::new();
+        for led in &self.led {
+            if !led.stamp.is_open() {
+                continue;
+            }
+            // What comes while we look is compared the next time.
+            let is_complete = self.guard.known.view().is_complete();
+            match self.guard.compare(led.kind, &led.stamp.head).await {
+                Some(why) => refused.push((led.kind, Refused { why, head: led.stamp.head.clone() })),
+                None if is_complete => led.stamp.compared(),
+                None => {}
+            }
+        }
+        let kinds = refused.iter().map(|(kind, _)| *kind).collect();
+        for (kind, refused) in refused {
+            let Some(at) = self.led.iter().position(|led| led.kind == kind) else { continue };
+            let led = self.led.remove(at);
+            self.ctx.metrics.leader(kind, false);
+            release_all([(kind, &led.lease)].into_iter()).await;
+            self.wait(kind, led.topics, Some(refused));
+        }
+        kinds
+    }
+
     /// The final checkpoints, and the leases given back. `false` where something could not be stored.
     pub(super) async fn finish(&mut self) -> bool {
         // All at once: what goes to one far side can go in one request.
@@ -172,14 +235,21 @@ async fn release_all(leases: impl Iterator<Item = (Kind, &Arc<dyn Lease>)>) {
 /// Stores what changed since the last time: at once, or when it suits, and then at once when `hurry` is cancelled.
 /// `false` when it could not be stored.
 pub(super) async fn store(led: &Led, hurry: Option<&CancellationToken>, metrics: &Metrics, log: &mut Throttle) -> bool {
-    let Led { kind, lease, ledger, .. } = led;
-    if !ledger.is_changed() {
+    let Led { kind, lease, ledger, stamp, .. } = led;
+    if !led.has_news() {
         return true;
     }
+    if stamp.withholds() {
+        return false;
+    }
+    let (progress, identity) = stamp.stamped(ledger);
     let stored = match hurry {
-        None => lease.save(&**ledger).await,
-        Some(hurry) => lease.keep(&**ledger, hurry).await,
+        None => lease.save(&progress).await,
+        Some(hurry) => lease.keep(&progress, hurry).await,
     };
+    if stored.is_ok() {
+        stamp.stored(identity);
+    }
     metrics.marks(*kind, ledger.marks_len());
     metrics.checkpoint(*kind, stored.is_ok());
     // A lease that is lost is spoken of where it is noticed.

@@ -3,7 +3,9 @@
 //! standby → lead (lease in hand) → load the checkpoint → run → drain → final checkpoint → release.
 
 mod group;
+mod guard;
 mod leases;
+mod stamp;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +22,7 @@ use self::{
     leases::{Acquired, Leases, Led},
 };
 use crate::{
+    cluster::Known,
     coordinator::{Coordinator, Error},
     kind::Kind,
     nomad::Topic,
@@ -46,6 +49,8 @@ pub struct Plan {
     pub standby_buffer: usize,
     /// How long a stop may take: drain, final checkpoint and release.
     pub grace: Duration,
+    /// The cluster that is read, to be compared with what is stored.
+    pub cluster: Known,
 }
 
 /// How a run is ended from outside.
@@ -84,9 +89,10 @@ pub async fn run(
 ) -> Result<Ending, Error> {
     let mut run = Run {
         plan,
-        leases: Leases::new(Arc::clone(&coordinator), ctx.clone()),
+        leases: Leases::new(Arc::clone(&coordinator), ctx.clone(), plan.cluster.clone()),
         coordinator: Arc::clone(&coordinator),
         ctx,
+        known: plan.cluster.clone(),
         groups: Vec::new(),
         tasks: JoinSet::new(),
         draining: JoinSet::new(),
@@ -109,6 +115,7 @@ struct Run<'a> {
     coordinator: Arc<dyn Coordinator>,
     ctx: Context,
     leases: Leases,
+    known: Known,
     groups: Vec<Group>,
     /// The lanes and savers of all groups. None of them may end in a panic unnoticed.
     tasks: JoinSet<()>,
@@ -127,6 +134,8 @@ enum Event {
     Acquired(Result<Acquired, JoinError>),
     /// Some lease is lost.
     Lost,
+    /// More is known of the cluster.
+    Known,
     Drained(Vec<Led>),
     /// The stream is to be held ready.
     Standby,
@@ -142,7 +151,14 @@ impl Run<'_> {
                     return Ok(Ending::SinkClosed);
                 }
                 Event::Acquired(first) => self.take_up(first, shutdown, sink_closed).await?,
-                Event::Lost => self.give_up(),
+                Event::Lost => {
+                    let lost = self.leases.drop_lost();
+                    self.give_up(&lost);
+                }
+                Event::Known => {
+                    let refused = self.leases.refuse().await;
+                    self.give_up(&refused);
+                }
                 Event::Drained(kept) => {
                     // What was lost meanwhile, and then came again, has a group of its own.
                     let kept = kept.iter().filter(|kept| self.leases.led.iter().any(|led| led.is_same(kept)));
@@ -164,6 +180,7 @@ impl Run<'_> {
                 () = shutdown.stop.cancelled() => return Event::Stop,
                 () = sink_closed.cancelled() => return Event::SinkClosed,
                 Some(_) = lost => return Event::Lost,
+                () = self.known.changed() => return Event::Known,
                 Some(acquired) = self.leases.waiting.join_next() => return Event::Acquired(acquired),
                 Some(drained) = self.draining.join_next() => return Event::Drained(or_raise(drained)),
                 () = sleep_until(standby_from.unwrap_or_else(Instant::now)), if standby_from.is_some() => {
@@ -227,9 +244,11 @@ impl Run<'_> {
         }
     }
 
-    /// Stops the groups that lost a lease. What they had read for the kinds that go on is delivered first.
-    fn give_up(&mut self) {
-        let lost = self.leases.drop_lost();
+    /// Stops the groups of kinds that are led no more. What they had read for the kinds that go on is delivered first.
+    fn give_up(&mut self, lost: &[Kind]) {
+        if lost.is_empty() {
+            return;
+        }
         let hit = |group: &mut Group| group.kinds.iter().any(|kind| lost.contains(kind));
         for group in self.groups.extract_if(.., hit) {
             let delivery = self.ctx.delivery.clone();

@@ -1,6 +1,7 @@
 //! The agent's HTTP API on bare TCP connections.
 
 mod control;
+mod evidence;
 mod list;
 mod object;
 mod request;
@@ -136,7 +137,20 @@ async fn converse(
         if is_control {
             let response = control::answer(context, &request).await;
             response.write(&mut writer, false).await?;
-        } else if request.path == "/v1/event/stream" {
+            if request.close {
+                return Ok(());
+            }
+            continue;
+        }
+        let context = match evidence::forward(context, &request) {
+            Ok(context) => context,
+            Err(response) => {
+                response.write(&mut writer, false).await?;
+                continue;
+            }
+        };
+        let context = &context;
+        if request.path == "/v1/event/stream" {
             match stream::open(context, &request, connection, &mut writer).await {
                 // The end of the connection is the end of the stream.
                 stream::Opened::Stream(session) => {
@@ -178,14 +192,13 @@ async fn answer(
     if let Some(kind) = list::kind(&request.path) {
         return list::answer(context, request, kind, writer).await;
     }
+    if let Some(response) = evidence::answer(context, &request.path).await {
+        return response.write(writer, head_only).await;
+    }
     let response = match request.path.as_str() {
         "/v1/namespaces" => list::namespaces(context, request).await,
         "/v1/acl/token/self" => who::token(context, request),
-        "/v1/status/leader" => {
-            let addr = context.cluster.servers[0].addr();
-            Response::json(format!("\"{}:{}\"", addr.ip(), 4647))
-        }
-        "/v1/agent/self" => Response::json(object::agent(context.server().addr())),
+        "/v1/agent/self" => Response::json(object::agent(context.server().addr(), &context.cluster.region)),
         path => match path.strip_prefix("/v1/namespace/") {
             Some(name) => who::namespace(context, request, name),
             None => object::answer(context, request).await,

@@ -175,11 +175,11 @@ fn with_job(state: &State, object: &Object) -> Bytes {
 }
 
 /// `GET /v1/agent/self`, as far as a client needs it.
-pub(super) fn agent(addr: SocketAddr) -> String {
+pub(super) fn agent(addr: SocketAddr, region: &str) -> String {
     serde_json::json!({
-        "config": {"Datacenter": "dc1", "Region": "global", "Version": {"Version": "2.0.5"}},
-        "member": {"Name": "sim.global", "Addr": addr.ip().to_string(), "Port": addr.port(), "Status": "alive",
-                   "Tags": {"region": "global", "dc": "dc1", "build": "2.0.5"}},
+        "config": {"Datacenter": "dc1", "Region": region, "Version": {"Version": "2.0.5"}},
+        "member": {"Name": format!("sim.{region}"), "Addr": addr.ip().to_string(), "Port": addr.port(), "Status": "alive",
+                   "Tags": {"region": region, "dc": "dc1", "build": "2.0.5"}},
         "stats": {"nomad": {"server": "true", "leader": "true"}},
     })
     .to_string()

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{consul::SessionId, position::RaftIndex};
+use crate::{cluster, consul::SessionId, position::RaftIndex};
 
 /// The text of the heartbeat's key. Unknown fields are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub(super) struct Heartbeat {
     /// Who it is, for people.
     #[serde(default)]
     pub(super) holder: String,
+    /// The cluster that it reads, as far as it knows it. An older version says nothing.
+    #[serde(default, deserialize_with = "cluster::lenient", skip_serializing_if = "Option::is_none")]
+    pub(super) cluster: Option<cluster::Identity>,
     /// How far its stored checkpoint reaches, for each lane.
     #[serde(default)]
     pub(super) positions: BTreeMap<String, RaftIndex>,

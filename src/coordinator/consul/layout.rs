@@ -20,6 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::keys::Keys;
 use crate::{
     checkpoint::{Checkpoint, check_version},
+    cluster::Identity,
     consul::{Entry, ModifyIndex},
     marks::{ENTRY_BYTES, Mark, Marks, TaskKey, from_bytes, to_bytes},
 };
@@ -99,6 +100,17 @@ pub(super) fn stored(head: &[u8]) -> Option<Stored> {
     }
     let Place { stored } = serde_json::from_slice(head).ok()?;
     Some(stored)
+}
+
+/// The cluster that the checkpoint is of, by the text of its head; `None` where that does not tell.
+pub(super) fn cluster(head: &[u8]) -> Option<Identity> {
+    #[derive(Deserialize)]
+    struct Of {
+        #[serde(default, deserialize_with = "crate::cluster::lenient")]
+        cluster: Option<Identity>,
+    }
+    let Of { cluster } = serde_json::from_slice(head).ok()?;
+    cluster
 }
 
 /// The checkpoint in `entries`, which are all keys that begin with that of the head; `None` where there are none.

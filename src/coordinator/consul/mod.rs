@@ -43,12 +43,14 @@ use self::{
     heartbeat::Heartbeat,
     keys::Keys,
     lease::Handle,
+    standstill::Holder,
     watch::{Waiter, Watcher},
     writer::{Command, Writer},
 };
-use super::{Coordinator, Error, Lease, Positions};
+use super::{Claim, Coordinator, Error, Lease, Positions};
 use crate::{
-    consul::{Client, SessionId},
+    cluster::{self, Difference, Known, Verdict},
+    consul::{Client, Get, Op, SessionId, Transaction},
     kind::Kind,
     position::RaftIndex,
     telemetry::{Metrics, Status},
@@ -56,6 +58,10 @@ use crate::{
 
 /// Messages that wait for the writer or the watcher: some for each kind.
 const QUEUE: usize = 64;
+/// The variable that chooses the folder.
+const SETTING: &str = "NOMAD_FIREHOSE_CONSUL_PREFIX";
+/// The deadline of a look at what is stored.
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How long the end may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -74,6 +80,8 @@ pub struct Options {
     pub session_name: String,
     /// Who this is, for people.
     pub holder: String,
+    /// The cluster that this replica reads.
+    pub cluster: Known,
 }
 
 /// What the tasks of a process share.
@@ -85,6 +93,7 @@ struct Shared {
     node_checks: bool,
     name: String,
     holder: String,
+    cluster: Known,
     metrics: Metrics,
     status: Status,
     /// Changes when a heartbeat is about to be sent.
@@ -92,6 +101,14 @@ struct Shared {
 }
 
 impl Shared {
+    /// What tells the cluster of a heartbeat from ours, where something does.
+    fn differs(&self, heartbeat: &Heartbeat) -> Option<Difference> {
+        match self.cluster.identity().verdict(heartbeat.cluster.as_ref()?, cluster::now()) {
+            Verdict::Other(difference) => Some(difference),
+            Verdict::Same { .. } | Verdict::Unknown => None,
+        }
+    }
+
     /// How long after it was sent a heartbeat may be relied on.
     fn term(&self) -> Duration {
         self.lease - heartbeat::margin(self.lease)
@@ -100,13 +117,15 @@ impl Shared {
     fn heartbeat(&self, session: &SessionId, counter: u64, positions: BTreeMap<String, RaftIndex>) -> Bytes {
         let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
         let session = session.as_str().to_owned();
-        Heartbeat { session, counter, lease_ms, holder: self.holder.clone(), positions }.text().into()
+        let cluster = Some(self.cluster.identity()).filter(|cluster| !cluster.is_empty());
+        Heartbeat { session, counter, lease_ms, holder: self.holder.clone(), cluster, positions }.text().into()
     }
 }
 
 /// The coordinator of `NOMAD_FIREHOSE_COORDINATOR=consul`.
 #[derive(Debug)]
 pub struct Consul {
+    client: Client,
     prefix: String,
     lease: Duration,
     waiters: mpsc::Sender<Waiter>,
@@ -115,6 +134,11 @@ pub struct Consul {
     /// The one that takes leases.
     watcher: Task,
     session: Task,
+}
+
+/// The leader of a kind, in a message.
+fn leader(holder: &str, kind: Kind) -> String {
+    format!("the leader of {kind}, {holder},")
 }
 
 /// A task, and how it is ended.
@@ -135,7 +159,8 @@ impl Task {
 impl Consul {
     /// Starts the tasks that keep the session, watch the leaders, and write. They end with [`Coordinator::close`].
     pub fn start(client: Client, options: Options, metrics: Metrics, status: Status) -> Self {
-        let Options { prefix, lease, session_ttl, node_checks, session_name, holder } = options;
+        let Options { prefix, lease, session_ttl, node_checks, session_name, holder, cluster } = options;
+        let looking = client.clone();
         let shared = Arc::new(Shared {
             client,
             clock: Arc::new(Boot),
@@ -144,6 +169,7 @@ impl Consul {
             node_checks,
             name: session_name,
             holder,
+            cluster,
             metrics,
             status,
             due: values::Sender::new(0),
@@ -158,7 +184,7 @@ impl Consul {
         keeper.tracker.spawn(session::keep(Arc::clone(&shared), sessions, keeper.stop.clone()));
         let watching = Watcher::new(shared, session, told, writer.clone()).run(waiting, watcher.stop.clone());
         watcher.tracker.spawn(watching);
-        Consul { prefix, lease, waiters, writer, positions, watcher, session: keeper }
+        Consul { client: looking, prefix, lease, waiters, writer, positions, watcher, session: keeper }
     }
 
     async fn wait(&self, kind: Kind) -> Result<Arc<dyn Lease>, Error> {
@@ -167,8 +193,33 @@ impl Consul {
         if self.waiters.send(waiter).await.is_err() {
             return Err(Error::Lost);
         }
-        let held = answer.await.map_err(|_| Error::Lost)?;
+        let held = answer.await.map_err(|_| Error::Lost)??;
         Ok(Arc::new(Handle(held)))
+    }
+
+    async fn look(&self, kind: Kind) -> Result<Vec<Claim>, Error> {
+        let failed = |error| Error::Consul(Arc::new(error));
+        let keys = Keys::new(&self.prefix, kind);
+        let ops = [&keys.lock, &keys.heartbeat].map(|key| Op::GetTree { prefix: key.clone() });
+        let entries = match self.client.look(&ops, LOOK_WITHIN).await.map_err(failed)? {
+            Transaction::Done(entries) => entries,
+            Transaction::Refused(_) => Vec::new(),
+        };
+        let find = |key: &str| entries.iter().find(|entry| entry.key == key);
+        let mut claims = Vec::new();
+        // Our own session leads nothing here.
+        if let Holder::Leader { heartbeat, .. } =
+            standstill::holder(find(&keys.lock), find(&keys.heartbeat), &SessionId::new(""))
+            && let Some(cluster) = heartbeat.cluster
+        {
+            claims.push(Claim { what: leader(&heartbeat.holder, kind), cluster, is_leader: true });
+        }
+        let get = Get { consistent: true, ..Get::default() };
+        let head = self.client.get(&keys.state, get, LOOK_WITHIN).await.map_err(failed)?.value;
+        if let Some(cluster) = head.and_then(|head| layout::cluster(&head.value)) {
+            claims.push(Claim { what: format!("the checkpoint {}", keys.state), cluster, is_leader: false });
+        }
+        Ok(claims)
     }
 
     async fn end(&self) {
@@ -198,6 +249,14 @@ impl Coordinator for Consul {
 
     fn leaders(&self) -> Option<values::Receiver<Positions>> {
         Some(self.positions.clone())
+    }
+
+    fn claims(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Claim>, Error>> {
+        Box::pin(self.look(kind))
+    }
+
+    fn place(&self, kind: Kind) -> (String, &'static str) {
+        (Keys::new(&self.prefix, kind).state, SETTING)
     }
 
     /// What changed goes with each heartbeat: a take-over then repeats no more than what followed the last one.

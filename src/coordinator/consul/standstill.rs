@@ -121,7 +121,8 @@ mod tests {
     }
 
     fn heartbeat(session: &str, lease_ms: u64) -> Heartbeat {
-        Heartbeat { session: session.into(), counter: 1, lease_ms, holder: "h".into(), positions: Default::default() }
+        let (session, holder) = (session.into(), "h".into());
+        Heartbeat { session, counter: 1, lease_ms, holder, cluster: None, positions: Default::default() }
     }
 
     fn beat(session: &str) -> Entry {

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{debug, error, info};
 
 use super::{
-    Shared,
+    SETTING, Shared,
     clock::Moment,
     heartbeat::{self, Heartbeat},
     keys::{Keys, LOCK_FLAGS},
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     consul::{Entry, Op, SessionId, Transaction},
-    coordinator::Positions,
+    coordinator::{Error, Positions},
     kind::Kind,
     telemetry::Duty,
     throttle::{Outage, Throttle},
@@ -45,7 +45,7 @@ const READ_WITHIN: Duration = Duration::from_secs(3);
 pub(super) struct Waiter {
     pub(super) kind: Kind,
     pub(super) keys: Keys,
-    pub(super) reply: oneshot::Sender<Arc<Held>>,
+    pub(super) reply: oneshot::Sender<Result<Arc<Held>, Error>>,
 }
 
 /// A kind that is waited for.
@@ -57,6 +57,8 @@ struct Wanted {
     /// What the log says of its holder.
     told: Option<SessionId>,
     log: Throttle,
+    /// Its leader is another cluster's.
+    foreign: Option<Error>,
     _lock: AbortOnDropHandle<()>,
 }
 
@@ -137,6 +139,7 @@ impl Watcher {
             last: None,
             told: None,
             log: Throttle::default(),
+            foreign: None,
             _lock: AbortOnDropHandle::new(tokio::spawn(lock)),
         });
     }
@@ -170,6 +173,7 @@ impl Watcher {
         let chances = self.judge(&entries, us, asked, answered);
         self.publish();
         let refused = self.take_all(chances, us).await;
+        self.turn_away();
         self.pause(refused)
     }
 
@@ -187,6 +191,10 @@ impl Watcher {
                 Holder::Us => {
                     let session = us.clone();
                     chances.push(Chance { number, first: vec![Op::CheckSession { key: keys.lock.clone(), session }] });
+                }
+                Holder::Leader { heartbeat, .. } if let Some(difference) = self.shared.differs(&heartbeat) => {
+                    let what = super::leader(&heartbeat.holder, *kind);
+                    wanted.foreign = Some(Error::Foreign { kind: *kind, what, difference, setting: SETTING });
                 }
                 Holder::Leader { session, heartbeat, index } => {
                     if wanted.told.as_ref() != Some(&session) {
@@ -207,7 +215,8 @@ impl Watcher {
                         chances.push(Chance { number, first });
                     }
                     wanted.standstill = Some(standstill);
-                    wanted.last = Some(heartbeat);
+                    // The positions of another cluster's leader are of no use.
+                    wanted.last = Some(heartbeat).filter(|heartbeat| self.shared.differs(heartbeat).is_none());
                 }
                 Holder::Other { session } => {
                     if wanted.told.as_ref() != Some(&session) {
@@ -231,6 +240,16 @@ impl Watcher {
             info!(kinds = names(&kinds), leader, session = session.as_str(), "standing by");
         }
         chances
+    }
+
+    /// Whose leader is another cluster's is waited for no more: its place is not ours to take.
+    fn turn_away(&mut self) {
+        for wanted in self.wanted.extract_if(.., |wanted| wanted.foreign.is_some()) {
+            if let Some(foreign) = wanted.foreign {
+                // Nobody waits any more, perhaps.
+                wanted.waiter.reply.send(Err(foreign)).ok();
+            }
+        }
     }
 
     /// Tells how far the leaders have come.

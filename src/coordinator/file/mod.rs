@@ -12,6 +12,7 @@
 //!   | field | |
 //!   |---|---|
 //!   | `version` | the layout; this program writes [`VERSION`](crate::checkpoint::VERSION) and reads the next one, too |
+//!   | `cluster` | the cluster that it is of, as far as it was known: `region`, `label`, `keys`, and `until` when these are proof |
 //!   | `value` | last task event's time in ns for `allocations`, else the last raft index |
 //!   | `lanes` | by namespace, or `*`: `position` (`index` and the identities `seen` at it), `namespaces`, `backfill` |
 //!   | `marks` | for `allocations`: 64 hexadecimal digits a task |
@@ -33,7 +34,7 @@ use futures_util::future::BoxFuture;
 use tokio::{
     sync::{Mutex, mpsc},
     task::spawn_blocking,
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -41,9 +42,10 @@ use self::{
     lock::{Lock, Taken},
     store::Piece,
 };
-use super::{Coordinator, Error, Lease, Progress, Standing};
+use super::{Claim, Coordinator, Error, Lease, Progress, Standing};
 use crate::{
     checkpoint::Checkpoint,
+    cluster::{self, Difference, Known, Verdict},
     kind::Kind,
     marks::Shard,
     throttle::{Classified, Throttle},
@@ -52,6 +54,9 @@ use crate::{
 /// How often a standby tries the lock. `flock` wakes nobody who does not block in it, and a thread that blocks cannot be
 /// cancelled.
 const POLL: Duration = Duration::from_millis(100);
+
+/// How often a standby looks whose checkpoint the leader writes.
+const COMPARE: Duration = Duration::from_secs(5);
 
 /// Marks that are taken out of the ledger at a time: 256 KiB.
 const PIECE_MARKS: usize = 8192;
@@ -63,17 +68,51 @@ const PIECES_READY: usize = 2;
 #[derive(Clone, Debug)]
 pub struct Directory {
     path: PathBuf,
+    known: Known,
 }
 
 impl Directory {
     /// The coordinator in `path`. The directory is made, for this user alone, when the first lease is asked for.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Directory { path: path.into() }
+        Directory { path: path.into(), known: Known::nothing() }
+    }
+
+    /// The same for a replica of this cluster.
+    #[must_use]
+    pub fn of_cluster(self, known: Known) -> Self {
+        Directory { known, ..self }
+    }
+
+    fn checkpoint_file(&self, kind: Kind) -> PathBuf {
+        self.path.join(format!("{}.json", kind.storage_name()))
+    }
+
+    /// What the checkpoint says of its cluster.
+    async fn claim(&self, kind: Kind) -> Result<Option<Claim>, Error> {
+        let path = self.checkpoint_file(kind);
+        let what = format!("the checkpoint {}", path.display());
+        let cluster = blocking(move || Ok(store::read_cluster(&path))).await?;
+        Ok(cluster.map(|cluster| Claim { what, cluster, is_leader: false }))
+    }
+
+    /// Why a standby is not to wait for the leader to end.
+    async fn objection(&self, kind: Kind) -> Result<(), Error> {
+        let ours = self.known.identity();
+        if ours.is_empty() {
+            return Ok(());
+        }
+        let Some(Claim { what, cluster, .. }) = self.claim(kind).await? else { return Ok(()) };
+        match ours.verdict(&cluster, cluster::now()) {
+            // Whether these are two clusters, the whole checkpoint tells.
+            Verdict::Other(Difference::Keys) | Verdict::Same { .. } | Verdict::Unknown => Ok(()),
+            Verdict::Other(difference) => Err(Error::Foreign { kind, what, difference, setting: self.place(kind).1 }),
+        }
     }
 
     async fn wait(&self, kind: Kind) -> Result<Arc<dyn Lease>, Error> {
         let lock_file = self.path.join(format!("{}.lock", kind.storage_name()));
-        let checkpoint_file = self.path.join(format!("{}.json", kind.storage_name()));
+        let checkpoint_file = self.checkpoint_file(kind);
+        let mut compared: Option<Instant> = None;
         let mut is_standby = false;
         let mut log = Throttle::default();
         loop {
@@ -88,6 +127,10 @@ impl Directory {
                 Ok(Taken::Theirs(holder)) => {
                     if !std::mem::replace(&mut is_standby, true) {
                         tracing::info!(%kind, %holder, path = %lock_file.display(), "standby, another process holds the lease");
+                    }
+                    if compared.is_none_or(|last| last.elapsed() >= COMPARE) {
+                        compared = Some(Instant::now());
+                        self.objection(kind).await?;
                     }
                 }
                 Err(error) if is_passing(&error) => {
@@ -105,6 +148,14 @@ impl Directory {
 impl Coordinator for Directory {
     fn acquire(&self, kind: Kind) -> BoxFuture<'_, Result<Arc<dyn Lease>, Error>> {
         Box::pin(self.wait(kind))
+    }
+
+    fn claims(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Claim>, Error>> {
+        Box::pin(async move { Ok(self.claim(kind).await?.into_iter().collect()) })
+    }
+
+    fn place(&self, kind: Kind) -> (String, &'static str) {
+        (self.checkpoint_file(kind).display().to_string(), "NOMAD_FIREHOSE_DATA_DIR")
     }
 }
 

@@ -1,13 +1,17 @@
 //! The checkpoint file. Blocking.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, BufWriter, Write},
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, BufWriter, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 
 use super::{
     super::Error,
@@ -15,6 +19,7 @@ use super::{
 };
 use crate::{
     checkpoint::{Checkpoint, VERSION, check_version},
+    cluster::Identity,
     kind::Kind,
     marks::{Mark, TaskKey, to_text},
 };
@@ -40,6 +45,41 @@ pub(super) fn read(kind: Kind, path: &Path) -> Result<Option<Checkpoint>, Error>
         }),
     };
     read.map(Some).map_err(corrupt)
+}
+
+/// Where the cluster stands in the text: before the lanes and the marks.
+const BEGINNING: u64 = 16 << 10;
+
+/// The cluster that the checkpoint in `path` is of, read from its beginning alone. `None` where that does not tell.
+pub(super) fn read_cluster(path: &Path) -> Option<Identity> {
+    struct Begin<'a>(&'a mut Option<Identity>);
+    impl<'de> Visitor<'de> for Begin<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a checkpoint")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(name) = map.next_key::<String>()? {
+                match name.as_str() {
+                    "cluster" => {
+                        *self.0 = serde_json::from_value(map.next_value()?).ok();
+                        break;
+                    }
+                    "version" => drop(map.next_value::<IgnoredAny>()?),
+                    _ => break,
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut text = Vec::new();
+    File::open(path).ok()?.take(BEGINNING).read_to_end(&mut text).ok()?;
+    let mut cluster = None;
+    // It always ends in an error, for it does not read to the end.
+    serde_json::Deserializer::from_slice(&text).deserialize_map(Begin(&mut cluster)).ok();
+    cluster
 }
 
 /// A piece of what is stored.

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::{
     checkpoint::{Anchor, Lane, Owed, Pass, VERSION},
+    cluster,
     delivery::testing::with_small_files,
     marks::{EventHash, Mark, Marks, TaskKey},
     position::{Identity, Position, RaftIndex},
@@ -260,6 +261,8 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
     let mark = (any::<u64>(), any::<u64>(), any::<bool>());
     (any::<u64>(), prop::collection::btree_map(".*", lane, 0..4), prop::collection::vec(mark, 0..20)).prop_map(
         |(value, lanes, tasks): (u64, BTreeMap<String, Lane>, _)| {
+            let region = (value % 2 == 0).then(|| value.to_string());
+            let cluster = region.clone().map(|_| cluster::Identity { region, ..cluster::Identity::default() });
             let mut marks = Marks::default();
             for (event, index, finished) in tasks {
                 marks.set(
@@ -267,7 +270,7 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
                     Mark::new(EventHash(event), RaftIndex(index), finished),
                 );
             }
-            Checkpoint { version: VERSION, value, lanes, marks, original: None }
+            Checkpoint { version: VERSION, cluster, value, lanes, marks, original: None }
         },
     )
 }

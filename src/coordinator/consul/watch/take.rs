@@ -96,7 +96,7 @@ impl Watcher {
             let reply = std::mem::replace(&mut waiter.reply, reply);
             // The writer ends only with the process, and beats for it from now on: also where nobody waits any more, for
             // then it is given back when the coordinator is closed.
-            if self.writer.send(Command::Lead(Arc::clone(&held))).await.is_err() || reply.send(held).is_err() {
+            if self.writer.send(Command::Lead(Arc::clone(&held))).await.is_err() || reply.send(Ok(held)).is_err() {
                 debug!("nobody waits for the lease any more");
             }
         }
