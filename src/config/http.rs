@@ -82,7 +82,7 @@ pub(super) struct TlsSettings {
     pub(super) server_name: Option<&'static Setting>,
 }
 
-/// The address without user and path, and the user.
+/// The address without its user, and the user. A path is that of a proxy, under which it serves the API.
 pub(super) fn address(text: &str) -> Result<(String, Option<BasicAuth>), String> {
     if let Some(path) = text.strip_prefix("unix://") {
         return match Path::new(path).is_absolute() {
@@ -98,9 +98,12 @@ pub(super) fn address(text: &str) -> Result<(String, Option<BasicAuth>), String>
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("no way to reach {}://; begin with http://, https:// or unix://", url.scheme()));
     }
-    url.set_path("");
     if url.query().is_some() || url.fragment().is_some() {
         return Err("an address ends before ? and #".to_owned());
+    }
+    if let Some(part) = url.path().split('/').find(|part| matches!(*part, "ui" | "v1")) {
+        let what = if part == "ui" { "which leads to the web interface" } else { "which is added to each request" };
+        return Err(format!("end the address before /{part}, {what}"));
     }
     let auth = user(&url);
     if url.set_username("").and_then(|()| url.set_password(None)).is_err() {
@@ -190,6 +193,7 @@ fn header_value(text: &str) -> Result<&str, &'static str> {
     }
 }
 
+/// Text without blanks.
 pub(super) fn plain(text: &str) -> Result<String, &'static str> {
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err("it holds spaces or control characters");

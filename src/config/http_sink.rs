@@ -169,16 +169,22 @@ const OURS: [&str; 7] = [
 /// The messages never show the text: what stands before the colon can be a secret as well.
 fn header(text: &str) -> Result<(String, Secret), String> {
     let Some((name, value)) = text.split_once(':') else {
-        return Err("write NAME: VALUE, such as X-Scope-OrgID: web".to_owned());
+        return Err(
+            "a header lacks its colon; write NAME: VALUE, such as X-Scope-OrgID: web. In a variable commas separate \
+            headers: write \\, for a comma within a value"
+                .to_owned(),
+        );
     };
     let (name, value) = (name.trim(), value.trim());
-    let Ok(name) = name.parse::<HeaderName>() else { return Err("a header's name is no name of a header".to_owned()) };
+    let Ok(name) = name.parse::<HeaderName>() else {
+        return Err("what stands before the colon is no name of a header; use letters, digits and -".to_owned());
+    };
     if OURS.contains(&name.as_str()) {
         let ours = OURS.join(", ");
         return Err(format!("it sets one that the sink writes itself ({ours})"));
     }
     if HeaderValue::from_str(value).is_err() {
-        return Err("a header's value holds control characters".to_owned());
+        return Err("a header's value can hold visible ASCII characters and blanks only".to_owned());
     }
     Ok((name.to_string(), Secret::new(value)))
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::http::Fault;
+use crate::http::{Fault, UNASKED};
 
 /// Why Consul did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,8 @@ pub enum Error {
     },
     /// Too many requests, or too many connections from here.
     #[error(
-        "Consul at {address} has enough of requests and was asked {what}: {text} (limits of its agent configuration)"
+        "Consul at {address} refuses further requests from this machine when asked {what}: {text}; \
+         raise http_max_conns_per_client or the rate limits of the agent, or look what else calls it"
     )]
     Busy {
         /// Label of the address.
@@ -227,6 +228,7 @@ impl From<Fault> for Error {
             Fault::Setting { variable, reason } => Error::Setting { variable, reason },
             Fault::Connect { address, reason } => Error::Connect { address, reason },
             Fault::Tls { address, reason, mend } => Error::Tls { address, reason, mend },
+            Fault::Crowded { address, what } => Error::Busy { address, what, text: UNASKED.to_owned() },
             Fault::Broken { address, what, reason } => Error::Broken { address, what, reason },
         }
     }
@@ -337,11 +339,11 @@ mod tests {
                 false,
                 false,
             ),
-            (429, "Your IP is issuing too many concurrent connections", "has enough of requests", true, false),
+            (429, "Your IP is issuing too many concurrent connections", "http_max_conns_per_client", true, false),
             (
                 503,
                 "rate limit exceeded for operation that can only be performed by the leader",
-                "has enough",
+                "refuses further requests",
                 true,
                 false,
             ),
