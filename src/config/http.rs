@@ -93,8 +93,7 @@ pub(super) fn address(text: &str) -> Result<(String, Option<BasicAuth>), String>
     if !text.contains("://") {
         return Err("the scheme is missing; begin with http://, https:// or unix://".to_owned());
     }
-    let mut url =
-        Url::parse(text).map_err(|error| format!("not an address: {error}; http://10.0.0.1:4646 would be"))?;
+    let mut url = Url::parse(text).map_err(|error| format!("not an address: {error}; write http://HOST:PORT"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("no way to reach {}://; begin with http://, https:// or unix://", url.scheme()));
     }
@@ -189,14 +188,14 @@ fn header_value(text: &str) -> Result<&str, &'static str> {
     if text.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(text)
     } else {
-        Err("it holds spaces, line breaks or other characters that no token has")
+        Err("it holds spaces, line breaks or other characters that no token has; write the token alone")
     }
 }
 
 /// Text without blanks.
 pub(super) fn plain(text: &str) -> Result<String, &'static str> {
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err("it holds spaces or control characters");
+        return Err("it holds spaces or control characters; write the name alone");
     }
     Ok(text.to_owned())
 }

@@ -1,7 +1,5 @@
 //! The settings of the sink `http`.
 
-use std::{fmt::Display, str::FromStr};
-
 use reqwest::{
     Method, StatusCode, Url,
     header::{HeaderName, HeaderValue},
@@ -10,7 +8,7 @@ use reqwest::{
 use super::{
     BasicAuth, ByteSize, Duration, Secret, Token, Warning, catalogue,
     http::{self, TlsSettings},
-    reader::{Broken, Reader, between},
+    reader::{Broken, Reader, between, number},
 };
 use crate::{
     kind::Kind,
@@ -145,14 +143,6 @@ fn method(text: &str) -> Result<Method, &'static str> {
 fn status(text: &str) -> Result<StatusCode, &'static str> {
     let number = text.parse().ok().filter(|number| (100..600).contains(number));
     number.and_then(|number| StatusCode::from_u16(number).ok()).ok_or("write a status from 100 to 599, such as 200")
-}
-
-/// A parser of a whole number between two bounds.
-fn number<T: FromStr + PartialOrd + Display>(least: T, most: T) -> impl Fn(&str) -> Result<T, String> {
-    move |text| {
-        let number = text.parse().ok().filter(|number| (&least..=&most).contains(&number));
-        number.ok_or_else(|| format!("write a whole number from {least} to {most}"))
-    }
 }
 
 /// What says how a message travels is the sink's to write.

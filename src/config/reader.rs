@@ -153,6 +153,14 @@ where
     }
 }
 
+/// A parser of a whole number between two bounds.
+pub(super) fn number<T: FromStr + PartialOrd + Display>(least: T, most: T) -> impl Fn(&str) -> Result<T, String> {
+    move |text| {
+        let number = text.parse().ok().filter(|number| (&least..=&most).contains(&number));
+        number.ok_or_else(|| format!("write a whole number from {least} to {most}"))
+    }
+}
+
 fn text_of(error: impl Display) -> String {
     error.to_string()
 }

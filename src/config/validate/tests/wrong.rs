@@ -145,6 +145,27 @@ fn names_that_would_be_refused_for_ever_are_refused_at_the_start() {
     }
 }
 
+/// What Rust's own parsers say names neither bounds nor unit.
+#[cfg(feature = "amqp")]
+#[test]
+fn a_number_that_is_none_is_answered_with_its_bounds() {
+    let connection = "amqp://h?heartbeat=much";
+    let given = [
+        ("SINK_AMQP_CONNECTION", connection),
+        ("SINK_AMQP_EXCHANGE", "x"),
+        ("SINK_AMQP_ROUTING_KEY", "k"),
+        ("SINK_AMQP_WORKERS", "many"),
+    ];
+    let problems = problems(&["jobs", "--sink-type=amqp"], &given);
+    assert_eq!(
+        problems,
+        [
+            "SINK_AMQP_CONNECTION (--sink-amqp-connection): heartbeat: write a whole number from 10 to 30",
+            "SINK_AMQP_WORKERS (--sink-amqp-workers) is \"many\": write a whole number from 1 to 64",
+        ]
+    );
+}
+
 /// Every setting with every kind of slip: it is taken, or refused by its name.
 #[test]
 fn no_slip_in_any_setting_goes_without_its_name() {
