@@ -30,6 +30,27 @@ fn all_problems_are_reported_at_once_with_their_variables() {
     assert!(log.contains("RESOURCES") || log.contains("--resources"), "what to carry is missing:\n{log}");
 }
 
+/// What Nomad or a sink would refuse for ever is refused before anything is started.
+#[test]
+fn what_can_never_work_ends_the_program_at_once() {
+    for (arguments, variables, said) in [
+        (&["events", "--topic", "Job:a:b"][..], &[][..], "one colon"),
+        (&["jobs"], &[("NOMAD_ADDR", "http://h/nomad?x")], "before ? and #"),
+        (&["jobs"], &[("NOMAD_ADDR", "\"http://h\"")], "without the quotes"),
+        (
+            &["jobs"],
+            &[("SINK_TYPE", "http"), ("SINK_HTTP_ADDRESS", "http://h"), ("SINK_HTTP_HEADERS", "A: 1, 2")],
+            "commas separate",
+        ),
+    ] {
+        let setup = Setup::bare(arguments).env("NOMAD_FIREHOSE_COORDINATOR", "none");
+        let setup = variables.iter().fold(setup, |setup, (name, value)| setup.env(name, value));
+        let (code, printed, log) = setup.output();
+        assert_eq!((code, printed.as_str()), (Some(2), ""), "{log}");
+        assert!(log.contains(said), "{log}");
+    }
+}
+
 #[test]
 fn the_file_coordinator_needs_a_directory() {
     let (code, _, log) = Setup::bare(&["jobs"]).env("NOMAD_FIREHOSE_COORDINATOR", "file").output();

@@ -174,12 +174,14 @@ fn is_answer(error: &Error) -> bool {
         | Error::Refused { .. }
         | Error::Unsupported { .. }
         | Error::Garbage { .. }
+        | Error::NoRegion { .. }
         | Error::Timeout { .. } => true,
         Error::File { .. }
         | Error::Setting { .. }
         | Error::Connect { .. }
         | Error::Tls { .. }
         | Error::Silent { .. }
+        | Error::Busy { .. }
         | Error::Broken { .. } => false,
     }
 }

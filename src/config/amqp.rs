@@ -6,7 +6,7 @@ use reqwest::Url;
 use super::{
     Secret, catalogue,
     http::{self, TlsSettings},
-    reader::{Broken, Reader, between},
+    reader::{Broken, Reader, number},
 };
 use crate::{
     sink::amqp::{Broker, Config, Mechanism},
@@ -35,7 +35,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     let broker = reader.optional(&catalogue::SINK_AMQP_CONNECTION, broker);
     let exchange = reader.optional(&catalogue::SINK_AMQP_EXCHANGE, name);
     let routing_key = reader.optional(&catalogue::SINK_AMQP_ROUTING_KEY, name);
-    let workers = reader.value(&catalogue::SINK_AMQP_WORKERS, between(1, 64));
+    let workers = reader.value(&catalogue::SINK_AMQP_WORKERS, number(1, 64));
     let mandatory = reader.value(&catalogue::SINK_AMQP_MANDATORY, http::boolean);
     let tls = http::tls(reader, &TLS);
     if broker.as_ref().is_some_and(|broker| broker.mechanism == Mechanism::External) && tls.client.is_none() {
@@ -65,6 +65,9 @@ fn name(text: &str) -> Result<Template, String> {
 /// As the original reads it: user and password are `guest` where they are left out, and a path of `/` is the virtual host
 /// of that name.
 fn broker(text: &str) -> Result<Broker, String> {
+    if !text.contains("://") {
+        return Err("begin with amqp:// or amqps://, such as amqp://HOST:5672/".to_owned());
+    }
     let url = Url::parse(text).map_err(|error| format!("not an address: {error}; write amqp://HOST:5672/"))?;
     let secure = match url.scheme() {
         "amqp" => false,
@@ -100,7 +103,7 @@ fn broker(text: &str) -> Result<Broker, String> {
     for (name, value) in url.query_pairs() {
         match (&*name, &*value) {
             ("heartbeat", seconds) => {
-                broker.heartbeat = between(10, 30)(seconds).map_err(|error| format!("heartbeat: {error}"))?;
+                broker.heartbeat = number(10, 30)(seconds).map_err(|error| format!("heartbeat: {error}"))?;
             }
             ("auth_mechanism", "plain") => broker.mechanism = Mechanism::Plain,
             ("auth_mechanism", "external") => broker.mechanism = Mechanism::External,

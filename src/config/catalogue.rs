@@ -101,14 +101,14 @@ macro_rules! settings {
 
 settings! {
     TOPIC = Setting::new(RECORDS, "topic", "NOMAD_FIREHOSE_TOPICS", "TOPIC[:KEY]",
-        "Which topics of the event stream `events` carries, and of each only those with this filter key. Repeat the flag; in the variable, separate by commas")
+        "Which topics of the event stream `events` carries, and of each only those with this filter key, which holds no colon. Repeat the flag; in the variable, separate by commas, and write \\, for a comma within a key")
         .default("*").form(Form::Repeated).scope(Scope::Topics);
     RESOURCES = Setting::new(RECORDS, "resources", "NOMAD_FIREHOSE_RESOURCES", "KIND,…",
         "What `run` carries, separated by commas. `all` is every kind, raw events too, for which Nomad wants a management token")
         .form(Form::List).scope(Scope::Run);
 
     NOMAD_ADDR = Setting::new(NOMAD, "nomad-addr", "NOMAD_ADDR", "URL,…",
-        "Nomad's addresses (http://, https:// or unix://), tried in turn when one fails")
+        "Nomad's addresses (http://, https:// or unix://), tried in turn when one fails. A path is that of a reverse proxy: http://proxy/nomad")
         .default("http://127.0.0.1:4646").form(Form::List);
     NOMAD_REGION = Setting::new(NOMAD, "nomad-region", "NOMAD_REGION", "NAME",
         "The region to ask; without it that of the agent at the address");
@@ -164,7 +164,7 @@ settings! {
         .default("32MiB");
 
     CONSUL_HTTP_ADDR = Setting::new(CONSUL, "consul-http-addr", "CONSUL_HTTP_ADDR", "ADDRESS",
-        "Consul's address: HOST:PORT, with http:// or https:// before it, or unix:///SOCKET").default("127.0.0.1:8500");
+        "Consul's address: HOST:PORT, with http:// or https:// before it and the path of a reverse proxy after it, or unix:///SOCKET").default("127.0.0.1:8500");
     CONSUL_HTTP_TOKEN = Setting::new(CONSUL, "consul-http-token", "CONSUL_HTTP_TOKEN", "SECRET",
         "The ACL token. A flag can be seen in the list of processes: prefer the variable or the file").secret();
     CONSUL_HTTP_TOKEN_FILE = Setting::new(CONSUL, "consul-http-token-file", "CONSUL_HTTP_TOKEN_FILE", "FILE",
@@ -263,7 +263,7 @@ settings! {
     SINK_HTTP_METHOD = Setting::new(HTTP_SINK, "sink-http-method", "SINK_HTTP_METHOD", "METHOD",
         "POST, PUT or PATCH").default("POST");
     SINK_HTTP_HEADERS = Setting::new(HTTP_SINK, "sink-http-headers", "SINK_HTTP_HEADERS", "NAME: VALUE",
-        "Further headers; the values are never printed. Repeat the flag; in the variable, separate by commas")
+        "Further headers; the values are never printed. Repeat the flag; in the variable, separate by commas, and write \\, for a comma within a value")
         .form(Form::Repeated).secret();
     SINK_HTTP_AUTH = Setting::new(HTTP_SINK, "sink-http-auth", "SINK_HTTP_AUTH", "USER[:PASSWORD]",
         "Basic authentication. A flag can be seen in the list of processes: prefer the variable").secret();

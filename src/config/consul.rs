@@ -10,7 +10,7 @@ use crate::consul;
 /// How to reach Consul, and what is asked of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consul {
-    /// `http://` or `https://` with a host, without user and path, or `unix:///SOCKET`.
+    /// `http://` or `https://` with a host and maybe a path, without user, or `unix:///SOCKET`.
     pub address: String,
     /// The ACL token.
     pub token: Token,
@@ -72,7 +72,7 @@ pub(super) fn read(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Resu
     let mut tls = http::tls(reader, &TLS);
     let namespace = reader.optional(&catalogue::CONSUL_NAMESPACE, name);
     let partition = reader.optional(&catalogue::CONSUL_PARTITION, name);
-    let datacenter = reader.optional(&catalogue::CONSUL_DATACENTER, http::plain);
+    let datacenter = reader.optional(&catalogue::CONSUL_DATACENTER, datacenter);
     let (least, most) = (Duration::from_millis(10_000), Duration::from_millis(86_400_000));
     let session_ttl = reader.value(&catalogue::CONSUL_SESSION_TTL, between(least, most));
     let node_check = reader.value(&catalogue::CONSUL_NODE_CHECK, http::boolean);
@@ -103,11 +103,6 @@ fn address(text: &str, secure: bool) -> Result<(String, Option<BasicAuth>), Stri
         Some(("http", rest)) => format!("{scheme}://{rest}"),
         Some(_) => text.to_owned(),
     };
-    let path =
-        whole.split_once("://").filter(|(scheme, _)| *scheme != "unix").and_then(|(_, rest)| rest.split_once('/'));
-    if path.is_some_and(|(_, path)| !path.is_empty()) {
-        return Err("a path in front of Consul's API is not supported; end the address with the port".to_owned());
-    }
     http::address(&whole)
 }
 
@@ -116,4 +111,10 @@ fn name(text: &str) -> Result<String, &'static str> {
     let valid =
         text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     if valid { Ok(text.to_owned()) } else { Err("no such name: at most 64 letters, digits, - and _") }
+}
+
+/// Consul's rule for names of datacenters, which it takes in lower case.
+fn datacenter(text: &str) -> Result<String, &'static str> {
+    let valid = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    if valid { Ok(text.to_owned()) } else { Err("no name of a datacenter: letters, digits, - and _ only") }
 }

@@ -82,7 +82,7 @@ pub(super) struct TlsSettings {
     pub(super) server_name: Option<&'static Setting>,
 }
 
-/// The address without user and path, and the user.
+/// The address without its user, and the user. A path is that of a proxy, under which it serves the API.
 pub(super) fn address(text: &str) -> Result<(String, Option<BasicAuth>), String> {
     if let Some(path) = text.strip_prefix("unix://") {
         return match Path::new(path).is_absolute() {
@@ -93,14 +93,16 @@ pub(super) fn address(text: &str) -> Result<(String, Option<BasicAuth>), String>
     if !text.contains("://") {
         return Err("the scheme is missing; begin with http://, https:// or unix://".to_owned());
     }
-    let mut url =
-        Url::parse(text).map_err(|error| format!("not an address: {error}; http://10.0.0.1:4646 would be"))?;
+    let mut url = Url::parse(text).map_err(|error| format!("not an address: {error}; write http://HOST:PORT"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("no way to reach {}://; begin with http://, https:// or unix://", url.scheme()));
     }
-    url.set_path("");
     if url.query().is_some() || url.fragment().is_some() {
         return Err("an address ends before ? and #".to_owned());
+    }
+    if let Some(part) = url.path().split('/').find(|part| matches!(*part, "ui" | "v1")) {
+        let what = if part == "ui" { "which leads to the web interface" } else { "which is added to each request" };
+        return Err(format!("end the address before /{part}, {what}"));
     }
     let auth = user(&url);
     if url.set_username("").and_then(|()| url.set_password(None)).is_err() {
@@ -186,13 +188,14 @@ fn header_value(text: &str) -> Result<&str, &'static str> {
     if text.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(text)
     } else {
-        Err("it holds spaces, line breaks or other characters that no token has")
+        Err("it holds spaces, line breaks or other characters that no token has; write the token alone")
     }
 }
 
+/// Text without blanks.
 pub(super) fn plain(text: &str) -> Result<String, &'static str> {
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err("it holds spaces or control characters");
+        return Err("it holds spaces or control characters; write the name alone");
     }
     Ok(text.to_owned())
 }

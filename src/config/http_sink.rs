@@ -1,7 +1,5 @@
 //! The settings of the sink `http`.
 
-use std::{fmt::Display, str::FromStr};
-
 use reqwest::{
     Method, StatusCode, Url,
     header::{HeaderName, HeaderValue},
@@ -10,7 +8,7 @@ use reqwest::{
 use super::{
     BasicAuth, ByteSize, Duration, Secret, Token, Warning, catalogue,
     http::{self, TlsSettings},
-    reader::{Broken, Reader, between},
+    reader::{Broken, Reader, between, number},
 };
 use crate::{
     kind::Kind,
@@ -147,14 +145,6 @@ fn status(text: &str) -> Result<StatusCode, &'static str> {
     number.and_then(|number| StatusCode::from_u16(number).ok()).ok_or("write a status from 100 to 599, such as 200")
 }
 
-/// A parser of a whole number between two bounds.
-fn number<T: FromStr + PartialOrd + Display>(least: T, most: T) -> impl Fn(&str) -> Result<T, String> {
-    move |text| {
-        let number = text.parse().ok().filter(|number| (&least..=&most).contains(&number));
-        number.ok_or_else(|| format!("write a whole number from {least} to {most}"))
-    }
-}
-
 /// What says how a message travels is the sink's to write.
 const OURS: [&str; 7] = [
     "connection",
@@ -169,16 +159,22 @@ const OURS: [&str; 7] = [
 /// The messages never show the text: what stands before the colon can be a secret as well.
 fn header(text: &str) -> Result<(String, Secret), String> {
     let Some((name, value)) = text.split_once(':') else {
-        return Err("write NAME: VALUE, such as X-Scope-OrgID: web".to_owned());
+        return Err(
+            "a header lacks its colon; write NAME: VALUE, such as X-Scope-OrgID: web. In a variable commas separate \
+            headers: write \\, for a comma within a value"
+                .to_owned(),
+        );
     };
     let (name, value) = (name.trim(), value.trim());
-    let Ok(name) = name.parse::<HeaderName>() else { return Err("a header's name is no name of a header".to_owned()) };
+    let Ok(name) = name.parse::<HeaderName>() else {
+        return Err("what stands before the colon is no name of a header; use letters, digits and -".to_owned());
+    };
     if OURS.contains(&name.as_str()) {
         let ours = OURS.join(", ");
         return Err(format!("it sets one that the sink writes itself ({ours})"));
     }
     if HeaderValue::from_str(value).is_err() {
-        return Err("a header's value holds control characters".to_owned());
+        return Err("a header's value can hold visible ASCII characters and blanks only".to_owned());
     }
     Ok((name.to_string(), Secret::new(value)))
 }

@@ -77,6 +77,8 @@ impl Origin {
 pub(super) struct Given {
     pub(super) values: Vec<String>,
     pub(super) origin: Origin,
+    /// Blanks that stood around the value were left out.
+    pub(super) padded: bool,
 }
 
 impl fmt::Debug for Given {
@@ -156,16 +158,36 @@ impl Layers {
         if self.given.contains_key(setting.flag) {
             return;
         }
-        let mut texts = Vec::new();
+        let (mut texts, mut padded) = (Vec::new(), false);
         for value in values {
             match value.to_str() {
                 None => problems.push(Problem::new(origin.place(setting), None, "the value is not UTF-8")),
-                Some(text) if split => texts.extend(text.split(',').map(|part| part.trim().to_owned())),
-                Some(text) => texts.push(text.to_owned()),
+                Some(text) if split => texts.extend(items(text, setting.form)),
+                Some(text) => {
+                    // A line break is what the file ends with that the value came from; a blank could be meant.
+                    let line = text.trim_matches(['\r', '\n']);
+                    padded |= line.trim() != line;
+                    texts.push(line.trim().to_owned());
+                }
             }
         }
-        self.given.insert(setting.flag, Given { values: texts, origin });
+        self.given.insert(setting.flag, Given { values: texts, origin, padded });
     }
+}
+
+/// The items of a list. What is free text can hold a comma: `\,` is one that does not separate.
+fn items(text: &str, form: Form) -> Vec<String> {
+    let mut items = vec![String::new()];
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let item = items.last_mut().expect("there is always one");
+        match c {
+            '\\' if form == Form::Repeated && rest.next_if_eq(&',').is_some() => item.push(','),
+            ',' => items.push(String::new()),
+            c => item.push(c),
+        }
+    }
+    items.iter().map(|item| item.trim().to_owned()).collect()
 }
 
 /// `[nomad] addr` means `nomad-addr`.

@@ -263,7 +263,11 @@ fn gather(flags: &Flags, environment: &Environment<'_>) -> (layers::Layers, Vec<
             Ok(text) => layers.file(path.as_ref(), &text, &mut problems),
             Err(error) => {
                 let place = named.origin.place(&catalogue::CONFIG);
-                problems.push(Problem::new(place, Some(path), format!("the file cannot be read: {error}")));
+                problems.push(Problem::new(
+                    place,
+                    Some(path),
+                    format!("the file cannot be read: {error}; name a TOML file that this program may read"),
+                ));
             }
         }
     }

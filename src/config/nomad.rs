@@ -12,7 +12,7 @@ use crate::nomad;
 /// How to reach Nomad.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nomad {
-    /// At least one: `http://` or `https://` with a host, without user and path, or `unix:///SOCKET`.
+    /// At least one: `http://` or `https://` with a host and maybe a path, without user, or `unix:///SOCKET`.
     pub addresses: Vec<String>,
     /// The region to ask; `None` is that of the agent.
     pub region: Option<String>,

@@ -87,6 +87,16 @@ pub enum Warning {
         /// The variable of the file.
         used: &'static str,
     },
+    /// A value that stands in quotes, which were probably meant for a shell. They are taken for a part of it.
+    Quoted {
+        /// The setting, and where it was given.
+        place: String,
+    },
+    /// Blanks around a value, which are left out.
+    Padded {
+        /// The setting, and where it was given.
+        place: String,
+    },
     /// A certificate is not verified.
     SkipVerify {
         /// Why.
@@ -123,6 +133,12 @@ impl Warning {
                 "only the namespace of this job is carried, because nomad sets NOMAD_NAMESPACE in its tasks"
             ),
             Warning::TokenAndFile { used } => tracing::warn!(used, "both a token and a token file are set"),
+            Warning::Quoted { place } => tracing::warn!(
+                setting = %place,
+                fix = "write the value without the quotes",
+                "setting has quotes in its value"
+            ),
+            Warning::Padded { place } => tracing::warn!(setting = %place, "blanks around the value are ignored"),
             Warning::SkipVerify { because } => tracing::warn!(because, "certificates are not verified"),
         }
     }

@@ -5,12 +5,14 @@ use std::{borrow::Cow, fmt::Display, str::FromStr};
 use super::{
     catalogue::{Form, Setting},
     layers::{Layers, Origin},
-    problem::Problem,
+    problem::{Problem, Warning},
 };
 
 pub(super) struct Reader<'a> {
     pub(super) layers: &'a Layers,
     pub(super) problems: Vec<Problem>,
+    /// What is taken as it was given, and is probably not meant so.
+    pub(super) doubts: Vec<Warning>,
 }
 
 impl Reader<'_> {
@@ -27,11 +29,19 @@ impl Reader<'_> {
     ) -> Option<T> {
         let given = self.layers.get(setting)?;
         let text = given.values.first()?;
-        let outcome = if text.is_empty() { Err("the value is empty".to_owned()) } else { parse(text).map_err(text_of) };
-        match outcome {
-            Ok(value) => Some(value),
+        let place = given.origin.place(setting);
+        match judged(text, "the value is empty", parse) {
+            Ok(value) => {
+                if given.padded {
+                    note(&mut self.doubts, Warning::Padded { place: place.clone() });
+                }
+                if is_quoted(text) {
+                    note(&mut self.doubts, Warning::Quoted { place });
+                }
+                Some(value)
+            }
             Err(what) => {
-                self.problems.push(Problem::new(given.origin.place(setting), shown(setting, text).as_deref(), what));
+                self.problems.push(Problem::new(place, shown(setting, text).as_deref(), what));
                 None
             }
         }
@@ -71,14 +81,16 @@ impl Reader<'_> {
             self.problems.push(Problem::new(origin.place(setting), None, "the list is empty"));
         }
         for text in texts {
-            let outcome = if text.is_empty() {
-                Err("an item of the list is empty".to_owned())
-            } else {
-                parse(&text).map_err(text_of)
-            };
-            match outcome {
-                Ok(value) if values.contains(&value) => {}
-                Ok(value) => values.push(value),
+            match judged(&text, "an item of the list is empty", &parse) {
+                Ok(value) => {
+                    // `Job:"web"` has them around its key alone.
+                    if is_quoted(&text) || text.split_once(':').is_some_and(|(_, rest)| is_quoted(rest.trim())) {
+                        note(&mut self.doubts, Warning::Quoted { place: origin.place(setting) });
+                    }
+                    if !values.contains(&value) {
+                        values.push(value);
+                    }
+                }
                 Err(what) => {
                     let shown = shown(setting, &text);
                     self.problems.push(Problem::new(origin.place(setting), shown.as_deref(), what));
@@ -101,6 +113,28 @@ impl Reader<'_> {
     }
 }
 
+/// The parsed text, or what is wrong with it.
+fn judged<T, E: Display>(text: &str, empty: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, String> {
+    if text.is_empty() {
+        return Err(empty.to_owned());
+    }
+    parse(text).map_err(|error| {
+        let quotes = if is_quoted(text) { "; write the value without the quotes around it" } else { "" };
+        format!("{error}{quotes}")
+    })
+}
+
+/// Quotes that a shell would have taken away; a file of variables or a job's `env` block leaves them where they are.
+fn is_quoted(text: &str) -> bool {
+    ['"', '\''].iter().any(|quote| text.len() > 1 && text.starts_with(*quote) && text.ends_with(*quote))
+}
+
+fn note(doubts: &mut Vec<Warning>, doubt: Warning) {
+    if !doubts.contains(&doubt) {
+        doubts.push(doubt);
+    }
+}
+
 /// There is no value, and a problem says why.
 #[derive(Debug)]
 pub(super) struct Broken;
@@ -116,6 +150,14 @@ where
             return Err(format!("out of bounds; it has to be from {least} to {most}"));
         }
         Ok(value)
+    }
+}
+
+/// A parser of a whole number between two bounds.
+pub(super) fn number<T: FromStr + PartialOrd + Display>(least: T, most: T) -> impl Fn(&str) -> Result<T, String> {
+    move |text| {
+        let number = text.parse().ok().filter(|number| (&least..=&most).contains(&number));
+        number.ok_or_else(|| format!("write a whole number from {least} to {most}"))
     }
 }
 

@@ -58,10 +58,13 @@ fn all_or_problems<T>(
     problems: Vec<Problem>,
     read: impl FnOnce(&mut Reader<'_>, &mut Vec<Warning>) -> Result<T, Broken>,
 ) -> Result<(T, Vec<Warning>), Problems> {
-    let mut reader = Reader { layers, problems };
+    let mut reader = Reader { layers, problems, doubts: Vec::new() };
     let mut warnings = names::unknown_variables(environment);
     match read(&mut reader, &mut warnings) {
-        Ok(settings) if reader.problems.is_empty() => Ok((settings, warnings)),
+        Ok(settings) if reader.problems.is_empty() => {
+            warnings.append(&mut reader.doubts);
+            Ok((settings, warnings))
+        }
         // A variable that is wrong can be a misspelt one that is missing.
         _ => {
             reader.problems.extend(warnings.iter().filter_map(Warning::problem));
@@ -236,6 +239,12 @@ fn topic(text: &str) -> Result<Topic, &'static str> {
     let (name, key) = text.split_once(':').map_or((text, None), |(name, key)| (name, Some(key)));
     if name.is_empty() || key == Some("") {
         return Err("write TOPIC or TOPIC:KEY, such as Job or Job:web");
+    }
+    // Nomad's own rule (`parseTopic`): it answers 400 to a second one, however it is written.
+    if key.is_some_and(|key| key.contains(':')) {
+        return Err(
+            "Nomad takes one colon only, between topic and key; choose a key without a colon, or the whole topic",
+        );
     }
     if name.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err("a topic is one word, such as Job");

@@ -102,6 +102,9 @@ impl Client {
                 request.send().await.map_err(|error| Fault::transport(&NAMES, self.address(), &call.what, &error))?;
             let code = response.status();
             if code.is_success() || also.contains(&code) {
+                if let Some(text) = http::foreign(&response, &NAMES) {
+                    return Err(self.garbage(call, text));
+                }
                 let index = index_of(&response);
                 let body = self.body(call, response).await?;
                 return Ok(Answered { code, index, body });

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    http::Fault,
+    http::{Fault, UNASKED},
     throttle::{Class, Classified},
 };
 
@@ -84,7 +84,8 @@ pub enum Error {
     },
     /// Too many requests, or too many connections from here.
     #[error(
-        "Consul at {address} has enough of requests and was asked {what}: {text} (limits of its agent configuration)"
+        "Consul at {address} refuses further requests from this machine when asked {what}: {text}; \
+         raise http_max_conns_per_client or the rate limits of the agent, or look what else calls it"
     )]
     Busy {
         /// Label of the address.
@@ -230,6 +231,7 @@ impl From<Fault> for Error {
             Fault::Setting { variable, reason } => Error::Setting { variable, reason },
             Fault::Connect { address, reason } => Error::Connect { address, reason },
             Fault::Tls { address, reason, mend } => Error::Tls { address, reason, mend },
+            Fault::Crowded { address, what } => Error::Busy { address, what, text: UNASKED.to_owned() },
             Fault::Broken { address, what, reason } => Error::Broken { address, what, reason },
         }
     }
@@ -364,11 +366,11 @@ mod tests {
                 false,
                 false,
             ),
-            (429, "Your IP is issuing too many concurrent connections", "has enough of requests", true, false),
+            (429, "Your IP is issuing too many concurrent connections", "http_max_conns_per_client", true, false),
             (
                 503,
                 "rate limit exceeded for operation that can only be performed by the leader",
-                "has enough",
+                "refuses further requests",
                 true,
                 false,
             ),

@@ -8,8 +8,9 @@ use super::Secret;
 
 /// One address of an agent: `http://host:port`, `https://host:port` or `unix:///path/of/socket`.
 ///
-/// A path behind the host is ignored, and a user and password before it are sent as basic
-/// authentication. [`fmt::Display`] gives the address without them: the label under which logs and errors name it.
+/// A path behind the host is that of a proxy: it comes before the path of each request. A user and password before the
+/// host are sent as basic authentication. [`fmt::Display`] gives the address without them: the label under which logs and
+/// errors name it.
 #[derive(Clone, Debug)]
 pub struct Address {
     label: String,
@@ -20,7 +21,7 @@ pub struct Address {
 /// How to get there.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
-    /// Over TCP; the URL has neither path nor user.
+    /// Over TCP; the URL has no user, and its path is `/` or comes before that of each request.
     Tcp(Url),
     /// Over a Unix socket, in plain HTTP.
     Unix(PathBuf),
@@ -74,9 +75,11 @@ impl FromStr for Address {
         if url.set_username("").is_err() || url.set_password(None).is_err() {
             return Err(bad("has no host".to_owned()));
         }
-        url.set_path("");
-        url.set_query(None);
-        url.set_fragment(None);
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(bad("goes on after its path: end it before ? and #".to_owned()));
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
         let label = url.as_str().trim_end_matches('/').to_owned();
         Ok(Address { label, place: Place::Tcp(url), auth })
     }
@@ -112,7 +115,7 @@ mod tests {
     fn addresses_are_shown_by_their_label() {
         for (text, label, tls) in [
             ("http://127.0.0.1:4646", "http://127.0.0.1:4646", false),
-            (" https://nomad.example.com/ui/ ", "https://nomad.example.com", true),
+            (" https://nomad.example.com/a%2Fb/ ", "https://nomad.example.com/a%2Fb", true),
             ("http://[::1]:4646/", "http://[::1]:4646", false),
             ("unix:///run/nomad.sock", "unix:///run/nomad.sock", false),
         ] {
@@ -140,6 +143,8 @@ mod tests {
             ("unix://run/x", "no absolute path"),
             ("http://", "cannot be read"),
             ("http://host:99999", "cannot be read"),
+            ("http://host/nomad?x", "before ? and #"),
+            ("http://host/#x", "before ? and #"),
         ] {
             let error = text.parse::<Address>().expect_err("a bad address").to_string();
             assert!(error.contains(part), "{error}");

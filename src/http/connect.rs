@@ -10,7 +10,7 @@ use std::{
 use reqwest::{
     Certificate, ClientBuilder, Identity, Method, RequestBuilder, Url,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{HOST, HeaderValue},
+    header::{ACCEPT_ENCODING, HOST, HeaderMap, HeaderValue},
     redirect,
 };
 
@@ -33,7 +33,7 @@ pub(crate) struct Reach<'a> {
 pub(crate) struct Server {
     /// Its address as it may be shown.
     pub(crate) label: String,
-    /// What request paths are put behind.
+    /// What request paths are put behind, its own path included.
     base: Url,
     /// The `Host` header, where the URL names the server by its certificate instead.
     host: Option<HeaderValue>,
@@ -51,7 +51,7 @@ impl Server {
     /// The same with a query, percent-encoded as well.
     pub(crate) fn request_with(&self, method: Method, path: &str, query: Option<&str>) -> RequestBuilder {
         let mut url = self.base.clone();
-        url.set_path(path);
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
         url.set_query(query);
         let mut request = self.http.request(method, url);
         if let Some((user, password)) = &self.auth {
@@ -89,6 +89,9 @@ fn server(address: &Address, reach: &Reach<'_>, files: Option<&Files>) -> Result
         .no_proxy()
         .referer(false)
         .http1_only()
+        // Compression is never asked for; a proxy that compresses all the same is understood.
+        .gzip(true)
+        .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
         .tcp_nodelay(true)
         .connect_timeout(reach.connect);
     let mut host = None;

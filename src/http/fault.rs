@@ -15,6 +15,8 @@ pub(crate) enum Fault {
     Connect { address: String, reason: String },
     /// The TLS handshake failed.
     Tls { address: String, reason: String, mend: String },
+    /// The answer came before the request: so does an agent that takes no further connection from this address.
+    Crowded { address: String, what: String },
     /// The connection broke.
     Broken { address: String, what: String, reason: String },
 }
@@ -26,6 +28,7 @@ impl fmt::Display for Fault {
             Fault::Setting { variable, reason } => write!(f, "{variable}: {reason}"),
             Fault::Connect { address, reason } => write!(f, "{address} cannot be reached: {reason}"),
             Fault::Tls { address, reason, mend } => write!(f, "TLS with {address} failed: {reason}; {mend}"),
+            Fault::Crowded { address, what } => write!(f, "{what}: {address} {UNASKED}"),
             Fault::Broken { address, what, reason } => write!(f, "{what}: the connection to {address} broke: {reason}"),
         }
     }
@@ -38,11 +41,18 @@ impl Fault {
         let reason = reason(error);
         match tls_of(error) {
             Some(tls) => Fault::Tls { address, reason: tls.to_string(), mend: mend(tls, names) },
+            None if reason.contains(EARLY) => Fault::Crowded { address, what: what.to_owned() },
             None if error.is_connect() => Fault::Connect { address, reason },
             None => Fault::Broken { address, what: what.to_owned(), reason },
         }
     }
 }
+
+/// What an agent does that takes no further connection.
+pub(crate) const UNASKED: &str = "answered before it was asked, and closed the connection";
+
+/// How hyper calls an answer that comes before the request: it has no other sign for it.
+const EARLY: &str = "received unexpected message from connection";
 
 /// The innermost causes of an error, which say what the outer ones only wrap.
 pub(crate) fn reason(error: &reqwest::Error) -> String {
@@ -88,7 +98,9 @@ fn mend(error: &rustls::Error, names: &Names) -> String {
             format!("set {ca_cert} or {ca_path} to the certificate authority of the cluster")
         }
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "it does not speak TLS: should the address start with http://?".to_owned()
+            "it answered without TLS: write http:// where the server speaks no TLS; an agent also answers so when it takes \
+             no further connection from this address (http_max_conns_per_client in its limits)"
+                .to_owned()
         }
         rustls::Error::AlertReceived(
             AlertDescription::CertificateRequired

@@ -8,6 +8,7 @@ mod address;
 mod body;
 mod connect;
 mod fault;
+mod foreign;
 mod secret;
 mod settings;
 mod token;
@@ -20,7 +21,8 @@ pub use self::{
 pub(crate) use self::{
     body::{Cut, body, text},
     connect::{Reach, Server, servers},
-    fault::{Fault, reason},
+    fault::{Fault, UNASKED, reason},
+    foreign::foreign,
     settings::Names,
     token::token,
 };

@@ -25,6 +25,12 @@ use crate::{
     throttle::{Class, Throttle},
 };
 
+/// Which regions there are.
+const REGIONS: &str = "/v1/regions";
+
+/// How much of their list is read.
+const MAX_REGIONS: usize = 64 << 10;
+
 /// The waits that are not settings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -195,15 +201,22 @@ impl Client {
         deadline: Duration,
     ) -> Result<Response, Error> {
         let mut request = server.request(Method::GET, &call.path).query(&call.query);
-        if let Some(region) = &self.inner.region {
+        if let Some(region) = &self.inner.region
+            && call.path != REGIONS
+        {
             request = request.query(&[("region", region)]);
         }
         if let Some(token) = token {
             request = request.header("X-Nomad-Token", token);
         }
-        match timeout(deadline, request.send()).await {
-            Ok(answer) => answer.map_err(|error| Fault::transport(&NAMES, &server.label, &call.what, &error).into()),
-            Err(_) => Err(self.late(server, call, deadline)),
+        let response = match timeout(deadline, request.send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(Fault::transport(&NAMES, &server.label, &call.what, &error).into()),
+            Err(_) => return Err(self.late(server, call, deadline)),
+        };
+        match http::foreign(&response, &NAMES) {
+            Some(text) => Err(Error::Garbage { address: server.label.clone(), what: call.what.clone(), text }),
+            None => Ok(response),
         }
     }
 
@@ -247,7 +260,46 @@ impl Client {
             Some(to) if code.is_redirection() => format!("a redirect to {to}, which is not followed (NOMAD_ADDR)"),
             _ => text,
         };
+        self.status(server, call, code, text).await
+    }
+
+    /// What a status without success means, in the server's words.
+    pub(super) async fn status(&self, server: &Server, call: &Call, code: StatusCode, text: String) -> Error {
+        let (address, what) = (server.label.clone(), call.what.clone());
+        if code == StatusCode::TOO_MANY_REQUESTS {
+            return Error::Busy { address, what, text };
+        }
+        if text.contains("No path to region") {
+            let fix = self.region_fix(server).await;
+            return Error::NoRegion { address, what, text, fix };
+        }
         Error::Status { address, what, code: code.as_u16(), text }
+    }
+
+    /// What to do about a region that cannot be reached; the regions that there are need no permission to be listed.
+    async fn region_fix(&self, server: &Server) -> String {
+        let call = Call {
+            what: "the list of regions".to_owned(),
+            path: REGIONS.to_owned(),
+            query: Vec::new(),
+            needs: String::new(),
+        };
+        let asked = async {
+            let response = self.ask_at(server, &call).await?;
+            self.body(server, &call, response, MAX_REGIONS).await
+        };
+        let body = timeout(self.inner.timeout, asked).await.ok().and_then(Result::ok).unwrap_or_default();
+        let known: Vec<String> = serde_json::from_slice(&body).unwrap_or_default();
+        let given = self.inner.region.as_ref();
+        match given {
+            Some(region) if known.contains(region) => format!("no server of the region {region:?} can be reached"),
+            given => {
+                let given = given.map(|region| format!(" is {region:?}")).unwrap_or_default();
+                let known: Vec<_> = known.iter().map(|region| format!("{region:?}")).collect();
+                let known = if known.is_empty() { String::new() } else { format!(": {}", known.join(", ")) };
+                format!("NOMAD_REGION{given}; set it to a region that the agent knows{known}")
+            }
+        }
     }
 
     /// The start of a body, for a message. Never fails: what cannot be read is left out.

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::topic::Permission;
 use crate::{
-    http::Fault,
+    http::{Fault, UNASKED},
     throttle::{Class, Classified},
 };
 
@@ -64,6 +64,31 @@ pub enum Error {
         address: String,
         /// How long.
         after: Duration,
+    },
+    /// The agent takes no further connection from this address.
+    #[error(
+        "Nomad at {address} refuses further connections from this machine when asked for {what}: {text}; \
+         raise http_max_conns_per_client (100 by default) in the limits of the agent, or look what else connects to it"
+    )]
+    Busy {
+        /// Label of the address.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// The agent's words.
+        text: String,
+    },
+    /// The agent knows no server of the region.
+    #[error("Nomad at {address} cannot answer {what}: {text}; {fix}")]
+    NoRegion {
+        /// Label of the address.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// The agent's words.
+        text: String,
+        /// The region that was asked for, and those that there are.
+        fix: String,
     },
     /// The connection broke in the middle of an answer.
     #[error("the connection to Nomad at {address} broke while it answered {what}: {reason}")]
@@ -168,6 +193,9 @@ impl Error {
             | Error::Silent { .. }
             | Error::Broken { .. }
             | Error::Refused { .. }
+            | Error::Busy { .. }
+            // The servers of a region can all be away for a while.
+            | Error::NoRegion { .. }
             | Error::Garbage { .. } => true,
             Error::Status { code, .. } => *code >= 500 || matches!(code, 408 | 425 | 429),
             Error::File { .. }
@@ -194,6 +222,7 @@ impl From<Fault> for Error {
             Fault::Setting { variable, reason } => Error::Setting { variable, reason },
             Fault::Connect { address, reason } => Error::Connect { address, reason },
             Fault::Tls { address, reason, mend } => Error::Tls { address, reason, mend },
+            Fault::Crowded { address, what } => Error::Busy { address, what, text: UNASKED.to_owned() },
             Fault::Broken { address, what, reason } => Error::Broken { address, what, reason },
         }
     }
@@ -209,6 +238,8 @@ impl Classified for Error {
             Error::Timeout { .. } => "timeout".into(),
             Error::Silent { .. } => "silent".into(),
             Error::Broken { .. } => "broken".into(),
+            Error::Busy { .. } => "busy".into(),
+            Error::NoRegion { .. } => "region".into(),
             // Each has a rule of its own that is missing, and there are few.
             Error::Denied { needs, .. } => Class::from("denied").with(needs),
             Error::BadToken { .. } => "token".into(),

@@ -215,8 +215,7 @@ impl Client {
             }
             let text = self.text(response).await;
             if code.is_server_error() && code != StatusCode::NOT_IMPLEMENTED {
-                let (address, what) = (server.label.clone(), call.what.clone());
-                return Err(Error::Status { address, what, code: code.as_u16(), text });
+                return Err(self.status(server, &call, code, text).await);
             }
             Ok(Said { code, body: text.into_bytes() })
         };

@@ -251,7 +251,7 @@ fn no_stream(error: Error) -> Error {
     let reason = if lower.contains("eventbroker not configured") {
         "its event broker is disabled (enable_event_broker in the server's configuration)".to_owned()
     } else if matches!(code, 404 | 405 | 501) || lower.contains("unknown rpc") {
-        format!("it answers {code} {text:?}, as Nomad before 1.0 does")
+        format!("it answers {code} {text:?}, as Nomad before 1.0 does, and as a wrong path in NOMAD_ADDR does")
     } else {
         return Error::Status { address, what, code, text };
     };

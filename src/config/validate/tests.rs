@@ -4,6 +4,7 @@ mod consul;
 mod http_sink;
 #[cfg(feature = "kinesis")]
 mod kinesis;
+mod wrong;
 
 use std::{ffi::OsString, io::Write as _, time::Duration as StdDuration};
 
@@ -286,9 +287,9 @@ fn run_names_its_kinds() {
 
 #[test]
 fn topics_are_repeated_flags_or_one_variable() {
-    let job = Topic { name: "Job".to_owned(), key: Some("a:b,c".to_owned()) };
+    let job = Topic { name: "Job".to_owned(), key: Some("a/b,c".to_owned()) };
     let node = Topic { name: "Node".to_owned(), key: None };
-    assert_eq!(settings(&["events", "--topic", "Job:a:b,c", "--topic", "Node:*"], &[]).topics, [job, node.clone()]);
+    assert_eq!(settings(&["events", "--topic", "Job:a/b,c", "--topic", "Node:*"], &[]).topics, [job, node.clone()]);
     assert_eq!(settings(&["events"], &[("NOMAD_FIREHOSE_TOPICS", "Node")]).topics, [node]);
     assert!(problems(&["events", "--topic", "Job:"], &[])[0].contains("write TOPIC or TOPIC:KEY"));
     let (_, warnings) = load(&["events", "--topic=job", "--coordinator=none"], &[]).expect("a valid configuration");
@@ -299,8 +300,8 @@ fn topics_are_repeated_flags_or_one_variable() {
 fn addresses_are_checked_and_their_users_taken_out() {
     let nomad = |text: &str| settings(&["nodes", "--nomad-addr", text], &[]).nomad;
     assert_eq!(
-        nomad("http://a:1/,https://b/ui/jobs, unix:///run/n.sock").addresses,
-        ["http://a:1", "https://b", "unix:///run/n.sock"]
+        nomad("http://a:1/,https://b/nomad/, unix:///run/n.sock").addresses,
+        ["http://a:1", "https://b/nomad", "unix:///run/n.sock"]
     );
     let with_user = nomad("https://us%40er:pass@a:1");
     assert_eq!(with_user.addresses, ["https://a:1"]);

@@ -3,6 +3,7 @@
 mod list;
 mod stream;
 mod tls;
+mod wrong;
 
 use std::{
     future::Future,

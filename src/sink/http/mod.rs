@@ -176,7 +176,11 @@ fn server(
     timeout: Duration,
 ) -> Result<Server, Error> {
     let wrong = |reason: String| Error(format!("{}: {reason}", NAMES.address));
-    let address: Address = url.as_str().parse().map_err(|error: http::BadAddress| wrong(error.to_string()))?;
+    // Path and query can hold a token: they go with each request, and never into the label.
+    let mut server = url.clone();
+    server.set_path("");
+    server.set_query(None);
+    let address: Address = server.as_str().parse().map_err(|error: http::BadAddress| wrong(error.to_string()))?;
     let reach = Reach { tls, basic_auth, connect: CONNECT.min(timeout), names: &NAMES };
     http::servers(&[address], &reach)?.pop().ok_or_else(|| wrong("it names no server".to_owned()))
 }

@@ -43,6 +43,8 @@ fn addresses_are_read_as_consuls_command_line_reads_them() {
         ("consul:8501", "true", "https://consul:8501"),
         ("[::1]:8500", "0", "http://[::1]:8500"),
         ("http://consul:8500/", "false", "http://consul:8500"),
+        ("http://proxy/consul/", "false", "http://proxy/consul"),
+        ("proxy/a%20b", "true", "https://proxy/a%20b"),
         // TLS that was asked for is never left out.
         ("http://consul:8501", "1", "https://consul:8501"),
         ("https://consul:8501", "false", "https://consul:8501"),
@@ -55,7 +57,9 @@ fn addresses_are_read_as_consuls_command_line_reads_them() {
     let with_user = consul(&[("CONSUL_HTTP_ADDR", "us%40er:pass@consul:8500")]);
     assert_eq!(with_user.address, "http://consul:8500");
     assert_eq!(with_user.http_auth, Some(BasicAuth { user: "us@er".to_owned(), password: Secret::new("pass") }));
-    for wrong in ["ftp://a", "a:b", "unix://relative", "http://", "consul:8500/prefix", "a:1,b:2"] {
+    for wrong in
+        ["ftp://a", "a:b", "unix://relative", "http://", "consul:8500/ui/dc1", "consul:8500/consul/v1", "a:1,b:2"]
+    {
         let problems = problems(&[("CONSUL_HTTP_ADDR", wrong)]);
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].starts_with("CONSUL_HTTP_ADDR (--consul-http-addr)"), "{problems:?}");

@@ -1,0 +1,239 @@
+//! Values that are wrong in one way or another: the message names the variable, and what to write.
+
+use super::*;
+
+/// What is warned of, beside a valid configuration.
+#[track_caller]
+fn warnings(variables: &[(&str, &str)]) -> Vec<Warning> {
+    load(&["events", "--coordinator=none"], variables).expect("a valid configuration").1
+}
+
+#[test]
+fn an_address_keeps_its_path() {
+    let addresses = |text: &str| settings(&["nodes", "--nomad-addr", text], &[]).nomad.addresses;
+    assert_eq!(
+        addresses("http://h/nomad/,http://h/nomad,https://u:p@h:1/a%20b/c/,http://h/"),
+        ["http://h/nomad", "https://h:1/a%20b/c", "http://h",]
+    );
+    for (wrong, part) in [
+        ("http://h/nomad/?x=1", "before ? and #"),
+        ("http://h/nomad#x", "before ? and #"),
+        ("http://h/ui/jobs", "before /ui"),
+        ("http://h/nomad/v1/", "before /v1"),
+    ] {
+        let problems = problems(&["nodes"], &[("NOMAD_ADDR", wrong)]);
+        assert!(problems.len() == 1 && problems[0].contains(part), "{wrong}: {problems:?}");
+    }
+}
+
+#[test]
+fn quotes_around_a_value_are_warned_of_without_the_value() {
+    for (variable, value) in [
+        ("NOMAD_TOKEN", "\"hush\""),
+        ("NOMAD_TOKEN", "'hush'"),
+        ("NOMAD_HTTP_AUTH", "\"u:hush\""),
+        ("NOMAD_REGION", "'hush'"),
+        ("NOMAD_FIREHOSE_CLUSTER", "\"hush\""),
+        ("NOMAD_CACERT", "'/hush'"),
+        ("NOMAD_FIREHOSE_TOPICS", "Job:\"hush\",'Node'"),
+    ] {
+        let warnings = warnings(&[(variable, value)]);
+        let shown = format!("{warnings:?}");
+        assert!(warnings.iter().any(|warning| matches!(warning, Warning::Quoted { .. })), "{shown}");
+        assert!(shown.contains(variable) && !shown.contains("hush"), "{shown}");
+    }
+    assert_eq!(warnings(&[("NOMAD_TOKEN", "it's"), ("NOMAD_FIREHOSE_CLUSTER", "\"")]), []);
+    for (variable, value) in [
+        ("NOMAD_ADDR", "\"http://h:4646\""),
+        ("NOMAD_NAMESPACE", "'team'"),
+        ("SINK_TYPE", "\"stdout\""),
+        ("NOMAD_FIREHOSE_LEASE", "'4s'"),
+        ("NOMAD_SKIP_VERIFY", "\"true\""),
+    ] {
+        let problems = problems(&["nodes"], &[(variable, value)]);
+        assert!(problems.len() == 1 && problems[0].contains("without the quotes"), "{variable}: {problems:?}");
+    }
+}
+
+#[test]
+fn blanks_around_a_value_are_left_out() {
+    let padded = [
+        ("NOMAD_ADDR", " http://h:1 "),
+        ("NOMAD_REGION", " eu"),
+        ("NOMAD_TOKEN", "hush\n"),
+        ("NOMAD_HTTP_AUTH", "u:hush\r\n"),
+        ("NOMAD_FIREHOSE_SOURCE", "stream "),
+    ];
+    let (settings, warnings) = load(&["nodes", "--coordinator=none"], &padded).expect("a valid configuration");
+    assert_eq!(settings.nomad.addresses, ["http://h:1"]);
+    assert_eq!(settings.nomad.region.as_deref(), Some("eu"));
+    assert_eq!(settings.nomad.token, Token::Text(Secret::new("hush")));
+    assert_eq!(settings.nomad.http_auth.expect("given").password, Secret::new("hush"));
+    // A line break at the end is what a file ends with; a blank can be meant.
+    let shown = format!("{warnings:?}");
+    assert_eq!(warnings.len(), 2, "{shown}");
+    assert!(shown.contains("NOMAD_REGION") && shown.contains("NOMAD_FIREHOSE_SOURCE"), "{shown}");
+    let problems = problems(&["nodes"], &[("NOMAD_TOKEN", " \t")]);
+    assert!(problems[0].starts_with("NOMAD_TOKEN") && problems[0].contains("empty"), "{problems:?}");
+}
+
+#[test]
+fn a_topic_that_nomad_never_accepts_is_refused_at_the_start() {
+    for text in ["Job:a:b", "Job:", ":a", "Job:a:*", "J ob"] {
+        let by_flag = problems(&["events", "--topic", text], &[]);
+        assert!(by_flag.len() == 1 && by_flag[0].contains("--topic"), "{text}: {by_flag:?}");
+        assert_eq!(problems(&["events"], &[("NOMAD_FIREHOSE_TOPICS", text)]).len(), 1, "{text}");
+    }
+    let colon = &problems(&["events", "--topic", "Job:a:b"], &[])[0];
+    assert!(colon.contains("one colon"), "{colon}");
+}
+
+#[test]
+fn a_comma_in_a_header_is_explained_and_can_be_written() {
+    const ADDRESS: (&str, &str) = ("SINK_HTTP_ADDRESS", "http://h/");
+    let headers = |arguments: &[&str], value: Option<&str>| {
+        let value = value.map(|value| ("SINK_HTTP_HEADERS", value));
+        let variables: Vec<_> = [ADDRESS].into_iter().chain(value).collect();
+        match settings(&[&["jobs", "--sink-type=http"], arguments].concat(), &variables).sink {
+            Sink::Http(http) => http.headers,
+            other => panic!("{other:?}"),
+        }
+    };
+    let problems = problems(&["jobs", "--sink-type=http"], &[ADDRESS, ("SINK_HTTP_HEADERS", "A: 1, 2")]);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].contains("commas separate") && problems[0].contains("\\,"), "{problems:?}");
+    let one = [("a".to_owned(), Secret::new("1, 2"))];
+    let both = [one[0].clone(), ("b".to_owned(), Secret::new("3"))];
+    assert_eq!(headers(&[], Some("A: 1\\, 2")), one);
+    assert_eq!(headers(&[], Some("A: 1\\, 2, B: 3")), both);
+    assert_eq!(headers(&[], Some("A: 1\\, 2, B: 3\n")), both);
+    assert_eq!(headers(&["--sink-http-headers", "A: 1, 2", "--sink-http-headers", "B: 3"], None), both);
+    for text in ["[sink-http]\nheaders = ['A: 1, 2', 'B: 3']\n", "[sink.http]\nheaders = \"A: 1\\\\, 2, B: 3\"\n"] {
+        let file = file(text);
+        assert_eq!(headers(&["--config", path(&file)], None), both, "{text}");
+    }
+}
+
+#[test]
+fn names_that_would_be_refused_for_ever_are_refused_at_the_start() {
+    let long = "x".repeat(129);
+    for (variable, value) in [
+        ("NOMAD_REGION", "eu west"),
+        ("NOMAD_REGION", "eu\u{7}"),
+        ("NOMAD_NAMESPACE", long.as_str()),
+        ("NOMAD_TOKEN", "a;\u{1}"),
+        ("NOMAD_TOKEN", "ä"),
+        ("NOMAD_HTTP_AUTH", "u:\u{1}"),
+    ] {
+        let problems = problems(&["nodes"], &[(variable, value)]);
+        assert!(problems.len() == 1 && problems[0].starts_with(variable), "{variable}: {problems:?}");
+    }
+    for (variable, value) in [
+        ("CONSUL_DATACENTER", "eu/west"),
+        ("CONSUL_DATACENTER", "eu west"),
+        ("CONSUL_NAMESPACE", "a.b"),
+        ("CONSUL_HTTP_TOKEN", "a b"),
+        ("NOMAD_FIREHOSE_CONSUL_PREFIX", "a//b"),
+    ] {
+        match load(&["nodes"], &[(variable, value)]) {
+            Err(Exit::Configuration(Problems(problems))) => {
+                assert_eq!(problems.len(), 1, "{problems:?}");
+                assert!(problems[0].to_string().starts_with(variable), "{problems:?}");
+            }
+            other => panic!("{variable}: {other:?}"),
+        }
+    }
+}
+
+/// What Rust's own parsers say names neither bounds nor unit.
+#[cfg(feature = "amqp")]
+#[test]
+fn a_number_that_is_none_is_answered_with_its_bounds() {
+    let connection = "amqp://h?heartbeat=much";
+    let given = [
+        ("SINK_AMQP_CONNECTION", connection),
+        ("SINK_AMQP_EXCHANGE", "x"),
+        ("SINK_AMQP_ROUTING_KEY", "k"),
+        ("SINK_AMQP_WORKERS", "many"),
+    ];
+    let problems = problems(&["jobs", "--sink-type=amqp"], &given);
+    assert_eq!(
+        problems,
+        [
+            "SINK_AMQP_CONNECTION (--sink-amqp-connection): heartbeat: write a whole number from 10 to 30",
+            "SINK_AMQP_WORKERS (--sink-amqp-workers) is \"many\": write a whole number from 1 to 64",
+        ]
+    );
+}
+
+/// Every setting with every kind of slip: it is taken, or refused by its name.
+#[test]
+fn no_slip_in_any_setting_goes_without_its_name() {
+    const WORD: &str = "hush";
+    let slips = [
+        "   ",
+        "\"hush\"",
+        "hush hush",
+        "-1",
+        "99999999999999999999",
+        "hush\u{1}hush",
+        "hush,,hush",
+        "http://hush:hush@/hush",
+        "unix://hush",
+        "1d",
+        "tr ue",
+        "{hush",
+    ];
+    let sinks: &[&[&str]] = &[
+        &["run", "--resources=all", "--sink-type=http", "--sink-http-address=http://h/"],
+        #[cfg(feature = "amqp")]
+        &[
+            "run",
+            "--resources=all",
+            "--sink-type=amqp",
+            "--sink-amqp-connection=amqp://h",
+            "--sink-amqp-exchange=x",
+            "--sink-amqp-routing-key=k",
+        ],
+        #[cfg(feature = "kinesis")]
+        &["run", "--resources=all", "--sink-type=kinesis", "--sink-kinesis-stream-name=s"],
+    ];
+    for setting in catalogue::ALL.iter().filter(|setting| setting.flag != catalogue::CONFIG.flag) {
+        for slip in slips {
+            for sink in sinks {
+                // The flag of the set would go before the variable.
+                let own = format!("--{}=", setting.flag);
+                let arguments: Vec<_> = sink.iter().copied().filter(|argument| !argument.starts_with(&own)).collect();
+                match load(&arguments, &[(setting.variable, slip)]) {
+                    Ok((settings, warnings)) => {
+                        let shown = format!("{settings:?}{warnings:?}");
+                        // A name alone is the user's, which is no secret.
+                        let secret = setting.secret && !setting.variable.ends_with("_AUTH");
+                        assert!(!secret || !shown.contains(WORD), "{}: {shown}", setting.variable);
+                        let odd = slip.trim() != slip || slip.starts_with('"');
+                        let told = shown.contains(&format!("\"{}", setting.variable)) || !is_read(setting, sink);
+                        assert!(!odd || told, "{} {slip:?} is taken without a word: {shown}", setting.variable);
+                    }
+                    Err(Exit::Configuration(problems)) => {
+                        let shown = problems.to_string();
+                        let named = problems.0.iter().any(|problem| problem.to_string().contains(setting.variable));
+                        assert!(named, "{} {slip:?}: {shown}", setting.variable);
+                        assert!(!setting.secret || !shown.contains(WORD), "{}: {shown}", setting.variable);
+                    }
+                    Err(other) => panic!("{} {slip:?}: {other:?}", setting.variable),
+                }
+            }
+        }
+    }
+}
+
+/// Whether the sink that is chosen reads the setting: what belongs to another one is not looked at.
+fn is_read(setting: &catalogue::Setting, sink: &[&str]) -> bool {
+    let chosen = sink.iter().find_map(|argument| argument.strip_prefix("--sink-type=")).unwrap_or_default();
+    let of = |prefix: &str| setting.variable.starts_with(prefix);
+    match chosen {
+        "http" => !(of("SINK_AMQP_") || of("SINK_KINESIS_")),
+        "amqp" => !(setting.heading == catalogue::HTTP_SINK || of("SINK_KINESIS_")),
+        _ => !(setting.heading == catalogue::HTTP_SINK || of("SINK_AMQP_")),
+    }
+}
