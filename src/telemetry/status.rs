@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::kind::Kind;
+use crate::{kind::Kind, redact::redacted};
 
 /// What a kind is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,14 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Without secrets: the pages need no login.
+    fn redacted(self) -> Self {
+        match self {
+            Phase::Blocked { reason } => Phase::Blocked { reason: redacted(&reason).into_owned() },
+            phase => phase,
+        }
+    }
+
     /// A standby is ready too: a deployment of replicas has to be able to finish.
     pub fn is_ready(&self) -> bool {
         matches!(self, Phase::Standby | Phase::Leading | Phase::Polling)
@@ -77,14 +85,14 @@ impl Status {
 
     /// Says what `kind` does from now on.
     pub fn set(&self, kind: Kind, phase: Phase) {
-        self.lock().phases.insert(kind, phase);
+        self.lock().phases.insert(kind, phase.redacted());
     }
 
     /// Says what `kind` does in the place of [`Phase::Leading`], until it is said otherwise: `None` where it leads.
     pub fn set_instead(&self, kind: Kind, phase: Option<Phase>) {
         let instead = &mut self.lock().instead;
         match phase {
-            Some(phase) => instead.insert(kind, phase),
+            Some(phase) => instead.insert(kind, phase.redacted()),
             None => instead.remove(&kind),
         };
     }

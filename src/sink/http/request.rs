@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{Compression, Config, Error, Format, Http, NAMES, body, fault};
 use crate::{
     coordinator::Standing,
-    http::{self, Fault, Secret},
+    http::{self, Fault},
     kind::Kind,
     record::Record,
 };
@@ -106,7 +106,7 @@ impl Http {
             Ok(authorization) => authorization,
             Err(reason) => return retry(reason),
         };
-        let request = self.to.start(authorization.clone());
+        let request = self.to.start(authorization);
         let request = request.header(IDEMPOTENCY_KEY, idempotency_key(records)).header(KIND, kinds(records)).body(body);
         // As late as can be: what follows may reach the server.
         if records.iter().any(|record| record.ticket.standing() != Standing::Held) {
@@ -125,12 +125,7 @@ impl Http {
                 }
                 fault::Answer::Delivered
             }
-            Ok(Ok(response)) => {
-                let mut secrets = self.secrets.clone();
-                let token = authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-                secrets.extend(token.map(Secret::new));
-                fault::read(response, deadline, label, &secrets).await
-            }
+            Ok(Ok(response)) => fault::read(response, deadline, label).await,
             Ok(Err(error)) if error.is_connect() => {
                 retry(Fault::transport(&NAMES, label, "send", &error.without_url()).to_string())
             }

@@ -390,7 +390,7 @@ impl Lane {
             reason,
             times,
             bytes = text.len(),
-            line = %String::from_utf8_lossy(&text[..text.len().min(SHOWN)]),
+            line = %crate::redact::redacted_start(&String::from_utf8_lossy(&text[..text.len().min(SHOWN)])),
             "a line of the event stream cannot be read"
         );
         if times < Garbage::PASSED_OVER {
