@@ -19,7 +19,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::atomic::AtomicBool, time::Duration};
 
 use futures_util::future::BoxFuture;
 use reqwest::{
@@ -75,6 +75,8 @@ pub struct Http {
     token: TokenSource,
     /// What has to answer before the first record is sent; `None` once it has.
     health: Option<Check>,
+    /// The log says that the server does not end its answers.
+    endless: AtomicBool,
 }
 
 /// Where requests go, and what each of them carries.
@@ -124,6 +126,7 @@ impl Http {
             timeout: config.timeout,
             token: config.token,
             health,
+            endless: AtomicBool::new(false),
         })
     }
 

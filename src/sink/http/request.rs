@@ -1,5 +1,7 @@
 //! One request, and what its answer means for the records in it.
 
+use std::{sync::atomic::Ordering, time::Duration};
+
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::{Instant, timeout_at};
@@ -22,6 +24,9 @@ const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// How much of a good answer is read, so that the connection can be used again.
 const DRAINED: usize = 64 << 10;
+
+/// How long that may take: a new connection costs less than a record that waits for nothing.
+const DRAIN: Duration = Duration::from_millis(250);
 
 /// The headers of every request.
 pub(super) fn headers(config: &Config, cluster: Option<&str>) -> Result<HeaderMap, Error> {
@@ -117,11 +122,12 @@ impl Http {
         match timeout_at(deadline, request.send()).await {
             Ok(Ok(response)) if response.status().is_success() => {
                 // The status is the answer; what follows it only frees the connection.
-                match timeout_at(deadline, http::body(response, DRAINED)).await {
-                    Ok(Ok(_)) => {}
-                    Ok(Err(_)) | Err(_) => {
-                        tracing::debug!(server = %label, "the answer's body was not read to its end")
-                    }
+                let read = timeout_at(deadline.min(Instant::now() + DRAIN), http::body(response, DRAINED)).await;
+                if !matches!(read, Ok(Ok(_))) && !self.endless.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        server = %label,
+                        "the server does not end the body of its answer: each request needs a new connection"
+                    );
                 }
                 fault::Answer::Delivered
             }
