@@ -26,7 +26,7 @@ impl Needle {
         for encode in [|bytes: &[u8]| STANDARD_NO_PAD.encode(bytes), |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes)] {
             forms.push(encode(secret.as_bytes()));
             if secret.len() >= ANYWHERE {
-                forms.extend((0..3).map(|before| within(&encode, secret, before)));
+                forms.extend((0..3).map(|before| within(encode, secret, before)));
             }
         }
         forms.sort_unstable();
