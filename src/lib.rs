@@ -35,6 +35,7 @@ pub mod marks;
 pub mod nomad;
 pub mod position;
 pub mod record;
+mod redact;
 pub mod resource;
 pub mod sink;
 pub mod source;

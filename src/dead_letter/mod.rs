@@ -42,10 +42,12 @@ mod tests;
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use tokio::sync::Mutex;
 
 use crate::{
     record::Record,
+    redact,
     throttle::{Class, Classified},
 };
 
@@ -142,7 +144,7 @@ impl Letter {
             namespace: Box::from(&*record.namespace),
             job: Box::from(&*record.job),
             sink,
-            reason,
+            reason: redact::redacted(&reason).into_owned(),
             attempts,
             context: String::new(),
             body: record.body.clone(),
@@ -212,8 +214,10 @@ impl DeadLetters {
     /// # Errors
     /// The file could not be written within 30 s. Try again: nothing may be dropped for it.
     pub async fn input(&self, raw: &[u8], reason: &str, context: &str) -> Result<(), Error> {
+        let (reason, context) = (&*redact::redacted(reason), &*redact::redacted(context));
         if !matches!(self.place, Place::File(_)) {
             let text = String::from_utf8_lossy(&raw[..raw.len().min(LOGGED)]);
+            let text = redact::redacted_start(&text);
             tracing::error!(reason, context, bytes = raw.len(), raw = &*text, "input cannot be read");
             return Ok(());
         }
@@ -227,7 +231,7 @@ impl DeadLetters {
             reason: reason.to_owned(),
             attempts: 0,
             context: context.to_owned(),
-            body: Bytes::copy_from_slice(raw),
+            body: without_echo(raw),
         };
         self.append(Arc::new([letter])).await?;
         tracing::error!(reason, context, bytes = raw.len(), "input cannot be read, kept as a dead letter");
@@ -252,5 +256,15 @@ impl DeadLetters {
             Ok(Err(stopped)) => Err(failed(stopped.into())),
             Err(late) => Err(failed(late.into())),
         }
+    }
+}
+
+/// An input as it is kept. JSON stays as it is; anything else can be the page of a proxy that echoes our request.
+fn without_echo(raw: &[u8]) -> Bytes {
+    match std::str::from_utf8(raw) {
+        Ok(text) if serde_json::from_str::<IgnoredAny>(text).is_err() => {
+            redact::without_known(text).into_owned().into()
+        }
+        _ => Bytes::copy_from_slice(raw),
     }
 }

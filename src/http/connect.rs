@@ -15,6 +15,7 @@ use reqwest::{
 };
 
 use super::{Address, Fault, Names, Secret, Tls, address::Place, reason};
+use crate::redact;
 
 /// How the addresses of one client are reached.
 #[derive(Debug)]
@@ -123,6 +124,9 @@ fn server(address: &Address, reach: &Reach<'_>, files: Option<&Files>) -> Result
         },
     })?;
     let auth = reach.basic_auth.cloned().or_else(|| address.auth.clone());
+    if let Some((user, password)) = &auth {
+        redact::basic(user, password.expose());
+    }
     Ok(Server { label, base, host, auth, http })
 }
 

@@ -3,6 +3,7 @@
 use std::{fmt, io, path::PathBuf};
 
 use super::Names;
+use crate::redact::redacted;
 
 /// What can go wrong before there is an answer. Each client makes its own error of it.
 #[derive(Debug)]
@@ -69,7 +70,10 @@ pub(crate) fn reason(error: &reqwest::Error) -> String {
         }
         next = cause.source();
     }
-    if text.is_empty() { error.to_string() } else { text }
+    if text.is_empty() {
+        text = error.to_string();
+    }
+    redacted(&text).into_owned()
 }
 
 fn tls_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {

@@ -2,14 +2,19 @@
 
 use std::fmt;
 
-/// A token or a password. Neither `Debug` nor `Display` shows anything of it.
+use crate::redact;
+
+/// A token or a password. Neither `Debug` nor `Display` shows anything of it, and [`redact`] takes it out of every text
+/// from outside.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(Box<str>);
 
 impl Secret {
     /// Takes the text in.
     pub fn new(text: impl Into<Box<str>>) -> Self {
-        Secret(text.into())
+        let text = text.into();
+        redact::keep(&text);
+        Secret(text)
     }
 
     /// The text itself, for the one place that sends it.
@@ -20,13 +25,13 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
+        f.write_str(redact::REDACTED)
     }
 }
 
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
+        f.write_str(redact::REDACTED)
     }
 }
 

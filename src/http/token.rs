@@ -5,6 +5,7 @@ use std::path::Path;
 use reqwest::header::HeaderValue;
 
 use super::{Fault, Names, TokenSource};
+use crate::redact;
 
 /// Largest token file: a signed identity is some hundreds of bytes.
 const MAX_TOKEN: usize = 64 << 10;
@@ -31,7 +32,10 @@ async fn token_in(path: &Path, names: &Names) -> Result<String, Fault> {
     match tokio::fs::read_to_string(path).await {
         Ok(text) if text.trim().is_empty() => Err(bad("the token file is empty".to_owned())),
         Ok(text) if text.len() > MAX_TOKEN => Err(bad(format!("is larger than {MAX_TOKEN} bytes: no token"))),
-        Ok(text) => Ok(text.trim().to_owned()),
+        Ok(text) => {
+            redact::renew(&text);
+            Ok(text.trim().to_owned())
+        }
         Err(error) => Err(bad(format!("{error}; give a file this program may read"))),
     }
 }

@@ -12,6 +12,7 @@ use super::{
     lines::{Lines, is_heartbeat},
     topic::{Permission, Topic},
 };
+use crate::redact::redacted_start;
 use crate::{http, position::RaftIndex};
 
 /// How much longer a reader waits that came back to find the connection's time over: what the server sent meanwhile has
@@ -190,7 +191,7 @@ impl EventStream {
                 }
                 if !is_object(&line) {
                     self.body = None;
-                    return Err(self.garbage(String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).into_owned()));
+                    return Err(self.garbage(shown(&line)));
                 }
                 self.first = (!is_heartbeat(&line)).then_some(line);
                 return Ok(Opening::Alive);
@@ -256,4 +257,9 @@ fn no_stream(error: Error) -> Error {
         return Error::Status { address, what, code, text };
     };
     Error::NoStream { address, reason }
+}
+
+/// The start of a line that is none of Nomad's.
+fn shown(line: &[u8]) -> String {
+    redacted_start(&String::from_utf8_lossy(&line[..line.len().min(SHOWN)])).into_owned()
 }

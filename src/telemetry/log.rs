@@ -1,6 +1,6 @@
 //! Log lines on stderr, one event each.
 
-use std::{fmt, io::IsTerminal as _};
+use std::{borrow::Cow, fmt, io::IsTerminal as _};
 
 use serde::Serializer as _;
 use serde_json::{Map, Value};
@@ -22,7 +22,10 @@ use tracing_subscriber::{
 };
 
 use super::bar::{self, AboveBar, Records};
-use crate::config::{Log, LogFormat};
+use crate::{
+    config::{Log, LogFormat},
+    redact::redacted,
+};
 
 /// Logs to stderr from now on, in colour where stderr is a terminal and `NO_COLOR` is unset, and where `records` leaves
 /// the terminal to it, above the line of [`bar`].
@@ -177,12 +180,18 @@ struct Fields {
 impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
-            ("message", Value::String(text)) => self.message = text,
+            ("message", Value::String(text)) => self.message = redacted(&text).into_owned(),
             (name, value) => self.set(name, value),
         }
     }
 
-    fn set(&mut self, name: &str, value: Value) {
+    /// Without secrets: whatever was forgotten before, ends here.
+    fn set(&mut self, name: &str, mut value: Value) {
+        if let Value::String(text) = &mut value
+            && let Cow::Owned(redacted) = redacted(text)
+        {
+            *text = redacted;
+        }
         match self.rest.iter_mut().find(|(known, _)| known == name) {
             Some((_, known)) => *known = value,
             None => self.rest.push((name.to_owned(), value)),

@@ -3,6 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap, fmt};
 
 use super::status::{Duty, Facets, Inner, LeaseState, ListState, SinkState, SourceState};
+use crate::redact::redacted;
 
 /// What a resource is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,17 @@ impl Phase {
     /// A standby is ready too: a deployment of replicas has to be able to finish.
     pub fn is_ready(&self) -> bool {
         matches!(self, Phase::Standby | Phase::Leading { .. } | Phase::Polling { .. })
+    }
+
+    /// The same without the secrets that a far side can have echoed.
+    pub(super) fn redacted(self) -> Phase {
+        let note = |note: Option<String>| note.map(|note| redacted(&note).into_owned());
+        match self {
+            Phase::Leading { note: text } => Phase::Leading { note: note(text) },
+            Phase::Polling { note: text } => Phase::Polling { note: note(text) },
+            Phase::Blocked { reason } => Phase::Blocked { reason: redacted(&reason).into_owned() },
+            plain => plain,
+        }
     }
 
     pub(super) fn of(facets: &Facets, all: &Inner) -> Phase {

@@ -170,10 +170,10 @@ impl Status {
         self.lock().sink = state;
     }
 
-    /// What every resource is doing.
+    /// What every resource is doing. No text in it carries a secret, whoever wrote it.
     pub fn phases(&self) -> Vec<(Kind, Phase)> {
         let inner = self.lock();
-        inner.kinds.iter().map(|(kind, facets)| (*kind, Phase::of(facets, &inner))).collect()
+        inner.kinds.iter().map(|(kind, facets)| (*kind, Phase::of(facets, &inner).redacted())).collect()
     }
 
     /// Whether every resource is ready.

@@ -6,6 +6,7 @@ use lapin::{
 };
 
 use super::Settings;
+use crate::redact::redacted;
 
 /// Why records were not confirmed. None of these is the fault of a record, but [`Fault::TooLarge`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +34,10 @@ impl Fault {
         let ErrorKind::ProtocolError(protocol) = error.kind() else {
             return match error.kind() {
                 ErrorKind::InvalidChannelState(..) => Fault::Channel(format!("the channel to {broker} is closed")),
-                _ => Fault::Connection(format!("connection to {broker}: {error}")),
+                _ => Fault::Connection(format!("connection to {broker}: {}", redacted(&error.to_string()))),
             };
         };
-        let words = protocol.get_message().to_string();
+        let words = redacted(protocol.get_message().as_str()).into_owned();
         match protocol.kind() {
             AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Fault::Missing(format!(
                 "the exchange does not exist; declare it, or mend SINK_AMQP_EXCHANGE ({broker} says: {words})"

@@ -19,9 +19,8 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::atomic::AtomicBool, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use futures_util::future::BoxFuture;
 use reqwest::{
     Method, StatusCode, Url,
@@ -33,6 +32,7 @@ use super::{Closed, Outcome, Sink};
 use crate::{
     http::{self, Address, Fault, Names, Reach, Secret, Server, TokenSource},
     record::Record,
+    redact,
 };
 
 static NAMES: Names = Names {
@@ -73,10 +73,10 @@ pub struct Http {
     /// Until an answer is there.
     timeout: Duration,
     token: TokenSource,
-    /// What is never to be shown, whatever a server echoes.
-    secrets: Vec<Secret>,
     /// What has to answer before the first record is sent; `None` once it has.
     health: Option<Check>,
+    /// The log says that the server does not end its answers.
+    endless: AtomicBool,
 }
 
 /// Where requests go, and what each of them carries.
@@ -116,7 +116,7 @@ impl Http {
         let headers = request::headers(&config, cluster)?;
         let (path, query) = target_of(config.url.url());
         let workers = if config.format == Format::Single { config.workers.max(1) } else { 1 };
-        let secrets = secrets_of(&config);
+        hide(config.url.url());
         Ok(Http {
             to: Target { server, method: config.method, path, query, headers },
             format: config.format,
@@ -125,8 +125,8 @@ impl Http {
             fits: usize::MAX,
             timeout: config.timeout,
             token: config.token,
-            secrets,
             health,
+            endless: AtomicBool::new(false),
         })
     }
 
@@ -189,19 +189,14 @@ fn target_of(url: &Url) -> (String, Option<String>) {
     (url.path().to_owned(), url.query().map(str::to_owned))
 }
 
-/// What must not be shown, in each form in which it is sent. A token in a file is known with the request alone.
-fn secrets_of(config: &Config) -> Vec<Secret> {
-    let mut secrets: Vec<_> = config.headers.iter().map(|(_, value)| value.clone()).collect();
-    if let Some((user, password)) = &config.basic_auth {
-        secrets.push(Secret::new(BASE64.encode(format!("{user}:{}", password.expose()))));
-        secrets.push(password.clone());
-    }
-    if let TokenSource::Fixed(token) = &config.token {
-        secrets.push(token.clone());
-    }
-    secrets.extend(config.url.url().query().map(Secret::new));
-    secrets.retain(|secret| !secret.expose().is_empty());
-    secrets
+/// Path and query can hold a token, as the addresses of web hooks do. Words as short as `records` are none.
+fn hide(url: &Url) {
+    const IN_PATH: usize = 20;
+    const IN_QUERY: usize = 8;
+    url.query().into_iter().for_each(redact::keep);
+    let segments = url.path().split('/').filter(|segment| segment.len() >= IN_PATH);
+    segments.for_each(redact::keep);
+    url.query_pairs().filter(|(_, value)| value.len() >= IN_QUERY).for_each(|(_, value)| redact::keep(&value));
 }
 
 /// Credentials and our certificate are shown to the server of the records alone.

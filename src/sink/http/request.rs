@@ -1,5 +1,7 @@
 //! One request, and what its answer means for the records in it.
 
+use std::{sync::atomic::Ordering, time::Duration};
+
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::{Instant, timeout_at};
@@ -8,7 +10,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{Compression, Config, Error, Format, Http, NAMES, body, fault};
 use crate::{
     coordinator::Standing,
-    http::{self, Fault, Secret},
+    http::{self, Fault},
     kind::Kind,
     record::Record,
 };
@@ -22,6 +24,9 @@ const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// How much of a good answer is read, so that the connection can be used again.
 const DRAINED: usize = 64 << 10;
+
+/// How long that may take: a new connection costs less than a record that waits for nothing.
+const DRAIN: Duration = Duration::from_millis(250);
 
 /// The headers of every request.
 pub(super) fn headers(config: &Config, cluster: Option<&str>) -> Result<HeaderMap, Error> {
@@ -106,7 +111,7 @@ impl Http {
             Ok(authorization) => authorization,
             Err(reason) => return retry(reason),
         };
-        let request = self.to.start(authorization.clone());
+        let request = self.to.start(authorization);
         let request = request.header(IDEMPOTENCY_KEY, idempotency_key(records)).header(KIND, kinds(records)).body(body);
         // As late as can be: what follows may reach the server.
         if records.iter().any(|record| record.ticket.standing() != Standing::Held) {
@@ -117,20 +122,16 @@ impl Http {
         match timeout_at(deadline, request.send()).await {
             Ok(Ok(response)) if response.status().is_success() => {
                 // The status is the answer; what follows it only frees the connection.
-                match timeout_at(deadline, http::body(response, DRAINED)).await {
-                    Ok(Ok(_)) => {}
-                    Ok(Err(_)) | Err(_) => {
-                        tracing::debug!(server = %label, "the answer's body was not read to its end")
-                    }
+                let read = timeout_at(deadline.min(Instant::now() + DRAIN), http::body(response, DRAINED)).await;
+                if !matches!(read, Ok(Ok(_))) && !self.endless.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        server = %label,
+                        "the server does not end the body of its answer: each request needs a new connection"
+                    );
                 }
                 fault::Answer::Delivered
             }
-            Ok(Ok(response)) => {
-                let mut secrets = self.secrets.clone();
-                let token = authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-                secrets.extend(token.map(Secret::new));
-                fault::read(response, deadline, label, &secrets).await
-            }
+            Ok(Ok(response)) => fault::read(response, deadline, label).await,
             Ok(Err(error)) if error.is_connect() => {
                 retry(Fault::transport(&NAMES, label, "send", &error.without_url()).to_string())
             }

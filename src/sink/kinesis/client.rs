@@ -3,7 +3,14 @@
 use std::time::Duration;
 
 use aws_config::{AppName, BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_sdk_kinesis::{Client, config::StalledStreamProtectionConfig};
+use aws_sdk_kinesis::{
+    Client,
+    config::{
+        Builder as Settings, ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
+        interceptors::BeforeTransmitInterceptorContextRef,
+    },
+    error::BoxError,
+};
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
@@ -12,6 +19,7 @@ use tokio::time::timeout;
 
 use super::Stream;
 use super::fault::Fault;
+use crate::redact;
 
 /// Until a connection stands, TLS included.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -53,5 +61,28 @@ pub(super) async fn reach(stream: &Stream) -> Result<Reach, Fault> {
     let Some(region) = found.region() else {
         return Err(Fault::Refused("no region; set AWS_REGION, or the region of the profile".to_owned()));
     };
-    Ok(Reach { region: region.to_string(), client: Client::new(&found) })
+    // The SDK reads it by itself. It is never sent, but whoever else has it can echo it.
+    std::env::var("AWS_SECRET_ACCESS_KEY").iter().for_each(|secret| redact::keep(secret));
+    let client = Client::from_conf(Settings::from(&found).interceptor(Session).build());
+    Ok(Reach { region: region.to_string(), client })
+}
+
+/// Knows the token of each session that a request is signed with, whatever the credentials came from.
+#[derive(Debug)]
+struct Session;
+
+impl Intercept for Session {
+    fn name(&self) -> &'static str {
+        "Session"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        context.request().headers().get("x-amz-security-token").into_iter().for_each(redact::renew);
+        Ok(())
+    }
 }

@@ -7,6 +7,8 @@ use aws_sdk_kinesis::{
     operation::put_records::PutRecordsError,
 };
 
+use crate::redact::redacted;
+
 /// Why none of a call's records is known to be delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -29,7 +31,7 @@ impl Fault {
             SdkError::ServiceError(answer) => {
                 let code = answer.err().code().unwrap_or_default();
                 let said = first_line(answer.err().message().unwrap_or_default());
-                Fault::of_answer(answer.raw().status().as_u16(), code, said, stream, region)
+                Fault::of_answer(answer.raw().status().as_u16(), code, &said, stream, region)
             }
             SdkError::TimeoutError(_) => Fault::Passing(format!("no answer from Kinesis in {region} in time")),
             other => {
@@ -121,22 +123,19 @@ fn names_stream(said: &str) -> bool {
 }
 
 /// A refused signature is explained with the request's headers, a session's token among them, from the second line on.
-pub(super) fn first_line(said: &str) -> &str {
-    let line = said.lines().next().unwrap_or_default();
-    match line.char_indices().nth(300) {
-        Some((end, _)) => &line[..end],
-        None => line,
-    }
+pub(super) fn first_line(said: &str) -> String {
+    let line = redacted(said.lines().next().unwrap_or_default());
+    line.chars().take(300).collect()
 }
 
 /// What went wrong, from the outside in: the outermost error alone only says where.
 fn chain(error: &dyn Error) -> String {
-    let mut words = first_line(&error.to_string()).to_owned();
+    let mut words = first_line(&error.to_string());
     let mut cause = error.source();
     while let Some(error) = cause {
         let said = error.to_string();
         let said = first_line(&said);
-        if !words.contains(said) {
+        if !words.contains(&said) {
             words = format!("{words}: {said}");
         }
         cause = error.source();

@@ -35,6 +35,7 @@ use crate::{
     kind::Kind,
     nomad::{self, EventStream, Namespace, StreamQuery},
     position::RaftIndex,
+    redact::redacted_start,
     telemetry::SourceState,
     throttle::{Classified, Outage, Throttle},
 };
@@ -420,7 +421,7 @@ impl Lane {
                 times,
                 lines,
                 bytes = text.len(),
-                line = %String::from_utf8_lossy(&text[..text.len().min(SHOWN)]),
+                line = %redacted_start(&String::from_utf8_lossy(&text[..text.len().min(SHOWN)])),
                 "a line of the event stream cannot be read"
             );
         }
