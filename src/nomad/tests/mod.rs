@@ -147,6 +147,33 @@ async fn credentials_and_region_go_with_each_request() {
     assert!(!format!("{client:?}").contains("hush"));
 }
 
+/// As Nomad 2.0.5 gives it, cut anywhere: the rest behind the newest version need not come.
+#[tokio::test]
+async fn the_newest_version_of_a_job_is_read_and_no_more() {
+    const HEAD: &str = r#"{"Diffs":null,"Index":30,"KnownLeader":true,"LastContact":0,"NextToken":"","Vers"#;
+    let server = serve(|path| async move {
+        match &*path {
+            "/v1/job/gone%2Fplan/versions?namespace=n" => say(404, "job versions not found"),
+            "/v1/job/odd/versions?namespace=n" => say(200, "{}"),
+            _ => {
+                let (sender, body) = pieces();
+                for part in [HEAD, r#"ions":[{"ID":"db/plan","#, r#""ModifyIndex":7},{"ID":"db/pl"#] {
+                    send(&sender, part).await;
+                }
+                tokio::spawn(async move { sender.closed().await });
+                body
+            }
+        }
+    })
+    .await;
+    let client = client(&server.address);
+    let newest = client.job_version("n", "db/plan").await.expect("an answer");
+    assert_eq!(newest.as_deref(), Some(&br#"{"ID":"db/plan","ModifyIndex":7}"#[..]));
+    assert_eq!(client.job_version("n", "gone/plan").await.expect("an answer"), None);
+    let refused = client.job_version("n", "odd").await.expect_err("no versions");
+    assert!(matches!(refused, Error::Garbage { .. }), "{refused}");
+}
+
 #[tokio::test]
 async fn a_token_file_is_read_again_for_each_request() {
     let server = serve(|_| async { say(200, "{}") }).await;
