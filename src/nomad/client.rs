@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::{
     config::{Config, NAMES},
+    credible::Credible,
     error::Error,
 };
 use crate::http::{self, Cut, Fault, Reach, Server, TokenSource};
@@ -60,6 +61,7 @@ struct Inner {
     token: TokenSource,
     timeout: Duration,
     limits: Limits,
+    credible: Credible,
 }
 
 /// One request, and the words for it.
@@ -98,7 +100,9 @@ impl Client {
         let servers = http::servers(&config.addresses, &reach)?;
         let Config { region, token, timeout, .. } = config;
         let current = AtomicUsize::new(0);
-        Ok(Client { inner: Arc::new(Inner { servers, current, region, token, timeout, limits }) })
+        Ok(Client {
+            inner: Arc::new(Inner { servers, current, region, token, timeout, limits, credible: Credible::default() }),
+        })
     }
 
     /// Moves on to the next address, if `from` (the label of one) is still the one in use: several who saw the same
@@ -122,6 +126,10 @@ impl Client {
     /// The deadline of an ordinary call.
     pub(super) fn deadline(&self) -> Duration {
         self.inner.timeout
+    }
+
+    pub(super) fn credible(&self) -> &Credible {
+        &self.inner.credible
     }
 
     pub(super) fn has_token(&self) -> bool {

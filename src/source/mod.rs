@@ -17,6 +17,7 @@ mod namespaces;
 mod newest;
 pub(crate) mod outage;
 mod page;
+mod plausible;
 mod progress;
 pub mod proof;
 mod reader;

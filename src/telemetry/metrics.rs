@@ -52,6 +52,8 @@ pub mod names {
     pub const CHECKPOINT_FAILURES: &str = "nomad_firehose_checkpoint_failures_total";
     /// Connections to the event stream after the first.
     pub const RECONNECTS: &str = "nomad_firehose_reconnects_total";
+    /// Raft indexes of events that no table confirmed.
+    pub const IMPLAUSIBLE: &str = "nomad_firehose_implausible_indexes_total";
     /// Lines of the stream that could not be read.
     pub const GARBAGE: &str = "nomad_firehose_garbage_lines_total";
     /// The raft index up to which the stream is read.
@@ -91,6 +93,7 @@ struct Inner {
     heartbeats: Counter,
     heartbeat_failures: Counter,
     garbage_lines: Counter,
+    implausible_indexes: Counter,
     in_flight: Gauge,
     standby: Gauge,
     sink_seconds: Histogram,
@@ -164,6 +167,9 @@ impl Metrics {
         let (heartbeats, heartbeat_failures) = (Counter::default(), Counter::default());
         register(&mut registry, names::HEARTBEATS, "Heartbeats that the coordinator has", &heartbeats);
         register(&mut registry, names::HEARTBEAT_FAILURES, "Heartbeats not written", &heartbeat_failures);
+        let implausible_indexes = Counter::default();
+        let help = "Raft indexes of events that no table confirmed";
+        register(&mut registry, names::IMPLAUSIBLE, help, &implausible_indexes);
         register(&mut registry, names::GARBAGE, "Lines of the stream that could not be read", &garbage_lines);
         register(&mut registry, names::IN_FLIGHT, "Bytes read and not yet delivered", &in_flight);
         register(&mut registry, names::STANDBY, "Bytes of the stream held for a take-over", &standby);
@@ -178,6 +184,7 @@ impl Metrics {
             heartbeats,
             heartbeat_failures,
             garbage_lines,
+            implausible_indexes,
             in_flight,
             standby,
             sink_seconds,
@@ -284,6 +291,11 @@ impl Metrics {
     /// A line of the stream could not be read.
     pub fn garbage_line(&self) {
         self.0.garbage_lines.inc();
+    }
+
+    /// An event has a raft index that no table confirms.
+    pub fn implausible_index(&self) {
+        self.0.implausible_indexes.inc();
     }
 
     /// The stream is read up to `index`.
@@ -429,6 +441,7 @@ mod tests {
         metrics.answered(Duration::from_millis(30));
         metrics.reconnect();
         metrics.garbage_line();
+        metrics.implausible_index();
         metrics.position(Kind::Jobs, RaftIndex(u64::MAX));
         metrics.lag(Kind::Jobs, 4);
         metrics.leader(Kind::Jobs, true);
@@ -463,6 +476,7 @@ mod tests {
             format!("{}_count 1", names::SINK_SECONDS),
             format!("{} 1", names::RECONNECTS),
             format!("{} 1", names::GARBAGE),
+            format!("{} 1", names::IMPLAUSIBLE),
             format!("{} 7", names::IN_FLIGHT),
             format!("{} 11", names::STANDBY),
             format!("{}{{version=\"{}\"}} 1", names::BUILD, env!("CARGO_PKG_VERSION")),

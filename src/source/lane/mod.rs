@@ -2,6 +2,7 @@
 
 mod beside;
 mod coverage;
+mod doubtful;
 mod poll;
 mod tables;
 mod take_over;
@@ -26,6 +27,7 @@ use super::{
     member::{Batch, Member},
     namespaces,
     outage::Outage,
+    plausible::Doubts,
     reader::Reader,
     standby::WarmLane,
     union,
@@ -75,6 +77,8 @@ pub(super) struct Lane {
     streamed: bool,
     /// The member that had the last turn beside the stream.
     last_turn: usize,
+    /// Lines whose index nothing confirms.
+    doubts: Doubts,
 }
 
 /// What a lane begins to deliver from: the lines of a subscription, and the namespaces that it has.
@@ -131,6 +135,7 @@ impl Lane {
             warm,
             streamed: false,
             last_turn: 0,
+            doubts: Doubts::default(),
         }
     }
 
@@ -230,6 +235,7 @@ impl Lane {
         for member in &mut self.members {
             member.cursor.reconnected();
         }
+        self.doubts.reconnected();
         let query = StreamQuery {
             namespace: self.namespace.to_string(),
             topics: union(self.members.iter().flat_map(Member::topics)),
@@ -275,6 +281,7 @@ impl Lane {
             self.cover(found).await?;
         }
         loop {
+            let look_at = self.doubts.look_at();
             let holds = self.members.iter().any(Member::holds_stream);
             let its_turn = holds || reader.is_empty() || lines >= LINES_PER_PIECE;
             tokio::select! {
@@ -295,13 +302,16 @@ impl Lane {
                     }
                     proof_due = Instant::now() + proof_wait;
                 }
+                () = sleep_until(look_at.unwrap_or(proof_due)), if look_at.is_some() && probe.is_none() => {
+                    probe = Some(self.ask_for_doubts());
+                }
                 _ = watch_timer.tick(), if probe.is_none() => probe = Some(self.ask_for_watch()),
                 answer = async { OptionFuture::from(probe.as_mut()).await }, if probe.is_some() => {
                     probe = None;
                     if let Some(answer) = answer
-                        && self.take_tables(answer, reader.is_quiet()).await?
+                        && let Some(end) = self.take_tables(answer, reader.is_quiet()).await?
                     {
-                        return Ok(End::Resubscribe);
+                        return Ok(end);
                     }
                 }
                 beside = beside::next(&mut self.members, self.last_turn), if its_turn => {
@@ -315,7 +325,7 @@ impl Lane {
                         false => Some(Instant::now() + SETTLE_AFTER),
                     };
                 }
-                line = reader.next(), if !holds => match line {
+                line = reader.next(), if !holds && !self.doubts.is_full() => match line {
                     Ok(Some((line, share))) => {
                         lines += 1;
                         settle_at = settle_at.or_else(|| Some(Instant::now() + SETTLE_AFTER));
@@ -344,17 +354,29 @@ impl Lane {
         occurrences: &mut Occurrences,
     ) -> Result<bool, Stopped> {
         let line = Text::new(text.clone());
-        let mut line = match Line::parse(&line, occurrences) {
+        let line = match Line::parse(&line, occurrences) {
             Ok(line) => line,
             Err(error) => return self.garbage(&text, &error.to_string()).await,
         };
+        if !self.is_plausible(line.index) {
+            return self.take_doubtful(line, text, share).await.map(|()| true);
+        }
+        self.take_confirmed(line.index).await?;
+        self.take_plausible(line, share).await.map(|()| true)
+    }
+
+    /// Delivers a line, and takes in its place.
+    async fn take_plausible(&mut self, mut line: Line<'_>, share: Option<Share>) -> Result<(), Stopped> {
         let identities = line.identities();
         if !self.first {
             line.events.retain(|event| !event.namespace.is_empty());
         }
         // A line of nothing has no place that could be known again.
         if identities.is_empty() {
-            return Ok(true);
+            return Ok(());
+        }
+        if !self.doubts.is_empty() {
+            line.know(|event| self.doubts.has_delivered(event));
         }
         for (raw, reason) in &line.unusable {
             self.ctx.dead_letter(Kind::Events, raw, reason).await?;
@@ -382,7 +404,7 @@ impl Lane {
             self.covered = self.covered.max(done.newest);
             self.mark_covered().await?;
         }
-        Ok(true)
+        Ok(())
     }
 
     /// The connection is quiet: no further line of the last index is to be expected, so that a table that stands there

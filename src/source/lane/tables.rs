@@ -4,13 +4,13 @@
 use futures_util::future::BoxFuture;
 use tracing::{debug, error, info, warn};
 
-use super::Lane;
+use super::{End, Lane};
 use crate::{
     backoff::Backoff,
     checkpoint::Anchor,
     nomad::{self, Client, Table},
     position::RaftIndex,
-    source::{Context, Start, Stopped, member::Member, outage::Outage, proof::TableVerdict},
+    source::{Context, Start, Stopped, member::Member, outage::Outage, plausible::Doubts, proof::TableVerdict},
     telemetry::{ListState, SourceState},
 };
 
@@ -56,18 +56,26 @@ impl Lane {
         probe(&self.ctx.client, &self.namespace, Why::Watch, tables, None)
     }
 
-    /// Takes in what the tables said; `quiet` says that no line is on its way that could bring the proof yet. `true` when
-    /// a new subscription is needed.
-    pub(super) async fn take_tables(&mut self, answer: Answer, quiet: bool) -> Result<bool, Stopped> {
+    /// Asks for the tables that confirm the index of a line.
+    pub(super) fn ask_for_doubts(&self) -> Probe {
+        let tables = self.members.iter().flat_map(|member| member.tables().unwrap_or_else(|| Table::ALL.to_vec()));
+        probe(&self.ctx.client, &self.namespace, Why::Doubts, tables.collect(), None)
+    }
+
+    /// Takes in what the tables said; `quiet` says that no line is on its way that could bring the proof yet. Says
+    /// whether the connection is to be given up for it.
+    pub(super) async fn take_tables(&mut self, answer: Answer, quiet: bool) -> Result<Option<End>, Stopped> {
+        self.take_confirmed(RaftIndex(0)).await?;
         match answer.why {
             Why::Proof if self.cluster_is_another(&answer) => {
                 self.start_over();
-                Ok(true)
+                Ok(Some(End::Resubscribe))
             }
             // A table that is suspected to be another cluster's proves nothing.
-            Why::Proof if self.strikes > 0 || !quiet => Ok(false),
-            Why::Proof => self.prove(&answer).await.map(|()| false),
-            Why::Watch => Ok(self.stream_is_behind(&answer)),
+            Why::Proof if self.strikes > 0 || !quiet => Ok(None),
+            Why::Proof => self.prove(&answer).await.map(|()| None),
+            Why::Watch => Ok(self.stream_is_behind(&answer).then_some(End::Resubscribe)),
+            Why::Doubts => Ok(self.deny(answer.indexes.is_empty()).then_some(End::Lost)),
         }
     }
 
@@ -117,6 +125,7 @@ impl Lane {
             self.ctx.status.list(member.kind, &self.namespace, ListState::Fine);
         }
         self.history.clear();
+        self.doubts = Doubts::default();
         self.catch_up = None;
         self.covered = RaftIndex(0);
         self.strikes = 0;
@@ -152,6 +161,8 @@ pub(super) enum Why {
     Proof,
     /// The regular comparison.
     Watch,
+    /// A line has an index that nothing confirms.
+    Doubts,
 }
 
 /// A question under way.
