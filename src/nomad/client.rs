@@ -136,6 +136,11 @@ impl Client {
         !matches!(self.inner.token, TokenSource::None)
     }
 
+    /// The server with this label.
+    pub(super) fn server(&self, label: &str) -> Option<&Server> {
+        self.inner.servers.iter().find(|server| server.label == label)
+    }
+
     fn current(&self) -> &Server {
         &self.inner.servers[self.inner.current.load(Ordering::Relaxed)]
     }

@@ -104,6 +104,16 @@ pub enum Error {
         /// The event broker is off, or Nomad is older than 1.0.
         reason: String,
     },
+    /// Nomad answers other questions, and nothing of the stream arrives.
+    #[error(
+        "Nomad at {address} answers, but nothing of its event stream arrived within {after:?}: a proxy probably buffers it; turn that off for /v1/event/stream (nginx: proxy_buffering off)"
+    )]
+    HeldBack {
+        /// Label of the address.
+        address: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// The stream was closed at once, and nothing asked afterwards says why.
     #[error("Nomad at {address} closed the event stream at once and gave no reason: {reason}")]
     Refused {
@@ -165,6 +175,7 @@ impl Error {
             | Error::Silent { .. }
             | Error::Broken { .. }
             | Error::Refused { .. }
+            | Error::HeldBack { .. }
             | Error::Garbage { .. } => true,
             Error::Status { code, .. } => *code >= 500 || matches!(code, 408 | 425 | 429),
             Error::File { .. }

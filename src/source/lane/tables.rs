@@ -2,9 +2,9 @@
 //! that the stream has fallen behind.
 
 use futures_util::future::BoxFuture;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
-use super::{End, Lane};
+use super::{End, Lane, buffered::Suspicion};
 use crate::{
     backoff::Backoff,
     checkpoint::Anchor,
@@ -50,10 +50,11 @@ impl Lane {
         probe(&self.ctx.client, &self.namespace, Why::Proof, tables, self.anchor())
     }
 
-    /// Asks for the tables of all kinds, to compare them with the stream.
-    pub(super) fn ask_for_watch(&self) -> Probe {
+    /// Asks for the tables of all kinds, to compare them with the stream. `stalled` says that half a line has come, and
+    /// does not grow.
+    pub(super) fn ask_for_watch(&self, stalled: bool) -> Probe {
         let tables = self.members.iter().filter_map(Member::tables).flatten().collect();
-        probe(&self.ctx.client, &self.namespace, Why::Watch, tables, None)
+        probe(&self.ctx.client, &self.namespace, Why::Watch { stalled }, tables, None)
     }
 
     /// Asks for the tables that confirm the index of a line.
@@ -74,7 +75,8 @@ impl Lane {
             // A table that is suspected to be another cluster's proves nothing.
             Why::Proof if self.strikes > 0 || !quiet => Ok(None),
             Why::Proof => self.prove(&answer).await.map(|()| None),
-            Why::Watch => Ok(self.stream_is_behind(&answer).then_some(End::Resubscribe)),
+            Why::Watch { stalled } => Ok(self.stream_is_behind(&answer, stalled)),
+            Why::Lists => Ok(self.take_lists(&answer)),
             Why::Doubts => Ok(self.deny(answer.indexes.is_empty()).then_some(End::Lost)),
         }
     }
@@ -126,31 +128,10 @@ impl Lane {
         }
         self.history.clear();
         self.doubts = Doubts::default();
+        self.suspicion = Suspicion::default();
         self.catch_up = None;
         self.covered = RaftIndex(0);
         self.strikes = 0;
-    }
-
-    /// The watchdog: has some table moved past everything that the stream brought since the last watch?
-    ///
-    /// Tables also move without an event (garbage collection, job summaries), so a false alarm is normal where little
-    /// happens; each one puts off the next.
-    fn stream_is_behind(&mut self, answer: &Answer) -> bool {
-        let mut behind = false;
-        for member in &mut self.members {
-            let Some(index) = member.tables().and_then(|tables| answer.greatest(&tables)) else { continue };
-            let read = member.cursor.position().index;
-            self.ctx.metrics.lag(member.kind, index.0.saturating_sub(read.0));
-            let before = std::mem::replace(&mut member.table_before, index);
-            if before > read && member.cursor.is_proven() && member.alarm.is_due() {
-                warn!(kind = %member.kind, table = %before, %read, "the table is ahead of the stream; subscribing again");
-                behind = true;
-            }
-        }
-        if behind {
-            self.ctx.client.fail_over(&self.server);
-        }
-        behind
     }
 }
 
@@ -160,7 +141,12 @@ pub(super) enum Why {
     /// Nothing has proven the connection for a while.
     Proof,
     /// The regular comparison.
-    Watch,
+    Watch {
+        /// Half a line has come, and does not grow.
+        stalled: bool,
+    },
+    /// The stream may be held back: whether lists have what it should have brought.
+    Lists,
     /// A line has an index that nothing confirms.
     Doubts,
 }
@@ -174,11 +160,19 @@ pub(super) struct Answer {
     why: Why,
     anchor: Option<Anchor>,
     indexes: Vec<(Table, RaftIndex)>,
+    /// Versions that lists have, and the stream had not brought.
+    pub(super) newer: Vec<(Table, RaftIndex)>,
+    /// Some question had no answer.
+    pub(super) failed: bool,
 }
 
 impl Answer {
+    pub(super) fn new(why: Why) -> Self {
+        Answer { why, anchor: None, indexes: Vec::new(), newer: Vec::new(), failed: false }
+    }
+
     /// The greatest index of `tables`; `None` where one of them could not be read.
-    fn greatest(&self, tables: &[Table]) -> Option<RaftIndex> {
+    pub(super) fn greatest(&self, tables: &[Table]) -> Option<RaftIndex> {
         let of = |table: &Table| self.indexes.iter().find(|(other, _)| other == table).map(|(_, index)| *index);
         tables.iter().map(of).try_fold(RaftIndex(0), |greatest, index| index.map(|index| greatest.max(index)))
     }
@@ -198,7 +192,7 @@ fn probe(client: &Client, namespace: &str, why: Why, mut tables: Vec<Table>, anc
                 Err(error) => debug!(%error, "cannot read the table's index"),
             }
         }
-        Answer { why, anchor, indexes }
+        Answer { anchor, indexes, ..Answer::new(why) }
     })
 }
 
