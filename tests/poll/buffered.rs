@@ -25,7 +25,6 @@ async fn a_stream_of_which_nothing_comes_is_replaced_by_lists() {
     until_ready(ports.base, true, "proxy_buffering off").await;
     append(&sim, 16..=17).await;
     process.until_printed(8).await;
-    println!("{}", process.log());
     assert_no_repeats(&versions(&process.stop().await));
 }
 

@@ -140,8 +140,21 @@ impl Lane {
                 self.ctx.metrics.lag(member.kind, index.0.saturating_sub(read.0));
             }
         }
+        let before = self.listed_to();
         // There is no connection to be given up.
-        self.take_tables(answer, true).await.map(|_| ())
+        self.take_tables(answer, true).await?;
+        // What lists owe from there on is of all namespaces.
+        if before <= self.covered && self.listed_to() > self.covered {
+            self.covered = self.listed_to();
+            self.mark_covered().await?;
+        }
+        Ok(())
+    }
+
+    /// Where the kind stands that is furthest behind of those that lists give.
+    fn listed_to(&self) -> RaftIndex {
+        let positions = self.members.iter().filter(|member| member.table().is_some());
+        positions.map(|member| member.cursor.position().index).min().unwrap_or_default()
     }
 }
 
