@@ -10,7 +10,15 @@ use xxhash_rust::xxh3::xxh3_64;
 #[serde(transparent)]
 pub struct RaftIndex(pub u64);
 
+/// No cluster goes this far between two things that we see of it, but for outages, which tables tell of.
+const JUMP: u64 = 1_000_000;
+
 impl RaftIndex {
+    /// Whether this index can be true where `confirmed` is, without anything else vouching for it.
+    pub fn is_plausible_after(self, confirmed: RaftIndex) -> bool {
+        self.0 <= confirmed.0.saturating_add(JUMP)
+    }
+
     fn is_zero(&self) -> bool {
         self.0 == 0
     }

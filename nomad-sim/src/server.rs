@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::address::Address;
 use crate::history::Entry;
+use crate::line::{self, Line};
 use crate::ring::Ring;
 use crate::state::{Namespaces, State};
 
@@ -91,6 +92,20 @@ pub(crate) struct ListFaults {
     pub(crate) trickle: Duration,
     /// Every page is the one after the first, and names itself as the next.
     pub(crate) cycling: bool,
+    /// So many list answers are yet to carry this index in the place of the table's.
+    pub(crate) wrong_index: (u32, u64),
+}
+
+impl ListFaults {
+    /// The index that an answer carries.
+    pub(crate) fn index(&mut self, of_table: u64) -> u64 {
+        let (times, wrong) = &mut self.wrong_index;
+        if *times == 0 {
+            return of_table;
+        }
+        *times -= 1;
+        *wrong
+    }
 }
 
 /// What a server accepts and never answers, for as long as it is so.
@@ -115,6 +130,7 @@ impl Default for ListFaults {
             hanging: Hanging::default(),
             trickle: Duration::ZERO,
             cycling: false,
+            wrong_index: (0, 0),
         }
     }
 }
@@ -286,6 +302,21 @@ impl Server {
         if self.inject.send(Inject::Bytes(bytes.into())).is_err() {
             tracing::debug!("no open stream to inject into");
         }
+    }
+
+    /// Publishes a line that no entry of the log stands behind: streams bring it, tables do not know of it.
+    ///
+    /// # Errors
+    /// It is no line of events.
+    pub fn publish_stray(&self, line: impl Into<Bytes>) -> Result<(), line::Error> {
+        let line = Arc::new(Line::parse(line.into())?);
+        self.publish(&Entry { index: line.index, lines: vec![line], ..Entry::default() });
+        Ok(())
+    }
+
+    /// The next so many list answers carry this index in the place of the table's.
+    pub fn wrong_index(&self, times: u32, index: u64) {
+        lock(&self.lists).wrong_index = (times, index);
     }
 
     /// Cuts the next line of every open stream at a byte, or in the middle, and closes the connection.

@@ -172,6 +172,7 @@ fn is_answer(error: &Error) -> bool {
         | Error::NoNamespace { .. }
         | Error::NoStream { .. }
         | Error::Refused { .. }
+        | Error::HeldBack { .. }
         | Error::Unsupported { .. }
         | Error::Garbage { .. }
         | Error::NoRegion { .. }

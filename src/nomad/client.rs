@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::{
     config::{Config, NAMES},
+    credible::Credible,
     error::Error,
 };
 use crate::{
@@ -70,6 +71,7 @@ struct Inner {
     timeout: Duration,
     limits: Limits,
     log: Mutex<Throttle>,
+    credible: Credible,
 }
 
 /// One request, and the words for it.
@@ -108,9 +110,8 @@ impl Client {
         let servers = http::servers(&config.addresses, &reach)?;
         let Config { region, token, timeout, .. } = config;
         let current = AtomicUsize::new(0);
-        Ok(Client {
-            inner: Arc::new(Inner { servers, current, region, token, timeout, limits, log: Mutex::default() }),
-        })
+        let (log, credible) = (Mutex::default(), Credible::default());
+        Ok(Client { inner: Arc::new(Inner { servers, current, region, token, timeout, limits, log, credible }) })
     }
 
     /// Moves on to the next address, if `from` (the label of one) is still the one in use: several who saw the same
@@ -141,8 +142,17 @@ impl Client {
         self.inner.timeout
     }
 
+    pub(super) fn credible(&self) -> &Credible {
+        &self.inner.credible
+    }
+
     pub(super) fn has_token(&self) -> bool {
         !matches!(self.inner.token, TokenSource::None)
+    }
+
+    /// The server with this label.
+    pub(super) fn server(&self, label: &str) -> Option<&Server> {
+        self.inner.servers.iter().find(|server| server.label == label)
     }
 
     fn current(&self) -> &Server {

@@ -132,6 +132,16 @@ pub enum Error {
         /// The event broker is off, or Nomad is older than 1.0.
         reason: String,
     },
+    /// Nomad answers other questions, and nothing of the stream arrives.
+    #[error(
+        "Nomad at {address} answers, but nothing of its event stream arrived within {after:?}: a proxy probably buffers it; turn that off for /v1/event/stream (nginx: proxy_buffering off)"
+    )]
+    HeldBack {
+        /// Label of the address.
+        address: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// The stream was closed at once, and nothing asked afterwards says why.
     #[error("Nomad at {address} closed the event stream at once and gave no reason: {reason}")]
     Refused {
@@ -193,6 +203,7 @@ impl Error {
             | Error::Silent { .. }
             | Error::Broken { .. }
             | Error::Refused { .. }
+            | Error::HeldBack { .. }
             | Error::Busy { .. }
             // The servers of a region can all be away for a while.
             | Error::NoRegion { .. }
@@ -246,6 +257,7 @@ impl Classified for Error {
             Error::NoNamespace { .. } => "namespace".into(),
             Error::NoStream { .. } => "no stream".into(),
             Error::Refused { .. } => "refused".into(),
+            Error::HeldBack { .. } => "held back".into(),
             Error::Unsupported { .. } => "unsupported".into(),
             Error::Status { code, .. } => Class::from("status").with(code),
             Error::Garbage { .. } => "garbage".into(),

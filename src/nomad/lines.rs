@@ -33,9 +33,9 @@ impl Lines {
         }
     }
 
-    /// Whether something of a line is there, or was not looked at yet.
-    pub(super) fn is_mid_line(&self) -> bool {
-        !self.partial.is_empty() || !self.chunks.is_empty()
+    /// How many bytes are there that no line was made of yet.
+    pub(super) fn unfinished(&self) -> usize {
+        self.partial.len() + self.chunks.iter().map(Bytes::len).sum::<usize>()
     }
 
     /// The next whole line, without its line break (`\n` or `\r\n`); `None` until more chunks are pushed.

@@ -55,6 +55,11 @@ impl<'a> ListQuery<'a> {
         }
     }
 
+    /// The same question in its shortest form: where the table stands now.
+    fn at_once(&self) -> Self {
+        ListQuery { per_page: 1, next_token: None, min_index: None, task_states: false, ..*self }
+    }
+
     /// The index to wait past; 0 would not wait at all.
     fn past(&self) -> Option<u64> {
         self.min_index.map(|index| index.0.saturating_sub(1)).filter(|past| *past > 0)
@@ -173,8 +178,10 @@ impl Client {
         let waits = if query.past().is_some() { query.wait + query.wait / 16 } else { Duration::ZERO };
         let (response, server) = self.get(&call, self.deadline() + waits).await?;
         let headers = response.headers();
+        let index = index_of(server, &call, headers)?;
+        self.believe(&server.label, index, || query.at_once().call()).await?;
         Ok(Page {
-            index: index_of(server, &call, headers)?,
+            index,
             next_token: header(headers, "x-nomad-nexttoken").filter(|token| !token.is_empty()).map(str::to_owned),
             known_leader: header(headers, "x-nomad-knownleader") == Some("true"),
             last_contact: Duration::from_millis(

@@ -9,6 +9,7 @@
 
 mod client;
 mod config;
+mod credible;
 mod elements;
 mod error;
 mod identity;

@@ -211,13 +211,17 @@ impl Client {
         let read = async {
             let (response, server) = self.get(&call, deadline).await?;
             let index = index_of(server, &call, response.headers())?;
+            self.believe(&server.label, index, namespaces_call).await?;
             let body = self.body(server, &call, response, MAX_ELEMENT).await?;
             let names: Option<Vec<Namespace>> = serde_json::from_slice(&body).map_err(|error| Error::Garbage {
                 address: server.label.clone(),
                 what: call.what.clone(),
                 text: error.to_string(),
             })?;
-            Ok((index, names.unwrap_or_default()))
+            let mut names = names.unwrap_or_default();
+            // Nothing in a table is newer than the table.
+            names.iter_mut().for_each(|namespace| namespace.create_index = namespace.create_index.min(index));
+            Ok((index, names))
         };
         match timeout(deadline, read).await {
             Ok(Err(Error::Status { address, what, code: 404 | 501, text })) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{Response, StatusCode};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     client::{Call, Client},
@@ -18,6 +18,12 @@ use crate::{http, position::RaftIndex};
 /// How much longer a reader waits that came back to find the connection's time over: what the server sent meanwhile has
 /// yet to be read off the socket.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a server may take for other questions, where it did not answer for the stream.
+const OTHER_QUESTIONS: Duration = Duration::from_secs(3);
+
+/// So many pieces of whole lines in a row, and nothing buffers.
+const WHOLE_PIECES: u32 = 3;
 
 /// How much of a line that is no event is shown.
 const SHOWN: usize = 64 << 10;
@@ -115,9 +121,38 @@ impl EventStream {
         }
     }
 
-    /// Whether a part of the next line has come, and its end has not.
-    pub fn is_mid_line(&self) -> bool {
-        self.lines.is_mid_line()
+    /// How much of the next line has come, where its end has not; 0 between two lines.
+    pub fn bytes_of_line(&self) -> usize {
+        self.lines.unfinished()
+    }
+
+    /// Waits until it is certain that nothing on the way holds the stream back: a heartbeat that arrives by itself, or
+    /// several pieces in a row that are whole lines. A proxy that buffers passes on what fills its buffer, wherever a
+    /// line ends. What arrives meanwhile is dropped.
+    ///
+    /// # Errors
+    /// As [`EventStream::next_line`], and [`Error::HeldBack`] where the connection ends first.
+    pub async fn until_unbuffered(&mut self) -> Result<(), Error> {
+        let (mut whole, begun) = (0, Instant::now());
+        while self.ready()?.is_some() {}
+        while whole < WHOLE_PIECES {
+            if self.body.is_none() {
+                return Err(Error::HeldBack { address: self.server.clone(), after: begun.elapsed() });
+            }
+            let mut is_whole = self.bytes_of_line() == 0;
+            self.fill().await?;
+            let (mut lines, mut heartbeats) = (0, 0);
+            while let Some(line) = self.ready()? {
+                lines += 1;
+                heartbeats += u32::from(is_heartbeat(&line));
+            }
+            is_whole &= lines > 0 && self.bytes_of_line() == 0;
+            if is_whole && heartbeats == lines {
+                return Ok(());
+            }
+            whole = if is_whole { whole + 1 } else { 0 };
+        }
+        Ok(())
     }
 
     /// The label of the address it comes from.
@@ -223,7 +258,12 @@ impl Client {
     pub async fn stream(&self, query: &StreamQuery) -> Result<EventStream, Error> {
         let call = query.call();
         let limit = self.limits().open;
-        let (response, server) = self.ask(&call, limit).await?;
+        let asked = Instant::now();
+        let (response, server) = match self.ask(&call, limit).await {
+            // A proxy that waits for a full buffer keeps even the head of the answer.
+            Err(error @ Error::Timeout { .. }) => return Err(self.held_back(error, query, asked).await),
+            asked => asked?,
+        };
         match response.status() {
             status if status.is_success() => {}
             StatusCode::FORBIDDEN => return Err(self.explain(server, query).await),
@@ -232,12 +272,25 @@ impl Client {
         let mut stream = EventStream::over(response, server.label.clone(), self.limits().stream_idle);
         match stream.open(Instant::now() + limit).await {
             Ok(Opening::Alive) => Ok(stream),
-            Ok(Opening::Closed) | Err(Error::Broken { .. }) => Err(self.explain(server, query).await),
-            Ok(Opening::Nothing) => match self.explain(server, query).await {
-                Error::Refused { .. } => Err(self.late(server, &call, limit)),
+            Ok(Opening::Closed) => Err(self.explain(server, query).await),
+            // Nomad itself ends a refusal properly.
+            Ok(Opening::Nothing) | Err(Error::Broken { .. }) => match self.explain(server, query).await {
+                Error::Refused { address, .. } => Err(Error::HeldBack { address, after: asked.elapsed() }),
                 error => Err(error),
             },
             Err(error) => Err(error),
+        }
+    }
+
+    /// What it means that no answer to `query` came: where the same server answers other questions at once, the stream is
+    /// held back.
+    async fn held_back(&self, error: Error, query: &StreamQuery, asked: Instant) -> Error {
+        let Error::Timeout { address, .. } = &error else { return error };
+        let Some(server) = self.server(address) else { return error };
+        match timeout(OTHER_QUESTIONS, self.explain(server, query)).await {
+            Ok(Error::Refused { address, .. }) => Error::HeldBack { address, after: asked.elapsed() },
+            Ok(found @ (Error::Denied { .. } | Error::NoNamespace { .. } | Error::NoStream { .. })) => found,
+            Ok(_) | Err(_) => error,
         }
     }
 }

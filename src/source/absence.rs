@@ -29,6 +29,15 @@ impl Absence {
         self.times >= TIMES && since.elapsed() >= lasts(polling)
     }
 
+    /// The same of an answer that was waited for. Where that took as long as it has to be missing, it counts twice.
+    pub(super) fn seen_for(&mut self, polling: &Polling, waited: Duration) -> bool {
+        self.since.get_or_insert_with(|| Instant::now().checked_sub(waited).unwrap_or_else(Instant::now));
+        if waited >= AT_MOST {
+            self.times = self.times.saturating_add(1);
+        }
+        self.seen(polling)
+    }
+
     /// Whether it was missing when it was last looked for.
     pub(super) fn has_begun(&self) -> bool {
         self.times > 0
@@ -64,5 +73,8 @@ mod tests {
         advance(Duration::from_secs(60)).await;
         assert!(!seldom.seen(&polling), "a second time");
         assert!(seldom.seen(&polling), "a third time");
+        let mut waited_for = Absence::default();
+        assert!(!waited_for.seen_for(&polling, AT_MOST));
+        assert!(waited_for.seen_for(&polling, AT_MOST), "twice ten seconds");
     }
 }

@@ -79,7 +79,7 @@ impl CatchUp {
 
     /// What is still to come of each namespace.
     pub(super) fn owed(&self) -> Vec<(String, Owed)> {
-        let until = RaftIndex(self.until.index.0 + 1);
+        let until = RaftIndex(self.until.index.0.saturating_add(1));
         let owed = |(name, read): (&String, &Position)| {
             let known = read.seen.iter().chain(self.until.seen.iter()).copied().collect();
             (name.clone(), Owed { from: read.index, until, known })
@@ -120,7 +120,7 @@ impl CatchUp {
         if std::mem::replace(&mut self.proven, true) {
             return Vec::new();
         }
-        let until = RaftIndex(line.index.min(self.until.index).0 + 1);
+        let until = RaftIndex(line.index.min(self.until.index).0.saturating_add(1));
         let is_held = |read: &Position| {
             line.index < read.index
                 || line.index == read.index

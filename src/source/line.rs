@@ -50,6 +50,8 @@ pub struct Event<'a> {
     pub raw: Bytes,
     /// The payload as it came; empty where there was none.
     pub payload: &'a str,
+    /// It is delivered already: when it first came, the line's index was in doubt.
+    pub delivered: bool,
 }
 
 /// A line that could be read.
@@ -129,23 +131,40 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Counts how often an object was seen at the current index, across the lines of that index.
+/// Counts how often an object was seen at the current index, across the lines of that index. A stray line of another
+/// index between them does not begin the count again.
 #[derive(Debug, Default)]
 pub struct Occurrences {
+    current: Counts,
+    other: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     index: RaftIndex,
     seen: HashMap<u64, u32>,
 }
 
 impl Occurrences {
     fn next(&mut self, index: RaftIndex, topic: &str, namespace: &str, key: &str) -> u32 {
-        if self.index != index {
-            self.index = index;
-            self.seen.clear();
+        if self.current.index != index {
+            std::mem::swap(&mut self.current, &mut self.other);
+        }
+        if self.current.index != index {
+            self.current.index = index;
+            self.current.seen.clear();
         }
         let object = Identity::new(topic, namespace, key, RaftIndex(0), 0).0;
-        let count = self.seen.entry(object).or_insert(0);
+        let count = self.current.seen.entry(object).or_insert(0);
         *count += 1;
         *count - 1
+    }
+
+    /// The lines of `index` are going to be read once more.
+    pub(super) fn forget(&mut self, index: RaftIndex) {
+        for counts in [&mut self.current, &mut self.other].into_iter().filter(|counts| counts.index == index) {
+            counts.seen.clear();
+        }
     }
 }
 
@@ -235,17 +254,29 @@ impl<'a> Line<'a> {
                     occurrence,
                     raw: bytes(raw),
                     payload: if payload == "null" { "" } else { payload },
+                    delivered: false,
                 }
             })
             .collect();
         Ok(Line { index, events, unusable })
     }
 
+    /// Marks those of its events that are delivered already, and leaves out those that could not be read.
+    pub fn know(&mut self, is_delivered: impl Fn(&Identity) -> bool) {
+        self.events.iter_mut().for_each(|event| event.delivered = is_delivered(&event.identity));
+        let index = self.index;
+        self.unusable.retain(|(raw, _)| !is_delivered(&of_unusable(index, raw)));
+    }
+
     /// The identities of the events, in order.
     pub fn identities(&self) -> Vec<Identity> {
-        let unusable = self.unusable.iter().map(|(raw, _)| Identity::new("", "", "", self.index, xxh3_64(raw) as u32));
+        let unusable = self.unusable.iter().map(|(raw, _)| of_unusable(self.index, raw));
         self.events.iter().map(|event| event.identity).chain(unusable).collect()
     }
+}
+
+fn of_unusable(index: RaftIndex, raw: &Bytes) -> Identity {
+    Identity::new("", "", "", index, xxh3_64(raw) as u32)
 }
 
 #[cfg(test)]

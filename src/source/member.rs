@@ -314,6 +314,24 @@ impl Member {
         }
     }
 
+    /// Delivers what a line of a doubtful index has for this kind. Nothing that follows an index moves by it.
+    pub(super) async fn take_doubtful(
+        &mut self,
+        ctx: &Context,
+        line: &Line<'_>,
+        share: &Option<Share>,
+    ) -> Result<(), Stopped> {
+        let (table_seen, mut batch) = (self.table_seen, Batch::default());
+        for event in line.events.iter().filter(|event| !event.delivered) {
+            if self.wants(event) {
+                self.take_event(ctx, event, &mut batch).await?;
+            }
+        }
+        self.table_seen = table_seen;
+        batch.effect = Effect { marks: std::mem::take(&mut batch.effect.marks), ..Effect::default() };
+        self.submit(ctx, batch, share.clone()).await
+    }
+
     async fn take_event(&mut self, ctx: &Context, event: &Event<'_>, batch: &mut Batch) -> Result<(), Stopped> {
         let repeated = event.occurrence > 0;
         let made = {
@@ -321,7 +339,7 @@ impl Member {
             resource::from_event(self.kind, event, Known::marks(&mark).and(self.told))
         };
         match made {
-            Ok(made) => {
+            Ok(mut made) => {
                 // Bystanders do not move their table, and waiting for that would wait for ever.
                 if !made.drafts.is_empty() {
                     self.table_seen = self.table_seen.max(event.index);
@@ -332,9 +350,18 @@ impl Member {
                 if moves_its_table(event) {
                     batch.effect.anchor = Some(Anchor { topic: event.topic.to_string(), index: event.index });
                 }
+                if event.delivered {
+                    made.drafts.clear();
+                    made.lacks_summary = false;
+                }
+                // An object's own index is not above that of the transaction that changed it.
+                if self.kind != Kind::Allocations {
+                    made.value = made.value.filter(|value| *value <= event.index.0);
+                }
                 let overruns = batch.add(made);
                 self.report_overruns(ctx, overruns, &event.key, event.index);
             }
+            Err(_) if event.delivered => {}
             Err(reason) => self.unusable(ctx, &event.raw, &reason).await?,
         }
         Ok(())

@@ -16,6 +16,7 @@ mod member;
 mod namespaces;
 mod newest;
 mod page;
+mod plausible;
 mod progress;
 pub mod proof;
 mod reader;

@@ -146,7 +146,7 @@ impl Cursor {
         self.proof = Proof::Stream;
         // The first line that the server still holds need not be the first of its index: what the list has at that
         // index is owed too, but for what this line brings.
-        let mut owed = self.owed_until(RaftIndex(index.0 + 1));
+        let mut owed = self.owed_until(RaftIndex(index.0.saturating_add(1)));
         owed.known.extend(events.iter().copied());
         Verdict::DeliverAfterGap(owed)
     }
@@ -155,7 +155,7 @@ impl Cursor {
     /// still has of the index is delivered, be it again, and the rest is owed.
     fn begin_index_again(&mut self, events: &[Identity]) -> Verdict {
         let index = self.position.index;
-        let mut owed = self.owed_until(RaftIndex(index.0 + 1));
+        let mut owed = self.owed_until(RaftIndex(index.0.saturating_add(1)));
         owed.known.extend(events.iter().copied());
         self.proof = Proof::Stream;
         self.position = Position::at(RaftIndex(index.0 - 1));
@@ -191,7 +191,7 @@ impl Cursor {
         if self.behind {
             return TableVerdict::Wait;
         }
-        let owed = self.owed_until(RaftIndex(index.0 + 1));
+        let owed = self.owed_until(RaftIndex(index.0.saturating_add(1)));
         self.position = Position::at(index);
         self.proof = Proof::Table;
         TableVerdict::Gap(owed)
@@ -213,7 +213,7 @@ impl Cursor {
     fn owed_until(&self, until: RaftIndex) -> Owed {
         let Position { index, seen, .. } = &self.position;
         // With nothing seen at the position, the position itself is covered.
-        let from = if seen.is_empty() { RaftIndex(index.0 + 1) } else { *index };
+        let from = if seen.is_empty() { RaftIndex(index.0.saturating_add(1)) } else { *index };
         Owed { from, until, known: seen.clone() }
     }
 }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -29,10 +32,27 @@ const LINES_AHEAD: usize = 1024;
 /// A connection that brings nothing for so long has nothing on its way.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
 
+/// Half a line that does not grow for so long is held back on its way: Nomad writes whole lines.
+const STALLED_AFTER: Duration = Duration::from_secs(5);
+
+/// What the connection looks like while nothing whole comes.
+#[derive(Debug, Default)]
+struct Silence {
+    quiet: AtomicBool,
+    stalled: AtomicBool,
+}
+
+impl Silence {
+    fn set(&self, quiet: bool, stalled: bool) {
+        self.quiet.store(quiet, Ordering::Release);
+        self.stalled.store(stalled, Ordering::Release);
+    }
+}
+
 /// The lines of one connection, in order.
 #[derive(Debug)]
 pub(super) struct Reader {
-    quiet: Arc<AtomicBool>,
+    silence: Arc<Silence>,
     lines: mpsc::Receiver<Result<(Bytes, Option<Share>), Error>>,
     _task: AbortOnDropHandle<()>,
 }
@@ -47,7 +67,7 @@ pub(super) struct Received {
 impl Received {
     fn note(&self, line: &[u8]) {
         if let Some(index) = line::index_of(line) {
-            self.kinds.iter().for_each(|kind| self.metrics.seen(*kind, index));
+            self.kinds.iter().for_each(|kind| self.metrics.received(*kind, index));
         }
     }
 }
@@ -66,8 +86,8 @@ impl Reader {
 
     fn start(held: Option<Ring>, stream: Option<EventStream>, window: Window, received: Received) -> Self {
         let (sender, lines) = mpsc::channel(LINES_AHEAD);
-        let quiet = Arc::new(AtomicBool::new(false));
-        let is_quiet = Arc::clone(&quiet);
+        let silence = Arc::new(Silence::default());
+        let now = Arc::clone(&silence);
         let task = tokio::spawn(async move {
             if let Some(mut held) = held {
                 while let Some(line) = held.pop() {
@@ -81,8 +101,8 @@ impl Reader {
             let Some(mut stream) = stream else { return };
             loop {
                 window.room().await;
-                let line = next_line(&mut stream, &is_quiet).await;
-                is_quiet.store(false, Ordering::Release);
+                let line = next_line(&mut stream, &now).await;
+                now.set(false, false);
                 let item = match line {
                     Ok(Some(line)) => {
                         // Before it waits for room: what waits there is known, too.
@@ -99,7 +119,7 @@ impl Reader {
                 }
             }
         });
-        Reader { quiet, lines, _task: AbortOnDropHandle::new(task) }
+        Reader { silence, lines, _task: AbortOnDropHandle::new(task) }
     }
 
     /// The next line; `None` when the server has ended the connection.
@@ -112,7 +132,12 @@ impl Reader {
 
     /// The server had its time, there was room, and yet not even the beginning of a line has come.
     pub(super) fn is_quiet(&self) -> bool {
-        self.quiet.load(Ordering::Acquire) && self.is_empty()
+        self.silence.quiet.load(Ordering::Acquire) && self.is_empty()
+    }
+
+    /// The beginning of a line has come, and for some seconds no more of it: its end cannot be waited for.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.silence.stalled.load(Ordering::Acquire) && self.is_empty()
     }
 
     /// Whether no line is there already.
@@ -121,11 +146,18 @@ impl Reader {
     }
 }
 
-async fn next_line(stream: &mut EventStream, quiet: &AtomicBool) -> Result<Option<Bytes>, Error> {
+async fn next_line(stream: &mut EventStream, silence: &Silence) -> Result<Option<Bytes>, Error> {
+    let (mut known, mut grown) = (0, Instant::now());
     loop {
         match timeout(QUIET_AFTER, stream.next_line()).await {
             Ok(line) => return line,
-            Err(_) => quiet.store(!stream.is_mid_line(), Ordering::Release),
+            Err(_) => {
+                let bytes = stream.bytes_of_line();
+                if std::mem::replace(&mut known, bytes) != bytes {
+                    grown = Instant::now();
+                }
+                silence.set(bytes == 0, bytes > 0 && grown.elapsed() >= STALLED_AFTER);
+            }
         }
     }
 }

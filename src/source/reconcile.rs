@@ -302,7 +302,7 @@ async fn give_up(ctx: &Context, member: &mut Member, wanted: &Listed, reason: &U
     ctx.dead_letter(kind, text.as_bytes(), &reason).await?;
     let identity = wanted.identity(kind.topic().unwrap_or_default());
     if member.is_ahead(*index, identity) {
-        member.note_ahead(*index, identity);
+        member.note_ahead(ctx, *index, identity);
     }
     member.page_done.insert(identity);
     member.tries.remove(&identity);
@@ -554,10 +554,14 @@ fn object(
     listed: &Listed,
     batch: &mut Batch,
 ) -> Result<(), Unusable> {
-    let made = {
+    let mut made = {
         let mark = |task| member.ledger().mark(task);
         resource::from_object(member.kind, element, Known::marks(&mark).and(member.told))?
     };
+    if member.kind != Kind::Allocations {
+        let newest = ctx.client.newest_index();
+        made.value = made.value.filter(|value| RaftIndex(*value).is_plausible_after(newest));
+    }
     let identity = listed.identity(member.kind.topic().unwrap_or_default());
     let is_ahead = member.is_ahead(listed.modify_index, identity);
     if let Some(pass) = member.passes.front_mut()
@@ -572,7 +576,7 @@ fn object(
     member.walk.delivered();
     member.page_done.insert(identity);
     if is_ahead {
-        member.note_ahead(listed.modify_index, identity);
+        member.note_ahead(ctx, listed.modify_index, identity);
     }
     Ok(())
 }

@@ -51,6 +51,13 @@ impl Lag {
         self.newest.fetch_max(index.0, Ordering::Relaxed);
     }
 
+    /// A line that has come, and that nothing vouches for yet: one absurd index must not show as lag for ever.
+    pub(super) fn received(&self, index: RaftIndex) {
+        if index.is_plausible_after(RaftIndex(self.newest.load(Ordering::Relaxed))) {
+            self.seen(index);
+        }
+    }
+
     pub(super) fn forget(&self) {
         self.newest.store(0, Ordering::Relaxed);
     }
@@ -120,8 +127,11 @@ mod tests {
         assert!((1.5..2.0).contains(&seen.oldest_seconds), "{seen:?}");
         assert_eq!(behind(Front { position: RaftIndex(165), ..front }).indexes, 0);
         assert_eq!(behind(Front { position: RaftIndex(900), ..front }).indexes, 0);
+        lag.received(RaftIndex(1 << 63));
+        lag.received(RaftIndex(166));
+        assert_eq!(behind(Front { position: RaftIndex(165), ..front }).indexes, 1);
         lag.forget();
-        lag.seen(RaftIndex(3));
+        lag.received(RaftIndex(3));
         assert_eq!(behind(Front::default()).indexes, 3);
     }
 }

@@ -57,6 +57,8 @@ pub mod names {
     pub const CHECKPOINT_FAILURES: &str = "nomad_firehose_checkpoint_failures_total";
     /// Connections to the event stream after the first.
     pub const RECONNECTS: &str = "nomad_firehose_reconnects_total";
+    /// Raft indexes of events that no table confirmed.
+    pub const IMPLAUSIBLE: &str = "nomad_firehose_implausible_indexes_total";
     /// Lines of the stream that could not be read.
     pub const GARBAGE: &str = "nomad_firehose_garbage_lines_total";
     /// The raft index up to which the stream is delivered.
@@ -100,6 +102,7 @@ struct Inner {
     heartbeats: Counter,
     heartbeat_failures: Counter,
     garbage_lines: Counter,
+    implausible_indexes: Counter,
     in_flight: Gauge,
     standby: Gauge,
     sink_seconds: Histogram,
@@ -175,6 +178,9 @@ impl Metrics {
         let (heartbeats, heartbeat_failures) = (Counter::default(), Counter::default());
         register(&mut registry, names::HEARTBEATS, "Heartbeats that the coordinator has", &heartbeats);
         register(&mut registry, names::HEARTBEAT_FAILURES, "Heartbeats not written", &heartbeat_failures);
+        let implausible_indexes = Counter::default();
+        let help = "Raft indexes of events that no table confirmed";
+        register(&mut registry, names::IMPLAUSIBLE, help, &implausible_indexes);
         register(&mut registry, names::GARBAGE, "Lines of the stream that could not be read", &garbage_lines);
         register(&mut registry, names::IN_FLIGHT, "Bytes read and not yet delivered", &in_flight);
         register(&mut registry, names::STANDBY, "Bytes of the stream held for a take-over", &standby);
@@ -190,6 +196,7 @@ impl Metrics {
             heartbeats,
             heartbeat_failures,
             garbage_lines,
+            implausible_indexes,
             in_flight,
             standby,
             sink_seconds,
@@ -298,9 +305,19 @@ impl Metrics {
         self.0.garbage_lines.inc();
     }
 
+    /// An event has a raft index that no table confirms.
+    pub fn implausible_index(&self) {
+        self.0.implausible_indexes.inc();
+    }
+
     /// Nomad has come to `index`, by a line or a table that concerns `kind`. Older ones change nothing.
     pub fn seen(&self, kind: Kind, index: RaftIndex) {
         self.0.lags[kind as usize].seen(index);
+    }
+
+    /// A line with `index` has come, and waits to be read: it counts if it can be true.
+    pub fn received(&self, kind: Kind, index: RaftIndex) {
+        self.0.lags[kind as usize].received(index);
     }
 
     /// The cluster is another one: what was seen of the old one does not count.
@@ -475,6 +492,7 @@ mod tests {
         metrics.answered(Duration::from_millis(30));
         metrics.reconnect();
         metrics.garbage_line();
+        metrics.implausible_index();
         metrics.seen(Kind::Jobs, RaftIndex(19));
         metrics.follow(Kind::Jobs, Some(Arc::new(At15)));
         metrics.leader(Kind::Jobs, true);
@@ -509,6 +527,7 @@ mod tests {
             format!("{}_count 1", names::SINK_SECONDS),
             format!("{} 1", names::RECONNECTS),
             format!("{} 1", names::GARBAGE),
+            format!("{} 1", names::IMPLAUSIBLE),
             format!("{} 7", names::IN_FLIGHT),
             format!("{} 11", names::STANDBY),
             format!("{}{{version=\"{}\"}} 1", names::BUILD, env!("CARGO_PKG_VERSION")),

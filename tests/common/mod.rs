@@ -10,6 +10,7 @@ pub mod gate;
 pub mod kinesis;
 pub mod kinesis_proxy;
 pub mod made;
+pub mod nginx;
 pub mod order;
 pub mod outage;
 pub mod ports;

@@ -6,6 +6,7 @@
 mod common;
 mod support;
 
+mod absurd;
 mod big_lines;
 mod descriptors;
 mod gaps;

@@ -8,6 +8,7 @@ mod support;
 
 mod absent;
 mod both;
+mod buffered;
 mod changes;
 mod fetched;
 mod killed;

@@ -53,7 +53,7 @@ pub(super) async fn answer(
         next_token: request.get("next_token").unwrap_or_default(),
     };
     let ((page, next), index) = server.read(|state| (state.table(kind).page(&selection), state.list_index(kind)));
-    let mut headers = meta(index);
+    let mut headers = meta(lock(&server.lists).index(index));
     if request.flag("stale", false) {
         let contact = lock(&server.lists).contact;
         headers[1].1 = contact.is_some().to_string();

@@ -321,7 +321,7 @@ async fn a_denial_with_its_proper_status_is_explained_too() {
 }
 
 #[tokio::test]
-async fn a_stream_without_a_first_line_ends_in_a_timeout() {
+async fn a_stream_without_a_first_line_is_held_back() {
     let server = serve(|path| async move {
         if path.starts_with("/v1/event/stream") {
             let (pieces, response) = pieces();
@@ -334,7 +334,7 @@ async fn a_stream_without_a_first_line_ends_in_a_timeout() {
     let limits = Limits { open: Duration::from_millis(50), connect: Duration::from_millis(500), ..Limits::default() };
     let client = Client::with_limits(config(&[&server.address]), limits).expect("plain");
     let error = client.stream(&query(&["Job"])).await.expect_err("no line");
-    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    assert!(matches!(error, Error::HeldBack { .. }), "{error}");
 }
 
 #[tokio::test]

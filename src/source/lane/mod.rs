@@ -1,7 +1,9 @@
 //! One stream connection and the kinds that read it: connect, prove, deliver, and go on after every failure.
 
 mod beside;
+mod buffered;
 mod coverage;
+mod doubtful;
 mod poll;
 mod tables;
 mod take_over;
@@ -17,7 +19,7 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::{poll::Missing, tables::Probe};
+use self::{buffered::Suspicion, poll::Missing, tables::Probe};
 use super::{
     Context, HEALTHY_AFTER, Source, Stopped,
     absence::Absence,
@@ -25,6 +27,7 @@ use super::{
     line::{self, Garbage, Line, Occurrences, Text},
     member::{Batch, Member},
     namespaces,
+    plausible::Doubts,
     reader::{Reader, Received},
     standby::WarmLane,
     union,
@@ -44,6 +47,8 @@ use crate::{
 const PROOF_WAIT: Duration = Duration::from_secs(2);
 /// How often the watchdog compares the tables with the stream.
 const WATCH_EVERY: Duration = Duration::from_secs(60);
+/// The same on a connection that has to show that nothing holds it back.
+const WATCH_SOON: Duration = Duration::from_secs(10);
 /// How long a connection may be quiet before the index of its last line is taken for whole.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
 /// How much of a line that cannot be read is logged; the dead-letter place has all of it.
@@ -78,6 +83,10 @@ pub(super) struct Lane {
     streamed: bool,
     /// The member that had the last turn beside the stream.
     last_turn: usize,
+    /// Lines whose index nothing confirms.
+    doubts: Doubts,
+    /// Whether something holds the stream back.
+    suspicion: Suspicion,
 }
 
 /// What a lane begins to deliver from: the lines of a subscription, and the namespaces that it has.
@@ -108,6 +117,8 @@ enum End {
     Lost,
     /// A new subscription is needed at once.
     Resubscribe,
+    /// Lists have what it should have brought.
+    HeldBack,
 }
 
 impl Lane {
@@ -135,6 +146,8 @@ impl Lane {
             warm,
             streamed: false,
             last_turn: 0,
+            doubts: Doubts::default(),
+            suspicion: Suspicion::default(),
         }
     }
 
@@ -173,10 +186,23 @@ impl Lane {
                     if matches!(end, End::Resubscribe) {
                         continue;
                     }
+                    if matches!(end, End::HeldBack) {
+                        let reason = buffered::reason(&self.server);
+                        if self.ctx.polling.source == Source::Auto && self.members.iter().any(has_list) {
+                            self.poll(&reason, Absence::default()).await?;
+                            backoff.reset();
+                            continue;
+                        }
+                        self.show(&SourceState::Blocked { reason });
+                    }
                 }
                 Err(Unconnected::Failed(error)) => {
                     let before = absence.has_begun();
                     let missing = self.is_missing(&error, &mut absence).await?;
+                    if matches!(error, nomad::Error::HeldBack { .. }) {
+                        self.prove_without_stream().await?;
+                        self.suspicion.held_back = missing == Missing::Surely;
+                    }
                     if missing == Missing::Surely {
                         self.poll(&error.to_string(), std::mem::take(&mut absence)).await?;
                         outage = Outage::new("reading the event stream");
@@ -218,7 +244,9 @@ impl Lane {
                     continue;
                 }
             }
-            self.show(&SourceState::Streaming);
+            if !self.suspicion.held_back {
+                self.show(&SourceState::Streaming);
+            }
             self.server = stream.server().to_owned();
             return Ok((Reader::new(stream, self.ctx.window.clone(), self.received()), found));
         }
@@ -234,6 +262,7 @@ impl Lane {
         for member in &mut self.members {
             member.cursor.reconnected();
         }
+        self.doubts.reconnected();
         let query = StreamQuery {
             namespace: self.namespace.to_string(),
             topics: union(self.members.iter().flat_map(Member::topics)),
@@ -270,9 +299,10 @@ impl Lane {
         let mut occurrences = Occurrences::default();
         let mut proof_wait = PROOF_WAIT;
         let mut proof_due = Instant::now() + proof_wait;
-        let mut watch_timer = every(WATCH_EVERY);
+        let mut watch_timer = every(if self.suspicion.suspected { WATCH_SOON } else { WATCH_EVERY });
+        let mut asked_stalled = false;
         let mut probe: Option<Probe> = None;
-        let mut settle_at = Some(Instant::now() + SETTLE_AFTER);
+        let mut settle_at = Instant::now() + SETTLE_AFTER;
         let mut lines = 0;
         let all = found.is_some();
         let (mut new_namespaces, _watch) = match &found {
@@ -285,6 +315,7 @@ impl Lane {
             self.cover(found).await?;
         }
         loop {
+            let look_at = self.doubts.look_at();
             let holds = self.members.iter().any(Member::holds_stream);
             let its_turn = holds || reader.is_empty() || lines >= LINES_PER_PIECE;
             tokio::select! {
@@ -295,23 +326,30 @@ impl Lane {
                     return Ok(End::Resubscribe);
                 }
                 () = sleep_until(proof_due), if probe.is_none() && !self.is_proven() => {
-                    if reader.is_quiet() {
+                    let quiet = reader.is_quiet() || reader.is_stalled();
+                    if quiet {
                         // What the tables cannot prove, they need not be asked every time.
                         proof_wait = (2 * proof_wait).min(WATCH_EVERY);
                     }
                     // Lines without end can be another cluster's.
-                    if reader.is_quiet() || self.anchor().is_some() {
+                    if quiet || self.anchor().is_some() {
                         probe = Some(self.ask_for_proof());
                     }
                     proof_due = Instant::now() + proof_wait;
                 }
-                _ = watch_timer.tick(), if probe.is_none() => probe = Some(self.ask_for_watch()),
+                () = sleep_until(look_at.unwrap_or(proof_due)), if look_at.is_some() && probe.is_none() => {
+                    probe = Some(self.ask_for_doubts());
+                }
+                _ = watch_timer.tick(), if probe.is_none() => probe = Some(self.ask_for_watch(false)),
                 answer = async { OptionFuture::from(probe.as_mut()).await }, if probe.is_some() => {
-                    probe = None;
                     if let Some(answer) = answer
-                        && self.take_tables(answer, reader.is_quiet()).await?
+                        && let Some(end) = self.take_tables(answer, reader.is_quiet() || reader.is_stalled()).await?
                     {
-                        return Ok(End::Resubscribe);
+                        return Ok(end);
+                    }
+                    probe = self.ask_lists();
+                    if !self.suspicion.suspected && watch_timer.period() != WATCH_EVERY {
+                        watch_timer = every(WATCH_EVERY);
                     }
                 }
                 beside = beside::next(&mut self.members, self.last_turn), if its_turn => {
@@ -319,16 +357,19 @@ impl Lane {
                     let (member, beside) = beside?;
                     self.go_on_beside(member, beside).await?;
                 }
-                () = sleep_until(settle_at.unwrap_or(proof_due)), if settle_at.is_some() => {
-                    settle_at = match reader.is_quiet() {
-                        true => self.settle().await.map(|()| None)?,
-                        false => Some(Instant::now() + SETTLE_AFTER),
-                    };
+                () = sleep_until(settle_at) => {
+                    if reader.is_quiet() {
+                        self.settle().await?;
+                    }
+                    if self.is_proven() && reader.is_stalled() && probe.is_none() && !asked_stalled {
+                        asked_stalled = true;
+                        probe = Some(self.ask_for_watch(true));
+                    }
+                    settle_at = Instant::now() + SETTLE_AFTER;
                 }
-                line = reader.next(), if !holds => match line {
+                line = reader.next(), if !holds && !self.doubts.is_full() => match line {
                     Ok(Some((line, share))) => {
                         lines += 1;
-                        settle_at = settle_at.or_else(|| Some(Instant::now() + SETTLE_AFTER));
                         if !self.take(line, share, &mut occurrences).await? {
                             return Ok(End::Lost);
                         }
@@ -354,17 +395,29 @@ impl Lane {
         occurrences: &mut Occurrences,
     ) -> Result<bool, Stopped> {
         let line = Text::new(text.clone());
-        let mut line = match Line::parse(&line, occurrences) {
+        let line = match Line::parse(&line, occurrences) {
             Ok(line) => line,
             Err(error) => return self.garbage(&text, &error).await,
         };
+        if !self.is_plausible(line.index) {
+            return self.take_doubtful(line, text, share).await.map(|()| true);
+        }
+        self.take_confirmed(line.index).await?;
+        self.take_plausible(line, share).await.map(|()| true)
+    }
+
+    /// Delivers a line, and takes in its place.
+    async fn take_plausible(&mut self, mut line: Line<'_>, share: Option<Share>) -> Result<(), Stopped> {
         let identities = line.identities();
         if !self.first {
             line.events.retain(|event| !event.namespace.is_empty());
         }
         // A line of nothing has no place that could be known again.
         if identities.is_empty() {
-            return Ok(true);
+            return Ok(());
+        }
+        if !self.doubts.is_empty() {
+            line.know(|event| self.doubts.has_delivered(event));
         }
         for (raw, reason) in &line.unusable {
             self.ctx.dead_letter(Kind::Events, raw, reason).await?;
@@ -374,6 +427,7 @@ impl Lane {
             self.owe_namespaces(owed).await?;
         }
         for member in &mut self.members {
+            self.ctx.metrics.seen(member.kind, line.index);
             member.take_line(&self.ctx, &line, &identities, &share, self.catch_up.as_ref()).await?;
         }
         // One proof serves all: what is complete from an earlier position is complete from a later one.
@@ -392,7 +446,7 @@ impl Lane {
             self.covered = self.covered.max(done.newest);
             self.mark_covered().await?;
         }
-        Ok(true)
+        Ok(())
     }
 
     /// The connection is quiet: no further line of the last index is to be expected, so that a table that stands there
@@ -431,6 +485,11 @@ impl Lane {
         self.ctx.dead_letter(Kind::Events, text, &reason).await?;
         Ok(true)
     }
+}
+
+/// Whether lists can take the stream's place for a member.
+fn has_list(member: &Member) -> bool {
+    member.table().is_some()
 }
 
 fn every(period: Duration) -> Interval {

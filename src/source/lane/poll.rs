@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 pub(super) use self::missing::Missing;
 use self::watch::{Question, Step, Watch};
-use super::{Lane, beside};
+use super::{Lane, beside, buffered::Suspicion};
 use crate::{
     backoff::Backoff,
     kind::Kind,
@@ -96,6 +96,7 @@ impl Lane {
             }
         }
         self.report_left(&left);
+        self.suspicion = Suspicion::default();
         Ok(())
     }
 
@@ -221,11 +222,19 @@ impl Lane {
             topics: union(self.members.iter().flat_map(Member::topics)),
             index: self.position(),
         };
+        let held_back = self.suspicion.held_back;
         let find = async move {
             loop {
                 sleep(after.mul_f64(1.0 + fastrand::f64())).await;
-                match client.stream(&query).await {
-                    Ok(stream) => return stream.server().to_owned(),
+                let found = async {
+                    let mut stream = client.stream(&query).await?;
+                    if held_back {
+                        stream.until_unbuffered().await?;
+                    }
+                    Ok::<_, Error>(stream.server().to_owned())
+                };
+                match found.await {
+                    Ok(server) => return server,
                     Err(error) => debug!(%error, "still no event stream"),
                 }
             }

@@ -2,15 +2,15 @@
 //! that the stream has fallen behind.
 
 use futures_util::future::BoxFuture;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
-use super::Lane;
+use super::{End, Lane, buffered::Suspicion};
 use crate::{
     backoff::Backoff,
     checkpoint::Anchor,
     nomad::{self, Client, Table},
     position::RaftIndex,
-    source::{Context, Start, Stopped, member::Member, proof::TableVerdict},
+    source::{Context, Start, Stopped, member::Member, plausible::Doubts, proof::TableVerdict},
     telemetry::{ListState, SourceState},
     throttle::Outage,
 };
@@ -51,24 +51,34 @@ impl Lane {
         probe(&self.ctx.client, &self.namespace, Why::Proof, tables, self.anchor())
     }
 
-    /// Asks for the tables of all kinds, to compare them with the stream.
-    pub(super) fn ask_for_watch(&self) -> Probe {
+    /// Asks for the tables of all kinds, to compare them with the stream. `stalled` says that half a line has come, and
+    /// does not grow.
+    pub(super) fn ask_for_watch(&self, stalled: bool) -> Probe {
         let tables = self.members.iter().filter_map(Member::tables).flatten().collect();
-        probe(&self.ctx.client, &self.namespace, Why::Watch, tables, None)
+        probe(&self.ctx.client, &self.namespace, Why::Watch { stalled }, tables, None)
     }
 
-    /// Takes in what the tables said; `quiet` says that no line is on its way that could bring the proof yet. `true` when
-    /// a new subscription is needed.
-    pub(super) async fn take_tables(&mut self, answer: Answer, quiet: bool) -> Result<bool, Stopped> {
+    /// Asks for the tables that confirm the index of a line.
+    pub(super) fn ask_for_doubts(&self) -> Probe {
+        let tables = self.members.iter().flat_map(|member| member.tables().unwrap_or_else(|| Table::ALL.to_vec()));
+        probe(&self.ctx.client, &self.namespace, Why::Doubts, tables.collect(), None)
+    }
+
+    /// Takes in what the tables said; `quiet` says that no line is on its way that could bring the proof yet. Says
+    /// whether the connection is to be given up for it.
+    pub(super) async fn take_tables(&mut self, answer: Answer, quiet: bool) -> Result<Option<End>, Stopped> {
+        self.take_confirmed(RaftIndex(0)).await?;
         match answer.why {
             Why::Proof if self.cluster_is_another(&answer) => {
                 self.start_over();
-                Ok(true)
+                Ok(Some(End::Resubscribe))
             }
             // A table that is suspected to be another cluster's proves nothing.
-            Why::Proof if self.strikes > 0 || !quiet => Ok(false),
-            Why::Proof => self.prove(&answer).await.map(|()| false),
-            Why::Watch => Ok(self.stream_is_behind(&answer)),
+            Why::Proof if self.strikes > 0 || !quiet => Ok(None),
+            Why::Proof => self.prove(&answer).await.map(|()| None),
+            Why::Watch { stalled } => Ok(self.stream_is_behind(&answer, stalled)),
+            Why::Lists => Ok(self.take_lists(&answer)),
+            Why::Doubts => Ok(self.deny(answer.indexes.is_empty()).then_some(End::Lost)),
         }
     }
 
@@ -119,31 +129,11 @@ impl Lane {
             self.ctx.metrics.forget_seen(member.kind);
         }
         self.history.clear();
+        self.doubts = Doubts::default();
+        self.suspicion = Suspicion::default();
         self.catch_up = None;
         self.covered = RaftIndex(0);
         self.strikes = 0;
-    }
-
-    /// The watchdog: has some table moved past everything that the stream brought since the last watch?
-    ///
-    /// Tables also move without an event (garbage collection, job summaries), so a false alarm is normal where little
-    /// happens; each one puts off the next.
-    fn stream_is_behind(&mut self, answer: &Answer) -> bool {
-        let mut behind = false;
-        for member in &mut self.members {
-            let Some(index) = member.tables().and_then(|tables| answer.greatest(&tables)) else { continue };
-            let read = member.cursor.position().index;
-            self.ctx.metrics.seen(member.kind, index);
-            let before = std::mem::replace(&mut member.table_before, index);
-            if before > read && member.cursor.is_proven() && member.alarm.is_due() {
-                warn!(kind = %member.kind, table = %before, %read, "the table is ahead of the stream; subscribing again");
-                behind = true;
-            }
-        }
-        if behind {
-            self.ctx.client.fail_over(&self.server);
-        }
-        behind
     }
 }
 
@@ -153,7 +143,14 @@ pub(super) enum Why {
     /// Nothing has proven the connection for a while.
     Proof,
     /// The regular comparison.
-    Watch,
+    Watch {
+        /// Half a line has come, and does not grow.
+        stalled: bool,
+    },
+    /// The stream may be held back: whether lists have what it should have brought.
+    Lists,
+    /// A line has an index that nothing confirms.
+    Doubts,
 }
 
 /// A question under way.
@@ -165,11 +162,19 @@ pub(super) struct Answer {
     why: Why,
     anchor: Option<Anchor>,
     indexes: Vec<(Table, RaftIndex)>,
+    /// Versions that lists have, and the stream had not brought.
+    pub(super) newer: Vec<(Table, RaftIndex)>,
+    /// Some question had no answer.
+    pub(super) failed: bool,
 }
 
 impl Answer {
+    pub(super) fn new(why: Why) -> Self {
+        Answer { why, anchor: None, indexes: Vec::new(), newer: Vec::new(), failed: false }
+    }
+
     /// The greatest index of `tables`; `None` where one of them could not be read.
-    fn greatest(&self, tables: &[Table]) -> Option<RaftIndex> {
+    pub(super) fn greatest(&self, tables: &[Table]) -> Option<RaftIndex> {
         let of = |table: &Table| self.indexes.iter().find(|(other, _)| other == table).map(|(_, index)| *index);
         tables.iter().map(of).try_fold(RaftIndex(0), |greatest, index| index.map(|index| greatest.max(index)))
     }
@@ -189,7 +194,7 @@ fn probe(client: &Client, namespace: &str, why: Why, mut tables: Vec<Table>, anc
                 Err(error) => debug!(%error, "cannot read the table's index"),
             }
         }
-        Answer { why, anchor, indexes }
+        Answer { anchor, indexes, ..Answer::new(why) }
     })
 }
 

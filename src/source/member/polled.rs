@@ -1,6 +1,6 @@
 //! A kind whose lists are polled: what the index of its table books, and what a list gives ahead of that.
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{super::Context, super::Stopped, Batch, Member};
 use crate::{
@@ -11,11 +11,16 @@ use crate::{
     source::proof::TableVerdict,
 };
 
+/// So many versions with an index that cannot be true are remembered.
+const ODD: usize = 10_000;
+
 /// Versions that lists have given, and that are newer than anything that is booked. Left to the next list, an object
 /// that changes all the time would never come.
 #[derive(Debug, Default)]
 pub(in crate::source) struct Ahead {
     known: Seen,
+    /// Those whose index cannot be true: no table comes to it, so they are never booked.
+    odd: Seen,
     newest: RaftIndex,
     /// Up to here everything was booked by what lists gave: no answer that is older tells of it.
     booked: RaftIndex,
@@ -116,12 +121,24 @@ impl Member {
 
     /// Whether a version is newer than all that is booked, and lists are to give it none the less.
     pub(in crate::source) fn is_ahead(&self, index: RaftIndex, identity: Identity) -> bool {
-        self.ahead.as_ref().is_some_and(|ahead| !ahead.known.contains(&identity))
+        self.ahead.as_ref().is_some_and(|ahead| !ahead.known.contains(&identity) && !ahead.odd.contains(&identity))
             && index > self.cursor.position().index
     }
 
     /// Such a version is delivered: no later page may be older.
-    pub(in crate::source) fn note_ahead(&mut self, index: RaftIndex, identity: Identity) {
+    pub(in crate::source) fn note_ahead(&mut self, ctx: &Context, index: RaftIndex, identity: Identity) {
+        if !index.is_plausible_after(ctx.client.newest_index()) {
+            if let Some(ahead) = &mut self.ahead {
+                if ahead.odd.len() >= ODD {
+                    ahead.odd.clear();
+                }
+                if ahead.odd.insert(identity) {
+                    warn!(kind = %self.kind, namespace = &*self.lane, %index, "listed object's index is not plausible");
+                    ctx.metrics.implausible_index();
+                }
+            }
+            return;
+        }
         self.table_seen = self.table_seen.max(index);
         if let Some(ahead) = &mut self.ahead {
             ahead.known.insert(identity);

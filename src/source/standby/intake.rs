@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::ring::Ring;
 use crate::{
-    position::{Identity, Position, RaftIndex},
+    position::{Identity, Position, RaftIndex, Seen},
     source::{
         line::{Error, Line, Occurrences, Text},
         proof::{Cursor, Verdict},
@@ -21,11 +21,36 @@ pub(super) struct Intake {
     /// The connection is not the ring's first, and nothing newer than this has come on it: it can still repeat lines
     /// that are held.
     repeats_at: Option<RaftIndex>,
+    /// Events of the lines that are set aside.
+    aside: Seen,
+    /// The index of the last of these lines.
+    last_aside: RaftIndex,
+}
+
+/// What became of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is held, or known.
+    Held,
+    /// The ring begins anew with it.
+    Begins,
+    /// Nothing confirms its index: it is not taken yet.
+    Doubtful(RaftIndex),
 }
 
 impl Intake {
+    /// Events that are set aside: so many are known when they come again.
+    const ASIDE: usize = 10_000;
+
     pub(super) fn new(ring: Ring) -> Self {
-        Intake { ring, cursor: None, occurrences: Occurrences::default(), repeats_at: None }
+        Intake {
+            ring,
+            cursor: None,
+            occurrences: Occurrences::default(),
+            repeats_at: None,
+            aside: Seen::default(),
+            last_aside: RaftIndex(0),
+        }
     }
 
     /// The index to subscribe at; `None` where there is nothing to go on from.
@@ -53,13 +78,13 @@ impl Intake {
     }
 
     /// What another connection would bring to what is held now.
-    pub(super) fn trial(&self) -> Trial {
+    pub(super) fn trial(&self, confirmed: RaftIndex) -> Trial {
         let cursors = self.cursor.clone().map(|held| {
             let mut cursor = held.clone();
             cursor.reconnected();
             (held, cursor)
         });
-        Trial { cursors, occurrences: Occurrences::default(), has_hole: false }
+        Trial { cursors, occurrences: Occurrences::default(), has_hole: false, confirmed }
     }
 
     /// Begins anew: what is held is of no use.
@@ -68,24 +93,35 @@ impl Intake {
         self.cursor = None;
         self.occurrences = Occurrences::default();
         self.repeats_at = None;
+        (self.aside, self.last_aside) = (Seen::default(), RaftIndex(0));
     }
 
     /// Takes in a line of the connection. Where it is not proven to go on behind what is held, the ring begins anew
-    /// with it: says whether it did.
+    /// with it. `confirmed` is where the cluster surely is: a line far above that and above what is held is not taken.
     ///
     /// # Errors
     /// The line cannot be read: the connection is not to be trusted, and what the line was is missing.
-    pub(super) fn take(&mut self, text: &Bytes) -> Result<bool, Error> {
+    pub(super) fn take(&mut self, text: &Bytes, confirmed: RaftIndex) -> Result<Taken, Error> {
         let line = Text::new(text.clone());
         let line = Line::parse(&line, &mut self.occurrences)?;
         let events = line.identities();
         // A line of nothing has no place that could be known again.
         if events.is_empty() {
-            return Ok(false);
+            return Ok(Taken::Held);
+        }
+        let follows = self.last_aside < line.index && line.index.is_plausible_after(self.last_aside);
+        let confirmed = self.read_to().unwrap_or_default().max(confirmed);
+        if !line.index.is_plausible_after(confirmed) {
+            if follows {
+                self.begin(line.index, &events, text);
+                return Ok(Taken::Begins);
+            }
+            self.occurrences.forget(line.index);
+            return Ok(Taken::Doubtful(line.index));
         }
         let Some(cursor) = &mut self.cursor else {
             self.begin(line.index, &events, text);
-            return Ok(true);
+            return Ok(Taken::Begins);
         };
         match cursor.observe(line.index, &events) {
             Verdict::Nothing => {}
@@ -99,10 +135,31 @@ impl Intake {
             }
             Verdict::DeliverAfterGap(_) => {
                 self.begin(line.index, &events, text);
-                return Ok(true);
+                return Ok(Taken::Begins);
             }
         }
-        Ok(false)
+        Ok(Taken::Held)
+    }
+
+    /// Holds a line whose index nothing confirms behind the last one, as if it were of that line's index: whoever takes
+    /// over delivers it, and judges for itself.
+    ///
+    /// # Errors
+    /// As [`Intake::take`].
+    pub(super) fn set_aside(&mut self, text: &Bytes) -> Result<(), Error> {
+        let line = Text::new(text.clone());
+        let line = Line::parse(&line, &mut self.occurrences)?;
+        let events = line.identities();
+        let is_new = events.iter().any(|event| !self.aside.contains(event));
+        if self.aside.len() + events.len() > Self::ASIDE {
+            self.aside.clear();
+        }
+        self.aside.extend(events);
+        self.last_aside = line.index;
+        if let Some(read_to) = self.read_to().filter(|_| is_new) {
+            self.ring.push(read_to, text);
+        }
+        Ok(())
     }
 
     fn begin(&mut self, index: RaftIndex, events: &[Identity], text: &Bytes) {
@@ -124,6 +181,7 @@ pub(super) struct Trial {
     cursors: Option<(Cursor, Cursor)>,
     occurrences: Occurrences,
     has_hole: bool,
+    confirmed: RaftIndex,
 }
 
 /// A line that is not held.
@@ -145,6 +203,10 @@ impl Trial {
         let line = Line::parse(&line, &mut self.occurrences)?;
         let events = line.identities();
         if events.is_empty() {
+            return Ok(None);
+        }
+        let held = self.cursors.as_ref().map(|(_, cursor)| cursor.position().index);
+        if !line.index.is_plausible_after(self.confirmed.max(held.unwrap_or_default())) {
             return Ok(None);
         }
         let Some((held, cursor)) = &mut self.cursors else { return Ok(Some(News::Anew)) };
@@ -219,7 +281,7 @@ mod tests {
                 intake.reconnected();
                 let stop = (start + connection.read).min(newest);
                 for (_, line) in log.iter().take(stop).skip(start) {
-                    intake.take(line).expect("a line of events");
+                    intake.take(line, RaftIndex(0)).expect("a line of events");
                 }
                 let Some(read) = intake.read_to() else { continue };
                 intake.ring.trim(RaftIndex(read.0.saturating_sub(connection.behind)));
@@ -242,30 +304,50 @@ mod tests {
     fn a_connection_that_may_still_repeat_what_is_held_is_not_joined() {
         let mut intake = intake();
         for (n, index) in [(0, 10), (1, 11), (2, 11)] {
-            intake.take(&text(n, index)).expect("a line");
+            intake.take(&text(n, index), RaftIndex(0)).expect("a line");
         }
         assert!(intake.is_joined());
         intake.reconnected();
         for (n, index) in [(0, 10), (1, 11)] {
-            intake.take(&text(n, index)).expect("a line");
+            intake.take(&text(n, index), RaftIndex(0)).expect("a line");
         }
         assert!(!intake.is_joined());
-        intake.take(&text(2, 11)).expect("a line");
-        intake.take(&text(3, 11)).expect("a line");
+        intake.take(&text(2, 11), RaftIndex(0)).expect("a line");
+        intake.take(&text(3, 11), RaftIndex(0)).expect("a line");
         assert!(!intake.is_joined());
-        intake.take(&text(4, 12)).expect("a line");
+        intake.take(&text(4, 12), RaftIndex(0)).expect("a line");
         assert!(intake.is_joined());
         assert_eq!(drain(&mut intake), [(0, 10), (1, 11), (2, 11), (3, 11), (4, 12)].map(|(n, index)| text(n, index)));
+    }
+
+    #[test]
+    fn an_absurd_index_is_held_in_its_place_and_moves_nothing() {
+        let mut intake = intake();
+        let absurd = RaftIndex(1 << 63);
+        for connection in 0..2 {
+            for (n, index) in [(0, 10), (1, absurd.0), (2, 11), (3, 12)].into_iter().take(3 + connection) {
+                let line = text(n, index);
+                if intake.take(&line, RaftIndex(0)).expect("a line") == Taken::Doubtful(absurd) {
+                    intake.set_aside(&line).expect("a line");
+                }
+            }
+            intake.reconnected();
+        }
+        assert_eq!(intake.read_to(), Some(RaftIndex(12)));
+        let held = [(0, 10), (1, absurd.0), (2, 11), (3, 12)].map(|(n, index)| text(n, index));
+        assert_eq!(drain(&mut intake), held);
+        // The next one can be true.
+        assert_eq!(intake.take(&text(4, absurd.0 + 1), RaftIndex(0)).expect("a line"), Taken::Begins);
     }
 
     #[test]
     fn another_connection_is_tried_without_a_trace() {
         let mut intake = intake();
         for (n, index) in [(0, 10), (1, 11), (2, 11)] {
-            intake.take(&text(n, index)).expect("a line");
+            intake.take(&text(n, index), RaftIndex(0)).expect("a line");
         }
         let tried = |lines: &[(usize, u64)]| {
-            let mut trial = intake.trial();
+            let mut trial = intake.trial(RaftIndex(0));
             let news = lines.iter().map(|(n, index)| trial.look(&text(*n, *index)).expect("a line"));
             news.collect::<Vec<_>>()
         };
@@ -275,18 +357,18 @@ mod tests {
         assert_eq!(tried(&[(3, 12)]), [Some(News::Anew)]);
         // The server no longer has the line before, and so perhaps not all of the index: known, but no proof.
         assert_eq!(tried(&[(1, 11), (2, 11), (3, 12)]), [None, None, Some(News::Anew)]);
-        assert!(intake.trial().look(&Bytes::from_static(b"no line")).is_err());
+        assert!(intake.trial(RaftIndex(0)).look(&Bytes::from_static(b"no line")).is_err());
         assert!(intake.is_joined());
     }
 
     #[test]
     fn a_hole_between_two_connections_begins_the_ring_anew() {
         let mut intake = intake();
-        intake.take(&text(0, 10)).expect("a line");
+        intake.take(&text(0, 10), RaftIndex(0)).expect("a line");
         intake.reconnected();
-        intake.take(&text(5, 20)).expect("a line");
+        intake.take(&text(5, 20), RaftIndex(0)).expect("a line");
         assert!(intake.is_joined());
         assert_eq!((intake.ring.len(), intake.ring.complete_from()), (1, Some(RaftIndex(21))));
-        assert!(intake.take(&Bytes::from_static(b"no line")).is_err());
+        assert!(intake.take(&Bytes::from_static(b"no line"), RaftIndex(0)).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::future::{BoxFuture, OptionFuture};
 use tokio::{
     sync::{mpsc, watch},
@@ -13,15 +14,15 @@ use tracing::{debug, info, warn};
 use super::{
     WarmLane,
     doubt::{self, Doubt, Second},
-    intake::Intake,
+    intake::{Intake, Taken, Trial},
 };
 use crate::{
     backoff::Backoff,
     coordinator::Positions,
     kind::Kind,
-    nomad::{Error, EventStream, Namespace, StreamQuery, Topic},
+    nomad::{Error, EventStream, Namespace, StreamQuery, Table, Topic},
     position::RaftIndex,
-    source::{Context, HEALTHY_AFTER, Source, absence::Absence, namespaces, union},
+    source::{Context, HEALTHY_AFTER, Source, absence::Absence, line, namespaces, union},
     throttle::Outage,
 };
 
@@ -46,6 +47,8 @@ pub(super) struct Lane {
     namespaces: RaftIndex,
     /// The newest index that was ever read.
     furthest: RaftIndex,
+    /// A line was read, and is not held yet.
+    unheld: bool,
 }
 
 /// Why a connection was given up.
@@ -78,6 +81,7 @@ impl Lane {
             found: None,
             namespaces: RaftIndex(0),
             furthest: RaftIndex(0),
+            unheld: false,
         }
     }
 
@@ -88,7 +92,7 @@ impl Lane {
             () = stop.cancelled() => {}
             never = self.hold() => match never {},
         }
-        let joined = self.intake.is_joined();
+        let joined = self.intake.is_joined() && !self.unheld;
         WarmLane {
             read_to: self.intake.read_to().unwrap_or_default(),
             ring: self.intake.ring,
@@ -237,7 +241,7 @@ impl Lane {
                     doubt = doubt.and_then(|doubt| doubt.look(read_to));
                     if doubt.is_none() {
                         let client = self.ctx.client.clone();
-                        second = Some(doubt::second(client, self.query(), read_to, self.intake.trial()));
+                        second = Some(doubt::second(client, self.query(), read_to, self.trial()));
                     }
                     continue;
                 }
@@ -254,8 +258,8 @@ impl Lane {
             let was_asked = second.take().is_some();
             let mut begins = false;
             for line in lines {
-                match self.intake.take(&line) {
-                    Ok(it_does) => begins |= it_does,
+                match self.take(&line).await {
+                    Ok(taken) => begins |= taken == Taken::Begins,
                     Err(error) => {
                         self.ctx.metrics.garbage_line();
                         warn!(namespace = &*self.namespace, %error, bytes = line.len(),
@@ -272,10 +276,45 @@ impl Lane {
         }
     }
 
+    /// Holds a line. Where nothing confirms its index, tables are asked first: without a word of theirs it is set aside.
+    async fn take(&mut self, line: &Bytes) -> Result<Taken, line::Error> {
+        let client = self.ctx.client.clone();
+        let taken = self.intake.take(line, client.newest_index())?;
+        let Taken::Doubtful(index) = taken else { return Ok(taken) };
+        self.unheld = true;
+        client.claim_index(index);
+        let is_told_of =
+            |table: &Table| self.topics.iter().any(|topic| topic.name == "*" || topic.name == table.topic());
+        if let Some(table) = Table::ALL.into_iter().filter(is_told_of).chain(Table::ALL).next() {
+            if let Err(error) = client.table_index(table, &self.namespace).await {
+                debug!(%error, "standing by: cannot read the table's index");
+            }
+        }
+        self.unheld = false;
+        match self.intake.take(line, client.newest_index())? {
+            Taken::Doubtful(index) => {
+                warn!(namespace = &*self.namespace, %index, "standing by: event's raft index is not plausible");
+                self.intake.set_aside(line)?;
+                Ok(Taken::Held)
+            }
+            taken => Ok(taken),
+        }
+    }
+
+    /// What another connection would bring.
+    fn trial(&self) -> Trial {
+        self.intake.trial(self.ctx.client.newest_index())
+    }
+
     /// Lets go what the leaders have passed. `true` when one of them went back behind what is held: the server may still
     /// have what lies between.
     fn follow(&mut self) -> bool {
         let Some(leader) = self.furthest_behind() else { return false };
+        let confirmed = self.ctx.client.newest_index().max(self.intake.read_to().unwrap_or_default());
+        // Whoever let everything go up to an absurd index would hold nothing any more.
+        if !leader.is_plausible_after(confirmed) {
+            return false;
+        }
         let went_back = self.leader.is_some_and(|before| leader < before);
         self.leader = Some(leader);
         if went_back && self.intake.ring.complete_from().is_some_and(|from| leader.0 + 1 < from.0) {

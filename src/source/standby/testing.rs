@@ -11,7 +11,7 @@ pub(in crate::source) fn warm(lines: &[(u64, &str)], leaders: u64) -> WarmLane {
     for (index, key) in lines {
         let event = format!(r#"{{"Topic":"Job","Key":"{key}","Namespace":"default","Index":{index}}}"#);
         let line = format!(r#"{{"Index":{index},"Events":[{event}]}}"#);
-        intake.take(&Bytes::from(line)).expect("a line of events");
+        intake.take(&Bytes::from(line), RaftIndex(0)).expect("a line of events");
     }
     intake.ring.trim(RaftIndex(leaders));
     WarmLane {

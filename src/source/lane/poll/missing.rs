@@ -1,6 +1,6 @@
 //! Whether a failure of the stream means that there is none.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tracing::debug;
 
@@ -29,7 +29,10 @@ impl Lane {
         absence: &mut Absence,
     ) -> Result<Missing, Stopped> {
         let table = self.members.iter().find_map(Member::table);
-        let says_so = matches!(error, Error::NoStream { .. } | Error::Refused { permitted: true, .. });
+        let says_so = match error {
+            Error::NoStream { .. } | Error::Refused { permitted: true, .. } | Error::HeldBack { .. } => true,
+            _ => false,
+        };
         let Some(table) = table.filter(|_| says_so && self.ctx.polling.source != Source::Stream) else {
             *absence = Absence::default();
             return Ok(Missing::No);
@@ -39,7 +42,8 @@ impl Lane {
         let look = async move { client.table(&ListQuery { stale, ..ListQuery::new(table, &namespace) }).await };
         match self.meanwhile(look).await? {
             Ok(_) | Err(Error::Denied { .. }) => {
-                let lasts = absence.seen(&self.ctx.polling);
+                let waited = if let Error::HeldBack { after, .. } = error { *after } else { Duration::ZERO };
+                let lasts = absence.seen_for(&self.ctx.polling, waited);
                 let at_once = matches!(error, Error::NoStream { .. }) && self.was_polled();
                 Ok(if lasts || at_once { Missing::Surely } else { Missing::Perhaps })
             }

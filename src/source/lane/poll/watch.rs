@@ -113,7 +113,7 @@ impl Watch {
     pub(super) fn ask(&mut self, ctx: &Context, scope: &str) -> Question {
         self.asking = true;
         // An index of 0 would not wait at all.
-        let past = self.index.map(|index| RaftIndex(index.0.max(1) + 1)).filter(|_| !self.at_once);
+        let past = self.index.map(|index| RaftIndex(index.0.max(1).saturating_add(1))).filter(|_| !self.at_once);
         let (client, table, scope) = (ctx.client.clone(), self.table, scope.to_owned());
         // Who says that the table went back has to be the leader.
         let stale = ctx.polling.stale.is_some() && self.strikes == 0;

@@ -1,0 +1,214 @@
+//! A stream that something on the way holds back, most often a proxy that buffers: whether it is so.
+//!
+//! Tables also move without an event, so a table that is ahead of the stream is no proof. Where it stays ahead on a
+//! second connection, its list is asked: only a version there that the stream should have brought says for certain that
+//! the stream is held back.
+
+use serde::Deserialize;
+use tracing::{error, warn};
+
+use super::{
+    End, Lane,
+    tables::{Answer, Probe, Why},
+};
+use crate::{
+    nomad::{Client, Error, ListQuery, Table},
+    position::RaftIndex,
+    source::{Stopped, member::Member},
+    telemetry::SourceState,
+};
+
+/// Objects a page.
+const PER_PAGE: u32 = 500;
+
+/// What is known of the stream being held back.
+#[derive(Debug, Default)]
+pub(super) struct Suspicion {
+    /// A table was ahead of the stream on the connection before, too.
+    pub(super) suspected: bool,
+    /// It is certain.
+    pub(super) held_back: bool,
+    /// What lists are to be asked for.
+    to_check: Vec<Range>,
+    /// Up to here tables moved without an event.
+    cleared: RaftIndex,
+}
+
+/// Versions that a list may have, and that the stream has not brought.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    table: Table,
+    after: RaftIndex,
+    until: RaftIndex,
+}
+
+/// Why nothing comes, in the words of the status page.
+pub(super) fn reason(server: &str) -> String {
+    format!(
+        "the event stream of {server} brings nothing while tables move: a proxy probably buffers it; turn that off for \
+         /v1/event/stream (nginx: proxy_buffering off)"
+    )
+}
+
+impl Lane {
+    /// The watchdog: has some table moved past everything that the stream brought since the last watch? With half a line
+    /// that does not grow, no second watch is waited for.
+    ///
+    /// A false alarm is normal where little happens; each one puts off the next.
+    pub(super) fn stream_is_behind(&mut self, answer: &Answer, stalled: bool) -> Option<End> {
+        let (mut behind, mut due) = (Vec::new(), false);
+        for member in &mut self.members {
+            let Some(index) = member.tables().and_then(|tables| answer.greatest(&tables)) else { continue };
+            let read = member.cursor.position().index;
+            self.ctx.metrics.seen(member.kind, index);
+            let before = std::mem::replace(&mut member.table_before, index);
+            let seen = if stalled { index } else { before };
+            if seen <= read || seen <= self.suspicion.cleared || !member.cursor.is_proven() {
+                continue;
+            }
+            behind.extend(ranges(member, read, seen));
+            if !self.suspicion.suspected && (stalled || member.alarm.is_due()) {
+                warn!(kind = %member.kind, table = %seen, %read, "the table is ahead of the stream; subscribing again");
+                due = true;
+            }
+        }
+        if due {
+            self.suspicion.suspected = true;
+            self.ctx.client.fail_over(&self.server);
+            return Some(if stalled { End::Lost } else { End::Resubscribe });
+        }
+        if self.suspicion.suspected && behind.is_empty() {
+            self.suspicion = Suspicion { cleared: self.suspicion.cleared, ..Suspicion::default() };
+            self.show(&SourceState::Streaming);
+        }
+        if self.suspicion.suspected {
+            self.suspicion.to_check = behind;
+        }
+        None
+    }
+
+    /// Asks lists for what the stream should have brought, in the background; `None` where nothing is in question.
+    pub(super) fn ask_lists(&mut self) -> Option<Probe> {
+        let ranges = std::mem::take(&mut self.suspicion.to_check);
+        if ranges.is_empty() {
+            return None;
+        }
+        let (client, namespace) = (self.ctx.client.clone(), self.namespace.clone());
+        Some(Box::pin(async move {
+            let mut answer = Answer::new(Why::Lists);
+            for range in ranges {
+                match newest_in(&client, &namespace, range).await {
+                    Ok(newest) => answer.newer.extend(newest.map(|index| (range.table, index))),
+                    Err(error) => {
+                        warn!(%error, "cannot read the list that tells whether the stream is held back");
+                        answer.failed = true;
+                    }
+                }
+            }
+            answer
+        }))
+    }
+
+    /// Takes in what lists have that the stream had not brought.
+    pub(super) fn take_lists(&mut self, answer: &Answer) -> Option<End> {
+        let is_missing = |(table, index): &&(Table, RaftIndex)| {
+            let reads = |member: &&Member| member.tables().is_some_and(|tables| tables.contains(table));
+            self.members.iter().filter(reads).any(|member| member.cursor.position().index < *index)
+        };
+        if let Some((table, index)) = answer.newer.iter().find(is_missing) {
+            error!(namespace = &*self.namespace, server = self.server, table = table.topic(), listed = %index,
+                "event stream is held back; a proxy probably buffers it (nginx: proxy_buffering off)");
+            self.suspicion.held_back = true;
+            return Some(End::HeldBack);
+        }
+        if !answer.failed {
+            let cleared = self.members.iter().map(|member| member.table_before).max().unwrap_or_default();
+            self.suspicion = Suspicion { cleared, ..Suspicion::default() };
+            self.show(&SourceState::Streaming);
+        }
+        None
+    }
+
+    /// While nothing of the stream comes, tables tell what lists are to give: everything on a first start, and what
+    /// changed after that.
+    pub(super) async fn prove_without_stream(&mut self) -> Result<(), Stopped> {
+        let probe = self.ask_for_proof();
+        let answer = self.meanwhile(probe).await?;
+        for member in &self.members {
+            if let Some(index) = member.tables().and_then(|tables| answer.greatest(&tables)) {
+                self.ctx.metrics.seen(member.kind, index);
+            }
+        }
+        let before = self.listed_to();
+        // There is no connection to be given up.
+        self.take_tables(answer, true).await?;
+        // What lists owe from there on is of all namespaces.
+        if before <= self.covered && self.listed_to() > self.covered {
+            self.covered = self.listed_to();
+            self.mark_covered().await?;
+        }
+        Ok(())
+    }
+
+    /// Where the kind stands that is furthest behind of those that lists give.
+    fn listed_to(&self) -> RaftIndex {
+        let positions = self.members.iter().filter(|member| member.table().is_some());
+        positions.map(|member| member.cursor.position().index).min().unwrap_or_default()
+    }
+}
+
+/// What lists can say of a member; nothing of one that reads single keys of a topic.
+fn ranges(member: &Member, after: RaftIndex, until: RaftIndex) -> Vec<Range> {
+    let of_all = member.topics().iter().all(|topic| topic.key.is_none());
+    let tables = member.tables().filter(|_| of_all).unwrap_or_default();
+    tables.into_iter().map(|table| Range { table, after, until }).collect()
+}
+
+/// The index of some version in the range, if the list has one.
+async fn newest_in(client: &Client, namespace: &str, range: Range) -> Result<Option<RaftIndex>, Error> {
+    let mut token: Option<String> = None;
+    loop {
+        let query = ListQuery {
+            per_page: PER_PAGE,
+            next_token: token.as_deref(),
+            task_states: false,
+            ..ListQuery::new(range.table, namespace)
+        };
+        let mut page = client.list(&query).await?;
+        while let Some(element) = page.next().await? {
+            let index = RaftIndex(changed_at(range.table, &element));
+            if index > range.after && index <= range.until {
+                return Ok(Some(index));
+            }
+        }
+        let Some(next) = page.next_token else { return Ok(None) };
+        token = Some(next);
+    }
+}
+
+/// The index of the last change that an event tells of. A job's stability changes its `ModifyIndex` without one.
+fn changed_at(table: Table, element: &[u8]) -> u64 {
+    #[derive(Deserialize)]
+    struct Stub {
+        #[serde(rename = "ModifyIndex")]
+        modified: u64,
+        #[serde(rename = "JobModifyIndex")]
+        job_modified: Option<u64>,
+    }
+    let Ok(Stub { modified, job_modified }) = serde_json::from_slice(element) else { return 0 };
+    if table == Table::Jobs { job_modified.unwrap_or(modified) } else { modified }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_without_an_event_is_no_proof() {
+        let stub = br#"{"ID":"web","ModifyIndex":90,"JobModifyIndex":40,"Stable":true}"#;
+        assert_eq!(changed_at(Table::Jobs, stub), 40);
+        assert_eq!(changed_at(Table::Deployments, stub), 90);
+        assert_eq!(changed_at(Table::Jobs, br#"{"ModifyIndex":90}"#), 90);
+        assert_eq!(changed_at(Table::Nodes, b"[]"), 0);
+    }
+}
