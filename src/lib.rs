@@ -42,3 +42,4 @@ pub mod supervisor;
 pub mod telemetry;
 pub mod template;
 mod terminal;
+mod tls;

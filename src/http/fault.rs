@@ -1,8 +1,9 @@
 //! Why a request did not come about. No message carries a secret.
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, path::PathBuf};
 
-use super::Names;
+use super::{Names, Server};
+use crate::tls::{self, BadFile, Words};
 
 /// What can go wrong before there is an answer. Each client makes its own error of it.
 #[derive(Debug)]
@@ -32,15 +33,26 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// A failure to connect or to send.
-    pub(crate) fn transport(names: &Names, address: &str, what: &str, error: &reqwest::Error) -> Self {
-        let address = address.to_owned();
-        let reason = reason(error);
-        match tls_of(error) {
-            Some(tls) => Fault::Tls { address, reason: tls.to_string(), mend: mend(tls, names) },
-            None if error.is_connect() => Fault::Connect { address, reason },
-            None => Fault::Broken { address, what: what.to_owned(), reason },
+    /// A failure to connect to `server`, or to send.
+    pub(crate) fn transport(names: &Names, server: &Server, what: &str, error: &reqwest::Error) -> Self {
+        let address = match &server.proxy {
+            Some(proxy) => format!("{} through {proxy}", server.label),
+            None => server.label.clone(),
+        };
+        match tls::cause(error) {
+            Some(tls) => {
+                let Words { why, fix } = tls::words(tls, &names.tls);
+                Fault::Tls { address, reason: why, mend: fix }
+            }
+            None if error.is_connect() => Fault::Connect { address, reason: reason(error) },
+            None => Fault::Broken { address, what: what.to_owned(), reason: reason(error) },
         }
+    }
+}
+
+impl From<BadFile> for Fault {
+    fn from(BadFile { variable, path, reason }: BadFile) -> Self {
+        Fault::File { variable, path, reason }
     }
 }
 
@@ -60,43 +72,4 @@ pub(crate) fn reason(error: &reqwest::Error) -> String {
         next = cause.source();
     }
     if text.is_empty() { error.to_string() } else { text }
-}
-
-fn tls_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if let Some(tls) = cause.downcast_ref() {
-            return Some(tls);
-        }
-        // An `io::Error` hides the error it carries from the chain: its own source is the carried one's.
-        next = match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(carried) => Some(carried),
-            None => cause.source(),
-        };
-    }
-    None
-}
-
-fn mend(error: &rustls::Error, names: &Names) -> String {
-    use rustls::{AlertDescription, CertificateError, InvalidMessage};
-    let Names { ca_cert, ca_path, client_cert, client_key, server_name, usual_name, .. } = names;
-    match error {
-        rustls::Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => format!("the certificate is for another name: set {server_name} to one it holds ({usual_name})"),
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            format!("set {ca_cert} or {ca_path} to the certificate authority of the cluster")
-        }
-        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "it does not speak TLS: should the address start with http://?".to_owned()
-        }
-        rustls::Error::AlertReceived(
-            AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnknownCA
-            | AlertDescription::HandshakeFailure
-            | AlertDescription::CertificateUnknown,
-        ) => format!("the server wants a client certificate that it trusts: set {client_cert} and {client_key}"),
-        _ => format!("see {ca_cert}, {client_cert} and {server_name}"),
-    }
 }

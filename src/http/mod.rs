@@ -8,6 +8,7 @@ mod address;
 mod body;
 mod connect;
 mod fault;
+mod proxy;
 mod secret;
 mod settings;
 mod token;
@@ -15,12 +16,14 @@ mod token;
 pub use self::{
     address::{Address, BadAddress},
     secret::Secret,
-    settings::{Tls, TokenSource},
+    settings::TokenSource,
 };
 pub(crate) use self::{
     body::{Cut, body, text},
-    connect::{Reach, Server, servers},
+    connect::{Reach, Server, client, servers},
     fault::{Fault, reason},
+    proxy::Proxies,
     settings::Names,
     token::token,
 };
+pub use crate::tls::Tls;

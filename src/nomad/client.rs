@@ -20,7 +20,7 @@ use super::{
     config::{Config, NAMES},
     error::Error,
 };
-use crate::http::{self, Cut, Fault, Reach, Server, TokenSource};
+use crate::http::{self, Cut, Fault, Proxies, Reach, Server, TokenSource};
 
 /// The waits that are not settings.
 #[derive(Clone, Copy, Debug)]
@@ -93,8 +93,9 @@ impl Client {
     }
 
     pub(super) fn with_limits(config: Config, limits: Limits) -> Result<Self, Error> {
-        let reach =
-            Reach { tls: &config.tls, basic_auth: config.basic_auth.as_ref(), connect: limits.connect, names: &NAMES };
+        let proxies = Proxies::from_environment()?;
+        let (tls, basic_auth) = (&config.tls, config.basic_auth.as_ref());
+        let reach = Reach { tls, basic_auth, connect: limits.connect, names: &NAMES, proxies: &proxies };
         let servers = http::servers(&config.addresses, &reach)?;
         let Config { region, token, timeout, .. } = config;
         let current = AtomicUsize::new(0);
@@ -188,7 +189,7 @@ impl Client {
             request = request.header("X-Nomad-Token", token);
         }
         match timeout(deadline, request.send()).await {
-            Ok(answer) => answer.map_err(|error| Fault::transport(&NAMES, &server.label, &call.what, &error).into()),
+            Ok(answer) => answer.map_err(|error| Fault::transport(&NAMES, server, &call.what, &error).into()),
             Err(_) => Err(self.late(server, call, deadline)),
         }
     }

@@ -5,7 +5,8 @@ use lapin::{
     protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError},
 };
 
-use super::Settings;
+use super::{Settings, tls::VARIABLES};
+use crate::tls::{self, Words};
 
 /// Why records were not confirmed. None of these is the fault of a record, but [`Fault::TooLarge`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,13 @@ impl Fault {
         let ErrorKind::ProtocolError(protocol) = error.kind() else {
             return match error.kind() {
                 ErrorKind::InvalidChannelState(..) => Fault::Channel(format!("the channel to {broker} is closed")),
-                _ => Fault::Connection(format!("connection to {broker}: {error}")),
+                _ => Fault::Connection(match tls::cause(error) {
+                    Some(error) => {
+                        let Words { why, fix } = tls::words(error, &VARIABLES);
+                        format!("TLS with {broker} failed: {why}; {fix}")
+                    }
+                    None => format!("connection to {broker}: {error}"),
+                }),
             };
         };
         let words = protocol.get_message().to_string();
