@@ -61,7 +61,11 @@ pub(crate) fn reason(error: &reqwest::Error) -> String {
     let mut text = String::new();
     let mut next = std::error::Error::source(error);
     while let Some(cause) = next {
-        let words = cause.to_string();
+        let mut words = cause.to_string();
+        if words.contains("close_notify") {
+            // The library's words lead to its own manual.
+            "the server closed the connection".clone_into(&mut words);
+        }
         // Wrappers repeat the words of what they wrap.
         if !text.contains(&words) {
             if !text.is_empty() {
