@@ -45,3 +45,4 @@ pub mod telemetry;
 pub mod template;
 mod terminal;
 mod throttle;
+mod tls;

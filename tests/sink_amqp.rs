@@ -20,7 +20,7 @@ use common::{
         EXCHANGE, Message, channel, declare_bound_exchange, declare_exchange, declare_queue, drain, take, waiting,
     },
     rabbitmq::Rabbitmq,
-    tls::Authority,
+    tls::{Authority, Front},
     truth::{assert_exactly, expected, seen},
 };
 use nomad_sim::Sim;
@@ -308,16 +308,58 @@ async fn over_tls_with_a_client_certificate() {
         .env("SINK_AMQP_CONNECTION", format!("amqps://guest:guest@localhost:{}/", rabbitmq.further_port()));
     // Neither side trusts an unknown one.
     let process = setup.spawn();
-    process.until_logged("UnknownIssuer").await;
+    process.until_logged("signed by an unknown authority").await;
     process.end_by(Signal::KILL).await;
     let setup = setup.env("SINK_AMQP_CACERT", file("ca"));
     let process = setup.spawn();
-    process.until_logged("ertificateRequired").await;
+    process.until_logged("the server wants a client certificate; set SINK_AMQP_CLIENT_CERT").await;
     process.end_by(Signal::KILL).await;
     let setup = setup.env("SINK_AMQP_CLIENT_CERT", file("cert")).env("SINK_AMQP_CLIENT_KEY", file("key"));
     let process = setup.spawn();
     let messages = take(&rabbitmq, lines.len()).await;
     assert_eq!(assert_order(&messages, &lines), 0);
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_are_renewed_are_followed() {
+    let rabbitmq = Rabbitmq::start().await;
+    let (_connection, channel) = channel(&rabbitmq).await;
+    declare_exchange(&channel).await;
+    declare_queue(&channel, "#").await;
+    let sim = Sim::builder().buffer(1_000).start().await.expect("the simulator starts");
+    let all = lines(10..30);
+    sim.append_lines(all[..10].to_vec()).await.expect("lines of a stream");
+    let (first, second) = (Authority::new(), Authority::new());
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |authority: &Authority| {
+        let (certificate, key) = authority.issue("firehose");
+        for (name, text) in [("ca", authority.pem()), ("cert", certificate.pem()), ("key", key.serialize_pem())] {
+            std::fs::write(directory.path().join(name), text).expect("a file");
+        }
+    };
+    write(&first);
+    let url = rabbitmq.url();
+    let place = url.rsplit('@').next().and_then(|rest| rest.split('/').next()).expect("host and port");
+    let front = Front::start(first.server("localhost", true), place).await;
+    let process = setup(&sim, &rabbitmq, "evaluations")
+        .env("SINK_AMQP_CONNECTION", format!("amqps://guest:guest@localhost:{}/", front.address.port()))
+        .env("SINK_AMQP_CACERT", directory.path().join("ca"))
+        .env("SINK_AMQP_CLIENT_CERT", directory.path().join("cert"))
+        .env("SINK_AMQP_CLIENT_KEY", directory.path().join("key"))
+        .spawn();
+    let mut messages = take(&rabbitmq, 10).await;
+    write(&second);
+    front.exchange(second.server("localhost", true));
+    sim.append_lines(all[10..].to_vec()).await.expect("lines of a stream");
+    let distinct = |messages: &[common::queue::Message]| {
+        let ids = messages.iter().map(|message| message.id.clone());
+        ids.collect::<std::collections::HashSet<_>>().len()
+    };
+    // What was not yet confirmed comes again.
+    while distinct(&messages) < all.len() {
+        messages.extend(take(&rabbitmq, 1).await);
+    }
     process.stop().await;
 }
 

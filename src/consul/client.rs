@@ -10,7 +10,7 @@ use super::{
     config::{Config, NAMES},
     error::{Answer, Error},
 };
-use crate::http::{self, Cut, Fault, Reach, Server, TokenSource};
+use crate::http::{self, Cut, Fault, Proxies, Reach, Server, TokenSource};
 
 /// Until a connection stands, TLS included, where the call's own deadline is not shorter.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -74,7 +74,9 @@ impl Client {
     /// # Errors
     /// A certificate or key that cannot be used: the error names the variable, the path and the mend.
     pub fn new(config: Config) -> Result<Self, Error> {
-        let reach = Reach { tls: &config.tls, basic_auth: config.basic_auth.as_ref(), connect: CONNECT, names: &NAMES };
+        let proxies = Proxies::from_environment()?;
+        let (tls, basic_auth) = (&config.tls, config.basic_auth.as_ref());
+        let reach = Reach { tls, basic_auth, connect: CONNECT, names: &NAMES, proxies: &proxies };
         let servers = http::servers(std::slice::from_ref(&config.address), &reach)?;
         let server = servers.into_iter().next().expect("one server for each address");
         let Config { token, namespace, partition, datacenter, folder, .. } = config;
@@ -98,8 +100,10 @@ impl Client {
     ) -> Result<Answered, Error> {
         let exchange = async {
             let request = self.request(call).await?;
-            let response =
-                request.send().await.map_err(|error| Fault::transport(&NAMES, self.address(), &call.what, &error))?;
+            let response = request
+                .send()
+                .await
+                .map_err(|error| Fault::transport(&NAMES, &self.inner.server, &call.what, &error))?;
             let code = response.status();
             if code.is_success() || also.contains(&code) {
                 if let Some(text) = http::foreign(&response, &NAMES) {

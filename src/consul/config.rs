@@ -1,20 +1,26 @@
 //! The client's settings.
 
-use crate::http::{Address, Names, Secret, Tls, TokenSource};
+use crate::{
+    http::{Address, Names, Secret, Tls, TokenSource},
+    tls::Variables,
+};
 
 pub(super) static NAMES: Names = Names {
     address: "CONSUL_HTTP_ADDR",
     token: "CONSUL_HTTP_TOKEN",
     token_file: "CONSUL_HTTP_TOKEN_FILE",
-    ca_cert: "CONSUL_CACERT",
-    ca_path: "CONSUL_CAPATH",
-    client_cert: "CONSUL_CLIENT_CERT",
-    client_key: "CONSUL_CLIENT_KEY",
-    server_name: "CONSUL_TLS_SERVER_NAME",
-    usual_name: "server.dc1.consul",
+    tls: Variables {
+        role: "consul",
+        ca_cert: "CONSUL_CACERT",
+        ca_path: "CONSUL_CAPATH",
+        client_cert: "CONSUL_CLIENT_CERT",
+        client_key: "CONSUL_CLIENT_KEY",
+        server_name: "CONSUL_TLS_SERVER_NAME",
+        usual_name: "server.dc1.consul",
+    },
 };
 
-/// How to reach and to address Consul; validated by the configuration layer. Proxy variables are not read.
+/// How to reach and to address Consul; validated by the configuration layer.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where the agent is: over TCP with or without TLS, or at a Unix socket.

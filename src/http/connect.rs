@@ -1,21 +1,22 @@
-//! One HTTP client for each address: certificates, server names, sockets.
+//! One HTTP client for each address: certificates, server names, sockets, proxies.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use reqwest::{
-    Certificate, ClientBuilder, Identity, Method, RequestBuilder, Url,
+    Method, RequestBuilder, Url,
     dns::{Addrs, Name, Resolve, Resolving},
     header::{ACCEPT_ENCODING, HOST, HeaderMap, HeaderValue},
     redirect,
 };
+use rustls::pki_types::ServerName;
 
-use super::{Address, Fault, Names, Secret, Tls, address::Place, reason};
-use crate::redact;
+use super::{
+    Address, Fault, Names, Secret, Tls,
+    address::Place,
+    proxy::{Proxies, Proxy},
+    reason,
+};
+use crate::{redact, tls};
 
 /// How the addresses of one client are reached.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(crate) struct Reach<'a> {
     /// Until a connection stands, TLS included.
     pub(crate) connect: Duration,
     pub(crate) names: &'static Names,
+    pub(crate) proxies: &'a Proxies,
 }
 
 /// Where one agent is, and how to talk to it.
@@ -40,6 +42,8 @@ pub(crate) struct Server {
     host: Option<HeaderValue>,
     /// User and password of basic authentication.
     auth: Option<(String, Secret)>,
+    /// Through which it is reached.
+    pub(crate) proxy: Option<Proxy>,
     http: reqwest::Client,
 }
 
@@ -71,20 +75,55 @@ pub(crate) fn servers(addresses: &[Address], reach: &Reach<'_>) -> Result<Vec<Se
         let variable = reach.names.address;
         return Err(Fault::Setting { variable, reason: "give at least one address".to_owned() });
     }
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Refused only where another thread was first, which serves as well.
-        rustls::crypto::ring::default_provider().install_default().ok();
-    }
-    let tls = addresses.iter().any(Address::is_tls);
-    let files = if tls { Some(Files::read(reach.tls, reach.names)?) } else { None };
-    addresses.iter().map(|address| server(address, reach, files.as_ref())).collect()
+    addresses.iter().map(|address| server(address, reach)).collect()
 }
 
-fn server(address: &Address, reach: &Reach<'_>, files: Option<&Files>) -> Result<Server, Fault> {
+fn server(address: &Address, reach: &Reach<'_>) -> Result<Server, Fault> {
     let label = address.to_string();
-    let (tls, names) = (reach.tls, reach.names);
-    // Credentials go to the address given and to no other, so no redirect is followed; proxies are never used unasked.
-    let builder = reqwest::Client::builder()
+    let mut builder = client(reach.connect);
+    let mut host = None;
+    let (mut base, proxy) = match &address.place {
+        // A socket is on this machine.
+        Place::Unix(path) => {
+            builder = builder.unix_socket(path.clone());
+            (Url::parse("http://127.0.0.1").expect("a constant URL"), None)
+        }
+        Place::Tcp(url) => (url.clone(), reach.proxies.of(url)),
+    };
+    let mut expected = None;
+    if let (Some(name), Place::Tcp(url), true) = (&reach.tls.server_name, &address.place, address.is_tls()) {
+        let (renamed, fixed) = Fixed::rename(url, name, reach.names)?;
+        if proxy.is_some() {
+            // The proxy resolves the name of the URL, so that has to stay the address's own.
+            expected = ServerName::try_from(name.clone()).ok();
+        } else {
+            host = HeaderValue::from_str(&authority(url)).ok();
+            builder = builder.dns_resolver(fixed);
+            base = renamed;
+        }
+    }
+    if let Some(proxy) = &proxy {
+        tracing::info!(server = %label, proxy = %proxy.label, variable = proxy.variable, "using proxy");
+        builder = builder.proxy(reqwest::Proxy::all(proxy.url().clone()).map_err(|_| proxy.unusable())?);
+    }
+    let config = if address.is_tls() || proxy.as_ref().is_some_and(Proxy::is_tls) {
+        tls::client(reach.tls, &reach.names.tls, expected)?
+    } else {
+        tls::unused()
+    };
+    let http = builder.tls_backend_preconfigured(config).build();
+    let http = http.map_err(|error| Fault::Connect { address: label.clone(), reason: reason(&error) })?;
+    let auth = reach.basic_auth.cloned().or_else(|| address.auth.clone());
+    if let Some((user, password)) = &auth {
+        redact::basic(user, password.expose());
+    }
+    Ok(Server { label, base, host, auth, proxy, http })
+}
+
+/// What all clients have in common. Credentials go to the address given and to no other, so no redirect is followed; which
+/// proxy is used is decided here and not by the library.
+pub(crate) fn client(connect: Duration) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
         .user_agent(concat!("nomad-firehose/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .no_proxy()
@@ -94,40 +133,7 @@ fn server(address: &Address, reach: &Reach<'_>, files: Option<&Files>) -> Result
         .gzip(true)
         .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
         .tcp_nodelay(true)
-        .connect_timeout(reach.connect);
-    let mut host = None;
-    let (builder, base) = match (&address.place, files) {
-        (Place::Unix(path), _) => {
-            let base = Url::parse("http://127.0.0.1").expect("a constant URL");
-            (builder.tls_certs_only([]).unix_socket(path.clone()), base)
-        }
-        (Place::Tcp(url), Some(files)) if address.is_tls() => {
-            let mut base = url.clone();
-            let mut builder = files.apply(builder, tls);
-            if let Some(name) = &tls.server_name {
-                host = HeaderValue::from_str(&authority(url)).ok();
-                builder = builder.dns_resolver(Fixed::rename(&mut base, name, names)?);
-            }
-            (builder, base)
-        }
-        // Without TLS no root is needed; looking for the system's would only fail where there are none.
-        (Place::Tcp(url), _) => (builder.tls_certs_only([]), url.clone()),
-    };
-    let http = builder.build().map_err(|error| match &tls.client_key {
-        Some(path) if address.is_tls() => {
-            bad_file(names.client_key, path, format!("{}; is it the key of {}?", reason(&error), names.client_cert))
-        }
-        _ => Fault::Tls {
-            address: label.clone(),
-            reason: reason(&error),
-            mend: format!("set {}, or install the system's certificates (ca-certificates)", names.ca_cert),
-        },
-    })?;
-    let auth = reach.basic_auth.cloned().or_else(|| address.auth.clone());
-    if let Some((user, password)) = &auth {
-        redact::basic(user, password.expose());
-    }
-    Ok(Server { label, base, host, auth, http })
+        .connect_timeout(connect)
 }
 
 /// Host and port as the `Host` header has them.
@@ -136,109 +142,22 @@ fn authority(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// The PEM files, read and parsed.
-struct Files {
-    /// The only roots to trust; `None` trusts the system's.
-    roots: Option<Vec<Certificate>>,
-    identity: Option<Identity>,
-}
-
-impl Files {
-    fn read(tls: &Tls, names: &Names) -> Result<Self, Fault> {
-        let roots = match (&tls.ca_cert, &tls.ca_path) {
-            (Some(path), _) => Some(certificates(names.ca_cert, path)?),
-            (None, Some(directory)) => Some(directory_of(names.ca_path, directory)?),
-            (None, None) => None,
-        };
-        Ok(Files { roots, identity: identity(tls, names)? })
-    }
-
-    fn apply(&self, mut builder: ClientBuilder, tls: &Tls) -> ClientBuilder {
-        if let Some(roots) = &self.roots {
-            builder = builder.tls_certs_only(roots.iter().cloned());
-        }
-        if let Some(identity) = &self.identity {
-            builder = builder.identity(identity.clone());
-        }
-        builder.tls_danger_accept_invalid_certs(tls.skip_verify)
-    }
-}
-
-fn bad_file(variable: &'static str, path: &Path, reason: impl Into<String>) -> Fault {
-    Fault::File { variable, path: path.to_owned(), reason: reason.into() }
-}
-
-fn read(variable: &'static str, path: &Path) -> Result<Vec<u8>, Fault> {
-    fs::read(path).map_err(|error| bad_file(variable, path, format!("{error}; give a PEM file this program may read")))
-}
-
-fn certificates(variable: &'static str, path: &Path) -> Result<Vec<Certificate>, Fault> {
-    match Certificate::from_pem_bundle(&read(variable, path)?) {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(bad_file(variable, path, "holds no certificate; give one in PEM")),
-        Err(error) => Err(bad_file(variable, path, format!("is no PEM certificate: {}", reason(&error)))),
-    }
-}
-
-/// Every certificate of every file below `root`; files that hold none are passed over.
-fn directory_of(variable: &'static str, root: &Path) -> Result<Vec<Certificate>, Fault> {
-    let unreadable = |path: &Path, error: std::io::Error| {
-        bad_file(variable, path, format!("{error}; give a directory of PEM files"))
-    };
-    let mut found = Vec::new();
-    let mut directories = vec![root.to_owned()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(&directory).map_err(|error| unreadable(&directory, error))? {
-            let entry = entry.map_err(|error| unreadable(&directory, error))?;
-            let path = entry.path();
-            // A link to a directory is not followed: it can lead back here.
-            if entry.file_type().map_err(|error| unreadable(&path, error))?.is_dir() {
-                directories.push(path);
-            } else if path.is_file() {
-                found.extend(Certificate::from_pem_bundle(&read(variable, &path)?).unwrap_or_default());
-            }
-        }
-    }
-    if found.is_empty() {
-        return Err(bad_file(variable, root, "no file in this directory holds a certificate; give one with PEM files"));
-    }
-    Ok(found)
-}
-
-fn identity(tls: &Tls, names: &Names) -> Result<Option<Identity>, Fault> {
-    let both = |present: &PathBuf, variable, missing: &str| {
-        bad_file(variable, present, format!("is given without {missing}; give both or neither"))
-    };
-    let (certificate, key) = match (&tls.client_cert, &tls.client_key) {
-        (None, None) => return Ok(None),
-        (Some(path), None) => return Err(both(path, names.client_cert, names.client_key)),
-        (None, Some(path)) => return Err(both(path, names.client_key, names.client_cert)),
-        (Some(certificate), Some(key)) => (certificate, key),
-    };
-    certificates(names.client_cert, certificate)?;
-    let mut pem = read(names.client_key, key)?;
-    pem.push(b'\n');
-    pem.extend(read(names.client_cert, certificate)?);
-    Identity::from_pem(&pem)
-        .map(Some)
-        .map_err(|error| bad_file(names.client_key, key, format!("holds no usable private key: {}", reason(&error))))
-}
-
 /// Resolves every name to the address's own host: the URL then can carry the certificate's name, which TLS asks for and
 /// verifies.
 #[derive(Debug)]
 struct Fixed(String);
 
 impl Fixed {
-    /// Puts `name` in the place of the URL's host, and gives the resolver that still finds the host.
-    fn rename(url: &mut Url, name: &str, names: &Names) -> Result<Self, Fault> {
-        let wrong = |reason: &str| Fault::Setting { variable: names.server_name, reason: reason.to_owned() };
+    /// The URL with `name` in the place of its host, and the resolver that still finds the host.
+    fn rename(url: &Url, name: &str, names: &Names) -> Result<(Url, Self), Fault> {
+        let wrong = |reason: &str| Fault::Setting { variable: names.tls.server_name, reason: reason.to_owned() };
         if name.parse::<std::net::IpAddr>().is_ok() {
             return Err(wrong("an IP address is not supported here; give a host name the certificate holds"));
         }
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let mut url = url.clone();
         url.set_host(Some(name)).map_err(|_| wrong("is no host name"))?;
-        Ok(Fixed(host))
+        Ok((url, Fixed(host)))
     }
 }
 

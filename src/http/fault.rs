@@ -1,9 +1,12 @@
 //! Why a request did not come about. No message carries a secret.
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, path::PathBuf};
 
-use super::Names;
-use crate::redact::redacted;
+use super::{Names, Server};
+use crate::{
+    redact::redacted,
+    tls::{self, BadFile, Words},
+};
 
 /// What can go wrong before there is an answer. Each client makes its own error of it.
 #[derive(Debug)]
@@ -36,15 +39,21 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// A failure to connect or to send.
-    pub(crate) fn transport(names: &Names, address: &str, what: &str, error: &reqwest::Error) -> Self {
-        let address = address.to_owned();
-        let reason = reason(error);
-        match tls_of(error) {
-            Some(tls) => Fault::Tls { address, reason: tls.to_string(), mend: mend(tls, names) },
-            None if reason.contains(EARLY) => Fault::Crowded { address, what: what.to_owned() },
+    /// A failure to connect to `server`, or to send.
+    pub(crate) fn transport(names: &Names, server: &Server, what: &str, error: &reqwest::Error) -> Self {
+        let address = match &server.proxy {
+            Some(proxy) => format!("{} through {proxy}", server.label),
+            None => server.label.clone(),
+        };
+        let (what, reason) = (what.to_owned(), reason(error));
+        match tls::cause(error) {
+            Some(tls) => {
+                let Words { why, fix } = tls::words(tls, &names.tls);
+                Fault::Tls { address, reason: why, mend: fix }
+            }
+            None if reason.contains(EARLY) => Fault::Crowded { address, what },
             None if error.is_connect() => Fault::Connect { address, reason },
-            None => Fault::Broken { address, what: what.to_owned(), reason },
+            None => Fault::Broken { address, what, reason },
         }
     }
 }
@@ -55,12 +64,22 @@ pub(crate) const UNASKED: &str = "answered before it was asked, and closed the c
 /// How hyper calls an answer that comes before the request: it has no other sign for it.
 const EARLY: &str = "received unexpected message from connection";
 
+impl From<BadFile> for Fault {
+    fn from(BadFile { variable, path, reason }: BadFile) -> Self {
+        Fault::File { variable, path, reason }
+    }
+}
+
 /// The innermost causes of an error, which say what the outer ones only wrap.
 pub(crate) fn reason(error: &reqwest::Error) -> String {
     let mut text = String::new();
     let mut next = std::error::Error::source(error);
     while let Some(cause) = next {
-        let words = cause.to_string();
+        let mut words = cause.to_string();
+        if words.contains("close_notify") {
+            // The library's words lead to its own manual.
+            "the server closed the connection".clone_into(&mut words);
+        }
         // Wrappers repeat the words of what they wrap.
         if !text.contains(&words) {
             if !text.is_empty() {
@@ -74,45 +93,4 @@ pub(crate) fn reason(error: &reqwest::Error) -> String {
         text = error.to_string();
     }
     redacted(&text).into_owned()
-}
-
-fn tls_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if let Some(tls) = cause.downcast_ref() {
-            return Some(tls);
-        }
-        // An `io::Error` hides the error it carries from the chain: its own source is the carried one's.
-        next = match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(carried) => Some(carried),
-            None => cause.source(),
-        };
-    }
-    None
-}
-
-fn mend(error: &rustls::Error, names: &Names) -> String {
-    use rustls::{AlertDescription, CertificateError, InvalidMessage};
-    let Names { ca_cert, ca_path, client_cert, client_key, server_name, usual_name, .. } = names;
-    match error {
-        rustls::Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => format!("the certificate is for another name: set {server_name} to one it holds ({usual_name})"),
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            format!("set {ca_cert} or {ca_path} to the certificate authority of the cluster")
-        }
-        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "it answered without TLS: write http:// where the server speaks no TLS; an agent also answers so when it takes \
-             no further connection from this address (http_max_conns_per_client in its limits)"
-                .to_owned()
-        }
-        rustls::Error::AlertReceived(
-            AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnknownCA
-            | AlertDescription::HandshakeFailure
-            | AlertDescription::CertificateUnknown,
-        ) => format!("the server wants a client certificate that it trusts: set {client_cert} and {client_key}"),
-        _ => format!("see {ca_cert}, {client_cert} and {server_name}"),
-    }
 }

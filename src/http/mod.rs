@@ -9,6 +9,7 @@ mod body;
 mod connect;
 mod fault;
 mod foreign;
+mod proxy;
 mod secret;
 mod settings;
 mod token;
@@ -16,13 +17,15 @@ mod token;
 pub use self::{
     address::{Address, BadAddress},
     secret::Secret,
-    settings::{Tls, TokenSource},
+    settings::TokenSource,
 };
 pub(crate) use self::{
     body::{Cut, body, text},
-    connect::{Reach, Server, servers},
+    connect::{Reach, Server, client, servers},
     fault::{Fault, UNASKED, reason},
     foreign::foreign,
+    proxy::Proxies,
     settings::Names,
     token::token,
 };
+pub use crate::tls::Tls;

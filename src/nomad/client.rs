@@ -22,7 +22,7 @@ use super::{
     error::Error,
 };
 use crate::{
-    http::{self, Cut, Fault, Reach, Server, TokenSource},
+    http::{self, Cut, Fault, Proxies, Reach, Server, TokenSource},
     throttle::{Class, Throttle},
 };
 
@@ -105,8 +105,9 @@ impl Client {
     }
 
     pub(super) fn with_limits(config: Config, limits: Limits) -> Result<Self, Error> {
-        let reach =
-            Reach { tls: &config.tls, basic_auth: config.basic_auth.as_ref(), connect: limits.connect, names: &NAMES };
+        let proxies = Proxies::from_environment()?;
+        let (tls, basic_auth) = (&config.tls, config.basic_auth.as_ref());
+        let reach = Reach { tls, basic_auth, connect: limits.connect, names: &NAMES, proxies: &proxies };
         let servers = http::servers(&config.addresses, &reach)?;
         let Config { region, token, timeout, .. } = config;
         let current = AtomicUsize::new(0);
@@ -221,7 +222,7 @@ impl Client {
         }
         let response = match timeout(deadline, request.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(Fault::transport(&NAMES, &server.label, &call.what, &error).into()),
+            Ok(Err(error)) => return Err(Fault::transport(&NAMES, server, &call.what, &error).into()),
             Err(_) => return Err(self.late(server, call, deadline)),
         };
         match http::foreign(&response, &NAMES) {

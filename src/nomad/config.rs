@@ -2,24 +2,27 @@
 
 use std::time::Duration;
 
-use crate::http::{Address, Names, Secret, Tls, TokenSource};
+use crate::{
+    http::{Address, Names, Secret, Tls, TokenSource},
+    tls::Variables,
+};
 
 pub(super) static NAMES: Names = Names {
     address: "NOMAD_ADDR",
     token: "NOMAD_TOKEN",
     token_file: "NOMAD_TOKEN_FILE",
-    ca_cert: "NOMAD_CACERT",
-    ca_path: "NOMAD_CAPATH",
-    client_cert: "NOMAD_CLIENT_CERT",
-    client_key: "NOMAD_CLIENT_KEY",
-    server_name: "NOMAD_TLS_SERVER_NAME",
-    usual_name: "server.global.nomad",
+    tls: Variables {
+        role: "nomad",
+        ca_cert: "NOMAD_CACERT",
+        ca_path: "NOMAD_CAPATH",
+        client_cert: "NOMAD_CLIENT_CERT",
+        client_key: "NOMAD_CLIENT_KEY",
+        server_name: "NOMAD_TLS_SERVER_NAME",
+        usual_name: "server.global.nomad",
+    },
 };
 
 /// How to reach and to address Nomad; validated by the configuration layer.
-///
-/// Proxy variables (`HTTP_PROXY` and its like) are not read: a stream that must live for days does not belong behind
-/// one unasked.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where the agents are, at least one. The first that answers is used until it fails.

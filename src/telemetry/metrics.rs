@@ -7,18 +7,20 @@ use std::{
 };
 
 use prometheus_client::{
-    encoding::text,
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _, text},
     metrics::{
+        MetricType,
         counter::Counter,
         family::Family,
-        gauge::Gauge,
+        gauge::{ConstGauge, Gauge},
         histogram::{Histogram, exponential_buckets},
     },
     registry::{Metric, Registry},
 };
 
 use super::lag::{Backlog, Behind, Lag};
-use crate::{kind::Kind, position::RaftIndex};
+use crate::{kind::Kind, position::RaftIndex, tls};
 
 /// The names as they are scraped.
 pub mod names {
@@ -81,6 +83,8 @@ pub mod names {
     pub const IN_FLIGHT: &str = "nomad_firehose_in_flight_bytes";
     /// Bytes of the stream that a standby holds, ready to take over.
     pub const STANDBY: &str = "nomad_firehose_standby_bytes";
+    /// Days until a certificate in use expires; negative once it has.
+    pub const CERTIFICATES: &str = "nomad_firehose_certificate_expiry_days";
     /// Always 1, with the version as its label.
     pub const BUILD: &str = "nomad_firehose_build_info";
 }
@@ -107,6 +111,27 @@ struct Inner {
     standby: Gauge,
     sink_seconds: Histogram,
     poll_seconds: Histogram,
+}
+
+/// The certificates in use, as they are when they are scraped: days pass, and files are renewed.
+#[derive(Debug)]
+struct Certificates;
+
+impl Collector for Certificates {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let expiries = tls::expiries();
+        if expiries.is_empty() {
+            return Ok(());
+        }
+        let help = "Days until a certificate in use expires";
+        let mut metric = encoder.encode_descriptor(names::CERTIFICATES, help, None, MetricType::Gauge)?;
+        for expiry in expiries {
+            let file = expiry.path.display().to_string();
+            let labels = [("role", expiry.role), ("variable", expiry.variable), ("file", &file)];
+            ConstGauge::new(expiry.days_left()).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Default)]
@@ -187,6 +212,7 @@ impl Metrics {
         register(&mut registry, names::SINK_SECONDS, "Time the sink took to answer for a batch", &sink_seconds);
         register(&mut registry, names::POLL_SECONDS, "Time a list took where there is no stream", &poll_seconds);
         register(&mut registry, names::BUILD, "Always 1", &build);
+        registry.register_collector(Box::new(Certificates));
         Metrics(Arc::new(Inner {
             registry,
             kinds: per_kind,

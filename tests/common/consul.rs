@@ -42,7 +42,7 @@ pub struct Consul {
 impl Consul {
     /// Starts one, and waits until it has a leader and can make sessions.
     pub async fn start(options: Options) -> Self {
-        rustls::crypto::ring::default_provider().install_default().ok();
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         // A connection to a server that was killed would be found dead by the next request.
         let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).tls_certs_only([]);
         let http = http.timeout(Duration::from_secs(10)).build().expect("a plain client");

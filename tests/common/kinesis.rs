@@ -67,7 +67,7 @@ impl Kinesis {
             .spawn()
             .expect("node starts");
         // Only plain HTTP is spoken.
-        rustls::crypto::ring::default_provider().install_default().ok();
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(PATIENCE);
         // A connection lives as long as the test that has made it, and a server can be that of several.
         let http = http.pool_max_idle_per_host(0).build();

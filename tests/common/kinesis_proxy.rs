@@ -109,7 +109,7 @@ impl Proxy {
 }
 
 fn client() -> reqwest::Client {
-    rustls::crypto::ring::default_provider().install_default().ok();
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client")
 }
 

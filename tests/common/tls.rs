@@ -2,12 +2,15 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer, server::WebPkiClientVerifier};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -16,7 +19,7 @@ pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     pub fn new() -> Self {
-        rustls::crypto::ring::default_provider().install_default().ok();
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
@@ -40,6 +43,12 @@ impl Authority {
     /// Starts TLS for `name` in front of `server`, such as `127.0.0.1:80`; only clients with a certificate of ours are let
     /// through where `wants_clients` says so.
     pub async fn front(&self, name: &str, server: &str, wants_clients: bool) -> (SocketAddr, AbortOnDropHandle<()>) {
+        let Front { address, task, .. } = Front::start(self.server(name, wants_clients), server).await;
+        (address, task)
+    }
+
+    /// What a server called `name` needs; only clients with a certificate of ours are let in where `wants_clients` says so.
+    pub fn server(&self, name: &str, wants_clients: bool) -> ServerConfig {
         let (certificate, key) = self.issue(name);
         let config = if wants_clients {
             let mut roots = RootCertStore::empty();
@@ -50,15 +59,47 @@ impl Authority {
             ServerConfig::builder().with_no_client_auth()
         };
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-        let config = config.with_single_cert(vec![certificate.der().clone()], key).expect("a pair");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        config.with_single_cert(vec![certificate.der().clone()], key).expect("a pair")
+    }
+}
+
+/// TLS in front of a server in plain text, with certificates that can be exchanged.
+#[derive(Debug)]
+pub struct Front {
+    pub address: SocketAddr,
+    current: Arc<Mutex<Current>>,
+    task: AbortOnDropHandle<()>,
+}
+
+struct Current {
+    acceptor: TlsAcceptor,
+    /// Ends when the certificates are exchanged.
+    connections: JoinSet<()>,
+}
+
+impl std::fmt::Debug for Current {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Current").field("connections", &self.connections.len()).finish_non_exhaustive()
+    }
+}
+
+impl Current {
+    fn new(config: ServerConfig) -> Self {
+        Current { acceptor: TlsAcceptor::from(Arc::new(config)), connections: JoinSet::new() }
+    }
+}
+
+impl Front {
+    pub async fn start(config: ServerConfig, server: &str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let server = server.to_owned();
+        let (current, server) = (Arc::new(Mutex::new(Current::new(config))), server.to_owned());
+        let shared = Arc::clone(&current);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (acceptor, server) = (acceptor.clone(), server.clone());
-                tokio::spawn(async move {
+                let mut current = shared.lock().expect("no panic");
+                let (acceptor, server) = (current.acceptor.clone(), server.clone());
+                current.connections.spawn(async move {
                     let Ok(mut client) = acceptor.accept(client).await else { return };
                     let mut server = TcpStream::connect(server).await.expect("it listens");
                     // Either side may end it.
@@ -66,6 +107,11 @@ impl Authority {
                 });
             }
         });
-        (address, AbortOnDropHandle::new(task))
+        Front { address, current, task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Cuts all connections, and serves with this from now on.
+    pub fn exchange(&self, config: ServerConfig) {
+        *self.current.lock().expect("no panic") = Current::new(config);
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn recorded_lines(name: &str) -> Vec<Value> {
 fn client() -> &'static reqwest::Client {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
     CLIENT.get_or_init(|| {
-        rustls::crypto::ring::default_provider().install_default().unwrap();
+        rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
         // A pooled connection would outlive the runtime of the test that opened it.
         reqwest::Client::builder().pool_max_idle_per_host(0).no_proxy().build().unwrap()
     })

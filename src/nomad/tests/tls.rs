@@ -72,7 +72,7 @@ impl Authority {
 
     /// A server that, where `mutual`, wants a client certificate of this authority.
     async fn serve(&self, mutual: bool) -> TestServer {
-        rustls::crypto::ring::default_provider().install_default().ok();
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let (certificate, key) = self.issue("server.global.nomad");
         let builder = ServerConfig::builder();
         let builder = if mutual {

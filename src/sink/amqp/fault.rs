@@ -5,8 +5,11 @@ use lapin::{
     protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError},
 };
 
-use super::Settings;
-use crate::redact::redacted;
+use super::{Settings, tls::VARIABLES};
+use crate::{
+    redact::redacted,
+    tls::{self, Words},
+};
 
 /// Why records were not confirmed. None of these is the fault of a record, but [`Fault::TooLarge`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +37,13 @@ impl Fault {
         let ErrorKind::ProtocolError(protocol) = error.kind() else {
             return match error.kind() {
                 ErrorKind::InvalidChannelState(..) => Fault::Channel(format!("the channel to {broker} is closed")),
-                _ => Fault::Connection(format!("connection to {broker}: {}", redacted(&error.to_string()))),
+                _ => Fault::Connection(match tls::cause(error) {
+                    Some(error) => {
+                        let Words { why, fix } = tls::words(error, &VARIABLES);
+                        format!("TLS with {broker} failed: {why}; {fix}")
+                    }
+                    None => format!("connection to {broker}: {}", redacted(&error.to_string())),
+                }),
             };
         };
         let words = redacted(protocol.get_message().as_str()).into_owned();

@@ -30,21 +30,25 @@ use reqwest::{
 pub use self::config::{Compression, Config, Format, Health, Link};
 use super::{Closed, Outcome, Sink};
 use crate::{
-    http::{self, Address, Fault, Names, Reach, Secret, Server, TokenSource},
+    http::{self, Address, Fault, Names, Proxies, Reach, Secret, Server, TokenSource},
     record::Record,
     redact,
+    tls::Variables,
 };
 
 static NAMES: Names = Names {
     address: "SINK_HTTP_ADDRESS",
     token: "SINK_HTTP_TOKEN",
     token_file: "SINK_HTTP_TOKEN_FILE",
-    ca_cert: "SINK_HTTP_CACERT",
-    ca_path: "SINK_HTTP_CAPATH",
-    client_cert: "SINK_HTTP_CLIENT_CERT",
-    client_key: "SINK_HTTP_CLIENT_KEY",
-    server_name: "SINK_HTTP_TLS_SERVER_NAME",
-    usual_name: "such as collector.example.com",
+    tls: Variables {
+        role: "sink",
+        ca_cert: "SINK_HTTP_CACERT",
+        ca_path: "SINK_HTTP_CAPATH",
+        client_cert: "SINK_HTTP_CLIENT_CERT",
+        client_key: "SINK_HTTP_CLIENT_KEY",
+        server_name: "SINK_HTTP_TLS_SERVER_NAME",
+        usual_name: "such as collector.example.com",
+    },
 };
 
 /// Until a connection stands, TLS included; no longer than the request's own deadline.
@@ -148,7 +152,9 @@ impl Http {
         let status = match tokio::time::timeout(self.timeout, check.to.start(authorization).send()).await {
             Ok(Ok(response)) => response.status(),
             Ok(Err(error)) => {
-                return Err(Fault::transport(&NAMES, label, "health check", &error.without_url()).to_string());
+                return Err(
+                    Fault::transport(&NAMES, &check.to.server, "health check", &error.without_url()).to_string()
+                );
             }
             Err(_) => return Err(format!("health check: {label} did not answer within {:?}", self.timeout)),
         };
@@ -181,7 +187,8 @@ fn server(
     server.set_path("");
     server.set_query(None);
     let address: Address = server.as_str().parse().map_err(|error: http::BadAddress| wrong(error.to_string()))?;
-    let reach = Reach { tls, basic_auth, connect: CONNECT.min(timeout), names: &NAMES };
+    let proxies = Proxies::from_environment()?;
+    let reach = Reach { tls, basic_auth, connect: CONNECT.min(timeout), names: &NAMES, proxies: &proxies };
     http::servers(&[address], &reach)?.pop().ok_or_else(|| wrong("it names no server".to_owned()))
 }
 

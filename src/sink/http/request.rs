@@ -133,10 +133,10 @@ impl Http {
             }
             Ok(Ok(response)) => fault::read(response, deadline, label).await,
             Ok(Err(error)) if error.is_connect() => {
-                retry(Fault::transport(&NAMES, label, "send", &error.without_url()).to_string())
+                retry(Fault::transport(&NAMES, &self.to.server, "send", &error.without_url()).to_string())
             }
             Ok(Err(error)) => {
-                let fault = Fault::transport(&NAMES, label, "send", &error.without_url());
+                let fault = Fault::transport(&NAMES, &self.to.server, "send", &error.without_url());
                 retry(format!("{fault}; the records may have arrived"))
             }
             Err(_) => retry(format!(

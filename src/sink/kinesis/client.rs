@@ -11,18 +11,10 @@ use aws_sdk_kinesis::{
     },
     error::BoxError,
 };
-use aws_smithy_http_client::{
-    Builder,
-    tls::{Provider, rustls_provider::CryptoMode},
-};
 use tokio::time::timeout;
 
-use super::Stream;
-use super::fault::Fault;
+use super::{Stream, fault::Fault, wire};
 use crate::redact;
-
-/// Until a connection stands, TLS included.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// Until a call is answered, from its first byte on.
 const CALL: Duration = Duration::from_secs(30);
@@ -42,12 +34,12 @@ pub(super) struct Reach {
 /// Reads the environment, the profiles and, where no region is named, the machine's metadata. Calls nothing else yet.
 pub(super) async fn reach(stream: &Stream) -> Result<Reach, Fault> {
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT)
+        .connect_timeout(wire::CONNECT)
         .operation_attempt_timeout(CALL)
         .operation_timeout(CALL_AND_CREDENTIALS)
         .build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https())
+        .http_client(wire::client()?)
         .app_name(AppName::new("nomad-firehose").expect("only letters and a hyphen"))
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)

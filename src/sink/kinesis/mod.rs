@@ -18,6 +18,7 @@ mod call;
 mod client;
 mod config;
 mod fault;
+mod wire;
 
 #[cfg(test)]
 mod tests;

@@ -61,7 +61,7 @@ impl Authority {
 
     /// A server for `collector.example.com` that, where `mutual`, wants a certificate of this authority.
     async fn serve(&self, mutual: bool) -> Server {
-        rustls::crypto::ring::default_provider().install_default().ok();
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let (certificate, key) = self.issue("collector.example.com");
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).expect("a certificate");

@@ -1,0 +1,135 @@
+//! How the SDK's requests reach AWS: by the same client as all others, and so with the same certificates, proxies and words
+//! for what fails.
+
+use std::{error::Error, fmt, time::Duration};
+
+use aws_smithy_runtime_api::client::{
+    http::{
+        HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+        http_client_fn,
+    },
+    orchestrator::{HttpRequest, HttpResponse},
+    result::ConnectorError,
+};
+use aws_smithy_types::body::SdkBody;
+use reqwest::{Method, Url};
+
+use super::fault::Fault;
+use crate::{
+    http::{self, Proxies},
+    tls::{self, Tls, Variables, Words},
+};
+
+/// Until a connection stands, TLS included.
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
+
+/// The largest answer that is read: that to 500 records, each with an error, is far smaller.
+const MOST: usize = 16 << 20;
+
+static VARIABLES: Variables = Variables {
+    role: "sink",
+    // Of every other SDK, and of the command line.
+    ca_cert: "AWS_CA_BUNDLE",
+    ca_path: "",
+    client_cert: "",
+    client_key: "",
+    server_name: "",
+    usual_name: "",
+};
+
+/// A client for the SDK. Reads the environment, and the certificates it names.
+pub(super) fn client() -> Result<SharedHttpClient, Fault> {
+    let refused = |error: http::Fault| Fault::Refused(error.to_string());
+    let ca_cert = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(Into::into);
+    let settings = Tls { ca_cert, ..Tls::default() };
+    let config = tls::client(&settings, &VARIABLES, None).map_err(|bad| refused(bad.into()))?;
+    let proxies = Proxies::from_environment().map_err(refused)?;
+    let chosen = proxies.clone();
+    let proxy = reqwest::Proxy::custom(move |url| chosen.of(url).map(|proxy| proxy.url().clone()));
+    let client = http::client(CONNECT).proxy(proxy).tls_backend_preconfigured(config).build();
+    let client = client.map_err(|error| Fault::Refused(http::reason(&error)))?;
+    let wire = Wire { client, proxies, deadline: None };
+    Ok(http_client_fn(move |settings, _| {
+        SharedHttpConnector::new(Wire { deadline: deadline(settings), ..wire.clone() })
+    }))
+}
+
+/// What asks a machine for its own credentials sets both of these, and short ones: there may be nobody to answer. All
+/// other requests have the SDK's deadlines.
+fn deadline(settings: &HttpConnectorSettings) -> Option<Duration> {
+    Some(settings.connect_timeout()? + settings.read_timeout()?)
+}
+
+#[derive(Clone, Debug)]
+struct Wire {
+    client: reqwest::Client,
+    proxies: Proxies,
+    deadline: Option<Duration>,
+}
+
+/// Why there is no answer, in words for people.
+#[derive(Debug)]
+struct Failed(String);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Failed {}
+
+impl HttpConnector for Wire {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let wire = self.clone();
+        HttpConnectorFuture::new(async move { wire.exchange(request).await })
+    }
+}
+
+impl Wire {
+    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        let wrong = |what: &str| ConnectorError::user(Box::new(Failed(what.to_owned())));
+        let url: Url = request.uri().parse().map_err(|_| wrong("the endpoint's address cannot be read"))?;
+        let method: Method = request.method().parse().map_err(|_| wrong("there is no such method"))?;
+        let body = request.body().bytes().ok_or_else(|| wrong("the request streams its body"))?.to_vec();
+        let mut builder = self.client.request(method, url.clone()).body(body);
+        for (name, value) in request.headers() {
+            builder = builder.header(name, value);
+        }
+        if let Some(deadline) = self.deadline {
+            builder = builder.timeout(deadline);
+        }
+        let answer = builder.send().await.map_err(|error| self.failure(&url, error))?;
+        let status = answer.status().as_u16().try_into().map_err(|_| wrong("the answer has no valid status"))?;
+        let headers = answer.headers().clone();
+        let body = http::body(answer, MOST).await.map_err(|cut| {
+            let reason = match cut {
+                http::Cut::TooLarge => format!("the answer has more than {MOST} bytes"),
+                http::Cut::Broken(reason) => format!("the connection broke: {reason}"),
+            };
+            ConnectorError::io(Box::new(Failed(reason)))
+        })?;
+        let mut response = HttpResponse::new(status, SdkBody::from(body));
+        for (name, value) in &headers {
+            // What is no text is none of ours.
+            let Ok(value) = value.to_str() else { continue };
+            response.headers_mut().append(name.as_str().to_owned(), value.to_owned());
+        }
+        Ok(response)
+    }
+
+    fn failure(&self, url: &Url, error: reqwest::Error) -> ConnectorError {
+        let mut server = url.origin().ascii_serialization();
+        if let Some(proxy) = self.proxies.of(url) {
+            server = format!("{server} through {proxy}");
+        }
+        if let Some(tls) = tls::cause(&error) {
+            let Words { why, fix } = tls::words(tls, &VARIABLES);
+            return ConnectorError::io(Box::new(Failed(format!("TLS with {server} failed: {why}; {fix}"))));
+        }
+        let is_timeout = error.is_timeout();
+        let reason = format!("{server}: {}", http::reason(&error.without_url()));
+        let failed = Box::new(Failed(reason));
+        if is_timeout { ConnectorError::timeout(failed) } else { ConnectorError::io(failed) }
+    }
+}
