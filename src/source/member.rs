@@ -4,7 +4,7 @@ mod original;
 mod polled;
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -22,6 +22,7 @@ use super::{
     progress::Walk,
     proof::{Cursor, TableVerdict, Verdict},
     reconcile::{Page, object_of},
+    tokens::Tokens,
     window::Share,
 };
 use crate::{
@@ -56,7 +57,7 @@ pub(super) struct Member {
     /// How often an object of the page under way could not be read.
     pub(super) tries: HashMap<Identity, u32>,
     /// The tokens of the pages that the list under way has had.
-    pub(super) tokens: HashSet<u64>,
+    pub(super) tokens: Tokens,
     /// How often in a row a page has failed, and since when.
     pub(super) failing: Option<(u32, Instant)>,
     /// Hashes of what lists gave and no record can be made of: it comes again with each list.
@@ -162,7 +163,7 @@ impl Member {
             page_done: Seen::default(),
             absent: Seen::default(),
             tries: HashMap::new(),
-            tokens: HashSet::new(),
+            tokens: Tokens::default(),
             failing: None,
             refused: Seen::default(),
             ahead: None,

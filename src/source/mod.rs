@@ -22,6 +22,7 @@ pub mod proof;
 mod reader;
 mod reconcile;
 mod standby;
+mod tokens;
 pub mod window;
 
 use std::{sync::Arc, time::Duration};

@@ -12,7 +12,6 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     Context, Stopped,
@@ -21,6 +20,7 @@ use super::{
     newest::Newest,
     page::{Asked, Head, Piece, Read},
     progress::Totals,
+    tokens::Endless,
     window::Share,
 };
 use crate::{
@@ -44,8 +44,6 @@ const DOUBLED: u32 = 5;
 const FAILING_AFTER: Duration = Duration::from_secs(60);
 /// So is a page that takes longer than this.
 const SLOW_AFTER: Duration = Duration::from_secs(10);
-/// More pages than this no list has: fifty million objects.
-const MOST_PAGES: usize = 100_000;
 /// Where every object of a page fails alike, the fault is more likely the server's: so many times more tries are made.
 const PATIENCE: u32 = 4;
 /// Of the window for objects, the part that may be taken by what the stream has delivered while a page is under way.
@@ -66,10 +64,8 @@ enum Failed {
     Stale { server: String, last_contact: Duration },
     #[error("{id} in namespace {namespace:?} is listed and cannot be read: {reason}")]
     Unread { id: String, namespace: String, reason: Box<Unread> },
-    #[error("the list has no end: a page names one as the next that was read before; its token is {token:?}")]
-    Repeats { token: String },
-    #[error("the list has no end: it has more than {MOST_PAGES} pages")]
-    Endless,
+    #[error(transparent)]
+    Endless(#[from] Endless),
     #[error("the task that reads the list is gone")]
     Gone,
 }
@@ -313,15 +309,7 @@ async fn give_up(ctx: &Context, member: &mut Member, wanted: &Listed, reason: &U
 fn go_on(member: &mut Member, next_page: Option<&str>) -> Result<(), Failed> {
     let Some(token) = next_page else { return Ok(()) };
     let asked = member.passes.front().and_then(|pass| pass.page.as_deref());
-    let hash = xxh3_64(token.as_bytes());
-    if asked == Some(token) || member.tokens.contains(&hash) {
-        return Err(Failed::Repeats { token: token.to_owned() });
-    }
-    if member.tokens.len() >= MOST_PAGES {
-        return Err(Failed::Endless);
-    }
-    member.tokens.insert(hash);
-    Ok(())
+    Ok(member.tokens.go_on(asked, token)?)
 }
 
 /// The answer has begun: is it of a state that can be used?

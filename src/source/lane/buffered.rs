@@ -14,7 +14,7 @@ use super::{
 use crate::{
     nomad::{Client, Error, ListQuery, Table},
     position::RaftIndex,
-    source::{Stopped, member::Member},
+    source::{Stopped, member::Member, tokens::Tokens},
     telemetry::SourceState,
 };
 
@@ -166,7 +166,7 @@ fn ranges(member: &Member, after: RaftIndex, until: RaftIndex) -> Vec<Range> {
 
 /// The index of some version in the range, if the list has one.
 async fn newest_in(client: &Client, namespace: &str, range: Range) -> Result<Option<RaftIndex>, Error> {
-    let mut token: Option<String> = None;
+    let (mut token, mut tokens): (Option<String>, Tokens) = Default::default();
     loop {
         let query = ListQuery {
             per_page: PER_PAGE,
@@ -181,7 +181,12 @@ async fn newest_in(client: &Client, namespace: &str, range: Range) -> Result<Opt
                 return Ok(Some(index));
             }
         }
-        let Some(next) = page.next_token else { return Ok(None) };
+        let Some(next) = page.next_token.take() else { return Ok(None) };
+        tokens.go_on(token.as_deref(), &next).map_err(|endless| Error::Garbage {
+            address: page.server().to_owned(),
+            what: format!("the list of {}", range.table.topic()),
+            text: endless.to_string(),
+        })?;
         token = Some(next);
     }
 }

@@ -285,10 +285,10 @@ impl Lane {
         client.claim_index(index);
         let is_told_of =
             |table: &Table| self.topics.iter().any(|topic| topic.name == "*" || topic.name == table.topic());
-        if let Some(table) = Table::ALL.into_iter().filter(is_told_of).chain(Table::ALL).next() {
-            if let Err(error) = client.table_index(table, &self.namespace).await {
-                debug!(%error, "standing by: cannot read the table's index");
-            }
+        if let Some(table) = Table::ALL.into_iter().filter(is_told_of).chain(Table::ALL).next()
+            && let Err(error) = client.table_index(table, &self.namespace).await
+        {
+            debug!(%error, "standing by: cannot read the table's index");
         }
         self.unheld = false;
         match self.intake.take(line, client.newest_index())? {

@@ -29,10 +29,8 @@ impl Lane {
         absence: &mut Absence,
     ) -> Result<Missing, Stopped> {
         let table = self.members.iter().find_map(Member::table);
-        let says_so = match error {
-            Error::NoStream { .. } | Error::Refused { permitted: true, .. } | Error::HeldBack { .. } => true,
-            _ => false,
-        };
+        let says_so =
+            matches!(error, Error::NoStream { .. } | Error::Refused { permitted: true, .. } | Error::HeldBack { .. });
         let Some(table) = table.filter(|_| says_so && self.ctx.polling.source != Source::Stream) else {
             *absence = Absence::default();
             return Ok(Missing::No);
