@@ -205,6 +205,11 @@ impl Member {
         self.submit(ctx, batch, None).await
     }
 
+    /// Whether it begins with everything that there is.
+    pub(super) fn begins(&self) -> bool {
+        self.first_start && self.cursor.position().index == RaftIndex(0)
+    }
+
     /// The topics it asks for.
     pub(super) fn topics(&self) -> &[Topic] {
         &self.topics

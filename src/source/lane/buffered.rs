@@ -129,9 +129,9 @@ impl Lane {
         None
     }
 
-    /// While nothing of the stream comes, tables tell what lists are to give: everything on a first start, and what
-    /// changed after that.
-    pub(super) async fn prove_without_stream(&mut self) -> Result<(), Stopped> {
+    /// A first list needs no stream: while nothing of that comes, tables tell what lists are to give. Of a position that is
+    /// stored the stream is left to tell, for only that has the versions in between: its next connection can be a good one.
+    pub(super) async fn begin_without_stream(&mut self) -> Result<(), Stopped> {
         let probe = self.ask_for_proof();
         let answer = self.meanwhile(probe).await?;
         for member in &self.members {
@@ -140,8 +140,7 @@ impl Lane {
             }
         }
         let before = self.listed_to();
-        // There is no connection to be given up.
-        self.take_tables(answer, true).await?;
+        self.prove(&answer, Member::begins).await?;
         // What lists owe from there on is of all namespaces.
         if before <= self.covered && self.listed_to() > self.covered {
             self.covered = self.listed_to();

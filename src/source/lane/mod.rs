@@ -200,7 +200,7 @@ impl Lane {
                     let before = absence.has_begun();
                     let missing = self.is_missing(&error, &mut absence).await?;
                     if matches!(error, nomad::Error::HeldBack { .. }) {
-                        self.prove_without_stream().await?;
+                        self.begin_without_stream().await?;
                         self.suspicion.held_back = missing == Missing::Surely;
                     }
                     if missing == Missing::Surely {

@@ -75,15 +75,16 @@ impl Lane {
             }
             // A table that is suspected to be another cluster's proves nothing.
             Why::Proof if self.strikes > 0 || !quiet => Ok(None),
-            Why::Proof => self.prove(&answer).await.map(|()| None),
+            Why::Proof => self.prove(&answer, |_| true).await.map(|()| None),
             Why::Watch { stalled } => Ok(self.stream_is_behind(&answer, stalled)),
             Why::Lists => Ok(self.take_lists(&answer)),
             Why::Doubts => Ok(self.deny(answer.indexes.is_empty()).then_some(End::Lost)),
         }
     }
 
-    async fn prove(&mut self, answer: &Answer) -> Result<(), Stopped> {
-        for member in self.members.iter_mut().filter(|member| !member.cursor.is_proven()) {
+    /// Gives the tables' word to those of the members that wait for it and are `meant`.
+    pub(super) async fn prove(&mut self, answer: &Answer, meant: impl Fn(&Member) -> bool) -> Result<(), Stopped> {
+        for member in self.members.iter_mut().filter(|member| !member.cursor.is_proven() && meant(member)) {
             let Some(index) = member.tables().and_then(|tables| answer.greatest(&tables)) else { continue };
             match member.take_table_index(&self.ctx, index).await? {
                 TableVerdict::Proven => debug!(kind = %member.kind, %index, "nothing is missing: the table stands"),

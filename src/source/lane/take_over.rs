@@ -41,7 +41,7 @@ impl Lane {
         for member in &mut self.members {
             member.cursor.reconnected();
             // A first start has nothing to prove: what lies before the first line comes from the list.
-            if !begins(member) {
+            if !member.begins() {
                 member.cursor.proven_from(member.cursor.position().index);
             }
         }
@@ -69,14 +69,9 @@ impl Lane {
         if !self.uncovered(warm.found.as_deref().unwrap_or_default()).is_empty() {
             return Err("there are namespaces that the leader had not found");
         }
-        let mut going_on = self.members.iter().filter(|member| !begins(member));
+        let mut going_on = self.members.iter().filter(|member| !member.begins());
         going_on.try_for_each(|member| reaches_back(warm, member.cursor.position()))
     }
-}
-
-/// Whether a kind begins with everything that there is.
-fn begins(member: &Member) -> bool {
-    member.first_start && member.cursor.position().index == RaftIndex(0)
 }
 
 /// Whether what is held goes on from `position`.
