@@ -1,7 +1,5 @@
 //! Connections to the status listener that ask for nothing take no descriptor from the pipeline.
 
-use std::time::Duration;
-
 use nomad_sim::Sim;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use tokio::{net::TcpStream, time::timeout};
@@ -20,13 +18,14 @@ async fn idle_connections_leave_descriptors_for_the_pipeline() {
     let few = Rlimit { current: Some(1024), maximum: Some(1024) };
     prlimit(Pid::from_raw(i32::try_from(process.id()).expect("an id")), Resource::Nofile, few).expect("it is ours");
     let mut idle = Vec::new();
-    for _ in 0..1200 {
-        match timeout(Duration::from_secs(1), TcpStream::connect(ports.address())).await {
-            Ok(Ok(connection)) => idle.push(connection),
-            // The backlog is full.
-            Ok(Err(_)) | Err(_) => break,
+    while idle.len() < 1200 {
+        // A backlog that is full for a moment drops the first packet, and the next one is sent a second later.
+        match timeout(PATIENCE / 6, TcpStream::connect(ports.address())).await {
+            Ok(connection) => idle.push(connection.expect("it listens")),
+            Err(_) => break,
         }
     }
+    assert!(idle.len() > 1024, "{} connections do not take up all descriptors", idle.len());
     let ready = timeout(PATIENCE / 6, get(&format!("http://{}/readyz", ports.address()))).await;
     assert_eq!(ready.expect("in time"), "evaluations: leading\n");
     let before = subscriptions(&sim);
