@@ -24,6 +24,6 @@ pub(crate) use self::{
     fault::{Fault, reason},
     proxy::Proxies,
     settings::Names,
-    token::token,
+    token::Token,
 };
 pub use crate::tls::Tls;

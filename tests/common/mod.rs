@@ -65,6 +65,12 @@ impl Setup {
         self
     }
 
+    /// One more argument.
+    pub fn flag(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
     /// Without this variable.
     pub fn without(mut self, name: &str) -> Self {
         self.variables.retain(|(given, _)| given != name);

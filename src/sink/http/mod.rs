@@ -31,7 +31,7 @@ use reqwest::{
 pub use self::config::{Compression, Config, Format, Health, Link};
 use super::{Closed, Outcome, Sink};
 use crate::{
-    http::{self, Address, Fault, Names, Proxies, Reach, Secret, Server, TokenSource},
+    http::{self, Address, Fault, Names, Proxies, Reach, Secret, Server, Token, TokenSource},
     record::Record,
     tls::Variables,
 };
@@ -76,7 +76,7 @@ pub struct Http {
     fits: usize,
     /// Until an answer is there.
     timeout: Duration,
-    token: TokenSource,
+    token: Token,
     /// What is never to be shown, whatever a server echoes.
     secrets: Vec<Secret>,
     /// What has to answer before the first record is sent; `None` once it has.
@@ -128,7 +128,7 @@ impl Http {
             workers,
             fits: usize::MAX,
             timeout: config.timeout,
-            token: config.token,
+            token: Token::new(config.token, &NAMES),
             secrets,
             health,
         })
@@ -147,6 +147,7 @@ impl Http {
     /// Looks whether the server is well, until it once was.
     async fn check_health(&mut self) -> Result<(), String> {
         let Some(check) = &self.health else { return Ok(()) };
+        let followed = self.token.follows_file();
         let authorization = if check.trusted { self.authorization().await? } else { None };
         let label = &check.to.server.label;
         let status = match tokio::time::timeout(self.timeout, check.to.start(authorization).send()).await {
@@ -158,6 +159,9 @@ impl Http {
             }
             Err(_) => return Err(format!("health check: {label} did not answer within {:?}", self.timeout)),
         };
+        if status == StatusCode::UNAUTHORIZED && check.trusted {
+            self.token.renew(followed).await;
+        }
         if status != check.status {
             let wanted = check.status.as_u16();
             return Err(format!(
@@ -199,7 +203,7 @@ fn secrets_of(config: &Config) -> Vec<Secret> {
         secrets.push(Secret::new(BASE64.encode(format!("{user}:{}", password.expose()))));
         secrets.push(password.clone());
     }
-    if let TokenSource::Fixed(token) = &config.token {
+    if let TokenSource::Fixed(token) | TokenSource::Both { token, .. } = &config.token {
         secrets.push(token.clone());
     }
     secrets.extend(config.url.url().query().map(Secret::new));

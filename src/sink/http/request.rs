@@ -1,7 +1,10 @@
 //! One request, and what its answer means for the records in it.
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{
+    StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
 use tokio::time::{Instant, timeout_at};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -85,7 +88,7 @@ fn kinds(records: &[Record]) -> HeaderValue {
 impl Http {
     /// The credentials, read anew each time: a token in a file is renewed there.
     pub(super) async fn authorization(&self) -> Result<Option<HeaderValue>, String> {
-        let token = http::token(&self.token, &NAMES).await.map_err(|fault| fault.to_string())?;
+        let token = self.token.header().await.map_err(|fault| fault.to_string())?;
         Ok(token.map(|token| {
             let bytes = [b"Bearer ", token.as_bytes()].concat();
             let mut value = HeaderValue::from_bytes(&bytes).expect("it was a header's value before");
@@ -102,6 +105,7 @@ impl Http {
             Ok(body) => body,
             Err(error) => return retry(format!("compress the body: {error}")),
         };
+        let followed = self.token.follows_file();
         let authorization = match self.authorization().await {
             Ok(authorization) => authorization,
             Err(reason) => return retry(reason),
@@ -114,7 +118,12 @@ impl Http {
         }
         let deadline = Instant::now() + self.timeout;
         let label = &self.to.server.label;
-        match timeout_at(deadline, request.send()).await {
+        let answer = timeout_at(deadline, request.send()).await;
+        if matches!(&answer, Ok(Ok(response)) if response.status() == StatusCode::UNAUTHORIZED) {
+            // The records are sent again, with the new token where there is one.
+            self.token.renew(followed).await;
+        }
+        match answer {
             Ok(Ok(response)) if response.status().is_success() => {
                 // The status is the answer; what follows it only frees the connection.
                 match timeout_at(deadline, http::body(response, DRAINED)).await {
