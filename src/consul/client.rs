@@ -105,6 +105,9 @@ impl Client {
                 .send()
                 .await
                 .map_err(|error| Fault::transport(&NAMES, &self.inner.server, &call.what, &error))?;
+            if let Some(fault) = http::of_proxy(&self.inner.server, &response) {
+                return Err(fault.into());
+            }
             let code = response.status();
             if code.is_success() || also.contains(&code) {
                 let index = index_of(&response);

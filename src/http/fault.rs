@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+use reqwest::{Response, StatusCode};
+
 use super::{Names, Server};
 use crate::tls::{self, BadFile, Words};
 
@@ -35,19 +37,26 @@ impl fmt::Display for Fault {
 impl Fault {
     /// A failure to connect to `server`, or to send.
     pub(crate) fn transport(names: &Names, server: &Server, what: &str, error: &reqwest::Error) -> Self {
-        let address = match &server.proxy {
-            Some(proxy) => format!("{} through {proxy}", server.label),
-            None => server.label.clone(),
-        };
+        let address = server.route();
         match tls::cause(error) {
             Some(tls) => {
                 let Words { why, fix } = tls::words(tls, &names.tls);
                 Fault::Tls { address, reason: why, mend: fix }
             }
-            None if error.is_connect() => Fault::Connect { address, reason: reason(error) },
+            None if error.is_connect() => {
+                let reason = reason(error);
+                let reason = server.proxy.as_ref().map_or_else(|| reason.clone(), |proxy| proxy.unreached(&reason));
+                Fault::Connect { address: server.label.clone(), reason }
+            }
             None => Fault::Broken { address, what: what.to_owned(), reason: reason(error) },
         }
     }
+}
+
+/// What an answer means that is not the server's but its proxy's: only that the proxy wants a password is certain.
+pub(crate) fn of_proxy(server: &Server, response: &Response) -> Option<Fault> {
+    let proxy = server.proxy.as_ref().filter(|_| response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED)?;
+    Some(Fault::Connect { address: server.label.clone(), reason: proxy.refused() })
 }
 
 impl From<BadFile> for Fault {

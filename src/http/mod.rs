@@ -21,7 +21,7 @@ pub use self::{
 pub(crate) use self::{
     body::{Cut, body, text},
     connect::{Reach, Server, client, servers},
-    fault::{Fault, reason},
+    fault::{Fault, of_proxy, reason},
     proxy::Proxies,
     settings::Names,
     token::Token,

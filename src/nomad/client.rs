@@ -189,10 +189,12 @@ impl Client {
         if let Some(token) = token {
             request = request.header("X-Nomad-Token", token);
         }
-        match timeout(deadline, request.send()).await {
-            Ok(answer) => answer.map_err(|error| Fault::transport(&NAMES, server, &call.what, &error).into()),
-            Err(_) => Err(self.late(server, call, deadline)),
-        }
+        let response = match timeout(deadline, request.send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(Fault::transport(&NAMES, server, &call.what, &error).into()),
+            Err(_) => return Err(self.late(server, call, deadline)),
+        };
+        http::of_proxy(server, &response).map_or(Ok(response), |fault| Err(fault.into()))
     }
 
     /// Makes an attempt, and another one at once where the token is refused and its file holds a new one.

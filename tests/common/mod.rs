@@ -6,6 +6,7 @@
 
 pub mod consul;
 pub mod flood;
+pub mod forward_proxy;
 pub mod gate;
 pub mod kinesis;
 pub mod kinesis_proxy;

@@ -151,7 +151,10 @@ impl Http {
         let authorization = if check.trusted { self.authorization().await? } else { None };
         let label = &check.to.server.label;
         let status = match tokio::time::timeout(self.timeout, check.to.start(authorization).send()).await {
-            Ok(Ok(response)) => response.status(),
+            Ok(Ok(response)) => match http::of_proxy(&check.to.server, &response) {
+                Some(fault) => return Err(format!("health check: {fault}")),
+                None => response.status(),
+            },
             Ok(Err(error)) => {
                 return Err(
                     Fault::transport(&NAMES, &check.to.server, "health check", &error.without_url()).to_string()

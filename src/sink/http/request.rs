@@ -138,7 +138,10 @@ impl Http {
                 let mut secrets = self.secrets.clone();
                 let token = authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
                 secrets.extend(token.map(Secret::new));
-                fault::read(response, deadline, label, &secrets).await
+                match http::of_proxy(&self.to.server, &response) {
+                    Some(fault) => retry(fault.to_string()),
+                    None => fault::read(response, deadline, &self.to.server.route(), &secrets).await,
+                }
             }
             Ok(Err(error)) if error.is_connect() => {
                 retry(Fault::transport(&NAMES, &self.to.server, "send", &error.without_url()).to_string())
