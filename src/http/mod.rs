@@ -13,6 +13,8 @@ mod secret;
 mod settings;
 mod token;
 
+#[cfg(feature = "kinesis")]
+pub(crate) use self::connect::client;
 pub use self::{
     address::{Address, BadAddress},
     secret::Secret,
@@ -20,7 +22,7 @@ pub use self::{
 };
 pub(crate) use self::{
     body::{Cut, body, text},
-    connect::{Reach, Server, client, servers},
+    connect::{Reach, Server, servers},
     fault::{Fault, of_proxy, reason},
     proxy::Proxies,
     settings::Names,
