@@ -1,6 +1,6 @@
 //! Tokens and what they may read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::filter::Topics;
 
@@ -65,6 +65,7 @@ impl Policy {
 #[derive(Debug, Default)]
 pub(crate) struct Acl {
     tokens: HashMap<String, Policy>,
+    expired: HashSet<String>,
     enabled: bool,
 }
 
@@ -76,6 +77,15 @@ impl Acl {
 
     pub(crate) fn revoke(&mut self, token: &str) {
         self.tokens.remove(token);
+    }
+
+    pub(crate) fn expire(&mut self, token: &str) {
+        self.revoke(token);
+        self.expired.insert(token.to_owned());
+    }
+
+    pub(crate) fn is_expired(&self, token: &str) -> bool {
+        self.expired.contains(token)
     }
 
     /// Whether there is any token at all.

@@ -157,6 +157,11 @@ impl Sim {
         self.cluster.change_acl(|acl| acl.revoke(id));
     }
 
+    /// Lets a token expire: as [`Sim::revoke_token`], but Nomad still knows it.
+    pub fn expire_token(&self, id: &str) {
+        self.cluster.change_acl(|acl| acl.expire(id));
+    }
+
     /// Turns the event stream off or on.
     pub fn set_broker(&self, broker: Broker) {
         *lock(&self.cluster.broker) = broker;

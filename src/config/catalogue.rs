@@ -118,7 +118,7 @@ settings! {
     NOMAD_TOKEN = Setting::new(NOMAD, "nomad-token", "NOMAD_TOKEN", "SECRET",
         "The ACL token. A flag can be seen in the list of processes: prefer the variable or the file").secret();
     NOMAD_TOKEN_FILE = Setting::new(NOMAD, "nomad-token-file", "NOMAD_TOKEN_FILE", "FILE",
-        "A file with the ACL token, read again when it changes. Without a token, ${NOMAD_SECRETS_DIR}/nomad_token is used where it exists");
+        "A file with the ACL token, read again for each request. Without a token, ${NOMAD_SECRETS_DIR}/nomad_token is used where it exists");
     NOMAD_HTTP_AUTH = Setting::new(NOMAD, "nomad-http-auth", "NOMAD_HTTP_AUTH", "USER[:PASSWORD]",
         "Basic authentication, for a proxy in front of Nomad").secret();
     NOMAD_CACERT = Setting::new(NOMAD, "nomad-cacert", "NOMAD_CACERT", "FILE",

@@ -20,6 +20,8 @@ pub enum Token {
     Text(Secret),
     /// It is in a file, and is renewed there.
     File(PathBuf),
+    /// It was given, and a file of lower rank may hold its successor.
+    Both(Secret, PathBuf),
 }
 
 /// Basic authentication.
@@ -59,6 +61,7 @@ impl From<Token> for http::TokenSource {
             Token::None => http::TokenSource::None,
             Token::Text(text) => http::TokenSource::Fixed(text),
             Token::File(path) => http::TokenSource::File(path),
+            Token::Both(token, file) => http::TokenSource::Both { token, file },
         }
     }
 }
@@ -120,7 +123,8 @@ pub(super) fn user(url: &Url) -> Option<BasicAuth> {
     })
 }
 
-/// The token of the place that goes first; in the same place the file goes first, since it can be renewed.
+/// The token of the place that goes first, and the file behind it; in the same place the file goes first, since it can be
+/// renewed.
 pub(super) fn token(
     reader: &mut Reader<'_>,
     text: &'static Setting,
@@ -137,7 +141,7 @@ pub(super) fn token(
             if text_rank == file_rank {
                 warnings.push(Warning::TokenAndFile { used: file_variable });
             }
-            if text_rank > file_rank { Token::Text(text) } else { Token::File(file) }
+            if text_rank > file_rank { Token::Both(text, file) } else { Token::File(file) }
         }
         (Some(text), None) => Token::Text(text),
         (None, Some(file)) => Token::File(file),

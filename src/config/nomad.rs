@@ -1,6 +1,6 @@
 //! How to reach Nomad: the variables of its own command line, with their meanings.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{
     BasicAuth, Duration, Environment, Tls, Token, Warning, catalogue,
@@ -56,7 +56,12 @@ pub(super) fn read(
     let (addresses, in_address) = addresses(reader);
     let region = reader.optional(&catalogue::NOMAD_REGION, http::plain);
     let token = match http::token(reader, &catalogue::NOMAD_TOKEN, &catalogue::NOMAD_TOKEN_FILE, warnings) {
-        Token::None => identity(environment),
+        Token::None => identity(environment).filter(|file| (environment.exists)(file)).map_or(Token::None, Token::File),
+        // Nomad sets the variable once, and renews the file. It may be there later.
+        Token::Text(token) => match identity(environment) {
+            Some(file) => Token::Both(token, file),
+            None => Token::Text(token),
+        },
         token => token,
     };
     let http_auth = reader.optional(&catalogue::NOMAD_HTTP_AUTH, http::basic_auth).or(in_address);
@@ -82,11 +87,7 @@ fn addresses(reader: &mut Reader<'_>) -> (Vec<String>, Option<BasicAuth>) {
     (parsed.into_iter().map(|(url, _)| url).collect(), users.pop())
 }
 
-/// The workload identity of the task that this program runs in.
-fn identity(environment: &Environment<'_>) -> Token {
-    environment
-        .get("NOMAD_SECRETS_DIR")
-        .map(|directory| Path::new(directory).join("nomad_token"))
-        .filter(|file| (environment.exists)(file))
-        .map_or(Token::None, Token::File)
+/// Where the workload identity of the task is that this program runs in, if Nomad writes it.
+fn identity(environment: &Environment<'_>) -> Option<PathBuf> {
+    environment.get("NOMAD_SECRETS_DIR").map(|directory| Path::new(directory).join("nomad_token"))
 }

@@ -10,7 +10,7 @@ use super::{
     config::{Config, NAMES},
     error::{Answer, Error},
 };
-use crate::http::{self, Cut, Fault, Proxies, Reach, Server, TokenSource};
+use crate::http::{self, Cut, Fault, Proxies, Reach, Server, Token};
 
 /// Until a connection stands, TLS included, where the call's own deadline is not shorter.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ pub struct Client {
 
 pub(super) struct Inner {
     server: Server,
-    token: TokenSource,
+    token: Token,
     /// What is sent with each request.
     query: Vec<(&'static str, String)>,
     pub(super) namespace: Option<String>,
@@ -79,9 +79,10 @@ impl Client {
         let reach = Reach { tls, basic_auth, connect: CONNECT, names: &NAMES, proxies: &proxies };
         let servers = http::servers(std::slice::from_ref(&config.address), &reach)?;
         let server = servers.into_iter().next().expect("one server for each address");
-        let Config { token, namespace, partition, datacenter, folder, .. } = config;
+        let Config { token: source, namespace, partition, datacenter, folder, .. } = config;
         let given = [("dc", &datacenter), ("ns", &namespace), ("partition", &partition)];
         let query = given.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
+        let token = Token::new(source, &NAMES);
         Ok(Client { inner: Arc::new(Inner { server, token, query, namespace, partition, datacenter, folder }) })
     }
 
@@ -91,19 +92,22 @@ impl Client {
     }
 
     /// Sends `call` and reads the answer whole. A success and the statuses in `also` are handed back, all others are the
-    /// error they mean.
+    /// error they mean. Where the token is refused and its file holds a new one, the call is sent again with that.
     pub(super) async fn ask(
         &self,
         call: &Call<'_>,
         also: &[StatusCode],
         deadline: Duration,
     ) -> Result<Answered, Error> {
-        let exchange = async {
+        let exchange = || async {
             let request = self.request(call).await?;
             let response = request
                 .send()
                 .await
                 .map_err(|error| Fault::transport(&NAMES, &self.inner.server, &call.what, &error))?;
+            if let Some(fault) = http::of_proxy(&self.inner.server, &response) {
+                return Err(fault.into());
+            }
             let code = response.status();
             if code.is_success() || also.contains(&code) {
                 if let Some(text) = http::foreign(&response, &NAMES) {
@@ -116,7 +120,14 @@ impl Client {
             let text = http::text(response, WORDS.min(deadline)).await;
             Err(self.refusal(call, code, text))
         };
-        match timeout(deadline, exchange).await {
+        let renewing = async {
+            let followed = self.inner.token.follows_file();
+            match exchange().await {
+                Err(Error::BadToken { .. }) if self.inner.token.renew(followed).await => exchange().await,
+                outcome => outcome,
+            }
+        };
+        match timeout(deadline, renewing).await {
             Ok(outcome) => outcome,
             Err(_) => {
                 Err(Error::Timeout { address: self.address().to_owned(), what: call.what.clone(), after: deadline })
@@ -125,7 +136,7 @@ impl Client {
     }
 
     async fn request(&self, call: &Call<'_>) -> Result<RequestBuilder, Error> {
-        let token = http::token(&self.inner.token, &NAMES).await?;
+        let token = self.inner.token.header().await?;
         let mut request = self.inner.server.request(call.method.clone(), &call.path);
         request = request.query(&self.inner.query).query(call.query);
         if let Some(token) = token {
@@ -165,7 +176,7 @@ impl Client {
     }
 
     pub(super) fn has_token(&self) -> bool {
-        !matches!(self.inner.token, TokenSource::None)
+        self.inner.token.is_some()
     }
 
     /// The line that lets a token use `key`. It names the right to write, which brings that to read: a policy that is mended

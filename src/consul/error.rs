@@ -112,7 +112,8 @@ pub enum Error {
     },
     /// Consul does not know the token.
     #[error(
-        "Consul at {address} does not accept the token: {text}; it is wrong, deleted or expired (CONSUL_HTTP_TOKEN)"
+        "Consul at {address} does not accept the token: {text}; it is wrong, deleted or expired (CONSUL_HTTP_TOKEN or \
+         CONSUL_HTTP_TOKEN_FILE)"
     )]
     BadToken {
         /// Label of the address.

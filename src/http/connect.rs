@@ -48,6 +48,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Its address and the proxy before it, for messages.
+    pub(crate) fn route(&self) -> String {
+        self.proxy.as_ref().map_or_else(|| self.label.clone(), |proxy| format!("{} through {proxy}", self.label))
+    }
+
     /// A request with what the address and the settings say about every one of them. `path` is percent-encoded.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.request_with(method, path, None)

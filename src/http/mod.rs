@@ -14,6 +14,8 @@ mod secret;
 mod settings;
 mod token;
 
+#[cfg(feature = "kinesis")]
+pub(crate) use self::connect::client;
 pub use self::{
     address::{Address, BadAddress},
     secret::Secret,
@@ -21,11 +23,11 @@ pub use self::{
 };
 pub(crate) use self::{
     body::{Cut, body, text},
-    connect::{Reach, Server, client, servers},
-    fault::{Fault, UNASKED, reason},
+    connect::{Reach, Server, servers},
+    fault::{Fault, UNASKED, of_proxy, reason},
     foreign::foreign,
     proxy::Proxies,
     settings::Names,
-    token::token,
+    token::Token,
 };
 pub use crate::tls::Tls;

@@ -151,6 +151,30 @@ impl Proxy {
         self.url.scheme() == "https"
     }
 
+    /// Why nothing behind the proxy can be reached, and what to do about it. `reason` is the library's.
+    pub(crate) fn unreached(&self, reason: &str) -> String {
+        let variable = self.variable;
+        // What the proxy answers to a request for a tunnel. The library keeps its status, and its words, to itself.
+        if reason.contains("proxy authorization required") {
+            return self.refused();
+        }
+        if reason.contains("tunnel error: unsuccessful") {
+            return format!("{self} refuses to connect to it; let the proxy allow it, or list the server in NO_PROXY");
+        }
+        format!(
+            "{self} cannot be reached: {reason}; set {variable} to a proxy that runs, or list the server in NO_PROXY"
+        )
+    }
+
+    /// What the proxy's own 407 means.
+    pub(crate) fn refused(&self) -> String {
+        let variable = self.variable;
+        format!(
+            "{self} does not accept our user and password (407); write user and password into {variable}, as \
+             http://USER:PASSWORD@HOST:PORT"
+        )
+    }
+
     pub(super) fn unusable(&self) -> Fault {
         Fault::Setting { variable: self.variable, reason: "the proxy cannot be used; check its address".to_owned() }
     }

@@ -24,4 +24,12 @@ pub enum TokenSource {
     Fixed(Secret),
     /// A file that holds the token, read before each request: workload identities rotate.
     File(PathBuf),
+    /// The token, and a file that may hold its successor: `NOMAD_TOKEN` beside Nomad's own file for a workload identity.
+    /// The file is followed where it holds the same token at the start, and once the token is refused.
+    Both {
+        /// The token that was given.
+        token: Secret,
+        /// The file, read before each request that uses it.
+        file: PathBuf,
+    },
 }

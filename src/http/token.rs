@@ -1,6 +1,9 @@
 //! The ACL token as a header.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use reqwest::header::HeaderValue;
 
@@ -10,32 +13,98 @@ use crate::redact;
 /// Largest token file: a signed identity is some hundreds of bytes.
 const MAX_TOKEN: usize = 64 << 10;
 
-/// The value of the token's header; `None` where there is no token.
-pub(crate) async fn token(source: &TokenSource, names: &Names) -> Result<Option<HeaderValue>, Fault> {
-    let header = |variable, text: &str| match HeaderValue::from_str(text) {
-        Ok(mut value) => {
-            value.set_sensitive(true);
-            Ok((!text.is_empty()).then_some(value))
-        }
-        Err(_) => Err(Fault::Setting { variable, reason: "the token holds characters no header can carry".to_owned() }),
-    };
-    match source {
-        TokenSource::None => Ok(None),
-        TokenSource::Fixed(token) => header(names.token, token.expose().trim()),
-        TokenSource::File(path) => header(names.token_file, &token_in(path, names).await?),
-    }
+/// The token of one client.
+#[derive(Debug)]
+pub(crate) struct Token {
+    source: TokenSource,
+    names: &'static Names,
+    /// Of a setting and a file: the file is used, from now on and for good.
+    follows_file: AtomicBool,
 }
 
-/// Read each time: it is small, it lies in memory where Nomad writes it, and so a rotation can never be missed.
-async fn token_in(path: &Path, names: &Names) -> Result<String, Fault> {
-    let bad = |reason: String| Fault::File { variable: names.token_file, path: path.to_owned(), reason };
-    match tokio::fs::read_to_string(path).await {
-        Ok(text) if text.trim().is_empty() => Err(bad("the token file is empty".to_owned())),
-        Ok(text) if text.len() > MAX_TOKEN => Err(bad(format!("is larger than {MAX_TOKEN} bytes: no token"))),
-        Ok(text) => {
-            redact::renew(&text);
-            Ok(text.trim().to_owned())
+impl Token {
+    /// Follows the file from the start where it holds the same token as the setting: only the file is renewed.
+    pub(crate) fn new(source: TokenSource, names: &'static Names) -> Self {
+        let mut follows_file = false;
+        if let TokenSource::Both { token, file } = &source {
+            // A file that cannot be read yet is looked at again when the token is refused.
+            let held = std::fs::read_to_string(file).unwrap_or_default();
+            follows_file = held.trim() == token.expose().trim();
+            if follows_file {
+                tracing::info!(
+                    variable = names.token,
+                    file = %file.display(),
+                    "token file holds the same token, following it"
+                );
+            }
         }
-        Err(error) => Err(bad(format!("{error}; give a file this program may read"))),
+        Token { source, names, follows_file: AtomicBool::new(follows_file) }
+    }
+
+    pub(crate) fn is_some(&self) -> bool {
+        self.source != TokenSource::None
+    }
+
+    /// The header's value; `None` where there is no token.
+    pub(crate) async fn header(&self) -> Result<Option<HeaderValue>, Fault> {
+        match &self.source {
+            TokenSource::None => Ok(None),
+            TokenSource::File(file) => self.value(self.names.token_file, &self.held(file).await?),
+            TokenSource::Both { file, .. } if self.follows_file() => {
+                self.value(self.names.token_file, &self.held(file).await?)
+            }
+            TokenSource::Fixed(token) | TokenSource::Both { token, .. } => {
+                self.value(self.names.token, token.expose().trim())
+            }
+        }
+    }
+
+    /// Whether a request that is sent now has the token of the file; to be asked before it is sent, for [`Token::renew`].
+    pub(crate) fn follows_file(&self) -> bool {
+        self.follows_file.load(Ordering::Relaxed)
+    }
+
+    /// The server does not accept the token of a request that was sent when [`Token::follows_file`] was `followed`: whether
+    /// the next request will have another one. Then the setting is never used again.
+    pub(crate) async fn renew(&self, followed: bool) -> bool {
+        let TokenSource::Both { token, file } = &self.source else { return false };
+        if followed {
+            return false;
+        }
+        let is_other = self.held(file).await.is_ok_and(|held| held != token.expose().trim());
+        if is_other && !self.follows_file.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                variable = self.names.token,
+                file = %file.display(),
+                "token refused, following the token file"
+            );
+        }
+        is_other
+    }
+
+    fn value(&self, variable: &'static str, text: &str) -> Result<Option<HeaderValue>, Fault> {
+        match HeaderValue::from_str(text) {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                Ok((!text.is_empty()).then_some(value))
+            }
+            Err(_) => {
+                Err(Fault::Setting { variable, reason: "the token holds characters no header can carry".to_owned() })
+            }
+        }
+    }
+
+    /// Read each time: it is small, it lies in memory where Nomad writes it, and so a rotation can never be missed.
+    async fn held(&self, path: &Path) -> Result<String, Fault> {
+        let bad = |reason: String| Fault::File { variable: self.names.token_file, path: path.to_owned(), reason };
+        match tokio::fs::read_to_string(path).await {
+            Ok(text) if text.trim().is_empty() => Err(bad("the token file is empty".to_owned())),
+            Ok(text) if text.len() > MAX_TOKEN => Err(bad(format!("is larger than {MAX_TOKEN} bytes: no token"))),
+            Ok(text) => {
+                redact::renew(&text);
+                Ok(text.trim().to_owned())
+            }
+            Err(error) => Err(bad(format!("{error}; give a file this program may read"))),
+        }
     }
 }

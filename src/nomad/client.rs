@@ -22,7 +22,7 @@ use super::{
     error::Error,
 };
 use crate::{
-    http::{self, Cut, Fault, Proxies, Reach, Server, TokenSource},
+    http::{self, Cut, Fault, Proxies, Reach, Server, Token},
     throttle::{Class, Throttle},
 };
 
@@ -67,7 +67,7 @@ struct Inner {
     /// Which server is asked first.
     current: AtomicUsize,
     region: Option<String>,
-    token: TokenSource,
+    token: Token,
     timeout: Duration,
     limits: Limits,
     log: Mutex<Throttle>,
@@ -110,6 +110,7 @@ impl Client {
         let reach = Reach { tls, basic_auth, connect: limits.connect, names: &NAMES, proxies: &proxies };
         let servers = http::servers(&config.addresses, &reach)?;
         let Config { region, token, timeout, .. } = config;
+        let token = Token::new(token, &NAMES);
         let current = AtomicUsize::new(0);
         let (log, credible) = (Mutex::default(), Credible::default());
         Ok(Client { inner: Arc::new(Inner { servers, current, region, token, timeout, limits, log, credible }) })
@@ -148,7 +149,7 @@ impl Client {
     }
 
     pub(super) fn has_token(&self) -> bool {
-        !matches!(self.inner.token, TokenSource::None)
+        self.inner.token.is_some()
     }
 
     /// The server with this label.
@@ -225,14 +226,33 @@ impl Client {
             Ok(Err(error)) => return Err(Fault::transport(&NAMES, server, &call.what, &error).into()),
             Err(_) => return Err(self.late(server, call, deadline)),
         };
+        if let Some(fault) = http::of_proxy(server, &response) {
+            return Err(fault.into());
+        }
         match http::foreign(&response, &NAMES) {
             Some(text) => Err(Error::Garbage { address: server.label.clone(), what: call.what.clone(), text }),
             None => Ok(response),
         }
     }
 
+    /// Makes an attempt, and another one at once where the token is refused and its file holds a new one.
+    pub(super) async fn renewing<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let followed = self.inner.token.follows_file();
+        match attempt().await {
+            Err(Error::BadToken { .. }) if self.inner.token.renew(followed).await => attempt().await,
+            outcome => outcome,
+        }
+    }
+
     /// As [`Client::ask`], with every status but success turned into its error.
     pub(super) async fn get(&self, call: &Call, deadline: Duration) -> Result<(Response, &Server), Error> {
+        self.renewing(|| self.get_once(call, deadline)).await
+    }
+
+    async fn get_once(&self, call: &Call, deadline: Duration) -> Result<(Response, &Server), Error> {
         let (response, server) = self.ask(call, deadline).await?;
         if response.status().is_success() {
             return Ok((response, server));
@@ -334,11 +354,11 @@ impl Client {
     }
 
     async fn token(&self) -> Result<Option<HeaderValue>, Error> {
-        Ok(http::token(&self.inner.token, &NAMES).await?)
+        Ok(self.inner.token.header().await?)
     }
 }
 
 /// Words of a token that the cluster does not accept (Nomad's `structs/errors.go`).
-fn is_token_error(text: &str) -> bool {
+pub(super) fn is_token_error(text: &str) -> bool {
     ["ACL token not found", "ACL token expired", "ACL token is invalid"].iter().any(|words| text.ends_with(words))
 }

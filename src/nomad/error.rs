@@ -111,7 +111,9 @@ pub enum Error {
         token: bool,
     },
     /// The cluster does not know the token.
-    #[error("Nomad at {address} does not accept the token: {text}; it is wrong, deleted or expired (NOMAD_TOKEN)")]
+    #[error(
+        "Nomad at {address} does not accept the token: {text}; it is wrong, deleted or expired (NOMAD_TOKEN or NOMAD_TOKEN_FILE)"
+    )]
     BadToken {
         /// Label of the address.
         address: String,

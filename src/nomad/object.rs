@@ -162,7 +162,7 @@ impl Client {
 
     async fn object(&self, call: Call) -> Result<Option<Bytes>, Error> {
         let deadline = self.deadline();
-        let read = async {
+        let read = || async {
             let (response, server) = self.ask(&call, deadline).await?;
             match response.status() {
                 StatusCode::NOT_FOUND => Ok(None),
@@ -170,7 +170,7 @@ impl Client {
                 _ => Err(self.failure(server, &call, response).await),
             }
         };
-        match timeout(deadline, read).await {
+        match timeout(deadline, self.renewing(read)).await {
             Ok(read) => read,
             Err(_) => Err(self.gave_up(&call, deadline)),
         }

@@ -256,6 +256,10 @@ impl Client {
     /// [`Error::Denied`] names the missing permission, [`Error::NoNamespace`] the missing namespace,
     /// [`Error::NoStream`] a cluster without events, [`Error::Refused`] what is left to guess.
     pub async fn stream(&self, query: &StreamQuery) -> Result<EventStream, Error> {
+        self.renewing(|| self.subscribe(query)).await
+    }
+
+    async fn subscribe(&self, query: &StreamQuery) -> Result<EventStream, Error> {
         let call = query.call();
         let limit = self.limits().open;
         let asked = Instant::now();

@@ -6,6 +6,7 @@
 
 pub mod consul;
 pub mod flood;
+pub mod forward_proxy;
 pub mod gate;
 pub mod kinesis;
 pub mod kinesis_proxy;
@@ -63,6 +64,12 @@ impl Setup {
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.variables.retain(|(given, _)| given != name);
         self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// One more argument.
+    pub fn flag(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.into());
         self
     }
 

@@ -43,6 +43,7 @@ pub enum Reply {
 type Decide = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
 type Records = Arc<Mutex<Vec<Value>>>;
 type Keys = Arc<Mutex<Vec<String>>>;
+type Wanted = Arc<Mutex<Option<String>>>;
 
 /// A running server. Dropping it cuts all connections.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ pub struct Server {
     address: Address,
     taken: Records,
     keys: Keys,
+    wanted: Wanted,
     task: AbortOnDropHandle<()>,
 }
 
@@ -62,9 +64,15 @@ impl Server {
     /// The same at the address of one that was stopped.
     pub async fn start_at(address: Address, decide: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
         let listener = address.listen(None).expect("the address is ours");
-        let (taken, keys) = (Records::default(), Keys::default());
-        let task = tokio::spawn(serve(listener, Arc::new(decide), Arc::clone(&taken), Arc::clone(&keys)));
-        Server { address, taken, keys, task: AbortOnDropHandle::new(task) }
+        let (taken, keys, wanted) = (Records::default(), Keys::default(), Wanted::default());
+        let shared = (Arc::clone(&taken), Arc::clone(&keys), Arc::clone(&wanted));
+        let task = tokio::spawn(serve(listener, Arc::new(decide), shared));
+        Server { address, taken, keys, wanted, task: AbortOnDropHandle::new(task) }
+    }
+
+    /// From now on a request with another `Authorization` is answered with 401, and its records are not taken.
+    pub fn wants(&self, authorization: &str) {
+        *self.wanted.lock().expect("no panic") = Some(authorization.to_owned());
     }
 
     /// Where it listens.
@@ -100,19 +108,20 @@ impl Server {
     }
 }
 
-async fn serve(listener: Listener, decide: Decide, taken: Records, keys: Keys) {
+async fn serve(listener: Listener, decide: Decide, shared: (Records, Keys, Wanted)) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let (decide, taken, keys) = (Arc::clone(&decide), Arc::clone(&taken), Arc::clone(&keys));
-        connections.spawn(async move { while_open(stream, decide, taken, keys).await });
+        let (decide, shared) = (Arc::clone(&decide), shared.clone());
+        connections.spawn(async move { while_open(stream, decide, shared).await });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn while_open(stream: TcpStream, decide: Decide, taken: Records, keys: Keys) {
+async fn while_open(stream: TcpStream, decide: Decide, (taken, keys, wanted): (Records, Keys, Wanted)) {
     let mut stream = BufReader::new(stream);
-    while let Some((body, key)) = request(&mut stream).await {
-        let reply = decide(&body);
+    while let Some((body, key, authorization)) = request(&mut stream).await {
+        let is_wanted = wanted.lock().expect("no panic").as_ref().is_none_or(|wanted| *wanted == authorization);
+        let reply = if is_wanted { decide(&body) } else { Reply::Status(401) };
         if matches!(reply, Reply::Take | Reply::TakeAndReset | Reply::TakeAndStall) {
             taken.lock().expect("no panic").extend(records(&body));
             keys.lock().expect("no panic").push(key);
@@ -148,9 +157,9 @@ fn reset(stream: BufReader<TcpStream>) {
     stream.get_ref().set_zero_linger().expect("a socket");
 }
 
-/// The body of the next request, and its idempotency key.
-async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, String)> {
-    let (mut length, mut key) = (0, String::new());
+/// The body of the next request, its idempotency key and its credentials.
+async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, String, String)> {
+    let (mut length, mut key, mut authorization) = (0, String::new(), String::new());
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).await.ok()? == 0 {
@@ -164,12 +173,13 @@ async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, String)> 
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().expect("a length"),
             "idempotency-key" => key = value.trim().to_owned(),
+            "authorization" => authorization = value.trim().to_owned(),
             _ => {}
         }
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some((String::from_utf8(body).ok()?, key))
+    Some((String::from_utf8(body).ok()?, key, authorization))
 }
 
 /// One record, a JSON array of them, or one a line.

@@ -13,6 +13,10 @@ pub(super) fn token(context: &Context, request: &Request) -> Response {
     if !acl.is_enabled() {
         return Response::text(400, "ACL support disabled");
     }
+    if acl.is_expired(&request.token) {
+        // Nomad 2.0.5 has no other status for it here; everything else is denied.
+        return Response::text(500, "ACL token expired");
+    }
     let Some(policy) = acl.resolve(&request.token) else { return Response::text(403, "ACL token not found") };
     let accessor = if request.token.is_empty() { "anonymous" } else { "accessor" };
     let kind = if policy.management { "management" } else { "client" };

@@ -318,7 +318,9 @@ fn addresses_are_checked_and_their_users_taken_out() {
 fn the_token_of_the_place_that_goes_first_is_used() {
     let token = |arguments: &[&str], variables: &[(&str, &str)]| settings(arguments, variables).nomad.token;
     let text = Token::Text(Secret::new("t"));
-    assert_eq!(token(&["nodes", "--nomad-token=t"], &[("NOMAD_TOKEN_FILE", "/f")]), text);
+    let behind = |file: &str| Token::Both(Secret::new("t"), file.into());
+    assert_eq!(token(&["nodes"], &[("NOMAD_TOKEN", "t")]), text);
+    assert_eq!(token(&["nodes", "--nomad-token=t"], &[("NOMAD_TOKEN_FILE", "/f")]), behind("/f"));
     assert_eq!(token(&["nodes", "--nomad-token-file=/f"], &[("NOMAD_TOKEN", "t")]), Token::File("/f".into()));
     let both = [("NOMAD_TOKEN_FILE", "/f"), ("NOMAD_TOKEN", "t")];
     assert_eq!(token(&["nodes"], &both), Token::File("/f".into()));
@@ -329,7 +331,10 @@ fn the_token_of_the_place_that_goes_first_is_used() {
     let identity = Token::File("/present/nomad_token".into());
     assert_eq!(token(&["nodes"], &[("NOMAD_SECRETS_DIR", "/present")]), identity);
     assert_eq!(token(&["nodes"], &[("NOMAD_SECRETS_DIR", "/absent")]), Token::None);
-    assert_eq!(token(&["nodes"], &[("NOMAD_SECRETS_DIR", "/present"), ("NOMAD_TOKEN", "t")]), text);
+    for directory in ["/present", "/absent"] {
+        let with_identity = [("NOMAD_SECRETS_DIR", directory), ("NOMAD_TOKEN", "t")];
+        assert_eq!(token(&["nodes"], &with_identity), behind(&format!("{directory}/nomad_token")));
+    }
 }
 
 #[test]

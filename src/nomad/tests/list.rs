@@ -131,6 +131,28 @@ async fn an_unknown_token_is_told_from_a_missing_permission() {
     }
 }
 
+/// As Nomad 2.0.5 answers about expired tokens and about identities that do not hold.
+#[tokio::test]
+async fn an_expired_token_and_identity_are_told_from_a_missing_permission() {
+    for (own, is_token) in [
+        ("ACL token expired", true),
+        ("rpc error: ACL token expired", true),
+        ("failed to parse signed token: illegal base64 data at input byte 0", true),
+        ("operation cancelled: no such key \"k\" in keyring", true),
+        ("invalid claims: go-jose/go-jose/jwt: validation failed, token is expired (exp)", true),
+        ("allocation is terminal", true),
+        ("No cluster leader", false),
+    ] {
+        let answer = move |path: String| async move {
+            if path.starts_with("/v1/acl") { say(500, own) } else { say(403, "Permission denied") }
+        };
+        let server = serve(answer).await;
+        let config = Config { token: TokenSource::Fixed(Secret::new("t0ken")), ..config(&[&server.address]) };
+        let error = Client::new(config).expect("plain").table_index(Table::Jobs, "*").await.expect_err("denied");
+        assert_eq!(matches!(error, Error::BadToken { .. }), is_token, "{own}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_is_not_nomads_is_told() {
     let server = serve(|_| async { say(200, "<html>") }).await;

@@ -30,7 +30,7 @@ use reqwest::{
 pub use self::config::{Compression, Config, Format, Health, Link};
 use super::{Closed, Outcome, Sink};
 use crate::{
-    http::{self, Address, Fault, Names, Proxies, Reach, Secret, Server, TokenSource},
+    http::{self, Address, Fault, Names, Proxies, Reach, Secret, Server, Token},
     record::Record,
     redact,
     tls::Variables,
@@ -76,7 +76,7 @@ pub struct Http {
     fits: usize,
     /// Until an answer is there.
     timeout: Duration,
-    token: TokenSource,
+    token: Token,
     /// What has to answer before the first record is sent; `None` once it has.
     health: Option<Check>,
     /// The log says that the server does not end its answers.
@@ -128,7 +128,7 @@ impl Http {
             workers,
             fits: usize::MAX,
             timeout: config.timeout,
-            token: config.token,
+            token: Token::new(config.token, &NAMES),
             health,
             endless: AtomicBool::new(false),
         })
@@ -147,10 +147,14 @@ impl Http {
     /// Looks whether the server is well, until it once was.
     async fn check_health(&mut self) -> Result<(), String> {
         let Some(check) = &self.health else { return Ok(()) };
+        let followed = self.token.follows_file();
         let authorization = if check.trusted { self.authorization().await? } else { None };
         let label = &check.to.server.label;
         let status = match tokio::time::timeout(self.timeout, check.to.start(authorization).send()).await {
-            Ok(Ok(response)) => response.status(),
+            Ok(Ok(response)) => match http::of_proxy(&check.to.server, &response) {
+                Some(fault) => return Err(format!("health check: {fault}")),
+                None => response.status(),
+            },
             Ok(Err(error)) => {
                 return Err(
                     Fault::transport(&NAMES, &check.to.server, "health check", &error.without_url()).to_string()
@@ -158,6 +162,9 @@ impl Http {
             }
             Err(_) => return Err(format!("health check: {label} did not answer within {:?}", self.timeout)),
         };
+        if status == StatusCode::UNAUTHORIZED && check.trusted {
+            self.token.renew(followed).await;
+        }
         if status != check.status {
             let wanted = check.status.as_u16();
             return Err(format!(

@@ -3,7 +3,10 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{
+    StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
 use tokio::time::{Instant, timeout_at};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -90,7 +93,7 @@ fn kinds(records: &[Record]) -> HeaderValue {
 impl Http {
     /// The credentials, read anew each time: a token in a file is renewed there.
     pub(super) async fn authorization(&self) -> Result<Option<HeaderValue>, String> {
-        let token = http::token(&self.token, &NAMES).await.map_err(|fault| fault.to_string())?;
+        let token = self.token.header().await.map_err(|fault| fault.to_string())?;
         Ok(token.map(|token| {
             let bytes = [b"Bearer ", token.as_bytes()].concat();
             let mut value = HeaderValue::from_bytes(&bytes).expect("it was a header's value before");
@@ -107,6 +110,7 @@ impl Http {
             Ok(body) => body,
             Err(error) => return retry(format!("compress the body: {error}")),
         };
+        let followed = self.token.follows_file();
         let authorization = match self.authorization().await {
             Ok(authorization) => authorization,
             Err(reason) => return retry(reason),
@@ -119,7 +123,12 @@ impl Http {
         }
         let deadline = Instant::now() + self.timeout;
         let label = &self.to.server.label;
-        match timeout_at(deadline, request.send()).await {
+        let answer = timeout_at(deadline, request.send()).await;
+        if matches!(&answer, Ok(Ok(response)) if response.status() == StatusCode::UNAUTHORIZED) {
+            // The records are sent again, with the new token where there is one.
+            self.token.renew(followed).await;
+        }
+        match answer {
             Ok(Ok(response)) if response.status().is_success() => {
                 // The status is the answer; what follows it only frees the connection.
                 let read = timeout_at(deadline.min(Instant::now() + DRAIN), http::body(response, DRAINED)).await;
@@ -131,7 +140,10 @@ impl Http {
                 }
                 fault::Answer::Delivered
             }
-            Ok(Ok(response)) => fault::read(response, deadline, label).await,
+            Ok(Ok(response)) => match http::of_proxy(&self.to.server, &response) {
+                Some(fault) => retry(fault.to_string()),
+                None => fault::read(response, deadline, &self.to.server.route()).await,
+            },
             Ok(Err(error)) if error.is_connect() => {
                 retry(Fault::transport(&NAMES, &self.to.server, "send", &error.without_url()).to_string())
             }

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
-use crate::{coordinator::Standing, delivery::testing::Book};
+use crate::{coordinator::Standing, delivery::testing::Book, http::TokenSource};
 
 /// What came, in order.
 #[derive(Clone, Debug)]

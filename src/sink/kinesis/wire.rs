@@ -1,7 +1,13 @@
 //! How the SDK's requests reach AWS: by the same client as all others, and so with the same certificates, proxies and words
 //! for what fails.
 
-use std::{error::Error, fmt, time::Duration};
+use std::{
+    collections::HashSet,
+    error::Error,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use aws_smithy_runtime_api::client::{
     http::{
@@ -12,7 +18,7 @@ use aws_smithy_runtime_api::client::{
     result::ConnectorError,
 };
 use aws_smithy_types::body::SdkBody;
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 
 use super::fault::Fault;
 use crate::{
@@ -48,7 +54,7 @@ pub(super) fn client() -> Result<SharedHttpClient, Fault> {
     let proxy = reqwest::Proxy::custom(move |url| chosen.of(url).map(|proxy| proxy.url().clone()));
     let client = http::client(CONNECT).proxy(proxy).tls_backend_preconfigured(config).build();
     let client = client.map_err(|error| Fault::Refused(http::reason(&error)))?;
-    let wire = Wire { client, proxies, deadline: None };
+    let wire = Wire { client, proxies, named: Arc::default(), deadline: None };
     Ok(http_client_fn(move |settings, _| {
         SharedHttpConnector::new(Wire { deadline: deadline(settings), ..wire.clone() })
     }))
@@ -64,6 +70,8 @@ fn deadline(settings: &HttpConnectorSettings) -> Option<Duration> {
 struct Wire {
     client: reqwest::Client,
     proxies: Proxies,
+    /// The servers whose proxy the log has named.
+    named: Arc<Mutex<HashSet<String>>>,
     deadline: Option<Duration>,
 }
 
@@ -90,6 +98,7 @@ impl Wire {
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let wrong = |what: &str| ConnectorError::user(Box::new(Failed(what.to_owned())));
         let url: Url = request.uri().parse().map_err(|_| wrong("the endpoint's address cannot be read"))?;
+        self.name_proxy(&url);
         let method: Method = request.method().parse().map_err(|_| wrong("there is no such method"))?;
         let body = request.body().bytes().ok_or_else(|| wrong("the request streams its body"))?.to_vec();
         let mut builder = self.client.request(method, url.clone()).body(body);
@@ -100,6 +109,11 @@ impl Wire {
             builder = builder.timeout(deadline);
         }
         let answer = builder.send().await.map_err(|error| self.failure(&url, error))?;
+        if let Some(proxy) =
+            self.proxies.of(&url).filter(|_| answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED)
+        {
+            return Err(ConnectorError::io(Box::new(Failed(proxy.refused()))));
+        }
         let status = answer.status().as_u16().try_into().map_err(|_| wrong("the answer has no valid status"))?;
         let headers = answer.headers().clone();
         let body = http::body(answer, MOST).await.map_err(|cut| {
@@ -118,6 +132,17 @@ impl Wire {
         Ok(response)
     }
 
+    /// Once for each server.
+    fn name_proxy(&self, url: &Url) {
+        let Some(proxy) = self.proxies.of(url) else { return };
+        let server = url.origin().ascii_serialization();
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if !named.contains(&server) {
+            tracing::info!(%server, proxy = %proxy.label, variable = proxy.variable, "using proxy");
+            named.insert(server);
+        }
+    }
+
     fn failure(&self, url: &Url, error: reqwest::Error) -> ConnectorError {
         let mut server = url.origin().ascii_serialization();
         if let Some(proxy) = self.proxies.of(url) {
@@ -127,8 +152,14 @@ impl Wire {
             let Words { why, fix } = tls::words(tls, &VARIABLES);
             return ConnectorError::io(Box::new(Failed(format!("TLS with {server} failed: {why}; {fix}"))));
         }
-        let is_timeout = error.is_timeout();
-        let reason = format!("{server}: {}", http::reason(&error.without_url()));
+        let (is_timeout, is_connect) = (error.is_timeout(), error.is_connect());
+        let reason = http::reason(&error.without_url());
+        let reason = match self.proxies.of(url) {
+            Some(proxy) if is_connect => {
+                format!("{} cannot be reached: {}", url.origin().ascii_serialization(), proxy.unreached(&reason))
+            }
+            _ => format!("{server}: {reason}"),
+        };
         let failed = Box::new(Failed(reason));
         if is_timeout { ConnectorError::timeout(failed) } else { ConnectorError::io(failed) }
     }
