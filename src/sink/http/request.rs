@@ -101,7 +101,7 @@ impl Http {
 
     /// Sends `records`, at least one, as one request, unless the lease of one of them has ended meanwhile.
     pub(super) async fn exchange(&self, records: &[Record]) -> fault::Answer {
-        let retry = |reason: String| fault::Answer::Retry { reason, after: None };
+        let retry = |reason: String| fault::Answer::Retry { reason, after: None, refusal: None };
         let body = body::joined(self.format, records);
         let body = match body::compressed(self.compression, body).await {
             Ok(body) => body,
