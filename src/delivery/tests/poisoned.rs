@@ -68,10 +68,8 @@ async fn a_record_that_is_refused_while_others_pass_is_a_dead_letter() {
         sent.push(batch);
     }
     let last = sent.iter().rposition(|batch| *batch == ["bad/1"]).expect("it was sent alone");
-    let mut next = 3;
-    for pair in sent[1..last + 2].chunks(2) {
+    for (next, pair) in (3..).zip(sent[1..last + 2].chunks(2)) {
         assert_eq!(pair, [["bad/1".to_owned()], [format!("good{}/{next}", next - 3)]]);
-        next += 1;
     }
 }
 
