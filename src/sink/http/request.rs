@@ -25,7 +25,8 @@ const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 /// How much of a good answer is read, so that the connection can be used again.
 const DRAINED: usize = 64 << 10;
 
-/// How long that may take: a new connection costs less than a record that waits for nothing.
+/// How long reading a body may take, good or bad: a new connection costs less than a record that waits for nothing, and a
+/// server's words are only shown.
 const DRAIN: Duration = Duration::from_millis(250);
 
 /// The headers of every request.
@@ -131,7 +132,7 @@ impl Http {
                 }
                 fault::Answer::Delivered
             }
-            Ok(Ok(response)) => fault::read(response, deadline, label).await,
+            Ok(Ok(response)) => fault::read(response, deadline.min(Instant::now() + DRAIN), label).await,
             Ok(Err(error)) if error.is_connect() => {
                 retry(Fault::transport(&NAMES, label, "send", &error.without_url()).to_string())
             }
