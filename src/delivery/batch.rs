@@ -68,12 +68,19 @@ impl Batch {
         self.attempts.push(0);
     }
 
-    /// Counts one more try of the first `records`, and gives the bytes of their bodies.
-    pub(super) fn tried(&mut self, records: usize) -> usize {
+    /// Counts one more try of the first `records`.
+    pub(super) fn tried(&mut self, records: usize) {
         for attempts in &mut self.attempts[..records] {
             *attempts = attempts.saturating_add(1);
         }
-        self.records[..records].iter().map(|record| record.body.len()).sum()
+    }
+
+    /// Takes one record out.
+    pub(super) fn remove(&mut self, number: usize) -> Record {
+        self.attempts.remove(number);
+        let record = self.records.remove(number);
+        self.bytes -= record.body.len();
+        record
     }
 
     /// Drops, undelivered, what must not be sent any more.
@@ -105,7 +112,7 @@ impl Batch {
         for (number, (record, outcome)) in self.records.iter().zip(outcomes).enumerate() {
             match outcome {
                 Outcome::Delivered => {}
-                Outcome::Retry { reason, after } => {
+                Outcome::Retry { reason, after, .. } => {
                     failures.after = failures.after.max(*after);
                     failures
                         .reason

@@ -14,6 +14,11 @@
 //! **Nothing overtakes a batch**, not even records of other keys: each would wait behind the hole in the ledger, and an
 //! outage of one record would fill the memory with the acknowledgements of all others.
 //!
+//! The one exception is a **probe**. A far side that answers and refuses can mean the credentials or the record. After each
+//! such refusal one record of another key is sent, alone: the first undelivered one of its key, so that the order per key
+//! holds. Accepted, it is delivered, and the ledger's front stays at the refused record; what waits behind that front is
+//! bounded by the number of tries. `suspect.rs` says when the probes prove that the record is to blame.
+//!
 //! **Dropped is not delivered.** A record leaves this module in one of three ways: its ticket is told that it was
 //! delivered (which a dead letter on disk or in the log is, too), or it is dropped because its lease is gone, or because
 //! the task was cancelled or the sink closed. The last two never move the checkpoint.
@@ -21,6 +26,7 @@
 mod batch;
 mod observer;
 mod pace;
+mod suspect;
 mod worker;
 
 #[cfg(test)]

@@ -173,7 +173,13 @@ impl Sink for Script {
 }
 
 pub(crate) fn retry(reason: &str) -> Outcome {
-    Outcome::Retry { reason: reason.to_owned(), after: None }
+    Outcome::retry(reason)
+}
+
+/// The far side answered, and refuses.
+pub(crate) fn refuse(answer: &str) -> Outcome {
+    let refusal = Some(answer.to_owned());
+    Outcome::Retry { reason: format!("{answer}; see the credentials"), after: None, refusal }
 }
 
 pub(crate) fn reject(reason: &str) -> Outcome {

@@ -8,12 +8,13 @@ use std::{
 use tokio::time::{Instant, timeout};
 
 use super::{
-    testing::{Book, Script, number, reject, retry},
+    testing::{Book, Script, number, refuse, reject, retry},
     *,
 };
 use crate::{coordinator::Standing, dead_letter::Place, kind::Kind, sink::Outcome};
 
 mod order;
+mod poisoned;
 
 /// Long enough for everything that ends at all, under a paused clock.
 const LONG: Duration = Duration::from_secs(3600);
@@ -159,7 +160,7 @@ async fn delays_stay_within_their_bounds_and_heed_the_far_side() {
     timeout(LONG, running.handle.drain()).await.expect("it gets through at last").expect("it runs");
     assert_eq!(book.acknowledged(), 1);
 
-    let after = || Outcome::Retry { reason: "too fast".to_owned(), after: Some(Duration::from_secs(7)) };
+    let after = || Outcome::Retry { reason: "too fast".to_owned(), after: Some(Duration::from_secs(7)), refusal: None };
     let (sink, _batches) = Script::new(first_record(1, after));
     let running = start(sink, Policy::default(), Place::Stop);
     let started = Instant::now();

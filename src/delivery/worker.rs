@@ -1,5 +1,7 @@
 //! The task that owns the sink.
 
+mod probe;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::{
@@ -11,6 +13,7 @@ use super::{
     Message, Observer, Policy, State,
     batch::{Batch, Failures},
     pace::Pace,
+    suspect::Suspect,
 };
 use crate::{
     dead_letter::{DeadLetters, Letter},
@@ -33,6 +36,7 @@ pub(super) struct Worker {
     queue: mpsc::Receiver<Message>,
     backlog: VecDeque<Item>,
     pace: Pace,
+    suspect: Suspect,
     state: State,
     /// Whether the log says that nothing gets through.
     told: bool,
@@ -60,6 +64,7 @@ impl Worker {
             observer,
             queue,
             backlog: VecDeque::new(),
+            suspect: Suspect::default(),
             state: State::Flowing,
             told: false,
             log: Throttle::default(),
@@ -91,8 +96,7 @@ impl Worker {
                 }
             };
             match message {
-                Some(Message::Records(records)) => self.backlog.extend(records.into_iter().map(Item::Record)),
-                Some(Message::Drain(drained)) => self.backlog.push_back(Item::Drained(drained)),
+                Some(message) => self.take(message),
                 None => return (!batch.is_empty()).then_some(batch),
             }
         }
@@ -134,6 +138,7 @@ impl Worker {
                 return Ok(());
             }
             let mut outcomes = self.send(&mut batch).await?;
+            self.examine(&mut batch, &mut outcomes).await?;
             let mut failures = batch.failures(&mut outcomes);
             let buried = self.bury(&batch, &mut failures).await;
             let round = batch.settle(&outcomes, buried);
@@ -174,19 +179,8 @@ impl Worker {
     /// Sends as many records, from the first one on, as the pace allows.
     async fn send(&mut self, batch: &mut Batch) -> Result<Vec<Outcome>, Closed> {
         let records = batch.records.len().min(self.pace.allowance());
-        let bytes = batch.tried(records);
-        self.observer.in_flight(records, bytes);
-        let started = Instant::now();
-        let answer = self.sink.send(&batch.records[..records]).await;
-        self.observer.in_flight(0, 0);
-        let mut outcomes = answer?;
-        self.observer.answered(records, started.elapsed());
-        if outcomes.len() != records {
-            tracing::error!(sink = self.sink.name(), records, outcomes = outcomes.len(), "sink miscounted its answers");
-            // An answer too many belongs to nobody; a record without one is not known to be delivered.
-            outcomes.resize_with(records, || Outcome::retry("the sink did not answer for the record"));
-        }
-        Ok(outcomes)
+        batch.tried(records);
+        ask(&mut *self.sink, &*self.observer, &batch.records[..records]).await
     }
 
     /// Puts the rejected records into the dead-letter place; `false` where they have to be sent again.
@@ -278,4 +272,21 @@ impl Worker {
             self.state = state;
         }
     }
+}
+
+/// Sends `records` once, and gives an outcome for each.
+async fn ask(sink: &mut dyn Sink, observer: &dyn Observer, records: &[Record]) -> Result<Vec<Outcome>, Closed> {
+    let count = records.len();
+    observer.in_flight(count, records.iter().map(|record| record.body.len()).sum());
+    let started = Instant::now();
+    let answer = sink.send(records).await;
+    observer.in_flight(0, 0);
+    let mut outcomes = answer?;
+    observer.answered(count, started.elapsed());
+    if outcomes.len() != count {
+        tracing::error!(sink = sink.name(), records = count, outcomes = outcomes.len(), "sink miscounted its answers");
+        // An answer too many belongs to nobody; a record without one is not known to be delivered.
+        outcomes.resize_with(count, || Outcome::retry("the sink did not answer for the record"));
+    }
+    Ok(outcomes)
 }

@@ -28,6 +28,10 @@ pub enum Outcome {
         reason: String,
         /// What the far side asked for (`Retry-After`); `None` leaves it to the delivery's backoff.
         after: Option<Duration>,
+        /// What the far side answered, where it refuses with an answer that can be about this record as well as about
+        /// the credentials or the target. `None` for everything else, and when in doubt: the delivery then never
+        /// suspects the record.
+        refusal: Option<String>,
     },
     /// The sink will never take this record as it is.
     Reject {
@@ -39,7 +43,7 @@ pub enum Outcome {
 impl Outcome {
     /// To be sent again, when the delivery sees fit.
     pub(crate) fn retry(reason: impl Into<String>) -> Self {
-        Outcome::Retry { reason: reason.into(), after: None }
+        Outcome::Retry { reason: reason.into(), after: None, refusal: None }
     }
 
     /// What is said of a record that was not sent because of another one.

@@ -8,6 +8,9 @@ use std::sync::{
 use super::*;
 use crate::common::server::{Reply, Server};
 
+#[path = "firewall.rs"]
+mod firewall;
+
 /// A server that refuses some records while it is strict.
 async fn strict_server(status: u16, guilty: &'static [u64]) -> (Server, Arc<AtomicBool>) {
     let strict = Arc::new(AtomicBool::new(true));

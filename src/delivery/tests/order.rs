@@ -12,6 +12,8 @@ const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 enum Answer {
     Deliver,
     Retry,
+    /// A retry that makes the delivery probe.
+    Refuse,
     Reject,
 }
 
@@ -28,7 +30,7 @@ struct Case {
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    let answer = prop_oneof![4 => Just(Answer::Deliver), 2 => Just(Answer::Retry), 1 => Just(Answer::Reject)];
+    let answer = prop_oneof![4 => Just(Answer::Deliver), 2 => Just(Answer::Retry), 2 => Just(Answer::Refuse), 1 => Just(Answer::Reject)];
     (
         prop::collection::vec(prop::collection::vec(0..KEYS.len(), 1..8), 1..8),
         prop::collection::vec(answer, 0..80),
@@ -52,6 +54,8 @@ struct Seen {
     through: HashSet<u64>,
     sends: usize,
     early: Option<u64>,
+    /// The record that was sent alone and refused, right before.
+    refused: Option<u64>,
 }
 
 async fn run(case: Case) -> (Book, Seen) {
@@ -64,12 +68,18 @@ async fn run(case: Case) -> (Book, Seen) {
         if let Some(early) = (1..=ledger.acknowledged()).find(|number| !seen.through.contains(number)) {
             seen.early = Some(early);
         }
+        // A rejected probe is no dead letter: it stays where it is.
+        let refused = seen.refused.take();
+        let is_probe = refused.is_some_and(|refused| refused != number(&batch[0]));
         // What follows a failure of its key is not through, whatever its answer.
         let mut failed = HashSet::new();
         let outcomes = batch.iter().map(|record| {
             seen.sent.push((record.key.to_string(), number(record)));
             let answer = answers.next().unwrap_or(Answer::Deliver);
-            let through = matches!(answer, Answer::Deliver) || matches!(answer, Answer::Reject) && buried;
+            let through = matches!(answer, Answer::Deliver) || matches!(answer, Answer::Reject) && buried && !is_probe;
+            if matches!(answer, Answer::Refuse) && batch.len() == 1 && !is_probe {
+                seen.refused = Some(number(record));
+            }
             if !through {
                 failed.insert(record.key.clone());
             } else if !failed.contains(&record.key) {
@@ -78,6 +88,7 @@ async fn run(case: Case) -> (Book, Seen) {
             match answer {
                 Answer::Deliver => Outcome::Delivered,
                 Answer::Retry => retry("told to"),
+                Answer::Refuse => refuse("told to"),
                 Answer::Reject => reject("told to"),
             }
         });

@@ -18,8 +18,8 @@ const QUOTED: usize = 200;
 pub(super) enum Answer {
     /// Answered with 2xx.
     Delivered,
-    /// To be sent again, not before `after`.
-    Retry { reason: String, after: Option<Duration> },
+    /// To be sent again, not before `after`; `refusal` as in [`Outcome::Retry`].
+    Retry { reason: String, after: Option<Duration>, refusal: Option<String> },
     /// Refused as data; for its size alone where it is `too_large`.
     Reject { reason: String, too_large: bool },
 }
@@ -28,7 +28,7 @@ impl From<Answer> for Outcome {
     fn from(answer: Answer) -> Self {
         match answer {
             Answer::Delivered => Outcome::Delivered,
-            Answer::Retry { reason, after } => Outcome::Retry { reason, after },
+            Answer::Retry { reason, after, refusal } => Outcome::Retry { reason, after, refusal },
             Answer::Reject { reason, .. } => Outcome::Reject { reason },
         }
     }
@@ -44,15 +44,21 @@ pub(super) async fn read(response: Response, deadline: Instant, label: &str) -> 
 /// `text` is what the server said, ready to be shown.
 fn judge(status: StatusCode, headers: &HeaderMap, now: SystemTime, label: &str, text: &str) -> Answer {
     let said = if text.is_empty() { String::new() } else { format!(": {text}") };
-    let retry = |mend: &str| Answer::Retry { reason: format!("{label} answered {status}{mend}{said}"), after: None };
+    let retry = |mend: &str| Answer::Retry {
+        reason: format!("{label} answered {status}{mend}{said}"),
+        after: None,
+        refusal: can_be_about_the_record(status).then(|| format!("{label} answered {status}{said}")),
+    };
     match status.as_u16() {
         400 | 413 | 415 | 422 => Answer::Reject {
             reason: format!("{label} answered {status}{said}"),
             too_large: status == StatusCode::PAYLOAD_TOO_LARGE,
         },
-        429 | 503 => {
-            Answer::Retry { reason: format!("{label} answered {status}{said}"), after: retry_after(headers, now) }
-        }
+        429 | 503 => Answer::Retry {
+            reason: format!("{label} answered {status}{said}"),
+            after: retry_after(headers, now),
+            refusal: None,
+        },
         300..400 => {
             let to = headers.get(LOCATION).map_or_else(|| "nowhere".to_owned(), |to| shown(to.as_bytes()));
             retry(&format!(", a redirect to {to}, which is not followed: set SINK_HTTP_ADDRESS to where it should go"))
@@ -62,6 +68,16 @@ fn judge(status: StatusCode, headers: &HeaderMap, now: SystemTime, label: &str, 
         404 => retry("; nothing is there: see the path in SINK_HTTP_ADDRESS"),
         405 => retry("; see SINK_HTTP_METHOD"),
         _ => retry(""),
+    }
+}
+
+/// Whether a server, or a web firewall in front of it, can mean the record with it. The others speak of a proxy, of load,
+/// of time or of another address: 407, 408, 409, 421, 425, 429, 503 and 504 among them.
+fn can_be_about_the_record(status: StatusCode) -> bool {
+    match status.as_u16() {
+        503 | 504 => false,
+        401 | 403..=406 | 410 | 451 | 500..600 => true,
+        _ => false,
     }
 }
 
@@ -132,7 +148,22 @@ mod tests {
             (599, "599"),
         ] {
             let answer = judged(status, &[]);
-            assert!(matches!(&answer, Answer::Retry { reason, after: None } if reason.contains(word)), "{answer:?}");
+            assert!(
+                matches!(&answer, Answer::Retry { reason, after: None, .. } if reason.contains(word)),
+                "{answer:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_can_be_about_the_record_is_a_refusal_without_the_hint() {
+        for status in [401, 403, 404, 405, 406, 410, 451, 500, 501, 502, 520] {
+            let Answer::Retry { refusal: Some(refusal), .. } = judged(status, &[]) else { panic!("{status}") };
+            assert!(refusal.contains(&status.to_string()) && refusal.ends_with("why"), "{refusal}");
+            assert!(!refusal.contains("SINK_HTTP"), "{refusal}");
+        }
+        for status in [302, 307, 402, 407, 408, 409, 421, 425, 429, 431, 503, 504, 600, 999] {
+            assert!(matches!(judged(status, &[]), Answer::Retry { refusal: None, .. }), "{status}");
         }
     }
 

@@ -6,6 +6,9 @@
 //! | 400, 413, 415, 422 | reject; of a batch, halves are sent until the guilty records stand alone |
 //! | everything else, a timeout, a broken connection | retry; 429 and 503 after what `Retry-After` asks for |
 //!
+//! A 401, 403, 404, 405, 406, 410 or 451 and the 5xx but 503 and 504 can also be about one record, as those of a web
+//! firewall are: they are retried as refusals, see [`Outcome::Retry`].
+//!
 //! After the first retry nothing more of a batch is sent: what failed is the way or the server, and each further request
 //! would only wait for the same. Redirects are not followed, for credentials belong to the address given.
 
@@ -136,7 +139,7 @@ impl Http {
 
     async fn outcomes(&mut self, batch: &[Record]) -> Vec<Outcome> {
         if let Err(reason) = self.check_health().await {
-            return retry_all(batch.len(), &reason, None);
+            return batch.iter().map(|_| Outcome::retry(reason.clone())).collect();
         }
         match self.format {
             Format::Single => single::send(self, batch).await,
@@ -175,11 +178,6 @@ impl Http {
         self.health = None;
         Ok(())
     }
-}
-
-/// The same answer for so many records.
-fn retry_all(records: usize, reason: &str, after: Option<Duration>) -> Vec<Outcome> {
-    (0..records).map(|_| Outcome::Retry { reason: reason.to_owned(), after }).collect()
 }
 
 fn server(

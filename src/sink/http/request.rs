@@ -28,7 +28,8 @@ const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 /// How much of a good answer is read, so that the connection can be used again.
 const DRAINED: usize = 64 << 10;
 
-/// How long that may take: a new connection costs less than a record that waits for nothing.
+/// How long reading a body may take, good or bad: a new connection costs less than a record that waits for nothing, and a
+/// server's words are only shown.
 const DRAIN: Duration = Duration::from_millis(250);
 
 /// The headers of every request.
@@ -104,7 +105,7 @@ impl Http {
 
     /// Sends `records`, at least one, as one request, unless the lease of one of them has ended meanwhile.
     pub(super) async fn exchange(&self, records: &[Record]) -> fault::Answer {
-        let retry = |reason: String| fault::Answer::Retry { reason, after: None };
+        let retry = |reason: String| fault::Answer::Retry { reason, after: None, refusal: None };
         let body = body::joined(self.format, records);
         let body = match body::compressed(self.compression, body).await {
             Ok(body) => body,
@@ -142,7 +143,7 @@ impl Http {
             }
             Ok(Ok(response)) => match http::of_proxy(&self.to.server, &response) {
                 Some(fault) => retry(fault.to_string()),
-                None => fault::read(response, deadline, &self.to.server.route()).await,
+                None => fault::read(response, deadline.min(Instant::now() + DRAIN), &self.to.server.route()).await,
             },
             Ok(Err(error)) if error.is_connect() => {
                 retry(Fault::transport(&NAMES, &self.to.server, "send", &error.without_url()).to_string())

@@ -1,6 +1,6 @@
 //! A batch in one request, taken apart where it is refused until the guilty records stand alone.
 
-use super::{Http, fault::Answer, retry_all};
+use super::{Http, fault::Answer};
 use crate::{record::Record, sink::Outcome};
 
 /// Sends `batch` in order. Nothing is sent after a failure that is no refusal of data.
@@ -25,8 +25,8 @@ pub(super) async fn send(http: &mut Http, batch: &[Record]) -> Vec<Outcome> {
                 let (first, second) = part.split_at(part.len() / 2);
                 parts.extend([second, first]);
             }
-            Answer::Retry { reason, after } => {
-                outcomes.extend(retry_all(part.len(), &reason, after));
+            failure @ Answer::Retry { .. } => {
+                outcomes.extend(part.iter().map(|_| failure.clone().into()));
                 break;
             }
         }

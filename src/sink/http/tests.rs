@@ -1,5 +1,6 @@
 //! A real server, told what to answer.
 
+mod endless;
 mod large;
 mod tls;
 
@@ -354,20 +355,6 @@ async fn the_first_record_waits_for_health() {
     let asked: Vec<_> = server.came().into_iter().filter(|came| came.method == Method::GET).collect();
     assert_eq!(asked.len(), 2, "once it is well it is not asked again");
     assert!(asked.iter().all(|came| came.header("authorization") == "Bearer hush"));
-}
-
-/// The status is the answer: nobody waits for what follows it.
-#[tokio::test]
-async fn a_good_answer_whose_body_never_ends_is_delivered_at_its_head() {
-    let endless = |_: &Came| {
-        let rest = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
-        Response::new(axum::body::Body::from_stream(rest))
-    };
-    let server = Server::start(endless).await;
-    let mut sink = sink(Config { timeout: Duration::from_secs(600), ..config(&server.address) });
-    let batch = Book::new().records(&["a", "b"]);
-    let outcomes = tokio::time::timeout(Duration::from_secs(60), send(&mut sink, &batch)).await;
-    assert_eq!(letters(&outcomes.expect("long before the deadline of a request")), "DD");
 }
 
 #[tokio::test]

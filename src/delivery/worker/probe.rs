@@ -1,0 +1,142 @@
+//! The probe: a record of another key, sent right after the sink refused one.
+
+use std::slice;
+
+use tokio::time::Instant;
+
+use super::{Item, Worker, ask};
+use crate::{
+    coordinator::Standing,
+    delivery::{Message, batch::Batch},
+    record::Record,
+    sink::{Closed, Outcome},
+};
+
+/// Where the record of a probe waits for its turn.
+#[derive(Clone, Copy)]
+enum Place {
+    Batch(usize),
+    Backlog(usize),
+}
+
+impl Worker {
+    /// Finds out whether the refusal of the first record, which was sent alone, is about that record. Its outcome then
+    /// says so, and once that is proven it is a rejection.
+    pub(super) async fn examine(&mut self, batch: &mut Batch, outcomes: &mut [Outcome]) -> Result<(), Closed> {
+        let [outcome] = outcomes else {
+            self.suspect.clear();
+            return Ok(());
+        };
+        let Outcome::Retry { reason, after, refusal: Some(answer) } = outcome else {
+            self.suspect.clear();
+            return Ok(());
+        };
+        let probed = match self.find_probe(batch) {
+            Some(place) => Some(self.probe(batch, place).await?),
+            None => None,
+        };
+        let refused = &batch.records[0];
+        let finding = match probed {
+            Some(Outcome::Delivered) => Some(self.suspect.passed(refused, Instant::now())),
+            Some(Outcome::Retry { after: asked, .. }) => {
+                *after = (*after).max(asked);
+                None
+            }
+            Some(Outcome::Reject { .. }) => None,
+            None => self.suspect.known(refused),
+        };
+        let Some(finding) = finding else { return Ok(()) };
+        let text = finding.text(refused, answer);
+        if finding.is_proven() {
+            *outcome = Outcome::Reject { reason: text };
+        } else {
+            *reason = text;
+        }
+        Ok(())
+    }
+
+    /// The first record of another key than the refused one, if its write may start now.
+    fn find_probe(&mut self, batch: &Batch) -> Option<Place> {
+        let place = match self.first_of_another_key(batch) {
+            Some(place) => place,
+            None => {
+                // Bodies that are queued count in the window, wherever they wait.
+                for _ in 0..self.policy.queue {
+                    let Ok(message) = self.queue.try_recv() else { break };
+                    self.take(message);
+                }
+                let found = self.first_of_another_key(batch);
+                match found {
+                    None if self.suspect.pass_over_none() => self.first_of_another_key(batch)?,
+                    found => found?,
+                }
+            }
+        };
+        let record = match place {
+            Place::Batch(number) => batch.records.get(number),
+            Place::Backlog(number) => self.backlog.get(number).and_then(Item::record),
+        };
+        record.is_some_and(|record| record.ticket.standing() == Standing::Held).then_some(place)
+    }
+
+    /// What it finds is the first undelivered record of its key: an earlier one would be found instead, or its key is the
+    /// refused one's. Records whose lease is lost are never delivered.
+    fn first_of_another_key(&self, batch: &Batch) -> Option<Place> {
+        let refused = batch.records.first()?;
+        let fits = |record: &Record| {
+            (record.kind, &record.key) != (refused.kind, &refused.key)
+                && !self.suspect.passes_over(record)
+                && record.ticket.standing() != Standing::Lost
+        };
+        let in_batch = batch.records.iter().position(fits).map(Place::Batch);
+        in_batch.or_else(|| self.backlog.iter().position(|item| item.record().is_some_and(fits)).map(Place::Backlog))
+    }
+
+    /// Sends the record at `place` alone. Accepted, it is delivered; otherwise it stays where it is, as it is.
+    async fn probe(&mut self, batch: &mut Batch, place: Place) -> Result<Outcome, Closed> {
+        let record = match place {
+            Place::Batch(number) => Some(&batch.records[number]),
+            Place::Backlog(number) => self.backlog[number].record(),
+        };
+        let record = record.expect("the place of a record");
+        let (kind, bytes) = (record.kind, record.body.len());
+        let outcomes = ask(&mut *self.sink, &*self.observer, slice::from_ref(record)).await?;
+        let outcome = outcomes.into_iter().next().expect("one outcome a record");
+        if !matches!(outcome, Outcome::Delivered) {
+            self.suspect.failed(record);
+            self.observer.retried(kind, 1);
+            return Ok(outcome);
+        }
+        let record = match place {
+            Place::Batch(number) => Some(batch.remove(number)),
+            Place::Backlog(number) => self.backlog.remove(number).and_then(Item::into_record),
+        };
+        record.expect("the place of a record").ticket.delivered();
+        self.observer.delivered(kind, 1, bytes);
+        Ok(outcome)
+    }
+
+    /// Puts what was submitted behind everything that came before it.
+    pub(super) fn take(&mut self, message: Message) {
+        match message {
+            Message::Records(records) => self.backlog.extend(records.into_iter().map(Item::Record)),
+            Message::Drain(drained) => self.backlog.push_back(Item::Drained(drained)),
+        }
+    }
+}
+
+impl Item {
+    fn record(&self) -> Option<&Record> {
+        match self {
+            Item::Record(record) => Some(record),
+            Item::Drained(_) => None,
+        }
+    }
+
+    fn into_record(self) -> Option<Record> {
+        match self {
+            Item::Record(record) => Some(record),
+            Item::Drained(_) => None,
+        }
+    }
+}
