@@ -196,6 +196,7 @@ impl Context {
             self.pause(backoff.failed()).await?;
         }
         outage.over();
+        self.metrics.dead_letters(kind, "input", 1);
         Ok(())
     }
 

@@ -198,7 +198,12 @@ impl Metrics {
         let poll_seconds = Histogram::new(exponential_buckets(0.01, 4.0, 8));
         let build = Family::<Labels<1>, Gauge>::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
-        register(&mut registry, names::DEAD_LETTERS, "Records in the dead-letter place", &dead_letters);
+        register(
+            &mut registry,
+            names::DEAD_LETTERS,
+            "Records that the sink rejected, and input that no record can be made of (reason input), put into the dead-letter place",
+            &dead_letters,
+        );
         register(&mut registry, names::RECONNECTS, "Connections to the event stream after the first", &reconnects);
         let (heartbeats, heartbeat_failures) = (Counter::default(), Counter::default());
         register(&mut registry, names::HEARTBEATS, "Heartbeats that the coordinator has", &heartbeats);

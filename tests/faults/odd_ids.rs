@@ -75,7 +75,9 @@ async fn a_job_that_has_no_path_is_named_in_the_dead_letters_and_holds_up_nothin
     let sim = cluster(&["..", "zzz"]).await;
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("dead.ndjson");
+    let ports = Ports::reserve();
     let setup = Setup::new(&["run", "--resources", "jobs,jobliststubs"], &sim.url(0));
+    let setup = setup.env("NOMAD_FIREHOSE_LISTEN", ports.address());
     let process = setup.env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display())).spawn();
     process.until("both lists are read", || process.logged("the list is read") == 2).await;
     process.until_printed(5).await;
@@ -84,6 +86,8 @@ async fn a_job_that_has_no_path_is_named_in_the_dead_letters_and_holds_up_nothin
     for part in ["jobs", "\\\"..\\\"", "default", "at index 10", "no path for this ID"] {
         assert!(letters.contains(part), "{part} is missing: {letters}");
     }
+    let metrics = get(&format!("http://{}/metrics", ports.address())).await;
+    assert!(metrics.contains(r#"dead_letters_total{kind="jobs",reason="input"} 1"#), "{metrics}");
     // The list of jobs itself has the stub.
     assert_eq!(
         printed(&process),
