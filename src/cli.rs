@@ -3,7 +3,7 @@
 mod dead_letters;
 mod state;
 
-use std::{ffi::OsString, io::Write as _, process::ExitCode};
+use std::{ffi::OsString, fmt::Display, io::Write as _, process::ExitCode};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -14,6 +14,7 @@ use crate::{
         catalogue::{self, Form, Scope, Setting},
     },
     kind::Kind,
+    redact,
     state::Command as StateCommand,
 };
 
@@ -108,7 +109,7 @@ impl Exit {
                 ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
             }
             Exit::Configuration(problems) => {
-                writeln!(std::io::stderr(), "nomad-firehose: {problems}").ok();
+                tell(problems);
                 ExitCode::from(USAGE)
             }
         }
@@ -175,6 +176,12 @@ fn flags(matches: &ArgMatches) -> Flags {
         Some((setting, values.map(OsString::from).collect()))
     };
     catalogue::ALL.iter().filter_map(|setting| values(setting)).collect()
+}
+
+/// Writes one message for people to stderr, without secrets.
+pub fn tell(message: &dyn Display) {
+    // A closed stderr leaves nowhere to say so.
+    writeln!(std::io::stderr(), "nomad-firehose: {}", redact::redacted(&message.to_string())).ok();
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@
 //! - [`coordinator`]: who may emit, and where it goes on.
 //! - [`consul`]: the client of Consul's HTTP API, for the coordinator of that name. [`http`] is what both clients share.
 //!
-//! Around them: [`cli`] and [`config`] give the settings, [`telemetry`] what an operator sees.
+//! Around them: [`cli`] and [`config`] give the settings, [`telemetry`] what an operator sees, and `redact` keeps
+//! secrets out of that.
 
 pub mod backoff;
 pub mod checkpoint;

@@ -102,7 +102,7 @@ fn look(command: &state::Command, warnings: &[Warning]) -> anyhow::Result<ExitCo
     // Whoever does not read to the end has seen what was wanted.
     std::io::stdout().write_all(said.text.as_bytes()).ok();
     if let Some(error) = &said.error {
-        writeln!(std::io::stderr(), "nomad-firehose: {error}").ok();
+        cli::tell(error);
     }
     Ok(if said.is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -116,7 +116,7 @@ fn letters(list: &cli::List) -> ExitCode {
         // Whoever does not read to the end has seen what was wanted.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            writeln!(std::io::stderr(), "nomad-firehose: cannot read {}: {error}", list.path.display()).ok();
+            cli::tell(&format!("cannot read {}: {error}", list.path.display()));
             ExitCode::FAILURE
         }
     }
@@ -172,7 +172,7 @@ async fn replay_letters(
         }
         Err(error) => (error.to_string(), ExitCode::FAILURE),
     };
-    writeln!(std::io::stderr(), "nomad-firehose: {said}").ok();
+    cli::tell(&said);
     Ok(code)
 }
 

@@ -25,10 +25,15 @@ const PASSWORD: &str = "pa\"ss/wo&rd+7<x>";
 const HEADER: &str = "tenant key/of \"ours\"";
 const SHORT: &str = "hush";
 
+/// What stands before each echo: it shows that the echo itself was quoted.
+const MARK: &str = "ECHOED";
+
 /// A proxy that answers every request with a page that holds all of it, in several ways.
 struct Echo {
     address: SocketAddr,
     asked: Arc<AtomicUsize>,
+    /// Whether the program shows what it says. An echo with 200 is no answer of Nomad or Consul: it is named, and not shown.
+    is_quoted: bool,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -43,7 +48,7 @@ impl Echo {
                 tokio::spawn(echo(stream, status, Arc::clone(&count)));
             }
         });
-        Echo { address, asked, _task: AbortOnDropHandle::new(task) }
+        Echo { address, asked, is_quoted: status != 200, _task: AbortOnDropHandle::new(task) }
     }
 
     fn asked(&self) -> usize {
@@ -57,10 +62,10 @@ async fn echo(stream: TcpStream, status: u16, asked: Arc<AtomicUsize>) {
         asked.fetch_add(1, Ordering::Relaxed);
         let json = serde_json::to_string(&request).expect("text");
         let html = request.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;");
-        // On 200, each is a line of a stream that is no JSON.
+        // On 200, each is an answer that nobody can read.
         let page = match request.to_ascii_lowercase().contains("x-amz-target") {
-            true => format!("{{\"__type\":\"AccessDeniedException\",\"message\":{json}}}"),
-            false => format!("{request}\n{json}x\n<pre>{html}</pre>\n{}\n", BASE64.encode(&request)),
+            true => format!("{{\"__type\":\"AccessDeniedException\",\"message\":\"{MARK} {}}}", &json[1..]),
+            false => format!("{MARK} {request}\n{json}x\n<pre>{html}</pre>\n{}\n", BASE64.encode(&request)),
         };
         let head =
             format!("HTTP/1.1 {status} Bad\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n", page.len());
@@ -122,6 +127,7 @@ async fn assert_hidden(setup: Setup, far: &Echo, letters: Option<&Path>) {
     }
     let ended = process.end_by(common::Signal::TERM).await;
     seen += &ended.log;
+    assert_eq!(seen.contains(MARK), far.is_quoted, "where nothing is quoted, nothing is hidden:\n{seen}");
     // What the log escapes is looked at as it was, too.
     let plain = seen.replace("\\\"", "\"").replace("\\\\", "\\");
     for form in forms() {
@@ -196,6 +202,60 @@ async fn kinesis_may_echo_what_it_likes() {
             .env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
             .env("AWS_SECRET_ACCESS_KEY", PASSWORD)
             .env("AWS_SESSION_TOKEN", TOKEN);
+        assert_hidden(setup, &far, None).await;
+    }
+}
+
+/// A broker that refuses the login in words that hold the password. A real one does not say it.
+#[cfg(feature = "amqp")]
+mod amqp {
+    use super::*;
+
+    /// A method of channel 0 in its frame.
+    fn frame(class: u16, method: u16, arguments: &[u8]) -> Vec<u8> {
+        let payload = [&class.to_be_bytes()[..], &method.to_be_bytes(), arguments].concat();
+        let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+        [&[1, 0, 0][..], &length, &payload, &[0xCE]].concat()
+    }
+
+    async fn refuse(mut stream: TcpStream, asked: Arc<AtomicUsize>) -> std::io::Result<()> {
+        let mut header = [0; 8];
+        stream.read_exact(&mut header).await?;
+        // `connection.start`: version 0.9, no properties, PLAIN, en_US.
+        let start = [&[0, 9, 0, 0, 0, 0, 0, 0, 0, 5][..], b"PLAIN", &[0, 0, 0, 5], b"en_US"].concat();
+        stream.write_all(&frame(10, 10, &start)).await?;
+        let mut login = vec![0; 4096];
+        let read = stream.read(&mut login).await?;
+        assert!(String::from_utf8_lossy(&login[..read]).contains(PASSWORD), "the login holds the password");
+        asked.fetch_add(1, Ordering::Relaxed);
+        // `connection.close`: code, text, and the method that it is about.
+        let text = format!("{MARK} ACCESS_REFUSED - login refused for me with {PASSWORD}");
+        let length = u8::try_from(text.len()).expect("a short string");
+        let close = [&403_u16.to_be_bytes()[..], &[length], text.as_bytes(), &[0, 10, 0, 11]].concat();
+        stream.write_all(&frame(10, 50, &close)).await?;
+        while stream.read(&mut login).await? > 0 {}
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_broker_may_echo_what_it_likes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(refuse(stream, Arc::clone(&count)));
+            }
+        });
+        let far = Echo { address, asked, is_quoted: true, _task: AbortOnDropHandle::new(task) };
+        let sim = Sim::builder().start().await.expect("starts");
+        sim.append_lines((20..30).map(|index| evaluation(index, index)).collect::<Vec<_>>()).await.expect("lines");
+        let setup = Setup::new(&["evaluations"], &sim.url(0))
+            .env("SINK_TYPE", "amqp")
+            .env("SINK_AMQP_CONNECTION", format!("amqp://me:{}@{address}", percent(PASSWORD)))
+            .env("SINK_AMQP_EXCHANGE", "nomad")
+            .env("SINK_AMQP_ROUTING_KEY", "nomad");
         assert_hidden(setup, &far, None).await;
     }
 }

@@ -156,3 +156,41 @@ proptest! {
         prop_assert!(start.len() <= text.len() + 16 * REDACTED.len() || once.contains(REDACTED));
     }
 }
+
+/// Words that an error can have, names of credentials among them. None of them is one.
+fn ordinary_words() -> impl Strategy<Value = String> {
+    let word = prop::sample::select(vec![
+        "the",
+        "token",
+        "password",
+        "secret",
+        "authorization",
+        "cookie",
+        "signature",
+        "key",
+        "api",
+        "access",
+        "of",
+        "is",
+        "missing",
+        "answered:",
+        "node:",
+        "reason=timeout",
+        "http://a.example:4646/v1/jobs",
+        "403",
+        "x-token",
+        "SINK_HTTP_TOKEN",
+        "Bearer",
+        "10.0.0.1:8500",
+    ]);
+    let end = prop::sample::select(vec![" ", ", ", "; ", ". ", " (", ") ", "\n"]);
+    prop::collection::vec((word, end), 0..40)
+        .prop_map(|words| words.into_iter().map(|(word, end)| format!("{word}{end}")).collect())
+}
+
+proptest! {
+    #[test]
+    fn a_text_without_secrets_stays_as_it_is(text in ordinary_words()) {
+        prop_assert_eq!(redacted(&text), text.as_str());
+    }
+}

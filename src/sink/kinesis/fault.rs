@@ -187,6 +187,17 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_in_an_answer_is_not_shown() {
+        crate::redact::keep("kinesis-hush-7c1");
+        let said = "the key kinesis-hush-7c1 is not known";
+        assert_eq!(first_line(said), "the key [redacted] is not known");
+        let error = std::io::Error::other(std::io::Error::other(said));
+        assert!(!chain(&error).contains("hush"), "{}", chain(&error));
+        let answer = of(403, "AccessDeniedException", &first_line(said));
+        assert!(answer.reason().contains("[redacted]") && !answer.reason().contains("hush"), "{answer:?}");
+    }
+
+    #[test]
     fn what_an_answer_echoes_of_the_request_is_left_out() {
         let said = "The signature does not match.\n\nThe Canonical String should have been\nx-amz-security-token:hush";
         assert_eq!(first_line(said), "The signature does not match.");
