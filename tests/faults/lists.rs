@@ -108,6 +108,11 @@ async fn a_list_slower_than_the_buffer_turns_over_comes_to_its_end() {
     sim.resume(1.0);
     let setup = Setup::new(&["allocations"], &sim.url(0)).env("NOMAD_FIREHOSE_MAX_IN_FLIGHT", "64KiB");
     let process = setup.spawn();
+    for times in 1..=3 {
+        process.until("it has a stream", || subscriptions(&sim) >= times).await;
+        process.until("it has a stream", || sim.server(0).open_streams() > 0).await;
+        sim.server(0).drop_connections();
+    }
     process.until("it is cut off", || subscriptions(&sim) > 3).await;
     process.until("a list is read while it goes on", || process.logged("the list is read") > 0).await;
     sim.pause();
