@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::redact;
 
-/// A token or a password. Neither `Debug` nor `Display` shows anything of it, and [`redact`] takes it out of every text
+/// A token or a password. Neither `Debug` nor `Display` shows anything of it, and `redact` takes it out of every text
 /// from outside.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(Box<str>);
