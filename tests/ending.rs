@@ -6,10 +6,13 @@ use std::{
     io::Read,
     os::unix::process::ExitStatusExt,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use common::{
-    Setup, Signal, fixture, fixture_lines,
+    PATIENCE, Setup, Signal, fixture, fixture_lines,
+    ports::Ports,
+    probe::metric,
     truth::{all_seen, assert_exactly, expected},
     until,
 };
@@ -108,14 +111,20 @@ async fn a_second_signal_ends_it_at_once() {
 /// every save in its stead.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_that_cannot_be_stored_is_an_error_and_not_the_end() {
-    let (sim, data_dir) = (lived().await, tempfile::tempdir().expect("a directory"));
+    let (sim, data_dir, ports) = (lived().await, tempfile::tempdir().expect("a directory"), Ports::reserve());
     std::fs::create_dir(data_dir.path().join("allocations.json.tmp")).expect("an empty directory");
     let setup = Setup::new(&["allocations"], &sim.url(0))
         .data_dir(data_dir.path())
-        .env("NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "100ms");
+        .env("NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "100ms")
+        .env("NOMAD_FIREHOSE_LISTEN", ports.address());
     let process = setup.spawn();
     process.until_printed(315).await;
-    process.until("it tries more than once", || process.logged("the checkpoint is not stored") > 1).await;
+    let deadline = Instant::now() + PATIENCE;
+    while metric(ports.base, r#"nomad_firehose_checkpoint_failures_total{kind="allocations"}"#).await < 3 {
+        assert!(Instant::now() < deadline, "it tries more than once; the log:\n{}", process.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(process.logged("the checkpoint is not stored"), 1, "the same failure is logged once a minute");
     std::fs::remove_dir(data_dir.path().join("allocations.json.tmp")).expect("it is empty");
     process.until("it is stored", || data_dir.path().join("allocations.json").exists()).await;
     assert_eq!(process.stop().await.len(), 315);

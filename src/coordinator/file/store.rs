@@ -123,7 +123,7 @@ pub(super) fn write(path: &Path, head: &Checkpoint, mut pieces: impl FnMut() -> 
         if let Err(left) = fs::remove_file(&temporary)
             && left.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(error = %left, path = %temporary.display(), "half a checkpoint cannot be removed");
+            tracing::debug!(error = %left, path = %temporary.display(), "half a checkpoint cannot be removed");
         }
         return Err(failed("write checkpoint", path)(error));
     }
