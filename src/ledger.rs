@@ -379,12 +379,20 @@ impl Backlog for Ledger {
         let lanes = || inner.acknowledged.lanes.values();
         let owed = lanes().flat_map(|lane| &lane.backfill).filter(|pass| !pass.is_unlisted());
         let owed = owed.flat_map(|pass| &pass.ranges).map(|owed| owed.from);
+        // A gap is booked with the line that shows it, and that line can wait for the sink. It begins with the index of the
+        // position, of which some is delivered.
+        let booked = inner.pending.iter().filter_map(|entry| {
+            let ranges = entry.effect.backfill.iter().flatten().filter(|pass| !pass.is_unlisted());
+            let from = ranges.flat_map(|pass| &pass.ranges).map(|owed| owed.from).min()?;
+            let position = inner.acknowledged.lanes.get(&*entry.effect.lane).map(|lane| lane.position.index);
+            Some(from.max(RaftIndex(position.unwrap_or_default().0.saturating_add(1))))
+        });
         // What stands at the front is not done.
         let first = inner.pending.front();
         let line = first.and_then(|entry| entry.effect.line.as_ref()).map(|(index, _)| *index);
         Front {
             position: lanes().map(|lane| lane.position.index).max().unwrap_or_default(),
-            undelivered: line.into_iter().chain(owed).min(),
+            undelivered: line.into_iter().chain(owed).chain(booked).min(),
             oldest: first.and_then(|entry| entry.since),
         }
     }

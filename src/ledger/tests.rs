@@ -7,7 +7,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    checkpoint::Checkpoint, delivery::testing::Switch, marks::EventHash, source::window::Window, telemetry::Metrics,
+    checkpoint::{Checkpoint, Owed},
+    delivery::testing::Switch,
+    marks::EventHash,
+    source::window::Window,
+    telemetry::Metrics,
 };
 
 const LANES: [&str; 2] = ["default", "other"];
@@ -301,4 +305,28 @@ fn tasks_that_change_again_and_again_are_named_once() {
     tasks.sort_unstable();
     tasks.dedup();
     assert_eq!(tasks.len(), 200);
+}
+
+/// The gap is booked with the line that shows it, which waits for the sink as all others do.
+#[test]
+fn a_gap_that_waits_with_its_line_is_not_delivered() {
+    let (ledger, _) = ledger();
+    let event = |index| vec![Identity::new("Evaluation", "default", "e", RaftIndex(index), 0)];
+    let line = |index: u64, backfill| Effect {
+        lane: Arc::from("*"),
+        line: Some((RaftIndex(index), event(index))),
+        backfill,
+        ..Effect::default()
+    };
+    ledger.enter(line(15, None), 1, None).expect("a record").delivered();
+    assert_eq!(ledger.front().undelivered, None);
+    let owed = Owed { from: RaftIndex(15), until: RaftIndex(67), ..Owed::default() };
+    let gap = vec![Pass { ranges: vec![owed], ..Pass::default() }];
+    let ticket = ledger.enter(line(66, Some(gap)), 1, None).expect("a record");
+    let front = ledger.front();
+    assert_eq!((front.position, front.undelivered), (RaftIndex(15), Some(RaftIndex(16))));
+    ticket.delivered();
+    // Now the list owes it, the index of the position included.
+    let front = ledger.front();
+    assert_eq!((front.position, front.undelivered), (RaftIndex(66), Some(RaftIndex(15))));
 }
