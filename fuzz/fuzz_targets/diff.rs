@@ -122,7 +122,7 @@ impl Model {
         );
         let text = Text::new(Bytes::from(text));
         let line = Line::parse(&text, &mut Occurrences::default()).expect("a line");
-        let made = resource::from_event(Kind::Allocations, &line.events[0], Known::marks(&|task| self.marks.get(task)), None);
+        let made = resource::from_event(Kind::Allocations, &line.events[0], Known::marks(&|task| self.marks.get(task)));
         self.check(version, &made.expect("an allocation"));
     }
 
