@@ -25,6 +25,9 @@ const OTHER_QUESTIONS: Duration = Duration::from_secs(3);
 /// So many pieces of whole lines in a row, and nothing buffers.
 const WHOLE_PIECES: u32 = 3;
 
+/// Heartbeats that arrive by themselves are no more bytes than this.
+const SIGNS_OF_LIFE: usize = 64;
+
 /// How much of a line that is no event is shown.
 const SHOWN: usize = 64 << 10;
 
@@ -69,10 +72,32 @@ pub struct EventStream {
     first: Option<Bytes>,
     /// `None` once the connection is at its end.
     body: Option<Response>,
+    pieces: Pieces,
     /// When the silence counts as death; set when a reader begins to wait, so that a busy one is not taken for a silent
     /// server.
     deadline: Option<Instant>,
     extended: bool,
+}
+
+/// How a connection brings its lines. A proxy that buffers passes on what fills its buffer, wherever a line ends.
+#[derive(Debug, Default)]
+struct Pieces {
+    /// Something has come. The first piece shows nothing: it can come with the head of the answer.
+    begun: bool,
+    /// So many in a row were whole lines.
+    whole: u32,
+    /// Nothing holds the lines back.
+    unbuffered: bool,
+}
+
+impl Pieces {
+    /// Takes in a piece of the body; `begins` says that it does not go on with a line of the piece before.
+    fn take(&mut self, begins: bool, piece: &[u8]) {
+        let is_whole = std::mem::replace(&mut self.begun, true) && begins && piece.ends_with(b"\n");
+        self.whole = if is_whole { self.whole + 1 } else { 0 };
+        let is_alone = || piece.split(|byte| *byte == b'\n').all(is_heartbeat);
+        self.unbuffered |= self.whole >= WHOLE_PIECES || is_whole && piece.len() <= SIGNS_OF_LIFE && is_alone();
+    }
 }
 
 /// How the first line came out.
@@ -91,6 +116,7 @@ impl EventStream {
             lines: Lines::default(),
             first: None,
             body: Some(response),
+            pieces: Pieces::default(),
             deadline: None,
             extended: false,
         }
@@ -126,31 +152,25 @@ impl EventStream {
         self.lines.unfinished()
     }
 
-    /// Waits until it is certain that nothing on the way holds the stream back: a heartbeat that arrives by itself, or
-    /// several pieces in a row that are whole lines. A proxy that buffers passes on what fills its buffer, wherever a
-    /// line ends. What arrives meanwhile is dropped.
+    /// Whether it is certain that nothing on the way holds the stream back: a heartbeat has arrived by itself, or several
+    /// pieces in a row that were whole lines.
+    pub fn is_unbuffered(&self) -> bool {
+        self.pieces.unbuffered
+    }
+
+    /// Waits until it [is certain](EventStream::is_unbuffered) that nothing holds the stream back. What arrives meanwhile
+    /// is dropped.
     ///
     /// # Errors
     /// As [`EventStream::next_line`], and [`Error::HeldBack`] where the connection ends first.
     pub async fn until_unbuffered(&mut self) -> Result<(), Error> {
-        let (mut whole, begun) = (0, Instant::now());
-        while self.ready()?.is_some() {}
-        while whole < WHOLE_PIECES {
+        let begun = Instant::now();
+        while !self.is_unbuffered() {
+            while self.ready()?.is_some() {}
             if self.body.is_none() {
                 return Err(Error::HeldBack { address: self.server.clone(), after: begun.elapsed() });
             }
-            let mut is_whole = self.bytes_of_line() == 0;
             self.fill().await?;
-            let (mut lines, mut heartbeats) = (0, 0);
-            while let Some(line) = self.ready()? {
-                lines += 1;
-                heartbeats += u32::from(is_heartbeat(&line));
-            }
-            is_whole &= lines > 0 && self.bytes_of_line() == 0;
-            if is_whole && heartbeats == lines {
-                return Ok(());
-            }
-            whole = if is_whole { whole + 1 } else { 0 };
         }
         Ok(())
     }
@@ -182,6 +202,7 @@ impl EventStream {
             let deadline = *self.deadline.get_or_insert(now + self.idle);
             match timeout_at(deadline, body.chunk()).await {
                 Ok(Ok(Some(chunk))) => {
+                    self.pieces.take(self.lines.unfinished() == 0, &chunk);
                     self.lines.push(chunk);
                     break;
                 }
@@ -319,4 +340,38 @@ fn no_stream(error: Error) -> Error {
 /// The start of a line that is none of Nomad's.
 fn shown(line: &[u8]) -> String {
     redacted_start(&String::from_utf8_lossy(&line[..line.len().min(SHOWN)])).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unbuffered(pieces: &[&str]) -> bool {
+        let (mut seen, mut lines) = (Pieces::default(), Lines::default());
+        for piece in pieces {
+            seen.take(lines.unfinished() == 0, piece.as_bytes());
+            lines.push(Bytes::copy_from_slice(piece.as_bytes()));
+            while lines.next().is_ok_and(|line| line.is_some()) {}
+        }
+        seen.unbuffered
+    }
+
+    #[test]
+    fn a_heartbeat_that_arrives_by_itself_shows_that_nothing_buffers() {
+        assert!(!unbuffered(&["{}\n"]), "the first piece");
+        assert!(unbuffered(&["{}\n", "{}\n"]));
+        assert!(unbuffered(&["{\"Index\":5}\n", "{}\n{}\n"]));
+        assert!(!unbuffered(&["{}\n", "{}\n{\"Index\":5}\n"]), "with other lines, a buffer can have let it go");
+        assert!(!unbuffered(&["{}\n", "{\"Ind", "ex\":5}\n", "{"]));
+        assert!(!unbuffered(&["{}\n", "{", "}\n"]), "the end of a line");
+    }
+
+    #[test]
+    fn whole_lines_piece_by_piece_show_that_nothing_buffers() {
+        let (line, begun) = ("{\"Index\":5}\n", "{\"Index\":5}\n{\"In");
+        assert!(unbuffered(&[line, line, line, line]));
+        assert!(!unbuffered(&[line, line, line]));
+        assert!(!unbuffered(&[line, line, begun, "dex\":6}\n", line, line]));
+        assert!(unbuffered(&[begun, "dex\":6}\n", line, line, line]));
+    }
 }

@@ -35,17 +35,25 @@ const QUIET_AFTER: Duration = Duration::from_secs(1);
 /// Half a line that does not grow for so long is held back on its way: Nomad writes whole lines.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
 
-/// What the connection looks like while nothing whole comes.
+/// What the connection looks like, above all while nothing whole comes.
 #[derive(Debug, Default)]
 struct Silence {
     quiet: AtomicBool,
     stalled: AtomicBool,
+    /// Stays, once it is so.
+    unbuffered: AtomicBool,
 }
 
 impl Silence {
     fn set(&self, quiet: bool, stalled: bool) {
         self.quiet.store(quiet, Ordering::Release);
         self.stalled.store(stalled, Ordering::Release);
+    }
+
+    fn look_at(&self, stream: &EventStream) {
+        if stream.is_unbuffered() {
+            self.unbuffered.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -99,10 +107,12 @@ impl Reader {
                 }
             }
             let Some(mut stream) = stream else { return };
+            now.look_at(&stream);
             loop {
                 window.room().await;
                 let line = next_line(&mut stream, &now).await;
                 now.set(false, false);
+                now.look_at(&stream);
                 let item = match line {
                     Ok(Some(line)) => {
                         // Before it waits for room: what waits there is known, too.
@@ -140,6 +150,11 @@ impl Reader {
         self.silence.stalled.load(Ordering::Acquire) && self.is_empty()
     }
 
+    /// Whether the connection has shown that nothing on the way holds its lines back.
+    pub(super) fn is_unbuffered(&self) -> bool {
+        self.silence.unbuffered.load(Ordering::Acquire)
+    }
+
     /// Whether no line is there already.
     pub(super) fn is_empty(&self) -> bool {
         self.lines.is_empty()
@@ -157,6 +172,7 @@ async fn next_line(stream: &mut EventStream, silence: &Silence) -> Result<Option
                     grown = Instant::now();
                 }
                 silence.set(bytes == 0, bytes > 0 && grown.elapsed() >= STALLED_AFTER);
+                silence.look_at(stream);
             }
         }
     }

@@ -227,7 +227,7 @@ async fn take_in(ctx: &Context, member: &mut Member, piece: Option<Piece>) -> Re
 pub(super) async fn leave(ctx: &Context, member: &mut Member) -> Result<(), Stopped> {
     member.page = None;
     let mut batch = Batch::default();
-    member.book_ahead(RaftIndex(0), &mut batch);
+    member.book_ahead(ctx, RaftIndex(0), &mut batch);
     let done = std::mem::take(&mut member.page_done);
     if done.is_empty() && batch.effect.backfill.is_none() {
         return Ok(());
@@ -468,7 +468,7 @@ async fn end(ctx: &Context, member: &mut Member) -> Result<Turn, Interrupted> {
         front.page = next_page;
     }
     let mut batch = Batch::default();
-    member.book_ahead(index, &mut batch);
+    member.book_ahead(ctx, index, &mut batch);
     batch.effect.backfill = Some(member.backfill());
     member.submit(ctx, batch, None).await?;
     Ok(if ended { Turn::List } else { Turn::Page })

@@ -35,7 +35,17 @@ pub struct Front {
 #[derive(Default)]
 pub(super) struct Lag {
     newest: AtomicU64,
+    unreachable: Mutex<Option<Unreachable>>,
     backlog: Mutex<Option<Arc<dyn Backlog>>>,
+}
+
+/// What the cluster has, and nothing brings.
+#[derive(Clone, Copy, Debug)]
+struct Unreachable {
+    newest: RaftIndex,
+    /// The oldest of it that is not delivered, and since when it is known.
+    oldest: RaftIndex,
+    since: Instant,
 }
 
 /// How far it is behind.
@@ -58,21 +68,36 @@ impl Lag {
         }
     }
 
+    /// The cluster has come to `index`, and there is nothing that could bring it.
+    pub(super) fn unreachable(&self, index: RaftIndex) {
+        let mut unreachable = lock(&self.unreachable);
+        let known = unreachable.get_or_insert(Unreachable { newest: index, oldest: index, since: Instant::now() });
+        known.newest = known.newest.max(index);
+    }
+
+    /// Whatever there is, comes.
+    pub(super) fn reachable(&self) {
+        *lock(&self.unreachable) = None;
+    }
+
     pub(super) fn forget(&self) {
         self.newest.store(0, Ordering::Relaxed);
+        self.reachable();
     }
 
     pub(super) fn follow(&self, backlog: Option<Arc<dyn Backlog>>) {
-        *self.lock() = backlog;
+        *lock(&self.backlog) = backlog;
     }
 
     /// `None` while the kind is not led: what others deliver is not known here.
     pub(super) fn behind(&self) -> Option<Behind> {
-        let backlog = self.lock().clone()?;
+        let backlog = lock(&self.backlog).clone()?;
         // The front first: what comes and is delivered between the two is not behind.
         let Front { position, undelivered, oldest } = backlog.front();
-        let newest = self.newest.load(Ordering::Relaxed);
         let delivered = undelivered.map_or(position.0, |index| index.0.saturating_sub(1));
+        let unreachable = self.unreachable_behind(RaftIndex(delivered));
+        let newest = self.newest.load(Ordering::Relaxed).max(unreachable.map_or(0, |it| it.newest.0));
+        let oldest = oldest.into_iter().chain(unreachable.map(|it| it.since)).min();
         Some(Behind {
             position,
             indexes: newest.saturating_sub(delivered),
@@ -80,9 +105,18 @@ impl Lag {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<dyn Backlog>>> {
-        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is not delivered of what nothing brings.
+    fn unreachable_behind(&self, delivered: RaftIndex) -> Option<Unreachable> {
+        let mut unreachable = lock(&self.unreachable);
+        if unreachable.is_some_and(|it| it.oldest <= delivered) {
+            *unreachable = None;
+        }
+        *unreachable
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Lag {
@@ -130,6 +164,17 @@ mod tests {
         lag.received(RaftIndex(1 << 63));
         lag.received(RaftIndex(166));
         assert_eq!(behind(Front { position: RaftIndex(165), ..front }).indexes, 1);
+        lag.unreachable(RaftIndex(170));
+        lag.unreachable(RaftIndex(180));
+        advance(Duration::from_secs(9)).await;
+        let seen = behind(Front { position: RaftIndex(165), ..front });
+        assert_eq!(seen.indexes, 15);
+        assert!((9.0..10.0).contains(&seen.oldest_seconds), "{seen:?}");
+        lag.reachable();
+        assert_eq!(behind(Front { position: RaftIndex(165), ..front }).indexes, 1);
+        lag.unreachable(RaftIndex(166));
+        let all = Front { position: RaftIndex(166), ..front };
+        assert_eq!((behind(all).indexes, behind(all).oldest_seconds), (0, 0.0));
         lag.forget();
         lag.received(RaftIndex(3));
         assert_eq!(behind(Front::default()).indexes, 3);

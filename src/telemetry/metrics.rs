@@ -268,6 +268,12 @@ impl Metrics {
         self.of(kind).unprovable.inc_by(indexes);
     }
 
+    /// Lists stood in for `indexes` raft indexes of the event stream. `begins` says that they did not for those before.
+    pub fn listed_instead(&self, kind: Kind, indexes: u64, begins: bool) {
+        self.of(kind).gaps.inc_by(u64::from(begins));
+        self.of(kind).unprovable.inc_by(indexes);
+    }
+
     /// The last delivered event of a task was no longer among those that Nomad keeps.
     pub fn lost_mark(&self, kind: Kind) {
         self.of(kind).lost_marks.inc();
@@ -349,6 +355,16 @@ impl Metrics {
     /// A line with `index` has come, and waits to be read: it counts if it can be true.
     pub fn received(&self, kind: Kind, index: RaftIndex) {
         self.0.lags[kind as usize].received(index);
+    }
+
+    /// Nomad has come to `index`, and nothing brings it to `kind`: there is no event stream, and no list that has it.
+    pub fn unreachable(&self, kind: Kind, index: RaftIndex) {
+        self.0.lags[kind as usize].unreachable(index);
+    }
+
+    /// The stream brings whatever there is for `kind`.
+    pub fn reachable(&self, kind: Kind) {
+        self.0.lags[kind as usize].reachable();
     }
 
     /// The cluster is another one: what was seen of the old one does not count.

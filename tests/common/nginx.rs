@@ -4,6 +4,7 @@
 
 use std::{
     net::{SocketAddr, TcpStream},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -14,31 +15,32 @@ use super::{installed, ports::Ports, until};
 pub struct Nginx {
     child: Child,
     ports: Ports,
-    _directory: tempfile::TempDir,
+    cluster: SocketAddr,
+    directory: tempfile::TempDir,
 }
 
 impl Nginx {
     /// Passes everything on to `cluster`. `location` are further directives, such as `proxy_read_timeout 2s;`.
     pub async fn start(cluster: SocketAddr, location: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("nginx").tempdir().expect("a temporary directory");
-        let (ports, at) = (Ports::reserve(), directory.path().display().to_string());
-        let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-        let paths: String = paths.iter().map(|name| format!("{name}_temp_path {at}/{name};\n")).collect();
-        let configuration = format!(
-            "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log;\n\
-             events {{ worker_connections 256; }}\n\
-             http {{\naccess_log off;\n{paths}\
-             server {{ listen {}; location / {{ proxy_pass http://{cluster}; {location} }} }} }}\n",
-            ports.address()
-        );
-        let file = directory.path().join("nginx.conf");
-        std::fs::write(&file, configuration).expect("the directory is ours");
-        let mut command = Command::new(installed("nginx"));
-        command.arg("-p").arg(directory.path()).arg("-c").arg(file).stdin(Stdio::null());
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nginx starts");
-        let address = ports.address();
+        let ports = Ports::reserve();
+        let child = spawn(directory.path(), &ports.address(), cluster, location);
+        let nginx = Nginx { child, ports, cluster, directory };
+        nginx.until_it_listens().await;
+        nginx
+    }
+
+    /// Stops it, and starts it with other directives.
+    pub async fn restart(&mut self, location: &str) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it is our child");
+        self.child = spawn(self.directory.path(), &self.ports.address(), self.cluster, location);
+        self.until_it_listens().await;
+    }
+
+    async fn until_it_listens(&self) {
+        let address = self.ports.address();
         until("nginx listens", || TcpStream::connect(&address).is_ok()).await;
-        Nginx { child, ports, _directory: directory }
     }
 
     /// Its address for `NOMAD_ADDR`.
@@ -53,4 +55,21 @@ impl Drop for Nginx {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+fn spawn(directory: &Path, listen: &str, cluster: SocketAddr, location: &str) -> Child {
+    let at = directory.display();
+    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let paths: String = paths.iter().map(|name| format!("{name}_temp_path {at}/{name};\n")).collect();
+    let configuration = format!(
+        "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log;\n\
+         events {{ worker_connections 256; }}\n\
+         http {{\naccess_log off;\n{paths}\
+         server {{ listen {listen}; location / {{ proxy_pass http://{cluster}; {location} }} }} }}\n",
+    );
+    let file = directory.join("nginx.conf");
+    std::fs::write(&file, configuration).expect("the directory is ours");
+    let mut command = Command::new(installed("nginx"));
+    command.arg("-p").arg(directory).arg("-c").arg(file).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nginx starts")
 }

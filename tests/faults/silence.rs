@@ -84,7 +84,7 @@ async fn a_stream_with_heartbeats_and_no_events_is_left_within_two_watches() {
     mute.store(true, Ordering::SeqCst);
     append_evaluations(&sim, 20..=29).await;
     until(&process, Duration::from_secs(135), || process.count() == 20).await;
-    assert_eq!(process.logged("the table is ahead of the stream"), 1);
+    assert_eq!(process.logged("table is ahead of the event stream"), 1);
     assert_eq!(process.logged("events may be missing"), 0, "{}", process.log());
     assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));
 }

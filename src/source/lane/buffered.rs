@@ -5,13 +5,14 @@
 //! the stream is held back.
 
 use serde::Deserialize;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::{
     End, Lane,
     tables::{Answer, Probe, Why},
 };
 use crate::{
+    kind::Kind,
     nomad::{Client, Error, ListQuery, Table},
     position::RaftIndex,
     source::{Stopped, member::Member, tokens::Tokens},
@@ -26,12 +27,20 @@ const PER_PAGE: u32 = 500;
 pub(super) struct Suspicion {
     /// A table was ahead of the stream on the connection before, too.
     pub(super) suspected: bool,
-    /// It is certain.
+    /// The stream is held back, for all that is known, and shown so: until a connection shows that nothing holds it back.
+    /// That it has caught up is no proof, for a full buffer is passed on.
     pub(super) held_back: bool,
     /// What lists are to be asked for.
     to_check: Vec<Range>,
     /// Up to here tables moved without an event.
     cleared: RaftIndex,
+}
+
+impl Suspicion {
+    /// Tables moved without an event: nothing is missing now.
+    fn clear(&mut self, cleared: RaftIndex) {
+        *self = Suspicion { cleared, held_back: self.held_back, ..Suspicion::default() };
+    }
 }
 
 /// Versions that a list may have, and that the stream has not brought.
@@ -52,9 +61,10 @@ pub(super) fn reason(server: &str) -> String {
 
 impl Lane {
     /// The watchdog: has some table moved past everything that the stream brought since the last watch? With half a line
-    /// that does not grow, no second watch is waited for.
+    /// that does not grow, no second watch is waited for, and the stream is shown as held back at once: Nomad writes whole
+    /// lines.
     ///
-    /// A false alarm is normal where little happens; each one puts off the next.
+    /// Without that, a false alarm is normal where little happens; each one puts off the next.
     pub(super) fn stream_is_behind(&mut self, answer: &Answer, stalled: bool) -> Option<End> {
         let (mut behind, mut due) = (Vec::new(), false);
         for member in &mut self.members {
@@ -67,24 +77,58 @@ impl Lane {
                 continue;
             }
             behind.extend(ranges(member, read, seen));
-            if !self.suspicion.suspected && (stalled || member.alarm.is_due()) {
-                warn!(kind = %member.kind, table = %seen, %read, "the table is ahead of the stream; subscribing again");
+            if self.suspicion.suspected {
+                continue;
+            }
+            if stalled {
+                warn!(kind = %member.kind, table = %seen, %read, server = self.server,
+                    "only half a line of the event stream comes, subscribing again; a proxy probably buffers it \
+                     (nginx: proxy_buffering off)");
+                due = true;
+            } else if member.alarm.is_due() {
+                warn!(kind = %member.kind, table = %seen, %read, server = self.server,
+                    "table is ahead of the event stream, subscribing again; it moved without an event, or a proxy buffers \
+                     the stream (nginx: proxy_buffering off)");
                 due = true;
             }
+        }
+        if stalled && !behind.is_empty() {
+            self.hold_back();
         }
         if due {
             self.suspicion.suspected = true;
             self.ctx.client.fail_over(&self.server);
             return Some(if stalled { End::Lost } else { End::Resubscribe });
         }
-        if self.suspicion.suspected && behind.is_empty() {
-            self.suspicion = Suspicion { cleared: self.suspicion.cleared, ..Suspicion::default() };
-            self.show(&SourceState::Streaming);
-        }
         if self.suspicion.suspected {
+            if behind.is_empty() {
+                self.suspicion.clear(self.suspicion.cleared);
+            }
             self.suspicion.to_check = behind;
         }
         None
+    }
+
+    /// The stream is held back, for all that is known.
+    pub(super) fn hold_back(&mut self) {
+        self.suspicion.held_back = true;
+        self.show_stream();
+    }
+
+    /// The connection has shown that nothing holds the stream back.
+    pub(super) fn is_unbuffered(&mut self) {
+        if std::mem::take(&mut self.suspicion.held_back) {
+            info!(namespace = &*self.namespace, server = self.server, "event stream is not held back any more");
+            self.show_stream();
+        }
+    }
+
+    /// Shows how the stream is read.
+    pub(super) fn show_stream(&self) {
+        match self.suspicion.held_back {
+            true => self.show(&SourceState::Blocked { reason: reason(&self.server) }),
+            false => self.show(&SourceState::Streaming),
+        }
     }
 
     /// Asks lists for what the stream should have brought, in the background; `None` where nothing is in question.
@@ -118,13 +162,12 @@ impl Lane {
         if let Some((table, index)) = answer.newer.iter().find(is_missing) {
             error!(namespace = &*self.namespace, server = self.server, table = table.topic(), listed = %index,
                 "event stream is held back; a proxy probably buffers it (nginx: proxy_buffering off)");
-            self.suspicion.held_back = true;
+            self.hold_back();
             return Some(End::HeldBack);
         }
         if !answer.failed {
             let cleared = self.members.iter().map(|member| member.table_before).max().unwrap_or_default();
-            self.suspicion = Suspicion { cleared, ..Suspicion::default() };
-            self.show(&SourceState::Streaming);
+            self.suspicion.clear(cleared);
         }
         None
     }
@@ -134,11 +177,7 @@ impl Lane {
     pub(super) async fn begin_without_stream(&mut self) -> Result<(), Stopped> {
         let probe = self.ask_for_proof();
         let answer = self.meanwhile(probe).await?;
-        for member in &self.members {
-            if let Some(index) = member.tables().and_then(|tables| answer.greatest(&tables)) {
-                self.ctx.metrics.seen(member.kind, index);
-            }
-        }
+        self.know(&answer.indexes);
         let before = self.listed_to();
         self.prove(&answer, Member::begins).await?;
         // What lists owe from there on is of all namespaces.
@@ -147,6 +186,21 @@ impl Lane {
             self.mark_covered().await?;
         }
         Ok(())
+    }
+
+    /// The tables of the cluster stand here, and lists are to give what is missing. For raw events there is no list: whatever
+    /// table moves, they are behind until there is a stream.
+    pub(super) fn know(&self, tables: &[(Table, RaftIndex)]) {
+        for member in &self.members {
+            let reads =
+                |table: &Table| member.topics().iter().any(|topic| ["*", table.topic()].contains(&&*topic.name));
+            let newest = tables.iter().filter(|(table, _)| reads(table)).map(|(_, index)| *index).max();
+            match (newest, member.kind) {
+                (Some(index), Kind::Events) => self.ctx.metrics.unreachable(member.kind, index),
+                (Some(index), kind) => self.ctx.metrics.seen(kind, index),
+                (None, _) => {}
+            }
+        }
     }
 
     /// Where the kind stands that is furthest behind of those that lists give.

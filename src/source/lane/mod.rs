@@ -186,14 +186,10 @@ impl Lane {
                     if matches!(end, End::Resubscribe) {
                         continue;
                     }
-                    if matches!(end, End::HeldBack) {
-                        let reason = buffered::reason(&self.server);
-                        if self.ctx.polling.source == Source::Auto && self.members.iter().any(has_list) {
-                            self.poll(&reason, Absence::default()).await?;
-                            backoff.reset();
-                            continue;
-                        }
-                        self.show(&SourceState::Blocked { reason });
+                    if matches!(end, End::HeldBack) && self.takes_lists() {
+                        self.poll(&buffered::reason(&self.server), Absence::default()).await?;
+                        backoff.reset();
+                        continue;
                     }
                 }
                 Err(Unconnected::Failed(error)) => {
@@ -201,9 +197,9 @@ impl Lane {
                     let missing = self.is_missing(&error, &mut absence).await?;
                     if matches!(error, nomad::Error::HeldBack { .. }) {
                         self.begin_without_stream().await?;
-                        self.suspicion.held_back = missing == Missing::Surely;
+                        self.suspicion.held_back |= missing == Missing::Surely;
                     }
-                    if missing == Missing::Surely {
+                    if missing == Missing::Surely && self.takes_lists() {
                         self.poll(&error.to_string(), std::mem::take(&mut absence)).await?;
                         outage = Outage::new("reading the event stream");
                         backoff.reset();
@@ -228,6 +224,11 @@ impl Lane {
         }
     }
 
+    /// Whether lists take the stream's place where there is none.
+    fn takes_lists(&self) -> bool {
+        self.ctx.polling.source != Source::Stream && self.members.iter().any(|member| member.table().is_some())
+    }
+
     /// Subscribes, and says which namespaces the subscription has that were not covered before.
     async fn connect(&mut self) -> Result<Connected, Unconnected> {
         if let Some(taken) = self.take_over() {
@@ -244,10 +245,8 @@ impl Lane {
                     continue;
                 }
             }
-            if !self.suspicion.held_back {
-                self.show(&SourceState::Streaming);
-            }
             self.server = stream.server().to_owned();
+            self.show_stream();
             return Ok((Reader::new(stream, self.ctx.window.clone(), self.received()), found));
         }
     }
@@ -360,6 +359,10 @@ impl Lane {
                 () = sleep_until(settle_at) => {
                     if reader.is_quiet() {
                         self.settle().await?;
+                    }
+                    self.ctx.metrics.reachable(Kind::Events);
+                    if reader.is_unbuffered() {
+                        self.is_unbuffered();
                     }
                     if self.is_proven() && reader.is_stalled() && probe.is_none() && !asked_stalled {
                         asked_stalled = true;
@@ -485,11 +488,6 @@ impl Lane {
         self.ctx.dead_letter(Kind::Events, text, &reason).await?;
         Ok(true)
     }
-}
-
-/// Whether lists can take the stream's place for a member.
-fn has_list(member: &Member) -> bool {
-    member.table().is_some()
 }
 
 fn every(period: Duration) -> Interval {

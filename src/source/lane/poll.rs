@@ -114,9 +114,10 @@ impl Lane {
             let Some(member) = self.members.iter().find(|member| member.kind == *kind) else { continue };
             let until = member.cursor.position().index;
             if until > *from {
-                self.ctx.metrics.gap(*kind, until.0 - from.0);
+                // Counted as the lists were read.
                 warn!(%kind, namespace = &*self.namespace, after = %from, %until,
-                    "lists were read between these indexes of the stream: purges and versions in between may be missing");
+                    "lists were read in place of the stream between these indexes; deletions and versions in between may be \
+                     missing");
             }
         }
     }
@@ -266,6 +267,7 @@ impl Lane {
                 }
             }
             Step::At(index) => {
+                self.know(&[(table, index)]);
                 if session.watches.iter().all(|watch| !watch.failing) {
                     session.outage.over();
                 }

@@ -162,7 +162,7 @@ pub(super) type Probe = BoxFuture<'static, Answer>;
 pub(super) struct Answer {
     why: Why,
     anchor: Option<Anchor>,
-    indexes: Vec<(Table, RaftIndex)>,
+    pub(super) indexes: Vec<(Table, RaftIndex)>,
     /// Versions that lists have, and the stream had not brought.
     pub(super) newer: Vec<(Table, RaftIndex)>,
     /// Some question had no answer.

@@ -8,7 +8,7 @@ use crate::{
     kind::Kind,
     nomad::Table,
     position::{Identity, RaftIndex, Seen},
-    source::proof::TableVerdict,
+    source::{Source, proof::TableVerdict},
 };
 
 /// So many versions with an index that cannot be true are remembered.
@@ -28,6 +28,8 @@ pub(in crate::source) struct Ahead {
     full: bool,
     /// The table was seen where it belongs.
     pub(in crate::source) is_seen: bool,
+    /// It was counted that lists stand in for the stream.
+    counted: bool,
 }
 
 impl Member {
@@ -42,7 +44,7 @@ impl Member {
     /// A stream is to go on from where the lists are, which are of this cluster for certain.
     pub(in crate::source) async fn end_polling(&mut self, ctx: &Context) -> Result<(), Stopped> {
         let mut batch = Batch::default();
-        self.book_ahead(RaftIndex(0), &mut batch);
+        self.book_ahead(ctx, RaftIndex(0), &mut batch);
         self.submit(ctx, batch, None).await?;
         self.ahead = None;
         self.page = None;
@@ -75,7 +77,7 @@ impl Member {
     pub(in crate::source) async fn owe_unlisted(&mut self, ctx: &Context) -> Result<bool, Stopped> {
         let mut batch = Batch::default();
         if self.unlisted.is_some() {
-            self.book_ahead(RaftIndex(0), &mut batch);
+            self.book_ahead(ctx, RaftIndex(0), &mut batch);
         }
         let Some(unlisted) = self.unlisted.take() else { return Ok(false) };
         let position = self.cursor.position();
@@ -106,10 +108,9 @@ impl Member {
         // An event need not have moved its table: the table's own word is what a page has to come to.
         // But of what a list gave ahead, an older one would know nothing.
         self.table_seen = index.max(self.ahead.as_ref().map_or(RaftIndex(0), |ahead| ahead.booked));
-        ctx.metrics.seen(self.kind, index);
         let TableVerdict::Gap(owed) = self.cursor.observe_table(index) else { return Ok(false) };
         let mut batch = Batch::default();
-        self.book(owed, index, &mut batch);
+        self.book(ctx, owed, index, &mut batch);
         self.submit(ctx, batch, None).await?;
         Ok(true)
     }
@@ -148,7 +149,7 @@ impl Member {
 
     /// Books everything up to the newest version that was given ahead, but for those that were. `page` is where the
     /// table stood in the page that gave them.
-    pub(in crate::source) fn book_ahead(&mut self, page: RaftIndex, batch: &mut Batch) {
+    pub(in crate::source) fn book_ahead(&mut self, ctx: &Context, page: RaftIndex, batch: &mut Batch) {
         let Some(ahead) = &mut self.ahead else { return };
         let (known, newest) = (std::mem::take(&mut ahead.known), std::mem::take(&mut ahead.newest));
         if known.is_empty() {
@@ -159,7 +160,7 @@ impl Member {
         self.table_seen = self.table_seen.max(until);
         if let TableVerdict::Gap(mut owed) = self.cursor.observe_table(until) {
             owed.known.extend(known.iter().copied());
-            self.book(owed, until, batch);
+            self.book(ctx, owed, until, batch);
         }
     }
 
@@ -177,8 +178,13 @@ impl Member {
         }
     }
 
-    /// Under polling a range is no gap: it is how everything comes.
-    fn book(&mut self, owed: Owed, index: RaftIndex, batch: &mut Batch) {
+    /// Books what came since the last list. Where lists are all that is wanted, such a range is no gap: it is how everything
+    /// comes. Where they stand in for the stream, nothing proves that no version in between was passed over.
+    fn book(&mut self, ctx: &Context, owed: Owed, index: RaftIndex, batch: &mut Batch) {
+        if !self.first_start && ctx.polling.source == Source::Auto {
+            let begins = self.ahead.as_mut().is_some_and(|ahead| !std::mem::replace(&mut ahead.counted, true));
+            ctx.metrics.listed_instead(self.kind, owed.until.0.saturating_sub(owed.from.0), begins);
+        }
         self.add_pass(Pass { ranges: vec![owed], baseline: self.baseline, ..Pass::default() });
         (self.first_start, self.baseline) = (false, false);
         batch.effect.backfill = Some(self.backfill());

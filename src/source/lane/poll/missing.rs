@@ -29,9 +29,15 @@ impl Lane {
         absence: &mut Absence,
     ) -> Result<Missing, Stopped> {
         let table = self.members.iter().find_map(Member::table);
-        let says_so =
-            matches!(error, Error::NoStream { .. } | Error::Refused { permitted: true, .. } | Error::HeldBack { .. });
-        let Some(table) = table.filter(|_| says_so && self.ctx.polling.source != Source::Stream) else {
+        let says_so = match error {
+            // Where lists are not to take over, it is shown none the less.
+            Error::HeldBack { .. } => true,
+            Error::NoStream { .. } | Error::Refused { permitted: true, .. } => {
+                self.ctx.polling.source != Source::Stream
+            }
+            _ => false,
+        };
+        let Some(table) = table.filter(|_| says_so) else {
             *absence = Absence::default();
             return Ok(Missing::No);
         };
