@@ -31,6 +31,13 @@ pub struct Front {
     pub oldest: Option<Instant>,
 }
 
+impl Front {
+    /// Up to here nothing waits.
+    fn delivered(&self) -> RaftIndex {
+        self.undelivered.map_or(self.position, |index| RaftIndex(index.0.saturating_sub(1)))
+    }
+}
+
 /// The lag of one kind.
 #[derive(Default)]
 pub(super) struct Lag {
@@ -43,8 +50,7 @@ pub(super) struct Lag {
 #[derive(Clone, Copy, Debug)]
 struct Unreachable {
     newest: RaftIndex,
-    /// The oldest of it that is not delivered, and since when it is known.
-    oldest: RaftIndex,
+    /// Since when something of it is known.
     since: Instant,
 }
 
@@ -71,8 +77,11 @@ impl Lag {
     /// The cluster has come to `index`, and there is nothing that could bring it.
     pub(super) fn unreachable(&self, index: RaftIndex) {
         let mut unreachable = lock(&self.unreachable);
-        let known = unreachable.get_or_insert(Unreachable { newest: index, oldest: index, since: Instant::now() });
-        known.newest = known.newest.max(index);
+        // What is delivered, some table stands at as well.
+        let known = unreachable.filter(|known| known.newest > self.delivered());
+        let since = known.map_or_else(Instant::now, |known| known.since);
+        let newest = known.map_or(index, |known| known.newest.max(index));
+        *unreachable = Some(Unreachable { newest, since });
     }
 
     /// Whatever there is, comes.
@@ -93,25 +102,20 @@ impl Lag {
     pub(super) fn behind(&self) -> Option<Behind> {
         let backlog = lock(&self.backlog).clone()?;
         // The front first: what comes and is delivered between the two is not behind.
-        let Front { position, undelivered, oldest } = backlog.front();
-        let delivered = undelivered.map_or(position.0, |index| index.0.saturating_sub(1));
-        let unreachable = self.unreachable_behind(RaftIndex(delivered));
+        let front = backlog.front();
+        let (delivered, Front { position, oldest, .. }) = (front.delivered(), front);
+        let unreachable = lock(&self.unreachable).filter(|unreachable| unreachable.newest > delivered);
         let newest = self.newest.load(Ordering::Relaxed).max(unreachable.map_or(0, |it| it.newest.0));
         let oldest = oldest.into_iter().chain(unreachable.map(|it| it.since)).min();
         Some(Behind {
             position,
-            indexes: newest.saturating_sub(delivered),
+            indexes: newest.saturating_sub(delivered.0),
             oldest_seconds: oldest.map_or(0.0, |since| since.elapsed().as_secs_f64()),
         })
     }
 
-    /// What is not delivered of what nothing brings.
-    fn unreachable_behind(&self, delivered: RaftIndex) -> Option<Unreachable> {
-        let mut unreachable = lock(&self.unreachable);
-        if unreachable.is_some_and(|it| it.oldest <= delivered) {
-            *unreachable = None;
-        }
-        *unreachable
+    fn delivered(&self) -> RaftIndex {
+        lock(&self.backlog).as_ref().map_or(RaftIndex(0), |backlog| backlog.front().delivered())
     }
 }
 
@@ -164,8 +168,12 @@ mod tests {
         lag.received(RaftIndex(1 << 63));
         lag.received(RaftIndex(166));
         assert_eq!(behind(Front { position: RaftIndex(165), ..front }).indexes, 1);
+        // A table that stands where everything is delivered neither begins nor hides it.
+        lag.unreachable(RaftIndex(100));
+        advance(Duration::from_secs(9)).await;
         lag.unreachable(RaftIndex(170));
         lag.unreachable(RaftIndex(180));
+        lag.unreachable(RaftIndex(90));
         advance(Duration::from_secs(9)).await;
         let seen = behind(Front { position: RaftIndex(165), ..front });
         assert_eq!(seen.indexes, 15);
