@@ -334,8 +334,17 @@ impl Member {
             }
         }
         self.table_seen = table_seen;
-        batch.effect = Effect { marks: std::mem::take(&mut batch.effect.marks), ..Effect::default() };
+        let mut marks = std::mem::take(&mut batch.effect.marks);
+        self.distrust_index(&mut marks);
+        batch.effect = Effect { marks, ..Effect::default() };
         self.submit(ctx, batch, share.clone()).await
+    }
+
+    /// The version that carried these marks has an index that cannot be true: with it, all that follows would be older.
+    pub(super) fn distrust_index(&self, marks: &mut [(TaskKey, Mark)]) {
+        for (task, mark) in marks {
+            *mark = mark.at(self.ledger.mark(*task).map(Mark::index).unwrap_or_default());
+        }
     }
 
     async fn take_event(&mut self, ctx: &Context, event: &Event<'_>, batch: &mut Batch) -> Result<(), Stopped> {

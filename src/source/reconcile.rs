@@ -546,9 +546,11 @@ fn object(
         let mark = |task| member.ledger().mark(task);
         resource::from_object(member.kind, element, Known::marks(&mark).and(member.told))?
     };
+    let newest = ctx.client.newest_index().max(member.cursor.position().index);
     if member.kind != Kind::Allocations {
-        let newest = ctx.client.newest_index();
         made.value = made.value.filter(|value| RaftIndex(*value).is_plausible_after(newest));
+    } else if !listed.modify_index.is_plausible_after(newest) {
+        member.distrust_index(&mut made.marks);
     }
     let identity = listed.identity(member.kind.topic().unwrap_or_default());
     let is_ahead = member.is_ahead(listed.modify_index, identity);
