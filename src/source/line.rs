@@ -283,6 +283,26 @@ fn of_unusable(index: RaftIndex, raw: &Bytes) -> Identity {
 mod tests {
     use super::*;
 
+    /// Lines that have no place among those of one index, whichever they are.
+    #[test]
+    fn stray_lines_between_those_of_an_index_do_not_begin_its_count_again() {
+        let line = |index: u64| {
+            let event = format!(r#"{{"Topic":"Job","Type":"t","Key":"web","Namespace":"d","Index":{index}}}"#);
+            Text::new(format!(r#"{{"Index":{index},"Events":[{event}]}}"#).into())
+        };
+        for strays in 0..3 {
+            let mut occurrences = Occurrences::default();
+            let mut read = |index: u64| {
+                let text = line(index);
+                Line::parse(&text, &mut occurrences).expect("a line").events[0].occurrence
+            };
+            assert_eq!(read(10), 0);
+            (0..strays).for_each(|stray| assert_eq!(read((1 << 40) + stray), 0));
+            assert_eq!(read(10), 1, "{strays} strays");
+            assert_eq!(read(11), 0);
+        }
+    }
+
     #[test]
     fn the_index_of_a_line_is_its_own() {
         for (line, index) in [
