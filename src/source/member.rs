@@ -327,13 +327,14 @@ impl Member {
         line: &Line<'_>,
         share: &Option<Share>,
     ) -> Result<(), Stopped> {
-        let (table_seen, mut batch) = (self.table_seen, Batch::default());
+        // Nothing of a page is left out for an index that may not be true.
+        let (table_seen, page, mut batch) = (self.table_seen, self.page.take(), Batch::default());
         for event in line.events.iter().filter(|event| !event.delivered) {
             if self.wants(event) {
                 self.take_event(ctx, event, &mut batch).await?;
             }
         }
-        self.table_seen = table_seen;
+        (self.table_seen, self.page) = (table_seen, page);
         let mut marks = std::mem::take(&mut batch.effect.marks);
         self.distrust_index(&mut marks);
         batch.effect = Effect { marks, ..Effect::default() };

@@ -316,7 +316,8 @@ impl Lane {
         loop {
             let look_at = self.doubts.look_at();
             let holds = self.members.iter().any(Member::holds_stream);
-            let its_turn = holds || reader.is_empty() || lines >= LINES_PER_PIECE;
+            // While an index is in doubt, it is not known which is the newest version of its objects.
+            let its_turn = (holds || reader.is_empty() || lines >= LINES_PER_PIECE) && look_at.is_none();
             tokio::select! {
                 biased;
                 () = self.ctx.stop.cancelled() => return Err(Stopped),
