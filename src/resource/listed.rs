@@ -75,7 +75,12 @@ mod tests {
     use super::*;
 
     fn listed(id: &str, namespace: &str, index: u64) -> Listed {
-        Listed { id: id.to_owned(), namespace: namespace.to_owned(), modify_index: RaftIndex(index), create_index: RaftIndex(0) }
+        Listed {
+            id: id.to_owned(),
+            namespace: namespace.to_owned(),
+            modify_index: RaftIndex(index),
+            create_index: RaftIndex(0),
+        }
     }
 
     fn parse(value: &Value) -> Result<Listed, Unusable> {
