@@ -171,10 +171,12 @@ impl Occurrences {
         self.others.truncate(Self::OTHERS);
     }
 
-    /// The lines of `index` are going to be read once more.
-    pub(super) fn forget(&mut self, index: RaftIndex) {
-        let all = std::iter::once(&mut self.current).chain(&mut self.others);
-        all.filter(|counts| counts.index == index).for_each(|counts| counts.seen.clear());
+    /// The last line is going to be read once more.
+    pub(super) fn forget(&mut self, line: &Line<'_>) {
+        for event in &line.events {
+            let object = Identity::new(&event.topic, &event.namespace, &event.key, RaftIndex(0), 0).0;
+            self.current.seen.entry(object).and_modify(|count| *count = count.saturating_sub(1));
+        }
     }
 }
 

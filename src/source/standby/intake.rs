@@ -116,7 +116,7 @@ impl Intake {
                 self.begin(line.index, &events, text);
                 return Ok(Taken::Begins);
             }
-            self.occurrences.forget(line.index);
+            self.occurrences.forget(&line);
             return Ok(Taken::Doubtful(line.index));
         }
         let Some(cursor) = &mut self.cursor else {
