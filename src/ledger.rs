@@ -296,7 +296,10 @@ impl Ledger {
             inner.acknowledged.value = 0;
             inner.acknowledged.original = None;
             inner.behind_original.clear();
-            inner.pending.iter_mut().for_each(|entry| entry.effect.value = None);
+            for entry in &mut inner.pending {
+                entry.effect.value = None;
+                entry.effect.marks.clear();
+            }
         }
         inner.acknowledged.lanes.insert(lane.to_owned(), Lane::default());
         inner.changed.any = true;
@@ -430,17 +433,19 @@ impl Inner {
         while self.pending.front().is_some_and(|entry| entry.done) {
             let Some(Pending { epoch, effect, .. }) = self.pending.pop_front() else { return };
             self.first += 1;
-            if epoch != self.epochs.get(&effect.lane).copied().unwrap_or_default() {
-                continue;
-            }
-            self.changed.any = true;
-            for (task, mark) in &effect.marks {
+            for (task, _) in &effect.marks {
                 if let Some((_, carried)) = self.in_flight.get_mut(task) {
                     *carried -= 1;
                     if *carried == 0 {
                         self.in_flight.remove(task);
                     }
                 }
+            }
+            if epoch != self.epochs.get(&effect.lane).copied().unwrap_or_default() {
+                continue;
+            }
+            self.changed.any = true;
+            for (task, mark) in &effect.marks {
                 self.acknowledged.marks.set(*task, *mark);
                 self.changed.marks.add(*task);
             }

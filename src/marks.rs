@@ -82,6 +82,12 @@ impl Mark {
         RaftIndex(self.packed & !FINISHED)
     }
 
+    /// The same event, with a version of `index` in the place of the one that carried it.
+    #[must_use]
+    pub fn at(self, index: RaftIndex) -> Self {
+        Mark::new(self.event, index, self.is_finished())
+    }
+
     /// Whether that version was the allocation's end.
     pub fn is_finished(self) -> bool {
         self.packed & FINISHED != 0

@@ -19,6 +19,9 @@ use crate::{
 /// running leader has its new keys in the checkpoint that soon.
 const REFRESH: Duration = Duration::from_secs(60);
 
+/// So often a question is asked again whose answer breaks off or does not come: an agent that restarts does that for a moment.
+const TRIES: u32 = 5;
+
 /// What is known so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
@@ -92,8 +95,10 @@ impl Known {
 async fn ask_for_ever(client: &Client, told: &watch::Sender<View>) {
     let mut unreachable = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut unreadable = Backoff::new(Duration::from_secs(2), REFRESH);
+    let mut tries = 0;
     loop {
-        let (region, keys) = tokio::join!(ask_region(client, told), ask_keys(client, told));
+        tries += 1;
+        let (region, keys) = tokio::join!(ask_region(client, told, tries), ask_keys(client, told, tries));
         let pause = if region && keys {
             told.send_if_modified(|view| !std::mem::replace(&mut view.settled, true));
             if told.borrow().is_complete() { REFRESH } else { unreadable.failed() }
@@ -105,7 +110,7 @@ async fn ask_for_ever(client: &Client, told: &watch::Sender<View>) {
 }
 
 /// Asks for the region, where it is not known yet. Says whether Nomad answered, or could not in time.
-async fn ask_region(client: &Client, told: &watch::Sender<View>) -> bool {
+async fn ask_region(client: &Client, told: &watch::Sender<View>, tries: u32) -> bool {
     if told.borrow().identity.region.is_some() {
         return true;
     }
@@ -116,12 +121,12 @@ async fn ask_region(client: &Client, told: &watch::Sender<View>) -> bool {
             true
         }
         Ok(None) => true,
-        Err(error) => is_answer(&error),
+        Err(error) => is_answer(&error, tries),
     }
 }
 
 /// As [`ask_region`], for the keys.
-async fn ask_keys(client: &Client, told: &watch::Sender<View>) -> bool {
+async fn ask_keys(client: &Client, told: &watch::Sender<View>, tries: u32) -> bool {
     match client.keyring().await {
         // A keyring that is not there yet is no other one.
         Ok(keyring) if keyring.keys.is_empty() => true,
@@ -137,7 +142,7 @@ async fn ask_keys(client: &Client, told: &watch::Sender<View>) -> bool {
             });
             true
         }
-        Err(error) => is_answer(&error),
+        Err(error) => is_answer(&error, tries),
     }
 }
 
@@ -163,7 +168,7 @@ async fn region(client: &Client) -> Result<Option<String>, Error> {
 }
 
 /// Whether Nomad has answered, or can be reached and does not: then it will not say more for a while.
-fn is_answer(error: &Error) -> bool {
+fn is_answer(error: &Error, tries: u32) -> bool {
     debug!(%error, "the cluster's identity cannot be read");
     match error {
         Error::Status { .. }
@@ -176,13 +181,9 @@ fn is_answer(error: &Error) -> bool {
         | Error::Unsupported { .. }
         | Error::Garbage { .. }
         | Error::NoRegion { .. }
-        | Error::Timeout { .. } => true,
-        Error::File { .. }
-        | Error::Setting { .. }
-        | Error::Connect { .. }
-        | Error::Tls { .. }
-        | Error::Silent { .. }
         | Error::Busy { .. }
-        | Error::Broken { .. } => false,
+        | Error::Timeout { .. } => true,
+        Error::Silent { .. } | Error::Broken { .. } => tries >= TRIES,
+        Error::File { .. } | Error::Setting { .. } | Error::Connect { .. } | Error::Tls { .. } => false,
     }
 }

@@ -16,6 +16,8 @@ pub struct Listed {
     pub namespace: String,
     /// The raft index of its version.
     pub modify_index: RaftIndex,
+    /// The raft index of its first version; 0 where that is not found on the way to the others.
+    pub create_index: RaftIndex,
 }
 
 impl Listed {
@@ -27,7 +29,7 @@ impl Listed {
     /// It has no id or no `ModifyIndex`.
     pub fn parse(element: &[u8]) -> Result<Self, Unusable> {
         let text = std::str::from_utf8(element).map_err(Unusable::new)?;
-        let (mut id, mut namespace, mut modify_index) = (None, None, None);
+        let (mut id, mut namespace, mut modify_index, mut create_index) = (None, None, None, 0);
         let mut cursor = Cursor::new(text);
         cursor.object()?;
         while id.is_none() || namespace.is_none() || modify_index.is_none() {
@@ -35,6 +37,8 @@ impl Listed {
                 Some("ID") => id = Some(cursor.string()?),
                 Some("Namespace") => namespace = Some(cursor.string()?),
                 Some("ModifyIndex") => modify_index = Some(cursor.number()?),
+                // Of another type, it is not found either.
+                Some("CreateIndex") => create_index = cursor.skip()?.parse().unwrap_or_default(),
                 Some(_) => drop(cursor.skip()?),
                 None => break,
             }
@@ -44,6 +48,7 @@ impl Listed {
             id: id.filter(|id| !id.is_empty()).ok_or_else(|| missing("ID"))?.into_owned(),
             namespace: namespace.unwrap_or_default().into_owned(),
             modify_index: RaftIndex(modify_index.ok_or_else(|| missing("ModifyIndex"))?),
+            create_index: RaftIndex(create_index),
         })
     }
 
@@ -70,7 +75,12 @@ mod tests {
     use super::*;
 
     fn listed(id: &str, namespace: &str, index: u64) -> Listed {
-        Listed { id: id.to_owned(), namespace: namespace.to_owned(), modify_index: RaftIndex(index) }
+        Listed {
+            id: id.to_owned(),
+            namespace: namespace.to_owned(),
+            modify_index: RaftIndex(index),
+            create_index: RaftIndex(0),
+        }
     }
 
     fn parse(value: &Value) -> Result<Listed, Unusable> {

@@ -3,7 +3,10 @@
 //! A line is `{"Events":[{Topic,Type,Key,Namespace,FilterKeys,Index,Payload}],"Index":N}`, keys in any order (Nomad
 //! 2.0.5, `nomad/stream/ndjson.go`). Payloads are left as the bytes that came.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, VecDeque},
+};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -131,12 +134,13 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Counts how often an object was seen at the current index, across the lines of that index. A stray line of another
-/// index between them does not begin the count again.
+/// Counts how often an object was seen at an index, across the lines of that index. Stray lines of other indexes between
+/// them do not begin the count again.
 #[derive(Debug, Default)]
 pub struct Occurrences {
     current: Counts,
-    other: Counts,
+    /// Those of the indexes before, the last one first.
+    others: VecDeque<Counts>,
 }
 
 #[derive(Debug, Default)]
@@ -146,13 +150,12 @@ struct Counts {
 }
 
 impl Occurrences {
+    /// So many other indexes are remembered.
+    const OTHERS: usize = 8;
+
     fn next(&mut self, index: RaftIndex, topic: &str, namespace: &str, key: &str) -> u32 {
         if self.current.index != index {
-            std::mem::swap(&mut self.current, &mut self.other);
-        }
-        if self.current.index != index {
-            self.current.index = index;
-            self.current.seen.clear();
+            self.turn_to(index);
         }
         let object = Identity::new(topic, namespace, key, RaftIndex(0), 0).0;
         let count = self.current.seen.entry(object).or_insert(0);
@@ -160,10 +163,19 @@ impl Occurrences {
         *count - 1
     }
 
-    /// The lines of `index` are going to be read once more.
-    pub(super) fn forget(&mut self, index: RaftIndex) {
-        for counts in [&mut self.current, &mut self.other].into_iter().filter(|counts| counts.index == index) {
-            counts.seen.clear();
+    fn turn_to(&mut self, index: RaftIndex) {
+        let known = self.others.iter().position(|counts| counts.index == index);
+        let next = known.and_then(|at| self.others.remove(at));
+        let next = next.unwrap_or_else(|| Counts { index, ..Counts::default() });
+        self.others.push_front(std::mem::replace(&mut self.current, next));
+        self.others.truncate(Self::OTHERS);
+    }
+
+    /// The last line is going to be read once more.
+    pub(super) fn forget(&mut self, line: &Line<'_>) {
+        for event in &line.events {
+            let object = Identity::new(&event.topic, &event.namespace, &event.key, RaftIndex(0), 0).0;
+            self.current.seen.entry(object).and_modify(|count| *count = count.saturating_sub(1));
         }
     }
 }
@@ -282,6 +294,26 @@ fn of_unusable(index: RaftIndex, raw: &Bytes) -> Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Lines that have no place among those of one index, whichever they are.
+    #[test]
+    fn stray_lines_between_those_of_an_index_do_not_begin_its_count_again() {
+        let line = |index: u64| {
+            let event = format!(r#"{{"Topic":"Job","Type":"t","Key":"web","Namespace":"d","Index":{index}}}"#);
+            Text::new(format!(r#"{{"Index":{index},"Events":[{event}]}}"#).into())
+        };
+        for strays in 0..3 {
+            let mut occurrences = Occurrences::default();
+            let mut read = |index: u64| {
+                let text = line(index);
+                Line::parse(&text, &mut occurrences).expect("a line").events[0].occurrence
+            };
+            assert_eq!(read(10), 0);
+            (0..strays).for_each(|stray| assert_eq!(read((1 << 40) + stray), 0));
+            assert_eq!(read(10), 1, "{strays} strays");
+            assert_eq!(read(11), 0);
+        }
+    }
 
     #[test]
     fn the_index_of_a_line_is_its_own() {

@@ -327,15 +327,25 @@ impl Member {
         line: &Line<'_>,
         share: &Option<Share>,
     ) -> Result<(), Stopped> {
-        let (table_seen, mut batch) = (self.table_seen, Batch::default());
+        // Nothing of a page is left out for an index that may not be true.
+        let (table_seen, page, mut batch) = (self.table_seen, self.page.take(), Batch::default());
         for event in line.events.iter().filter(|event| !event.delivered) {
             if self.wants(event) {
                 self.take_event(ctx, event, &mut batch).await?;
             }
         }
-        self.table_seen = table_seen;
-        batch.effect = Effect { marks: std::mem::take(&mut batch.effect.marks), ..Effect::default() };
+        (self.table_seen, self.page) = (table_seen, page);
+        let mut marks = std::mem::take(&mut batch.effect.marks);
+        self.distrust_index(&mut marks);
+        batch.effect = Effect { marks, ..Effect::default() };
         self.submit(ctx, batch, share.clone()).await
+    }
+
+    /// The version that carried these marks has an index that cannot be true: with it, all that follows would be older.
+    pub(super) fn distrust_index(&self, marks: &mut [(TaskKey, Mark)]) {
+        for (task, mark) in marks {
+            *mark = mark.at(self.ledger.mark(*task).map(Mark::index).unwrap_or_default());
+        }
     }
 
     async fn take_event(&mut self, ctx: &Context, event: &Event<'_>, batch: &mut Batch) -> Result<(), Stopped> {

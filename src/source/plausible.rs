@@ -72,10 +72,7 @@ impl Doubts {
     /// A doubtful line is delivered. Where its index was not denied before, it waits for its confirmation: says whether
     /// it does.
     pub(super) fn keep(&mut self, index: RaftIndex, text: Bytes, events: Vec<Identity>, about: String) -> bool {
-        if self.delivered.len() + events.len() > DELIVERED {
-            self.delivered = self.kept.iter().flat_map(|kept| kept.events.iter().copied()).collect();
-        }
-        self.delivered.extend(events.iter().copied());
+        self.note(events.iter().copied());
         if self.denied.contains(&index) {
             return false;
         }
@@ -83,6 +80,15 @@ impl Doubts {
         self.kept.push_back(Kept { index, text, events, about });
         self.look_at.get_or_insert_with(Instant::now);
         true
+    }
+
+    /// These events were delivered, and their line has not taken its place.
+    pub(super) fn note(&mut self, events: impl IntoIterator<Item = Identity, IntoIter: ExactSizeIterator>) {
+        let events = events.into_iter();
+        if self.delivered.len() + events.len() > DELIVERED {
+            self.delivered = self.kept.iter().flat_map(|kept| kept.events.iter().copied()).collect();
+        }
+        self.delivered.extend(events);
     }
 
     /// Whether no further line may be read before the tables have answered.

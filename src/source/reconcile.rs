@@ -290,7 +290,7 @@ async fn try_again(ctx: &Context, member: &mut Member, page: &mut Page) -> Resul
 
 /// One object that cannot be read holds up no list: the dead letters name it.
 async fn give_up(ctx: &Context, member: &mut Member, wanted: &Listed, reason: &Unread) -> Result<(), Stopped> {
-    let Listed { id, namespace, modify_index: index } = wanted;
+    let Listed { id, namespace, modify_index: index, .. } = wanted;
     let kind = member.kind;
     error!(%kind, namespace, id, %index, %reason, "cannot read a listed object; it goes to the dead letters by name");
     let text = json!({"Kind": kind.name(), "Namespace": namespace, "ID": id, "ModifyIndex": index.0}).to_string();
@@ -356,6 +356,10 @@ async fn elements_come(
         member.walk.walked();
         let made = match due(member, &listed) {
             Due::Nothing => Ok(()),
+            Due::Overtaken => {
+                report_unreported(ctx, member);
+                Ok(())
+            }
             Due::Baseline => baseline(member, &element, &mut batch),
             Due::Object if is_fetched(member) => {
                 member.page.iter_mut().for_each(|page| page.wanted.push(listed.clone()));
@@ -410,6 +414,8 @@ async fn object_comes(
         // purge, if there is one.
         if member.absent.insert(wanted.identity(member.kind.topic().unwrap_or_default())) {
             member.page.iter_mut().for_each(|page| page.failed = Some(Failed::Absent { id: wanted.id.clone() }));
+        } else {
+            report_unreported(ctx, member);
         }
         return Ok(());
     };
@@ -421,8 +427,11 @@ async fn object_comes(
             member.page.iter_mut().for_each(|page| page.failed = Some(Failed::Older { id: id.clone(), listed, given }));
             return Ok(());
         }
-        // What it has become by now can be for the stream to give.
-        Ok(listed) if due(member, &listed) != Due::Object => return Ok(()),
+        // What it has become by now can be for the stream to give. What it was then does not come.
+        Ok(listed) if due(member, &listed) != Due::Object => {
+            report_unreported(ctx, member);
+            return Ok(());
+        }
         Ok(listed) => object(ctx, member, &element, &listed, &mut batch),
         Err(reason) => Err(reason),
     };
@@ -500,6 +509,8 @@ enum Due {
     Nothing,
     /// Its task events are known from here on.
     Baseline,
+    /// It can have had a version that is owed, and that does not come any more: a newer one is for the stream to give.
+    Overtaken,
     /// It is owed.
     Object,
 }
@@ -509,12 +520,32 @@ fn due(member: &Member, listed: &Listed) -> Due {
     let topic = member.kind.topic().unwrap_or_default();
     if !is_owed(member, pass, listed) {
         let before = pass.baseline && pass.ranges.iter().all(|owed| listed.modify_index < owed.from);
-        return if before { Due::Baseline } else { Due::Nothing };
+        return match before {
+            true => Due::Baseline,
+            false if is_overtaken(member.kind, pass, listed) => Due::Overtaken,
+            false => Due::Nothing,
+        };
     }
     if page.newest.has(object_of(topic, &listed.namespace, &listed.id), listed.modify_index) {
-        return Due::Nothing;
+        return Due::Overtaken;
     }
     Due::Object
+}
+
+/// Whether the object was there before the ranges of the pass end, and has changed behind them. Of allocations it is the task
+/// events that count, and the newest version has them all.
+fn is_overtaken(kind: Kind, pass: &Pass, listed: &Listed) -> bool {
+    let until = pass.ranges.iter().map(|owed| owed.until).max().unwrap_or_default();
+    kind != Kind::Allocations && listed.create_index < until && until <= listed.modify_index
+}
+
+/// The pass has missed something for certain, or perhaps: from here on it counts as a gap.
+fn report_unreported(ctx: &Context, member: &mut Member) {
+    let Some(pass) = member.passes.front_mut() else { return };
+    if std::mem::take(&mut pass.unreported) {
+        let ranges = pass.ranges.clone();
+        ranges.iter().for_each(|owed| report_gap(ctx, member.kind, member.scope(), owed));
+    }
 }
 
 /// What the versions of one object have in common.
@@ -546,18 +577,16 @@ fn object(
         let mark = |task| member.ledger().mark(task);
         resource::from_object(member.kind, element, Known::marks(&mark).and(member.told))?
     };
+    let newest = ctx.client.newest_index().max(member.cursor.position().index);
     if member.kind != Kind::Allocations {
-        let newest = ctx.client.newest_index();
         made.value = made.value.filter(|value| RaftIndex(*value).is_plausible_after(newest));
+    } else if !listed.modify_index.is_plausible_after(newest) {
+        member.distrust_index(&mut made.marks);
     }
     let identity = listed.identity(member.kind.topic().unwrap_or_default());
     let is_ahead = member.is_ahead(listed.modify_index, identity);
-    if let Some(pass) = member.passes.front_mut()
-        && !is_ahead
-        && std::mem::take(&mut pass.unreported)
-    {
-        let ranges = pass.ranges.clone();
-        ranges.iter().for_each(|owed| report_gap(ctx, member.kind, member.scope(), owed));
+    if !is_ahead {
+        report_unreported(ctx, member);
     }
     let overruns = batch.add(made);
     member.report_overruns(ctx, overruns, &listed.id, listed.modify_index);

@@ -196,6 +196,7 @@ impl Leases {
             let Some(at) = self.led.iter().position(|led| led.kind == kind) else { continue };
             let led = self.led.remove(at);
             self.ctx.metrics.leader(kind, false);
+            self.ctx.metrics.follow(kind, None);
             release_all([(kind, &led.lease)].into_iter()).await;
             self.wait(kind, led.topics, Some(refused));
         }

@@ -8,9 +8,14 @@ use crate::{common::made, support::*};
 /// The replica of the same cluster goes on, whatever becomes of the questions.
 #[tokio::test(flavor = "multi_thread")]
 async fn evidence_that_cannot_be_read_keeps_nobody() {
-    for evidence in
-        [Evidence::Refused(403), Evidence::Refused(404), Evidence::Refused(500), Evidence::Hanging, Evidence::Readable]
-    {
+    for evidence in [
+        Evidence::Refused(403),
+        Evidence::Refused(404),
+        Evidence::Refused(429),
+        Evidence::Refused(500),
+        Evidence::Hanging,
+        Evidence::Readable,
+    ] {
         let at = At::directory();
         let sim = cluster("eu", &[502]).await;
         let process = at.run(&sim, "jobs").spawn();

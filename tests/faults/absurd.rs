@@ -125,3 +125,62 @@ async fn an_absurd_index_of_a_listed_object_does_not_move_what_polls() {
     printed.sort_unstable();
     assert_eq!(printed, [10, 11, 12, 13, 14, 15, 20, 21, 22, ABSURD]);
 }
+
+/// The times of the task events that are printed.
+fn times(printed: &[String]) -> Vec<u64> {
+    let time = |record: &String| serde_json::from_str::<Value>(record).expect("JSON")["TaskEvent"]["Time"].as_u64();
+    printed.iter().map(|record| time(record).expect("a time")).collect()
+}
+
+/// What is noted of a task by an event of an absurd index must not make all its later versions look old.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absurd_index_of_an_allocation_costs_none_of_its_later_task_events() {
+    for absurd in [1 << 62, ABSURD, u64::MAX] {
+        let sim = Sim::builder().start().await.expect("starts");
+        sim.append_line(allocation(10, 10, 1..=1)).await.expect("a line of events");
+        let process = Setup::new(&["allocations"], &sim.url(0)).spawn();
+        process.until_printed(1).await;
+        sim.server(0).publish_stray(allocation(absurd, 10, 1..=2)).expect("a line of events");
+        sim.server(0).publish_stray(allocation(absurd, 11, 3..=3)).expect("a line of events");
+        process.until_printed(3).await;
+        process.until_logged("index is not plausible").await;
+        sim.append_lines([allocation(20, 10, 1..=4), allocation(21, 11, 3..=5)]).await.expect("lines of events");
+        // What comes behind them in the stream says that they have been read.
+        sim.append_line(allocation(22, 12, 6..=6)).await.expect("a line of events");
+        process.until("what follows is printed", || times(&process.printed()).contains(&6)).await;
+        assert_eq!(times(&process.stop().await), [1, 2, 3, 3, 4, 4, 5, 6], "{absurd}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absurd_index_of_a_listed_allocation_costs_none_of_its_later_task_events() {
+    let sim = Sim::builder().start().await.expect("starts");
+    sim.set_broker(Broker::Missing);
+    let odd = 1_u64 << 62;
+    let line = allocation(10, 10, 1..=2).replace("\"ModifyIndex\":10", &format!("\"ModifyIndex\":{odd}"));
+    sim.append_lines([line]).await.expect("a line of events");
+    let setup = Setup::new(&["allocations"], &sim.url(0)).env("NOMAD_FIREHOSE_SOURCE", "poll");
+    let process = setup.env("NOMAD_FIREHOSE_POLL_INTERVAL", "100ms").spawn();
+    process.until_printed(2).await;
+    sim.append_lines([allocation(20, 10, 1..=3), allocation(21, 11, 4..=4)]).await.expect("lines of events");
+    process.until("what follows is printed", || times(&process.printed()).contains(&4)).await;
+    let mut printed = times(&process.stop().await);
+    printed.sort_unstable();
+    assert_eq!(printed, [1, 2, 3, 4]);
+}
+
+/// A stray line less than a million above: it is believed, and must not cost what follows below it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_index_that_is_believed_costs_nothing_that_follows() {
+    let sim = Sim::builder().start().await.expect("starts");
+    append_evaluations(&sim, 10..=15).await;
+    let process = Setup::new(&["evaluations"], &sim.url(0)).spawn();
+    process.until_printed(6).await;
+    stray(&sim, 500_000);
+    process.until_printed(7).await;
+    append_evaluations(&sim, 16..=20).await;
+    process.until_printed(12).await;
+    assert_eq!(process.logged("index is not plausible"), 1, "{}", process.log());
+    let printed = indexes(&process.stop().await);
+    assert_eq!(printed, [10, 11, 12, 13, 14, 15, 500_000, 16, 17, 18, 19, 20]);
+}

@@ -217,3 +217,41 @@ fn belongs(seen: &Seen, sim: &Sim) -> bool {
         _ => !foreign.contains(&seen.key.split(' ').next().unwrap_or_default()),
     }
 }
+
+/// Its list was read for a gap before anyone told of the namespace: what its stream then brings is older.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "what a list has given of a namespace is not known to its catch-up"]
+async fn no_version_comes_after_a_newer_one_that_a_list_gave_before_the_namespace_was_known() {
+    let sim = Sim::builder().buffer(1_000).start().await.expect("starts");
+    append_evaluations(&sim, 10..=12).await;
+    let process = Setup::new(&["evaluations"], &sim.url(0)).spawn();
+    process.until_printed(3).await;
+    process.until("the list is read", || process.logged("the list is read") == 1).await;
+    let waits = || sim.requests().iter().filter(|request| request.target.starts_with("/v1/namespaces?index=")).count();
+    process.until("it waits for namespaces", || waits() > 0).await;
+    let before = waits();
+    // The buffer is empty now, so that nothing proves that the stream goes on.
+    sim.server(0).restart();
+    process.until("it subscribes again", || subscriptions(&sim) > 1).await;
+    process.until("it waits for namespaces", || waits() > before).await;
+    sim.server(0).slow_namespaces(Duration::from_secs(5));
+    sim.add_namespace("late", Some(20)).await;
+    sim.append_lines((21..=23).map(|index| evaluation_in("late", index, 21))).await.expect("lines");
+    process.until("the list has given the newest", || process.count() >= 4).await;
+    sim.server(0).slow_namespaces(Duration::ZERO);
+    process.until("it has subscribed again", || subscriptions(&sim) > 2).await;
+    append_evaluations(&sim, 30..=30).await;
+    process
+        .until("the last is printed", || {
+            process.printed().last().is_some_and(|last| last.contains("\"ModifyIndex\":30"))
+        })
+        .await;
+    let printed = process.stop().await;
+    let versions: Vec<u64> = printed
+        .iter()
+        .map(|record| {
+            serde_json::from_str::<serde_json::Value>(record).expect("JSON")["ModifyIndex"].as_u64().expect("an index")
+        })
+        .collect();
+    assert!(versions.is_sorted(), "an older version after a newer one: {versions:?}");
+}

@@ -35,25 +35,48 @@ impl Lane {
         share: Option<Share>,
     ) -> Result<(), Stopped> {
         let identities = line.identities();
+        if !self.deliver_doubtful(&mut line, &share).await? {
+            return Ok(());
+        }
+        let about = about(&line);
+        if self.doubts.keep(line.index, text, identities, about) {
+            debug!(namespace = &*self.namespace, index = %line.index, "raft index jumps, asking the tables");
+            self.ctx.client.claim_index(line.index);
+        }
+        Ok(())
+    }
+
+    /// Delivers a line that stands below one that came before it on the same connection: one of the two has a wrong index.
+    /// Nomad sends them in order. By the other's place, this one and all that follow would be old.
+    pub(super) async fn take_backward(&mut self, mut line: Line<'_>, share: Option<Share>) -> Result<(), Stopped> {
+        if !std::mem::replace(&mut self.went_back, true) {
+            error!(namespace = &*self.namespace, index = %line.index, after = %self.read_to, event = about(&line),
+                server = self.server, "event's raft index is not plausible: it is below that of the event before");
+            self.ctx.metrics.implausible_index();
+        }
+        let identities = line.identities();
+        if self.deliver_doubtful(&mut line, &share).await? {
+            self.doubts.note(identities);
+        }
+        Ok(())
+    }
+
+    /// Delivers what was not delivered under doubt before. `false` where the line has nothing.
+    async fn deliver_doubtful(&mut self, line: &mut Line<'_>, share: &Option<Share>) -> Result<bool, Stopped> {
+        if line.identities().is_empty() {
+            return Ok(false);
+        }
         if !self.first {
             line.events.retain(|event| !event.namespace.is_empty());
-        }
-        if identities.is_empty() {
-            return Ok(());
         }
         line.know(|event| self.doubts.has_delivered(event));
         for (raw, reason) in &line.unusable {
             self.ctx.dead_letter(Kind::Events, raw, reason).await?;
         }
         for member in &mut self.members {
-            member.take_doubtful(&self.ctx, &line, &share).await?;
+            member.take_doubtful(&self.ctx, line, share).await?;
         }
-        let about = line.events.first().map(|event| format!("{}:{}", event.topic, event.key)).unwrap_or_default();
-        if self.doubts.keep(line.index, text, identities, about) {
-            debug!(namespace = &*self.namespace, index = %line.index, "raft index jumps, asking the tables");
-            self.ctx.client.claim_index(line.index);
-        }
-        Ok(())
+        Ok(true)
     }
 
     /// Gives the lines their places that tables or a line of `index`, which follows them, confirm.
@@ -92,4 +115,9 @@ impl Lane {
         }
         !denied.is_empty()
     }
+}
+
+/// Topic and key of a line's first event.
+fn about(line: &Line<'_>) -> String {
+    line.events.first().map(|event| format!("{}:{}", event.topic, event.key)).unwrap_or_default()
 }

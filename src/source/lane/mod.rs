@@ -85,6 +85,10 @@ pub(super) struct Lane {
     last_turn: usize,
     /// Lines whose index nothing confirms.
     doubts: Doubts,
+    /// The greatest index that the connection has brought, but for those in doubt.
+    read_to: RaftIndex,
+    /// It was said that a line of it stands below one before.
+    went_back: bool,
     /// Whether something holds the stream back.
     suspicion: Suspicion,
 }
@@ -147,6 +151,8 @@ impl Lane {
             streamed: false,
             last_turn: 0,
             doubts: Doubts::default(),
+            read_to: RaftIndex(0),
+            went_back: false,
             suspicion: Suspicion::default(),
         }
     }
@@ -309,6 +315,7 @@ impl Lane {
             None => (mpsc::channel(1).1, None),
         };
         self.streamed = true;
+        (self.read_to, self.went_back) = (RaftIndex(0), false);
         self.list_unlisted().await?;
         if let Some(found) = found {
             self.cover(found).await?;
@@ -316,7 +323,8 @@ impl Lane {
         loop {
             let look_at = self.doubts.look_at();
             let holds = self.members.iter().any(Member::holds_stream);
-            let its_turn = holds || reader.is_empty() || lines >= LINES_PER_PIECE;
+            // While an index is in doubt, it is not known which is the newest version of its objects.
+            let its_turn = (holds || reader.is_empty() || lines >= LINES_PER_PIECE) && look_at.is_none();
             tokio::select! {
                 biased;
                 () = self.ctx.stop.cancelled() => return Err(Stopped),
@@ -406,6 +414,10 @@ impl Lane {
             return self.take_doubtful(line, text, share).await.map(|()| true);
         }
         self.take_confirmed(line.index).await?;
+        if line.index < self.read_to && self.is_proven() {
+            return self.take_backward(line, share).await.map(|()| true);
+        }
+        self.read_to = self.read_to.max(line.index);
         self.take_plausible(line, share).await.map(|()| true)
     }
 

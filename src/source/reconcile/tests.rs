@@ -1,5 +1,7 @@
 //! Pages beside the stream, in any order of what comes when.
 
+mod reported;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -88,9 +90,9 @@ impl Cluster {
 
     fn object(&self, object: u64, versions: &[u64]) -> Value {
         let id = format!("object-{object}");
-        let index = versions.last();
+        let (index, created) = (versions.last(), self.versions(object, self.end()).first().copied());
         if self.kind == Kind::Evaluations {
-            return json!({"ID": id, "JobID": "job", "ModifyIndex": index, "Namespace": "default"});
+            return json!({"ID": id, "JobID": "job", "CreateIndex": created, "ModifyIndex": index, "Namespace": "default"});
         }
         let kept = &versions[versions.len().saturating_sub(10)..];
         let events: Vec<_> = kept.iter().map(|time| json!({"Type": "Started", "Time": time})).collect();

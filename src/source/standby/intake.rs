@@ -116,7 +116,7 @@ impl Intake {
                 self.begin(line.index, &events, text);
                 return Ok(Taken::Begins);
             }
-            self.occurrences.forget(line.index);
+            self.occurrences.forget(&line);
             return Ok(Taken::Doubtful(line.index));
         }
         let Some(cursor) = &mut self.cursor else {
@@ -338,6 +338,19 @@ mod tests {
         assert_eq!(drain(&mut intake), held);
         // The next one can be true.
         assert_eq!(intake.take(&text(4, absurd.0 + 1), RaftIndex(0)).expect("a line"), Taken::Begins);
+    }
+
+    /// The same object twice: what is held of an absurd index is all of it.
+    #[test]
+    fn the_second_event_of_an_object_at_an_absurd_index_is_held_too() {
+        let mut intake = intake();
+        for (n, index) in [(0, 10), (1, 1 << 40), (1, 1 << 40), (2, 11)] {
+            let line = text(n, index);
+            if matches!(intake.take(&line, RaftIndex(0)).expect("a line"), Taken::Doubtful(_)) {
+                intake.set_aside(&line).expect("a line");
+            }
+        }
+        assert_eq!(drain(&mut intake), [(0, 10), (1, 1 << 40), (1, 1 << 40), (2, 11)].map(|(n, index)| text(n, index)));
     }
 
     #[test]
