@@ -19,3 +19,4 @@ mod original;
 mod partition;
 mod refused;
 mod stopped;
+mod wiped;

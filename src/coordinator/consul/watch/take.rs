@@ -9,6 +9,7 @@ use super::{Chance, Wanted, Watcher, names};
 use crate::{
     consul::{Op, SessionId, Transaction},
     coordinator::consul::{
+        expiry::Expiry,
         keys::LOCK_FLAGS,
         lease::{Grant, Held},
         writer::Command,
@@ -48,37 +49,39 @@ impl Watcher {
     /// One transaction that takes all these locks, or none.
     async fn take(&mut self, chances: &[Chance], us: &SessionId) -> bool {
         let mut ops = Vec::new();
-        for Chance { number, first } in chances {
+        for Chance { number, first, .. } in chances {
             let Wanted { waiter, last, .. } = &self.wanted[*number];
             let keys = &waiter.keys;
             ops.extend(first.iter().cloned());
             ops.push(Op::Lock { key: keys.lock.clone(), session: us.clone(), value: "".into(), flags: LOCK_FLAGS });
             // Until our own is stored, the old leader's progress holds.
-            let positions = last.as_ref().map(|heartbeat| heartbeat.positions.clone()).unwrap_or_default();
-            ops.push(Op::Set { key: keys.heartbeat.clone(), value: self.shared.heartbeat(us, 0, positions), flags: 0 });
+            let reach = last.as_ref().map(|heartbeat| heartbeat.reach.clone()).unwrap_or_default();
+            ops.push(Op::Set { key: keys.heartbeat.clone(), value: self.shared.heartbeat(us, 0, reach), flags: 0 });
         }
         let sent = self.shared.clock.now();
         match self.shared.client.transact(&ops, self.shared.term()).await {
             Ok(Transaction::Done(_)) => {}
             Ok(Transaction::Refused(refusals)) => {
                 debug!(?refusals, "a lock was refused");
-                self.wanted_of(chances).for_each(|wanted| wanted.standstill = None);
                 return false;
             }
             Err(error) => {
                 self.outage.log(&error);
-                self.wanted_of(chances).for_each(|wanted| wanted.standstill = None);
+                for Chance { number, .. } in chances {
+                    let kind = self.wanted[*number].waiter.kind;
+                    self.expiries.entry(kind).and_modify(Expiry::begin_anew);
+                }
                 return false;
             }
         }
         let mut taken: BTreeMap<Option<String>, Vec<Kind>> = BTreeMap::new();
-        for Chance { number, first } in chances {
+        for Chance { number, from, .. } in chances {
             let Wanted { waiter, last, told, .. } = &mut self.wanted[*number];
-            let from = last.as_ref().filter(|_| !first.is_empty()).map(|heartbeat| heartbeat.holder.clone());
             if from.is_some() {
                 self.shared.metrics.takeover(waiter.kind);
             }
-            taken.entry(from).or_default().push(waiter.kind);
+            taken.entry(from.clone()).or_default().push(waiter.kind);
+            self.expiries.remove(&waiter.kind);
             *told = None;
             let held = Held::new(Grant {
                 kind: waiter.kind,
@@ -88,7 +91,7 @@ impl Watcher {
                 clock: Arc::clone(&self.shared.clock),
                 term: self.shared.term(),
                 sent,
-                positions: last.as_ref().map(|heartbeat| heartbeat.positions.clone()).unwrap_or_default(),
+                last: last.clone(),
                 writer: self.writer.clone(),
                 due: self.shared.due.subscribe(),
             });
@@ -110,10 +113,5 @@ impl Watcher {
             }
         }
         true
-    }
-
-    fn wanted_of(&mut self, chances: &[Chance]) -> impl Iterator<Item = &mut Wanted> {
-        let numbers: Vec<usize> = chances.iter().map(|chance| chance.number).collect();
-        self.wanted.iter_mut().enumerate().filter(move |(number, _)| numbers.contains(number)).map(|(_, wanted)| wanted)
     }
 }
