@@ -33,7 +33,7 @@ pub(super) struct Heartbeat {
 /// How far a stored checkpoint reaches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Reach {
-    /// The position of each lane.
+    /// From where on a standby has to hold each lane's stream: the position, or the line before that proves it.
     #[serde(default)]
     pub(super) positions: BTreeMap<String, RaftIndex>,
     /// Where each lane can go on without the checkpoint. Empty where it cannot; an older version does not say.
@@ -54,7 +54,7 @@ pub(super) struct Resume {
 impl Reach {
     pub(super) fn of(checkpoint: &Checkpoint) -> Self {
         let lanes = || checkpoint.lanes.iter();
-        let positions = lanes().map(|(name, lane)| (name.clone(), lane.position.index)).collect();
+        let positions = lanes().map(|(name, lane)| (name.clone(), lane.position.ask())).collect();
         let resume = match checkpoint.original {
             None => lanes().map(|(name, lane)| (name.clone(), Resume::of(lane))).collect(),
             // What the original had delivered is needed, too.
@@ -148,7 +148,7 @@ mod tests {
             let lanes = [("*".to_owned(), lane)].into();
             let mut checkpoint = Checkpoint { lanes, ..Checkpoint::default() };
             let reach = Reach::of(&checkpoint);
-            assert_eq!(reach.positions["*"], checkpoint.lanes["*"].position.index);
+            assert_eq!(reach.positions["*"], checkpoint.lanes["*"].position.ask());
             let (session, holder) = ("s".to_owned(), String::new());
             let heartbeat = Heartbeat { session, counter: 1, lease_ms: 1, holder, cluster: None, reach };
             let read = Heartbeat::parse(&heartbeat.text()).expect("a heartbeat");
