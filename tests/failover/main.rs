@@ -12,6 +12,7 @@ mod replicas;
 mod rival;
 
 mod away;
+mod barred;
 mod ended;
 mod frozen;
 mod killed;

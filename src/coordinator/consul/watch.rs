@@ -62,6 +62,8 @@ struct Wanted {
     log: Throttle,
     /// Its leader is another cluster's.
     foreign: Option<Error>,
+    /// Why the lock cannot be taken, though no program has it.
+    barred: Option<String>,
     _lock: AbortOnDropHandle<()>,
 }
 
@@ -86,6 +88,8 @@ pub(super) struct Watcher {
     /// A lock has changed.
     changed: Arc<Notify>,
     outage: Outage,
+    /// Leases are not taken that could be.
+    taking: Outage,
     backoff: Backoff,
 }
 
@@ -105,6 +109,7 @@ impl Watcher {
             expiries: BTreeMap::new(),
             changed: Arc::default(),
             outage: Outage::new("watching the leaders in consul"),
+            taking: Outage::new("taking leases in consul"),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
         }
     }
@@ -148,6 +153,7 @@ impl Watcher {
             told: None,
             log: Throttle::default(),
             foreign: None,
+            barred: None,
             _lock: AbortOnDropHandle::new(tokio::spawn(lock)),
         });
     }
@@ -181,6 +187,9 @@ impl Watcher {
         let chances = self.judge(&Look { entries: &entries, asked, answered }, us);
         self.publish();
         let refused = self.take_all(chances, us).await;
+        for Wanted { waiter, barred, .. } in &self.wanted {
+            self.shared.status.barred(waiter.kind, barred.clone());
+        }
         self.turn_away();
         self.pause(refused)
     }

@@ -40,7 +40,7 @@ impl Watcher {
             let (lock, beat) = (find(&keys.lock), find(&keys.heartbeat));
             let expiry = self.expiries.entry(kind).or_default();
             expiry.observe(lock, beat, us, look.answered);
-            (wanted.due, wanted.last) = (None, None);
+            (wanted.due, wanted.last, wanted.barred) = (None, None, None);
             let mut wait = |wanted: &mut Wanted, first: Vec<Op>| {
                 if let Some(from) = wanted.wait(expiry, shared, look.asked) {
                     chances.push(Chance { number, first, from });
@@ -77,9 +77,15 @@ impl Watcher {
                     }
                 }
                 Holder::NoLock { flags } => {
+                    let reason = format!(
+                        "the key {} is not a lock: another program has written it; remove it, or set {SETTING} to another \
+                         folder",
+                        keys.lock
+                    );
                     if wanted.log.due("no lock").is_some() {
-                        error!(%kind, key = keys.lock, flags, "the key is not a lock: somebody else has written it; remove it, or choose another NOMAD_FIREHOSE_CONSUL_PREFIX");
+                        error!(%kind, key = keys.lock, flags, "the key is not a lock: another program has written it; remove it, or choose another NOMAD_FIREHOSE_CONSUL_PREFIX");
                     }
+                    wanted.barred = Some(reason);
                 }
             }
         }

@@ -39,6 +39,10 @@ impl Watcher {
         } else {
             refused = true;
         }
+        // What is refused is answered, too: another replica was quicker, or the lock-delay lasts.
+        if chances.iter().all(|chance| self.wanted[chance.number].barred.is_none()) {
+            self.taking.over();
+        }
         taken.sort_unstable();
         for number in taken.into_iter().rev() {
             self.wanted.remove(number);
@@ -63,25 +67,32 @@ impl Watcher {
             Ok(Transaction::Done(_)) => {}
             Ok(Transaction::Refused(refusals)) => {
                 debug!(?refusals, "a lock was refused");
+                chances.iter().for_each(|chance| self.wanted[chance.number].barred = None);
                 return false;
             }
             Err(error) => {
-                self.outage.log(&error);
+                self.taking.log(&error);
                 for Chance { number, .. } in chances {
-                    let kind = self.wanted[*number].waiter.kind;
-                    self.expiries.entry(kind).and_modify(Expiry::begin_anew);
+                    let wanted = &mut self.wanted[*number];
+                    wanted.barred = Some(format!("the lease cannot be taken: {error}"));
+                    // What the token may not do, it may not do the next time either.
+                    if error.is_passing() {
+                        self.expiries.entry(wanted.waiter.kind).and_modify(Expiry::begin_anew);
+                    }
                 }
                 return false;
             }
         }
         let mut taken: BTreeMap<Option<String>, Vec<Kind>> = BTreeMap::new();
         for Chance { number, from, .. } in chances {
-            let Wanted { waiter, last, told, .. } = &mut self.wanted[*number];
+            let Wanted { waiter, last, told, barred, .. } = &mut self.wanted[*number];
+            *barred = None;
             if from.is_some() {
                 self.shared.metrics.takeover(waiter.kind);
             }
             taken.entry(from.clone()).or_default().push(waiter.kind);
             self.expiries.remove(&waiter.kind);
+            self.shared.status.barred(waiter.kind, None);
             *told = None;
             let held = Held::new(Grant {
                 kind: waiter.kind,
