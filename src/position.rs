@@ -190,6 +190,19 @@ impl Position {
         Position { index, ..Position::default() }
     }
 
+    /// Whether a line at the position could be taken for another one. Occurrences count from the first line of an index
+    /// that comes: where the server's buffer begins in the midst of the index, an object's second event looks like its
+    /// first, which is known. Where all of them are known, that is no harm.
+    pub fn needs_line_before(&self) -> bool {
+        !self.whole && !self.seen.is_empty() && self.before > RaftIndex(0)
+    }
+
+    /// The index to ask a server for: that of the position, or of the line before, which says that the server has the
+    /// index of the position from its first line on.
+    pub fn ask(&self) -> RaftIndex {
+        if self.needs_line_before() { self.before } else { self.index }
+    }
+
     /// Takes in the events of one more line of `index`; none say that a list covers the index whole. A line below the
     /// position adds nothing, and neither does one at an index that a list covers: it is a repeat of what is listed, and
     /// with its events the next line of that index would look like a new one.

@@ -94,7 +94,11 @@ impl Client {
         let call = self.read_call(key, &query, MAX_ENTRY);
         let answer = self.ask(&call, &[StatusCode::NOT_FOUND], deadline).await?;
         let index = next_index(answer.index, how.after);
-        Ok(Read { value: self.entries(&call, answer)?.pop(), index })
+        let mut entries = self.entries(&call, answer)?;
+        match entries.iter().find(|entry| entry.key != key) {
+            Some(other) => Err(self.garbage(&call, format!("it is of the key {:?}", other.key))),
+            None => Ok(Read { value: entries.pop(), index }),
+        }
     }
 
     /// Every entry whose key begins with `prefix`, in the order of the keys, read consistently. Answers of more than
@@ -109,6 +113,9 @@ impl Client {
         let answer = self.ask(&call, &[StatusCode::NOT_FOUND], deadline).await?;
         let index = next_index(answer.index, None);
         let value = self.entries(&call, answer)?;
+        if let Some(other) = value.iter().find(|entry| !entry.key.starts_with(prefix)) {
+            return Err(self.garbage(&call, format!("it is of the key {:?}", other.key)));
+        }
         if value.is_empty() {
             self.may_read(prefix, deadline).await?;
         }
@@ -145,6 +152,10 @@ impl Client {
         }
         let raw: Vec<Raw<'_>> =
             serde_json::from_slice(&answer.body).map_err(|error| self.garbage(call, error.to_string()))?;
+        if raw.is_empty() {
+            // What is not there is a 404.
+            return Err(self.garbage(call, "an empty list"));
+        }
         raw.into_iter().map(Raw::decode).collect::<Result<_, _>>().map_err(|text| self.garbage(call, text))
     }
 }

@@ -40,8 +40,9 @@ struct Request<'a> {
     node_checks: Option<[&'static str; 0]>,
 }
 
+/// A session as Consul answers it.
 #[derive(Deserialize)]
-struct Created {
+struct Answered {
     #[serde(rename = "ID")]
     id: Box<str>,
 }
@@ -62,7 +63,7 @@ impl Client {
         let body = serde_json::to_vec(&request).expect("texts and numbers are JSON").into();
         let call = session_call("create", Some(body), "to create a session");
         let answer = self.ask(&call, &[], deadline).await?;
-        let created: Created =
+        let created: Answered =
             serde_json::from_slice(&answer.body).map_err(|error| self.garbage(&call, error.to_string()))?;
         Ok(SessionId::new(created.id))
     }
@@ -75,7 +76,15 @@ impl Client {
         let call =
             session_call(&format!("renew/{}", super::kv::encoded(session.as_str())), None, "to renew the session");
         let answer = self.ask(&call, &[StatusCode::NOT_FOUND], deadline).await?;
-        Ok(answer.code != StatusCode::NOT_FOUND)
+        if answer.code == StatusCode::NOT_FOUND {
+            return Ok(false);
+        }
+        let renewed: Vec<Answered> =
+            serde_json::from_slice(&answer.body).map_err(|error| self.garbage(&call, error.to_string()))?;
+        match renewed.iter().any(|renewed| *renewed.id == *session.as_str()) {
+            true => Ok(true),
+            false => Err(self.garbage(&call, "it does not name the session")),
+        }
     }
 
     /// Ends it, and starts the lock-delay of the locks that it holds. No error where it is gone already.
@@ -85,7 +94,11 @@ impl Client {
     pub async fn destroy_session(&self, session: &SessionId, deadline: Duration) -> Result<(), Error> {
         let call =
             session_call(&format!("destroy/{}", super::kv::encoded(session.as_str())), None, "to end the session");
-        self.ask(&call, &[], deadline).await.map(drop)
+        let answer = self.ask(&call, &[], deadline).await?;
+        match answer.body.trim_ascii() {
+            b"true" => Ok(()),
+            text => Err(self.garbage(&call, String::from_utf8_lossy(text))),
+        }
     }
 }
 

@@ -196,3 +196,60 @@ async fn nothing_that_listens_names_the_address() {
     let error = get("unix:///does/not/exist").await.expect_err("no such socket");
     assert!(matches!(error, Error::Connect { .. }), "{error:?}");
 }
+
+/// What a proxy or a broken agent can answer in place of Consul.
+const EMPTY: [&str; 5] = ["{}", "[]", "null", r#"{"Results":null,"Errors":null}"#, r#"{"Results":[],"Errors":null}"#];
+
+#[tokio::test]
+async fn a_transaction_is_done_only_where_each_operation_has_its_result() {
+    let session = SessionId::new("s");
+    let lock = Op::Lock { key: "f/l".into(), session: session.clone(), value: "".into(), flags: 0 };
+    let set = Op::Set { key: "f/h".into(), value: "".into(), flags: 0 };
+    let check = Op::CheckSession { key: "f/l".into(), session };
+    let half = r#"{"Results":[{"KV":{"Key":"f/l"}}],"Errors":null}"#;
+    let other = r#"{"Results":[{"KV":{"Key":"f/l"}},{"KV":{"Key":"f/x"}}],"Errors":null}"#;
+    let more = r#"{"Results":[{"KV":{"Key":"f/l"}},{"KV":{"Key":"f/h"}},{"KV":{"Key":"f/h"}}],"Errors":null}"#;
+    let none = r#"{"Results":[{"KV":{"Key":"f/l"}},{"KV":null}],"Errors":null}"#;
+    for text in EMPTY.into_iter().chain([half, other, more, none]) {
+        let server = serve(move || say(200, text)).await;
+        let client = client_at(&server.address, |_| {});
+        for ops in [[lock.clone(), set.clone()], [check.clone(), set.clone()]] {
+            let answered = client.transact(&ops, DEADLINE).await;
+            assert!(
+                matches!(&answered, Err(error @ Error::Garbage { .. }) if error.may_have_happened()),
+                "{text}: {answered:?}"
+            );
+        }
+    }
+    let whole = r#"{"Results":[{"KV":{"Key":"f/l"}},{"KV":{"Key":"f/h"}}],"Errors":null}"#;
+    let server = serve(move || say(200, whole)).await;
+    let done = client_at(&server.address, |_| {}).transact(&[lock, set], DEADLINE).await;
+    assert!(matches!(&done, Ok(Transaction::Done(entries)) if entries.len() == 2), "{done:?}");
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_no_look_no_key_and_no_renewal() {
+    for text in EMPTY {
+        let server = serve(move || say(200, text)).await;
+        let client = client_at(&server.address, |_| {});
+        let look = client.look(&[Op::GetTree { prefix: "f/".into() }], DEADLINE).await;
+        assert!(matches!(look, Err(Error::Garbage { .. })), "{text}: {look:?}");
+        let entry = client.get("f/l", Get::default(), DEADLINE).await;
+        assert!(matches!(entry, Err(Error::Garbage { .. })), "{text}: {entry:?}");
+        let tree = client.tree("f/", DEADLINE).await;
+        assert!(matches!(tree, Err(Error::Garbage { .. })), "{text}: {tree:?}");
+        let renewed = client.renew_session(&SessionId::new("s"), DEADLINE).await;
+        assert!(matches!(renewed, Err(Error::Garbage { .. })), "{text}: {renewed:?}");
+        let ended = client.destroy_session(&SessionId::new("s"), DEADLINE).await;
+        assert!(matches!(ended, Err(Error::Garbage { .. })), "{text}: {ended:?}");
+    }
+    // Somebody else's answer.
+    let server = serve(|| say(200, r#"[{"Key":"g/l","Value":null,"ID":"t"}]"#)).await;
+    let client = client_at(&server.address, |_| {});
+    let entry = client.get("f/l", Get::default(), DEADLINE).await;
+    assert!(matches!(entry, Err(Error::Garbage { .. })), "{entry:?}");
+    let tree = client.tree("f/", DEADLINE).await;
+    assert!(matches!(tree, Err(Error::Garbage { .. })), "{tree:?}");
+    let renewed = client.renew_session(&SessionId::new("s"), DEADLINE).await;
+    assert!(matches!(renewed, Err(Error::Garbage { .. })), "{renewed:?}");
+}

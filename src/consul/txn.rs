@@ -1,6 +1,6 @@
 //! Transactions: all of it or nothing.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -143,7 +143,8 @@ struct Kv<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct WireAnswer<'a> {
-    #[serde(borrow, default)]
+    // Without a default: an answer that does not speak of results, such as an empty object, is not of Consul.
+    #[serde(borrow, deserialize_with = "Option::deserialize")]
     results: Option<Vec<WireResult<'a>>>,
     #[serde(default)]
     errors: Option<Vec<Refusal>>,
@@ -294,8 +295,13 @@ impl Client {
         let refusals = read.errors.unwrap_or_default();
         if answer.code != StatusCode::CONFLICT && refusals.is_empty() {
             let entries = read.results.unwrap_or_default().into_iter().filter_map(|result| result.kv);
-            let entries = entries.map(Raw::decode).collect::<Result<_, _>>();
-            return entries.map(Transaction::Done).map_err(|text| self.garbage(&call, text));
+            let entries = entries.map(Raw::decode).collect::<Result<Vec<_>, _>>();
+            let entries = entries.map_err(|text| self.garbage(&call, text))?;
+            // A success of something else than Consul must not pass for a lock, or for a checkpoint that is stored.
+            if !answers(ops, &entries) {
+                return Err(self.garbage(&call, "its results are not those of the operations"));
+            }
+            return Ok(Transaction::Done(entries));
         }
         if let Some(denied) = refusals.iter().find(|refusal| refusal.what.starts_with("Permission denied")) {
             let op = ops.get(denied.op);
@@ -308,6 +314,36 @@ impl Client {
         }
         Ok(Transaction::Refused(refusals))
     }
+}
+
+/// Whether `entries` are what `ops` give when all of them are done, in their order.
+fn answers(ops: &[Op], entries: &[Entry]) -> bool {
+    // After the operations so far, so many entries can be theirs. Where a tree ends, only the operations behind it tell.
+    let mut ends = BTreeSet::from([0]);
+    for op in ops {
+        ends = match op {
+            Op::CheckNotExists { .. } | Op::Delete { .. } | Op::DeleteTree { .. } => continue,
+            Op::GetTree { prefix } => {
+                let first = ends.first().copied().unwrap_or(entries.len());
+                let mut reached = false;
+                let in_tree = |at: usize| entries.get(at).is_some_and(|entry| entry.key.starts_with(prefix.as_str()));
+                let can_end = |at: &usize| {
+                    reached = ends.contains(at) || reached && in_tree(at - 1);
+                    reached
+                };
+                (first..=entries.len()).filter(can_end).collect()
+            }
+            Op::CheckSession { key, .. }
+            | Op::CheckIndex { key, .. }
+            | Op::Set { key, .. }
+            | Op::Lock { key, .. }
+            | Op::Unlock { key, .. } => {
+                let is_its = |at: &usize| entries.get(*at).is_some_and(|entry| entry.key == *key);
+                ends.into_iter().filter(is_its).map(|at| at + 1).collect()
+            }
+        };
+    }
+    ends.contains(&entries.len())
 }
 
 fn what(op: &Op) -> String {
@@ -353,7 +389,51 @@ mod tests {
         )
     }
 
+    fn entry(key: &str) -> Entry {
+        let (key, value) = (key.to_owned(), Bytes::new());
+        Entry { key, value, flags: 0, session: None, lock_index: 0, modify_index: ModifyIndex(1) }
+    }
+
     proptest! {
+        /// What Consul answers is taken, and one entry less or more, or one of another key, is not.
+        #[test]
+        fn the_results_of_all_operations_and_nothing_else_is_an_answer(
+            ops in proptest::collection::vec((0..7, "a/[ab]{0,2}", 0..3_usize), 1..8), at in 0_usize..20,
+        ) {
+            let (mut asked, mut entries) = (Vec::new(), Vec::new());
+            for (verb, key, found) in ops {
+                let (session, value) = (SessionId::new("s"), Bytes::new());
+                if verb < 4 {
+                    entries.push(entry(&key));
+                }
+                asked.push(match verb {
+                    0 => Op::CheckSession { key, session },
+                    1 => Op::Set { key, value, flags: 0 },
+                    2 => Op::Lock { key, session, value, flags: 0 },
+                    3 => Op::Unlock { key, session, value, flags: 0 },
+                    4 => Op::Delete { key },
+                    5 => Op::CheckNotExists { key },
+                    _ => {
+                        entries.extend((0..found).map(|n| entry(&format!("{key}/{n}"))));
+                        Op::GetTree { prefix: key }
+                    }
+                });
+            }
+            prop_assert!(answers(&asked, &entries));
+            let mut more = entries.clone();
+            more.insert(at % (entries.len() + 1), entry("b"));
+            prop_assert!(!answers(&asked, &more));
+            if !entries.is_empty() {
+                let mut other = entries.clone();
+                other[at % entries.len()].key = "b".to_owned();
+                prop_assert!(!answers(&asked, &other));
+            }
+            if asked.iter().all(|op| !matches!(op, Op::GetTree { .. })) && !entries.is_empty() {
+                entries.remove(at % entries.len());
+                prop_assert!(!answers(&asked, &entries));
+            }
+        }
+
         #[test]
         fn no_operation_takes_more_than_it_says(ops in proptest::collection::vec(op(), 0..6)) {
             let client = client_at("http://127.0.0.1:1", |config| {

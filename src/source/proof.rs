@@ -79,17 +79,9 @@ impl Cursor {
         &self.position
     }
 
-    /// The index to ask for: that of the position, or of the line before, which says that the server has the index of
-    /// the position from its first line on.
+    /// The index to ask for, see [`Position::ask`].
     pub fn ask(&self) -> RaftIndex {
-        if self.needs_line_before() { self.position.before } else { self.position.index }
-    }
-
-    /// Whether a line at the position could be taken for another one. Occurrences count from the first line of an index
-    /// that comes: where the server's buffer begins in the midst of the index, an object's second event looks like its
-    /// first, which is known. Where all of them are known, that is no harm.
-    pub(super) fn needs_line_before(&self) -> bool {
-        !self.position.whole && !self.position.seen.is_empty() && self.position.before > RaftIndex(0)
+        self.position.ask()
     }
 
     /// Whether the connection goes on from the position.
@@ -132,7 +124,7 @@ impl Cursor {
         }
         if index == self.position.index {
             if events.iter().any(|event| self.position.seen.contains(event)) {
-                if !self.is_proven() && !self.behind && self.needs_line_before() {
+                if !self.is_proven() && !self.behind && self.position.needs_line_before() {
                     return self.begin_index_again(events);
                 }
                 self.proof = Proof::Stream;

@@ -56,10 +56,11 @@ impl Phase {
             LeaseState::Stopped => Phase::Stopped,
             LeaseState::Blocked { reason } => Phase::Blocked { reason: reason.clone() },
             // Its own stream is held ready only: trouble there costs a take-over time, and nothing else.
-            LeaseState::Standby => match joined(all.faults_of(&[Duty::Session, Duty::Watch])) {
-                Some(reason) => Phase::Blocked { reason },
-                None => Phase::Standby,
-            },
+            LeaseState::Standby => {
+                let mut faults = all.faults_of(&[Duty::Session, Duty::Watch]);
+                faults.extend(facets.barred.clone());
+                joined(faults).map_or(Phase::Standby, |reason| Phase::Blocked { reason })
+            }
             LeaseState::Leading => Phase::of_leader(facets, all),
         }
     }

@@ -1,6 +1,6 @@
 //! The state of each resource, for `/readyz` and the status page.
 //!
-//! It is kept as independent facets: the lease, the coordinator's tasks, the source, the lists, the sink. Each facet is written by
+//! It is kept as independent facets: the lease, what bars it, the coordinator's tasks, the source, the lists, the sink. Each facet is written by
 //! its owner alone, and the [`Phase`] that is shown is derived from all of them. So a sink that recovers cannot hide an outage
 //! of Nomad, nor make a standby look like a leader.
 
@@ -123,6 +123,8 @@ pub(super) struct Inner {
 #[derive(Debug, Default)]
 pub(super) struct Facets {
     pub(super) lease: LeaseState,
+    /// Why the lease cannot be taken, though nobody else has it.
+    pub(super) barred: Option<String>,
     /// By namespace, as are the lists.
     pub(super) sources: BTreeMap<String, SourceState>,
     pub(super) lists: BTreeMap<String, ListState>,
@@ -153,6 +155,11 @@ impl Status {
             Some(fault) => faults.insert(duty, fault),
             None => faults.remove(&duty),
         };
+    }
+
+    /// Sets why the coordinator cannot take the lease of `kind`, though nobody else has it: `None` while it can.
+    pub fn barred(&self, kind: Kind, reason: Option<String>) {
+        self.lock().kinds.entry(kind).or_default().barred = reason;
     }
 
     /// Sets how the lane of `namespace` reads `kind`.

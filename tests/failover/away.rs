@@ -9,37 +9,45 @@ use crate::{
     replicas::{Scene, is_chaos, next_leader, rounds},
 };
 
+/// So long that Consul restarts, or goes on after a pause, well within it on a machine that does much else.
+const LONG: u64 = 15;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_consul_changes_no_leader() {
     let mut scene = Scene::busy().await;
-    let replicas = [scene.replica(), scene.replica()];
-    let (_, leader) = next_leader(&scene, 0, Instant::now()).await;
-    let other = replicas.iter().find(|replica| replica.number != leader).expect("there are two");
-    other.until_ready().await;
+    let replicas = scene.pair(LONG).await;
+    let [leader, other] = [replicas[0].number, replicas[1].number];
+    let session = scene.consul.holder("nomad-firehose/jobs.lock").await.expect("it is led");
     for _ in 0..rounds(2) {
+        let down = Instant::now();
         scene.consul.restart().await;
         let back = Instant::now();
         let (took, who) = next_leader(&scene, 0, back).await;
-        println!("{took:?} from the return of Consul to the next record, by replica {who}");
+        println!(
+            "down for {:?}, {took:?} from the return of Consul to the next record, by replica {who}",
+            back.duration_since(down)
+        );
         assert_eq!(who, leader, "its session had survived");
-        sleep(Duration::from_secs(6)).await;
+        scene.until_beats("jobs", scene.heartbeat("jobs").await).await;
+        assert_eq!(scene.consul.holder("nomad-firehose/jobs.lock").await.as_ref(), Some(&session));
     }
     let repeats = scene.settle(&replicas).await;
     assert!(repeats.is_empty(), "{repeats:?}");
-    assert_eq!(scene.journal.last_of(other.number).map(|arrival| arrival.record), None);
+    assert_eq!(scene.journal.last_of(other).map(|arrival| arrival.record), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consul_that_is_down_for_long_gives_no_two_leaders() {
     let down = Duration::from_secs(if is_chaos() { 60 } else { 8 });
     let mut scene = Scene::busy().await;
-    let mut replicas = [scene.replica(), scene.replica()];
-    let (_, leader) = next_leader(&scene, 0, Instant::now()).await;
+    let mut replicas = [scene.leader().await, scene.replica()];
+    let leader = replicas[0].number;
+    replicas[1].until_ready().await;
     scene.consul.kill();
     let killed = Instant::now();
     sleep(down).await;
-    // The lease is 4 s, less a margin: from then on nobody sends anything.
-    let silent = killed + Duration::from_secs(4);
+    // The lease is 4 s, less a margin: from then on nobody sends anything. What was sent before may arrive a little later.
+    let silent = killed + Duration::from_secs(5);
     for replica in &replicas {
         assert_eq!(scene.journal.count_after(replica.number, silent), 0, "replica {}", replica.number);
     }
@@ -64,14 +72,20 @@ async fn a_consul_that_is_down_for_long_gives_no_two_leaders() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consul_that_answers_slowly_is_waited_for() {
     let mut scene = Scene::busy().await;
-    let replicas = [scene.replica(), scene.replica()];
-    let (_, leader) = next_leader(&scene, 0, Instant::now()).await;
+    // A heartbeat each 3.3 s.
+    let replicas = scene.pair(10).await;
+    let leader = replicas[0].number;
+    let mut before = 0;
     for _ in 0..rounds(3) {
+        scene.until_beats("jobs", before).await;
+        // The next one falls into the pause.
+        sleep(Duration::from_millis(2000)).await;
+        before = scene.heartbeat("jobs").await;
         scene.consul.pause();
         sleep(Duration::from_millis(2500)).await;
         scene.consul.resume();
-        sleep(Duration::from_millis(1500)).await;
     }
+    scene.until_beats("jobs", before).await;
     let repeats = scene.settle(&replicas).await;
     assert!(repeats.is_empty(), "{repeats:?}");
     assert!(scene.journal.all().iter().all(|arrival| arrival.replica == leader));

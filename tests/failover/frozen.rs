@@ -16,8 +16,8 @@ async fn a_leader_that_stood_still_sends_nothing_any_more_and_stands_by() {
     // The whole of it is for `make chaos`; Consul ends a session after ten to twenty seconds.
     let still = Duration::from_secs(if is_chaos() { 30 } else { 8 });
     let mut scene = Scene::busy().await;
-    let replicas = [scene.replica(), scene.replica()];
-    let (_, mut leader) = next_leader(&scene, 0, Instant::now()).await;
+    let replicas = [scene.leader().await, scene.replica()];
+    let mut leader = replicas[0].number;
     let (mut times, mut late) = (Vec::new(), 0);
     for _ in 0..rounds(1) {
         let [frozen, other] = if replicas[0].number == leader { [0, 1] } else { [1, 0] };

@@ -12,6 +12,8 @@ mod replicas;
 mod rival;
 
 mod away;
+mod barred;
+mod ended;
 mod frozen;
 mod killed;
 mod one_kind;
@@ -19,3 +21,4 @@ mod original;
 mod partition;
 mod refused;
 mod stopped;
+mod wiped;

@@ -15,8 +15,10 @@ async fn a_leader_cut_off_from_consul_is_silent_before_the_next_one_begins() {
     let mut scene = Scene::busy().await;
     let address = scene.consul.url().replace("http://", "");
     let gates = [Gate::start(&address).await, Gate::start(&address).await];
-    let replicas = gates.each_ref().map(|gate| scene.replica_with(|setup| setup.env("CONSUL_HTTP_ADDR", gate.url())));
-    let (_, mut leader) = next_leader(&scene, 0, Instant::now()).await;
+    let [first, second] = gates.each_ref().map(Gate::url);
+    let first = scene.leader_with(|setup| setup.env("CONSUL_HTTP_ADDR", first)).await;
+    let replicas = [first, scene.replica_with(|setup| setup.env("CONSUL_HTTP_ADDR", second))];
+    let mut leader = replicas[0].number;
     let (mut times, mut margins) = (Vec::new(), Vec::new());
     for _ in 0..rounds(2) {
         let cut = usize::from(replicas[1].number == leader);
@@ -47,8 +49,7 @@ async fn a_leader_cut_off_from_consul_is_silent_before_the_next_one_begins() {
 async fn a_standby_cut_off_from_consul_never_takes_over() {
     let mut scene = Scene::busy().await;
     let address = scene.consul.url().replace("http://", "");
-    let leader = scene.replica();
-    next_leader(&scene, 0, Instant::now()).await;
+    let leader = scene.leader().await;
     let gate = Gate::start(&address).await;
     let standby = scene.replica_with(|setup| setup.env("CONSUL_HTTP_ADDR", gate.url()));
     for round in 1..=rounds(2) {

@@ -118,6 +118,48 @@ impl Scene {
         Replica::start(&setup, self.journal.clone(), self.started)
     }
 
+    /// A replica that leads every kind. Two that start together can share the kinds between them.
+    pub async fn leader(&mut self) -> Replica {
+        let url = self.consul.url();
+        self.leader_with(|setup| setup.env("CONSUL_HTTP_ADDR", url)).await
+    }
+
+    /// As [`leader`](Scene::leader), with other variables.
+    pub async fn leader_with(&mut self, with: impl FnOnce(Setup) -> Setup) -> Replica {
+        let replica = self.replica_with(with);
+        replica.until_logged("leading; ", ALL.len()).await;
+        replica
+    }
+
+    /// A leader of every kind and a standby, both with a lease of so many seconds.
+    pub async fn pair(&mut self, lease: u64) -> [Replica; 2] {
+        let url = self.consul.url();
+        let with = |setup: Setup| {
+            // The lease may not be longer than it.
+            let setup = setup.env("CONSUL_HTTP_ADDR", url.clone()).env("NOMAD_FIREHOSE_CONSUL_SESSION_TTL", "30s");
+            setup.env("NOMAD_FIREHOSE_LEASE", format!("{lease}s"))
+        };
+        let leader = self.leader_with(with).await;
+        let standby = self.replica_with(with);
+        standby.until_ready().await;
+        [leader, standby]
+    }
+
+    /// Where the heartbeat of a kind is: it moves with each one.
+    pub async fn heartbeat(&self, kind: &str) -> u64 {
+        let entry = self.consul.entry(&format!("nomad-firehose/{kind}.heartbeat")).await.expect("a leader");
+        entry["ModifyIndex"].as_u64().expect("an index")
+    }
+
+    /// Waits until the leader of a kind has written a heartbeat after that one.
+    pub async fn until_beats(&self, kind: &str, before: u64) {
+        let deadline = Instant::now() + crate::common::PATIENCE;
+        while self.heartbeat(kind).await == before {
+            assert!(Instant::now() < deadline, "no heartbeat of {kind} comes");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Waits until all that happened has arrived, and holds it to the truth: gives what came again.
     pub async fn settle(&mut self, replicas: &[Replica]) -> Vec<Repeat> {
         let lines = self.rest().await;

@@ -1,6 +1,6 @@
 //! The leader is stopped as an operator stops it: the next one goes on at once, and nothing comes twice.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::{
     common::Signal,
@@ -17,8 +17,8 @@ fn longest() -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clean_stop_hands_over_at_once_without_loss_or_repeat() {
     let mut scene = Scene::busy().await;
-    let mut replicas = vec![scene.replica()];
-    let (_, mut leader) = next_leader(&scene, 0, Instant::now()).await;
+    let mut replicas = vec![scene.leader().await];
+    let mut leader = replicas[0].number;
     replicas.extend([scene.replica(), scene.replica()]);
     let mut stopped_ones = Vec::new();
     for round in 0..rounds(4) {

@@ -6,9 +6,9 @@ use futures_util::future::BoxFuture;
 use tracing::debug;
 
 use super::{
+    expiry::{Holder, holder},
     keys::{Keys, LOCK_FLAGS},
     layout::{self, Found},
-    standstill::{Holder, holder},
     store::parse_value,
 };
 use crate::{
@@ -49,7 +49,7 @@ impl Snapshot {
         // The lock is never ours: what takes it gives it back in the same transaction.
         let nobody = SessionId::new("");
         match holder(self.find(&self.keys.lock), self.find(&self.keys.heartbeat), &nobody) {
-            Holder::Nobody | Holder::Gone { .. } | Holder::Us => Leader::Nobody,
+            Holder::Nobody | Holder::Us => Leader::Nobody,
             Holder::Leader { session, heartbeat, .. } => {
                 let lease = Some(heartbeat.lease());
                 Leader::Known { holder: heartbeat.holder, session: Some(session.to_string()), lease }

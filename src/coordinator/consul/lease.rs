@@ -1,7 +1,6 @@
 //! A lease in hand: its deadline, and the way to the one task that writes for it.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     clock::{Clock, Moment},
+    heartbeat::{Heartbeat, Reach},
     keys::{Keys, LOCK_FLAGS},
     store::Store,
     writer::{Command, Failed, Job},
@@ -26,7 +26,6 @@ use crate::{
     consul::{Client, ModifyIndex, Op, SessionId, Transaction},
     coordinator::{Error, Lease, Progress, Standing},
     kind::Kind,
-    position::RaftIndex,
 };
 
 /// The deadline of giving a lock back.
@@ -47,8 +46,9 @@ pub(super) struct Held {
     writer: mpsc::Sender<Command>,
     /// Changes when a heartbeat is about to be sent.
     due: watch::Receiver<u64>,
-    /// How far the stored checkpoint reaches.
-    positions: Mutex<BTreeMap<String, RaftIndex>>,
+    reach: Mutex<Reach>,
+    /// What the last leader's heartbeats said, to go on from where its checkpoint is gone.
+    pub(super) known: Option<Checkpoint>,
     store: AsyncMutex<Store>,
 }
 
@@ -63,14 +63,15 @@ pub(super) struct Grant {
     pub(super) term: Duration,
     /// When the request was sent that brought the lock.
     pub(super) sent: Moment,
-    pub(super) positions: BTreeMap<String, RaftIndex>,
+    /// The last leader's heartbeat, where one was seen.
+    pub(super) last: Option<Heartbeat>,
     pub(super) writer: mpsc::Sender<Command>,
     pub(super) due: watch::Receiver<u64>,
 }
 
 impl Held {
     pub(super) fn new(grant: Grant) -> Arc<Self> {
-        let Grant { kind, keys, session, client, clock, term, sent, positions, writer, due } = grant;
+        let Grant { kind, keys, session, client, clock, term, sent, last, writer, due } = grant;
         let held = Held {
             kind,
             keys,
@@ -82,7 +83,9 @@ impl Held {
             lost: CancellationToken::new(),
             writer,
             due,
-            positions: Mutex::new(positions),
+            known: last.as_ref().and_then(Heartbeat::checkpoint),
+            // Until our own is stored, the old leader's progress holds.
+            reach: Mutex::new(last.map(|last| last.reach).unwrap_or_default()),
             store: AsyncMutex::default(),
         };
         held.renewed(sent);
@@ -100,30 +103,36 @@ impl Held {
         self.lost.cancel();
     }
 
-    pub(super) fn positions(&self) -> BTreeMap<String, RaftIndex> {
-        self.positions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn reach(&self) -> Reach {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// This is stored.
     pub(super) fn reached(&self, checkpoint: &Checkpoint) {
-        let positions = checkpoint.lanes.iter().map(|(name, lane)| (name.clone(), lane.position.index)).collect();
-        *self.positions.lock().unwrap_or_else(PoisonError::into_inner) = positions;
+        *self.reach.lock().unwrap_or_else(PoisonError::into_inner) = Reach::of(checkpoint);
     }
 
-    /// Writes `ops` in one transaction, if the lock is still ours. Gives the index of the head, where it was among them.
-    pub(super) async fn commit(self: &Arc<Self>, ops: Vec<Op>) -> Result<Option<ModifyIndex>, Failed> {
+    /// Writes `ops` in one transaction, if the lock is still ours. `reach` is that of the checkpoint that they store, where
+    /// they do. Gives the index of the head, where it was among them.
+    pub(super) async fn commit(
+        self: &Arc<Self>,
+        ops: Vec<Op>,
+        reach: Option<Reach>,
+    ) -> Result<Option<ModifyIndex>, Failed> {
         let (reply, answer) = oneshot::channel();
-        let job = Job { held: Arc::clone(self), ops, reply };
+        let job = Job { held: Arc::clone(self), ops, reach, reply };
         self.writer.send(Command::Commit(job)).await.map_err(|_| Failed::Lost)?;
         answer.await.unwrap_or(Err(Failed::Lost))
     }
 }
 
 impl Held {
-    /// Gives the lock back. No heartbeat is written for it any more.
+    /// Gives the lock back, with a farewell. No heartbeat is written for it any more.
     pub(super) async fn give_back(&self) -> Result<(), Error> {
         let Held { keys, session, client, .. } = self;
-        let unlock =
-            Op::Unlock { key: keys.lock.clone(), session: session.clone(), value: Bytes::new(), flags: LOCK_FLAGS };
+        // By this a standby tells it from a lock that was taken away.
+        let value = Bytes::copy_from_slice(session.as_str().as_bytes());
+        let unlock = Op::Unlock { key: keys.lock.clone(), session: session.clone(), value, flags: LOCK_FLAGS };
         let heartbeat = Op::Delete { key: keys.heartbeat.clone() };
         match client.transact(&[unlock, heartbeat], GIVE_BACK_WITHIN).await {
             // Refused, it is somebody else's already.

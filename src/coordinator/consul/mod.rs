@@ -8,29 +8,30 @@
 //! suspension ([`Standing`](super::Standing)). A standby that has seen the same heartbeat for the lease and a margin
 //! takes the lock from the old session in one transaction, which checks that the heartbeat has not moved. So no two
 //! lead at a time, without any two clocks being compared, and nobody waits for Consul's lock-delay. The same is waited for
-//! where a lock is free that its leader has not given back: that leader may not know yet that it has lost it.
+//! where a lock is free or gone that its leader has not given back, whatever became of its heartbeat: that leader may not
+//! know yet that it has lost it. A leader that gives its lock back leaves its session's id as a farewell in the lock's value.
 //!
 //! A holder without heartbeats is the original program: its lock is waited for by Consul's own rules, and it waits for
 //! ours by them.
 //!
 //! # Where to look
 //!
-//! `watch` is the standby, `standstill` its decision, `writer` the heartbeats, `lease` the deadline, `store` and `layout`
+//! `watch` is the standby, `expiry` its decision, `writer` the heartbeats, `lease` the deadline, `store` and `layout`
 //! the checkpoint, `session` the session. Start at [`Consul::start`].
 
 mod clock;
+mod expiry;
 mod heartbeat;
 pub mod inspect;
 mod keys;
 mod layout;
 mod lease;
 mod session;
-mod standstill;
 mod store;
 mod watch;
 mod writer;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
@@ -40,10 +41,10 @@ use tracing::{debug, warn};
 
 use self::{
     clock::{Boot, Clock},
-    heartbeat::Heartbeat,
+    expiry::Holder,
+    heartbeat::{Heartbeat, Reach},
     keys::Keys,
     lease::Handle,
-    standstill::Holder,
     watch::{Waiter, Watcher},
     writer::{Command, Writer},
 };
@@ -52,7 +53,6 @@ use crate::{
     cluster::{self, Difference, Known, Verdict},
     consul::{Client, Get, Op, SessionId, Transaction},
     kind::Kind,
-    position::RaftIndex,
     telemetry::{Metrics, Status},
 };
 
@@ -114,11 +114,11 @@ impl Shared {
         self.lease - heartbeat::margin(self.lease)
     }
 
-    fn heartbeat(&self, session: &SessionId, counter: u64, positions: BTreeMap<String, RaftIndex>) -> Bytes {
+    fn heartbeat(&self, session: &SessionId, counter: u64, reach: Reach) -> Bytes {
         let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
         let session = session.as_str().to_owned();
         let cluster = Some(self.cluster.identity()).filter(|cluster| !cluster.is_empty());
-        Heartbeat { session, counter, lease_ms, holder: self.holder.clone(), cluster, positions }.text().into()
+        Heartbeat { session, counter, lease_ms, holder: self.holder.clone(), cluster, reach }.text().into()
     }
 }
 
@@ -209,7 +209,7 @@ impl Consul {
         let mut claims = Vec::new();
         // Our own session leads nothing here.
         if let Holder::Leader { heartbeat, .. } =
-            standstill::holder(find(&keys.lock), find(&keys.heartbeat), &SessionId::new(""))
+            expiry::holder(find(&keys.lock), find(&keys.heartbeat), &SessionId::new(""))
             && let Some(cluster) = heartbeat.cluster
         {
             claims.push(Claim { what: leader(&heartbeat.holder, kind), cluster, is_leader: true });

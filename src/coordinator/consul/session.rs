@@ -16,8 +16,6 @@ use crate::{
 
 /// The deadline of each call.
 const WITHIN: Duration = Duration::from_secs(5);
-/// Consul's own: nobody can take the lock for so long after a session has ended by itself.
-const LOCK_DELAY: Duration = Duration::from_secs(15);
 
 /// Makes a session, renews it, and makes another one when it is gone, until `stop`. The last one is destroyed.
 pub(super) async fn keep(shared: Arc<Shared>, current: watch::Sender<Option<SessionId>>, stop: CancellationToken) {
@@ -34,8 +32,14 @@ pub(super) async fn keep(shared: Arc<Shared>, current: watch::Sender<Option<Sess
 async fn renew(shared: &Shared, current: &watch::Sender<Option<SessionId>>) {
     let mut outage = Outage::new("keeping a session in consul");
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-    let wanted =
-        Session { name: shared.name.clone(), ttl: shared.ttl, lock_delay: LOCK_DELAY, node_checks: shared.node_checks };
+    let wanted = Session {
+        name: shared.name.clone(),
+        ttl: shared.ttl,
+        // When Consul ends the session, the leader emits for as long, and no original may lead meanwhile. Standbys know
+        // that without it.
+        lock_delay: shared.lease,
+        node_checks: shared.node_checks,
+    };
     loop {
         let session = match shared.client.create_session(&wanted, WITHIN).await {
             Ok(session) => session,

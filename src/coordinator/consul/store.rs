@@ -7,6 +7,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::{
+    heartbeat::Reach,
     keys::Keys,
     layout::{self, Corrupt, Found, Head, Stored},
     lease::Held,
@@ -118,6 +119,12 @@ impl Store {
         *self = Store { written: Written { value, ..Written::default() }, ..Store::default() };
         let Some(Found { mut checkpoint, stored, stored_value, head, in_pages, in_logs }) = found else {
             let original = (value > 0).then_some(Original { value, until: None });
+            if original.is_none()
+                && let Some(known) = &held.known
+            {
+                warn!(kind = %held.kind, "checkpoint missing, resuming from the last heartbeat");
+                return Ok(Some(known.clone()));
+            }
             return Ok(original.map(|original| {
                 tracing::info!(kind = %held.kind, value, "there is no checkpoint, but a value of the original's; going on from it");
                 Checkpoint { version: VERSION, original: Some(original), ..Checkpoint::default() }
@@ -178,16 +185,18 @@ impl Store {
             let check = self.check_head(&held.keys);
             let text = serde_json::to_vec(&none).expect("maps with texts as keys");
             let set = Op::Set { key: held.keys.state.clone(), value: text.into(), flags: 0 };
-            self.head = held.commit(vec![check, set]).await?;
+            self.head = held.commit(vec![check, set], None).await?;
             transactions.last_mut().and_then(|last| {
                 let check = last.iter_mut().find(|op| matches!(op, Op::CheckNotExists { .. }))?;
                 *check = self.check_head(&held.keys);
                 Some(())
             });
         }
-        let mut index = None;
-        for ops in transactions {
-            index = held.commit(ops).await?;
+        let (mut index, last) = (None, transactions.len() - 1);
+        for (number, ops) in transactions.into_iter().enumerate() {
+            // The head goes with the last one.
+            let reach = (number == last).then(|| Reach::of(&changes.head));
+            index = held.commit(ops, reach).await?;
         }
         // The answer of Consul names each key that was set.
         self.head = index.or(self.head);

@@ -3,6 +3,7 @@
 //! A lock that is given back is noticed at once, by a blocking query on each. Leaders that live are looked at about eight
 //! times in a lease: one read gives the locks and heartbeats of all kinds.
 
+mod judge;
 mod lock;
 mod take;
 
@@ -13,20 +14,21 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{debug, error, info};
+use tracing::debug;
 
+use self::judge::Look;
 use super::{
-    SETTING, Shared,
+    Shared,
     clock::Moment,
+    expiry::Expiry,
     heartbeat::{self, Heartbeat},
-    keys::{Keys, LOCK_FLAGS},
+    keys::Keys,
     lease::Held,
-    standstill::{Holder, Standstill, holder},
     writer::Command,
 };
 use crate::{
     backoff::Backoff,
-    consul::{Entry, Op, SessionId, Transaction},
+    consul::{Op, SessionId, Transaction},
     coordinator::{Error, Positions},
     kind::Kind,
     telemetry::Duty,
@@ -51,14 +53,17 @@ pub(super) struct Waiter {
 /// A kind that is waited for.
 struct Wanted {
     waiter: Waiter,
-    /// The heartbeat that has not moved for a while.
-    standstill: Option<Standstill>,
+    /// When its leader's lease is over, where that is what is waited for.
+    due: Option<Moment>,
+    /// The leader's last heartbeat, where that is of use.
     last: Option<Heartbeat>,
     /// What the log says of its holder.
     told: Option<SessionId>,
     log: Throttle,
     /// Its leader is another cluster's.
     foreign: Option<Error>,
+    /// Why the lock cannot be taken, though no program has it.
+    barred: Option<String>,
     _lock: AbortOnDropHandle<()>,
 }
 
@@ -68,6 +73,8 @@ struct Chance {
     number: usize,
     /// What has to be so, before the lock is taken.
     first: Vec<Op>,
+    /// The leader whose lease is over, where it was not given back.
+    from: Option<String>,
 }
 
 pub(super) struct Watcher {
@@ -76,9 +83,13 @@ pub(super) struct Watcher {
     positions: watch::Sender<Positions>,
     writer: mpsc::Sender<Command>,
     wanted: Vec<Wanted>,
+    /// What was seen of the leaders, until their leases are ours: also while they are not waited for.
+    expiries: BTreeMap<Kind, Expiry>,
     /// A lock has changed.
     changed: Arc<Notify>,
     outage: Outage,
+    /// Leases are not taken that could be.
+    taking: Outage,
     backoff: Backoff,
 }
 
@@ -95,8 +106,10 @@ impl Watcher {
             positions,
             writer,
             wanted: Vec::new(),
+            expiries: BTreeMap::new(),
             changed: Arc::default(),
             outage: Outage::new("watching the leaders in consul"),
+            taking: Outage::new("taking leases in consul"),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
         }
     }
@@ -135,11 +148,12 @@ impl Watcher {
         let lock = lock::watch(Arc::clone(&self.shared), waiter.keys.lock.clone(), Arc::clone(&self.changed));
         self.wanted.push(Wanted {
             waiter,
-            standstill: None,
+            due: None,
             last: None,
             told: None,
             log: Throttle::default(),
             foreign: None,
+            barred: None,
             _lock: AbortOnDropHandle::new(tokio::spawn(lock)),
         });
     }
@@ -162,7 +176,7 @@ impl Watcher {
             Err(error) => {
                 self.outage.log(&error);
                 self.shared.status.coordinator(Duty::Watch, Some(error.to_string()));
-                self.wanted.iter_mut().for_each(|wanted| wanted.standstill = None);
+                self.expiries.values_mut().for_each(Expiry::begin_anew);
                 return self.backoff.failed();
             }
         };
@@ -170,76 +184,14 @@ impl Watcher {
         self.backoff.reset();
         self.shared.status.coordinator(Duty::Watch, None);
         let answered = self.shared.clock.now();
-        let chances = self.judge(&entries, us, asked, answered);
+        let chances = self.judge(&Look { entries: &entries, asked, answered }, us);
         self.publish();
         let refused = self.take_all(chances, us).await;
+        for Wanted { waiter, barred, .. } in &self.wanted {
+            self.shared.status.barred(waiter.kind, barred.clone());
+        }
         self.turn_away();
         self.pause(refused)
-    }
-
-    /// What each lock and heartbeat mean.
-    fn judge(&mut self, entries: &[Entry], us: &SessionId, asked: Moment, answered: Moment) -> Vec<Chance> {
-        let find = |key: &str| entries.iter().find(|entry| entry.key == key);
-        let mut chances = Vec::new();
-        let mut leaders: BTreeMap<(SessionId, String), Vec<Kind>> = BTreeMap::new();
-        for (number, wanted) in self.wanted.iter_mut().enumerate() {
-            let Waiter { kind, keys, .. } = &wanted.waiter;
-            let before = wanted.standstill.take();
-            wanted.last = None;
-            match holder(find(&keys.lock), find(&keys.heartbeat), us) {
-                Holder::Nobody => chances.push(Chance { number, first: Vec::new() }),
-                Holder::Us => {
-                    let session = us.clone();
-                    chances.push(Chance { number, first: vec![Op::CheckSession { key: keys.lock.clone(), session }] });
-                }
-                Holder::Leader { heartbeat, .. } if let Some(difference) = self.shared.differs(&heartbeat) => {
-                    let what = super::leader(&heartbeat.holder, *kind);
-                    wanted.foreign = Some(Error::Foreign { kind: *kind, what, difference, setting: SETTING });
-                }
-                Holder::Leader { session, heartbeat, index } => {
-                    if wanted.told.as_ref() != Some(&session) {
-                        wanted.told = Some(session.clone());
-                        leaders.entry((session.clone(), heartbeat.holder.clone())).or_default().push(*kind);
-                    }
-                    let standstill = Standstill::observe(before, &session, &heartbeat, index, answered);
-                    if asked >= standstill.due() {
-                        chances.push(Chance { number, first: take_over(keys, &standstill) });
-                    }
-                    wanted.standstill = Some(standstill);
-                    wanted.last = Some(heartbeat);
-                }
-                Holder::Gone { session, heartbeat, index } => {
-                    let standstill = Standstill::observe(before, &session, &heartbeat, index, answered);
-                    if asked >= standstill.due() {
-                        let first = vec![Op::CheckIndex { key: keys.heartbeat.clone(), index }];
-                        chances.push(Chance { number, first });
-                    }
-                    wanted.standstill = Some(standstill);
-                    // The positions of another cluster's leader are of no use.
-                    wanted.last = Some(heartbeat).filter(|heartbeat| self.shared.differs(heartbeat).is_none());
-                }
-                Holder::Other { session } => {
-                    if wanted.told.as_ref() != Some(&session) {
-                        info!(
-                            %kind,
-                            session = session.as_str(),
-                            "standing by: a program without heartbeats has the lock, such as the original; consul says when \
-                             it is over"
-                        );
-                        wanted.told = Some(session);
-                    }
-                }
-                Holder::NoLock { flags } => {
-                    if wanted.log.due("no lock").is_some() {
-                        error!(%kind, key = keys.lock, flags, "the key is not a lock: somebody else has written it; remove it, or choose another NOMAD_FIREHOSE_CONSUL_PREFIX");
-                    }
-                }
-            }
-        }
-        for ((session, leader), kinds) in leaders {
-            info!(kinds = names(&kinds), leader, session = session.as_str(), "standing by");
-        }
-        chances
     }
 
     /// Whose leader is another cluster's is waited for no more: its place is not ours to take.
@@ -254,7 +206,7 @@ impl Watcher {
 
     /// Tells how far the leaders have come.
     fn publish(&self) {
-        let positions = |wanted: &Wanted| Some((wanted.waiter.kind, wanted.last.as_ref()?.positions.clone()));
+        let positions = |wanted: &Wanted| Some((wanted.waiter.kind, wanted.last.as_ref()?.reach.positions.clone()));
         let new: Positions = self.wanted.iter().filter_map(positions).collect();
         self.positions.send_if_modified(|old| {
             let is_new = *old != new;
@@ -271,9 +223,12 @@ impl Watcher {
         if refused {
             pause = jittered(REFUSED);
         }
-        for standstill in self.wanted.iter().filter_map(|wanted| wanted.standstill.as_ref()) {
-            let poll = jittered(heartbeat::interval(self.shared.lease) * 3 / 8);
-            pause = pause.min(poll).min(standstill.due().since(now));
+        for due in self.wanted.iter().filter_map(|wanted| wanted.due) {
+            pause = pause.min(jittered(heartbeat::interval(self.shared.lease) * 3 / 8));
+            // What is refused though it is due is tried again at the next look.
+            if due > now {
+                pause = pause.min(due.since(now));
+            }
         }
         pause
     }
@@ -283,12 +238,4 @@ impl Watcher {
 fn names(kinds: &[Kind]) -> String {
     let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
     names.join(",")
-}
-
-/// Takes the lock from a leader whose lease is over. Its next heartbeat either moved the index, and this is refused, or
-/// can never succeed again.
-fn take_over(keys: &Keys, standstill: &Standstill) -> Vec<Op> {
-    let check = Op::CheckIndex { key: keys.heartbeat.clone(), index: standstill.index() };
-    let session = standstill.session().clone();
-    vec![check, Op::Unlock { key: keys.lock.clone(), session, value: "".into(), flags: LOCK_FLAGS }]
 }

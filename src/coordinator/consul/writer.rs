@@ -13,7 +13,12 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Shared, clock::Moment, heartbeat, lease::Held};
+use super::{
+    Shared,
+    clock::Moment,
+    heartbeat::{self, Reach},
+    lease::Held,
+};
 use crate::{
     consul::{self, MAX_OPS, MAX_REQUEST_BYTES, ModifyIndex, Op, Transaction},
     coordinator::Standing,
@@ -48,6 +53,8 @@ pub(super) enum Command {
 pub(super) struct Job {
     pub(super) held: Arc<Held>,
     pub(super) ops: Vec<Op>,
+    /// How far the checkpoint reaches that it stores, where it stores one.
+    pub(super) reach: Option<Reach>,
     pub(super) reply: oneshot::Sender<Result<Option<ModifyIndex>, Failed>>,
 }
 
@@ -147,9 +154,16 @@ impl Writer {
         for held in &self.led {
             self.counter += 1;
             ops.push(Op::CheckSession { key: held.keys.lock.clone(), session: held.session.clone() });
-            ops.push(Op::Set { key: held.keys.heartbeat.clone(), value: self.heartbeat(held), flags: 0 });
+            ops.push(self.heartbeat(held, held.reach()));
         }
         let jobs = if self.storing { Vec::new() } else { self.fitting(&mut ops) };
+        // What is stored with a heartbeat, that heartbeat tells.
+        for (number, held) in self.led.iter().enumerate() {
+            let stored = jobs.iter().rfind(|job| Arc::ptr_eq(&job.held, held) && job.reach.is_some());
+            if let Some(reach) = stored.and_then(|job| job.reach.clone()) {
+                ops[2 * number + 1] = self.heartbeat(held, reach);
+            }
+        }
         if ops.is_empty() || jobs.is_empty() && self.under_way.len() >= BEATS {
             return;
         }
@@ -167,8 +181,9 @@ impl Writer {
         }));
     }
 
-    fn heartbeat(&self, held: &Held) -> bytes::Bytes {
-        self.shared.heartbeat(&held.session, self.counter, held.positions())
+    fn heartbeat(&self, held: &Held, reach: Reach) -> Op {
+        let value = self.shared.heartbeat(&held.session, self.counter, reach);
+        Op::Set { key: held.keys.heartbeat.clone(), value, flags: 0 }
     }
 
     /// Takes from the queue what fits behind `ops`, in order.

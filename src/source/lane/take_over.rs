@@ -9,7 +9,6 @@ use crate::{
     source::{
         line::{Line, Occurrences, Text},
         member::Member,
-        proof::Cursor,
         reader::Reader,
         standby::{Ring, WarmLane},
     },
@@ -87,7 +86,7 @@ fn reaches_back(warm: &WarmLane, position: &Position) -> Result<(), &'static str
     }
     // What comes behind the position is enough where the position's own index is known whole, or held from its first
     // line on: a later event of an object looks like the known one.
-    let begins_with_it = held == Held::Known && !Cursor::new(position.clone()).needs_line_before();
+    let begins_with_it = held == Held::Known && !position.needs_line_before();
     let whole = position.whole || position.seen.is_empty() || begins_with_it;
     let needed = if whole { RaftIndex(position.index.0.saturating_add(1)) } else { position.index };
     if needed < complete_from { Err("it begins behind the position") } else { Ok(()) }

@@ -207,3 +207,18 @@ fn the_worst_lane_is_shown_with_its_namespace_on_one_line() {
     let shown = status.phases()[0].1.to_string();
     assert_eq!(shown, "leading, by polling: namespace apps: status 404; listing for 90 s");
 }
+
+#[test]
+fn what_bars_a_lease_blocks_the_standby_of_that_kind_alone() {
+    let status = Status::new(&[Kind::Nodes, Kind::Jobs]);
+    [Kind::Nodes, Kind::Jobs].iter().for_each(|kind| status.lease(*kind, LeaseState::Standby));
+    status.barred(Kind::Nodes, Some("read only".to_owned()));
+    status.coordinator(Duty::Session, Some("no session".to_owned()));
+    let shown = |at: usize| status.phases()[at].1.to_string();
+    assert_eq!([shown(0), shown(1)], ["blocked: no session; read only", "blocked: no session"]);
+    status.coordinator(Duty::Session, None);
+    assert_eq!([shown(0), shown(1)], ["blocked: read only", "standby"]);
+    assert!(!status.is_ready());
+    status.barred(Kind::Nodes, None);
+    assert!(status.is_ready());
+}

@@ -9,6 +9,7 @@ use super::{Chance, Wanted, Watcher, names};
 use crate::{
     consul::{Op, SessionId, Transaction},
     coordinator::consul::{
+        expiry::Expiry,
         keys::LOCK_FLAGS,
         lease::{Grant, Held},
         writer::Command,
@@ -38,6 +39,10 @@ impl Watcher {
         } else {
             refused = true;
         }
+        // What is refused is answered, too: another replica was quicker, or the lock-delay lasts.
+        if chances.iter().all(|chance| self.wanted[chance.number].barred.is_none()) {
+            self.taking.over();
+        }
         taken.sort_unstable();
         for number in taken.into_iter().rev() {
             self.wanted.remove(number);
@@ -48,37 +53,46 @@ impl Watcher {
     /// One transaction that takes all these locks, or none.
     async fn take(&mut self, chances: &[Chance], us: &SessionId) -> bool {
         let mut ops = Vec::new();
-        for Chance { number, first } in chances {
+        for Chance { number, first, .. } in chances {
             let Wanted { waiter, last, .. } = &self.wanted[*number];
             let keys = &waiter.keys;
             ops.extend(first.iter().cloned());
             ops.push(Op::Lock { key: keys.lock.clone(), session: us.clone(), value: "".into(), flags: LOCK_FLAGS });
             // Until our own is stored, the old leader's progress holds.
-            let positions = last.as_ref().map(|heartbeat| heartbeat.positions.clone()).unwrap_or_default();
-            ops.push(Op::Set { key: keys.heartbeat.clone(), value: self.shared.heartbeat(us, 0, positions), flags: 0 });
+            let reach = last.as_ref().map(|heartbeat| heartbeat.reach.clone()).unwrap_or_default();
+            ops.push(Op::Set { key: keys.heartbeat.clone(), value: self.shared.heartbeat(us, 0, reach), flags: 0 });
         }
         let sent = self.shared.clock.now();
         match self.shared.client.transact(&ops, self.shared.term()).await {
             Ok(Transaction::Done(_)) => {}
             Ok(Transaction::Refused(refusals)) => {
                 debug!(?refusals, "a lock was refused");
-                self.wanted_of(chances).for_each(|wanted| wanted.standstill = None);
+                chances.iter().for_each(|chance| self.wanted[chance.number].barred = None);
                 return false;
             }
             Err(error) => {
-                self.outage.log(&error);
-                self.wanted_of(chances).for_each(|wanted| wanted.standstill = None);
+                self.taking.log(&error);
+                for Chance { number, .. } in chances {
+                    let wanted = &mut self.wanted[*number];
+                    wanted.barred = Some(format!("the lease cannot be taken: {error}"));
+                    // What the token may not do, it may not do the next time either.
+                    if error.is_passing() {
+                        self.expiries.entry(wanted.waiter.kind).and_modify(Expiry::begin_anew);
+                    }
+                }
                 return false;
             }
         }
         let mut taken: BTreeMap<Option<String>, Vec<Kind>> = BTreeMap::new();
-        for Chance { number, first } in chances {
-            let Wanted { waiter, last, told, .. } = &mut self.wanted[*number];
-            let from = last.as_ref().filter(|_| !first.is_empty()).map(|heartbeat| heartbeat.holder.clone());
+        for Chance { number, from, .. } in chances {
+            let Wanted { waiter, last, told, barred, .. } = &mut self.wanted[*number];
+            *barred = None;
             if from.is_some() {
                 self.shared.metrics.takeover(waiter.kind);
             }
-            taken.entry(from).or_default().push(waiter.kind);
+            taken.entry(from.clone()).or_default().push(waiter.kind);
+            self.expiries.remove(&waiter.kind);
+            self.shared.status.barred(waiter.kind, None);
             *told = None;
             let held = Held::new(Grant {
                 kind: waiter.kind,
@@ -88,7 +102,7 @@ impl Watcher {
                 clock: Arc::clone(&self.shared.clock),
                 term: self.shared.term(),
                 sent,
-                positions: last.as_ref().map(|heartbeat| heartbeat.positions.clone()).unwrap_or_default(),
+                last: last.clone(),
                 writer: self.writer.clone(),
                 due: self.shared.due.subscribe(),
             });
@@ -110,10 +124,5 @@ impl Watcher {
             }
         }
         true
-    }
-
-    fn wanted_of(&mut self, chances: &[Chance]) -> impl Iterator<Item = &mut Wanted> {
-        let numbers: Vec<usize> = chances.iter().map(|chance| chance.number).collect();
-        self.wanted.iter_mut().enumerate().filter(move |(number, _)| numbers.contains(number)).map(|(_, wanted)| wanted)
     }
 }

@@ -1,0 +1,127 @@
+//! What one read of all locks and heartbeats means.
+
+use std::collections::BTreeMap;
+
+use tracing::{error, info};
+
+use super::{Chance, Waiter, Wanted, Watcher, names};
+use crate::{
+    consul::{Entry, Op, SessionId},
+    coordinator::{
+        Error,
+        consul::{
+            SETTING, Shared,
+            clock::Moment,
+            expiry::{Expiry, Holder, holder},
+            heartbeat::Heartbeat,
+            keys::{Keys, LOCK_FLAGS},
+            leader,
+        },
+    },
+    kind::Kind,
+};
+
+/// What was read, and when that was asked for.
+pub(super) struct Look<'a> {
+    pub(super) entries: &'a [Entry],
+    pub(super) asked: Moment,
+    pub(super) answered: Moment,
+}
+
+impl Watcher {
+    /// Which locks may be taken.
+    pub(super) fn judge(&mut self, look: &Look<'_>, us: &SessionId) -> Vec<Chance> {
+        let find = |key: &str| look.entries.iter().find(|entry| entry.key == key);
+        let mut chances = Vec::new();
+        let mut leaders: BTreeMap<(SessionId, String), Vec<Kind>> = BTreeMap::new();
+        for (number, wanted) in self.wanted.iter_mut().enumerate() {
+            let Waiter { kind, keys, .. } = &wanted.waiter;
+            let (kind, keys, shared) = (*kind, keys.clone(), &self.shared);
+            let (lock, beat) = (find(&keys.lock), find(&keys.heartbeat));
+            let expiry = self.expiries.entry(kind).or_default();
+            expiry.observe(lock, beat, us, look.answered);
+            (wanted.due, wanted.last, wanted.barred) = (None, None, None);
+            let mut wait = |wanted: &mut Wanted, first: Vec<Op>| {
+                if let Some(from) = wanted.wait(expiry, shared, look.asked) {
+                    chances.push(Chance { number, first, from });
+                }
+            };
+            match holder(lock, beat, us) {
+                Holder::Us => {
+                    let first = vec![Op::CheckSession { key: keys.lock, session: us.clone() }];
+                    chances.push(Chance { number, first, from: None });
+                }
+                Holder::Nobody => wait(wanted, vec![unmoved(&keys, beat)]),
+                Holder::Leader { heartbeat, .. } if let Some(difference) = shared.differs(&heartbeat) => {
+                    let what = leader(&heartbeat.holder, kind);
+                    wanted.foreign = Some(Error::Foreign { kind, what, difference, setting: SETTING });
+                }
+                Holder::Leader { session, heartbeat } => {
+                    wait(wanted, vec![unmoved(&keys, beat), take_away(&keys, session.clone())]);
+                    if wanted.is_new(&session) {
+                        leaders.entry((session, heartbeat.holder)).or_default().push(kind);
+                    }
+                }
+                // Its heartbeat was deleted, and the next one brings it again.
+                Holder::Other { session } if expiry.is_of(&session) => {
+                    wait(wanted, vec![unmoved(&keys, beat), take_away(&keys, session)]);
+                }
+                Holder::Other { session } => {
+                    if wanted.is_new(&session) {
+                        info!(
+                            %kind,
+                            session = session.as_str(),
+                            "standing by: a program without heartbeats has the lock, such as the original; consul says when \
+                             it is over"
+                        );
+                    }
+                }
+                Holder::NoLock { flags } => {
+                    let reason = format!(
+                        "the key {} is not a lock: another program has written it; remove it, or set {SETTING} to another \
+                         folder",
+                        keys.lock
+                    );
+                    if wanted.log.due("no lock").is_some() {
+                        error!(%kind, key = keys.lock, flags, "the key is not a lock: another program has written it; remove it, or choose another NOMAD_FIREHOSE_CONSUL_PREFIX");
+                    }
+                    wanted.barred = Some(reason);
+                }
+            }
+        }
+        for ((session, leader), kinds) in leaders {
+            info!(kinds = names(&kinds), leader, session = session.as_str(), "standing by");
+        }
+        chances
+    }
+}
+
+impl Wanted {
+    /// Waits for the end of a lease. When it is over: whose it was, where that is known.
+    fn wait(&mut self, expiry: &Expiry, shared: &Shared, asked: Moment) -> Option<Option<String>> {
+        self.due = expiry.due();
+        let last = expiry.leader();
+        // The positions of another cluster's leader are of no use.
+        self.last = last.filter(|heartbeat| shared.differs(heartbeat).is_none()).cloned();
+        expiry.is_over(asked).then(|| last.map(|Heartbeat { holder, .. }| holder.clone()))
+    }
+
+    /// Whether the log does not have this holder yet.
+    fn is_new(&mut self, session: &SessionId) -> bool {
+        self.told.replace(session.clone()).as_ref() != Some(session)
+    }
+}
+
+/// Refuses what follows where a leader has come, or come back, since the read.
+fn unmoved(keys: &Keys, beat: Option<&Entry>) -> Op {
+    let key = keys.heartbeat.clone();
+    match beat {
+        Some(Entry { modify_index: index, .. }) => Op::CheckIndex { key, index: *index },
+        None => Op::CheckNotExists { key },
+    }
+}
+
+/// Takes the lock from a leader whose lease is over. With its heartbeat unmoved, its next one is refused.
+fn take_away(keys: &Keys, session: SessionId) -> Op {
+    Op::Unlock { key: keys.lock.clone(), session, value: "".into(), flags: LOCK_FLAGS }
+}
