@@ -27,7 +27,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     consul::{Entry, Op, SessionId, Transaction},
-    coordinator::{Error, Positions},
+    coordinator::{Error, Positions, reset},
     kind::Kind,
     telemetry::Duty,
     throttle::{Outage, Throttle},
@@ -194,7 +194,8 @@ impl Watcher {
                 }
                 Holder::Leader { heartbeat, .. } if let Some(difference) = self.shared.differs(&heartbeat) => {
                     let what = super::leader(&heartbeat.holder, *kind);
-                    wanted.foreign = Some(Error::Foreign { kind: *kind, what, difference, setting: SETTING });
+                    let (kind, setting, reset) = (*kind, SETTING, reset(*kind, None));
+                    wanted.foreign = Some(Error::Foreign { kind, what, difference, setting, reset });
                 }
                 Holder::Leader { session, heartbeat, index } => {
                     if wanted.told.as_ref() != Some(&session) {

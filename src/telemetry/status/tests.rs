@@ -207,3 +207,16 @@ fn the_worst_lane_is_shown_with_its_namespace_on_one_line() {
     let shown = status.phases()[0].1.to_string();
     assert_eq!(shown, "leading, by polling: namespace apps: status 404; listing for 90 s");
 }
+
+/// What a far side says can hold anything.
+const OUTSIDE: &str = "no\u{1b}]0;owned\u{7}\u{1b}[2J\r\njobs: leading\u{202e}\u{2028}\u{2066}\u{9b}31m";
+
+#[test]
+fn what_a_far_side_says_stays_on_one_short_line_of_plain_text() {
+    let status = Status::new(&[Kind::Jobs]);
+    status.lease(Kind::Jobs, LeaseState::Leading);
+    status.source(Kind::Jobs, "*", SourceState::Blocked { reason: format!("{OUTSIDE}{}", "x".repeat(1 << 20)) });
+    status.sink(SinkState::Held { reason: OUTSIDE.to_owned() });
+    let shown: Vec<String> = status.phases().iter().map(|(_, phase)| phase.to_string()).collect();
+    assert!(shown.iter().all(|text| crate::redact::is_plain(text) && text.len() < 8 << 10), "{shown:.500?}");
+}
