@@ -7,7 +7,7 @@ CHAOS ?= 20
 TEST_THREADS ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check demo demo-stop bench chaos fuzz clean
+.PHONY: help build test check advisories demo demo-stop bench chaos fuzz clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,10 +15,18 @@ help: ## List the targets
 build: ## Build the release binary, target/release/nomad-firehose
 	$(CARGO) build --release --locked --bin nomad-firehose
 
-check: ## Formatting, lints and documentation, without the tests
+check: ## Formatting, lints, documentation and dependencies, without the tests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --offline --locked check bans licenses sources; \
+	else \
+		echo "skipped: licences, bans and sources of dependencies (needs cargo install cargo-deny)"; \
+	fi
+
+advisories: ## Ask the RustSec database about the dependencies (needs cargo install cargo-deny, and the network)
+	$(CARGO) deny --locked check advisories
 
 test: check ## Everything that has to pass: check, then all tests
 	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --locked

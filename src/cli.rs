@@ -181,7 +181,7 @@ fn flags(matches: &ArgMatches) -> Flags {
 /// Writes one message for people to stderr, without secrets.
 pub fn tell(message: &dyn Display) {
     // A closed stderr leaves nowhere to say so.
-    writeln!(std::io::stderr(), "nomad-firehose: {}", redact::redacted(&message.to_string())).ok();
+    writeln!(std::io::stderr(), "nomad-firehose: {}", redact::shown_lines(&message.to_string())).ok();
 }
 
 #[cfg(test)]

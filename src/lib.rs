@@ -44,6 +44,5 @@ pub mod state;
 pub mod supervisor;
 pub mod telemetry;
 pub mod template;
-mod terminal;
 mod throttle;
 mod tls;

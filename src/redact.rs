@@ -2,13 +2,15 @@
 //!
 //! A proxy's error page can echo our request, and what it says goes into the log, the status pages and the reasons of
 //! dead letters, which need no login. So every configured secret is known here from the moment it is read, and every
-//! text from outside loses, where it becomes a text of ours, all known secrets and whatever looks like credentials in a
-//! header. The log and the status pages do it once more with all they show.
+//! text from outside goes through [`shown`] where it becomes a text of ours: it loses all known secrets and whatever looks
+//! like credentials in a header, is cut, and is made fit for a terminal. The log and the status pages do it once more with
+//! all they show.
 //!
 //! Bodies of records never come here.
 
 mod forms;
 mod headers;
+mod shown;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
 use self::forms::Needle;
+pub(crate) use self::shown::{LINE, WORDS, escaped_json, shown, shown_lines};
 
 /// What stands in the place of a secret.
 pub(crate) const REDACTED: &str = "[redacted]";
@@ -84,14 +87,14 @@ fn learn(
 }
 
 /// `text` without known secrets and without what looks like credentials.
-pub(crate) fn redacted(text: &str) -> Cow<'_, str> {
+fn redacted(text: &str) -> Cow<'_, str> {
     let mut hits = known_in(text, false);
     headers::find(text, &mut hits);
     without(text, hits)
 }
 
 /// The same for the start of a longer text: it can end in the midst of a secret.
-pub(crate) fn redacted_start(text: &str) -> Cow<'_, str> {
+fn redacted_start(text: &str) -> Cow<'_, str> {
     let mut hits = known_in(text, true);
     headers::find(text, &mut hits);
     without(text, hits)
@@ -130,4 +133,13 @@ fn without(text: &str, mut hits: Vec<Range<usize>>) -> Cow<'_, str> {
     }
     out += &text[at.unwrap_or_default()..];
     Cow::Owned(out)
+}
+
+/// Whether a text can be printed as it is.
+#[cfg(test)]
+pub(crate) fn is_plain(text: &str) -> bool {
+    !text.chars().any(|c| {
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    })
 }

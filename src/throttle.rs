@@ -56,6 +56,11 @@ impl From<&io::Error> for Class {
 /// A failure that knows its class. Its text goes to the log.
 pub(crate) trait Classified: Display {
     fn class(&self) -> Class;
+
+    /// What a call asked for that failed, such as `the list of namespaces`.
+    fn asked(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// A failure of which class and text are left.
@@ -141,17 +146,34 @@ pub(crate) struct Outage {
     logged: bool,
     /// Nothing waits for it: a warning will do.
     mild: bool,
+    /// Several calls belong to `what`, and the one that failed is named.
+    names_calls: bool,
+    /// What the log named last, where it is not `what`.
+    named: Option<String>,
 }
 
 impl Outage {
     /// An outage of `what`, which has not begun.
     pub(crate) fn new(what: &'static str) -> Self {
-        Outage { what, since: None, throttle: Throttle::default(), logged: false, mild: false }
+        Outage {
+            what,
+            since: None,
+            throttle: Throttle::default(),
+            logged: false,
+            mild: false,
+            names_calls: false,
+            named: None,
+        }
     }
 
     /// The same, where no record waits for `what`.
     pub(crate) fn mild(what: &'static str) -> Self {
         Outage { mild: true, ..Outage::new(what) }
+    }
+
+    /// The same, where `what` takes several calls: the one that failed is named in its place.
+    pub(crate) fn of_calls(self) -> Self {
+        Outage { names_calls: true, ..self }
     }
 
     /// It failed once more.
@@ -160,7 +182,8 @@ impl Outage {
         let since = *self.since.get_or_insert(now);
         let Some(times) = self.throttle.due(failure.class()) else { return };
         self.logged = true;
-        let (what, for_seconds) = (self.what, (now - since).as_secs());
+        self.named = failure.asked().filter(|_| self.names_calls).map(|asked| format!("reading {asked}"));
+        let (what, for_seconds) = (self.named.as_deref().unwrap_or(self.what), (now - since).as_secs());
         if self.mild {
             warn!(what, reason = %failure, times, for_seconds, "not working while standing by; trying again");
         } else {
@@ -173,7 +196,12 @@ impl Outage {
         if let Some(since) = self.since.take()
             && mem::take(&mut self.logged)
         {
-            info!(what = self.what, after_seconds = since.elapsed().as_secs(), "working again");
+            let what = self.named.take();
+            info!(
+                what = what.as_deref().unwrap_or(self.what),
+                after_seconds = since.elapsed().as_secs(),
+                "working again"
+            );
         }
     }
 }

@@ -133,3 +133,28 @@ async fn a_checkpoint_that_cannot_be_stored_is_an_error_and_not_the_end() {
     process.until_logged("subscribed to the event stream").await;
     assert_eq!(process.stop().await, [""; 0]);
 }
+
+/// Without a coordinator no checkpoint is stored, a list that owed nothing is none of an operator's concern, and what was
+/// never read is not delivered.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_did_not_happen_is_neither_counted_nor_logged() {
+    let (sim, ports) = (Sim::builder().start().await.expect("the simulator starts"), Ports::reserve());
+    let setup = Setup::new(&["evaluations"], &sim.url(0))
+        .env("NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "100ms")
+        .env("NOMAD_FIREHOSE_LISTEN", ports.address());
+    let process = setup.spawn();
+    process.until_logged("subscribed to the event stream").await;
+    process
+        .until("its list is read", || sim.requests().iter().any(|asked| asked.target.starts_with("/v1/evaluations?")))
+        .await;
+    // So that several checkpoints are due.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(500) {
+        assert_eq!(metric(ports.base, r#"nomad_firehose_checkpoints_total{kind="evaluations"}"#).await, 0);
+    }
+    let ended = process.end_by(Signal::TERM).await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    for words in ["the list is read", "0ns", "everything that was read is delivered"] {
+        assert!(!ended.log.contains(words), "{words}:\n{}", ended.log);
+    }
+}

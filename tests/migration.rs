@@ -54,7 +54,11 @@ fn cluster(at: u64) -> Builder {
 
 fn setup(kind: &str, sim: &Sim, dir: &Path, namespaces: &str) -> Setup {
     // The start is that of the very first run, which the original's was.
-    Setup::new(&[kind], &sim.url(0)).data_dir(dir).env("NOMAD_FIREHOSE_START", "now").env("NOMAD_NAMESPACE", namespaces)
+    Setup::new(&[kind], &sim.url(0))
+        .verbose()
+        .data_dir(dir)
+        .env("NOMAD_FIREHOSE_START", "now")
+        .env("NOMAD_NAMESPACE", namespaces)
 }
 
 fn versions(seen: &[Seen]) -> BTreeSet<Seen> {
@@ -312,7 +316,7 @@ async fn the_value_is_the_originals() {
                 sim.server(0).restart();
             }
             let arguments = ["run", "--resources", "all"];
-            let process = Setup::new(&arguments, &sim.url(0)).data_dir(dir.path()).spawn();
+            let process = Setup::new(&arguments, &sim.url(0)).verbose().data_dir(dir.path()).spawn();
             process.until("the lists are read", || process.logged("the list is read") >= OBJECTS.len()).await;
             if streams {
                 let want: usize = OBJECTS.iter().map(|kind| expected(kind, &cut(at).0).len()).sum();

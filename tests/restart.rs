@@ -30,7 +30,7 @@ fn by_line(kinds: &[&str], lines: &[String]) -> Vec<Vec<Seen>> {
 /// Publishes the groups of lines one after the other, and stops and starts the program after each.
 async fn stopped_after_each(groups: &[&[String]]) {
     let (sim, data_dir) = (new_cluster().await, tempfile::tempdir().expect("a directory"));
-    let setup = Setup::new(&["run", "--resources", "all"], &sim.url(0)).data_dir(data_dir.path());
+    let setup = Setup::new(&["run", "--resources", "all"], &sim.url(0)).verbose().data_dir(data_dir.path());
     let mut due = by_line(&ALL, &groups.concat()).into_iter();
     let (mut printed, mut expected) = (Vec::new(), Vec::new());
     let mut first_requests = 0;

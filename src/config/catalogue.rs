@@ -263,7 +263,7 @@ settings! {
     SINK_HTTP_METHOD = Setting::new(HTTP_SINK, "sink-http-method", "SINK_HTTP_METHOD", "METHOD",
         "POST, PUT or PATCH").default("POST");
     SINK_HTTP_HEADERS = Setting::new(HTTP_SINK, "sink-http-headers", "SINK_HTTP_HEADERS", "NAME: VALUE",
-        "Further headers; the values are never printed. Repeat the flag; in the variable, separate by commas, and write \\, for a comma within a value")
+        "Further headers. Values of four or more characters are removed from all that is logged or shown; shorter ones only where they look like credentials. Repeat the flag; in the variable, separate by commas, and write \\, for a comma within a value")
         .form(Form::Repeated).secret();
     SINK_HTTP_AUTH = Setting::new(HTTP_SINK, "sink-http-auth", "SINK_HTTP_AUTH", "USER[:PASSWORD]",
         "Basic authentication. A flag can be seen in the list of processes: prefer the variable").secret();

@@ -109,10 +109,10 @@ impl Client {
                 return Err(fault.into());
             }
             let code = response.status();
+            if let Some(text) = http::foreign(&response, &NAMES) {
+                return Err(self.garbage(call, text));
+            }
             if code.is_success() || also.contains(&code) {
-                if let Some(text) = http::foreign(&response, &NAMES) {
-                    return Err(self.garbage(call, text));
-                }
                 let index = index_of(&response);
                 let body = self.body(call, response).await?;
                 return Ok(Answered { code, index, body });

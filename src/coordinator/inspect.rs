@@ -102,6 +102,8 @@ pub enum Content {
         path: String,
         /// What is wrong with it.
         reason: String,
+        /// The command that forgets it.
+        reset: String,
     },
 }
 

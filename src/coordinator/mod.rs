@@ -8,7 +8,7 @@ pub mod file;
 pub mod inspect;
 pub mod none;
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
 
 use futures_util::future::{self, BoxFuture};
 use tokio::sync::watch;
@@ -60,6 +60,11 @@ pub trait Coordinator: Send + Sync + fmt::Debug {
     /// Where the checkpoint of `kind` lies, and the variable that chooses the place.
     fn place(&self, kind: Kind) -> (String, &'static str) {
         (kind.to_string(), "NOMAD_FIREHOSE_COORDINATOR")
+    }
+
+    /// The command that forgets the checkpoint of `kind`.
+    fn reset(&self, kind: Kind) -> String {
+        reset(kind, None)
     }
 
     /// Ends what the coordinator keeps with its far side. All leases are released before.
@@ -124,6 +129,11 @@ pub trait Lease: Send + Sync + fmt::Debug {
         // Nothing is put off.
         let _ = hurry;
         self.save(progress)
+    }
+
+    /// Whether what is saved is kept anywhere.
+    fn keeps(&self) -> bool {
+        true
     }
 
     /// Gives the lease back, so that a standby takes over at once. It is not valid any more from the first poll on.
@@ -194,7 +204,7 @@ pub enum Error {
     /// What is stored is of another cluster: replicas of two clusters share a place.
     #[error(
         "{what} belongs to another cluster: {difference}; set {setting} to a place that no other cluster uses, or, if it \
-         is the same cluster, forget the checkpoint with: nomad-firehose state reset {kind}"
+         is the same cluster, forget the checkpoint with: {reset}"
     )]
     Foreign {
         /// The kind.
@@ -205,19 +215,30 @@ pub enum Error {
         difference: Difference,
         /// The variable that chooses the place.
         setting: &'static str,
+        /// The command that forgets it.
+        reset: String,
     },
     /// What is stored is not a checkpoint of ours.
-    #[error(
-        "the checkpoint {path} cannot be read: {reason}; mend it, or forget it with: nomad-firehose state reset {kind}"
-    )]
+    #[error("the checkpoint {path} cannot be read: {reason}; mend it, or forget it with: {reset}")]
     Corrupt {
-        /// Whose checkpoint it is.
-        kind: Kind,
         /// The file or key.
         path: String,
         /// What is wrong with it.
         reason: String,
+        /// The command that forgets it.
+        reset: String,
     },
+}
+
+/// The command that forgets the checkpoint of `kind`; with `data_dir` where files keep it, wherever the setting of the run
+/// came from.
+pub(crate) fn reset(kind: Kind, data_dir: Option<&Path>) -> String {
+    let command = format!("nomad-firehose state reset {kind}");
+    let Some(data_dir) = data_dir else { return command };
+    let directory = data_dir.display().to_string();
+    let is_bare = directory.chars().all(|c| c.is_alphanumeric() || "/._-+,:@%".contains(c));
+    let directory = if is_bare { directory } else { format!("'{}'", directory.replace('\'', r"'\''")) };
+    format!("{command} --coordinator file --data-dir {directory}")
 }
 
 impl Classified for Error {

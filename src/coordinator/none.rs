@@ -40,6 +40,10 @@ impl Lease for Always {
         Box::pin(future::ready(Ok(())))
     }
 
+    fn keeps(&self) -> bool {
+        false
+    }
+
     fn release(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(future::ready(Ok(())))
     }

@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::read::{Damaged, Stored, read};
-use crate::terminal::plain;
+use crate::redact::{LINE, escaped_json, shown};
 
 /// One letter, for programs.
 #[derive(Serialize)]
@@ -21,9 +21,9 @@ struct Shown<'a> {
     namespace: &'a str,
     job: &'a str,
     sink: &'a str,
-    reason: &'a str,
+    reason: String,
     attempts: u32,
-    context: &'a str,
+    context: String,
     bytes: Option<usize>,
 }
 
@@ -38,21 +38,20 @@ pub fn list(path: &Path, json: bool, out: &mut impl Write) -> io::Result<bool> {
     for line in read(path)? {
         match line?.letter {
             Ok(letter) if json => {
-                serde_json::to_writer(&mut *out, &shown(&letter))?;
-                out.write_all(b"\n")?;
+                writeln!(out, "{}", escaped_json(&serde_json::to_string(&for_programs(&letter))?))?;
             }
             Ok(letter) => {
                 let from =
                     if letter.sink.is_empty() { "input".to_owned() } else { format!("rejected by {}", letter.sink) };
-                *sums.entry(plain(&from)).or_default() += 1;
+                *sums.entry(shown(from, LINE)).or_default() += 1;
                 writeln!(out, "{}", words(&letter))?;
             }
             Err(Damaged { line, reason }) => {
                 is_whole = false;
                 if json {
-                    writeln!(out, "{}", serde_json::json!({ "line": line, "damaged": reason }))?;
+                    writeln!(out, "{}", serde_json::json!({ "line": line, "damaged": shown(reason, LINE) }))?;
                 } else {
-                    writeln!(out, "line {line} is no dead letter: {}", plain(&reason))?;
+                    writeln!(out, "line {line} is no dead letter: {}", shown(reason, LINE))?;
                 }
             }
         }
@@ -65,9 +64,10 @@ pub fn list(path: &Path, json: bool, out: &mut impl Write) -> io::Result<bool> {
     Ok(is_whole)
 }
 
-fn shown(letter: &Stored) -> Shown<'_> {
+fn for_programs(letter: &Stored) -> Shown<'_> {
     let Stored { time, kind, id, key, namespace, job, sink, reason, attempts, context, .. } = letter;
     let bytes = letter.message().map(|message| message.len());
+    let (reason, context) = (shown(reason, LINE), shown(context, LINE));
     Shown { time, kind, id, key, namespace, job, sink, reason, attempts: *attempts, context, bytes }
 }
 
@@ -75,7 +75,8 @@ fn words(letter: &Stored) -> String {
     let Stored { time, kind, id, reason, attempts, context, .. } = letter;
     let what = if id.is_empty() { context } else { id };
     let bytes = letter.message().map_or("no message".to_owned(), |message| format!("{} bytes", message.len()));
-    plain(&format!("{time}  {kind}  {what}  {bytes}, sent {attempts} times: {reason}"))
+    let reason = shown(reason, LINE);
+    shown(format!("{time}  {kind}  {what}  {bytes}, sent {attempts} times: {reason}"), 2 * LINE)
 }
 
 #[cfg(test)]
@@ -111,6 +112,26 @@ mod tests {
         assert_eq!(lines[3], "1 input, 1 rejected by http");
         assert!(!text.contains("secret"));
         assert_eq!(listed("", false), ("no dead letters\n".to_owned(), true));
+    }
+
+    #[test]
+    fn what_others_wrote_neither_commands_a_terminal_nor_turns_its_text_around() {
+        let outside = "a\u{202e}b\u{2028}c\u{9b}31m";
+        let letter = serde_json::json!({
+            "time": "2026-01-02T03:04:05.000000Z", "kind": "jobs", "id": outside, "key": outside, "sink": outside,
+            "reason": outside.repeat(10_000), "context": outside, "attempts": 1, "body": "{}",
+        });
+        for json in [false, true] {
+            let (text, is_whole) = listed(&letter.to_string(), json);
+            assert!(is_whole);
+            for line in text.lines() {
+                assert!(crate::redact::is_plain(line) && line.len() < 8 << 10, "{line:.500}");
+            }
+            if json {
+                let shown: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+                assert_eq!(shown["id"], outside, "a program gets the id as it is");
+            }
+        }
     }
 
     #[test]

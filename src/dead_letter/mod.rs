@@ -22,8 +22,9 @@
 //!
 //! # The log
 //!
-//! `log` and `stop` write no bodies of records: those carry secrets. Inputs that could not be read are logged, cut to
-//! [`LOGGED`] bytes, because most of them are an error message of the far side.
+//! No place writes bodies of records: those carry secrets. With `log` and `stop`, inputs that could not be read are logged
+//! once, cut to [`LOGGED`] bytes, because most of them are an error message of the far side; a file has them whole, and the
+//! log nothing of them.
 
 mod file;
 pub mod list;
@@ -144,12 +145,25 @@ impl Letter {
             namespace: Box::from(&*record.namespace),
             job: Box::from(&*record.job),
             sink,
-            reason: redact::redacted(&reason).into_owned(),
+            reason: redact::shown(reason, redact::LINE),
             attempts,
             context: String::new(),
             body: record.body.clone(),
         }
     }
+}
+
+/// What no record can be made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Input<'a> {
+    /// As it came.
+    pub(crate) raw: &'a [u8],
+    /// Why it cannot be used.
+    pub(crate) reason: &'a str,
+    /// Where it came from.
+    pub(crate) context: &'a str,
+    /// The log has it already.
+    pub(crate) is_logged: bool,
 }
 
 impl fmt::Debug for Letter {
@@ -178,6 +192,11 @@ impl DeadLetters {
     /// Whether a rejected record holds everything behind it.
     pub fn holds(&self) -> bool {
         self.place == Place::Stop
+    }
+
+    /// Whether what cannot be delivered is kept in a file.
+    pub(crate) fn keeps(&self) -> bool {
+        matches!(self.place, Place::File(_))
     }
 
     /// Opens the file, so that a wrong path is found at the start rather than with the first letter.
@@ -214,11 +233,16 @@ impl DeadLetters {
     /// # Errors
     /// The file could not be written within 30 s. Try again: nothing may be dropped for it.
     pub async fn input(&self, raw: &[u8], reason: &str, context: &str) -> Result<(), Error> {
-        let (reason, context) = (&*redact::redacted(reason), &*redact::redacted(context));
-        if !matches!(self.place, Place::File(_)) {
-            let text = String::from_utf8_lossy(&raw[..raw.len().min(LOGGED)]);
-            let text = redact::redacted_start(&text);
-            tracing::error!(reason, context, bytes = raw.len(), raw = &*text, "input cannot be read");
+        self.unreadable(Input { raw, reason, context, is_logged: false }).await
+    }
+
+    /// The same, where the log can have the input already.
+    pub(crate) async fn unreadable(&self, input: Input<'_>) -> Result<(), Error> {
+        let Input { raw, reason, context, is_logged } = input;
+        let [reason, context] = &[reason, context].map(|text| redact::shown(text, redact::LINE));
+        if !self.keeps() {
+            let text = (!is_logged).then(|| redact::shown(raw, LOGGED));
+            tracing::error!(reason, context, bytes = raw.len(), raw = text, "input cannot be read");
             return Ok(());
         }
         let letter = Letter {
@@ -228,9 +252,9 @@ impl DeadLetters {
             namespace: Box::default(),
             job: Box::default(),
             sink: "",
-            reason: reason.to_owned(),
+            reason: reason.clone(),
             attempts: 0,
-            context: context.to_owned(),
+            context: context.clone(),
             body: without_echo(raw),
         };
         self.append(Arc::new([letter])).await?;

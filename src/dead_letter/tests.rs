@@ -185,6 +185,22 @@ proptest! {
             other => panic!("{other:?}"),
         };
         prop_assert_eq!(body, raw);
-        prop_assert_eq!(letter["reason"].as_str(), Some(&*reason));
+        prop_assert_eq!(letter["reason"].as_str(), Some(&*redact::shown(reason, redact::LINE)));
+    }
+}
+
+#[tokio::test]
+async fn reasons_are_kept_and_logged_as_one_short_line_of_plain_text() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("dead");
+    let reason = format!("no\u{1b}]0;owned\u{7}\r\n\u{202e}\u{2028}{}", "x".repeat(1 << 20));
+    let letter = Letter::new(&Book::new().record("a", "{}"), "http", reason.clone(), 1);
+    in_file(&path).rejected(vec![letter]).await.expect("there is room");
+    in_file(&path).input(b"no json", &reason, &reason).await.expect("there is room");
+    for letter in lines(&path) {
+        for field in ["reason", "context"] {
+            let text = letter[field].as_str().unwrap_or_default();
+            assert!(crate::redact::is_plain(text) && text.len() < 8 << 10, "{text:.500}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use reqwest::Response;
 use tokio::time::timeout;
 
 use super::reason;
-use crate::redact::redacted_start;
+use crate::redact;
 
 /// How much of an error's text is read.
 const MAX_TEXT: usize = 4 << 10;
@@ -21,7 +21,7 @@ pub(crate) enum Cut {
     Broken(String),
 }
 
-/// The start of a body, for a message, without secrets that it echoes. Never fails: what cannot be read by `deadline` is
+/// The start of a body, for a message, as it may be shown. Never fails: what cannot be read by `deadline` is
 /// left out.
 pub(crate) async fn text(mut response: Response, deadline: Duration) -> String {
     let mut text = Vec::new();
@@ -35,7 +35,7 @@ pub(crate) async fn text(mut response: Response, deadline: Duration) -> String {
     };
     // What has arrived by then is enough for a message.
     timeout(deadline, read).await.ok();
-    redacted_start(&String::from_utf8_lossy(&text)).trim().to_owned()
+    redact::shown(text.trim_ascii(), redact::WORDS)
 }
 
 /// A whole body of at most `limit` bytes. Without a deadline of its own.

@@ -6,7 +6,7 @@ use reqwest::{Response, StatusCode};
 
 use super::{Names, Server};
 use crate::{
-    redact::redacted,
+    redact::{LINE, shown},
     tls::{self, BadFile, Words},
 };
 
@@ -100,5 +100,5 @@ pub(crate) fn reason(error: &reqwest::Error) -> String {
     if text.is_empty() {
         text = error.to_string();
     }
-    redacted(&text).into_owned()
+    shown(text, LINE)
 }

@@ -9,23 +9,33 @@ use super::Names;
 
 /// Why the body of `response` is none of the agent's, and what to do about it; `None` where it can be read.
 ///
-/// A page for people counts where the status would be taken for the agent's word: a success, or that something is not
-/// there. With another status it is shown as it is.
+/// No agent answers with a page for people, whatever the status: proxies do, for a login and for their own errors.
 pub(crate) fn foreign(response: &Response, names: &Names) -> Option<String> {
     let header = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
     let status = response.status();
     let is_page =
         header(CONTENT_TYPE).is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"));
-    if is_page && (status.is_success() || status == StatusCode::NOT_FOUND) {
-        let address = names.address;
-        return Some(format!(
-            "an HTML page with status {}; is a login page or another service in its place? See {address}",
-            status.as_u16()
-        ));
+    if is_page {
+        return Some(of_page(status, names.address));
     }
     // What can be decoded is, and has lost the header.
     let encoding = header(CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))?;
     Some(format!(
         "Content-Encoding: {encoding}, which was not asked for; switch compression off in the proxy before it"
     ))
+}
+
+/// What a page with this status most likely is.
+fn of_page(status: StatusCode, address: &str) -> String {
+    let code = status.as_u16();
+    match code {
+        502..=504 => format!(
+            "an HTML page with status {code}: the error page of a proxy, which gets no answer from the agent behind it; \
+             check the agent, the proxy and {address}"
+        ),
+        _ => format!(
+            "an HTML page with status {code}: a login page, the page of a proxy or another service answers in the \
+             agent's place; check {address}"
+        ),
+    }
 }

@@ -29,6 +29,9 @@ use crate::{
 /// Which regions there are.
 const REGIONS: &str = "/v1/regions";
 
+/// The path of the event stream.
+pub(super) const STREAM: &str = "/v1/event/stream";
+
 /// How much of their list is read.
 const MAX_REGIONS: usize = 64 << 10;
 
@@ -304,6 +307,13 @@ impl Client {
             let fix = self.region_fix(server).await;
             return Error::NoRegion { address, what, text, fix };
         }
+        // Go's own words: nothing is served at the path. For the stream it can be an old Nomad, too.
+        let text = match &*text {
+            "404 page not found" if code == StatusCode::NOT_FOUND && call.path != STREAM => {
+                format!("{text}; there is no Nomad API at this path: check the path in NOMAD_ADDR")
+            }
+            _ => text,
+        };
         Error::Status { address, what, code: code.as_u16(), text }
     }
 

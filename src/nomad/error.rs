@@ -58,7 +58,9 @@ pub enum Error {
         after: Duration,
     },
     /// A connection that gives no sign of life.
-    #[error("the event stream of {address} was silent for {after:?}, without even a heartbeat: the connection is dead")]
+    #[error(
+        "the event stream of {address} was silent for {after:?}, without even a heartbeat: the connection is dead, or a proxy buffers it"
+    )]
     Silent {
         /// Label of the address.
         address: String,
@@ -127,11 +129,11 @@ pub enum Error {
         namespace: String,
     },
     /// This cluster streams no events.
-    #[error("Nomad at {address} has no event stream: {reason}")]
+    #[error("{reason}")]
     NoStream {
         /// Label of the address.
         address: String,
-        /// The event broker is off, or Nomad is older than 1.0.
+        /// The whole sentence: the address is wrong, the event broker is off, or Nomad is older than 1.0.
         reason: String,
     },
     /// Nomad answers other questions, and nothing of the stream arrives.
@@ -222,6 +224,30 @@ impl Error {
         }
     }
 
+    /// The event broker of the server at `address` is off.
+    pub(super) fn no_broker(address: String) -> Self {
+        let reason = format!(
+            "Nomad at {address} has no event stream: its event broker is disabled (enable_event_broker in the server's \
+             configuration)"
+        );
+        Error::NoStream { address, reason }
+    }
+
+    /// What the call that failed asked for, where it is known.
+    fn what(&self) -> Option<&str> {
+        match self {
+            Error::Timeout { what, .. }
+            | Error::Busy { what, .. }
+            | Error::NoRegion { what, .. }
+            | Error::Broken { what, .. }
+            | Error::Denied { what, .. }
+            | Error::Unsupported { what, .. }
+            | Error::Status { what, .. }
+            | Error::Garbage { what, .. } => Some(what),
+            _ => None,
+        }
+    }
+
     /// Whether another address might do better: the fault lies between us and this agent, or in it.
     pub fn is_of_address(&self) -> bool {
         self.is_retryable() || matches!(self, Error::Tls { .. })
@@ -242,6 +268,10 @@ impl From<Fault> for Error {
 }
 
 impl Classified for Error {
+    fn asked(&self) -> Option<&str> {
+        self.what()
+    }
+
     fn class(&self) -> Class {
         match self {
             Error::File { variable, .. } => Class::from("file").with(variable),

@@ -81,8 +81,7 @@ impl Client {
             return Ok(error);
         }
         if self.broker_is_off(server).await {
-            let reason = "its event broker is disabled (enable_event_broker in the server's configuration)".to_owned();
-            return Ok(Error::NoStream { address: server.label.clone(), reason });
+            return Ok(Error::no_broker(server.label.clone()));
         }
         let reason = match identity {
             Identity::Limited if query.namespace == "*" => format!(

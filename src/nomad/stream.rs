@@ -7,13 +7,12 @@ use reqwest::{Response, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    client::{Call, Client},
+    client::{Call, Client, STREAM},
     error::Error,
     lines::{Lines, is_heartbeat},
     topic::{Permission, Topic},
 };
-use crate::redact::redacted_start;
-use crate::{http, position::RaftIndex};
+use crate::{http, position::RaftIndex, redact};
 
 /// How much longer a reader waits that came back to find the connection's time over: what the server sent meanwhile has
 /// yet to be read off the socket.
@@ -28,8 +27,8 @@ const WHOLE_PIECES: u32 = 3;
 /// Heartbeats that arrive by themselves are no more bytes than this.
 const SIGNS_OF_LIFE: usize = 64;
 
-/// How much of a line that is no event is shown.
-const SHOWN: usize = 64 << 10;
+/// How many bytes of a line that is no event are shown.
+const SHOWN: usize = 200;
 
 /// What to stream.
 #[derive(Clone, Debug)]
@@ -47,7 +46,7 @@ impl StreamQuery {
     fn call(&self) -> Call {
         let mut query = vec![("namespace", self.namespace.clone()), ("index", self.index.to_string())];
         query.extend(self.topics.iter().map(|topic| ("topic", topic.to_string())));
-        Call { what: "the event stream".to_owned(), path: "/v1/event/stream".to_owned(), query, needs: self.needs() }
+        Call { what: "the event stream".to_owned(), path: STREAM.to_owned(), query, needs: self.needs() }
     }
 
     /// The rules that all topics together need.
@@ -327,19 +326,27 @@ fn no_stream(error: Error) -> Error {
         return error;
     };
     let lower = text.to_lowercase();
-    let reason = if lower.contains("eventbroker not configured") {
-        "its event broker is disabled (enable_event_broker in the server's configuration)".to_owned()
-    } else if matches!(code, 404 | 405 | 501) || lower.contains("unknown rpc") {
-        format!("it answers {code} {text:?}, as Nomad before 1.0 does, and as a wrong path in NOMAD_ADDR does")
+    if lower.contains("eventbroker not configured") {
+        return Error::no_broker(address);
+    }
+    let reason = if matches!(code, 404 | 405) {
+        format!(
+            "there is no Nomad API at {address}: /v1/event/stream answers {code} {text:?}; check the path in NOMAD_ADDR. \
+             Nomad before 1.0 has no event stream either"
+        )
+    } else if code == 501 || lower.contains("unknown rpc") {
+        format!("Nomad at {address} has no event stream: it answers {code} {text:?}, as Nomad before 1.0 does")
     } else {
         return Error::Status { address, what, code, text };
     };
     Error::NoStream { address, reason }
 }
 
-/// The start of a line that is none of Nomad's.
+/// The first words of a line that is none of Nomad's: an error message. Where JSON begins in it, objects of the cluster can
+/// follow, and what they hold is not for the log.
 fn shown(line: &[u8]) -> String {
-    redacted_start(&String::from_utf8_lossy(&line[..line.len().min(SHOWN)])).into_owned()
+    let words = line.split(|byte| matches!(byte, b'{' | b'[' | b'"')).next().unwrap_or_default().trim_ascii();
+    format!("a line of {} bytes that is no event: {}", line.len(), redact::shown(words, SHOWN))
 }
 
 #[cfg(test)]

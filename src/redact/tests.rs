@@ -194,3 +194,59 @@ proptest! {
         prop_assert_eq!(redacted(&text), text.as_str());
     }
 }
+
+/// Bytes that do harm where they are shown, and others.
+fn outside() -> impl Strategy<Value = Vec<u8>> {
+    let harmful = ["\u{1b}[2J", "\u{1b}]0;x\u{7}", "\r\n", "\u{202e}", "\u{2066}", "\u{2028}", "\u{2029}", "\u{9b}31m"];
+    let more = ["\u{85}", "\u{feff}", "\u{200f}", "\0", "\t", "\u{7f}", "\u{e0041}", "ü", "…", "x", SECRET, "token="];
+    let piece = prop_oneof![
+        prop::sample::select([&harmful[..], &more[..]].concat()).prop_map(|text| text.as_bytes().to_vec()),
+        prop::collection::vec(any::<u8>(), 0..8),
+        "\\PC{0,30}".prop_map(String::into_bytes),
+    ];
+    prop::collection::vec(piece, 0..16).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    /// Whatever comes, and wherever it is cut.
+    #[test]
+    fn what_is_shown_is_one_short_line_that_does_no_harm(bytes in outside(), most in 3_usize..200) {
+        keep(SECRET);
+        let text = shown(&bytes, most);
+        prop_assert!(is_plain(&text) && text.len() <= most, "{} bytes: {text:?}", text.len());
+        prop_assert!(!text.contains(SECRET));
+    }
+
+    /// What does no harm is shown as it is, up to the cut, which goes through no character.
+    #[test]
+    fn harmless_text_is_shown_as_it_is(text in "[a-zäöü€ .]{0,300}", most in 3_usize..400) {
+        keep(SECRET);
+        let shown = shown(&text, most);
+        if text.len() <= most {
+            prop_assert_eq!(shown, text);
+        } else {
+            let start = shown.strip_suffix('…').expect("it was cut");
+            prop_assert!(text.starts_with(start) && start.len() + 6 > most, "{}", shown);
+        }
+    }
+
+    /// Programs read the values that were written, and a terminal gets nothing else than ASCII does to it.
+    #[test]
+    fn escaped_json_is_the_same_value(bytes in outside()) {
+        let text = String::from_utf8_lossy(&bytes);
+        let value = serde_json::json!({ "a": text, "b": [text] });
+        let escaped = escaped_json(&value.to_string());
+        prop_assert!(is_plain(&escaped), "{}", escaped);
+        prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).expect("JSON"), value);
+    }
+}
+
+#[test]
+fn a_secret_that_the_cut_goes_through_is_hidden_whole() {
+    keep("Qm7-a-secret-at-the-cut");
+    for before in 0..60 {
+        let text = format!("{}Qm7-a-secret-at-the-cut and more", "x".repeat(before));
+        assert!(!shown(&text, 40).contains("Qm7"), "{}", shown(&text, 40));
+    }
+    assert_eq!(shown_lines("one\ntwo\u{202e}\r\nQm7-a-secret-at-the-cut"), "one\ntwo\u{fffd}\n[redacted]");
+}

@@ -5,6 +5,7 @@ mod job_stub;
 mod listed;
 mod object;
 mod raw_event;
+mod secrets;
 mod task_events;
 
 use std::{fmt, sync::Arc};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{DEFAULT_NAMESPACE, Draft, Made, Unusable};
+use super::{DEFAULT_NAMESPACE, Draft, Made, Unusable, secrets};
 use crate::{
     json::{self, Cursor},
     kind::Kind,
@@ -122,7 +122,7 @@ pub(super) fn new_version<'a>(kind: Kind, event: &Event<'a>) -> Result<Option<Pa
 /// The payload is not what this topic carries.
 pub(super) fn from_event(kind: Kind, event: &Event<'_>) -> Result<Made, Unusable> {
     let Some(Payload { text, object: head, deleted }) = new_version(kind, event)? else { return Ok(Made::default()) };
-    let object = event.raw.slice_ref(text.as_bytes());
+    let object = without_secrets(kind, event.raw.slice_ref(text.as_bytes()));
     let body = if deleted { with_deleted(&object) } else { object };
     // Evaluations change without moving their `ModifyIndex`, but never without moving their table's index.
     let value = if kind == Kind::Evaluations { event.index.0 } else { head.modify_index };
@@ -136,7 +136,12 @@ pub(super) fn from_event(kind: Kind, event: &Event<'_>) -> Result<Made, Unusable
 pub(super) fn from_object(kind: Kind, object: &Bytes) -> Result<Made, Unusable> {
     let head = whole(object, Head::read)?;
     let index = RaftIndex(head.modify_index);
-    Ok(Made::one(draft(kind, &head, index, 0, object.clone()), index.0))
+    Ok(Made::one(draft(kind, &head, index, 0, without_secrets(kind, object.clone())), index.0))
+}
+
+/// Nodes alone have a secret.
+fn without_secrets(kind: Kind, object: Bytes) -> Bytes {
+    if kind == Kind::Nodes { secrets::without_in_node(&object) } else { object }
 }
 
 pub(super) fn draft(kind: Kind, head: &Head<'_>, index: RaftIndex, occurrence: u32, body: Bytes) -> Draft {

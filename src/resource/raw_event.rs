@@ -1,9 +1,9 @@
-//! The stream's own events, passed through as they came, and the gap record among them.
+//! The stream's own events, passed through as they came but for what is secret in them, and the gap record among them.
 
 use bytes::Bytes;
 use serde_json::json;
 
-use super::Draft;
+use super::{Draft, secrets};
 use crate::{checkpoint::Owed, source::line::Event};
 
 /// The record of an event.
@@ -18,7 +18,7 @@ pub(super) fn from_event(event: &Event<'_>) -> Draft {
         key: format!("{topic}/{namespace}/{key}").into(),
         namespace: (**namespace).into(),
         job: job.into(),
-        body: event.raw.clone(),
+        body: secrets::without_in_event(event),
     }
 }
 

@@ -36,14 +36,14 @@ pub use self::standby::{Standby, Warm};
 use self::{fetch::Unread, lane::Lane, member::Member, window::Window};
 use crate::{
     backoff::Backoff,
-    dead_letter::DeadLetters,
+    dead_letter::{DeadLetters, Input},
     delivery::Handle,
     kind::Kind,
     ledger::Ledger,
     nomad::{Client, Topic},
     position::RaftIndex,
     record::Record,
-    telemetry::{Metrics, Status},
+    telemetry::{Metrics, Status, metrics},
     throttle::Outage,
 };
 
@@ -189,14 +189,19 @@ impl Context {
 
     /// Puts away what no record can be made of. A dead-letter file that cannot be written is waited for.
     async fn dead_letter(&self, kind: Kind, raw: &[u8], reason: &str) -> Result<(), Stopped> {
+        self.unreadable(kind, Input { raw, reason, context: kind.name(), is_logged: false }).await
+    }
+
+    /// The same, where the log can have it already.
+    async fn unreadable(&self, kind: Kind, input: Input<'_>) -> Result<(), Stopped> {
         let mut backoff = Backoff::default();
         let mut outage = Outage::new("writing dead letters");
-        while let Err(error) = self.dead_letters.input(raw, reason, kind.name()).await {
+        while let Err(error) = self.dead_letters.unreadable(input).await {
             outage.log(&error);
             self.pause(backoff.failed()).await?;
         }
         outage.over();
-        self.metrics.dead_letters(kind, "input", 1);
+        self.metrics.dead_letters(kind, metrics::INPUT, 1);
         Ok(())
     }
 

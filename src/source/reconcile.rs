@@ -490,10 +490,13 @@ fn list_ends(member: &mut Member) {
     let pass = member.passes.pop_front().unwrap_or_default();
     let Totals { delivered: objects, walked, pages, elapsed } = member.walk.end();
     let namespace = member.scope();
+    // More digits than anybody reads.
+    let elapsed = if elapsed.is_zero() { "<1ms".to_owned() } else { format!("{elapsed:?}") };
     match member.ahead {
-        Some(_) => debug!(%kind, namespace, objects, walked, pages, ?elapsed, "the list is read"),
+        None if objects == 0 => debug!(%kind, namespace, objects, walked, pages, elapsed, "the list is read"),
+        Some(_) => debug!(%kind, namespace, objects, walked, pages, elapsed, "list polled"),
         None => {
-            info!(%kind, namespace, objects, walked, pages, ?elapsed, "the list is read: it gave what the stream could not")
+            info!(%kind, namespace, objects, walked, pages, elapsed, "the list is read: backfill finished")
         }
     }
     for owed in pass.ranges.iter().filter(|_| pass.unreported) {

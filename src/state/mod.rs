@@ -17,7 +17,7 @@ use crate::{
         inspect::{Inspected, Keeper, Leader, Next, Outcome, Unit},
     },
     kind::Kind,
-    terminal::plain,
+    redact::{LINE, escaped_json, shown},
 };
 
 /// What the subcommand asked for, and where to look.
@@ -92,7 +92,7 @@ async fn show(kinds: &[Kind], json: bool, keeper: &dyn Keeper) -> Said {
     }
     let report = view::Report { place: keeper.place(), kinds: rows };
     let text = match json {
-        true => serde_json::to_string_pretty(&report).expect("texts and numbers are JSON") + "\n",
+        true => escaped_json(&serde_json::to_string_pretty(&report).expect("texts and numbers are JSON")) + "\n",
         false => table::write(&report, keeper.unit()),
     };
     Said { text, error: None, is_well: report.kinds.iter().all(|row| row.problems.is_empty()) }
@@ -145,7 +145,7 @@ fn words(outcome: &Outcome, unit: Unit) -> String {
         ),
         Outcome::NotGiven { reason } => format!(
             "nothing is forgotten: nobody leads, but the lock is not given ({}). Try again in some seconds.",
-            plain(reason)
+            shown(reason, LINE)
         ),
     }
 }

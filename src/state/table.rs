@@ -5,17 +5,17 @@ use std::{fmt::Write as _, time::Duration};
 use super::view::{Lane, Leading, Owed, Report, Row};
 use crate::{
     coordinator::inspect::{Leader, Unit},
-    terminal::plain,
+    redact::{LINE, shown},
 };
 
-/// How much of a text is shown that somebody else has written.
+/// How many bytes of a text are shown that somebody else has written.
 const SHOWN: usize = 80;
 /// Where there is nothing to show.
 const NONE: &str = "-";
 
 /// The whole answer.
 pub(super) fn write(report: &Report, unit: Unit) -> String {
-    let mut text = format!("{}\n\n", plain(&report.place));
+    let mut text = format!("{}\n\n", shown(&report.place, LINE));
     if report.kinds.is_empty() {
         text += "Nothing is stored, and nobody leads.\n";
         return text;
@@ -94,10 +94,10 @@ fn lane_cells(lane: Option<&Lane>) -> [String; 10] {
 fn remarks(row: &Row) -> String {
     let mut text = String::new();
     for problem in &row.problems {
-        writeln!(text, "{}: {}", row.kind, plain(problem)).expect("a text takes everything");
+        writeln!(text, "{}: {}", row.kind, problem).expect("a text takes everything");
     }
     for note in &row.notes {
-        writeln!(text, "{}: {}", row.kind, plain(note)).expect("a text takes everything");
+        writeln!(text, "{}: {}", row.kind, note).expect("a text takes everything");
     }
     if let Some(cluster) = row.checkpoint.as_ref().and_then(|checkpoint| checkpoint.cluster.as_ref()) {
         writeln!(text, "{}: the cluster has {}", row.kind, short(&cluster.to_string()))
@@ -186,11 +186,7 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-/// The same, cut off where it is long.
+/// A text that somebody else has written, cut off where it is long.
 pub(super) fn short(text: &str) -> String {
-    let text = plain(text);
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+    shown(text, SHOWN)
 }

@@ -64,7 +64,9 @@ fn json_tells_the_same() {
 
 #[test]
 fn what_keeps_a_start_from_going_on_is_a_problem() {
-    let broken = Content::Unreadable { path: "a/jobs.state".to_owned(), reason: "it is bad".to_owned() };
+    let (path, reason) = ("a/jobs.state".to_owned(), "it is bad".to_owned());
+    let reset = crate::coordinator::reset(Kind::Jobs, None);
+    let broken = Content::Unreadable { path, reason, reset };
     let row = Row::new(&found(Kind::Jobs, broken));
     assert!(row.problems[0].contains("a/jobs.state") && row.problems[0].ends_with("nomad-firehose state reset jobs"));
     let no_number = Some(Err("\"x\" is no whole number".to_owned()));

@@ -8,6 +8,7 @@ use crate::{
     cluster::Identity,
     coordinator::inspect::{Content, Inspected, Leader},
     kind::Kind,
+    redact::{LINE, shown},
 };
 
 /// All that is told.
@@ -94,9 +95,9 @@ impl Row {
         let checkpoint = match content {
             Content::Nothing => None,
             Content::Readable { checkpoint, .. } => Some(Stored::new(checkpoint)),
-            Content::Unreadable { path, reason } => {
+            Content::Unreadable { path, reason, reset } => {
                 problems.push(format!(
-                    "the checkpoint {path} cannot be read: {reason}; mend it, or forget it with: nomad-firehose state reset {kind}"
+                    "the checkpoint {path} cannot be read: {reason}; mend it, or forget it with: {reset}"
                 ));
                 None
             }
@@ -136,8 +137,8 @@ impl Row {
             value_time,
             entries: *entries,
             bytes: *bytes,
-            problems,
-            notes,
+            problems: problems.iter().map(|problem| shown(problem, LINE)).collect(),
+            notes: notes.iter().map(|note| shown(note, LINE)).collect(),
         }
     }
 }

@@ -46,7 +46,7 @@ impl Guard {
     /// # Errors
     /// As [`Coordinator::acquire`], but for [`Error::Foreign`], which is waited out, loudly.
     pub(super) async fn acquire(&self, kind: Kind, refused: Option<Refused>) -> Result<Arc<dyn Lease>, Error> {
-        let mut outage = Outage::new("going on from the stored state");
+        let mut outage = Outage::new("reading the checkpoint");
         let (mut why, head) = match refused {
             Some(Refused { why, head }) => (Some(why), Some(head)),
             None => {
@@ -89,7 +89,8 @@ impl Guard {
             Verdict::Other(Difference::Keys) if self.is_below(kind, head).await => None,
             Verdict::Other(difference) => {
                 let (path, setting) = self.coordinator.place(kind);
-                Some(Error::Foreign { kind, what: format!("the checkpoint {path}"), difference, setting })
+                let (what, reset) = (format!("the checkpoint {path}"), self.coordinator.reset(kind));
+                Some(Error::Foreign { kind, what, difference, setting, reset })
             }
         }
     }
@@ -115,7 +116,8 @@ impl Guard {
                 }
             }
             let (_, setting) = self.coordinator.place(kind);
-            return Ok(Some(Error::Foreign { kind, what: claim.what, difference, setting }));
+            let reset = self.coordinator.reset(kind);
+            return Ok(Some(Error::Foreign { kind, what: claim.what, difference, setting, reset }));
         }
         Ok(None)
     }

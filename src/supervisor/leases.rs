@@ -252,7 +252,9 @@ pub(super) async fn store(led: &Led, hurry: Option<&CancellationToken>, metrics:
         stamp.stored(identity);
     }
     metrics.marks(*kind, ledger.marks_len());
-    metrics.checkpoint(*kind, stored.is_ok());
+    if lease.keeps() {
+        metrics.checkpoint(*kind, stored.is_ok());
+    }
     // A lease that is lost is spoken of where it is noticed.
     if let Err(error) = &stored
         && !matches!(error, Error::Lost)

@@ -300,7 +300,11 @@ impl Run<'_> {
             }
         };
         tokio::select! {
-            () = drained => if leads { info!("everything that was read is delivered") },
+            () = drained => if leads {
+                let kinds = self.plan.kinds.iter();
+                let records: u64 = kinds.map(|(kind, _)| self.ctx.metrics.summary(*kind).delivered).sum();
+                info!(records, "drained");
+            },
             () = sleep_until(deadline - SAVE_WITHIN.min(self.plan.grace)) => {
                 warn!("the grace period is over; what is still in flight will be sent again at the next start");
                 shutdown.abort.cancel();

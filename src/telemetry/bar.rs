@@ -12,7 +12,10 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::config::{LogFormat, Sink};
+use crate::{
+    config::{LogFormat, Sink},
+    redact::shown,
+};
 
 /// How often it is drawn at most.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
@@ -126,7 +129,7 @@ fn text(lists: &[(&'static str, Box<str>, Progress)]) -> String {
     let mut text = String::new();
     for (kind, namespace, Progress { walked, delivered, share }) in lists {
         let before = if text.is_empty() { "" } else { "  " };
-        let namespace = if &**namespace == "*" { String::new() } else { format!("@{namespace}") };
+        let namespace = if &**namespace == "*" { String::new() } else { format!("@{}", shown(&**namespace, COLUMNS)) };
         let share = share.map_or_else(String::new, |share| {
             let filled = ((share * CELLS as f64) as usize).min(CELLS);
             format!(" [{}{}] {:.0}%", "#".repeat(filled), "-".repeat(CELLS - filled), 100.0 * share)

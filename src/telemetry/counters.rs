@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     delivery::{Observer, State},
     kind::Kind,
-    telemetry::{Metrics, SinkState, Status},
+    telemetry::{Metrics, SinkState, Status, metrics},
 };
 
 /// Counts what the delivery tells.
@@ -32,7 +32,7 @@ impl Observer for Counters {
     }
 
     fn dead_lettered(&self, kind: Kind, records: usize) {
-        self.metrics.dead_letters(kind, "rejected", records as u64);
+        self.metrics.dead_letters(kind, metrics::REJECTED, records as u64);
     }
 
     fn answered(&self, _records: usize, elapsed: Duration) {

@@ -224,6 +224,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn it_speaks_http_1_alone() {
+        let (address, stop, served) = start(&Status::new(&[])).await;
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        // How a client begins HTTP/2 that knows of it (RFC 9113, section 3.4), with an empty frame of settings.
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("it reads");
+        let mut answer = Vec::new();
+        // A connection that is closed before all was read is reset.
+        timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time").ok();
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
+        stop.cancel();
+        timeout(PATIENCE, served).await.expect("in time").expect("no panic");
+    }
+
+    #[tokio::test]
     async fn a_client_that_never_asks_does_not_hold_up_the_stop() {
         let (address, stop, served) = start(&Status::new(&[])).await;
         let mut stream = TcpStream::connect(address).await.expect("it listens");

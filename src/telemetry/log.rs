@@ -1,6 +1,6 @@
 //! Log lines on stderr, one event each.
 
-use std::{borrow::Cow, fmt, io::IsTerminal as _};
+use std::{fmt, io::IsTerminal as _};
 
 use serde::Serializer as _;
 use serde_json::{Map, Value};
@@ -24,7 +24,7 @@ use tracing_subscriber::{
 use super::bar::{self, AboveBar, Records};
 use crate::{
     config::{Log, LogFormat},
-    redact::redacted,
+    redact::{LINE, shown},
 };
 
 /// Logs to stderr from now on, in colour where stderr is a terminal and `NO_COLOR` is unset, and where `records` leaves
@@ -111,7 +111,7 @@ fn text(writer: &mut Writer<'_>, level: Level, fields: &Fields) -> fmt::Result {
         true => write!(writer, "\x1b[2m{}\x1b[0m \x1b[{colour}m{name}\x1b[0m ", now())?,
         false => write!(writer, "{} {name} ", now())?,
     }
-    one_line(writer, &fields.message)?;
+    writer.write_str(&fields.message)?;
     for (index, (key, value)) in fields.rest.iter().enumerate() {
         writer.write_str(if index == 0 { "  " } else { " " })?;
         match colours {
@@ -159,15 +159,7 @@ fn now() -> String {
 
 /// Whether a text needs no quotes to be one word of a line.
 fn is_bare(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '"' | '=' | '\\'))
-}
-
-/// A message that could hold text from elsewhere must not forge a second line, nor command the terminal.
-fn one_line(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
-    for c in text.chars() {
-        if c.is_control() { write!(writer, "{}", c.escape_debug())? } else { writer.write_char(c)? }
-    }
-    Ok(())
+    !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && !matches!(c, '"' | '=' | '\\'))
 }
 
 #[derive(Default)]
@@ -180,17 +172,15 @@ struct Fields {
 impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
-            ("message", Value::String(text)) => self.message = redacted(&text).into_owned(),
+            ("message", Value::String(text)) => self.message = shown(text, LINE),
             (name, value) => self.set(name, value),
         }
     }
 
-    /// Without secrets: whatever was forgotten before, ends here.
+    /// As it may be shown: whatever was forgotten before, ends here.
     fn set(&mut self, name: &str, mut value: Value) {
-        if let Value::String(text) = &mut value
-            && let Cow::Owned(redacted) = redacted(text)
-        {
-            *text = redacted;
+        if let Value::String(text) = &mut value {
+            *text = shown(&*text, LINE);
         }
         match self.rest.iter_mut().find(|(known, _)| known == name) {
             Some((_, known)) => *known = value,
@@ -284,7 +274,7 @@ mod tests {
         let line = logged(LogFormat::Text, Level::INFO, ended);
         let (time, rest) = line.split_once(' ').expect("a time first");
         assert_eq!((time.len(), &time[10..11], &time[23..]), (24, "T", "Z"));
-        let expected = r#"WARN  stream ended  kind=nodes error="reset\nby peer" attempt=3 url=http://a:1 known=true"#;
+        let expected = r#"WARN  stream ended  kind=nodes error="reset by peer" attempt=3 url=http://a:1 known=true"#;
         assert_eq!(rest.trim_end(), expected);
         assert_eq!(line.matches('\n').count(), 1);
     }
@@ -302,7 +292,7 @@ mod tests {
                 (&object["kind"], &object["attempt"], &object["known"]),
                 (&"nodes".into(), &3.into(), &true.into())
             );
-            assert!(object.contains_key(keys[0]) && object["error"] == "reset\nby peer");
+            assert!(object.contains_key(keys[0]) && object["error"] == "reset by peer");
         }
     }
 
@@ -314,6 +304,18 @@ mod tests {
         });
         assert_eq!(line.lines().count(), 2, "{line:?}");
         assert!(!line.contains('\x1b'), "{line:?}");
+    }
+
+    #[test]
+    fn no_log_line_commands_a_terminal_or_turns_its_text_around() {
+        let outside = "a\u{1b}[2J\u{202e}b\u{2028}c\u{9b}31m\u{2066}\u{85}d";
+        for format in [LogFormat::Text, LogFormat::Json, LogFormat::SeatgeekJson] {
+            let line = logged(format, Level::INFO, || {
+                tracing::info!(reason = outside, long = "x".repeat(1 << 20), "{outside}");
+            });
+            let line = line.trim_end();
+            assert!(crate::redact::is_plain(line) && line.len() < 8 << 10, "{line:.500}");
+        }
     }
 
     #[test]

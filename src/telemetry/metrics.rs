@@ -89,6 +89,11 @@ pub mod names {
     pub const BUILD: &str = "nomad_firehose_build_info";
 }
 
+/// The reason of a dead letter that the sink rejected.
+pub const REJECTED: &str = "rejected";
+/// The reason of a dead letter that never became a record.
+pub const INPUT: &str = "input";
+
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
 /// All metrics of one process. Cheap to clone; all clones are one.
@@ -169,20 +174,35 @@ impl Metrics {
         all.counter(names::RECORDS, "Records that the sink has acknowledged", |it| &mut it.records);
         all.counter(names::BYTES, "Bytes of the bodies that the sink has acknowledged", |it| &mut it.bytes);
         all.counter(names::RETRIES, "Sends of a record after the first", |it| &mut it.retries);
-        all.counter(names::DROPPED, "Records left to the next holder of the lease", |it| &mut it.dropped);
-        all.counter(names::GAPS, "Stretches in which an event may have been missed", |it| &mut it.gaps);
-        all.counter(names::UNPROVABLE, "Raft indexes in stretches that are unproven", |it| &mut it.unprovable);
-        all.counter(names::LOST_MARKS, "Tasks with possibly more new events than Nomad keeps", |it| &mut it.lost_marks);
-        all.counter(names::LISTED, "Objects that lists had and that were looked at", |it| &mut it.listed);
-        all.counter(names::RECONCILES, "Lists read to make up for the stream", |it| &mut it.reconciles);
+        all.counter(
+            names::DROPPED,
+            "Records read but not sent because the lease was lost; the next leader sends them",
+            |it| &mut it.dropped,
+        );
+        all.counter(names::GAPS, "Ranges of raft indexes in which an event may be missing", |it| &mut it.gaps);
+        all.counter(names::UNPROVABLE, "Raft indexes in the ranges that nomad_firehose_gaps_total counts", |it| {
+            &mut it.unprovable
+        });
+        let help =
+            "Times that a task may have had more new events than the ten that Nomad keeps, so that some are missing";
+        all.counter(names::LOST_MARKS, help, |it| &mut it.lost_marks);
+        all.counter(names::LISTED, "Objects in the lists that were read", |it| &mut it.listed);
+        let help = "Backfills: lists read because the event stream cannot be proven complete";
+        all.counter(names::RECONCILES, help, |it| &mut it.reconciles);
         all.counter(names::LIST_FAILURES, "Pages of lists that could not be read", |it| &mut it.list_failures);
         all.counter(names::POLLS, "Lists read because there is no event stream", |it| &mut it.polls);
-        all.counter(names::REPEATS, "Events that came again and were dropped", |it| &mut it.repeats);
+        all.counter(
+            names::REPEATS,
+            "Events that Nomad sent again after they were delivered, and that were not sent again",
+            |it| &mut it.repeats,
+        );
         all.counter(names::CHECKPOINTS, "Checkpoints stored", |it| &mut it.checkpoints);
         all.counter(names::CHECKPOINT_FAILURES, "Checkpoints that could not be stored", |it| {
             &mut it.checkpoint_failures
         });
-        all.counter(names::TAKEOVERS, "Leases taken from a leader that had stood still", |it| &mut it.takeovers);
+        all.counter(names::TAKEOVERS, "Leases taken over from a leader that had stopped renewing them", |it| {
+            &mut it.takeovers
+        });
         all.gauge(names::POSITION, "Raft index up to which the stream is delivered", |it| &mut it.position);
         all.gauge(names::LAG, "Raft indexes that are known and not delivered", |it| &mut it.lag);
         all.gauge(names::OLDEST, "Age of the oldest event that waits for the sink", |it| &mut it.oldest);
@@ -190,6 +210,12 @@ impl Metrics {
         all.gauge(names::MARKS, "Tasks whose last delivered event is remembered", |it| &mut it.marks);
 
         let dead_letters = Family::<Labels<2>, Counter>::default();
+        // An increase can only be computed from a series that was there before. A line of the stream that no event can be
+        // made of is of no kind, and counts with `events`.
+        let input = kinds.iter().copied().chain([Kind::Events]).map(|kind| (kind, INPUT));
+        for (kind, reason) in kinds.iter().map(|kind| (*kind, REJECTED)).chain(input) {
+            drop(dead_letters.get_or_create(&[("kind", kind.name()), ("reason", reason)]));
+        }
         let (reconnects, garbage_lines) = (Counter::default(), Counter::default());
         let (in_flight, standby) = (Gauge::default(), Gauge::default());
         // From half a millisecond, a local pipe, to half a minute, a sink in trouble.
@@ -206,12 +232,27 @@ impl Metrics {
         );
         register(&mut registry, names::RECONNECTS, "Connections to the event stream after the first", &reconnects);
         let (heartbeats, heartbeat_failures) = (Counter::default(), Counter::default());
-        register(&mut registry, names::HEARTBEATS, "Heartbeats that the coordinator has", &heartbeats);
-        register(&mut registry, names::HEARTBEAT_FAILURES, "Heartbeats not written", &heartbeat_failures);
+        register(
+            &mut registry,
+            names::HEARTBEATS,
+            "Heartbeats that this process has written to the coordinator",
+            &heartbeats,
+        );
+        register(
+            &mut registry,
+            names::HEARTBEAT_FAILURES,
+            "Heartbeats that this process could not write to the coordinator",
+            &heartbeat_failures,
+        );
         let implausible_indexes = Counter::default();
-        let help = "Raft indexes of events that no table confirmed";
+        let help = "Events with a raft index that none of the tables of Nomad confirmed";
         register(&mut registry, names::IMPLAUSIBLE, help, &implausible_indexes);
-        register(&mut registry, names::GARBAGE, "Lines of the stream that could not be read", &garbage_lines);
+        register(
+            &mut registry,
+            names::GARBAGE,
+            "Lines of the event stream that are no events: an error message in its place, or damage on the way",
+            &garbage_lines,
+        );
         register(&mut registry, names::IN_FLIGHT, "Bytes read and not yet delivered", &in_flight);
         register(&mut registry, names::STANDBY, "Bytes of the stream held for a take-over", &standby);
         register(&mut registry, names::SINK_SECONDS, "Time the sink took to answer for a batch", &sink_seconds);
@@ -584,6 +625,16 @@ mod tests {
         assert!(text.ends_with("# EOF\n") && !text.contains("nodes"), "{text}");
         let expected = Summary { position: 15, lag: 4, oldest_seconds: 0.0, delivered: 3, dead_letters: 1, gaps: 1 };
         assert_eq!(metrics.summary(Kind::Jobs), expected);
+    }
+
+    #[test]
+    fn dead_letters_have_their_series_before_the_first_one() {
+        let text = Metrics::new(&[Kind::Jobs]).encode().expect("text");
+        for reason in ["rejected", "input"] {
+            let line = format!("\n{}{{kind=\"jobs\",reason=\"{reason}\"}} 0\n", names::DEAD_LETTERS);
+            assert!(text.contains(&line), "{line}{text}");
+        }
+        assert!(!text.contains("nodes"), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap, fmt};
 
 use super::status::{Duty, Facets, Inner, LeaseState, ListState, SinkState, SourceState};
-use crate::redact::redacted;
+use crate::redact::{LINE, shown};
 
 /// What a resource is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,13 +39,13 @@ impl Phase {
         matches!(self, Phase::Standby | Phase::Leading { .. } | Phase::Polling { .. })
     }
 
-    /// The same without the secrets that a far side can have echoed.
-    pub(super) fn redacted(self) -> Phase {
-        let note = |note: Option<String>| note.map(|note| redacted(&note).into_owned());
+    /// The same as it may be shown: a far side can have said anything.
+    pub(super) fn shown(self) -> Phase {
+        let note = |note: Option<String>| note.map(|note| shown(note, LINE));
         match self {
             Phase::Leading { note: text } => Phase::Leading { note: note(text) },
             Phase::Polling { note: text } => Phase::Polling { note: note(text) },
-            Phase::Blocked { reason } => Phase::Blocked { reason: redacted(&reason).into_owned() },
+            Phase::Blocked { reason } => Phase::Blocked { reason: shown(reason, LINE) },
             plain => plain,
         }
     }
@@ -171,10 +171,9 @@ impl fmt::Display for Phase {
             Phase::Blocked { reason } => ("blocked", Some(reason)),
             Phase::Stopped => ("stopped", None),
         };
-        f.write_str(phase)?;
-        let Some(text) = text else { return Ok(()) };
-        // A line for each resource: what a far side says can have several.
-        let text = text.split(char::is_control).filter(|line| !line.trim().is_empty());
-        write!(f, ": {}", text.collect::<Vec<_>>().join(" "))
+        match text {
+            Some(text) => write!(f, "{phase}: {text}"),
+            None => f.write_str(phase),
+        }
     }
 }

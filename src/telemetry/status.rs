@@ -177,10 +177,10 @@ impl Status {
         self.lock().sink = state;
     }
 
-    /// What every resource is doing. No text in it carries a secret, whoever wrote it.
+    /// What every resource is doing. Every text in it is one short line without secrets, whoever wrote it.
     pub fn phases(&self) -> Vec<(Kind, Phase)> {
         let inner = self.lock();
-        inner.kinds.iter().map(|(kind, facets)| (*kind, Phase::of(facets, &inner).redacted())).collect()
+        inner.kinds.iter().map(|(kind, facets)| (*kind, Phase::of(facets, &inner).shown())).collect()
     }
 
     /// Whether every resource is ready.

@@ -85,6 +85,19 @@ async fn an_outage_that_comes_and_goes_is_not_logged_each_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_call_that_failed_is_named() {
+    let (log, _guard) = Log::start();
+    let mut outage = Outage::new("reading the event stream").of_calls();
+    let (address, what) = ("http://a:4646".to_owned(), "the list of namespaces".to_owned());
+    outage.log(&nomad::Error::Status { address, what, code: 500, text: "no".to_owned() });
+    outage.over();
+    outage.log(&from_port(1));
+    let lines = log.lines();
+    assert!(lines[..2].iter().all(|line| line.contains(r#"what="reading the list of namespaces""#)), "{lines:?}");
+    assert!(lines[2].contains(r#"what="reading the event stream""#), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn classes_without_number_are_one() {
     let mut throttle = Throttle::default();
     let logged = (0..10_000).filter(|number| throttle.due(Class::from("code").with(number)).is_some()).count();

@@ -73,6 +73,11 @@ impl Setup {
         self
     }
 
+    /// With what no operator needs in the log: lists that had nothing to give, say.
+    pub fn verbose(self) -> Self {
+        self.env("LOG_LEVEL", "debug")
+    }
+
     /// Without this variable.
     pub fn without(mut self, name: &str) -> Self {
         self.variables.retain(|(given, _)| given != name);

@@ -59,7 +59,7 @@ async fn an_absurd_index_is_delivered_once_and_does_not_move_the_position() {
 async fn a_long_way_that_the_cluster_has_gone_is_believed() {
     let sim = Sim::builder().buffer(4).start().await.expect("starts");
     append_evaluations(&sim, 5_000_000..=5_000_000).await;
-    let process = Setup::new(&["evaluations"], &sim.url(0)).spawn();
+    let process = Setup::new(&["evaluations"], &sim.url(0)).verbose().spawn();
     process.until_printed(1).await;
     process.until_logged("the list is read").await;
     assert!(table_looks(&sim) <= 1, "{:?}", sim.requests());

@@ -57,7 +57,7 @@ async fn what_happened_while_stopped_comes_from_the_lists_and_is_told_of() {
     let sim = sim.start().await.expect("starts");
     let dir = tempfile::tempdir().expect("a directory");
     let ports = Ports::reserve();
-    let setup = Setup::new(&["run", "--resources", "all"], &sim.url(0)).data_dir(dir.path());
+    let setup = Setup::new(&["run", "--resources", "all"], &sim.url(0)).verbose().data_dir(dir.path());
     let setup = setup.env("NOMAD_FIREHOSE_LISTEN", ports.address());
     let before = expected_of(&sim, &ALL);
     let process = setup.spawn();

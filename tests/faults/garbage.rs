@@ -107,3 +107,30 @@ async fn garbage_that_comes_each_time_is_passed_over() {
         assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));
     }
 }
+
+/// A line can be cut anywhere: what of a job stands in it is for a file with mode 0600, and not for the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_line_is_logged_once_and_short_or_not_at_all_beside_a_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let letters = dir.path().join("letters");
+    let garbage = format!("upstream\u{1b}[2J says \"hush-of-a-job\"{}\n", "x".repeat(64 << 10));
+    for (place, times) in [(format!("file:{}", letters.display()), 0), ("log".to_owned(), 1)] {
+        let sim = Sim::builder().refusal(Duration::from_millis(100)).start().await.expect("starts");
+        append_evaluations(&sim, 10..=19).await;
+        let setup = Setup::new(&["evaluations"], &sim.url(0)).env("NOMAD_FIREHOSE_DEAD_LETTER", place.as_str());
+        let process = setup.spawn();
+        process.until_printed(10).await;
+        let streams = subscriptions(&sim);
+        for time in 1..=3 {
+            process.until("it subscribes", || subscriptions(&sim) == streams + time - 1).await;
+            process.until("it has a stream", || sim.server(0).open_streams() == 1).await;
+            sim.server(0).inject(garbage.clone());
+        }
+        process.until_logged("input cannot be read").await;
+        append_evaluations(&sim, 20..=22).await;
+        process.until_printed(13).await;
+        assert_eq!(process.logged("hush-of-a-job"), times, "{place}:\n{:.4000}", process.log());
+        assert!(process.log().lines().all(|line| line.len() < 4 << 10 && !line.contains('\u{1b}')), "{place}");
+        assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));
+    }
+}

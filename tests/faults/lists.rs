@@ -35,7 +35,7 @@ async fn many_evaluations() -> Sim {
 async fn a_page_that_is_refused_is_asked_for_again() {
     let sim = many_evaluations().await;
     sim.server(0).fail_lists(2);
-    let process = Setup::new(&["evaluations"], &sim.url(0)).spawn();
+    let process = Setup::new(&["evaluations"], &sim.url(0)).verbose().spawn();
     process.until_printed(600).await;
     sim.server(0).fail_lists(2);
     process.until_printed(MANY as usize).await;
@@ -90,7 +90,7 @@ async fn cutting_proxy(to: std::net::SocketAddr, cuts: &'static [usize]) -> Stri
 async fn a_page_that_breaks_off_repeats_nothing_of_what_it_brought() {
     let sim = many_evaluations().await;
     let url = cutting_proxy(sim.addr(0), &[20_000, 50_000, 3_000]).await;
-    let process = Setup::new(&["evaluations"], &url).spawn();
+    let process = Setup::new(&["evaluations"], &url).verbose().spawn();
     process.until_printed(MANY as usize).await;
     process.until_logged("the list is read").await;
     assert_eq!(process.logged("cannot read the list"), 3, "{}", process.log());
@@ -106,7 +106,7 @@ async fn a_list_slower_than_the_buffer_turns_over_comes_to_its_end() {
     sim.step(3).await;
     sim.server(0).slow_lists(Duration::from_millis(400));
     sim.resume(1.0);
-    let setup = Setup::new(&["allocations"], &sim.url(0)).env("NOMAD_FIREHOSE_MAX_IN_FLIGHT", "64KiB");
+    let setup = Setup::new(&["allocations"], &sim.url(0)).verbose().env("NOMAD_FIREHOSE_MAX_IN_FLIGHT", "64KiB");
     let process = setup.spawn();
     for times in 1..=3 {
         process.until("it has a stream", || subscriptions(&sim) >= times).await;
@@ -164,6 +164,7 @@ async fn a_list_that_was_killed_goes_on_with_its_page() {
     sim.server(0).slow_lists(Duration::from_millis(100));
     let data_dir = tempfile::tempdir().expect("a directory");
     let setup = Setup::new(&["allocations"], &sim.url(0))
+        .verbose()
         .data_dir(data_dir.path())
         .env("NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "100ms");
     // The token of each page that was asked for, from a request on.

@@ -21,7 +21,7 @@ async fn recording(buffer: usize) -> Sim {
 }
 
 fn run(sim: &Sim) -> Setup {
-    Setup::new(&["run", "--resources", "all"], &sim.url(0))
+    Setup::new(&["run", "--resources", "all"], &sim.url(0)).verbose()
 }
 
 /// Subscribed, first lists read.
@@ -105,7 +105,7 @@ async fn several_at_once_and_a_cut_connection_lose_and_repeat_nothing() {
 async fn one_created_between_the_list_and_the_subscription_is_delivered_once() {
     let sim = Sim::builder().buffer(1_000).start().await.expect("starts");
     append_evaluations(&sim, 10..=12).await;
-    let process = Setup::new(&["evaluations"], &sim.url(0)).spawn();
+    let process = Setup::new(&["evaluations"], &sim.url(0)).verbose().spawn();
     process.until_printed(3).await;
     process.until("the list is read", || process.logged("the list is read") == 1).await;
     let lists = || sim.requests().iter().filter(|request| request.target == "/v1/namespaces").count();

@@ -60,7 +60,7 @@ fn printed(process: &Process) -> [Vec<String>; 2] {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_id_ends_like_a_path_comes_as_itself() {
     let sim = cluster(&IDS).await;
-    let process = Setup::new(&["run", "--resources", "jobs,jobliststubs"], &sim.url(0)).spawn();
+    let process = Setup::new(&["run", "--resources", "jobs,jobliststubs"], &sim.url(0)).verbose().spawn();
     process.until_printed(2 * (IDS.len() + 1)).await;
     process.until("both lists are read", || process.logged("the list is read") == 2).await;
     let mut all: Vec<String> = IDS.iter().chain(&["last"]).map(|id| id.to_string()).collect();
@@ -76,7 +76,7 @@ async fn a_job_that_has_no_path_is_named_in_the_dead_letters_and_holds_up_nothin
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("dead.ndjson");
     let ports = Ports::reserve();
-    let setup = Setup::new(&["run", "--resources", "jobs,jobliststubs"], &sim.url(0));
+    let setup = Setup::new(&["run", "--resources", "jobs,jobliststubs"], &sim.url(0)).verbose();
     let setup = setup.env("NOMAD_FIREHOSE_LISTEN", ports.address());
     let process = setup.env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display())).spawn();
     process.until("both lists are read", || process.logged("the list is read") == 2).await;
@@ -104,7 +104,7 @@ async fn a_list_whose_pages_repeat_is_not_taken_for_read() {
     let sim = Sim::builder().buffer(10).start().await.expect("starts");
     append_evaluations(&sim, 10..=1_709).await;
     sim.server(0).cycle_pages(true);
-    let process = Setup::new(&["evaluations"], &sim.url(0)).spawn();
+    let process = Setup::new(&["evaluations"], &sim.url(0)).verbose().spawn();
     process.until("the second page names itself", || process.logged("the list has no end") >= 2).await;
     // The first page, the second one, and that again after a pause.
     let pages = full_lists(&sim).len();

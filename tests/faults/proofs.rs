@@ -16,7 +16,7 @@ async fn recording() -> Sim {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_disconnect_only_the_first_start_has_read_lists() {
     let sim = recording().await;
-    let process = Setup::new(&["run", "--resources", "all"], &sim.url(0)).spawn();
+    let process = Setup::new(&["run", "--resources", "all"], &sim.url(0)).verbose().spawn();
     process.until_printed(expected_of(&sim, &ALL).len()).await;
     process.until("the lists are read", || process.logged("the list is read") == LISTS).await;
     let lists = full_lists(&sim).len();
@@ -37,7 +37,7 @@ async fn after_a_disconnect_only_the_first_start_has_read_lists() {
 async fn after_a_restart_only_the_first_start_has_read_lists() {
     let sim = recording().await;
     let dir = tempfile::tempdir().expect("a directory");
-    let setup = Setup::new(&["run", "--resources", "all"], &sim.url(0)).data_dir(dir.path());
+    let setup = Setup::new(&["run", "--resources", "all"], &sim.url(0)).verbose().data_dir(dir.path());
     let process = setup.spawn();
     process.until_printed(expected_of(&sim, &ALL).len()).await;
     process.until("the lists are read", || process.logged("the list is read") == LISTS).await;

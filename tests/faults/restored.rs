@@ -39,7 +39,7 @@ async fn recording(to: u64) -> Sim {
 
 async fn restored_while_connected(arguments: &[&str], kinds: &[&str]) {
     let sim = recording(100).await;
-    let process = Setup::new(arguments, &sim.url(0)).spawn();
+    let process = Setup::new(arguments, &sim.url(0)).verbose().spawn();
     let before = expected_of(&sim, kinds).len();
     process.until_printed(before).await;
     // A list that is read half of one history and half of the other is another story.
@@ -76,7 +76,7 @@ async fn raw_events_start_over_once() {
 async fn a_cluster_restored_while_stopped_is_found_though_nothing_streams() {
     let sim = recording(100).await;
     let dir = tempfile::tempdir().expect("a directory");
-    let setup = Setup::new(&["evaluations"], &sim.url(0)).data_dir(dir.path());
+    let setup = Setup::new(&["evaluations"], &sim.url(0)).verbose().data_dir(dir.path());
     let process = setup.spawn();
     process.until_printed(expected_of(&sim, &["evaluations"]).len()).await;
     process.stop().await;
@@ -109,7 +109,7 @@ async fn a_cluster_restored_while_stopped_is_found_though_nothing_streams() {
 async fn a_restored_cluster_that_is_busy_is_found() {
     let sim = Sim::builder().buffer(10_000).start().await.expect("starts");
     append_evaluations(&sim, 50_000..=50_010).await;
-    let process = Setup::new(&["evaluations"], &sim.url(0)).spawn();
+    let process = Setup::new(&["evaluations"], &sim.url(0)).verbose().spawn();
     process.until_printed(11).await;
     process.until_logged("the list is read").await;
     sim.rebuild().await;

@@ -16,6 +16,7 @@ use crate::{
     coordinator::{
         Error,
         inspect::{Content, Inspected, Keeper, Leader, Next, Outcome, Unit},
+        reset,
     },
     kind::Kind,
 };
@@ -63,13 +64,13 @@ impl Snapshot {
         self.find(&self.keys.value).map(|entry| parse_value(&entry.value))
     }
 
-    fn content(&self) -> Content {
+    fn content(&self, kind: Kind) -> Content {
         match layout::read(&self.keys, &self.entries) {
             Ok(None) => Content::Nothing,
             Ok(Some(Found { checkpoint, stored_value, .. })) => {
                 Content::Readable { checkpoint: Box::new(checkpoint), stored_value: Some(stored_value) }
             }
-            Err(layout::Corrupt { key, reason }) => Content::Unreadable { path: key, reason },
+            Err(layout::Corrupt { key, reason }) => Content::Unreadable { path: key, reason, reset: reset(kind, None) },
         }
     }
 
@@ -99,7 +100,7 @@ impl Folder {
         Ok(Inspected {
             kind,
             leader: snapshot.leader(),
-            content: snapshot.content(),
+            content: snapshot.content(kind),
             value: snapshot.value(),
             entries: snapshot.entries.len(),
             bytes: bytes(&snapshot.entries),

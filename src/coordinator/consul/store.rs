@@ -17,7 +17,7 @@ use crate::{
     backoff::Backoff,
     checkpoint::{Checkpoint, Original, VERSION},
     consul::{self, Get, MAX_OPS, MAX_REQUEST_BYTES, ModifyIndex, Op},
-    coordinator::{Changes, Error, Progress},
+    coordinator::{Changes, Error, Progress, reset},
     marks::{ENTRY_BYTES, Mark, Shard, TaskKey},
     throttle::Outage,
 };
@@ -103,7 +103,7 @@ impl Store {
             sleep(backoff.failed()).await;
         };
         outage.over();
-        let corrupt = |Corrupt { key, reason }| Error::Corrupt { kind: held.kind, path: key, reason };
+        let corrupt = |Corrupt { key, reason }| Error::Corrupt { path: key, reason, reset: reset(held.kind, None) };
         let found = layout::read(&held.keys, &entries).map_err(corrupt)?;
         let value = match value.as_deref().map(parse_value) {
             None => 0,
@@ -298,7 +298,7 @@ impl Store {
         } else {
             // Somebody else has been at it.
             let entries = read_state(held).await.map_err(failed)?;
-            let corrupt = |Corrupt { key, reason }| Error::Corrupt { kind: held.kind, path: key, reason };
+            let corrupt = |Corrupt { key, reason }| Error::Corrupt { path: key, reason, reset: reset(held.kind, None) };
             let found = layout::read(&held.keys, &entries).map_err(corrupt)?;
             let folded = self.folded;
             *self = match found {

@@ -40,7 +40,7 @@ impl Files {
         let content = match store::read(self.kind, &self.checkpoint) {
             Ok(None) => Content::Nothing,
             Ok(Some(checkpoint)) => Content::Readable { checkpoint: Box::new(checkpoint), stored_value: None },
-            Err(Error::Corrupt { path, reason, .. }) => Content::Unreadable { path, reason },
+            Err(Error::Corrupt { path, reason, reset }) => Content::Unreadable { path, reason, reset },
             Err(error) => return Err(error),
         };
         let value = match &content {

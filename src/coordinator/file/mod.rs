@@ -105,7 +105,10 @@ impl Directory {
         match ours.verdict(&cluster, cluster::now()) {
             // Whether these are two clusters, the whole checkpoint tells.
             Verdict::Other(Difference::Keys) | Verdict::Same { .. } | Verdict::Unknown => Ok(()),
-            Verdict::Other(difference) => Err(Error::Foreign { kind, what, difference, setting: self.place(kind).1 }),
+            Verdict::Other(difference) => {
+                let (setting, reset) = (self.place(kind).1, self.reset(kind));
+                Err(Error::Foreign { kind, what, difference, setting, reset })
+            }
         }
     }
 
@@ -156,6 +159,10 @@ impl Coordinator for Directory {
 
     fn place(&self, kind: Kind) -> (String, &'static str) {
         (self.checkpoint_file(kind).display().to_string(), "NOMAD_FIREHOSE_DATA_DIR")
+    }
+
+    fn reset(&self, kind: Kind) -> String {
+        super::reset(kind, self.checkpoint_file(kind).parent())
     }
 }
 

@@ -35,7 +35,11 @@ pub(super) fn read(kind: Kind, path: &Path) -> Result<Option<Checkpoint>, Error>
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("read checkpoint", path)(error)),
     };
-    let corrupt = |reason| Error::Corrupt { kind, path: path.display().to_string(), reason };
+    let corrupt = |reason| Error::Corrupt {
+        path: path.display().to_string(),
+        reason,
+        reset: super::super::reset(kind, path.parent()),
+    };
     let read = match serde_json::from_slice::<Checkpoint>(&text) {
         Ok(checkpoint) => check_version(checkpoint.version).map(|()| checkpoint),
         // What else is there is up to the layout, so it is to blame first.

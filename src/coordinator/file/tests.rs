@@ -201,6 +201,9 @@ async fn what_is_no_checkpoint_is_never_a_first_start() {
         assert!(matches!(error, Error::Corrupt { .. }), "{error}");
         let told = error.to_string();
         assert!(told.contains(reason) && told.contains("jobs.json"), "{text:?}: {told}");
+        let reset =
+            format!("state reset jobs --coordinator file --data-dir {}", path.parent().expect("it has one").display());
+        assert!(told.ends_with(&reset), "{told}");
     }
     let next = r#"{"version":2,"value":7,"lanes":{"*":{"position":{"index":9,"new":[]}}},"later":{"a":1}}"#;
     fs::write(&path, next).expect("there is room");

@@ -138,7 +138,7 @@ async fn another_compression_is_refused_by_its_name() {
 
 #[tokio::test]
 async fn a_page_for_people_is_no_answer() {
-    for code in [200, 404] {
+    for code in [200, 403, 404, 429, 500, 502, 503, 504] {
         let server = serve(move |_| async move {
             let status = StatusCode::from_u16(code).expect("a status");
             (status, [(CONTENT_TYPE, "text/html; charset=utf-8")], "<!DOCTYPE html><title>Sign in</title>")
@@ -152,7 +152,11 @@ async fn a_page_for_people_is_no_answer() {
             client.stream(&everything()).await.expect_err("a page"),
         ] {
             let text = error.to_string();
-            assert!(text.contains("HTML") && text.contains("NOMAD_ADDR") && text.contains("login"), "{code}: {text}");
+            assert!(
+                text.contains("HTML") && text.contains("NOMAD_ADDR") && text.contains(&code.to_string()),
+                "{code}: {text}"
+            );
+            assert!(!text.contains("Sign in"), "{text}");
             assert!(error.is_retryable(), "{error}");
         }
     }
@@ -187,4 +191,14 @@ async fn an_agent_that_takes_no_more_connections_says_so() {
         }
     }
     task.abort();
+}
+
+#[tokio::test]
+async fn a_wrong_path_in_the_address_is_named_before_an_old_nomad() {
+    let server = serve(|_| async { say(404, "404 page not found") }).await;
+    let client = client(&format!("{}/foo", server.address));
+    let error = client.stream(&everything()).await.expect_err("there is no API").to_string();
+    let (path, old) = (error.find("no Nomad API"), error.find("before 1.0"));
+    assert!(path.is_some() && old.is_none_or(|old| path < Some(old)), "{error}");
+    assert!(error.contains("NOMAD_ADDR") && error.contains("404"), "{error}");
 }

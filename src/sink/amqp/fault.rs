@@ -7,7 +7,7 @@ use lapin::{
 
 use super::{Settings, tls::VARIABLES};
 use crate::{
-    redact::redacted,
+    redact::{WORDS, shown},
     tls::{self, Words},
 };
 
@@ -42,11 +42,11 @@ impl Fault {
                         let Words { why, fix } = tls::words(error, &VARIABLES);
                         format!("TLS with {broker} failed: {why}; {fix}")
                     }
-                    None => format!("connection to {broker}: {}", redacted(&error.to_string())),
+                    None => format!("connection to {broker}: {}", shown(error.to_string(), WORDS)),
                 }),
             };
         };
-        let words = redacted(protocol.get_message().as_str()).into_owned();
+        let words = shown(protocol.get_message().as_str(), WORDS);
         match protocol.kind() {
             AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Fault::Missing(format!(
                 "the exchange does not exist; declare it, or mend SINK_AMQP_EXCHANGE ({broker} says: {words})"

@@ -8,9 +8,9 @@ use reqwest::{
 };
 use tokio::time::Instant;
 
-use crate::{http, redact::redacted, sink::Outcome};
+use crate::{http, redact::shown, sink::Outcome};
 
-/// How much of the server's own words goes into a reason. They can quote the record, which can carry secrets.
+/// How many bytes of the server's own words go into a reason. They can quote the record, which can carry secrets.
 const QUOTED: usize = 200;
 
 /// What became of one request.
@@ -34,40 +34,87 @@ impl From<Answer> for Outcome {
     }
 }
 
-/// Reads what the server says, until `deadline` at the latest, and judges it.
-pub(super) async fn read(response: Response, deadline: Instant, label: &str) -> Answer {
-    let (status, headers) = (response.status(), response.headers().clone());
-    let text = http::text(response, deadline.saturating_duration_since(Instant::now())).await;
-    judge(status, &headers, SystemTime::now(), label, &quoted(&text))
+/// What says who we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Credentials {
+    None,
+    /// Those of one variable.
+    Of(&'static str),
 }
 
-/// `text` is what the server said, ready to be shown.
-fn judge(status: StatusCode, headers: &HeaderMap, now: SystemTime, label: &str, text: &str) -> Answer {
-    let said = if text.is_empty() { String::new() } else { format!(": {text}") };
-    let retry = |mend: &str| Answer::Retry {
-        reason: format!("{label} answered {status}{mend}{said}"),
-        after: None,
-        refusal: can_be_about_the_record(status).then(|| format!("{label} answered {status}{said}")),
-    };
-    match status.as_u16() {
-        400 | 413 | 415 | 422 => Answer::Reject {
-            reason: format!("{label} answered {status}{said}"),
-            too_large: status == StatusCode::PAYLOAD_TOO_LARGE,
-        },
-        429 | 503 => Answer::Retry {
-            reason: format!("{label} answered {status}{said}"),
-            after: retry_after(headers, now),
-            refusal: None,
-        },
-        300..400 => {
-            let to = headers.get(LOCATION).map_or_else(|| "nowhere".to_owned(), |to| shown(to.as_bytes()));
-            retry(&format!(", a redirect to {to}, which is not followed: set SINK_HTTP_ADDRESS to where it should go"))
+impl Credentials {
+    /// What a 401 means.
+    fn unknown(self) -> String {
+        match self {
+            Credentials::None => {
+                "; no credentials are set: see SINK_HTTP_AUTH, SINK_HTTP_TOKEN and SINK_HTTP_TOKEN_FILE".to_owned()
+            }
+            Credentials::Of(variable) => format!("; {variable} is not accepted: set it to valid credentials"),
         }
-        401 => retry("; see SINK_HTTP_AUTH, SINK_HTTP_TOKEN and SINK_HTTP_TOKEN_FILE"),
-        403 => retry("; the credentials (SINK_HTTP_AUTH, SINK_HTTP_TOKEN) may not send there"),
-        404 => retry("; nothing is there: see the path in SINK_HTTP_ADDRESS"),
-        405 => retry("; see SINK_HTTP_METHOD"),
-        _ => retry(""),
+    }
+
+    /// What a 403 means.
+    fn refused(self) -> String {
+        match self {
+            Credentials::None => "; no credentials are set, and the server, a proxy or a web firewall refuses the \
+                request: allow it there, or set SINK_HTTP_AUTH or SINK_HTTP_TOKEN"
+                .to_owned(),
+            Credentials::Of(variable) => {
+                format!("; {variable} is not allowed to send there, or a web firewall refuses the request")
+            }
+        }
+    }
+}
+
+/// Reads what the server says, until `deadline` at the latest, and judges it.
+pub(super) async fn read(response: Response, deadline: Instant, label: &str, credentials: Credentials) -> Answer {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = http::text(response, deadline.saturating_duration_since(Instant::now())).await;
+    let text = shown(text, QUOTED);
+    Said { status, headers: &headers, label, credentials, text: &text }.judge(SystemTime::now())
+}
+
+/// An answer that is not 2xx.
+struct Said<'a> {
+    status: StatusCode,
+    headers: &'a HeaderMap,
+    label: &'a str,
+    credentials: Credentials,
+    /// What the server said, ready to be shown.
+    text: &'a str,
+}
+
+impl Said<'_> {
+    fn judge(self, now: SystemTime) -> Answer {
+        let Said { status, headers, label, credentials, text } = self;
+        let said = if text.is_empty() { String::new() } else { format!(": {text}") };
+        let retry = |mend: &str| Answer::Retry {
+            reason: format!("{label} answered {status}{mend}{said}"),
+            after: None,
+            refusal: can_be_about_the_record(status).then(|| format!("{label} answered {status}{said}")),
+        };
+        match status.as_u16() {
+            400 | 413 | 415 | 422 => Answer::Reject {
+                reason: format!("{label} answered {status}{said}"),
+                too_large: status == StatusCode::PAYLOAD_TOO_LARGE,
+            },
+            429 | 503 => Answer::Retry {
+                reason: format!("{label} answered {status}{said}"),
+                after: retry_after(headers, now),
+                refusal: None,
+            },
+            300..400 => {
+                let to = headers.get(LOCATION).map_or_else(|| "nowhere".to_owned(), |to| bare(to.as_bytes()));
+                retry(&format!(
+                    ", a redirect to {to}, which is not followed: set SINK_HTTP_ADDRESS to where it should go"
+                ))
+            }
+            401 => retry(&credentials.unknown()),
+            403 => retry(&credentials.refused()),
+            404 => retry("; nothing is there: see the path in SINK_HTTP_ADDRESS"),
+            405 => retry("; see SINK_HTTP_METHOD"),
+            _ => retry(""),
+        }
     }
 }
 
@@ -92,7 +139,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 }
 
 /// A location without user and query, where tokens stand.
-fn shown(location: &[u8]) -> String {
+fn bare(location: &[u8]) -> String {
     let text = String::from_utf8_lossy(location);
     if let Ok(mut url) = Url::parse(&text) {
         url.set_query(None);
@@ -100,20 +147,11 @@ fn shown(location: &[u8]) -> String {
         // Only a URL without a host refuses, and it has no user.
         url.set_username("").ok();
         url.set_password(None).ok();
-        return redacted(url.as_str()).into_owned();
+        return shown(url.as_str(), QUOTED);
     }
     let end = text.find(['?', '#']).unwrap_or(text.len());
     let start = text[..end].rfind('@').map_or(0, |at| at + 1);
-    redacted(&text[start..end]).chars().filter(|c| !c.is_control()).collect()
-}
-
-/// The start of what a server said, on one line.
-fn quoted(text: &str) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    match text.char_indices().nth(QUOTED) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+    shown(&text[start..end], QUOTED)
 }
 
 #[cfg(test)]
@@ -125,7 +163,9 @@ mod tests {
     fn judged(status: u16, headers: &[(reqwest::header::HeaderName, &str)]) -> Answer {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().expect("a value"))).collect();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        judge(StatusCode::from_u16(status).expect("a status"), &headers, now, "http://a", "why")
+        let status = StatusCode::from_u16(status).expect("a status");
+        let (label, credentials, text) = ("http://a", Credentials::None, "why");
+        Said { status, headers: &headers, label, credentials, text }.judge(now)
     }
 
     #[test]
@@ -199,8 +239,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_answer_is_judged(status in 300_u16..1000, value in "[ -~]{0,40}", text in "\\PC{0,300}") {
-            prop_assert!(quoted(&text).chars().count() <= QUOTED + 1);
+        fn any_answer_is_judged(status in 300_u16..1000, value in "[ -~]{0,40}") {
             let answer = judged(status, &[(RETRY_AFTER, &value), (LOCATION, &value)]);
             prop_assert!(answer != Answer::Delivered);
         }

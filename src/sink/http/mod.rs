@@ -33,7 +33,7 @@ use reqwest::{
 pub use self::config::{Compression, Config, Format, Health, Link};
 use super::{Closed, Outcome, Sink};
 use crate::{
-    http::{self, Address, Fault, Names, Proxies, Reach, Secret, Server, Token},
+    http::{self, Address, Fault, Names, Proxies, Reach, Secret, Server, Token, TokenSource},
     record::Record,
     redact,
     tls::Variables,
@@ -80,6 +80,7 @@ pub struct Http {
     /// Until an answer is there.
     timeout: Duration,
     token: Token,
+    credentials: fault::Credentials,
     /// What has to answer before the first record is sent; `None` once it has.
     health: Option<Check>,
     /// The log says that the server does not end its answers.
@@ -124,6 +125,7 @@ impl Http {
         let (path, query) = target_of(config.url.url());
         let workers = if config.format == Format::Single { config.workers.max(1) } else { 1 };
         hide(config.url.url());
+        let credentials = credentials(&config);
         Ok(Http {
             to: Target { server, method: config.method, path, query, headers },
             format: config.format,
@@ -131,6 +133,7 @@ impl Http {
             workers,
             fits: usize::MAX,
             timeout: config.timeout,
+            credentials,
             token: Token::new(config.token, &NAMES),
             health,
             endless: AtomicBool::new(false),
@@ -195,6 +198,18 @@ fn server(
     let proxies = Proxies::from_environment()?;
     let reach = Reach { tls, basic_auth, connect: CONNECT.min(timeout), names: &NAMES, proxies: &proxies };
     http::servers(&[address], &reach)?.pop().ok_or_else(|| wrong("it names no server".to_owned()))
+}
+
+/// What says who we are, for messages.
+fn credentials(config: &Config) -> fault::Credentials {
+    let header = |name: &str| config.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
+    fault::Credentials::Of(match &config.token {
+        TokenSource::Fixed(_) | TokenSource::Both { .. } => "SINK_HTTP_TOKEN",
+        TokenSource::File(_) => "SINK_HTTP_TOKEN_FILE",
+        TokenSource::None if config.basic_auth.is_some() => "SINK_HTTP_AUTH, or the user in SINK_HTTP_ADDRESS,",
+        TokenSource::None if header("authorization") => "SINK_HTTP_HEADERS",
+        TokenSource::None => return fault::Credentials::None,
+    })
 }
 
 fn target_of(url: &Url) -> (String, Option<String>) {

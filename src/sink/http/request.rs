@@ -143,7 +143,10 @@ impl Http {
             }
             Ok(Ok(response)) => match http::of_proxy(&self.to.server, &response) {
                 Some(fault) => retry(fault.to_string()),
-                None => fault::read(response, deadline.min(Instant::now() + DRAIN), &self.to.server.route()).await,
+                None => {
+                    let until = deadline.min(Instant::now() + DRAIN);
+                    fault::read(response, until, &self.to.server.route(), self.credentials).await
+                }
             },
             Ok(Err(error)) if error.is_connect() => {
                 retry(Fault::transport(&NAMES, &self.to.server, "send", &error.without_url()).to_string())

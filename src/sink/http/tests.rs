@@ -20,7 +20,11 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
-use crate::{coordinator::Standing, delivery::testing::Book, http::TokenSource};
+use crate::{
+    coordinator::Standing,
+    delivery::testing::Book,
+    http::{Secret, TokenSource},
+};
 
 /// What came, in order.
 #[derive(Clone, Debug)]
@@ -226,6 +230,26 @@ async fn credentials_and_headers_are_sent_and_never_shown() {
     let came = server.came().pop().expect("a request");
     assert_eq!(came.header("content-type"), "text/x");
     assert_eq!(came.headers.get_all("x-a").iter().count(), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_names_what_is_configured() {
+    let server = Server::start(|_| say(403, "no")).await;
+    let plain = config(&server.address);
+    let user = Some(("me".to_owned(), Secret::new("hush-of-403")));
+    for (config, wanted, unwanted) in [
+        (plain.clone(), "no credentials are set", "the credentials"),
+        (Config { basic_auth: user, ..plain.clone() }, "SINK_HTTP_AUTH", "SINK_HTTP_TOKEN"),
+        (
+            Config { token: TokenSource::Fixed(Secret::new("token-of-403")), ..plain },
+            "SINK_HTTP_TOKEN",
+            "SINK_HTTP_AUTH",
+        ),
+    ] {
+        let outcomes = send(&mut sink(config), &records(&Book::new(), &["a"])).await;
+        let reason = reason(&outcomes[0]);
+        assert!(reason.contains(wanted) && !reason.contains(unwanted), "{reason}");
+    }
 }
 
 #[tokio::test]

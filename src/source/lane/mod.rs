@@ -35,10 +35,11 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
+    dead_letter::{Input, LOGGED},
     kind::Kind,
     nomad::{self, EventStream, Namespace, StreamQuery},
     position::RaftIndex,
-    redact::redacted_start,
+    redact,
     telemetry::SourceState,
     throttle::{Classified, Outage, Throttle},
 };
@@ -51,8 +52,6 @@ const WATCH_EVERY: Duration = Duration::from_secs(60);
 const WATCH_SOON: Duration = Duration::from_secs(10);
 /// How long a connection may be quiet before the index of its last line is taken for whole.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
-/// How much of a line that cannot be read is logged; the dead-letter place has all of it.
-const SHOWN: usize = 64 << 10;
 /// How many lines that are there already are delivered between two pieces of a list's page.
 const LINES_PER_PIECE: usize = 16;
 
@@ -73,6 +72,8 @@ pub(super) struct Lane {
     garbage: Garbage,
     /// When such lines are logged: one can come with each connection.
     garbage_log: Throttle,
+    /// Whether the log has the line that came last and could not be read.
+    garbage_is_logged: bool,
     /// The address that streams.
     server: String,
     /// How often the anchor's table was seen below the anchor.
@@ -145,6 +146,7 @@ impl Lane {
             covered,
             garbage: Garbage::default(),
             garbage_log: Throttle::default(),
+            garbage_is_logged: false,
             server: String::new(),
             strikes: 0,
             warm,
@@ -169,7 +171,7 @@ impl Lane {
 
     async fn run_until_stopped(&mut self) -> Result<(), Stopped> {
         let mut backoff = Backoff::default();
-        let mut outage = Outage::new("reading the event stream");
+        let mut outage = Outage::new("reading the event stream").of_calls();
         self.show(&SourceState::Connecting);
         self.resolve_start(&mut backoff, &mut outage).await?;
         if self.ctx.polling.source == Source::Poll {
@@ -207,7 +209,7 @@ impl Lane {
                     }
                     if missing == Missing::Surely && self.takes_lists() {
                         self.poll(&error.to_string(), std::mem::take(&mut absence)).await?;
-                        outage = Outage::new("reading the event stream");
+                        outage = Outage::new("reading the event stream").of_calls();
                         backoff.reset();
                         continue;
                     }
@@ -477,27 +479,33 @@ impl Lane {
         Ok(())
     }
 
-    /// A line that is no JSON is an error message of the server or damage on the wire: it is logged whole, and the
-    /// connection is given up. Where it comes again at the same place, it is the server's own, and it is passed over.
+    /// A line that is no JSON is an error message of the server or damage on the wire: its start is logged once, unless a
+    /// file is there to keep the whole, and the connection is given up. Where it comes again at the same place, it is the server's own, and it is passed over.
     async fn garbage(&mut self, text: &Bytes, failure: &line::Error) -> Result<bool, Stopped> {
         self.ctx.metrics.garbage_line();
         let times = self.garbage.seen(xxh3_64(text), self.position());
         let reason = failure.to_string();
+        if times == 1 {
+            self.garbage_is_logged = false;
+        }
         if let Some(lines) = self.garbage_log.due(failure.class()) {
+            let line = (!self.ctx.dead_letters.keeps()).then(|| redact::shown(text, LOGGED));
+            self.garbage_is_logged = line.is_some();
             error!(
                 namespace = &*self.namespace,
                 reason,
                 times,
                 lines,
                 bytes = text.len(),
-                line = %redacted_start(&String::from_utf8_lossy(&text[..text.len().min(SHOWN)])),
+                line,
                 "a line of the event stream cannot be read"
             );
         }
         if times < Garbage::PASSED_OVER {
             return Ok(false);
         }
-        self.ctx.dead_letter(Kind::Events, text, &reason).await?;
+        let (context, is_logged) = (Kind::Events.name(), self.garbage_is_logged);
+        self.ctx.unreadable(Kind::Events, Input { raw: text, reason: &reason, context, is_logged }).await?;
         Ok(true)
     }
 }

@@ -106,7 +106,7 @@ impl Lane {
 
     async fn hold(&mut self) -> Infallible {
         let mut backoff = Backoff::default();
-        let mut outage = Outage::mild("reading the event stream");
+        let mut outage = Outage::mild("reading the event stream").of_calls();
         let mut absence = Absence::default();
         let mut polled = false;
         loop {

@@ -222,3 +222,16 @@ fn what_bars_a_lease_blocks_the_standby_of_that_kind_alone() {
     status.barred(Kind::Nodes, None);
     assert!(status.is_ready());
 }
+
+/// What a far side says can hold anything.
+const OUTSIDE: &str = "no\u{1b}]0;owned\u{7}\u{1b}[2J\r\njobs: leading\u{202e}\u{2028}\u{2066}\u{9b}31m";
+
+#[test]
+fn what_a_far_side_says_stays_on_one_short_line_of_plain_text() {
+    let status = Status::new(&[Kind::Jobs]);
+    status.lease(Kind::Jobs, LeaseState::Leading);
+    status.source(Kind::Jobs, "*", SourceState::Blocked { reason: format!("{OUTSIDE}{}", "x".repeat(1 << 20)) });
+    status.sink(SinkState::Held { reason: OUTSIDE.to_owned() });
+    let shown: Vec<String> = status.phases().iter().map(|(_, phase)| phase.to_string()).collect();
+    assert!(shown.iter().all(|text| crate::redact::is_plain(text) && text.len() < 8 << 10), "{shown:.500?}");
+}

@@ -17,6 +17,7 @@ use crate::{
             keys::{Keys, LOCK_FLAGS},
             leader,
         },
+        reset,
     },
     kind::Kind,
 };
@@ -54,7 +55,7 @@ impl Watcher {
                 Holder::Nobody => wait(wanted, vec![unmoved(&keys, beat)]),
                 Holder::Leader { heartbeat, .. } if let Some(difference) = shared.differs(&heartbeat) => {
                     let what = leader(&heartbeat.holder, kind);
-                    wanted.foreign = Some(Error::Foreign { kind, what, difference, setting: SETTING });
+                    wanted.foreign = Some(Error::Foreign { kind, what, difference, setting: SETTING, reset: reset(kind, None) });
                 }
                 Holder::Leader { session, heartbeat } => {
                     wait(wanted, vec![unmoved(&keys, beat), take_away(&keys, session.clone())]);
