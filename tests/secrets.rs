@@ -67,8 +67,9 @@ async fn echo(stream: TcpStream, status: u16, asked: Arc<AtomicUsize>) {
             true => format!("{{\"__type\":\"AccessDeniedException\",\"message\":\"{MARK} {}}}", &json[1..]),
             false => format!("{MARK} {request}\n{json}x\n<pre>{html}</pre>\n{}\n", BASE64.encode(&request)),
         };
-        let head =
-            format!("HTTP/1.1 {status} Bad\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n", page.len());
+        // A page of HTML is named, and not shown.
+        let kind = if status == 200 { "text/html" } else { "text/plain" };
+        let head = format!("HTTP/1.1 {status} Bad\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", page.len());
         if stream.write_all((head + &page).as_bytes()).await.is_err() {
             return;
         }
