@@ -4,6 +4,7 @@ mod beside;
 mod buffered;
 mod coverage;
 mod doubtful;
+mod long_lines;
 mod poll;
 mod tables;
 mod take_over;
@@ -389,6 +390,12 @@ impl Lane {
                         info!(namespace = &*self.namespace, "the event stream has ended; subscribing again");
                         return Ok(End::Lost);
                     }
+                    Err(nomad::Error::LongLine { line, .. }) => {
+                        lines += 1;
+                        if !self.pass_over(&line, &mut occurrences).await? {
+                            return Ok(End::Lost);
+                        }
+                    }
                     Err(error) => {
                         warn!(namespace = &*self.namespace, %error, "the event stream broke; subscribing again");
                         return Ok(End::Lost);
@@ -408,7 +415,7 @@ impl Lane {
         let line = Text::new(text.clone());
         let line = match Line::parse(&line, occurrences) {
             Ok(line) => line,
-            Err(error) => return self.garbage(&text, &error).await,
+            Err(error) => return self.garbage(&text, text.len() as u64, &error).await,
         };
         if !self.is_plausible(line.index) {
             return self.take_doubtful(line, text, share).await.map(|()| true);
@@ -438,7 +445,8 @@ impl Lane {
             self.ctx.dead_letter(Kind::Events, raw, reason).await?;
         }
         if let Some(catch_up) = &mut self.catch_up {
-            let owed = catch_up.observe(&line, &identities);
+            let mut owed = catch_up.observe(&line, &identities);
+            owed.extend(line.passed_over.iter().flat_map(|line_is| catch_up.missed(line.index, line_is)));
             self.owe_namespaces(owed).await?;
         }
         for member in &mut self.members {
@@ -479,7 +487,9 @@ impl Lane {
 
     /// A line that is no JSON is an error message of the server or damage on the wire: it is logged whole, and the
     /// connection is given up. Where it comes again at the same place, it is the server's own, and it is passed over.
-    async fn garbage(&mut self, text: &Bytes, failure: &line::Error) -> Result<bool, Stopped> {
+    ///
+    /// `text` is the line, or the start of one of so many `bytes`.
+    async fn garbage(&mut self, text: &Bytes, bytes: u64, failure: &line::Error) -> Result<bool, Stopped> {
         self.ctx.metrics.garbage_line();
         let times = self.garbage.seen(xxh3_64(text), self.position());
         let reason = failure.to_string();
@@ -489,7 +499,7 @@ impl Lane {
                 reason,
                 times,
                 lines,
-                bytes = text.len(),
+                bytes,
                 line = %redacted_start(&String::from_utf8_lossy(&text[..text.len().min(SHOWN)])),
                 "a line of the event stream cannot be read"
             );
