@@ -137,7 +137,8 @@ impl EventStream {
         }
         loop {
             match self.ready()? {
-                Some(Ok(line)) if is_heartbeat(&line) => {}
+                // What came with it need not wait for what comes next.
+                Some(Ok(line)) if is_heartbeat(&line) => continue,
                 Some(line) => return line.map(Some).map_err(|long| self.long_line(long)),
                 None => {}
             }

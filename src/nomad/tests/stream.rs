@@ -52,6 +52,16 @@ async fn lines_come_without_heartbeats_and_half_lines() {
     assert_eq!(server.asked.paths(), ["/v1/event/stream?namespace=*&index=42&topic=Job&topic=Node%3An-1"]);
 }
 
+/// A proxy, or a busy reader, makes one piece of several lines.
+#[tokio::test(start_paused = true)]
+async fn a_line_that_comes_in_one_piece_with_a_heartbeat_waits_for_nothing() {
+    let (pieces, mut stream) = in_memory();
+    let start = tokio::time::Instant::now();
+    send(&pieces, "{}\n{\"Index\":1}\n{}\n").await;
+    assert_eq!(line(&mut stream).await.as_deref(), Some("{\"Index\":1}"));
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
 #[tokio::test]
 async fn waiting_can_be_cancelled_at_any_time() {
     let (server, mut opened) = streaming().await;
