@@ -198,7 +198,7 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
         config::DeadLetter::File(path) => Place::File(path.clone()),
     });
     if let Err(error) = dead_letters.check().await {
-        error!(%error, "NOMAD_FIREHOSE_DEAD_LETTER does not work; name a file that can be written");
+        error!(%error, "NOMAD_FIREHOSE_DEAD_LETTER does not work; name a regular file that can be written");
         return Ok(ExitCode::from(cli::USAGE));
     }
     let (sink, policy) = match sink(&settings.sink, settings.cluster.as_deref()) {
@@ -246,7 +246,14 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
                 return Ok(ExitCode::from(cli::USAGE));
             }
         },
-        config::Coordinator::File { data_dir } => Arc::new(file::Directory::new(data_dir).of_cluster(known.clone())),
+        config::Coordinator::File { data_dir } => {
+            let directory = file::Directory::new(data_dir).of_cluster(known.clone());
+            if let Err(error) = directory.check(&settings.kinds) {
+                error!(%error, "NOMAD_FIREHOSE_DATA_DIR does not work; name a directory for this program's files alone");
+                return Ok(ExitCode::from(cli::USAGE));
+            }
+            Arc::new(directory)
+        }
         config::Coordinator::None => Arc::new(none::Unshared),
     };
     let ctx = source::Context {
