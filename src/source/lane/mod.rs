@@ -4,10 +4,10 @@ mod beside;
 mod buffered;
 mod coverage;
 mod doubtful;
-mod long_lines;
 mod poll;
 mod tables;
 mod take_over;
+mod unreadable;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,15 +17,14 @@ use tokio::{
     sync::mpsc,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
-use tracing::{debug, error, info, warn};
-use xxhash_rust::xxh3::xxh3_64;
+use tracing::{debug, info, warn};
 
 use self::{buffered::Suspicion, poll::Missing, tables::Probe};
 use super::{
     Context, HEALTHY_AFTER, Source, Stopped,
     absence::Absence,
     catch_up::{CatchUp, History},
-    line::{self, Garbage, Line, Occurrences, Text},
+    line::{Garbage, Line, Occurrences, Text},
     member::{Batch, Member},
     namespaces,
     plausible::Doubts,
@@ -39,9 +38,8 @@ use crate::{
     kind::Kind,
     nomad::{self, EventStream, Namespace, StreamQuery},
     position::RaftIndex,
-    redact::redacted_start,
     telemetry::SourceState,
-    throttle::{Classified, Outage, Throttle},
+    throttle::{Outage, Throttle},
 };
 
 /// How long a connection may take to prove that it goes on before tables are asked. It doubles with each question.
@@ -52,8 +50,6 @@ const WATCH_EVERY: Duration = Duration::from_secs(60);
 const WATCH_SOON: Duration = Duration::from_secs(10);
 /// How long a connection may be quiet before the index of its last line is taken for whole.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
-/// How much of a line that cannot be read is logged; the dead-letter place has all of it.
-const SHOWN: usize = 64 << 10;
 /// How many lines that are there already are delivered between two pieces of a list's page.
 const LINES_PER_PIECE: usize = 16;
 
@@ -483,32 +479,6 @@ impl Lane {
             }
         }
         Ok(())
-    }
-
-    /// A line that is no JSON is an error message of the server or damage on the wire: it is logged whole, and the
-    /// connection is given up. Where it comes again at the same place, it is the server's own, and it is passed over.
-    ///
-    /// `text` is the line, or the start of one of so many `bytes`.
-    async fn garbage(&mut self, text: &Bytes, bytes: u64, failure: &line::Error) -> Result<bool, Stopped> {
-        self.ctx.metrics.garbage_line();
-        let times = self.garbage.seen(xxh3_64(text), self.position());
-        let reason = failure.to_string();
-        if let Some(lines) = self.garbage_log.due(failure.class()) {
-            error!(
-                namespace = &*self.namespace,
-                reason,
-                times,
-                lines,
-                bytes,
-                line = %redacted_start(&String::from_utf8_lossy(&text[..text.len().min(SHOWN)])),
-                "a line of the event stream cannot be read"
-            );
-        }
-        if times < Garbage::PASSED_OVER {
-            return Ok(false);
-        }
-        self.ctx.dead_letter(Kind::Events, text, &reason).await?;
-        Ok(true)
     }
 }
 
