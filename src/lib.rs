@@ -28,6 +28,7 @@ pub mod consul;
 pub mod coordinator;
 pub mod dead_letter;
 pub mod delivery;
+mod files;
 pub mod http;
 pub mod json;
 pub mod kind;

@@ -33,7 +33,7 @@ use nomad_firehose::{
     supervisor::{self, Ending, Plan, Shutdown},
     telemetry::{self, Counters, Metrics, Status, bar::Records},
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::Instant,
@@ -198,7 +198,7 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
         config::DeadLetter::File(path) => Place::File(path.clone()),
     });
     if let Err(error) = dead_letters.check().await {
-        error!(%error, "NOMAD_FIREHOSE_DEAD_LETTER does not work; name a file that can be written");
+        error!(%error, "NOMAD_FIREHOSE_DEAD_LETTER does not work; name a regular file that can be written");
         return Ok(ExitCode::from(cli::USAGE));
     }
     let (sink, policy) = match sink(&settings.sink, settings.cluster.as_deref()) {
@@ -246,7 +246,14 @@ async fn run(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCod
                 return Ok(ExitCode::from(cli::USAGE));
             }
         },
-        config::Coordinator::File { data_dir } => Arc::new(file::Directory::new(data_dir).of_cluster(known.clone())),
+        config::Coordinator::File { data_dir } => {
+            let directory = file::Directory::new(data_dir).of_cluster(known.clone());
+            if let Err(error) = directory.check(&settings.kinds) {
+                error!(%error, "NOMAD_FIREHOSE_DATA_DIR does not work; name a directory for this program's files alone");
+                return Ok(ExitCode::from(cli::USAGE));
+            }
+            Arc::new(directory)
+        }
         config::Coordinator::None => Arc::new(none::Unshared),
     };
     let ctx = source::Context {
@@ -354,8 +361,37 @@ async fn serve_status(
     Ok(tokio::spawn(telemetry::listen::serve(listener, view, CancellationToken::new())))
 }
 
+/// Signals that end a process unless it listens, and that mean nothing to this one: SIGHUP asks a daemon to read its
+/// files again, and those that can change are watched anyway. SIGXFSZ comes of a limit on the size of files: ignored, it
+/// leaves a write that fails with a reason.
+const IGNORED: [(Signal, &str); 9] = [
+    (Signal::HUP, "SIGHUP"),
+    (Signal::USR1, "SIGUSR1"),
+    (Signal::USR2, "SIGUSR2"),
+    (Signal::ALARM, "SIGALRM"),
+    (Signal::VTALARM, "SIGVTALRM"),
+    (Signal::PROF, "SIGPROF"),
+    (Signal::IO, "SIGIO"),
+    (Signal::POWER, "SIGPWR"),
+    (Signal::XFSZ, "SIGXFSZ"),
+];
+
+/// Logs the signals that it ignores.
+fn ignore_signals() -> std::io::Result<()> {
+    for (number, name) in IGNORED {
+        let mut signals = signal(SignalKind::from_raw(number.as_raw()))?;
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                info!(signal = name, "signal ignored");
+            }
+        });
+    }
+    Ok(())
+}
+
 /// The first SIGINT or SIGTERM stops cleanly, the second one at once.
 fn listen_to_signals(shutdown: Shutdown) -> std::io::Result<()> {
+    ignore_signals()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {

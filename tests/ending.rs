@@ -72,6 +72,32 @@ async fn interrupt_stops_it_as_cleanly_as_terminate() {
     assert_eq!(process.end_by(Signal::INT).await.status.code(), Some(0));
 }
 
+/// `systemctl reload`, log rotation and the end of a terminal send SIGHUP; people send the others by mistake.
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_that_mean_nothing_to_it_do_not_end_it() {
+    let sim = lived().await;
+    let process = Setup::new(&["allocations"], &sim.url(0)).spawn();
+    process.until_printed(315).await;
+    for (signal, name) in [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::USR1, "SIGUSR1"),
+        (Signal::USR2, "SIGUSR2"),
+        (Signal::ALARM, "SIGALRM"),
+        (Signal::VTALARM, "SIGVTALRM"),
+        (Signal::PROF, "SIGPROF"),
+        (Signal::IO, "SIGIO"),
+        (Signal::POWER, "SIGPWR"),
+        (Signal::XFSZ, "SIGXFSZ"),
+        // Ignored by every program in Rust: a pipe that closes is an error of the write.
+        (Signal::PIPE, ""),
+    ] {
+        process.signal(signal);
+        process.until_logged(name).await;
+    }
+    assert_eq!(process.logged("signal ignored"), 9, "{}", process.log());
+    assert_eq!(process.stop().await.len(), 315);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once() {
     let sim = lived().await;

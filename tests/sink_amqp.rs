@@ -405,3 +405,35 @@ async fn publishing_does_not_wait_for_each_confirm() {
     println!("{} records in {took:?}", lines.len());
     assert!(took < Duration::from_millis(lines.len() as u64 + 5_000), "{took:?}");
 }
+
+/// The client's buffers hold 64 frames a connection, of the size that both sides agree on.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_size_of_frames_that_the_broker_names_does_not_decide_our_memory() {
+    /// A record that takes many frames.
+    const LARGE: usize = 1 << 20;
+    const WORKERS: u64 = 4;
+    let unlimited = "{frame_max, 0}, {max_message_size, 16777216}";
+    let mut rabbitmq = Rabbitmq::start_with(|_, _| unlimited.to_owned()).await;
+    declare(&rabbitmq).await;
+    for (settings, first) in [(unlimited, 10), ("{frame_max, 16777216}, {max_message_size, 16777216}", 40)] {
+        if first > 10 {
+            rabbitmq.restart_with(settings).await;
+        }
+        let sim = Sim::builder().buffer(1_000).start().await.expect("the simulator starts");
+        let lines: Vec<_> =
+            (first..first + 20).map(|n| made::job(n, n, if n % 10 == 0 { LARGE } else { 100 })).collect();
+        sim.append_lines(lines.clone()).await.expect("lines of a stream");
+        let process = setup(&sim, &rabbitmq, "jobs").env("SINK_AMQP_WORKERS", WORKERS.to_string()).spawn();
+        let mut all = Vec::new();
+        drain(&rabbitmq, |_, body| {
+            all.push(seen(body));
+            all.len() == lines.len()
+        })
+        .await;
+        let peak = process.peak_memory();
+        process.stop().await;
+        assert_exactly(&all, &expected("jobs", &lines));
+        println!("{settings}: {} MiB at most", peak >> 20);
+        assert!(peak < (32 + WORKERS * 8 + 32) << 20, "{settings}: {} MiB", peak >> 20);
+    }
+}

@@ -56,8 +56,8 @@ it, with the new reason; so do inputs that never were a record.
 
 The program that writes to the file can go on meanwhile: what it appends is kept
 for the next replay. An outage of the sink is waited for. The first SIGINT or
-SIGTERM stops it, and what is not delivered by then stays in the file. Killed, it
-leaves the file as it was, and the next replay sends all of it.
+SIGTERM stops it, SIGHUP does not. What is not delivered by then stays in the
+file. Killed, it leaves the file as it was, and the next replay sends all of it.
 
 Records come later than newer ones of the same object that were not refused.";
 

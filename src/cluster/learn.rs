@@ -179,6 +179,7 @@ fn is_answer(error: &Error, tries: u32) -> bool {
         | Error::Refused { .. }
         | Error::HeldBack { .. }
         | Error::Unsupported { .. }
+        | Error::LongLine { .. }
         | Error::Garbage { .. }
         | Error::NoRegion { .. }
         | Error::Busy { .. }

@@ -95,11 +95,17 @@ pub type Flags = Vec<(&'static Setting, Vec<OsString>)>;
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     given: HashMap<&'static str, Given>,
+    file_has_secrets: bool,
 }
 
 impl Layers {
     pub(super) fn get(&self, setting: &Setting) -> Option<&Given> {
         self.given.get(setting.flag)
+    }
+
+    /// Whether the configuration file holds a secret, be it one that a variable or a flag goes before.
+    pub(super) fn file_has_secrets(&self) -> bool {
+        self.file_has_secrets
     }
 
     /// Takes in the flags. Call it first: what is given already stays.
@@ -139,6 +145,9 @@ impl Layers {
             let origin = Origin::File(path.to_owned());
             match texts(setting, value) {
                 Ok((values, split)) => {
+                    // An address can have a password in it.
+                    let has_password = |text: &String| text.split_once("://").is_some_and(|(_, it)| it.contains('@'));
+                    self.file_has_secrets |= setting.secret || values.iter().any(has_password);
                     let values: Vec<_> = values.iter().map(OsStr::new).collect();
                     self.offer(setting, values, split, origin, problems);
                 }

@@ -7,6 +7,7 @@ mod amqp;
 pub mod catalogue;
 mod consul;
 mod duration;
+mod exposure;
 mod http;
 mod http_sink;
 #[cfg(feature = "kinesis")]
@@ -223,7 +224,8 @@ pub fn load(
     environment: &Environment<'_>,
 ) -> Result<(Settings, Vec<Warning>), Problems> {
     let (layers, problems) = gather(flags, environment);
-    validate::validate(wanted, &layers, environment, problems)
+    let valid = validate::validate(wanted, &layers, environment, problems);
+    valid.map(|(settings, warnings)| (settings, with_exposure(&layers, warnings)))
 }
 
 /// As [`load`], for the settings that [`Storage`] is made of; the others are not looked at.
@@ -232,7 +234,8 @@ pub fn load(
 /// Everything that is wrong with these, at once.
 pub fn load_storage(flags: &Flags, environment: &Environment<'_>) -> Result<(Storage, Vec<Warning>), Problems> {
     let (layers, problems) = gather(flags, environment);
-    validate::validate_storage(&layers, environment, problems)
+    let valid = validate::validate_storage(&layers, environment, problems);
+    valid.map(|(storage, warnings)| (storage, with_exposure(&layers, warnings)))
 }
 
 /// As [`load`], for the settings that [`Outlet`] is made of; the others are not looked at, but for the resources: where
@@ -247,7 +250,13 @@ pub fn load_outlet(
     environment: &Environment<'_>,
 ) -> Result<(Outlet, Vec<Warning>), Problems> {
     let (layers, problems) = gather(flags, environment);
-    validate::validate_outlet(kinds, &layers, environment, problems)
+    let valid = validate::validate_outlet(kinds, &layers, environment, problems);
+    valid.map(|(outlet, warnings)| (outlet, with_exposure(&layers, warnings)))
+}
+
+fn with_exposure(layers: &layers::Layers, mut warnings: Vec<Warning>) -> Vec<Warning> {
+    warnings.extend(exposure::warnings(layers));
+    warnings
 }
 
 /// Lays flags over variables over the file.

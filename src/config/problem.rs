@@ -1,6 +1,9 @@
 //! What is wrong with a configuration, and what only looks wrong.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// One thing to mend.
 #[derive(Debug, PartialEq, Eq)]
@@ -97,6 +100,17 @@ pub enum Warning {
         /// The setting, and where it was given.
         place: String,
     },
+    /// Others on the machine can read a file with secrets in it, or write a file or a directory of the program.
+    Exposed {
+        /// The setting, and where it was given.
+        setting: String,
+        /// The file or directory.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// Whether it is a directory.
+        is_directory: bool,
+    },
     /// A certificate is not verified.
     SkipVerify {
         /// Why.
@@ -139,6 +153,16 @@ impl Warning {
                 "setting has quotes in its value"
             ),
             Warning::Padded { place } => tracing::warn!(setting = %place, "blanks around the value are ignored"),
+            Warning::Exposed { setting, path, mode, is_directory } => {
+                let (path, mode) = (path.display(), format!("{mode:04o}"));
+                if *is_directory {
+                    let fix = format!("chmod o-w {path}");
+                    tracing::warn!(%setting, %path, mode, fix, "other users can write to the directory");
+                } else {
+                    let fix = format!("chmod 600 {path}");
+                    tracing::warn!(%setting, %path, mode, fix, "other users can access the file");
+                }
+            }
             Warning::SkipVerify { because } => tracing::warn!(because, "certificates are not verified"),
         }
     }

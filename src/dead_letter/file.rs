@@ -15,6 +15,7 @@ use tracing_subscriber::fmt::{
 };
 
 use super::Letter;
+use crate::files;
 
 /// How often a file is opened again because another one has taken its name before it was locked.
 const REPLACED: usize = 16;
@@ -26,8 +27,8 @@ pub(super) fn append(path: &Path, letters: &[Letter]) -> io::Result<()> {
         return Ok(());
     }
     let written = write(&file, &before, letters).and_then(|()| file.sync_data());
-    let written = written.and_then(|()| if before.len() == 0 { sync_directory(path, &before) } else { Ok(()) });
-    if written.is_err() && before.is_file() {
+    let written = written.and_then(|()| if before.len() == 0 { sync_parent(path) } else { Ok(()) });
+    if written.is_err() {
         // A half line would be taken for a letter. Where even this fails, the next write closes the line.
         if let Err(error) = file.set_len(before.len()) {
             tracing::warn!(%error, path = %path.display(), "half-written dead letter cannot be taken back");
@@ -41,10 +42,10 @@ pub(super) fn append(path: &Path, letters: &[Letter]) -> io::Result<()> {
 /// A replay puts another file in its place while we wait for the lock: what is written to the old one then is lost.
 fn open(path: &Path) -> io::Result<(File, Metadata)> {
     for _ in 0..REPLACED {
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+        let file = files::open(path, OpenOptions::new().read(true).append(true).create(true).mode(0o600))?;
         file.lock()?;
         let metadata = file.metadata()?;
-        if !metadata.is_file() || is_named(path, &metadata)? {
+        if is_named(path, &metadata)? {
             return Ok((file, metadata));
         }
     }
@@ -53,7 +54,7 @@ fn open(path: &Path) -> io::Result<(File, Metadata)> {
 
 /// Whether the file that `metadata` is of still has this name.
 pub(super) fn is_named(path: &Path, metadata: &Metadata) -> io::Result<bool> {
-    match fs::metadata(path) {
+    match fs::symlink_metadata(path) {
         Ok(named) => Ok((named.dev(), named.ino()) == (metadata.dev(), metadata.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
@@ -62,7 +63,7 @@ pub(super) fn is_named(path: &Path, metadata: &Metadata) -> io::Result<bool> {
 
 fn write(file: &File, before: &Metadata, letters: &[Letter]) -> io::Result<()> {
     let mut writer = BufWriter::with_capacity(1 << 16, file);
-    if before.is_file() && before.len() > 0 {
+    if before.len() > 0 {
         let mut last = [0];
         file.read_exact_at(&mut last, before.len() - 1)?;
         if last != *b"\n" {
@@ -85,15 +86,7 @@ pub(super) fn write_lines(writer: &mut impl Write, letters: &[Letter]) -> io::Re
     Ok(())
 }
 
-/// A new file survives a crash only with its directory's entry.
-fn sync_directory(path: &Path, before: &Metadata) -> io::Result<()> {
-    if !before.is_file() {
-        return Ok(());
-    }
-    sync_parent(path)
-}
-
-/// Has the name of this file on disk.
+/// Has the name of this file on disk: a new file survives a crash only with its directory's entry.
 pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()

@@ -1,14 +1,16 @@
 //! The ACL token as a header.
 
 use std::{
+    io,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use reqwest::header::HeaderValue;
+use tokio::task::spawn_blocking;
 
 use super::{Fault, Names, TokenSource};
-use crate::redact;
+use crate::{files, redact};
 
 /// Largest token file: a signed identity is some hundreds of bytes.
 const MAX_TOKEN: usize = 64 << 10;
@@ -28,7 +30,8 @@ impl Token {
         let mut follows_file = false;
         if let TokenSource::Both { token, file } = &source {
             // A file that cannot be read yet is looked at again when the token is refused.
-            let held = std::fs::read_to_string(file).unwrap_or_default();
+            let held = files::read(file, MAX_TOKEN).unwrap_or_default();
+            let held = String::from_utf8_lossy(&held);
             follows_file = held.trim() == token.expose().trim();
             if follows_file {
                 tracing::info!(
@@ -97,9 +100,13 @@ impl Token {
     /// Read each time: it is small, it lies in memory where Nomad writes it, and so a rotation can never be missed.
     async fn held(&self, path: &Path) -> Result<String, Fault> {
         let bad = |reason: String| Fault::File { variable: self.names.token_file, path: path.to_owned(), reason };
-        match tokio::fs::read_to_string(path).await {
+        let file = path.to_owned();
+        let read = spawn_blocking(move || {
+            let text = String::from_utf8(files::read(&file, MAX_TOKEN)?);
+            text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+        });
+        match read.await.unwrap_or_else(|stopped| Err(stopped.into())) {
             Ok(text) if text.trim().is_empty() => Err(bad("the token file is empty".to_owned())),
-            Ok(text) if text.len() > MAX_TOKEN => Err(bad(format!("is larger than {MAX_TOKEN} bytes: no token"))),
             Ok(text) => {
                 redact::renew(&text);
                 Ok(text.trim().to_owned())

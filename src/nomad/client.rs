@@ -20,6 +20,7 @@ use super::{
     config::{Config, NAMES},
     credible::Credible,
     error::Error,
+    lines::MAX_LINE,
 };
 use crate::{
     http::{self, Cut, Fault, Proxies, Reach, Server, Token},
@@ -35,7 +36,7 @@ pub(super) const STREAM: &str = "/v1/event/stream";
 /// How much of their list is read.
 const MAX_REGIONS: usize = 64 << 10;
 
-/// The waits that are not settings.
+/// The waits and bounds that are not settings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Until a connection stands, TLS included.
@@ -46,6 +47,8 @@ pub(super) struct Limits {
     pub(super) stream_idle: Duration,
     /// Between two pieces of a list.
     pub(super) page_idle: Duration,
+    /// The longest line of a stream that is held, in bytes.
+    pub(super) line: usize,
 }
 
 impl Default for Limits {
@@ -55,6 +58,7 @@ impl Default for Limits {
             open: Duration::from_secs(10),
             stream_idle: Duration::from_secs(40),
             page_idle: Duration::from_secs(30),
+            line: MAX_LINE,
         }
     }
 }

@@ -6,8 +6,11 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::json::nest::Nest;
 
-/// Largest element, in bytes. The largest real one is an allocation or a job of some MiB.
+/// Largest element that is held, in bytes. The largest real one is an allocation or a job of some MiB.
 pub(super) const MAX_ELEMENT: usize = 256 << 20;
+
+/// How much is kept of one that is larger: its name is in there.
+const KEPT_HEAD: usize = 64 << 10;
 
 /// The body is not a whole JSON array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,9 +26,6 @@ pub(super) enum Broken {
     /// The body ended before the array did.
     #[error("the JSON array ends in the middle")]
     Truncated,
-    /// An element passed [`MAX_ELEMENT`].
-    #[error("an element of the JSON array is larger than {MAX_ELEMENT} bytes")]
-    TooLarge,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,13 +58,15 @@ enum Text {
 
 /// The elements of one top-level array out of chunks that were cut anywhere.
 ///
+/// Of an element that is too large the start alone is given, with a note of its size: no parser takes that for a whole one,
+/// so that it is a dead letter, and the elements behind it come.
+///
 /// Holds the chunks pushed and not yet taken, and the unfinished element. It proves the array's own shape and where each
 /// element ends; whether an element is well-formed within is for its parser to say.
 #[derive(Debug)]
 pub(super) struct Elements {
     chunks: VecDeque<Bytes>,
-    /// Its memory is used again once the element before is gone.
-    partial: BytesMut,
+    partial: Partial,
     state: State,
     /// Bytes at the front chunk's start that were scanned as part of the element being read.
     scanned: usize,
@@ -72,11 +74,65 @@ pub(super) struct Elements {
 
 impl Default for Elements {
     fn default() -> Self {
-        Elements { chunks: VecDeque::new(), partial: BytesMut::new(), state: State::Start, scanned: 0 }
+        Elements::new(MAX_ELEMENT)
+    }
+}
+
+/// The pieces of an element that came before its last one.
+#[derive(Debug)]
+struct Partial {
+    /// Its memory is used again once the element before is gone.
+    held: BytesMut,
+    /// How much of the element is not held, where it is too large.
+    dropped: Option<u64>,
+    /// The largest element that is held.
+    limit: usize,
+}
+
+impl Partial {
+    /// A piece that is not the last one.
+    fn take(&mut self, piece: &[u8]) {
+        if self.dropped.is_none() && self.held.len() + piece.len() <= self.limit {
+            return self.held.extend_from_slice(piece);
+        }
+        if self.dropped.is_none() {
+            let head = BytesMut::from(&self.held[..self.held.len().min(KEPT_HEAD)]);
+            self.dropped = Some((self.held.len() - head.len()) as u64);
+            self.held = head;
+        }
+        let kept = piece.len().min(KEPT_HEAD.saturating_sub(self.held.len()));
+        self.held.extend_from_slice(&piece[..kept]);
+        self.dropped = self.dropped.map(|dropped| dropped + (piece.len() - kept) as u64);
+    }
+
+    /// The element whose last piece this is.
+    fn finish(&mut self, last: Bytes) -> Bytes {
+        /// What is kept for the next elements.
+        const KEPT: usize = 1 << 20;
+        let is_held = self.dropped.is_none() && self.held.len() + last.len() <= self.limit;
+        if is_held && self.held.is_empty() {
+            return last;
+        }
+        self.take(&last);
+        if let Some(dropped) = self.dropped.take() {
+            let note = format!("\n… too large: {dropped} more bytes were not read");
+            self.held.extend_from_slice(note.as_bytes());
+        }
+        let whole = self.held.split().freeze();
+        if whole.len() > KEPT {
+            self.held = BytesMut::new();
+        }
+        whole
     }
 }
 
 impl Elements {
+    /// Elements of at most `limit` bytes.
+    fn new(limit: usize) -> Self {
+        let partial = Partial { held: BytesMut::new(), dropped: None, limit };
+        Elements { chunks: VecDeque::new(), partial, state: State::Start, scanned: 0 }
+    }
+
     /// Adds the next chunk of the body.
     pub(super) fn push(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
@@ -89,15 +145,12 @@ impl Elements {
         while let Some(chunk) = self.chunks.front_mut() {
             let within = matches!(self.state, State::Nested(_) | State::Text(_) | State::Word);
             let found = if within { scan(&mut self.state, chunk, &mut self.scanned) } else { None };
-            if self.partial.len() + self.scanned > MAX_ELEMENT {
-                return Err(Broken::TooLarge);
-            }
             if let Some(end) = found {
                 self.scanned = 0;
-                return Ok(Some(join(&mut self.partial, chunk.split_to(end))));
+                return Ok(Some(self.partial.finish(chunk.split_to(end))));
             }
             if within {
-                self.partial.extend_from_slice(chunk);
+                self.partial.take(chunk);
                 self.scanned = 0;
                 self.chunks.pop_front();
                 continue;
@@ -123,21 +176,6 @@ impl Elements {
     pub(super) fn end(&self) -> Result<(), Broken> {
         if self.state == State::End { Ok(()) } else { Err(Broken::Truncated) }
     }
-}
-
-/// An element's last piece behind those that were kept of the chunks before.
-fn join(partial: &mut BytesMut, last: Bytes) -> Bytes {
-    /// What is kept for the next elements.
-    const KEPT: usize = 1 << 20;
-    if partial.is_empty() {
-        return last;
-    }
-    partial.extend_from_slice(&last);
-    let whole = partial.split().freeze();
-    if whole.len() > KEPT {
-        *partial = BytesMut::new();
-    }
-    whole
 }
 
 const fn is_blank(byte: u8) -> bool {
@@ -266,7 +304,7 @@ mod tests {
         }
         elements.push(Bytes::from_static(b"\",[1"));
         let element = elements.next().expect("an array").expect("it is whole");
-        assert_eq!((element.len(), elements.partial.capacity()), (2 + 100 * (100 << 10), 0));
+        assert_eq!((element.len(), elements.partial.held.capacity()), (2 + 100 * (100 << 10), 0));
     }
 
     #[test]
@@ -308,6 +346,29 @@ mod tests {
                     .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
             ]
         })
+    }
+
+    #[test]
+    fn of_an_element_that_is_too_large_the_start_is_given_and_the_rest_follows() {
+        let large = format!(r#"{{"ID":"x","ModifyIndex":7,"Padding":"{}"}}"#, "y".repeat(KEPT_HEAD));
+        let body = Bytes::from(format!(r#"[{{"a":1}},{large},{{"b":2}}]"#));
+        for step in [1000, 7_777, body.len()] {
+            let mut elements = Elements::new(1000);
+            let mut read = Vec::new();
+            for chunk in body.chunks(step) {
+                elements.push(Bytes::copy_from_slice(chunk));
+                while let Some(element) = elements.next().expect("an array") {
+                    read.push(element);
+                }
+            }
+            elements.end().expect("whole");
+            let [first, start, last] = &read[..] else { panic!("{step}: {} elements", read.len()) };
+            assert_eq!((&first[..], &last[..]), (&br#"{"a":1}"#[..], &br#"{"b":2}"#[..]));
+            let dropped = large.len() - KEPT_HEAD;
+            let note = format!("\n… too large: {dropped} more bytes were not read");
+            assert_eq!(start[..], [&large.as_bytes()[..KEPT_HEAD], note.as_bytes()].concat()[..], "{step}");
+            assert!(serde_json::from_slice::<Value>(start).is_err(), "it is no whole object");
+        }
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::topic::Permission;
+use super::{lines::LongLine, topic::Permission};
 use crate::{
     http::{Fault, UNASKED},
     throttle::{Class, Classified},
@@ -91,6 +91,14 @@ pub enum Error {
         text: String,
         /// The region that was asked for, and those that there are.
         fix: String,
+    },
+    /// A line of the event stream is longer than what is held of one.
+    #[error("a line of the event stream of {address} is too long: it has {} bytes", line.bytes)]
+    LongLine {
+        /// Label of the address.
+        address: String,
+        /// What is known of it.
+        line: Box<LongLine>,
     },
     /// The connection broke in the middle of an answer.
     #[error("the connection to Nomad at {address} broke while it answered {what}: {reason}")]
@@ -211,6 +219,7 @@ impl Error {
             | Error::Busy { .. }
             // The servers of a region can all be away for a while.
             | Error::NoRegion { .. }
+            | Error::LongLine { .. }
             | Error::Garbage { .. } => true,
             Error::Status { code, .. } => *code >= 500 || matches!(code, 408 | 425 | 429),
             Error::File { .. }
@@ -292,6 +301,7 @@ impl Classified for Error {
             Error::HeldBack { .. } => "held back".into(),
             Error::Unsupported { .. } => "unsupported".into(),
             Error::Status { code, .. } => Class::from("status").with(code),
+            Error::LongLine { .. } => "long line".into(),
             Error::Garbage { .. } => "garbage".into(),
         }
     }

@@ -1,31 +1,93 @@
 //! Cuts the chunks of a body into lines.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, fmt};
 
 use bytes::{Buf, Bytes};
 
-/// Longest line, in bytes. A plan of thousands of allocations is some tens of MiB; past this the line is not Nomad's.
+/// Longest line that is held, in bytes. A plan of thousands of allocations is some tens of MiB.
 pub(super) const MAX_LINE: usize = 256 << 20;
+
+/// A line so many times as long has no end: it is none of Nomad's.
+const ENDLESS: u64 = 16;
+
+/// How much is kept of the start and of the end of a line that is not held. Its raft index is at one of them.
+const KEPT_HEAD: usize = 64 << 10;
+const KEPT_TAIL: usize = 64;
 
 /// Pieces below this are copied out of their chunk: a chunk's buffer can be hundreds of KiB, and a short line held in a
 /// sink's window would keep all of it. Pieces from here on share the chunk, which then is at most some times their size.
 const COPY_BELOW: usize = 64 << 10;
 
-/// The line passed [`MAX_LINE`].
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a line is longer than {MAX_LINE} bytes")]
-pub(super) struct TooLong;
+/// A line that was longer than what is held of one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LongLine {
+    /// How long it was.
+    pub bytes: u64,
+    /// How it began.
+    pub head: Bytes,
+    /// How it ended.
+    pub tail: Bytes,
+}
+
+impl fmt::Debug for LongLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LongLine").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// Why the next line cannot be given.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unheld {
+    /// It was too long. The line behind it is the next one.
+    TooLong(LongLine),
+    /// It goes on and on.
+    Endless {
+        /// So long it is by now.
+        bytes: u64,
+    },
+}
 
 /// Lines out of chunks that were cut anywhere. Holds the chunks pushed and not yet taken, and the unfinished line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lines {
     chunks: VecDeque<Bytes>,
     /// The start of a line whose end has not come. Grown by doubling: a large block is moved by its page table and its
     /// untouched half is never backed, so one line costs about its own size.
     partial: Vec<u8>,
+    /// The longest line that is held.
+    limit: usize,
+    /// The unfinished line, where it is longer than that.
+    passing: Option<Passing>,
+}
+
+/// A line that is passed over: nothing is held of it but its ends.
+#[derive(Debug, Default)]
+struct Passing {
+    bytes: u64,
+    head: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+impl Passing {
+    fn take(&mut self, piece: &[u8]) {
+        self.bytes += piece.len() as u64;
+        let room = KEPT_HEAD.saturating_sub(self.head.len());
+        self.head.extend_from_slice(&piece[..piece.len().min(room)]);
+        self.tail.extend_from_slice(&piece[piece.len().saturating_sub(KEPT_TAIL)..]);
+        self.tail.drain(..self.tail.len().saturating_sub(KEPT_TAIL));
+    }
+
+    fn finish(self) -> LongLine {
+        LongLine { bytes: self.bytes, head: self.head.into(), tail: without_return(self.tail.into()) }
+    }
 }
 
 impl Lines {
+    /// Lines of at most `limit` bytes; longer ones are passed over.
+    pub(super) fn new(limit: usize) -> Self {
+        Lines { chunks: VecDeque::new(), partial: Vec::new(), limit, passing: None }
+    }
+
     /// Adds the next chunk of the body.
     pub(super) fn push(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
@@ -33,33 +95,50 @@ impl Lines {
         }
     }
 
-    /// How many bytes are there that no line was made of yet.
+    /// How many bytes are there that no line was made of yet, or have been there.
     pub(super) fn unfinished(&self) -> usize {
-        self.partial.len() + self.chunks.iter().map(Bytes::len).sum::<usize>()
+        let passed = self.passing.as_ref().map_or(0, |passing| passing.bytes);
+        let held = self.partial.len() + self.chunks.iter().map(Bytes::len).sum::<usize>();
+        held.saturating_add(usize::try_from(passed).unwrap_or(usize::MAX))
     }
 
     /// The next whole line, without its line break (`\n` or `\r\n`); `None` until more chunks are pushed.
     ///
     /// What follows the last line break is never given: at the end of a body it is half a line.
-    pub(super) fn next(&mut self) -> Result<Option<Bytes>, TooLong> {
+    pub(super) fn next(&mut self) -> Result<Option<Bytes>, Unheld> {
         while let Some(chunk) = self.chunks.front_mut() {
-            let Some(end) = memchr::memchr(b'\n', chunk) else {
-                if self.partial.len() + chunk.len() > MAX_LINE {
-                    return Err(TooLong);
+            let found = memchr::memchr(b'\n', chunk);
+            let more = found.unwrap_or(chunk.len());
+            if self.passing.is_none() && self.partial.len() + more > self.limit {
+                let mut passing = Passing::default();
+                passing.take(&std::mem::take(&mut self.partial));
+                self.passing = Some(passing);
+            }
+            if let Some(passing) = &mut self.passing {
+                passing.take(&chunk[..more]);
+                if passing.bytes > (self.limit as u64).saturating_mul(ENDLESS) {
+                    return Err(Unheld::Endless { bytes: passing.bytes });
                 }
-                self.partial.extend_from_slice(chunk);
+            }
+            let Some(end) = found else {
+                if self.passing.is_none() {
+                    self.partial.extend_from_slice(chunk);
+                }
                 self.chunks.pop_front();
                 continue;
             };
-            if self.partial.len() + end > MAX_LINE {
-                return Err(TooLong);
-            }
-            let line = finish(&mut self.partial, chunk, end);
+            let line = match self.passing.take() {
+                Some(passing) => {
+                    chunk.advance(end);
+                    Err(Unheld::TooLong(passing.finish()))
+                }
+                None => Ok(Some(without_return(finish(&mut self.partial, chunk, end)))),
+            };
             chunk.advance(1);
             if chunk.is_empty() {
                 self.chunks.pop_front();
             }
-            return Ok(Some(without_return(line)));
+            return line;
         }
         Ok(None)
     }
@@ -101,7 +180,7 @@ mod tests {
     use super::*;
 
     fn read(chunks: impl IntoIterator<Item = Bytes>) -> Vec<Bytes> {
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(MAX_LINE);
         let mut read = Vec::new();
         for chunk in chunks {
             lines.push(chunk);
@@ -132,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_long_line_is_given_whole_and_keeps_nothing_behind() {
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(MAX_LINE);
         let chunk = Bytes::from(vec![b'x'; 400 << 10]);
         for _ in 0..160 {
             lines.push(chunk.clone());
@@ -149,22 +228,58 @@ mod tests {
     fn a_short_line_does_not_keep_its_chunk() {
         let mut chunk = vec![b' '; 1 << 20];
         chunk[10] = b'\n';
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(MAX_LINE);
         lines.push(Bytes::from(chunk));
         let line = lines.next().expect("short").expect("whole");
         assert!(line.is_unique());
     }
 
     #[test]
+    fn a_line_that_is_too_long_is_passed_over_wherever_it_is_cut() {
+        let body = Bytes::from_static(b"{\"a\":1}\n{\"Index\":7,\"x\":\"yyyyyyyyyyyyyyyy\"}\r\n{}\n");
+        for step in 1..=body.len() {
+            let mut lines = Lines::new(10);
+            let mut read = Vec::new();
+            for chunk in body.chunks(step) {
+                lines.push(Bytes::copy_from_slice(chunk));
+                loop {
+                    match lines.next() {
+                        Ok(None) => break,
+                        Ok(Some(line)) => read.push(Ok(line)),
+                        Err(Unheld::TooLong(long)) => read.push(Err(long)),
+                        Err(endless) => panic!("{endless:?}"),
+                    }
+                }
+            }
+            let [Ok(first), Err(long), Ok(last)] = &read[..] else { panic!("{step}: {read:?}") };
+            assert_eq!((&first[..], &last[..]), (&b"{\"a\":1}"[..], &b"{}"[..]));
+            assert!(long.head.starts_with(b"{\"Index\":7,") && long.tail.ends_with(b"yyy\"}"), "{long:?}");
+            assert_eq!((long.bytes, lines.unfinished(), lines.partial.capacity()), (35, 0, 0), "{step}");
+        }
+    }
+
+    #[test]
+    fn of_a_line_that_is_passed_over_the_ends_are_held_and_no_more() {
+        let mut lines = Lines::new(1 << 20);
+        for _ in 0..12 {
+            lines.push(Bytes::from(vec![b'x'; 1 << 20]));
+            assert_eq!(lines.next(), Ok(None));
+        }
+        let passing = lines.passing.as_ref().expect("it is too long");
+        assert_eq!((passing.head.len(), passing.tail.len(), lines.partial.capacity()), (KEPT_HEAD, KEPT_TAIL, 0));
+        assert_eq!(lines.unfinished(), 12 << 20);
+    }
+
+    #[test]
     fn a_line_without_end_is_refused() {
-        let mut lines = Lines::default();
-        let chunk = Bytes::from(vec![b'x'; 64 << 20]);
-        for _ in 0..4 {
+        let mut lines = Lines::new(1 << 10);
+        let chunk = Bytes::from(vec![b'x'; 1 << 10]);
+        for _ in 0..ENDLESS {
             lines.push(chunk.clone());
             assert_eq!(lines.next(), Ok(None));
         }
-        lines.push(Bytes::from_static(b"x"));
-        assert_eq!(lines.next(), Err(TooLong));
+        lines.push(chunk);
+        assert_eq!(lines.next(), Err(Unheld::Endless { bytes: (ENDLESS + 1) << 10 }));
     }
 
     #[test]

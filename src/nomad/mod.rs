@@ -28,6 +28,7 @@ pub use self::{
     config::Config,
     error::Error,
     identity::Keyring,
+    lines::LongLine,
     list::{ListQuery, Page, Standing},
     object::Namespace,
     stream::{EventStream, StreamQuery},

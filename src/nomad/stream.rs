@@ -7,9 +7,9 @@ use reqwest::{Response, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    client::{Call, Client, STREAM},
+    client::{Call, Client, Limits, STREAM},
     error::Error,
-    lines::{Lines, is_heartbeat},
+    lines::{Lines, LongLine, Unheld, is_heartbeat},
     topic::{Permission, Topic},
 };
 use crate::{http, position::RaftIndex, redact};
@@ -68,7 +68,7 @@ pub struct EventStream {
     idle: Duration,
     lines: Lines,
     /// A line that came in the place of the first heartbeat.
-    first: Option<Bytes>,
+    first: Option<Result<Bytes, LongLine>>,
     /// `None` once the connection is at its end.
     body: Option<Response>,
     pieces: Pieces,
@@ -107,12 +107,12 @@ enum Opening {
 }
 
 impl EventStream {
-    /// The stream in the body of `response`, which is dead after `idle` without a sign of life.
-    pub(super) fn over(response: Response, server: String, idle: Duration) -> Self {
+    /// The stream in the body of `response`.
+    pub(super) fn over(response: Response, server: String, limits: &Limits) -> Self {
         EventStream {
             server,
-            idle,
-            lines: Lines::default(),
+            idle: limits.stream_idle,
+            lines: Lines::new(limits.line),
             first: None,
             body: Some(response),
             pieces: Pieces::default(),
@@ -127,17 +127,19 @@ impl EventStream {
     /// error message instead of events: that is for the caller to see, who alone can tell whether it came before.
     ///
     /// # Errors
+    /// [`Error::LongLine`] for one that is too long: the stream goes on behind it. After any other error it is at its end:
     /// [`Error::Silent`] without any sign of life, [`Error::Garbage`] for a line without end, [`Error::Broken`] for a
-    /// connection cut off. After an error the stream is at its end.
+    /// connection cut off.
     pub async fn next_line(&mut self) -> Result<Option<Bytes>, Error> {
-        if let Some(line) = self.first.take() {
-            return Ok(Some(line));
+        if let Some(first) = self.first.take() {
+            return first.map(Some).map_err(|long| self.long_line(long));
         }
         loop {
-            if let Some(line) = self.ready()?
-                && !is_heartbeat(&line)
-            {
-                return Ok(Some(line));
+            match self.ready()? {
+                // What came with it need not wait for what comes next.
+                Some(Ok(line)) if is_heartbeat(&line) => continue,
+                Some(line) => return line.map(Some).map_err(|long| self.long_line(long)),
+                None => {}
             }
             if self.body.is_none() {
                 return Ok(None);
@@ -179,16 +181,21 @@ impl EventStream {
         &self.server
     }
 
-    /// A line that has wholly arrived, heartbeats too.
-    fn ready(&mut self) -> Result<Option<Bytes>, Error> {
+    /// A line that has wholly arrived, heartbeats too, and those that are too long.
+    fn ready(&mut self) -> Result<Option<Result<Bytes, LongLine>>, Error> {
         match self.lines.next() {
-            Ok(line) => Ok(line),
-            Err(too_long) => {
+            Ok(line) => Ok(line.map(Ok)),
+            Err(Unheld::TooLong(long)) => Ok(Some(Err(long))),
+            Err(Unheld::Endless { bytes }) => {
                 self.body = None;
-                self.lines = Lines::default();
-                Err(self.garbage(too_long.to_string()))
+                self.lines = Lines::new(0);
+                Err(self.garbage(format!("a line has no end after {bytes} bytes")))
             }
         }
+    }
+
+    fn long_line(&self, line: LongLine) -> Error {
+        Error::LongLine { address: self.server.clone(), line: Box::new(line) }
     }
 
     /// Waits for the next chunk, or for the end.
@@ -241,14 +248,15 @@ impl EventStream {
     async fn open(&mut self, deadline: Instant) -> Result<Opening, Error> {
         loop {
             if let Some(line) = self.ready()? {
-                if line.is_empty() {
+                let text = line.as_ref().unwrap_or_else(|long| &long.head);
+                if text.is_empty() {
                     continue;
                 }
-                if !is_object(&line) {
+                if !is_object(text) {
                     self.body = None;
-                    return Err(self.garbage(shown(&line)));
+                    return Err(self.garbage(shown(text)));
                 }
-                self.first = (!is_heartbeat(&line)).then_some(line);
+                self.first = (!is_heartbeat(text)).then_some(line);
                 return Ok(Opening::Alive);
             }
             if self.body.is_none() {
@@ -293,7 +301,7 @@ impl Client {
             StatusCode::FORBIDDEN => return Err(self.explain(server, query).await),
             _ => return Err(no_stream(self.failure(server, &call, response).await)),
         }
-        let mut stream = EventStream::over(response, server.label.clone(), self.limits().stream_idle);
+        let mut stream = EventStream::over(response, server.label.clone(), &self.limits());
         match stream.open(Instant::now() + limit).await {
             Ok(Opening::Alive) => Ok(stream),
             Ok(Opening::Closed) => Err(self.explain(server, query).await),
@@ -354,7 +362,7 @@ mod tests {
     use super::*;
 
     fn unbuffered(pieces: &[&str]) -> bool {
-        let (mut seen, mut lines) = (Pieces::default(), Lines::default());
+        let (mut seen, mut lines) = (Pieces::default(), Lines::new(64));
         for piece in pieces {
             seen.take(lines.unfinished() == 0, piece.as_bytes());
             lines.push(Bytes::copy_from_slice(piece.as_bytes()));

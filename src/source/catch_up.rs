@@ -134,6 +134,14 @@ impl CatchUp {
         owed.collect()
     }
 
+    /// What each namespace could have had in a line of `index` that could not be held, and is known by `identity`.
+    pub(super) fn missed(&self, index: RaftIndex, identity: &Identity) -> Vec<(String, Owed)> {
+        let is_owed = |read: &Position| index > read.index || index == read.index && !read.seen.contains(identity);
+        let missed = self.names.iter().filter(|(_, read)| index <= self.until.index && is_owed(read));
+        let until = RaftIndex(index.0.saturating_add(1));
+        missed.map(|(name, read)| (name.clone(), Owed { from: index, until, known: read.seen.clone() })).collect()
+    }
+
     /// A line is delivered.
     pub(super) fn advance(&mut self, index: RaftIndex, identities: &[Identity]) {
         for read in self.names.values_mut() {

@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     json::{self, Cursor},
+    nomad::LongLine,
     position::{Identity, RaftIndex},
     throttle::{Class, Classified},
 };
@@ -66,6 +67,8 @@ pub struct Line<'a> {
     pub events: Vec<Event<'a>>,
     /// Its events that could not be read, with the reason.
     pub unusable: Vec<(Bytes, String)>,
+    /// What the line is known by, where it was too long to be held: it has no events then.
+    pub passed_over: Option<Identity>,
 }
 
 /// The line is no line of events.
@@ -77,6 +80,12 @@ pub enum Error {
     /// JSON, but with neither an index of its own nor an event that has one.
     #[error("a line without an index")]
     NoIndex,
+    /// Too long to be held, and without an index that it can be placed by.
+    #[error("a line of {bytes} bytes is too long, and has no plausible index at its start or end")]
+    TooLong {
+        /// How long it was.
+        bytes: u64,
+    },
 }
 
 impl Classified for Error {
@@ -84,6 +93,7 @@ impl Classified for Error {
         match self {
             Error::Garbage(_) => "garbage".into(),
             Error::NoIndex => "no index".into(),
+            Error::TooLong { .. } => "too long".into(),
         }
     }
 }
@@ -201,20 +211,33 @@ impl Garbage {
     }
 }
 
+/// The member that a line begins or ends with.
+const INDEX: &[u8] = b"\"Index\":";
+
 /// The index of a line, without a look at what lies in between: the last member of its object, as Nomad writes it, or the first.
 /// For figures alone; `None` where it stands elsewhere.
 pub(super) fn index_of(line: &[u8]) -> Option<RaftIndex> {
-    const NAME: &[u8] = b"\"Index\":";
-    let digits = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok().map(RaftIndex);
-    let line = line.trim_ascii_end();
-    if let Some(head) = line.strip_suffix(b"}") {
-        let start = head.iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |at| at + 1);
-        if head[..start].ends_with(NAME) {
-            return digits(&head[start..]);
-        }
-    }
-    let rest = line.strip_prefix(b"{")?.strip_prefix(NAME)?;
-    digits(&rest[..rest.iter().position(|byte| !byte.is_ascii_digit())?])
+    index_at_end(line).or_else(|| index_at_start(line))
+}
+
+/// The index of a line that was too long to be held.
+pub(super) fn index_of_long(line: &LongLine) -> Option<RaftIndex> {
+    index_at_end(&line.tail).or_else(|| index_at_start(&line.head))
+}
+
+fn index_at_end(line: &[u8]) -> Option<RaftIndex> {
+    let head = line.trim_ascii_end().strip_suffix(b"}")?;
+    let start = head.iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |at| at + 1);
+    if head[..start].ends_with(INDEX) { number(&head[start..]) } else { None }
+}
+
+fn index_at_start(line: &[u8]) -> Option<RaftIndex> {
+    let rest = line.strip_prefix(b"{")?.strip_prefix(INDEX)?;
+    number(&rest[..rest.iter().position(|byte| !byte.is_ascii_digit())?])
+}
+
+fn number(digits: &[u8]) -> Option<RaftIndex> {
+    std::str::from_utf8(digits).ok()?.parse().ok().map(RaftIndex)
 }
 
 impl<'a> Line<'a> {
@@ -270,7 +293,14 @@ impl<'a> Line<'a> {
                 }
             })
             .collect();
-        Ok(Line { index, events, unusable })
+        Ok(Line { index, events, unusable, passed_over: None })
+    }
+
+    /// The line at `index` that was too long to be held. `occurrences` as for [`Line::parse`].
+    pub fn passed_over(index: RaftIndex, occurrences: &mut Occurrences) -> Self {
+        // An event of no topic: no other one is known by that.
+        let identity = Identity::new("", "", "", index, occurrences.next(index, "", "", ""));
+        Line { index, events: Vec::new(), unusable: Vec::new(), passed_over: Some(identity) }
     }
 
     /// Marks those of its events that are delivered already, and leaves out those that could not be read.
@@ -283,7 +313,7 @@ impl<'a> Line<'a> {
     /// The identities of the events, in order.
     pub fn identities(&self) -> Vec<Identity> {
         let unusable = self.unusable.iter().map(|(raw, _)| of_unusable(self.index, raw));
-        self.events.iter().map(|event| event.identity).chain(unusable).collect()
+        self.events.iter().map(|event| event.identity).chain(unusable).chain(self.passed_over).collect()
     }
 }
 
@@ -328,5 +358,33 @@ mod tests {
         ] {
             assert_eq!(index_of(line.as_bytes()), index.map(RaftIndex), "{line}");
         }
+    }
+
+    #[test]
+    fn the_index_of_a_long_line_is_at_one_of_its_ends() {
+        for (head, tail, index) in [
+            (r#"{"Events":[{"Index":7,"#, r#""Payload":{"Index":8}}],"Index":9}"#, Some(9)),
+            (r#"{"Index":9,"Events":[{"Index":7,"#, r#""Payload":{"Index":8}}]}"#, Some(9)),
+            // Where the start of the line happens to end is no end of it.
+            (r#"{"Events":[{"Index":7}"#, r#""Payload":{"Index":8}}]}"#, None),
+            ("upstream says", "no", None),
+            ("", "", None),
+        ] {
+            let part = |text: &'static str| Bytes::from_static(text.as_bytes());
+            let line = LongLine { bytes: 1, head: part(head), tail: part(tail) };
+            assert_eq!(index_of_long(&line), index.map(RaftIndex), "{head} {tail}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_passed_over_is_known_by_its_place() {
+        let known = |indexes: &[u64]| {
+            let mut occurrences = Occurrences::default();
+            let lines = indexes.iter().map(|index| Line::passed_over(RaftIndex(*index), &mut occurrences).identities());
+            lines.flatten().collect::<Vec<_>>()
+        };
+        let (first, again) = (known(&[20, 20, 21]), known(&[20, 20, 21]));
+        assert_eq!(first, again);
+        assert!(first.len() == 3 && first[0] != first[1] && first[1] != first[2]);
     }
 }

@@ -282,6 +282,12 @@ impl Member {
             Verdict::Nothing if catch_up.is_none() => return Ok(()),
             Verdict::Nothing => {}
         }
+        if let Some(identity) = line.passed_over
+            && verdict != Verdict::Nothing
+            && self.cursor.is_new(line.index, identity)
+        {
+            self.miss(ctx, line.index, &mut batch);
+        }
         for event in &line.events {
             if !self.wants(event) {
                 continue;
@@ -300,6 +306,20 @@ impl Member {
         batch.effect.line = (verdict != Verdict::Nothing).then(|| (line.index, identities.to_vec()));
         self.cursor.advance(line.index, identities);
         self.submit(ctx, batch, share.clone()).await
+    }
+
+    /// A line could not be held: whatever it had is a gap. What other lines of its index have brought is known.
+    fn miss(&mut self, ctx: &Context, index: RaftIndex, batch: &mut Batch) {
+        let Position { index: at, seen, .. } = self.cursor.position();
+        let known = if *at == index { seen.clone() } else { Seen::default() };
+        let owed = Owed { from: index, until: RaftIndex(index.0.saturating_add(1)), known };
+        ctx.metrics.gap(self.kind, 1);
+        if self.kind == Kind::Events {
+            batch.drafts.push(resource::gap(&self.lane, &owed));
+        } else {
+            self.add_pass(Pass { ranges: vec![owed], ..Pass::default() });
+            batch.effect.backfill = Some(self.backfill());
+        }
     }
 
     /// Further lines of the index that a gap ends with need not come from the list as well. Where the list covers that

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     kind::Kind,
     nomad::{Error, EventStream},
+    position::RaftIndex,
     telemetry::Metrics,
 };
 
@@ -73,8 +74,8 @@ pub(super) struct Received {
 }
 
 impl Received {
-    fn note(&self, line: &[u8]) {
-        if let Some(index) = line::index_of(line) {
+    fn note(&self, index: Option<RaftIndex>) {
+        if let Some(index) = index {
             self.kinds.iter().for_each(|kind| self.metrics.received(*kind, index));
         }
     }
@@ -99,7 +100,7 @@ impl Reader {
         let task = tokio::spawn(async move {
             if let Some(mut held) = held {
                 while let Some(line) = held.pop() {
-                    received.note(&line);
+                    received.note(line::index_of(&line));
                     let share = window.line(line.len()).await;
                     if sender.send(Ok((line, share))).await.is_err() {
                         return;
@@ -113,17 +114,23 @@ impl Reader {
                 let line = next_line(&mut stream, &now).await;
                 now.set(false, false);
                 now.look_at(&stream);
+                let mut last = false;
                 let item = match line {
                     Ok(Some(line)) => {
                         // Before it waits for room: what waits there is known, too.
-                        received.note(&line);
+                        received.note(line::index_of(&line));
                         let share = window.line(line.len()).await;
                         Ok((line, share))
                     }
                     Ok(None) => return,
-                    Err(error) => Err(error),
+                    Err(error) => {
+                        match &error {
+                            Error::LongLine { line, .. } => received.note(line::index_of_long(line)),
+                            _ => last = true,
+                        }
+                        Err(error)
+                    }
                 };
-                let last = item.is_err();
                 if sender.send(item).await.is_err() || last {
                     return;
                 }
@@ -135,7 +142,7 @@ impl Reader {
     /// The next line; `None` when the server has ended the connection.
     ///
     /// # Errors
-    /// Why the connection failed; it gives no more lines.
+    /// Why the connection failed; it gives no more lines, except after [`Error::LongLine`].
     pub(super) async fn next(&mut self) -> Result<Option<(Bytes, Option<Share>)>, Error> {
         self.lines.recv().await.transpose()
     }

@@ -11,6 +11,10 @@ use std::{
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use super::expiry::{self, Expiring, Expiry};
+use crate::files;
+
+/// The largest PEM file: the authorities of a whole system are some hundreds of KiB.
+const MAX_PEM: usize = 16 << 20;
 
 /// A file that changed this recently may change again without a trace: clocks of file systems tick coarsely.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -136,7 +140,7 @@ impl Stamp {
 
 pub(super) fn read(variable: &'static str, path: &Path) -> Result<Vec<u8>, BadFile> {
     let unreadable = |error| BadFile::new(variable, path, format!("{error}; give a PEM file this program may read"));
-    fs::read(path).map_err(unreadable)
+    files::read(path, MAX_PEM).map_err(unreadable)
 }
 
 /// The certificates of a file, at least one.

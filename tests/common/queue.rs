@@ -26,7 +26,9 @@ pub struct Message {
 
 /// A connection, which has to live as long as its channel, and that.
 pub async fn channel(rabbitmq: &Rabbitmq) -> (Connection, Channel) {
-    let connection = Connection::connect(&format!("{}%2f", rabbitmq.url()), ConnectionProperties::default()).await;
+    // A broker may set no limit on frames, and the client's buffers would have none either.
+    let url = format!("{}%2f?frame_max=131072", rabbitmq.url());
+    let connection = Connection::connect(&url, ConnectionProperties::default()).await;
     let connection = connection.expect("RabbitMQ takes connections");
     let channel = connection.create_channel().await.expect("a channel");
     (connection, channel)

@@ -13,6 +13,7 @@ mod gaps;
 mod garbage;
 mod lag;
 mod lists;
+mod long_lines;
 mod namespaces;
 mod odd_ids;
 mod proofs;

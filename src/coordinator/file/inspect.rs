@@ -1,7 +1,7 @@
 //! The checkpoints in a directory, seen from outside. Blocking, but for the trait.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
 };
@@ -18,6 +18,7 @@ use crate::{
         Error,
         inspect::{Content, Inspected, Keeper, Leader, Next, Outcome, Unit},
     },
+    files,
     kind::Kind,
 };
 
@@ -54,7 +55,7 @@ impl Files {
     /// A shared lock is refused while somebody has the exclusive one. A standby that tries in the same moment tries again
     /// a moment later.
     fn leader(&self) -> Result<Leader, Error> {
-        let file = match File::open(&self.lock) {
+        let file = match files::open(&self.lock, OpenOptions::new().read(true)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Leader::Nobody),
             Err(error) => return Err(failed("open lock", &self.lock)(error)),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::super::Error;
+use crate::files;
 
 /// An exclusive lock, given back when it is dropped.
 #[derive(Debug)]
@@ -28,14 +29,9 @@ pub(super) enum Taken {
 impl Lock {
     pub(super) fn try_take(path: PathBuf) -> Result<Taken, Error> {
         loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)
-                .map_err(failed("open lock", &path))?;
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            let file = files::open(&path, &mut options).map_err(failed("open lock", &path))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(Taken::Theirs(holder(&file))),
@@ -52,7 +48,7 @@ impl Lock {
 
     /// Whether the path still names the locked file. Where it does not, another process can lock the new one.
     pub(super) fn check(&self) -> Result<(), Error> {
-        let named = self.path.metadata().map_err(failed("find locked file", &self.path))?;
+        let named = self.path.symlink_metadata().map_err(failed("find locked file", &self.path))?;
         let locked = self.file.metadata().map_err(failed("examine lock", &self.path))?;
         if (named.dev(), named.ino()) == (locked.dev(), locked.ino()) {
             return Ok(());
@@ -67,6 +63,10 @@ impl Lock {
     /// Says who holds it. Only people read that, so a full disk does not matter.
     fn sign(&self) {
         let sign = || -> io::Result<()> {
+            // A second name would be somebody else's: its file is not to be emptied.
+            if self.file.metadata()?.nlink() > 1 {
+                return Ok(());
+            }
             self.file.set_len(0)?;
             (&self.file).write_all(format!("pid {}\n", std::process::id()).as_bytes())
         };

@@ -46,6 +46,7 @@ use super::{Claim, Coordinator, Error, Lease, Progress, Standing};
 use crate::{
     checkpoint::Checkpoint,
     cluster::{self, Difference, Known, Verdict},
+    files,
     kind::Kind,
     marks::Shard,
     throttle::{Classified, Throttle},
@@ -83,6 +84,27 @@ impl Directory {
         Directory { known, ..self }
     }
 
+    /// Whether what lies in the directory can be the program's own, so that it is found at the start and not when a lease
+    /// is asked for. The directory can be missing.
+    ///
+    /// # Errors
+    /// It is no directory, or a lock or a checkpoint of one of `kinds` is no regular file.
+    pub fn check(&self, kinds: &[Kind]) -> Result<(), Error> {
+        if self.path.metadata().is_ok_and(|found| !found.is_dir()) {
+            return Err(lock::failed("open data directory", &self.path)(io::ErrorKind::NotADirectory.into()));
+        }
+        for kind in kinds {
+            let (lock, checkpoint) = (self.lock_file(*kind), self.checkpoint_file(*kind));
+            files::check(&lock).map_err(lock::failed("open lock", &lock))?;
+            files::check(&checkpoint).map_err(lock::failed("open checkpoint", &checkpoint))?;
+        }
+        Ok(())
+    }
+
+    fn lock_file(&self, kind: Kind) -> PathBuf {
+        self.path.join(format!("{}.lock", kind.storage_name()))
+    }
+
     fn checkpoint_file(&self, kind: Kind) -> PathBuf {
         self.path.join(format!("{}.json", kind.storage_name()))
     }
@@ -113,7 +135,7 @@ impl Directory {
     }
 
     async fn wait(&self, kind: Kind) -> Result<Arc<dyn Lease>, Error> {
-        let lock_file = self.path.join(format!("{}.lock", kind.storage_name()));
+        let lock_file = self.lock_file(kind);
         let checkpoint_file = self.checkpoint_file(kind);
         let mut compared: Option<Instant> = None;
         let mut is_standby = false;

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, BufWriter, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     checkpoint::{Checkpoint, VERSION, check_version},
     cluster::Identity,
+    files,
     kind::Kind,
     marks::{Mark, TaskKey, to_text},
 };
@@ -30,8 +31,10 @@ pub(super) fn read(kind: Kind, path: &Path) -> Result<Option<Checkpoint>, Error>
     struct Layout {
         version: u32,
     }
-    let text = match fs::read(path) {
-        Ok(text) => text,
+    let mut text = Vec::new();
+    let file = files::open(path, OpenOptions::new().read(true));
+    match file.and_then(|mut file| file.read_to_end(&mut text)) {
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("read checkpoint", path)(error)),
     };
@@ -79,7 +82,7 @@ pub(super) fn read_cluster(path: &Path) -> Option<Identity> {
         }
     }
     let mut text = Vec::new();
-    File::open(path).ok()?.take(BEGINNING).read_to_end(&mut text).ok()?;
+    files::open(path, OpenOptions::new().read(true)).ok()?.take(BEGINNING).read_to_end(&mut text).ok()?;
     let mut cluster = None;
     // It always ends in an error, for it does not read to the end.
     serde_json::Deserializer::from_slice(&text).deserialize_map(Begin(&mut cluster)).ok();
@@ -102,7 +105,12 @@ pub(super) fn write(path: &Path, head: &Checkpoint, mut pieces: impl FnMut() -> 
     let temporary = path.with_extension("json.tmp");
     let head = Checkpoint { version: VERSION, ..head.head() };
     let mut replace = || {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        // What a crash has left, or what somebody has put there for us to write through.
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         let mut writer = BufWriter::with_capacity(1 << 16, &file);
         let text = serde_json::to_vec(&head)?;
         writer.write_all(text.strip_suffix(b"}").unwrap_or(&text))?;

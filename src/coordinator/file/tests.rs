@@ -140,18 +140,37 @@ async fn an_abandoned_save_is_done_before_the_next_holder_loads() {
 }
 
 #[tokio::test]
-async fn a_full_disk_leaves_the_old_checkpoint_whole() {
+async fn what_stands_in_the_way_of_the_new_checkpoint_leaves_the_old_one_whole() {
     let directory = directory();
     let lease = lease(directory.path(), Kind::Jobs).await;
     lease.save(&checkpoint(1)).await.expect("there is room");
-    symlink("/dev/full", directory.path().join("jobs.json.tmp")).expect("a link");
-    let error = lease.save(&checkpoint(2)).await.expect_err("no room");
-    assert!(error.to_string().contains("jobs.json: No space left on device"), "{error}");
+    let temporary = directory.path().join("jobs.json.tmp");
+    fs::create_dir(&temporary).expect("a directory");
+    let error = lease.save(&checkpoint(2)).await.expect_err("a directory is in its place");
+    assert!(error.to_string().contains("jobs.json: "), "{error}");
     assert_eq!(lease.load().await.expect("whole"), Some(checkpoint(1)));
-    assert_eq!(names(directory.path()), ["jobs.json", "jobs.lock"]);
     assert!(is_held(&*lease));
-    lease.save(&checkpoint(3)).await.expect("there is room again");
+    fs::remove_dir(&temporary).expect("it is empty");
+    lease.save(&checkpoint(3)).await.expect("it is gone");
     assert_eq!(lease.load().await.expect("whole"), Some(checkpoint(3)));
+}
+
+#[tokio::test]
+async fn nothing_is_written_through_a_link() {
+    let directory = directory();
+    let (victim, temporary) = (directory.path().join("victim"), directory.path().join("jobs.json.tmp"));
+    fs::write(&victim, "precious").expect("writable");
+    let lease = lease(directory.path(), Kind::Jobs).await;
+    symlink(&victim, &temporary).expect("a link");
+    lease.save(&checkpoint(1)).await.expect("the link is removed");
+    fs::hard_link(&victim, &temporary).expect("a second name");
+    lease.save(&checkpoint(2)).await.expect("the name is removed");
+    assert_eq!(lease.load().await.expect("whole"), Some(checkpoint(2)));
+    drop(lease);
+    fs::remove_file(directory.path().join("jobs.lock")).expect("it is free");
+    fs::hard_link(&victim, directory.path().join("jobs.lock")).expect("a second name");
+    drop(self::lease(directory.path(), Kind::Jobs).await);
+    assert_eq!(fs::read_to_string(&victim).expect("there"), "precious");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::super::{Letter, file};
+use crate::files;
 
 /// How many bytes are copied at a time.
 const CHUNK: usize = 1 << 16;
@@ -90,7 +91,7 @@ impl Rest {
         if !path.is_file() {
             return Err(Error::NoFile(path));
         }
-        let letters = OpenOptions::new().read(true).append(true).open(&path).map_err(failed(&path))?;
+        let letters = files::open(&path, OpenOptions::new().read(true).append(true)).map_err(failed(&path))?;
         let mut rest_path = OsString::from(&path);
         rest_path.push(".replaying");
         let rest_path = PathBuf::from(rest_path);
@@ -234,6 +235,5 @@ impl Drop for Rest {
 
 /// For its owner alone, and nothing that a link points to: a directory can belong to others.
 fn neighbour(path: &Path) -> io::Result<File> {
-    let no_link = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    OpenOptions::new().read(true).append(true).create(true).mode(0o600).custom_flags(no_link).open(path)
+    files::open(path, OpenOptions::new().read(true).append(true).create(true).mode(0o600))
 }

@@ -52,6 +52,16 @@ async fn lines_come_without_heartbeats_and_half_lines() {
     assert_eq!(server.asked.paths(), ["/v1/event/stream?namespace=*&index=42&topic=Job&topic=Node%3An-1"]);
 }
 
+/// A proxy, or a busy reader, makes one piece of several lines.
+#[tokio::test(start_paused = true)]
+async fn a_line_that_comes_in_one_piece_with_a_heartbeat_waits_for_nothing() {
+    let (pieces, mut stream) = in_memory();
+    let start = tokio::time::Instant::now();
+    send(&pieces, "{}\n{\"Index\":1}\n{}\n").await;
+    assert_eq!(line(&mut stream).await.as_deref(), Some("{\"Index\":1}"));
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
 #[tokio::test]
 async fn waiting_can_be_cancelled_at_any_time() {
     let (server, mut opened) = streaming().await;
@@ -77,12 +87,16 @@ async fn waiting_can_be_cancelled_at_any_time() {
 
 /// A stream without a socket below it, so that time can be paused.
 fn in_memory() -> (Pieces, EventStream) {
+    in_memory_with(&Limits::default())
+}
+
+fn in_memory_with(limits: &Limits) -> (Pieces, EventStream) {
     let (sender, receiver) = mpsc::channel(16);
     let stream = futures_util::stream::unfold(receiver, |mut receiver: mpsc::Receiver<_>| async move {
         receiver.recv().await.map(|piece: Result<Bytes, std::io::Error>| (piece, receiver))
     });
     let response = axum::http::Response::new(reqwest::Body::wrap_stream(stream)).into();
-    (sender, EventStream::over(response, "memory".to_owned(), Limits::default().stream_idle))
+    (sender, EventStream::over(response, "memory".to_owned(), limits))
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,6 +118,27 @@ async fn silence_is_death_and_a_heartbeat_is_life() {
     assert!(matches!(error, Error::Silent { .. }), "{error}");
     assert_eq!(start.elapsed().as_secs(), 340);
     assert_eq!(line(&mut stream).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stream_goes_on_behind_a_line_that_is_too_long() {
+    let (pieces, mut stream) = in_memory_with(&Limits { line: 20, ..Limits::default() });
+    send(&pieces, "{\"Index\":1}\n{\"Events\":[\"xxxxxxxxx").await;
+    send(&pieces, "xxxxx\"],\"Index\":2}\n{}\n{\"Index\":3}\n").await;
+    assert_eq!(line(&mut stream).await.as_deref(), Some("{\"Index\":1}"));
+    let error = stream.next_line().await.expect_err("it is too long");
+    assert_eq!(error.to_string(), "a line of the event stream of memory is too long: it has 39 bytes");
+    assert_eq!(line(&mut stream).await.as_deref(), Some("{\"Index\":3}"));
+    // It never ends.
+    for _ in 0..20 {
+        send(&pieces, "xxxxxxxxxxxxxxxxxxxx").await;
+        if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), stream.next_line()).await {
+            assert!(matches!(error, Error::Garbage { .. }), "{error}");
+            assert_eq!(line(&mut stream).await, None);
+            return;
+        }
+    }
+    panic!("it is read for ever");
 }
 
 #[tokio::test(start_paused = true)]

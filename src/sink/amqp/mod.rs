@@ -28,6 +28,11 @@ pub use self::{
 use super::{Closed, Outcome, Sink};
 use crate::{record::Record, template::Template};
 
+/// The largest frame that we agree to, in bytes: RabbitMQ's default. The client takes two buffers of 32 frames for each
+/// connection, 8 MiB at this size. A broker that names a larger frame, or none (`frame_max = 0`), would decide how much
+/// memory we take. A larger body is sent in several frames.
+const FRAME_MAX: u32 = 128 << 10;
+
 /// Publishes records, and waits for the broker's confirms.
 #[derive(Debug)]
 pub struct Amqp {
@@ -74,6 +79,7 @@ impl Amqp {
             },
             vhost: broker.vhost,
             query: AMQPQueryString {
+                frame_max: Some(FRAME_MAX),
                 heartbeat: Some(broker.heartbeat),
                 auth_mechanism: Some(match broker.mechanism {
                     Mechanism::Plain => SASLMechanism::Plain,

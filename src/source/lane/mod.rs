@@ -7,6 +7,7 @@ mod doubtful;
 mod poll;
 mod tables;
 mod take_over;
+mod unreadable;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,15 +17,14 @@ use tokio::{
     sync::mpsc,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
-use tracing::{debug, error, info, warn};
-use xxhash_rust::xxh3::xxh3_64;
+use tracing::{debug, info, warn};
 
 use self::{buffered::Suspicion, poll::Missing, tables::Probe};
 use super::{
     Context, HEALTHY_AFTER, Source, Stopped,
     absence::Absence,
     catch_up::{CatchUp, History},
-    line::{self, Garbage, Line, Occurrences, Text},
+    line::{Garbage, Line, Occurrences, Text},
     member::{Batch, Member},
     namespaces,
     plausible::Doubts,
@@ -35,13 +35,11 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
-    dead_letter::{Input, LOGGED},
     kind::Kind,
     nomad::{self, EventStream, Namespace, StreamQuery},
     position::RaftIndex,
-    redact,
     telemetry::SourceState,
-    throttle::{Classified, Outage, Throttle},
+    throttle::{Outage, Throttle},
 };
 
 /// How long a connection may take to prove that it goes on before tables are asked. It doubles with each question.
@@ -391,6 +389,12 @@ impl Lane {
                         info!(namespace = &*self.namespace, "the event stream has ended; subscribing again");
                         return Ok(End::Lost);
                     }
+                    Err(nomad::Error::LongLine { line, .. }) => {
+                        lines += 1;
+                        if !self.pass_over(&line, &mut occurrences).await? {
+                            return Ok(End::Lost);
+                        }
+                    }
                     Err(error) => {
                         warn!(namespace = &*self.namespace, %error, "the event stream broke; subscribing again");
                         return Ok(End::Lost);
@@ -410,7 +414,7 @@ impl Lane {
         let line = Text::new(text.clone());
         let line = match Line::parse(&line, occurrences) {
             Ok(line) => line,
-            Err(error) => return self.garbage(&text, &error).await,
+            Err(error) => return self.garbage(&text, text.len() as u64, &error).await,
         };
         if !self.is_plausible(line.index) {
             return self.take_doubtful(line, text, share).await.map(|()| true);
@@ -440,7 +444,8 @@ impl Lane {
             self.ctx.dead_letter(Kind::Events, raw, reason).await?;
         }
         if let Some(catch_up) = &mut self.catch_up {
-            let owed = catch_up.observe(&line, &identities);
+            let mut owed = catch_up.observe(&line, &identities);
+            owed.extend(line.passed_over.iter().flat_map(|line_is| catch_up.missed(line.index, line_is)));
             self.owe_namespaces(owed).await?;
         }
         for member in &mut self.members {
@@ -477,36 +482,6 @@ impl Lane {
             }
         }
         Ok(())
-    }
-
-    /// A line that is no JSON is an error message of the server or damage on the wire: its start is logged once, unless a
-    /// file is there to keep the whole, and the connection is given up. Where it comes again at the same place, it is the server's own, and it is passed over.
-    async fn garbage(&mut self, text: &Bytes, failure: &line::Error) -> Result<bool, Stopped> {
-        self.ctx.metrics.garbage_line();
-        let times = self.garbage.seen(xxh3_64(text), self.position());
-        let reason = failure.to_string();
-        if times == 1 {
-            self.garbage_is_logged = false;
-        }
-        if let Some(lines) = self.garbage_log.due(failure.class()) {
-            let line = (!self.ctx.dead_letters.keeps()).then(|| redact::shown(text, LOGGED));
-            self.garbage_is_logged = line.is_some();
-            error!(
-                namespace = &*self.namespace,
-                reason,
-                times,
-                lines,
-                bytes = text.len(),
-                line,
-                "a line of the event stream cannot be read"
-            );
-        }
-        if times < Garbage::PASSED_OVER {
-            return Ok(false);
-        }
-        let (context, is_logged) = (Kind::Events.name(), self.garbage_is_logged);
-        self.ctx.unreadable(Kind::Events, Input { raw: text, reason: &reason, context, is_logged }).await?;
-        Ok(true)
     }
 }
 

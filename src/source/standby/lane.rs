@@ -231,6 +231,13 @@ impl Lane {
                         debug!(namespace = &*self.namespace, "standing by: the server ended the event stream");
                         return End::Lost;
                     }
+                    // Nothing before it goes on to what follows.
+                    Err(error @ Error::LongLine { .. }) => {
+                        info!(namespace = &*self.namespace, %error, "standing by: beginning anew behind a long line");
+                        self.intake.clear();
+                        (doubt, second) = (None, None);
+                        continue;
+                    }
                     Err(error) => {
                         info!(namespace = &*self.namespace, %error, "standing by: the event stream broke");
                         return End::Lost;

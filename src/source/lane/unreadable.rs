@@ -1,0 +1,78 @@
+//! Lines of which nothing can be delivered: those that are too long to be held, and those that are no events. Everything
+//! behind them goes on.
+
+use bytes::Bytes;
+use tracing::error;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Lane;
+use crate::{
+    dead_letter::{Input, LOGGED},
+    kind::Kind,
+    nomad::LongLine,
+    redact,
+    source::{
+        Stopped,
+        line::{self, Garbage, Line, Occurrences},
+    },
+    throttle::Classified as _,
+};
+
+impl Lane {
+    /// Books a line that was too long as a gap, and moves past it. Its raft index is all that is known of it: by that it is
+    /// known again when the server sends it once more, so that it is reported once.
+    ///
+    /// `false` where the index is not known or not plausible: then it is as any other line that cannot be read.
+    pub(super) async fn pass_over(&mut self, long: &LongLine, occurrences: &mut Occurrences) -> Result<bool, Stopped> {
+        let index = line::index_of_long(long).filter(|index| self.is_plausible(*index));
+        let Some(index) = index else {
+            return self.garbage(&long.head, long.bytes, &line::Error::TooLong { bytes: long.bytes }).await;
+        };
+        let line = Line::passed_over(index, occurrences);
+        let is_new = line
+            .identities()
+            .iter()
+            .any(|identity| self.members.iter().any(|member| member.cursor.is_new(index, *identity)));
+        if is_new {
+            error!(
+                namespace = &*self.namespace,
+                %index,
+                bytes = long.bytes,
+                server = self.server,
+                action = "read final versions from lists",
+                "event stream line is too long, passed over"
+            );
+        }
+        self.take_confirmed(index).await?;
+        self.take_plausible(line, None).await?;
+        Ok(true)
+    }
+
+    /// A line that is no JSON is an error message of the server or damage on the wire: its start is logged once, unless a
+    /// file is there to keep the whole, and the connection is given up. Where it comes again at the same place, it is the
+    /// server's own, and it is passed over.
+    ///
+    /// `text` is the line, or the start of one of so many `bytes`.
+    pub(super) async fn garbage(&mut self, text: &Bytes, bytes: u64, failure: &line::Error) -> Result<bool, Stopped> {
+        self.ctx.metrics.garbage_line();
+        let times = self.garbage.seen(xxh3_64(text), self.position());
+        let reason = failure.to_string();
+        if times == 1 {
+            self.garbage_is_logged = false;
+        }
+        if let Some(lines) = self.garbage_log.due(failure.class()) {
+            let line = (!self.ctx.dead_letters.keeps()).then(|| redact::shown(text, LOGGED));
+            self.garbage_is_logged = line.is_some();
+            error!(
+                namespace = &*self.namespace,
+                reason, times, lines, bytes, line, "a line of the event stream cannot be read"
+            );
+        }
+        if times < Garbage::PASSED_OVER {
+            return Ok(false);
+        }
+        let (context, is_logged) = (Kind::Events.name(), self.garbage_is_logged);
+        self.ctx.unreadable(Kind::Events, Input { raw: text, reason: &reason, context, is_logged }).await?;
+        Ok(true)
+    }
+}
