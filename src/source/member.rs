@@ -277,6 +277,7 @@ impl Member {
         share: &Option<Share>,
         catch_up: Option<&CatchUp>,
     ) -> Result<(), Stopped> {
+        let is_missing = line.passed_over.is_some_and(|identity| self.cursor.is_new(line.index, identity));
         let verdict = self.cursor.observe(line.index, identities);
         let mut batch = Batch::default();
         match &verdict {
@@ -288,10 +289,7 @@ impl Member {
             Verdict::Nothing if catch_up.is_none() => return Ok(()),
             Verdict::Nothing => {}
         }
-        if let Some(identity) = line.passed_over
-            && verdict != Verdict::Nothing
-            && self.cursor.is_new(line.index, identity)
-        {
+        if is_missing && verdict != Verdict::Nothing {
             self.miss(ctx, line.index, &mut batch);
         }
         for event in &line.events {

@@ -10,6 +10,7 @@ use crate::{
     dead_letter::{Input, LOGGED},
     kind::Kind,
     nomad::LongLine,
+    position::RaftIndex,
     redact,
     source::{
         Stopped,
@@ -24,7 +25,8 @@ impl Lane {
     ///
     /// `false` where the index is not known or not plausible: then it is as any other line that cannot be read.
     pub(super) async fn pass_over(&mut self, long: &LongLine, occurrences: &mut Occurrences) -> Result<bool, Stopped> {
-        let index = line::index_of_long(long).filter(|index| self.is_plausible(*index));
+        let is_below = |index: RaftIndex| index < self.read_to && self.is_proven();
+        let index = line::index_of_long(long).filter(|index| self.is_plausible(*index) && !is_below(*index));
         let Some(index) = index else {
             return self.garbage(&long.head, long.bytes, &line::Error::TooLong { bytes: long.bytes }).await;
         };
@@ -44,6 +46,7 @@ impl Lane {
             );
         }
         self.take_confirmed(index).await?;
+        self.read_to = self.read_to.max(index);
         self.take_plausible(line, None).await?;
         Ok(true)
     }
