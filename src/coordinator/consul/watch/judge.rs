@@ -55,7 +55,8 @@ impl Watcher {
                 Holder::Nobody => wait(wanted, vec![unmoved(&keys, beat)]),
                 Holder::Leader { heartbeat, .. } if let Some(difference) = shared.differs(&heartbeat) => {
                     let what = leader(&heartbeat.holder, kind);
-                    wanted.foreign = Some(Error::Foreign { kind, what, difference, setting: SETTING, reset: reset(kind, None) });
+                    wanted.foreign =
+                        Some(Error::Foreign { kind, what, difference, setting: SETTING, reset: reset(kind, None) });
                 }
                 Holder::Leader { session, heartbeat } => {
                     wait(wanted, vec![unmoved(&keys, beat), take_away(&keys, session.clone())]);
