@@ -26,22 +26,67 @@ pub(super) enum Taken {
     Theirs(String),
 }
 
+/// A lock file that another process had locked. It is remembered by the file and not by its path: somebody who removes it
+/// does not stop that process.
+#[derive(Debug)]
+pub(super) struct Rival {
+    file: File,
+    holder: String,
+}
+
+impl Rival {
+    /// Whether it is locked still.
+    fn goes_on(&self) -> bool {
+        match self.file.try_lock() {
+            // Closed with the last handle in any case.
+            Ok(()) => self.file.unlock().is_err(),
+            Err(_) => true,
+        }
+    }
+
+    fn is_file(&self, file: &File) -> bool {
+        let id = |file: &File| file.metadata().map(|found| (found.dev(), found.ino())).ok();
+        id(&self.file).is_some_and(|ours| id(file) == Some(ours))
+    }
+}
+
 impl Lock {
     pub(super) fn try_take(path: PathBuf) -> Result<Taken, Error> {
+        Lock::try_take_after(path, &mut Vec::new())
+    }
+
+    /// As [`Lock::try_take`], for a standby that has seen `rivals`: whichever of them goes on keeps the lock from it.
+    pub(super) fn try_take_after(path: PathBuf, rivals: &mut Vec<Rival>) -> Result<Taken, Error> {
+        match Lock::try_once(path)? {
+            Ok(lock) => {
+                rivals.retain(|rival| !rival.is_file(&lock.file) && rival.goes_on());
+                Ok(rivals.first().map(|rival| Taken::Theirs(rival.holder.clone())).unwrap_or(Taken::Ours(lock)))
+            }
+            Err(rival) => {
+                let holder = rival.holder.clone();
+                if !rivals.iter().any(|known| known.is_file(&rival.file)) {
+                    rivals.push(rival);
+                }
+                Ok(Taken::Theirs(holder))
+            }
+        }
+    }
+
+    fn try_once(path: PathBuf) -> Result<Result<Lock, Rival>, Error> {
         loop {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
             let file = files::open(&path, &mut options).map_err(failed("open lock", &path))?;
             match file.try_lock() {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(Taken::Theirs(holder(&file))),
+                Err(TryLockError::WouldBlock) => return Ok(Err(Rival { holder: holder(&file), file })),
                 Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
             }
             let lock = Lock { file, path: path.clone() };
             // Somebody can have replaced the file between the two calls; then this lock keeps nobody out.
             if lock.check().is_ok() {
                 lock.sign();
-                return Ok(Taken::Ours(lock));
+                return Ok(Ok(lock));
             }
         }
     }

@@ -6,7 +6,8 @@
 //!
 //! - `TYPE.lock`: whoever holds an exclusive `flock` on it has the lease. It holds the process id of the last holder,
 //!   for people. The kernel gives the lock back when the process ends, however it ends; the file stays, because
-//!   removing it would let two processes lock two files of one name.
+//!   removing it would let two processes lock two files of one name. Where somebody removes it, a standby that has seen
+//!   it locked waits for that file too, and the leader ends with its next save.
 //! - `TYPE.json`: the [`Checkpoint`], one JSON object, replaced whole by a rename, and on disk before a save returns:
 //!
 //!   | field | |
@@ -28,7 +29,12 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex as SyncMutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use tokio::{
@@ -140,9 +146,14 @@ impl Directory {
         let mut compared: Option<Instant> = None;
         let mut is_standby = false;
         let mut log = Throttle::default();
+        let rivals = Arc::new(SyncMutex::new(Vec::new()));
         loop {
-            let (directory, path) = (self.path.clone(), lock_file.clone());
-            match blocking(move || lock::prepare(&directory).and_then(|()| Lock::try_take(path))).await {
+            let (directory, path, rivals) = (self.path.clone(), lock_file.clone(), Arc::clone(&rivals));
+            let take = move || {
+                lock::prepare(&directory)?;
+                Lock::try_take_after(path, &mut rivals.lock().unwrap_or_else(PoisonError::into_inner))
+            };
+            match blocking(take).await {
                 Ok(Taken::Ours(lock)) => {
                     if is_standby {
                         tracing::info!(%kind, "lease taken over");

@@ -121,6 +121,23 @@ async fn a_replaced_lock_file_ends_the_lease_before_it_can_save() {
 }
 
 #[tokio::test]
+async fn a_standby_waits_for_a_leader_whose_lock_file_was_removed() {
+    let directory = directory();
+    let first = lease(directory.path(), Kind::Jobs).await;
+    let coordinator = Directory::new(directory.path());
+    let mut standby = coordinator.acquire(Kind::Jobs);
+    assert!(timeout(5 * POLL, &mut standby).await.is_err(), "it is held");
+    for _ in 0..2 {
+        fs::remove_file(directory.path().join("jobs.lock")).expect("somebody cleans up");
+        assert!(timeout(5 * POLL, &mut standby).await.is_err(), "two leaders");
+        assert!(is_held(&*first));
+    }
+    drop(first);
+    let second = timeout(SOON, standby).await.expect("soon").expect("it is free");
+    assert!(is_held(&*second));
+}
+
+#[tokio::test]
 async fn an_abandoned_save_is_done_before_the_next_holder_loads() {
     let directory = directory();
     for round in 0..50 {
