@@ -81,7 +81,8 @@ impl Scene {
             token: TokenSource::None,
             basic_auth: None,
             tls: Tls::default(),
-            timeout: Duration::from_secs(10),
+            // Nothing is to end by it: where nothing is answered, a test waits for something else.
+            timeout: Duration::from_secs(3600),
         };
         let (metrics, dead_letters) = (Metrics::new(&[Kind::Evaluations]), DeadLetters::new(Place::Log));
         let (sink, delivered) = Script::willing();
@@ -146,7 +147,7 @@ impl Scene {
     async fn delivers(&mut self, indexes: impl IntoIterator<Item = u64>) {
         let mut missing: BTreeSet<u64> = indexes.into_iter().collect();
         while !missing.is_empty() {
-            let next = timeout(Duration::from_secs(20), self.delivered.recv()).await;
+            let next = timeout(Duration::from_secs(120), self.delivered.recv()).await;
             for record in next.unwrap_or_else(|_| panic!("not delivered: {missing:?}")).expect("the sink lives") {
                 let index = record.split('/').nth(1).and_then(|index| index.parse().ok());
                 assert!(missing.remove(&index.expect("an id holds its index")), "{record} is one too many");
@@ -177,7 +178,7 @@ impl Scene {
 }
 
 async fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !is_so() {
         assert!(Instant::now() < deadline, "never: {what}");
         sleep(Duration::from_millis(2)).await;
@@ -438,9 +439,8 @@ async fn it_hands_over_at_once_while_nothing_answers() {
     let standby = scene.start(ROOM);
     // Long enough to connect; where it was not, the test holds all the same.
     sleep(Duration::from_millis(50)).await;
-    let asked = Instant::now();
-    let warm = standby.take().await;
-    assert!(asked.elapsed() < Duration::from_millis(200), "{:?}", asked.elapsed());
+    // What it has asked would take an hour.
+    let warm = timeout(Duration::from_secs(120), standby.take()).await.expect("it does not wait for an answer");
     scene.sim.server(0).unstall();
     scene.lead(warm);
     scene.sim.append_line(evaluation(20, "default")).await.expect("a line");
