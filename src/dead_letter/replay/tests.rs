@@ -348,7 +348,8 @@ async fn a_file_that_somebody_keeps_locked_is_waited_for_until_it_is_stopped() {
     let (replay, options) = (Replay::open(&files.path()).expect("ours"), options());
     options.stop.cancel();
     let (sink, _sent) = Script::willing();
-    let ended = timeout(Duration::from_secs(120), replay.run(sink, Policy::default(), &options)).await.expect("in time");
+    let ended =
+        timeout(Duration::from_secs(120), replay.run(sink, Policy::default(), &options)).await.expect("in time");
     assert!(matches!(ended, Err(Error::Locked(_))), "{ended:?}");
     drop(held);
     assert_eq!(files.ids(), ["a/1"]);
