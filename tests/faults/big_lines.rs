@@ -34,7 +34,7 @@ fn lengths(pipe: impl Read, lines: usize) -> Vec<usize> {
 async fn passes(kind: &'static str) {
     let sim = Sim::builder().buffer(8).start().await.expect("starts");
     sim.append_line(job(10, 1, 10)).await.expect("a line");
-    let setup = Setup::new(&[kind], &sim.url(0)).env("NOMAD_FIREHOSE_MAX_IN_FLIGHT", WINDOW.to_string());
+    let setup = Setup::new(&[kind], &sim.url(0)).verbose().env("NOMAD_FIREHOSE_MAX_IN_FLIGHT", WINDOW.to_string());
     let mut child = setup.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     let (log, _) = collect(child.stderr.take().expect("stderr is piped"));
     let pipe = child.stdout.take().expect("stdout is piped");
