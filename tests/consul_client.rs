@@ -19,7 +19,7 @@ use serde_json::json;
 /// Flags of a lock, as Consul's Go client writes them.
 const LOCK: u64 = 0x2ddc_cbc0_58a5_0c18;
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 fn config(address: &str) -> Config {
     Config {

@@ -93,16 +93,24 @@ async fn killed_at_random_moments_nothing_is_missing_and_only_the_newest_comes_a
         .env("NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "100ms");
     let mut keys = keys(&lines);
     let (mut left, mut cut, mut repeats) = (lines.iter(), 0, 0);
-    for _ in 0..KILLS {
+    for run in 0..KILLS {
         let stored = checkpoint(data_dir.path());
+        // However slow the machine: every second run has printed something when it is killed, and of each fourth one
+        // nothing is stored, so that all of it comes again.
+        let (is_waited_for, is_stored) = (run % 2 == 0, run % 4 > 0);
+        let setup = setup.clone().env("NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", if is_stored { "100ms" } else { "1h" });
         let process = setup.spawn();
         // The moment of the kill is what is random, so this one does sleep.
         let mut moment = Duration::from_millis(random.u64(50..150));
-        for line in left.by_ref().take(random.usize(0..=2 * lines.len() / KILLS)) {
+        let more = random.usize(0..=lines.len() / KILLS).max(usize::from(is_waited_for));
+        for line in left.by_ref().take(more) {
             sim.append_line(line.clone()).await.expect("a line of a stream");
             let pause = Duration::from_millis(random.u64(0..20));
             tokio::time::sleep(pause).await;
             moment = moment.saturating_sub(pause);
+        }
+        if is_waited_for {
+            process.until_printed(1).await;
         }
         tokio::time::sleep(moment).await;
         let ended = process.end_by(Signal::KILL).await;
@@ -123,5 +131,5 @@ async fn killed_at_random_moments_nothing_is_missing_and_only_the_newest_comes_a
     repeats += take_run(&mut keys, &process.stop().await, &stored);
     assert_eq!(due(&keys), 0);
     println!("{cut} of {KILLS} runs had printed something when they were killed; {repeats} records came again");
-    assert!(cut > KILLS / 4 && repeats > 0, "the kills came too early or too late to show anything");
+    assert!(cut >= KILLS / 2 && repeats > 0, "the kills came too early or too late to show anything");
 }

@@ -115,7 +115,12 @@ fn forms() -> Vec<String> {
 async fn assert_hidden(setup: Setup, far: &Echo, letters: Option<&Path>) {
     let ports = Ports::reserve();
     let port = ports.base;
-    let process = setup.env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{port}")).env("LOG_LEVEL", "debug").spawn();
+    let process = setup
+        .env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{port}"))
+        .env("LOG_LEVEL", "debug")
+        // What the far side refuses cannot be drained.
+        .env("NOMAD_FIREHOSE_SHUTDOWN_GRACE", "1s")
+        .spawn();
     // What was answered to the first requests is spoken of by then.
     process.until("the far side is asked", || far.asked() >= 4).await;
     let mut seen = String::new();

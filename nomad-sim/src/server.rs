@@ -88,6 +88,8 @@ pub(crate) struct ListFaults {
     pub(crate) contact: Option<Duration>,
     /// What is never answered.
     pub(crate) hanging: Hanging,
+    /// So many pages are yet to be answered before they hang.
+    pub(crate) until_pages_hang: Option<u32>,
     /// The pause before each element of a page.
     pub(crate) trickle: Duration,
     /// Every page is the one after the first, and names itself as the next.
@@ -113,6 +115,8 @@ impl ListFaults {
 pub struct Hanging {
     /// Pages of lists. A list that is asked for one element, for the table's index, is answered.
     pub pages: bool,
+    /// Lists that are asked for one element, for the table's index.
+    pub tables: bool,
     /// Single objects.
     pub objects: bool,
     /// Summaries of jobs.
@@ -128,6 +132,7 @@ impl Default for ListFaults {
             lagging: 0,
             contact: Some(Duration::ZERO),
             hanging: Hanging::default(),
+            until_pages_hang: None,
             trickle: Duration::ZERO,
             cycling: false,
             wrong_index: (0, 0),
@@ -338,7 +343,27 @@ impl Server {
 
     /// What is not answered from now on. What hangs already is answered when it may be.
     pub fn hang(&self, hanging: Hanging) {
-        lock(&self.lists).hanging = hanging;
+        let mut lists = lock(&self.lists);
+        (lists.hanging, lists.until_pages_hang) = (hanging, None);
+    }
+
+    /// So many pages of lists are still answered, and those after them hang as [`hang`](Server::hang) says.
+    pub fn hang_after(&self, pages: u32) {
+        let mut lists = lock(&self.lists);
+        lists.hanging.pages = pages == 0;
+        lists.until_pages_hang = (pages > 0).then_some(pages);
+    }
+
+    /// One more page is answered.
+    pub(crate) fn count_page(&self) {
+        let mut lists = lock(&self.lists);
+        lists.until_pages_hang = match lists.until_pages_hang {
+            Some(..=1) => {
+                lists.hanging.pages = true;
+                None
+            }
+            left => left.map(|left| left - 1),
+        };
     }
 
     /// Waits while `hangs` says so.

@@ -27,7 +27,7 @@ pub(super) fn client_at(address: &str, change: impl FnOnce(&mut Config)) -> Clie
     Client::new(config).expect("a plain configuration")
 }
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A request line, headers, and a body.
 type Asked = (String, Vec<(String, String)>, String);

@@ -180,7 +180,7 @@ mod tests {
         telemetry::{LeaseState, SourceState},
     };
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const PATIENCE: Duration = Duration::from_secs(120);
 
     async fn ask(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.expect("it listens");

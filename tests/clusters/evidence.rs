@@ -24,7 +24,7 @@ async fn evidence_that_cannot_be_read_keeps_nobody() {
         process.stop().await;
         sim.set_evidence(evidence);
         sim.append_line(made::job(510, 510, 1)).await.expect("a line of a stream");
-        let process = at.run(&sim, "jobs").env("NOMAD_TIMEOUT", "1s").spawn();
+        let process = at.run(&sim, "jobs").env("NOMAD_TIMEOUT", "5s").spawn();
         process.until_printed(1).await;
         at.until_position("jobs", 510).await;
         // What was known of the cluster stays known.

@@ -134,12 +134,12 @@ async fn labels_tell_clusters_apart_and_may_be_renamed() {
 async fn a_leader_that_dies_is_not_followed_by_another_cluster() {
     let at = At::consul().await;
     let (eu, us) = regions().await;
-    let leader = at.run(&eu, "jobs").env("NOMAD_FIREHOSE_LEASE", "1s").spawn();
+    let leader = at.run(&eu, "jobs").env("NOMAD_FIREHOSE_LEASE", "10s").spawn();
     leader.until_printed(1).await;
     at.until_position("jobs", 502).await;
-    let other = at.run(&us, "jobs").env("NOMAD_FIREHOSE_LEASE", "1s").spawn();
+    let other = at.run(&us, "jobs").env("NOMAD_FIREHOSE_LEASE", "10s").spawn();
     refuses(&other, &at, r#""eu""#, r#""us""#).await;
-    let rightful = at.run(&eu, "jobs").env("NOMAD_FIREHOSE_LEASE", "1s").spawn();
+    let rightful = at.run(&eu, "jobs").env("NOMAD_FIREHOSE_LEASE", "10s").spawn();
     rightful.until_logged("standing by").await;
     leader.end_by(common::Signal::KILL).await;
     rightful.until_logged("going on from the checkpoint").await;

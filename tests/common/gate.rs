@@ -31,6 +31,8 @@ enum Passage {
     Inwards,
     /// So many bytes a second and connection of what the client sends; all answers.
     Slow(u32),
+    /// Everything, and each piece of an answer so late.
+    Late(Duration),
     /// There are no connections: those that were are cut, a new one is closed at once.
     Cut,
 }
@@ -95,6 +97,11 @@ impl Gate {
         self.let_pass(Passage::Slow(bytes_per_second.max(1)));
     }
 
+    /// Each piece of what servers send passes so much later than it came.
+    pub fn delay_answers(&self, by: Duration) {
+        self.let_pass(Passage::Late(by));
+    }
+
     /// Cuts all connections, and each new one, until it is opened. What was held is lost.
     pub fn cut(&self) {
         self.let_pass(Passage::Cut);
@@ -151,7 +158,7 @@ async fn forward(
 ) {
     let is_clients = count.is_some();
     let may_pass = |passage| match passage {
-        Passage::Open | Passage::Slow(_) => true,
+        Passage::Open | Passage::Slow(_) | Passage::Late(_) => true,
         Passage::Inwards => is_clients,
         Passage::Shut | Passage::Cut => false,
     };
@@ -164,6 +171,9 @@ async fn forward(
         let pace = seen.borrow().passage;
         if let (Passage::Slow(bytes_per_second), true) = (pace, is_clients) {
             tokio::time::sleep(Duration::from_secs(length as u64) / bytes_per_second).await;
+        }
+        if let (Passage::Late(by), false) = (pace, is_clients) {
+            tokio::time::sleep(by).await;
         }
         if let Some(count) = &count {
             count.fetch_add(length as u64, Ordering::SeqCst);

@@ -36,8 +36,9 @@ use std::{
 
 pub use rustix::process::Signal;
 
-/// How long a test waits for anything before it fails. Far more than is needed, for machines that are busy.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a test waits for anything before it fails. Far more than is needed, for machines that are busy: it only ends
+/// a test that would hang.
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The program, not yet started. The child sees no variable but those given here.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ impl Setup {
         Setup { arguments: arguments.iter().map(OsString::from).collect(), variables: Vec::new() }
             .env("NOMAD_ADDR", url)
             .env("NOMAD_FIREHOSE_COORDINATOR", "none")
+            // A stop that delivers everything is at once over; on a busy machine "at once" can be long.
+            .env("NOMAD_FIREHOSE_SHUTDOWN_GRACE", "2m")
     }
 
     /// The program with these arguments and no variable at all.

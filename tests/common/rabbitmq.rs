@@ -83,12 +83,14 @@ impl Rabbitmq {
     }
 
     /// Closes all connections again and again, until it is told to stop or the node ends. The node does it by itself: a
-    /// command each time would need a good part of a processor.
-    pub async fn keep_closing_connections(&self, every: Duration) {
+    /// command each time would need a good part of a processor. The pauses begin with `first`, and each is longer than
+    /// the one before by a quarter: however long a new connection takes, at some time something passes in between.
+    pub async fn keep_closing_connections(&self, first: Duration) {
         let program = format!(
-            "register(closer, spawn(fun Close() -> timer:sleep({}), \
-             rabbit_networking:close_connections(rabbit_networking:connections(), \"a test\"), Close() end)).",
-            every.as_millis()
+            "Close = fun Close(Pause) -> timer:sleep(Pause), \
+             rabbit_networking:close_connections(rabbit_networking:connections(), \"a test\"), \
+             Close(Pause + Pause div 4) end, register(closer, spawn(fun() -> Close({}) end)).",
+            first.as_millis()
         );
         self.ctl(&["eval", &program]).await;
     }

@@ -49,7 +49,6 @@ impl Rig for Http {
             ("SINK_TYPE", "http".into()),
             ("SINK_HTTP_ADDRESS", format!("{}/records", self.gate.url())),
             ("SINK_HTTP_FORMAT", self.format.into()),
-            ("SINK_HTTP_TIMEOUT", "1s".into()),
             ("SINK_HTTP_TOKEN", SECRET[0].into()),
             ("SINK_HTTP_HEADERS", format!("X-Key: {}", SECRET[1])),
             ("SINK_WORKER_COUNT", "4".into()),
@@ -74,6 +73,11 @@ impl Rig for Http {
     async fn recover(&mut self) {
         *self.cause.lock().expect("no panic") = None;
         self.gate.open();
+    }
+
+    /// The sink waits for an answer for seconds. A connection that breaks meanwhile tells as little.
+    async fn end_silence(&mut self) {
+        self.gate.cut();
     }
 
     async fn program_ended(&mut self) {

@@ -19,7 +19,7 @@ pub(crate) enum Cause {
     Refusing,
 }
 
-/// How much a slow server takes, bytes a second of each connection. What the program reads on the busiest machine is more.
+/// How much a slow server takes, bytes a second of each connection.
 pub(crate) const SLOW: u32 = 64 << 10;
 
 /// One sink's server, a consumer of it, and how to break it. A new one is well.
@@ -53,9 +53,11 @@ pub(crate) trait Rig {
     /// Mends it, whatever it suffers from.
     async fn recover(&mut self);
 
-    /// Ends a silence in such a way that the program hears no answer to what it sent: nothing needs to be done where it
-    /// gives up by itself within a second or so.
-    async fn end_silence(&mut self) {}
+    /// Ends a silence in such a way that the program hears no answer to what it sent, and without waiting for it to give
+    /// up by itself.
+    async fn end_silence(&mut self) {
+        unreachable!("it is never silent");
+    }
 
     /// The program has ended: lets nothing of it arrive from now on that has not yet, and that it was not told of.
     async fn program_ended(&mut self);

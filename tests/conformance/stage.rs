@@ -39,10 +39,7 @@ impl<R: Rig> Stage<R> {
 
     /// The program, which keeps nothing.
     pub(crate) fn setup(&self) -> Setup {
-        let setup = Setup::new(&["evaluations"], &self.sim.url(0))
-            .env("NOMAD_FIREHOSE_LISTEN", self.ports.address())
-            // Machines can be busy.
-            .env("NOMAD_FIREHOSE_SHUTDOWN_GRACE", "30s");
+        let setup = Setup::new(&["evaluations"], &self.sim.url(0)).env("NOMAD_FIREHOSE_LISTEN", self.ports.address());
         self.rig.variables().into_iter().fold(setup, |setup, (name, value)| setup.env(name, value))
     }
 

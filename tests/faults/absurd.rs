@@ -57,12 +57,15 @@ async fn an_absurd_index_is_delivered_once_and_does_not_move_the_position() {
 /// Behind a long outage, and on the first start on an old cluster, one look at the table is enough.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_way_that_the_cluster_has_gone_is_believed() {
+    // Every ten seconds at most the program looks at the table anyway, and a busy machine can let some of them pass.
+    let begun = std::time::Instant::now();
+    let watches = || usize::try_from(begun.elapsed().as_secs() / 10).expect("few");
     let sim = Sim::builder().buffer(4).start().await.expect("starts");
     append_evaluations(&sim, 5_000_000..=5_000_000).await;
     let process = Setup::new(&["evaluations"], &sim.url(0)).verbose().spawn();
     process.until_printed(1).await;
     process.until_logged("the list is read").await;
-    assert!(table_looks(&sim) <= 1, "{:?}", sim.requests());
+    assert!(table_looks(&sim) <= 1 + watches(), "{:?}", sim.requests());
     append_evaluations(&sim, 5_000_001..=5_000_002).await;
     process.until_printed(3).await;
     sim.server(0).refuse(true);
@@ -70,7 +73,7 @@ async fn a_long_way_that_the_cluster_has_gone_is_believed() {
     sim.server(0).refuse(false);
     process.until_printed(13).await;
     assert_eq!(process.logged("events may be missing"), 1, "{}", process.log());
-    assert!(table_looks(&sim) <= 2, "{:?}", sim.requests());
+    assert!(table_looks(&sim) <= 2 + watches(), "{:?}", sim.requests());
     let mut printed = indexes(&process.stop().await);
     printed.sort_unstable();
     assert_eq!(printed, (5_000_000..=5_000_002).chain(7_100_000..=7_100_009).collect::<Vec<_>>());

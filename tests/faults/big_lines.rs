@@ -4,7 +4,7 @@ use std::{io::Read, process::Stdio, time::Instant};
 
 use nomad_sim::Sim;
 
-use crate::common::{PATIENCE, Setup};
+use crate::common::{PATIENCE, Setup, collect, until};
 use crate::support::*;
 
 const LINE: usize = 64 << 20;
@@ -34,8 +34,9 @@ fn lengths(pipe: impl Read, lines: usize) -> Vec<usize> {
 async fn passes(kind: &'static str) {
     let sim = Sim::builder().buffer(8).start().await.expect("starts");
     sim.append_line(job(10, 1, 10)).await.expect("a line");
-    let setup = Setup::new(&[kind], &sim.url(0)).env("NOMAD_FIREHOSE_MAX_IN_FLIGHT", WINDOW.to_string());
-    let mut child = setup.command().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+    let setup = Setup::new(&[kind], &sim.url(0)).verbose().env("NOMAD_FIREHOSE_MAX_IN_FLIGHT", WINDOW.to_string());
+    let mut child = setup.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let (log, _) = collect(child.stderr.take().expect("stderr is piped"));
     let pipe = child.stdout.take().expect("stdout is piped");
     let id = child.id();
     let reader = tokio::task::spawn_blocking(move || {
@@ -44,8 +45,10 @@ async fn passes(kind: &'static str) {
         assert!(begun.elapsed() < PATIENCE * 2);
         lengths
     });
-    // Some line has come, so that the big ones come through the stream and not from a list.
+    // The first list is read, so that the big ones come through the stream alone. Raw events have none.
     until_stream(&sim).await;
+    let is_read = || log.lock().expect("no panic").iter().any(|line| line.contains("the list is read"));
+    until("the first list is read", || kind == "events" || is_read()).await;
     for index in 20..=22 {
         sim.append_lines([job(index, 2, LINE), job(index + 10, 1, 10)].into_iter().take(if index == 22 {
             2

@@ -20,13 +20,13 @@ async fn idle_connections_leave_descriptors_for_the_pipeline() {
     let mut idle = Vec::new();
     while idle.len() < 1200 {
         // A backlog that is full for a moment drops the first packet, and the next one is sent a second later.
-        match timeout(PATIENCE / 6, TcpStream::connect(ports.address())).await {
+        match timeout(PATIENCE, TcpStream::connect(ports.address())).await {
             Ok(connection) => idle.push(connection.expect("it listens")),
             Err(_) => break,
         }
     }
     assert!(idle.len() > 1024, "{} connections do not take up all descriptors", idle.len());
-    let ready = timeout(PATIENCE / 6, get(&format!("http://{}/readyz", ports.address()))).await;
+    let ready = timeout(PATIENCE, get(&format!("http://{}/readyz", ports.address()))).await;
     assert_eq!(ready.expect("in time"), "evaluations: leading\n");
     let before = subscriptions(&sim);
     sim.server(0).drop_connections();

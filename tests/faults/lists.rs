@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nomad_sim::{GeneratorOptions, Sim};
+use nomad_sim::{GeneratorOptions, Hanging, Sim};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -161,7 +161,8 @@ async fn a_list_that_was_killed_goes_on_with_its_page() {
     const PAGES: usize = 20;
     let options = GeneratorOptions { allocations: ALLOCATIONS, churn: 0.01, seed: 3 };
     let sim = Sim::builder().generated(options).start().await.expect("starts");
-    sim.server(0).slow_lists(Duration::from_millis(100));
+    // Half of the pages come, and the one that follows is asked for until the kill.
+    sim.server(0).hang_after(PAGES as u32 / 2);
     let data_dir = tempfile::tempdir().expect("a directory");
     let setup = Setup::new(&["allocations"], &sim.url(0))
         .verbose()
@@ -180,8 +181,10 @@ async fn a_list_that_was_killed_goes_on_with_its_page() {
         Some(checkpoint["lanes"]["*"]["backfill"][0]["page"].as_str()?.to_owned())
     };
     let process = setup.spawn();
-    process.until("some pages are read and stored", || pages(0).len() > PAGES / 2 && stored_page().is_some()).await;
+    let is_stored = || stored_page().is_some_and(|page| pages(0).last() == Some(&Some(page)));
+    process.until("the pages are stored", || pages(0).len() > PAGES / 2 && is_stored()).await;
     let first_run = process.end_by(Signal::KILL).await;
+    sim.server(0).hang(Hanging::default());
     let (before, page) = (sim.requests().len(), stored_page().expect("it was there"));
     let process = setup.spawn();
     process.until_logged("the list is read").await;

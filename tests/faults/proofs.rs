@@ -107,8 +107,11 @@ async fn a_lagging_server_is_waited_for() {
             1 => kinds,
             _ => &["evaluations", "events"],
         };
-        let process = Setup::new(kinds, &format!("{},{}", sim.url(0), sim.url(1))).spawn();
+        let process = Setup::new(kinds, &format!("{},{}", sim.url(0), sim.url(1))).verbose().spawn();
         process.until_printed(expected_of(&sim, names).len()).await;
+        // That of the first start, which may come long after the stream has brought everything.
+        let first = names.iter().filter(|kind| **kind != "events").count();
+        process.until("the lists are read", || process.logged("the list is read") == first).await;
         sim.server(1).lag(Lag::At(40));
         append_evaluations(&sim, 50..=60).await;
         process.until_printed(expected_of(&sim, names).len()).await;

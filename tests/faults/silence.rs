@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::common::{
-    Process, Setup,
+    PATIENCE, Process, Setup,
     truth::{all_seen, assert_exactly},
 };
 use crate::support::*;
@@ -37,7 +37,7 @@ async fn a_connection_without_a_sign_of_life_is_left_after_forty_seconds() {
     until_stream(&sim).await;
     sim.server(0).stall();
     append_evaluations(&sim, 20..=29).await;
-    until(&process, Duration::from_secs(100), || process.count() == 20).await;
+    until(&process, Duration::from_secs(40) + PATIENCE, || process.count() == 20).await;
     assert_eq!(process.logged("events may be missing"), 0, "{}", process.log());
     assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));
 }
@@ -83,7 +83,7 @@ async fn a_stream_with_heartbeats_and_no_events_is_left_within_two_watches() {
     until_stream(&sim).await;
     mute.store(true, Ordering::SeqCst);
     append_evaluations(&sim, 20..=29).await;
-    until(&process, Duration::from_secs(135), || process.count() == 20).await;
+    until(&process, Duration::from_secs(120) + PATIENCE, || process.count() == 20).await;
     assert_eq!(process.logged("table is ahead of the event stream"), 1);
     assert_eq!(process.logged("events may be missing"), 0, "{}", process.log());
     assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));

@@ -9,7 +9,7 @@ use crate::support::*;
 
 const PERHAPS: &str = "if that lasts, lists are read";
 const BACK: &str = "there is an event stream again";
-const LEFT: &str = "purges and versions in between may be missing";
+const LEFT: &str = "deletions and versions in between may be missing";
 
 /// A program that has come to index 30 by the stream, and its place in a directory.
 async fn begun(sim: &Sim, setup: &Setup) -> Vec<Version> {

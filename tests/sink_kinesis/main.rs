@@ -137,7 +137,12 @@ async fn a_partition_key_can_hold_fields_of_the_record_and_a_stream_can_be_an_ar
 async fn under_load_calls_are_full() {
     let kinesis = Kinesis::start().await;
     kinesis.create_stream(STREAM, 40).await;
-    let proxy = Proxy::start(kinesis.url(), |_| Reply::Pass).await;
+    // Load is what comes faster than it can be written, on a busy machine too: each call takes its time.
+    let slowly = |_: &Call| {
+        tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(500)));
+        Reply::Pass
+    };
+    let proxy = Proxy::start(kinesis.url(), slowly).await;
     let sim = Sim::builder().buffer(1_000_000).start().await.expect("the simulator starts");
     let lines: Vec<_> = (10..10 + records()).map(|n| made::evaluation(n, n % 6_000 + 1)).collect();
     sim.append_lines(lines.clone()).await.expect("lines of a stream");

@@ -46,7 +46,7 @@ POST /sim/half-line[?at=BYTE]          the next line is cut and the connection c
 POST /sim/lists?delay=2s&errors=3      a page takes so long; so many lists fail
 POST /sim/lists?trickle=100ms          the elements of a page come one at a time
 POST /sim/lists?cycle=true             a page names itself as the next one
-POST /sim/hang[?pages][&objects][&summaries]   these are not answered from now on
+POST /sim/hang[?pages][&tables][&objects][&summaries]   these are not answered from now on
 POST /sim/lag?by=N | at=INDEX | none   a server stays behind the log
 ";
 
@@ -217,6 +217,7 @@ fn server_order(context: &Context, request: &Request, name: &str, number: usize)
         }
         "hang" => server.hang(Hanging {
             pages: request.flag("pages", false),
+            tables: request.flag("tables", false),
             objects: request.flag("objects", false),
             summaries: request.flag("summaries", false),
         }),

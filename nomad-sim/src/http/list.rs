@@ -41,8 +41,9 @@ pub(super) async fn answer(
         Ok(prepared) => prepared,
         Err(response) => return response.write(writer, head_only).await,
     };
+    context.server().while_hanging(|hanging| if per_page == 1 { hanging.tables } else { hanging.pages }).await;
     if per_page != 1 {
-        context.server().while_hanging(|hanging| hanging.pages).await;
+        context.server().count_page();
     }
     let server = source(context, request);
     block(server, &wait, |state| state.list_index(kind)).await;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 /// No wait of these tests may take longer.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 pub(crate) fn fixture(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/nomad-2.0.5").join(path)

@@ -21,7 +21,7 @@ use crate::{
     position::{Identity, Position, RaftIndex},
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 
 fn directory() -> TempDir {
     tempfile::tempdir().expect("a directory")

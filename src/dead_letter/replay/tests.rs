@@ -73,7 +73,7 @@ fn options() -> Options {
 
 async fn run(files: &Files, sink: Box<Script>, options: &Options) -> Replayed {
     let replay = Replay::open(&files.path()).expect("ours");
-    let replayed = timeout(Duration::from_secs(20), replay.run(sink, Policy::default(), options)).await;
+    let replayed = timeout(Duration::from_secs(120), replay.run(sink, Policy::default(), options)).await;
     replayed.expect("in time").expect("it runs")
 }
 
@@ -174,7 +174,7 @@ async fn what_is_not_delivered_when_it_is_stopped_is_in_the_file() {
             aborted.cancel();
         }
         stop.cancel();
-        let replayed = timeout(Duration::from_secs(20), running).await.expect("in time").expect("no panic");
+        let replayed = timeout(Duration::from_secs(120), running).await.expect("in time").expect("no panic");
         let replayed = replayed.expect("it runs");
         assert_eq!(replayed, Replayed { delivered: 2, refused: 0, owed: 2, left: 2, interrupted: true });
         assert_eq!(files.ids(), ["c/3", "d/4"]);
@@ -196,7 +196,7 @@ async fn what_was_never_handed_over_is_in_the_file_too() {
     let running = tokio::spawn(async move { replay.run(sink, Policy::default(), &options).await });
     sent.recv().await.expect("it sends");
     stop.cancel();
-    let replayed = timeout(Duration::from_secs(20), running).await.expect("in time").expect("no panic");
+    let replayed = timeout(Duration::from_secs(120), running).await.expect("in time").expect("no panic");
     let replayed = replayed.expect("it runs");
     assert!(replayed.interrupted && replayed.left == 20 && replayed.delivered == 0, "{replayed:?}");
     assert_eq!(files.ids(), (1..=20).map(|n| format!("a/{n}")).collect::<Vec<_>>());
@@ -348,7 +348,8 @@ async fn a_file_that_somebody_keeps_locked_is_waited_for_until_it_is_stopped() {
     let (replay, options) = (Replay::open(&files.path()).expect("ours"), options());
     options.stop.cancel();
     let (sink, _sent) = Script::willing();
-    let ended = timeout(Duration::from_secs(20), replay.run(sink, Policy::default(), &options)).await.expect("in time");
+    let ended =
+        timeout(Duration::from_secs(120), replay.run(sink, Policy::default(), &options)).await.expect("in time");
     assert!(matches!(ended, Err(Error::Locked(_))), "{ended:?}");
     drop(held);
     assert_eq!(files.ids(), ["a/1"]);
@@ -373,7 +374,7 @@ fn a_disk_that_is_full_leaves_the_file_as_it_was() {
             "a reason that is far longer than the old one, so that what is left is longer than the file".repeat(3);
         let (sink, _sent) = Script::new(move |batch| Some(Ok(batch.iter().map(|_| reject(&reason)).collect())));
         let replay = Replay::open(&files.path()).expect("ours");
-        let ended = timeout(Duration::from_secs(20), replay.run(sink, Policy::default(), &options())).await;
+        let ended = timeout(Duration::from_secs(120), replay.run(sink, Policy::default(), &options())).await;
         let error = ended.expect("in time").expect_err("no room");
         assert!(error.to_string().contains("File too large"), "{error}");
         assert_eq!(files.text(), before);

@@ -175,7 +175,7 @@ async fn a_call_that_is_under_way_when_the_lease_goes_is_given_up() {
         while stream.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
     };
     let both = futures_util::future::join(kinesis.send(&batch), server);
-    let (outcomes, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("it is given up");
+    let (outcomes, ()) = tokio::time::timeout(Duration::from_secs(120), both).await.expect("it is given up");
     let outcomes = outcomes.expect("it is not closed");
     assert_eq!(letters(&outcomes), "tt");
     let Outcome::Retry { reason, .. } = &outcomes[0] else { panic!("{outcomes:?}") };

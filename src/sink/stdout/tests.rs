@@ -17,7 +17,7 @@ use crate::{
     delivery::{self, Policy, testing::Book},
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 
 fn records(book: &Book, bodies: &[String]) -> Vec<Record> {
     bodies.iter().map(|body| book.record("k", body.clone())).collect()

@@ -4,7 +4,7 @@ mod doubted;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use nomad_sim::{Broker, Sim};
+use nomad_sim::{Broker, Hanging, Sim};
 use serde_json::json;
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
@@ -30,6 +30,10 @@ use crate::{
 
 /// The leader's last position: the last line it delivered.
 const POSITION: u64 = 15;
+/// No table tells its index while a replica stands by: on a busy machine a stream is quiet for long between two lines,
+/// and a table that is ahead by one of them would have a second stream opened, which tests count. What is to come before
+/// the answer comes before it, however long it takes.
+const TABLES: Hanging = Hanging { pages: false, tables: true, objects: false, summaries: false };
 /// Room for everything.
 const ROOM: usize = 1 << 20;
 
@@ -75,13 +79,15 @@ impl Scene {
         let sim = Sim::builder().buffer(5).start().await.expect("starts");
         let lines = (10..=POSITION).map(|index| evaluation(index, "default"));
         sim.append_lines(lines).await.expect("lines of events");
+        sim.server(0).hang(TABLES);
         let config = Config {
             addresses: vec![sim.url(0).parse().expect("an address")],
             region: None,
             token: TokenSource::None,
             basic_auth: None,
             tls: Tls::default(),
-            timeout: Duration::from_secs(10),
+            // Nothing is to end by it: where nothing is answered, a test waits for something else.
+            timeout: Duration::from_secs(3600),
         };
         let (metrics, dead_letters) = (Metrics::new(&[Kind::Evaluations]), DeadLetters::new(Place::Log));
         let (sink, delivered) = Script::willing();
@@ -137,6 +143,7 @@ impl Scene {
     }
 
     fn lead_in(&mut self, namespaces: &[String], warm: Warm) {
+        self.sim.server(0).hang(Hanging::default());
         let (kind, topics) = kinds().remove(0);
         let ledger = Ledger::new(Arc::new(Switch::default()), self.checkpoint.clone());
         self.lanes = spawn(&self.ctx, namespaces, &[Reading { kind, topics, ledger }], warm);
@@ -146,7 +153,7 @@ impl Scene {
     async fn delivers(&mut self, indexes: impl IntoIterator<Item = u64>) {
         let mut missing: BTreeSet<u64> = indexes.into_iter().collect();
         while !missing.is_empty() {
-            let next = timeout(Duration::from_secs(20), self.delivered.recv()).await;
+            let next = timeout(Duration::from_secs(120), self.delivered.recv()).await;
             for record in next.unwrap_or_else(|_| panic!("not delivered: {missing:?}")).expect("the sink lives") {
                 let index = record.split('/').nth(1).and_then(|index| index.parse().ok());
                 assert!(missing.remove(&index.expect("an id holds its index")), "{record} is one too many");
@@ -177,7 +184,7 @@ impl Scene {
 }
 
 async fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !is_so() {
         assert!(Instant::now() < deadline, "never: {what}");
         sleep(Duration::from_millis(2)).await;
@@ -438,9 +445,8 @@ async fn it_hands_over_at_once_while_nothing_answers() {
     let standby = scene.start(ROOM);
     // Long enough to connect; where it was not, the test holds all the same.
     sleep(Duration::from_millis(50)).await;
-    let asked = Instant::now();
-    let warm = standby.take().await;
-    assert!(asked.elapsed() < Duration::from_millis(200), "{:?}", asked.elapsed());
+    // What it has asked would take an hour.
+    let warm = timeout(Duration::from_secs(120), standby.take()).await.expect("it does not wait for an answer");
     scene.sim.server(0).unstall();
     scene.lead(warm);
     scene.sim.append_line(evaluation(20, "default")).await.expect("a line");

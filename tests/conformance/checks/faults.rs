@@ -21,6 +21,9 @@ pub(crate) async fn order_per_key<R: Rig>(rig: R) {
         stage.rig.suffer(cause).await;
         // More than a pipe holds.
         stage.publish_mixed(if R::TROUBLES.contains(&Cause::Down) { 100 } else { 400 }, ALL).await;
+        if cause == Cause::Silent {
+            stage.rig.end_silence().await;
+        }
         stage.until_felt(cause, before).await;
         stage.rig.recover().await;
     }

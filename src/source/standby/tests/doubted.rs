@@ -8,12 +8,13 @@ use super::*;
 #[tokio::test]
 async fn a_stream_that_the_server_has_dropped_is_left_at_once() {
     let mut scene = Scene::new().await;
-    // Asked while it stands by, the table tells of what the stream did not bring.
-    scene.sim.server(0).slow_lists(Duration::from_secs(1));
     let standby = scene.stand_by(ROOM).await;
     scene.sim.server(0).stall();
     scene.sim.append_lines((20..=30).map(|index| evaluation(index, "default"))).await.expect("lines of events");
+    // Asked while it stands by, the table tells of what the stream did not bring.
+    scene.sim.server(0).hang(Hanging::default());
     until("it subscribes again", || scene.asked(STREAM) == 2 && scene.held() > 0).await;
+    scene.sim.server(0).hang(TABLES);
     scene.append(31..=59, "default").await;
     let known = Identity::new("Evaluation", "default", &id(30), RaftIndex(30), 0);
     let position = Position { index: RaftIndex(30), seen: vec![known].into(), ..Position::default() };
@@ -28,6 +29,7 @@ async fn a_stream_that_the_server_has_dropped_is_left_at_once() {
 async fn a_stream_that_is_quiet_with_its_table_is_kept() {
     let mut scene = Scene::new().await;
     let standby = scene.stand_by(ROOM).await;
+    scene.sim.server(0).hang(Hanging::default());
     until("the table is asked", || scene.looks() == 1).await;
     scene.append(20..=59, "default").await;
     scene.lead(standby.take().await);
@@ -40,8 +42,6 @@ async fn a_stream_that_is_quiet_with_its_table_is_kept() {
 #[tokio::test]
 async fn a_stream_whose_table_moves_without_an_event_is_kept() {
     let mut scene = Scene::new().await;
-    // Asked while it stands by, the table tells of what has moved since.
-    scene.sim.server(0).slow_lists(Duration::from_secs(1));
     let standby = scene.stand_by(ROOM).await;
     let node = |index: u64| {
         let object =
@@ -57,7 +57,10 @@ async fn a_stream_whose_table_moves_without_an_event_is_kept() {
         yield_now().await;
     }
     scene.sim.remove(nomad_sim::Kind::Evaluation, "default", &id(10)).await;
+    // Asked while it stands by, the table tells of what has moved since.
+    scene.sim.server(0).hang(Hanging::default());
     until("a second stream is tried", || scene.asked(STREAM) == 2 && scene.sim.server(0).open_streams() == 2).await;
+    scene.sim.server(0).hang(TABLES);
     scene.append(30..=40, "default").await;
     until("it is let go", || scene.sim.server(0).open_streams() == 1).await;
     scene.append(41..=59, "default").await;
@@ -71,12 +74,13 @@ async fn a_stream_whose_table_moves_without_an_event_is_kept() {
 #[tokio::test]
 async fn a_stream_that_the_server_has_dropped_costs_no_ring() {
     let mut scene = Scene::new().await;
-    scene.sim.server(0).slow_lists(Duration::from_secs(1));
     let standby = scene.stand_by(ROOM).await;
+    let held = scene.held();
     scene.sim.server(0).stall();
     scene.sim.append_lines((20..=22).map(|index| evaluation(index, "default"))).await.expect("lines of events");
+    scene.sim.server(0).hang(Hanging::default());
     until("it subscribes again", || scene.asked(STREAM) == 2).await;
-    let held = scene.held();
+    scene.sim.server(0).hang(TABLES);
     until("what the first lacks is held", || scene.held() > held).await;
     scene.append(23..=59, "default").await;
     scene.lead(standby.take().await);
