@@ -116,6 +116,10 @@ pub struct Lane {
     /// What lists still owe: index ranges in which the stream could have missed a version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backfill: Vec<Pass>,
+    /// The topics that raw events were read with, each in the form `Topic` or `Topic:FilterKey`. Empty for every other kind,
+    /// and where an older version stored it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<String>,
 }
 
 /// One pass over a table's list, and the ranges of `ModifyIndex` it is to deliver.

@@ -53,6 +53,8 @@ pub struct Effect {
     pub marks: Vec<(TaskKey, Mark)>,
     /// The original's value for this kind, where it grew.
     pub value: Option<u64>,
+    /// The topics that the lane is read with from here on; `None` leaves them.
+    pub topics: Option<Arc<[String]>>,
 }
 
 /// The acknowledged state of one kind, and what is on the way to it.
@@ -168,6 +170,7 @@ impl Effect {
         self.anchor = next.anchor.or(self.anchor.take());
         self.marks.extend(next.marks);
         self.value = self.value.max(next.value);
+        self.topics = next.topics.or(self.topics.take());
     }
 }
 
@@ -495,6 +498,11 @@ fn apply(checkpoint: &mut Checkpoint, effect: Effect) {
     }
     if let Some(index) = effect.namespaces {
         lane.namespaces = lane.namespaces.max(index.0);
+    }
+    if let Some(topics) = effect.topics
+        && lane.topics[..] != topics[..]
+    {
+        lane.topics = topics.to_vec();
     }
 }
 

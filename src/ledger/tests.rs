@@ -192,6 +192,30 @@ fn what_passes_without_a_record_costs_nothing_behind_one_that_is_held() {
 }
 
 #[test]
+fn topics_take_effect_with_the_record_that_reports_them() {
+    let (ledger, _lease) = ledger();
+    let read_with = |topics: &[&str]| Effect {
+        lane: Arc::from("*"),
+        topics: Some(topics.iter().map(|topic| (*topic).to_owned()).collect()),
+        ..Effect::default()
+    };
+    let stored = || ledger.lane("*").map(|lane| lane.topics).unwrap_or_default();
+    assert!(ledger.enter(read_with(&["Node"]), 0, None).is_none());
+    assert_eq!(stored(), ["Node"]);
+    let reported = ledger.enter(read_with(&["Job", "Node"]), 1, None).expect("a record");
+    for _ in 0..2 {
+        assert!(ledger.enter(read_with(&["Job", "Node"]), 0, None).is_none());
+    }
+    assert_eq!(stored(), ["Node"], "it is not delivered yet");
+    reported.delivered();
+    assert_eq!(stored(), ["Job", "Node"]);
+    assert!(ledger.enter(Effect { lane: Arc::from("*"), ..Effect::default() }, 0, None).is_none());
+    assert_eq!(stored(), ["Job", "Node"], "what says nothing of them leaves them");
+    ledger.start_over("*");
+    assert_eq!(stored(), [""; 0]);
+}
+
+#[test]
 fn a_lane_that_starts_over_takes_nothing_from_another_that_did() {
     let (ledger, _lease) = ledger();
     let owed = vec![Pass::default()];

@@ -159,3 +159,8 @@ pub fn from_object(kind: Kind, object: &Bytes, known: Known<'_>) -> Result<Made,
 pub fn gap(lane: &str, owed: &Owed) -> Draft {
     raw_event::gap(lane, owed)
 }
+
+/// The same where topics were added: they are delivered `from` this raft index on.
+pub fn gap_of_topics(lane: &str, from: RaftIndex, topics: &[String]) -> Draft {
+    raw_event::gap_of_topics(lane, from, topics)
+}

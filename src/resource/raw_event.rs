@@ -1,10 +1,11 @@
 //! The stream's own events, passed through as they came but for what is secret in them, and the gap record among them.
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Draft, secrets};
-use crate::{checkpoint::Owed, source::line::Event};
+use crate::{checkpoint::Owed, position::RaftIndex, source::line::Event};
 
 /// The record of an event.
 pub(super) fn from_event(event: &Event<'_>) -> Draft {
@@ -25,20 +26,62 @@ pub(super) fn from_event(event: &Event<'_>) -> Draft {
 /// A record in the stream itself that says where it has a hole: an event of the topic `Firehose`, which Nomad does not
 /// have, of type `Gap`, with the range of raft indexes in which events may be missing.
 pub(super) fn gap(lane: &str, owed: &Owed) -> Draft {
+    let id = format!("events/{}/gap/{lane}/{}", owed.until, owed.from);
+    gap_record(id, lane, owed.until, &json!({"FromIndex": owed.from, "UntilIndex": owed.until}))
+}
+
+/// The same for topics that were added, and are delivered `from` this raft index on. `topics` are in order, so that the
+/// id of the same report is the same.
+pub(super) fn gap_of_topics(lane: &str, from: RaftIndex, topics: &[String]) -> Draft {
+    let id = format!("events/{from}/gap/{lane}/0/{:016x}", xxh3_64(topics.join(",").as_bytes()));
+    gap_record(id, lane, from, &json!({"FromIndex": 0, "UntilIndex": from, "Topics": topics}))
+}
+
+fn gap_record(id: String, lane: &str, index: RaftIndex, gap: &Value) -> Draft {
     let body = json!({
         "Topic": "Firehose",
         "Type": "Gap",
         "Key": lane,
         "Namespace": if lane == "*" { "" } else { lane },
         "FilterKeys": null,
-        "Index": owed.until,
-        "Payload": {"Gap": {"FromIndex": owed.from, "UntilIndex": owed.until}},
+        "Index": index,
+        "Payload": {"Gap": gap},
     });
     Draft {
-        id: format!("events/{}/gap/{lane}/{}", owed.until, owed.from).into(),
+        id: id.into(),
         key: "Firehose".into(),
         namespace: "".into(),
         job: "".into(),
         body: Bytes::from(body.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::Seen;
+
+    fn of_topics(lane: &str, from: u64, topics: &[&str]) -> Draft {
+        let topics: Vec<String> = topics.iter().map(|topic| (*topic).to_owned()).collect();
+        gap_of_topics(lane, RaftIndex(from), &topics)
+    }
+
+    #[test]
+    fn a_gap_of_topics_names_them_and_has_an_id_of_its_own() {
+        let draft = of_topics("team", 13, &["Evaluation", "Job:web"]);
+        let body: Value = serde_json::from_slice(&draft.body).expect("JSON");
+        assert_eq!((&body["Key"], &body["Namespace"], &body["Index"]), (&json!("team"), &json!("team"), &json!(13)));
+        let gap_in = json!({"FromIndex": 0, "UntilIndex": 13, "Topics": ["Evaluation", "Job:web"]});
+        assert_eq!(body["Payload"]["Gap"], gap_in);
+        assert_eq!(draft.id, of_topics("team", 13, &["Evaluation", "Job:web"]).id);
+        let owed = Owed { from: RaftIndex(0), until: RaftIndex(13), known: Seen::default() };
+        for other in [
+            gap("team", &owed),
+            of_topics("team", 13, &["Evaluation"]),
+            of_topics("team", 14, &["Evaluation", "Job:web"]),
+            of_topics("*", 13, &["Evaluation", "Job:web"]),
+        ] {
+            assert_ne!(draft.id, other.id);
+        }
     }
 }

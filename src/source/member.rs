@@ -1,6 +1,7 @@
 //! One kind on a lane: its cursor, its filter, and how its records enter the ledger and go to delivery.
 
 mod later;
+mod new_topics;
 mod original;
 mod polled;
 
@@ -24,6 +25,7 @@ use super::{
     proof::{Cursor, TableVerdict, Verdict},
     reconcile::{Page, object_of},
     tokens::Tokens,
+    topics,
     window::Share,
 };
 use crate::{
@@ -92,6 +94,10 @@ pub(super) struct Member {
     lane: Arc<str>,
     ledger: Arc<Ledger>,
     topics: Vec<Topic>,
+    /// Of raw events, what the checkpoint is to hold of them.
+    stored_topics: Option<Arc<[String]>>,
+    /// What it held of them at the start; `None` where nothing was delivered before, so that nothing can be missing.
+    topics_before: Option<Vec<String>>,
 }
 
 /// Spaces out alarms that may all be false: one at once, then after pauses that double from two minutes to an hour.
@@ -153,6 +159,8 @@ impl Member {
         let state = ledger.lane(&lane);
         let state = state.unwrap_or_default();
         let first_start = state.position.index == RaftIndex(0);
+        let stored_topics = (kind == Kind::Events).then(|| topics::stored(&topics));
+        let topics_before = (!first_start).then_some(state.topics);
         ledger.expect(&lane);
         let walk = Walk::new(kind, Arc::clone(&lane));
         let (later, passes): (Vec<_>, Vec<_>) = state.backfill.into_iter().partition(|pass| pass.deferred);
@@ -186,6 +194,8 @@ impl Member {
             lane,
             ledger,
             topics,
+            stored_topics,
+            topics_before,
         }
     }
 
@@ -449,6 +459,7 @@ impl Member {
         share: Option<Share>,
     ) -> Result<(), Stopped> {
         batch.effect.lane = Arc::clone(&self.lane);
+        batch.effect.topics = self.stored_topics.clone();
         if let Some(backfill) = &mut batch.effect.backfill {
             backfill.extend(self.unlisted.clone());
             backfill.extend(self.later.pass());

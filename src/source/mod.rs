@@ -23,6 +23,7 @@ mod reader;
 mod reconcile;
 mod standby;
 mod tokens;
+mod topics;
 pub mod window;
 
 use std::{sync::Arc, time::Duration};

@@ -68,6 +68,8 @@ pub(super) struct Lane {
     /// Everything up to this raft index is delivered, but for what is owed.
     pub(super) index: u64,
     pub(super) owed: Vec<Owed>,
+    /// The topics of raw events, up to that index; empty for every other kind, and where an older version stored it.
+    pub(super) topics: Vec<String>,
 }
 
 /// What one pass over a list has still to bring.
@@ -174,6 +176,7 @@ impl Stored {
             name: name.clone(),
             index: lane.position.index.0,
             owed: lane.backfill.iter().map(owed).collect(),
+            topics: lane.topics.clone(),
         });
         let (version, cluster) = (checkpoint.version, checkpoint.cluster.clone());
         Stored { version, cluster, marks: checkpoint.marks.len(), lanes: lanes.collect() }

@@ -68,7 +68,7 @@ async fn a_long_way_that_the_cluster_has_gone_is_believed() {
     assert!(table_looks(&sim) <= 1 + watches(), "{:?}", sim.requests());
     append_evaluations(&sim, 5_000_001..=5_000_002).await;
     process.until_printed(3).await;
-    sim.server(0).refuse(true);
+    refuse(&sim).await;
     append_evaluations(&sim, 7_100_000..=7_100_009).await;
     sim.server(0).refuse(false);
     process.until_printed(13).await;

@@ -101,7 +101,7 @@ async fn raw_events_carry_a_record_of_the_hole() {
     let setup = Setup::new(&["events", "--topic", "Evaluation"], &sim.url(0));
     let process = setup.env("NOMAD_FIREHOSE_LISTEN", ports.address()).spawn();
     process.until_printed(6).await;
-    sim.server(0).refuse(true);
+    refuse(&sim).await;
     append_evaluations(&sim, 20..=79).await;
     sim.server(0).refuse(false);
     let held = 21;
@@ -126,7 +126,7 @@ async fn task_events_that_nomad_still_keeps_come_after_an_overrun() {
     sim.append_lines([allocation(10, 1, 1..=5), allocation(11, 2, 1..=5)]).await.expect("lines");
     let process = Setup::new(&["allocations"], &sim.url(0)).spawn();
     process.until_printed(10).await;
-    sim.server(0).refuse(true);
+    refuse(&sim).await;
     // One more each: of the first more than ten are lost, of the second all are still there.
     let busy = (20..=49).map(|index| allocation(index, 1, 1..=index - 14));
     sim.append_lines(busy).await.expect("lines");
@@ -151,7 +151,7 @@ async fn an_emptied_buffer_is_made_up_for_by_the_lists_though_nothing_streams() 
     append_evaluations(&sim, 10..=15).await;
     let process = Setup::new(&["evaluations"], &sim.url(0)).spawn();
     process.until_printed(6).await;
-    sim.server(0).refuse(true);
+    refuse(&sim).await;
     append_evaluations(&sim, 20..=29).await;
     sim.server(0).restart();
     sim.server(0).refuse(false);

@@ -15,6 +15,7 @@ mod lag;
 mod lists;
 mod long_lines;
 mod namespaces;
+mod new_topics;
 mod odd_ids;
 mod proofs;
 mod refusals;

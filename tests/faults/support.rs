@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::common::{
     Process,
     truth::{ALL, Seen, by_key, expected},
+    until,
 };
 pub use crate::common::{
     made::*,
@@ -63,6 +64,12 @@ pub async fn reconnect(sim: &Sim, process: &Process) {
     let before = subscriptions(sim);
     sim.server(0).drop_connections();
     process.until("it subscribes again", || subscriptions(sim) > before && sim.server(0).open_streams() > 0).await;
+}
+
+/// Refuses connections, and waits until the stream that was open is closed: what is appended from then on is not sent.
+pub async fn refuse(sim: &Sim) {
+    sim.server(0).refuse(true);
+    until("the stream is closed", || sim.server(0).open_streams() == 0).await;
 }
 
 /// Nothing of it comes twice.

@@ -42,13 +42,16 @@ pub(super) struct Reach {
 }
 
 /// Where a lane goes on whose checkpoint is gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Resume {
     /// Everything at or below it is delivered, and nothing there is owed.
     after: RaftIndex,
     /// As [`Lane::namespaces`].
     #[serde(default)]
     namespaces: u64,
+    /// As [`Lane::topics`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    topics: Vec<String>,
 }
 
 impl Reach {
@@ -71,7 +74,7 @@ impl Resume {
         // More of its index can be to come, unless it is known whole.
         let reached = if *whole || seen.is_empty() { *index } else { before(*index) };
         let owed = lane.backfill.iter().flat_map(|pass| &pass.ranges).map(|owed| before(owed.from));
-        Resume { after: owed.fold(reached, RaftIndex::min), namespaces: lane.namespaces }
+        Resume { after: owed.fold(reached, RaftIndex::min), namespaces: lane.namespaces, topics: lane.topics.clone() }
     }
 }
 
@@ -86,6 +89,7 @@ impl Heartbeat {
         let lane = |resume: &Resume| Lane {
             position: Position::at(resume.after),
             namespaces: resume.namespaces,
+            topics: resume.topics.clone(),
             ..Lane::default()
         };
         let lanes: BTreeMap<_, _> =
@@ -131,7 +135,8 @@ mod tests {
         let range = |from: &u64| Owed { from: RaftIndex(*from), until: RaftIndex(u64::MAX), ..Owed::default() };
         let pass = |from| Pass { ranges: vec![range(from)], ..Pass::default() };
         let position = Position { index: RaftIndex(index), seen, ..Position::default() };
-        Lane { position, namespaces: 7, backfill: owed.iter().map(pass).collect(), ..Lane::default() }
+        let topics = vec!["Node".to_owned()];
+        Lane { position, namespaces: 7, backfill: owed.iter().map(pass).collect(), topics, ..Lane::default() }
     }
 
     #[test]
@@ -155,6 +160,7 @@ mod tests {
             assert_eq!(read, heartbeat);
             let resumed = &read.checkpoint().expect("there is a lane").lanes["*"];
             assert_eq!((resumed.position.clone(), resumed.namespaces), (Position::at(RaftIndex(after)), 7));
+            assert_eq!(resumed.topics, ["Node"]);
             checkpoint.original = Some(Original::default());
             assert_eq!(Reach::of(&checkpoint).resume, BTreeMap::new(), "the original's part would be missing");
         }

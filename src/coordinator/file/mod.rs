@@ -15,7 +15,7 @@
 //!   | `version` | the layout; this program writes [`VERSION`](crate::checkpoint::VERSION) and reads the next one, too |
 //!   | `cluster` | the cluster that it is of, as far as it was known: `region`, `label`, `keys`, and `until` when these are proof |
 //!   | `value` | last task event's time in ns for `allocations`, else the last raft index |
-//!   | `lanes` | by namespace, or `*`: `position` (`index` and the identities `seen` at it), `namespaces`, `backfill` |
+//!   | `lanes` | by namespace, or `*`: `position` (`index` and the identities `seen` at it), `namespaces`, `backfill`, of `events` `topics` |
 //!   | `marks` | for `allocations`: 64 hexadecimal digits a task |
 //!
 //! - `TYPE.json.tmp`: a save under way, or the rest of one that a crash cut off. It is never read.

@@ -302,6 +302,7 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
                     namespaces,
                     anchor,
                     backfill,
+                    topics: (0..namespaces % 3).map(|n| format!("Job:{n}")).collect(),
                 }
             });
     let mark = (any::<u64>(), any::<u64>(), any::<bool>());

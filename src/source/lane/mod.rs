@@ -172,6 +172,9 @@ impl Lane {
         let mut outage = Outage::new("reading the event stream").of_calls();
         self.show(&SourceState::Connecting);
         self.resolve_start(&mut backoff, &mut outage).await?;
+        for member in &mut self.members {
+            member.report_new_topics(&self.ctx).await?;
+        }
         if self.ctx.polling.source == Source::Poll {
             self.poll("NOMAD_FIREHOSE_SOURCE is poll", Absence::default()).await?;
         }

@@ -4,13 +4,14 @@ use tracing::info;
 
 use super::Lane;
 use crate::{
-    nomad::{Namespace, Topic},
+    nomad::Namespace,
     position::{Position, RaftIndex},
     source::{
         line::{Line, Occurrences, Text},
         member::Member,
         reader::Reader,
         standby::{Ring, WarmLane},
+        topics::brings,
     },
     telemetry::SourceState,
 };
@@ -114,13 +115,6 @@ fn at(ring: &Ring, position: &Position) -> Held {
     if events.any(|event| position.seen.contains(&event)) { Held::Known } else { Held::Other }
 }
 
-/// Whether a subscription to `topics` has all that one to `wanted` has.
-fn brings(topics: &[Topic], wanted: &Topic) -> bool {
-    topics.iter().any(|topic| {
-        (topic.name == "*" || topic.name == wanted.name) && (topic.key.is_none() || topic.key == wanted.key)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,22 +156,5 @@ mod tests {
         assert_eq!(reaches_back(&trimmed, &position(14, &["d"], false)), Ok(()));
         assert_eq!(reaches_back(&trimmed, &position(13, &["x"], true)), Ok(()));
         assert_eq!(reaches_back(&trimmed, &position(13, &["x"], false)), Err("it begins behind the position"));
-    }
-
-    #[test]
-    fn a_subscription_brings_what_it_was_to_and_no_more() {
-        let topic = |text: &str| text.parse::<Topic>().expect("a topic");
-        let to = |topics: &[&str], wanted| {
-            brings(&topics.iter().map(|text| topic(text)).collect::<Vec<_>>(), &topic(wanted))
-        };
-        assert!(
-            to(&["Job", "Node"], "Node")
-                && to(&["*"], "Node")
-                && to(&["Job"], "Job:web")
-                && to(&["Job:web"], "Job:web")
-        );
-        assert!(
-            !to(&["Job"], "Node") && !to(&["Job:web"], "Job") && !to(&["Job:web"], "Job:api") && !to(&["Job"], "*")
-        );
     }
 }

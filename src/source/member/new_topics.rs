@@ -1,0 +1,39 @@
+//! Topics of raw events that were added to a checkpoint: what they had before is never delivered, so it is a gap.
+
+use tracing::warn;
+
+use super::{Batch, Member};
+use crate::{
+    position::RaftIndex,
+    resource,
+    source::{Context, Stopped, topics},
+};
+
+impl Member {
+    /// Reports the topics that are wanted, and that the checkpoint's own subscription did not have. The report and the
+    /// topics of the checkpoint take effect together: until it is delivered it comes again, and after that never.
+    ///
+    /// An older version stored no topics: nothing can be said of them.
+    pub(in crate::source) async fn report_new_topics(&mut self, ctx: &Context) -> Result<(), Stopped> {
+        let (Some(now), Some(before)) = (&self.stored_topics, self.topics_before.take()) else { return Ok(()) };
+        if before[..] == now[..] {
+            return Ok(());
+        }
+        let new = if before.is_empty() { Vec::new() } else { topics::added(&before, &self.topics) };
+        let mut batch = Batch::default();
+        if !new.is_empty() {
+            let from = RaftIndex(self.cursor.position().index.0.saturating_add(1));
+            ctx.metrics.gap(self.kind, from.0);
+            warn!(
+                kind = %self.kind,
+                namespace = &*self.lane,
+                topics = new.join(","),
+                %from,
+                "topics added, their earlier events are not delivered"
+            );
+            batch.drafts.push(resource::gap_of_topics(&self.lane, from, &new));
+        }
+        // Fewer topics are stored, too: what they miss from here on is a gap when they are wanted again.
+        self.submit(ctx, batch, None).await
+    }
+}
