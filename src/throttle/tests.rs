@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use tokio::time::advance;
 use tracing::subscriber::DefaultGuard;
@@ -23,6 +23,12 @@ impl io::Write for Log {
 
 impl Log {
     pub(crate) fn start() -> (Log, DefaultGuard) {
+        // Whether anybody wants a callsite is remembered for all threads: without somebody who wants all of them, a thread that
+        // logs to nobody can have it remembered that nobody does.
+        static ALL: Once = Once::new();
+        ALL.call_once(|| {
+            tracing::subscriber::set_global_default(tracing_subscriber::registry()).expect("the only one")
+        });
         let log = Log::default();
         let writer = log.clone();
         let subscriber =

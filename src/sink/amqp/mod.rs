@@ -28,10 +28,10 @@ pub use self::{
 use super::{Closed, Outcome, Sink};
 use crate::{record::Record, template::Template};
 
-/// The largest frame that we agree to, in bytes: RabbitMQ's default. The client takes two buffers of 32 frames for each
-/// connection, 8 MiB at this size. A broker that names a larger frame, or none (`frame_max = 0`), would decide how much
-/// memory we take. A larger body is sent in several frames.
-const FRAME_MAX: u32 = 128 << 10;
+/// The largest frame that we agree to, in bytes. The client takes two buffers of 32 frames for each connection, 2 MiB at
+/// this size. A broker that names a larger frame (RabbitMQ's default is 128 KiB), or none (`frame_max = 0`), would decide how
+/// much memory we take. A larger body is sent in several frames.
+const FRAME_MAX: u32 = 32 << 10;
 
 /// Publishes records, and waits for the broker's confirms.
 #[derive(Debug)]
