@@ -25,29 +25,32 @@ pub(in crate::source) struct Later {
     brought: BTreeSet<Identity>,
     /// By raft index.
     expected: BTreeMap<RaftIndex, BTreeSet<Identity>>,
-    /// What is expected of more than is remembered, and of the run before: first and last index.
-    range: Option<(RaftIndex, RaftIndex)>,
+    /// What is expected of more than is remembered, and what the run before expected: first and last indexes.
+    ranges: Vec<(RaftIndex, RaftIndex)>,
+    /// Less is expected than was stored.
+    changed: bool,
 }
 
 impl Later {
     /// What a checkpoint says is expected.
     pub(super) fn restore(passes: Vec<Pass>) -> Self {
         let ranges = passes.iter().flat_map(|pass| &pass.ranges);
-        let range = ranges.map(|owed| (owed.from, RaftIndex(owed.until.0.saturating_sub(1)))).reduce(widen);
-        Later { range, ..Later::default() }
+        let ranges = ranges.map(|owed| (owed.from, RaftIndex(owed.until.0.saturating_sub(1)))).collect();
+        Later { ranges, ..Later::default() }
     }
 
     /// What the checkpoint is to hold of it.
     pub(super) fn pass(&self) -> Option<Pass> {
         let indexes = self.expected.keys().map(|index| (*index, *index));
-        let ranges: Vec<_> = self.range.into_iter().chain(indexes).map(owed).collect();
+        let ranges: Vec<_> = self.ranges.iter().copied().chain(indexes).map(owed).collect();
         (!ranges.is_empty()).then(|| Pass { ranges, deferred: true, ..Pass::default() })
     }
 
     fn expect(&mut self, index: RaftIndex, version: Identity) {
         if self.expected.len() >= MOST {
-            let all = std::mem::take(&mut self.expected).into_keys().map(|index| (index, index));
-            self.range = self.range.into_iter().chain(all).reduce(widen);
+            let all = std::mem::take(&mut self.expected);
+            let first_and_last = all.first_key_value().zip(all.last_key_value());
+            self.ranges.extend(first_and_last.map(|((first, _), (last, _))| (*first, *last)));
         }
         self.expected.entry(index).or_default().insert(version);
     }
@@ -55,7 +58,7 @@ impl Later {
     /// The stream has brought a version.
     fn bring(&mut self, index: RaftIndex, version: Identity) {
         if let Some(versions) = self.expected.get_mut(&index) {
-            versions.remove(&version);
+            self.changed |= versions.remove(&version);
             if versions.is_empty() {
                 self.expected.remove(&index);
             }
@@ -71,8 +74,8 @@ impl Later {
     fn passed(&mut self, index: RaftIndex) -> Vec<Owed> {
         let behind = self.expected.split_off(&index);
         let missing = std::mem::replace(&mut self.expected, behind).into_keys().map(|index| (index, index));
-        let range = self.range.take_if(|(_, last)| *last < index);
-        range.into_iter().chain(missing).map(owed).collect()
+        let ranges = self.ranges.extract_if(.., |(_, last)| *last < index);
+        ranges.chain(missing).map(owed).collect()
     }
 }
 
@@ -102,8 +105,12 @@ impl Member {
     pub(in crate::source) fn owe_unbrought(&mut self, batch: &mut Batch) {
         // Of the index of the position there can be more to come.
         let ranges = self.later.passed(self.cursor.position().index);
+        // What was brought must not come again after a restart, either.
+        let changed = std::mem::take(&mut self.later.changed) || !ranges.is_empty();
         if !ranges.is_empty() {
             self.add_pass(Pass { ranges, ..Pass::default() });
+        }
+        if changed {
             batch.effect.backfill = Some(self.backfill());
         }
     }
@@ -111,10 +118,6 @@ impl Member {
 
 fn owed((first, last): (RaftIndex, RaftIndex)) -> Owed {
     Owed { from: first, until: RaftIndex(last.0.saturating_add(1)), known: Seen::default() }
-}
-
-fn widen(one: (RaftIndex, RaftIndex), other: (RaftIndex, RaftIndex)) -> (RaftIndex, RaftIndex) {
-    (one.0.min(other.0), one.1.max(other.1))
 }
 
 #[cfg(test)]
@@ -147,12 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_expects_the_whole_range() {
+    fn a_restart_expects_the_same() {
         let pass = expecting(&[5, 9]).pass().expect("two are expected");
         assert_eq!(indexes(&pass.ranges), [(5, 6), (9, 10)]);
         let mut later = Later::restore(vec![pass]);
-        assert_eq!(indexes(&later.passed(RaftIndex(9))), []);
-        assert_eq!(indexes(&later.passed(RaftIndex(10))), [(5, 10)]);
+        assert_eq!(indexes(&later.passed(RaftIndex(5))), []);
+        assert_eq!(indexes(&later.passed(RaftIndex(9))), [(5, 6)]);
+        assert_eq!(indexes(&later.passed(RaftIndex(10))), [(9, 10)]);
     }
 
     #[test]
