@@ -84,6 +84,8 @@ pub(crate) struct ListFaults {
     pub(crate) errors: u32,
     /// So many single objects are yet to be given as the cluster's last server has them.
     pub(crate) lagging: u32,
+    /// The job whose summary is answered with 500.
+    pub(crate) broken_summary: Option<&'static str>,
     /// How long ago the server heard of its leader, by its own word in stale answers; `None`: it knows none.
     pub(crate) contact: Option<Duration>,
     /// What is never answered.
@@ -130,6 +132,7 @@ impl Default for ListFaults {
             namespaces: Duration::ZERO,
             errors: 0,
             lagging: 0,
+            broken_summary: None,
             contact: Some(Duration::ZERO),
             hanging: Hanging::default(),
             until_pages_hang: None,
@@ -386,6 +389,11 @@ impl Server {
     /// The next so many list requests are answered with 500.
     pub fn fail_lists(&self, times: u32) {
         lock(&self.lists).errors = times;
+    }
+
+    /// The summary of this job is answered with 500 from now on.
+    pub fn break_summary(&self, job: Option<&'static str>) {
+        lock(&self.lists).broken_summary = job;
     }
 
     /// The next so many single objects are given as the cluster's last server has them, which can lag: as of a new

@@ -99,6 +99,29 @@ async fn a_job_that_has_no_path_is_named_in_the_dead_letters_and_holds_up_nothin
     process.stop().await;
 }
 
+/// Neither the jobs nor the stubs of other jobs wait for it, whether they come from the list or from the stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_summary_fails_is_named_in_the_dead_letters_and_holds_up_nothing() {
+    let sim = cluster(&["bad", "zzz"]).await;
+    sim.server(0).break_summary(Some("bad"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("dead.ndjson");
+    let setup = Setup::new(&["run", "--resources", "jobs,jobliststubs"], &sim.url(0));
+    let process = setup.env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display())).spawn();
+    process.until_printed(5).await;
+    sim.append_line(job(200, "bad")).await.expect("a line");
+    process.until_printed(6).await;
+    sim.append_line(job(201, "zzz")).await.expect("a line");
+    process.until_printed(8).await;
+    let named = || std::fs::read_to_string(&file).is_ok_and(|letters| letters.contains("bad"));
+    process.until("a dead letter names the job", named).await;
+    let all = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+    let mut printed = printed(&process);
+    printed[1].retain(|id| id != "bad");
+    assert_eq!(printed, [all(&["bad", "bad", "last", "zzz", "zzz"]), all(&["last", "zzz", "zzz"])]);
+    process.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_whose_pages_repeat_is_not_taken_for_read() {
     let sim = Sim::builder().buffer(10).start().await.expect("starts");

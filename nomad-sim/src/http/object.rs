@@ -75,6 +75,9 @@ pub(super) async fn answer(context: &Context, request: &Request) -> Response {
     }
     let is_summary = matches!(wanted, Wanted::Summary(_));
     context.server().while_hanging(|hanging| if is_summary { hanging.summaries } else { hanging.objects }).await;
+    if is_summary && lock(&context.server().lists).broken_summary == Some(id) {
+        return Response::text(500, "rpc error: broken");
+    }
     let (wait, policy) = match (Wait::parse(request), policy(context, request)) {
         (Ok(wait), Ok(policy)) => (wait, policy),
         (Err(response), _) | (_, Err(response)) => return response,
