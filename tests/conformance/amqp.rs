@@ -100,6 +100,9 @@ impl Rig for Amqp {
     const REFUSAL: &'static str = "no queue is bound for";
     const SECRETS: &'static [&'static str] = &[SECRET];
 
+    // Two of 32 frames for the one connection.
+    const BUFFERS: u64 = 2 * 32 * (32 << 10);
+
     fn variables(&self) -> Vec<(&'static str, String)> {
         vec![
             ("SINK_TYPE", "amqp".into()),

@@ -36,6 +36,9 @@ pub(crate) trait Rig {
     /// What must never be shown, as it stands in the variables.
     const SECRETS: &'static [&'static str];
 
+    /// Bytes of the buffers that the client takes at the start, and that only count once they fill.
+    const BUFFERS: u64 = 0;
+
     /// What the program needs to reach it: `SINK_TYPE` and so on.
     fn variables(&self) -> Vec<(&'static str, String)>;
 
