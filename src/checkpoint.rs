@@ -134,9 +134,6 @@ pub struct Pass {
     /// an event.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unreported: bool,
-    /// The stream is to bring its versions. Once it has passed them and has not, they are owed.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub deferred: bool,
     /// The one namespace it lists; all that the lane covers where it is `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
@@ -161,13 +158,12 @@ impl Pass {
     /// The same, with nothing known.
     #[must_use]
     pub fn without_known(&self) -> Pass {
-        let Pass { ranges, baseline, unreported, deferred, namespace, page } = self;
+        let Pass { ranges, baseline, unreported, namespace, page } = self;
         let unknown = |owed: &Owed| Owed { from: owed.from, until: owed.until, known: Seen::default() };
         Pass {
             ranges: ranges.iter().map(unknown).collect(),
             baseline: *baseline,
             unreported: *unreported,
-            deferred: *deferred,
             namespace: namespace.clone(),
             page: page.clone(),
         }

@@ -1,6 +1,5 @@
 //! One kind on a lane: its cursor, its filter, and how its records enter the ledger and go to delivery.
 
-mod later;
 mod new_topics;
 mod original;
 mod polled;
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::{later::Later, polled::Ahead};
+use self::polled::Ahead;
 use super::{
     Context, Stopped,
     catch_up::CatchUp,
@@ -47,8 +46,6 @@ pub(super) struct Member {
     pub(super) cursor: Cursor,
     /// What lists owe; the first one is under way.
     pub(super) passes: VecDeque<Pass>,
-    /// What lists have shown that the stream is to bring.
-    pub(super) later: Later,
     /// What is owed of all namespaces as soon as they can be listed.
     pub(super) unlisted: Option<Pass>,
     /// The page of the first pass that is under way.
@@ -163,13 +160,11 @@ impl Member {
         let topics_before = (!first_start).then_some(state.topics);
         ledger.expect(&lane);
         let walk = Walk::new(kind, Arc::clone(&lane));
-        let (later, passes): (Vec<_>, Vec<_>) = state.backfill.into_iter().partition(|pass| pass.deferred);
-        let (mut unlisted, passes): (Vec<_>, Vec<_>) = passes.into_iter().partition(Pass::is_unlisted);
+        let (mut unlisted, passes): (Vec<_>, Vec<_>) = state.backfill.into_iter().partition(Pass::is_unlisted);
         Member {
             kind,
             cursor: Cursor::new(state.position),
             passes: passes.into(),
-            later: Later::restore(later),
             unlisted: unlisted.pop(),
             page: None,
             page_after: None,
@@ -265,7 +260,6 @@ impl Member {
         self.first_start = self.kind != Kind::Events;
         self.cursor = Cursor::new(Default::default());
         self.passes.clear();
-        self.later = Later::default();
         self.unlisted = None;
         self.page = None;
         self.page_done.clear();
@@ -319,7 +313,6 @@ impl Member {
         }
         batch.effect.line = (verdict != Verdict::Nothing).then(|| (line.index, identities.to_vec()));
         self.cursor.advance(line.index, identities);
-        self.owe_unbrought(&mut batch);
         self.submit(ctx, batch, share.clone()).await
     }
 
@@ -389,7 +382,6 @@ impl Member {
             let mark = |task| batch.mark(&self.ledger, repeated, task);
             resource::from_event(self.kind, event, Known::marks(&mark).and(self.told))
         };
-        self.has_brought(event.index, event.identity);
         match made {
             Ok(mut made) => {
                 // Bystanders do not move their table, and waiting for that would wait for ever.
@@ -462,7 +454,6 @@ impl Member {
         batch.effect.topics = self.stored_topics.clone();
         if let Some(backfill) = &mut batch.effect.backfill {
             backfill.extend(self.unlisted.clone());
-            backfill.extend(self.later.pass());
         }
         let Some(ticket) = self.ledger.enter(batch.effect, batch.drafts.len(), share) else { return Ok(()) };
         let (kind, lacking) = (self.kind, batch.lacking);
@@ -528,7 +519,6 @@ impl Member {
                 batch.drafts.push(resource::gap(&self.lane, &owed));
             }
         } else {
-            self.later.covered(&owed);
             let unreported = !report && !self.first_start;
             self.add_pass(Pass { ranges: vec![owed], baseline: self.baseline, unreported, ..Pass::default() });
             batch.effect.backfill = Some(self.backfill());

@@ -357,7 +357,7 @@ async fn elements_come(
         let made = match due(member, &listed) {
             Due::Nothing => Ok(()),
             Due::Overtaken => {
-                overtaken(ctx, member, &listed);
+                report_unreported(ctx, member);
                 Ok(())
             }
             Due::Baseline => baseline(member, &element, &mut batch),
@@ -429,7 +429,7 @@ async fn object_comes(
         }
         // What it has become by now can be for the stream to give. What it was then does not come.
         Ok(listed) if due(member, &listed) != Due::Object => {
-            overtaken(ctx, member, &listed);
+            report_unreported(ctx, member);
             return Ok(());
         }
         Ok(listed) => object(ctx, member, &element, &listed, &mut batch),
@@ -542,16 +542,6 @@ fn is_overtaken(kind: Kind, pass: &Pass, listed: &Listed) -> bool {
     kind != Kind::Allocations && listed.create_index < until && until <= listed.modify_index
 }
 
-/// A newer version hides what is owed of an object. The stream is to bring it.
-fn overtaken(ctx: &Context, member: &mut Member, listed: &Listed) {
-    report_unreported(ctx, member);
-    let newest = ctx.client.newest_index().max(member.cursor.position().index);
-    let is_behind = |pass: &Pass| pass.ranges.iter().all(|owed| owed.until <= listed.modify_index);
-    if member.passes.front().is_some_and(is_behind) && listed.modify_index.is_plausible_after(newest) {
-        member.expect(listed);
-    }
-}
-
 /// The pass has missed something for certain, or perhaps: from here on it counts as a gap.
 fn report_unreported(ctx: &Context, member: &mut Member) {
     let Some(pass) = member.passes.front_mut() else { return };
@@ -605,7 +595,6 @@ fn object(
     member.report_overruns(ctx, overruns, &listed.id, listed.modify_index);
     member.walk.delivered();
     member.page_done.insert(identity);
-    member.has_brought(listed.modify_index, identity);
     if is_ahead {
         member.note_ahead(ctx, listed.modify_index, identity);
     }

@@ -277,14 +277,7 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
         });
     let text = || prop::option::of(".*");
     let pass = (prop::collection::vec(range, 0..3), any::<bool>(), any::<bool>(), text(), text()).prop_map(
-        |(ranges, baseline, unreported, namespace, page)| Pass {
-            ranges,
-            baseline,
-            unreported,
-            deferred: false,
-            namespace,
-            page,
-        },
+        |(ranges, baseline, unreported, namespace, page)| Pass { ranges, baseline, unreported, namespace, page },
     );
     let lane =
         (any::<u64>(), prop::collection::vec(any::<u64>(), 0..50), any::<u64>(), prop::collection::vec(pass, 0..3))

@@ -2,7 +2,7 @@
 
 use tracing::{info, warn};
 
-use super::{super::Context, super::Stopped, Batch, Member, later::Later};
+use super::{super::Context, super::Stopped, Batch, Member};
 use crate::{
     checkpoint::{Anchor, Owed, Pass},
     kind::Kind,
@@ -38,8 +38,6 @@ impl Member {
         self.cursor.reconnected();
         self.stale_pages = 0;
         self.page = None;
-        // Where the table stands, it is owed.
-        self.later = Later::default();
         self.ahead = Some(Ahead::default());
     }
 

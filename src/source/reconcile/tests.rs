@@ -32,8 +32,6 @@ use crate::{
 
 /// The objects of the cluster.
 const OBJECTS: u64 = 4;
-/// Stands in a history for a change of object 0 that no event tells of: lists show it.
-const SILENT: u64 = 99;
 
 /// What is printed of each object: versions, or times of task events.
 type Delivered = Arc<Mutex<Vec<Value>>>;
@@ -114,13 +112,7 @@ impl Cluster {
     /// The elements of one of two pages, as of an index.
     fn page(&self, second: bool, at: u64) -> Vec<Bytes> {
         let objects = (0..OBJECTS).filter(|object| (object % 2 == 1) == second);
-        let shown = |object: u64| {
-            (1..=at).filter(move |index| match self.history[*index as usize - 1] {
-                SILENT => object == 0,
-                other => other == object,
-            })
-        };
-        let listed = objects.map(|object| (object, shown(object).collect::<Vec<_>>())).filter(|(_, it)| !it.is_empty());
+        let listed = objects.map(|object| (object, self.versions(object, at))).filter(|(_, it)| !it.is_empty());
         listed.map(|(object, versions)| self.object(object, &versions).to_string().into()).collect()
     }
 }
