@@ -41,6 +41,26 @@ pub async fn metric(port: u16, series: &str) -> u64 {
     line.map_or(0, |value| value.parse().expect("a whole number"))
 }
 
+/// The value of a metric that need not be whole; `None` where it is not there.
+pub async fn value(port: u16, series: &str) -> Option<f64> {
+    let text = get(&format!("http://127.0.0.1:{port}/metrics")).await;
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map(|value| value.parse().expect("a number"))
+}
+
+/// Waits until a metric has such a value.
+pub async fn until_value(port: u16, series: &str, wanted: impl Fn(f64) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let seen = value(port, series).await;
+        if seen.is_some_and(&wanted) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{series} is {seen:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// The first line of an answer, and its body.
 async fn ask(url: &str) -> (String, String) {
     let (host, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("an address");

@@ -1,46 +1,24 @@
 //! How far delivery is behind, while the sink takes nothing.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use nomad_sim::Sim;
 
 use crate::common::{
-    PATIENCE, Setup,
+    Setup,
+    probe::{until_value, value},
     server::{Reply, Server},
 };
 use crate::support::*;
 
-/// Waits until a metric has such a value.
-async fn until(port: u16, name: &str, wanted: impl Fn(f64) -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let seen = value(port, name).await;
-        if wanted(seen) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{name} is {seen}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// The value of a metric that need not be whole.
-async fn value(port: u16, name: &str) -> f64 {
-    let text = get(&format!("http://127.0.0.1:{port}/metrics")).await;
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}{{kind=\"evaluations\"}} ")));
-    line.map_or(0.0, |value| value.parse().expect("a number"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_received_and_not_delivered_is_lag() {
-    const LAG: &str = "nomad_firehose_lag_indexes";
-    const OLDEST: &str = "nomad_firehose_oldest_undelivered_seconds";
-    const POSITION: &str = "nomad_firehose_position_index";
+    const LAG: &str = "nomad_firehose_lag_indexes{kind=\"evaluations\"}";
+    const OLDEST: &str = "nomad_firehose_oldest_undelivered_seconds{kind=\"evaluations\"}";
+    const POSITION: &str = "nomad_firehose_position_index{kind=\"evaluations\"}";
     let sim = Sim::builder().start().await.expect("starts");
     let takes = Arc::new(AtomicBool::new(true));
     let decide = Arc::clone(&takes);
@@ -58,13 +36,13 @@ async fn what_is_received_and_not_delivered_is_lag() {
     append_evaluations(&sim, 16..=165).await;
     process.until_logged("delivery failed").await;
     let port = ports.base;
-    until(port, LAG, |lag| lag >= 150.0).await;
-    assert_eq!((value(port, LAG).await, value(port, POSITION).await), (150.0, 15.0));
-    until(port, OLDEST, |age| age > 0.1).await;
+    until_value(port, LAG, |lag| lag >= 150.0).await;
+    assert_eq!((value(port, LAG).await, value(port, POSITION).await), (Some(150.0), Some(15.0)));
+    until_value(port, OLDEST, |age| age > 0.1).await;
     let page = get(&format!("http://{}/", ports.address())).await;
     assert!(page.lines().any(|line| line.starts_with("evaluations") && line.contains(" 150 ")), "{page}");
     takes.store(true, Ordering::SeqCst);
-    until(port, LAG, |lag| lag == 0.0).await;
-    assert_eq!((value(port, OLDEST).await, value(port, POSITION).await), (0.0, 165.0));
+    until_value(port, LAG, |lag| lag == 0.0).await;
+    assert_eq!((value(port, OLDEST).await, value(port, POSITION).await), (Some(0.0), Some(165.0)));
     process.stop().await;
 }

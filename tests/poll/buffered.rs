@@ -1,13 +1,13 @@
 //! A proxy that buffers the event stream: a real nginx, configured as it is shipped.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nomad_sim::Sim;
 
 use crate::common::{
-    PATIENCE, Setup, Signal, made,
+    Setup, Signal, made,
     nginx::Nginx,
-    probe::{metric, readiness, until_ready},
+    probe::{metric, readiness, until_ready, until_value},
 };
 use crate::support::*;
 
@@ -56,21 +56,6 @@ async fn a_stream_that_is_cut_at_the_edge_of_a_buffer_is_replaced_by_lists() {
     assert_no_repeats(&versions(&process.stop().await));
 }
 
-/// Waits until a metric has such a value.
-async fn until_metric(port: u16, series: &str, wanted: impl Fn(f64) -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let text = get(&format!("http://127.0.0.1:{port}/metrics")).await;
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        let value = value.map(|value| value.parse().expect("a number"));
-        if value.is_some_and(&wanted) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{series} is {value:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// No list has raw events: they are behind for as long as lists stand in, and come when there is a stream again.
 #[tokio::test(flavor = "multi_thread")]
 async fn raw_events_lag_while_lists_stand_in_for_the_stream() {
@@ -86,14 +71,14 @@ async fn raw_events_lag_while_lists_stand_in_for_the_stream() {
     process.until_logged(POLLING).await;
     append(&sim, 16..=17).await;
     process.until_printed(8).await;
-    until_metric(ports.base, LAG, |lag| lag >= 17.0).await;
-    until_metric(ports.base, OLDEST, |age| age > 0.1).await;
+    until_value(ports.base, LAG, |lag| lag >= 17.0).await;
+    until_value(ports.base, OLDEST, |age| age > 0.1).await;
     assert_eq!(metric(ports.base, "nomad_firehose_lag_indexes{kind=\"evaluations\"}").await, 0);
     nginx.restart("proxy_buffering off;").await;
     process.until_logged("there is an event stream again").await;
     process.until_printed(16).await;
-    until_metric(ports.base, LAG, |lag| lag == 0.0).await;
-    until_metric(ports.base, OLDEST, |age| age == 0.0).await;
+    until_value(ports.base, LAG, |lag| lag == 0.0).await;
+    until_value(ports.base, OLDEST, |age| age == 0.0).await;
     append(&sim, 18..=18).await;
     process.until_printed(18).await;
     let printed = process.stop().await;
@@ -126,13 +111,13 @@ async fn what_lists_stand_in_for_is_counted_as_it_happens() {
     // Two versions of one object, of which a list has the second.
     let versions = [16, 17].map(|index| made::evaluation(index, 7));
     sim.append_lines(versions).await.expect("lines of events");
-    until_metric(ports.base, INDEXES, |indexes| indexes == 2.0).await;
+    until_value(ports.base, INDEXES, |indexes| indexes == 2.0).await;
     assert_eq!(metric(ports.base, GAPS).await, 1);
     process.end_by(Signal::KILL).await;
     append(&sim, 18..=19).await;
     let (process, ports) = with_data();
     process.until_logged(POLLING).await;
-    until_metric(ports.base, INDEXES, |indexes| indexes >= 2.0).await;
+    until_value(ports.base, INDEXES, |indexes| indexes >= 2.0).await;
     assert_eq!(metric(ports.base, GAPS).await, 1);
     process.stop().await;
 }

@@ -116,7 +116,7 @@ impl Lane {
     }
 
     /// The connection has shown that nothing holds the stream back.
-    pub(super) fn is_unbuffered(&mut self) {
+    pub(super) fn flows_again(&mut self) {
         if std::mem::take(&mut self.suspicion.held_back) {
             info!(namespace = &*self.namespace, server = self.server, "event stream is not held back any more");
             self.show_stream();

@@ -373,7 +373,7 @@ impl Lane {
                     }
                     self.ctx.metrics.reachable(Kind::Events);
                     if reader.is_unbuffered() {
-                        self.is_unbuffered();
+                        self.flows_again();
                     }
                     if self.is_proven() && reader.is_stalled() && probe.is_none() && !asked_stalled {
                         asked_stalled = true;

@@ -85,7 +85,13 @@ impl Watcher {
                         keys.lock
                     );
                     if wanted.log.due("no lock").is_some() {
-                        error!(%kind, key = keys.lock, flags, "the key is not a lock: another program has written it; remove it, or choose another NOMAD_FIREHOSE_CONSUL_PREFIX");
+                        error!(
+                            %kind,
+                            key = keys.lock,
+                            flags,
+                            "the key is not a lock: another program has written it; remove it, or choose another \
+                             NOMAD_FIREHOSE_CONSUL_PREFIX"
+                        );
                     }
                     wanted.barred = Some(reason);
                 }
