@@ -182,6 +182,24 @@ async fn what_is_stored_is_what_the_next_holder_loads_whatever_was_cut_off() {
     }
 }
 
+/// The pages of a fold are counted when it begins, and each save writes one.
+#[tokio::test(flavor = "multi_thread")]
+async fn marks_that_multiply_while_they_are_folded_are_stored() {
+    let agent = Agent::start(consul::Options::default()).await;
+    let first = coordinator(&agent.url());
+    let (lease, ledger) = lead(&first).await;
+    for (index, tasks) in [(1, 8_000), (2, 1), (3, 30_000), (4, 1), (5, 200_000)] {
+        assert!(ledger.enter(line(index, 0..tasks), 0, None).is_none());
+        lease.save(&*ledger).await.expect("it fits");
+    }
+    lease.release().await.expect("Consul is there");
+    first.close().await;
+    let second = coordinator(&agent.url());
+    let (_, loaded) = lead(&second).await;
+    assert!(loaded.acknowledged() == Checkpoint { version: 1, ..ledger.acknowledged() });
+    second.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_that_was_taken_away_is_led_by_nobody_before_the_lease_is_over() {
     let agent = Agent::start(consul::Options::default()).await;

@@ -225,7 +225,11 @@ impl Store {
             obsolete = stored.generation..next_generation;
             stored = Stored { generation: next_generation, ..Stored::default() };
             (in_pages, in_logs) = (0, 0);
-        } else if self.folding.is_none() && (in_logs >= in_pages + FREE_MARKS || stored.logs >= MAX_LOGS) {
+        } else if match &self.folding {
+            None => in_logs >= in_pages + FREE_MARKS || stored.logs >= MAX_LOGS,
+            // So many more marks were set meanwhile that its pages would not fit into a transaction: begin again.
+            Some(folding) => progress.marks_len() > folding.pages as usize * 2 * PAGE_MARKS,
+        } {
             let generation = next_generation;
             let pages = u32::try_from(progress.marks_len() / PAGE_MARKS).unwrap_or(u32::MAX).max(1);
             self.folding = Some(Folding { generation, pages, next: 0, written: 0, since: HashMap::new() });
