@@ -60,7 +60,7 @@ fn each(lines: &[Text], mut with: impl FnMut(Line<'_>)) {
 /// Makes the records of a kind, every task event being new.
 fn records(kind: Kind, line: &Line<'_>) {
     for event in &line.events {
-        let made = resource::from_event(kind, event, resource::Known::marks(&|_| None));
+        let made = resource::from_event(kind, event, resource::Known::task_cursors(&|_| None));
         black_box(made.expect("a recorded event"));
     }
 }

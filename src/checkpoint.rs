@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cluster,
-    marks::Marks,
     position::{Identity, Position, RaftIndex, Seen},
+    task_cursors::TaskCursors,
 };
 
 /// Everything the next holder of the lease needs to go on without loss and without repeats.
@@ -26,19 +26,20 @@ pub struct Checkpoint {
     /// (evaluations, and events, which the original does not have). See `docs/migration.md`.
     pub value: u64,
     /// One for each stream that the kind is read from: `*`, or the name of a namespace.
-    pub lanes: BTreeMap<String, Lane>,
+    #[serde(rename = "lanes")]
+    pub streams: BTreeMap<String, StreamProgress>,
     /// The last delivered task event of each task; allocations only.
-    #[serde(default, skip_serializing_if = "Marks::is_empty")]
-    pub marks: Marks,
+    #[serde(default, rename = "marks", skip_serializing_if = "TaskCursors::is_empty")]
+    pub task_cursors: TaskCursors,
     /// What the original program had delivered when it led before this one or in between. It is gone when every lane
     /// has come past it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub original: Option<Original>,
+    #[serde(default, rename = "original", skip_serializing_if = "Option::is_none")]
+    pub legacy: Option<LegacyValue>,
 }
 
 /// How far the original program had come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Original {
+pub struct LegacyValue {
     /// What it stored, in the meaning of [`Checkpoint::value`]. With 0 it had delivered nothing, or nothing that is of
     /// use: everything is read.
     pub value: u64,
@@ -51,9 +52,9 @@ pub struct Original {
 impl Checkpoint {
     /// Everything but the marks.
     pub fn head(&self) -> Checkpoint {
-        let Checkpoint { version, cluster, value, lanes, marks: _, original } = self;
-        let (cluster, lanes, marks) = (cluster.clone(), lanes.clone(), Marks::default());
-        Checkpoint { version: *version, cluster, value: *value, lanes, marks, original: *original }
+        let Checkpoint { version, cluster, value, streams, task_cursors: _, legacy } = self;
+        let (cluster, streams, task_cursors) = (cluster.clone(), streams.clone(), TaskCursors::default());
+        Checkpoint { version: *version, cluster, value: *value, streams, task_cursors, legacy: *legacy }
     }
 }
 
@@ -67,20 +68,20 @@ impl Checkpoint {
                 *seen = seen.iter().copied().take(keep).collect();
             }
         };
-        for lane in self.lanes.values_mut() {
-            shorten(&mut lane.position.seen, keep.max(1));
-            let ranges = lane.backfill.iter_mut().flat_map(|pass| &mut pass.ranges);
-            ranges.for_each(|owed| shorten(&mut owed.known, keep));
+        for stream in self.streams.values_mut() {
+            shorten(&mut stream.position.seen, keep.max(1));
+            let ranges = stream.backfill.iter_mut().flat_map(|pass| &mut pass.ranges);
+            ranges.for_each(|gap| shorten(&mut gap.known, keep));
         }
     }
 
     /// Makes one range of all that a pass owes. What lies between them is read again: repeats, never a loss.
     pub fn widen_ranges(&mut self) {
-        for pass in self.lanes.values_mut().flat_map(|lane| &mut lane.backfill) {
-            let from = pass.ranges.iter().map(|owed| owed.from).min();
-            let until = pass.ranges.iter().map(|owed| owed.until).max();
+        for pass in self.streams.values_mut().flat_map(|stream| &mut stream.backfill) {
+            let from = pass.ranges.iter().map(|gap| gap.from).min();
+            let until = pass.ranges.iter().map(|gap| gap.until).max();
             if let (Some(from), Some(until)) = (from, until) {
-                pass.ranges = vec![Owed { from, until, known: Seen::default() }];
+                pass.ranges = vec![Gap { from, until, known: Seen::default() }];
             }
         }
     }
@@ -103,7 +104,7 @@ pub fn check_version(version: u32) -> Result<(), String> {
 
 /// How far one stream is acknowledged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Lane {
+pub struct StreamProgress {
     /// Everything at or below it is acknowledged, but for what `backfill` still owes.
     pub position: Position,
     /// The raft index of the newest namespace that the stream was subscribed with; later ones are read from their
@@ -126,7 +127,7 @@ pub struct Lane {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pass {
     /// Which versions the pass owes.
-    pub ranges: Vec<Owed>,
+    pub ranges: Vec<Gap>,
     /// Versions outside the ranges lie before the first start: their task events are not sent, but known from here on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub baseline: bool,
@@ -145,8 +146,8 @@ pub struct Pass {
 impl Pass {
     /// What is owed of all namespaces while none of them can be listed but `default`: it has no end, and is not read
     /// before they can.
-    pub fn unlisted(owed: Owed, baseline: bool) -> Self {
-        let ranges = vec![Owed { until: RaftIndex(u64::MAX), ..owed }];
+    pub fn unlisted(gap: Gap, baseline: bool) -> Self {
+        let ranges = vec![Gap { until: RaftIndex(u64::MAX), ..gap }];
         Pass { ranges, baseline, namespace: Some("*".to_owned()), ..Pass::default() }
     }
 
@@ -159,7 +160,7 @@ impl Pass {
     #[must_use]
     pub fn without_known(&self) -> Pass {
         let Pass { ranges, baseline, unreported, namespace, page } = self;
-        let unknown = |owed: &Owed| Owed { from: owed.from, until: owed.until, known: Seen::default() };
+        let unknown = |gap: &Gap| Gap { from: gap.from, until: gap.until, known: Seen::default() };
         Pass {
             ranges: ranges.iter().map(unknown).collect(),
             baseline: *baseline,
@@ -171,20 +172,20 @@ impl Pass {
 
     /// Adds a range. One that goes on where the last one ends becomes one with it: each version is an event of its own,
     /// so what is known of either is known of both.
-    pub fn add(&mut self, owed: Owed) {
-        match self.ranges.last_mut().filter(|last| last.until == owed.from) {
+    pub fn add(&mut self, gap: Gap) {
+        match self.ranges.last_mut().filter(|last| last.until == gap.from) {
             Some(last) => {
-                last.until = owed.until.max(last.until);
-                last.known.extend(owed.known.iter().copied());
+                last.until = gap.until.max(last.until);
+                last.known.extend(gap.known.iter().copied());
             }
-            None => self.ranges.push(owed),
+            None => self.ranges.push(gap),
         }
     }
 }
 
 /// A range of `ModifyIndex` in which the stream could have missed a version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owed {
+pub struct Gap {
     /// The first index in the range.
     pub from: RaftIndex,
     /// The first index behind the range.
@@ -194,7 +195,7 @@ pub struct Owed {
     pub known: Seen,
 }
 
-impl Owed {
+impl Gap {
     /// Whether a version is owed: in the range, and not known.
     pub fn contains(&self, index: RaftIndex, identity: Identity) -> bool {
         self.from <= index && index < self.until && !self.known.contains(&identity)
@@ -214,36 +215,36 @@ pub struct Anchor {
 mod tests {
     use super::*;
 
-    fn owed(from: u64, until: u64, known: u64) -> Owed {
+    fn a_gap(from: u64, until: u64, known: u64) -> Gap {
         let known = [Identity(known)].into_iter().collect();
-        Owed { from: RaftIndex(from), until: RaftIndex(until), known }
+        Gap { from: RaftIndex(from), until: RaftIndex(until), known }
     }
 
     #[test]
     fn ranges_that_go_on_become_one() {
         let mut pass = Pass::default();
         for n in 1..=1_000 {
-            pass.add(owed(10 * n, 10 * n + 10, n));
+            pass.add(a_gap(10 * n, 10 * n + 10, n));
         }
         let [all] = &pass.ranges[..] else { panic!("{} ranges", pass.ranges.len()) };
         assert_eq!((all.from, all.until, all.known.len()), (RaftIndex(10), RaftIndex(10_010), 1_000));
         // What lies between two is in neither.
-        pass.add(owed(10_011, 10_020, 7));
+        pass.add(a_gap(10_011, 10_020, 7));
         assert_eq!(pass.ranges.len(), 2);
-        assert!(!pass.ranges.iter().any(|owed| owed.contains(RaftIndex(10_010), Identity(0))));
+        assert!(!pass.ranges.iter().any(|range| range.contains(RaftIndex(10_010), Identity(0))));
     }
 
     #[test]
     fn a_position_keeps_the_event_that_proves_it() {
         let position = Position { seen: (0..9).map(Identity).collect(), ..Position::default() };
-        let backfill = vec![Pass { ranges: vec![owed(1, 5, 1), owed(9, 12, 2)], ..Pass::default() }];
-        let lane = Lane { position, backfill, ..Lane::default() };
-        let mut checkpoint = Checkpoint { lanes: [("*".to_owned(), lane)].into(), ..Checkpoint::default() };
+        let backfill = vec![Pass { ranges: vec![a_gap(1, 5, 1), a_gap(9, 12, 2)], ..Pass::default() }];
+        let stream = StreamProgress { position, backfill, ..StreamProgress::default() };
+        let mut checkpoint = Checkpoint { streams: [("*".to_owned(), stream)].into(), ..Checkpoint::default() };
         checkpoint.forget_identities(0);
         checkpoint.widen_ranges();
-        let lane = &checkpoint.lanes["*"];
-        assert_eq!(lane.position.seen[..], [Identity(0)]);
-        let all = Owed { from: RaftIndex(1), until: RaftIndex(12), known: Seen::default() };
-        assert_eq!(lane.backfill[0].ranges, [all]);
+        let stream = &checkpoint.streams["*"];
+        assert_eq!(stream.position.seen[..], [Identity(0)]);
+        let all = Gap { from: RaftIndex(1), until: RaftIndex(12), known: Seen::default() };
+        assert_eq!(stream.backfill[0].ranges, [all]);
     }
 }

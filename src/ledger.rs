@@ -1,7 +1,7 @@
 //! Acknowledgement: which frames are delivered, and how far that reaches without a hole.
 //!
 //! Each line of the stream and each page of a list is entered once, in the order it was read, with the effect that its
-//! delivery has on the checkpoint. Its records carry [`Ticket`]s; when the last of them is delivered the entry is done,
+//! delivery has on the checkpoint. Its records carry [`AckHandle`]s; when the last of them is delivered the entry is done,
 //! and all done entries at the front take effect. A ticket that is dropped undelivered leaves its entry open, and
 //! nothing behind it ever reaches the checkpoint.
 
@@ -21,11 +21,11 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    checkpoint::{Anchor, Checkpoint, Lane, Original, Pass},
-    coordinator::{Changes, Lease, Progress, Standing},
-    marks::{Mark, Marks, Shard, TaskKey},
+    checkpoint::{Anchor, Checkpoint, LegacyValue, Pass, StreamProgress},
+    coordinator::{Changes, Lease, LeaseState, Progress},
     position::{Identity, RaftIndex},
     source::window::Share,
+    task_cursors::{Shard, TaskCursor, TaskCursors, TaskKey},
     telemetry::{Backlog, Front},
 };
 
@@ -36,7 +36,7 @@ const FORGET_ONCE_WITHIN: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub struct Effect {
     /// The lane it belongs to.
-    pub lane: Arc<str>,
+    pub stream: Arc<str>,
     /// A line was delivered: its raft index and the identities of its events.
     pub line: Option<(RaftIndex, Vec<Identity>)>,
     /// The index of the line before, where this effect has taken that in: the ledger's own business.
@@ -50,7 +50,7 @@ pub struct Effect {
     /// An event that moved its table's index.
     pub anchor: Option<Anchor>,
     /// Task events that are now delivered.
-    pub marks: Vec<(TaskKey, Mark)>,
+    pub task_cursors: Vec<(TaskKey, TaskCursor)>,
     /// The original's value for this kind, where it grew.
     pub value: Option<u64>,
     /// The topics that the lane is read with from here on; `None` leaves them.
@@ -69,7 +69,7 @@ struct Inner {
     first: u64,
     pending: VecDeque<Pending>,
     /// The newest mark on the way for each task, with how many entries carry one.
-    in_flight: HashMap<TaskKey, (Mark, u32)>,
+    in_flight: HashMap<TaskKey, (TaskCursor, u32)>,
     acknowledged: Checkpoint,
     changed: Changed,
     /// What was given to be stored last.
@@ -86,7 +86,7 @@ struct Inner {
 #[derive(Default)]
 struct Changed {
     any: bool,
-    marks: Set,
+    task_cursors: Set,
     forgotten: bool,
 }
 
@@ -168,7 +168,7 @@ impl Effect {
         self.backfill = next.backfill.or(self.backfill.take());
         self.namespaces = self.namespaces.max(next.namespaces);
         self.anchor = next.anchor.or(self.anchor.take());
-        self.marks.extend(next.marks);
+        self.task_cursors.extend(next.task_cursors);
         self.value = self.value.max(next.value);
         self.topics = next.topics.or(self.topics.take());
     }
@@ -185,14 +185,14 @@ impl Ledger {
     /// that there is nothing to wait for.
     ///
     /// `bytes` is its share of the window, given back when the last copy of the ticket is gone.
-    pub fn enter(self: &Arc<Self>, effect: Effect, records: usize, bytes: Option<Share>) -> Option<Ticket> {
+    pub fn enter(self: &Arc<Self>, effect: Effect, records: usize, bytes: Option<Share>) -> Option<AckHandle> {
         let mut inner = self.lock();
-        for (task, mark) in &effect.marks {
-            let entry = inner.in_flight.entry(*task).or_insert((*mark, 0));
-            entry.0 = *mark;
+        for (task, task_cursor) in &effect.task_cursors {
+            let entry = inner.in_flight.entry(*task).or_insert((*task_cursor, 0));
+            entry.0 = *task_cursor;
             entry.1 += 1;
         }
-        let epoch = inner.epochs.get(&effect.lane).copied().unwrap_or_default();
+        let epoch = inner.epochs.get(&effect.stream).copied().unwrap_or_default();
         let effect = match records {
             // However long a record is held, what passes by without one costs no memory.
             0 => inner.merge(epoch, effect)?,
@@ -204,7 +204,7 @@ impl Ledger {
         inner.settle();
         drop(inner);
         (records > 0).then(|| {
-            Ticket(Arc::new(Entry {
+            AckHandle(Arc::new(Entry {
                 ledger: Arc::clone(self),
                 number,
                 remaining: AtomicUsize::new(records),
@@ -214,9 +214,13 @@ impl Ledger {
     }
 
     /// The mark of a task, those on the way included.
-    pub fn mark(&self, task: TaskKey) -> Option<Mark> {
+    pub fn task_cursor(&self, task: TaskKey) -> Option<TaskCursor> {
         let inner = self.lock();
-        inner.in_flight.get(&task).map(|(mark, _)| *mark).or_else(|| inner.acknowledged.marks.get(task))
+        inner
+            .in_flight
+            .get(&task)
+            .map(|(task_cursor, _)| *task_cursor)
+            .or_else(|| inner.acknowledged.task_cursors.get(task))
     }
 
     /// A copy of the acknowledged state.
@@ -232,79 +236,79 @@ impl Ledger {
     /// Something beside the ledger is to be stored with it, where there is anything to go on from.
     pub fn touch(&self) {
         let mut inner = self.lock();
-        inner.changed.any |= !inner.acknowledged.lanes.is_empty();
+        inner.changed.any |= !inner.acknowledged.streams.is_empty();
     }
 
     /// A copy of the acknowledged state of one lane; `None` before its first start.
-    pub fn lane(&self, name: &str) -> Option<Lane> {
-        self.lock().acknowledged.lanes.get(name).cloned()
+    pub fn stream(&self, name: &str) -> Option<StreamProgress> {
+        self.lock().acknowledged.streams.get(name).cloned()
     }
 
     /// A lane is going to be read: what is stored of the original program is kept until it is past that.
-    pub fn expect(&self, lane: &Arc<str>) {
+    pub fn expect(&self, stream: &Arc<str>) {
         let mut inner = self.lock();
-        if inner.acknowledged.original.is_some() {
-            inner.behind_original.insert(Arc::clone(lane), None);
+        if inner.acknowledged.legacy.is_some() {
+            inner.behind_original.insert(Arc::clone(stream), None);
         }
     }
 
     /// What the original program had delivered, while some lane still needs it.
-    pub fn original(&self) -> Option<Original> {
-        self.lock().acknowledged.original
+    pub fn legacy(&self) -> Option<LegacyValue> {
+        self.lock().acknowledged.legacy
     }
 
     /// Goes on from what the original program had delivered, of versions up to `until`; where a lane said so before, its
     /// index stays. Our value is not below the original's from here on, or it would be taken for new progress.
-    pub fn go_on_from_original(&self, until: RaftIndex) -> Option<Original> {
+    pub fn go_on_from_original(&self, until: RaftIndex) -> Option<LegacyValue> {
         let mut inner = self.lock();
-        let Checkpoint { original, value, .. } = &mut inner.acknowledged;
-        let original = original.as_mut()?;
-        original.until.get_or_insert(until);
-        *value = original.value.max(*value);
-        let original = *original;
+        let Checkpoint { legacy, value, .. } = &mut inner.acknowledged;
+        let legacy = legacy.as_mut()?;
+        legacy.until.get_or_insert(until);
+        *value = legacy.value.max(*value);
+        let legacy = *legacy;
         inner.changed.any = true;
-        Some(original)
+        Some(legacy)
     }
 
     /// A lane needs what is stored of the original program until then.
-    pub fn need_original(&self, lane: &Arc<str>, behind: Behind) {
+    pub fn need_original(&self, stream: &Arc<str>, behind: Behind) {
         let mut inner = self.lock();
-        if let Some(need) = inner.behind_original.get_mut(lane) {
+        if let Some(need) = inner.behind_original.get_mut(stream) {
             *need = Some(behind);
-            inner.leave_original(lane);
+            inner.leave_original(stream);
         }
     }
 
     /// What the original program stored is of no use: it is as if it had delivered nothing.
     pub fn distrust_original(&self) {
         let mut inner = self.lock();
-        if let Some(original) = &mut inner.acknowledged.original {
-            *original = Original::default();
+        if let Some(legacy) = &mut inner.acknowledged.legacy {
+            *legacy = LegacyValue::default();
             inner.changed.any = true;
         }
     }
 
     /// The cluster is another one: all marks and the lane's position are of no use any more. What is on the way is still
     /// delivered, but changes nothing.
-    pub fn start_over(&self, lane: &str) {
+    pub fn start_over(&self, stream: &str) {
         let mut inner = self.lock();
-        *inner.epochs.entry(Arc::from(lane)).or_default() += 1;
+        *inner.epochs.entry(Arc::from(stream)).or_default() += 1;
         let now = Instant::now();
         if inner.forgotten.is_none_or(|forgotten| now - forgotten > FORGET_ONCE_WITHIN) {
             inner.forgotten = Some(now);
             inner.in_flight.clear();
-            inner.acknowledged.marks = Marks::default();
+            inner.acknowledged.task_cursors = TaskCursors::default();
             inner.changed = Changed { forgotten: true, ..Changed::default() };
             // What another cluster had delivered would stand above all that this one delivers.
             inner.acknowledged.value = 0;
-            inner.acknowledged.original = None;
+            inner.acknowledged.legacy = None;
             inner.behind_original.clear();
             for entry in &mut inner.pending {
                 entry.effect.value = None;
-                entry.effect.marks.clear();
+                entry.effect.task_cursors.clear();
             }
         }
-        inner.acknowledged.lanes.insert(lane.to_owned(), Lane::default());
+        inner.acknowledged.streams.insert(stream.to_owned(), StreamProgress::default());
         inner.changed.any = true;
     }
 
@@ -336,7 +340,7 @@ impl Progress for Ledger {
             return None;
         }
         // Whoever stores them all needs no list of them.
-        (inner.given.marks, inner.changed.marks) = (Set::Any, Set::Any);
+        (inner.given.task_cursors, inner.changed.task_cursors) = (Set::Any, Set::Any);
         Some(inner.acknowledged.head())
     }
 
@@ -346,59 +350,59 @@ impl Progress for Ledger {
             return None;
         }
         let Inner { acknowledged, given, .. } = &mut *inner;
-        let Checkpoint { marks, .. } = acknowledged;
-        let set = match &mut given.marks {
+        let Checkpoint { task_cursors, .. } = acknowledged;
+        let set = match &mut given.task_cursors {
             Set::Of(tasks) => {
                 tasks.sort_unstable();
                 tasks.dedup();
                 // What was retired meanwhile needs no mark.
-                tasks.iter().filter_map(|task| Some((*task, marks.get(*task)?))).collect()
+                tasks.iter().filter_map(|task| Some((*task, task_cursors.get(*task)?))).collect()
             }
-            Set::Any => marks.iter().collect(),
+            Set::Any => task_cursors.iter().collect(),
         };
-        Some(Changes { head: acknowledged.head(), marks: set, forgotten: given.forgotten })
+        Some(Changes { head: acknowledged.head(), task_cursors: set, forgotten: given.forgotten })
     }
 
     fn not_stored(&self) {
         let mut inner = self.lock();
-        let Changed { any, marks, forgotten } = std::mem::take(&mut inner.given);
+        let Changed { any, task_cursors, forgotten } = std::mem::take(&mut inner.given);
         inner.changed.any |= any;
         // What was forgotten since has no mark to be stored any more.
         if !inner.changed.forgotten {
-            inner.changed.marks.join(marks);
+            inner.changed.task_cursors.join(task_cursors);
             inner.changed.forgotten = forgotten;
         }
     }
 
-    fn marks(&self, shard: Shard) -> Vec<(TaskKey, Mark)> {
-        self.lock().acknowledged.marks.shard(shard).collect()
+    fn task_cursors(&self, shard: Shard) -> Vec<(TaskKey, TaskCursor)> {
+        self.lock().acknowledged.task_cursors.shard(shard).collect()
     }
 
     fn marks_len(&self) -> usize {
-        self.lock().acknowledged.marks.len()
+        self.lock().acknowledged.task_cursors.len()
     }
 }
 
 impl Backlog for Ledger {
     fn front(&self) -> Front {
         let inner = self.lock();
-        let lanes = || inner.acknowledged.lanes.values();
-        let owed = lanes().flat_map(|lane| &lane.backfill).filter(|pass| !pass.is_unlisted());
-        let owed = owed.flat_map(|pass| &pass.ranges).map(|owed| owed.from);
+        let streams = || inner.acknowledged.streams.values();
+        let gap = streams().flat_map(|stream| &stream.backfill).filter(|pass| !pass.is_unlisted());
+        let gap = gap.flat_map(|pass| &pass.ranges).map(|gap| gap.from);
         // A gap is booked with the line that shows it, and that line can wait for the sink. It begins with the index of the
         // position, of which some is delivered.
         let booked = inner.pending.iter().filter_map(|entry| {
             let ranges = entry.effect.backfill.iter().flatten().filter(|pass| !pass.is_unlisted());
-            let from = ranges.flat_map(|pass| &pass.ranges).map(|owed| owed.from).min()?;
-            let position = inner.acknowledged.lanes.get(&*entry.effect.lane).map(|lane| lane.position.index);
+            let from = ranges.flat_map(|pass| &pass.ranges).map(|gap| gap.from).min()?;
+            let position = inner.acknowledged.streams.get(&*entry.effect.stream).map(|stream| stream.position.index);
             Some(from.max(RaftIndex(position.unwrap_or_default().0.saturating_add(1))))
         });
         // What stands at the front is not done.
         let first = inner.pending.front();
         let line = first.and_then(|entry| entry.effect.line.as_ref()).map(|(index, _)| *index);
         Front {
-            position: lanes().map(|lane| lane.position.index).max().unwrap_or_default(),
-            undelivered: line.into_iter().chain(owed).chain(booked).min(),
+            position: streams().map(|stream| stream.position.index).max().unwrap_or_default(),
+            undelivered: line.into_iter().chain(gap).chain(booked).min(),
             oldest: first.and_then(|entry| entry.since),
         }
     }
@@ -424,7 +428,7 @@ impl Inner {
     /// back if it needs an entry of its own.
     fn merge(&mut self, epoch: u64, effect: Effect) -> Option<Effect> {
         let last = self.pending.back_mut();
-        match last.filter(|last| last.empty && last.epoch == epoch && last.effect.lane == effect.lane) {
+        match last.filter(|last| last.empty && last.epoch == epoch && last.effect.stream == effect.stream) {
             Some(last) => last.effect.follow(effect),
             None => return Some(effect),
         }
@@ -436,7 +440,7 @@ impl Inner {
         while self.pending.front().is_some_and(|entry| entry.done) {
             let Some(Pending { epoch, effect, .. }) = self.pending.pop_front() else { return };
             self.first += 1;
-            for (task, _) in &effect.marks {
+            for (task, _) in &effect.task_cursors {
                 if let Some((_, carried)) = self.in_flight.get_mut(task) {
                     *carried -= 1;
                     if *carried == 0 {
@@ -444,30 +448,30 @@ impl Inner {
                     }
                 }
             }
-            if epoch != self.epochs.get(&effect.lane).copied().unwrap_or_default() {
+            if epoch != self.epochs.get(&effect.stream).copied().unwrap_or_default() {
                 continue;
             }
             self.changed.any = true;
-            for (task, mark) in &effect.marks {
-                self.acknowledged.marks.set(*task, *mark);
-                self.changed.marks.add(*task);
+            for (task, task_cursor) in &effect.task_cursors {
+                self.acknowledged.task_cursors.set(*task, *task_cursor);
+                self.changed.task_cursors.add(*task);
             }
-            let lane = Arc::clone(&effect.lane);
+            let stream = Arc::clone(&effect.stream);
             apply(&mut self.acknowledged, effect);
-            self.leave_original(&lane);
+            self.leave_original(&stream);
         }
     }
 
     /// Forgets the original program once the last lane has come past what it had delivered.
-    fn leave_original(&mut self, lane: &Arc<str>) {
-        let Some(Some(behind)) = self.behind_original.get(lane) else { return };
-        let Some(Lane { position, backfill, .. }) = self.acknowledged.lanes.get(&**lane) else { return };
+    fn leave_original(&mut self, stream: &Arc<str>) {
+        let Some(Some(behind)) = self.behind_original.get(stream) else { return };
+        let Some(StreamProgress { position, backfill, .. }) = self.acknowledged.streams.get(&**stream) else { return };
         if position.index < behind.position || behind.lists && !backfill.iter().all(Pass::is_unlisted) {
             return;
         }
-        self.behind_original.remove(lane);
+        self.behind_original.remove(stream);
         if self.behind_original.is_empty() {
-            self.acknowledged.original = None;
+            self.acknowledged.legacy = None;
             self.changed.any = true;
         }
     }
@@ -475,41 +479,41 @@ impl Inner {
 
 fn apply(checkpoint: &mut Checkpoint, effect: Effect) {
     checkpoint.value = checkpoint.value.max(effect.value.unwrap_or(0));
-    if !checkpoint.lanes.contains_key(&*effect.lane) {
-        checkpoint.lanes.insert(effect.lane.to_string(), Default::default());
+    if !checkpoint.streams.contains_key(&*effect.stream) {
+        checkpoint.streams.insert(effect.stream.to_string(), Default::default());
     }
-    let Some(lane) = checkpoint.lanes.get_mut(&*effect.lane) else { return };
+    let Some(stream) = checkpoint.streams.get_mut(&*effect.stream) else { return };
     if let Some((index, events)) = effect.line {
-        let moves = index > lane.position.index;
-        lane.position.advance(index, &events);
+        let moves = index > stream.position.index;
+        stream.position.advance(index, &events);
         if moves
             && !events.is_empty()
             && let Some(before) = effect.before
         {
-            lane.position.before = before;
+            stream.position.before = before;
         }
     }
-    lane.position.whole |= effect.whole;
+    stream.position.whole |= effect.whole;
     if let Some(passes) = effect.backfill {
-        lane.backfill = passes;
+        stream.backfill = passes;
     }
     if effect.anchor.is_some() {
-        lane.anchor = effect.anchor;
+        stream.anchor = effect.anchor;
     }
     if let Some(index) = effect.namespaces {
-        lane.namespaces = lane.namespaces.max(index.0);
+        stream.namespaces = stream.namespaces.max(index.0);
     }
     if let Some(topics) = effect.topics
-        && lane.topics[..] != topics[..]
+        && stream.topics[..] != topics[..]
     {
-        lane.topics = topics.to_vec();
+        stream.topics = topics.to_vec();
     }
 }
 
 /// One record's claim on its entry. Deliver it or drop it: dropped is not delivered.
 #[derive(Clone)]
 #[must_use]
-pub struct Ticket(Arc<Entry>);
+pub struct AckHandle(Arc<Entry>);
 
 struct Entry {
     ledger: Arc<Ledger>,
@@ -518,14 +522,14 @@ struct Entry {
     _bytes: Option<Share>,
 }
 
-impl Ticket {
+impl AckHandle {
     /// Whether a write of this record may start now.
-    pub fn standing(&self) -> Standing {
-        self.0.ledger.lease.standing()
+    pub fn lease_state(&self) -> LeaseState {
+        self.0.ledger.lease.lease_state()
     }
 
     /// Whether it stands and falls with the lease of `other`.
-    pub fn has_lease_of(&self, other: &Ticket) -> bool {
+    pub fn has_lease_of(&self, other: &AckHandle) -> bool {
         Arc::ptr_eq(&self.0.ledger.lease, &other.0.ledger.lease)
     }
 
@@ -537,7 +541,7 @@ impl Ticket {
     }
 }
 
-impl fmt::Debug for Ticket {
+impl fmt::Debug for AckHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Ticket").field(&self.0.number).finish()
     }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{kind::Kind, ledger::Ticket};
+use crate::{kind::Kind, ledger::AckHandle};
 
 /// One message for a sink.
 pub struct Record {
@@ -21,7 +21,7 @@ pub struct Record {
     /// The message, one JSON text without a line break.
     pub body: Bytes,
     /// Must be told when the record is delivered. Dropping it undelivered leaves the record unacknowledged.
-    pub ticket: Ticket,
+    pub ack: AckHandle,
 }
 
 impl fmt::Debug for Record {

@@ -12,13 +12,13 @@ use nomad_firehose::{
     checkpoint::{Anchor, Checkpoint},
     consul::{Client, Config, TokenSource},
     coordinator::{
-        Coordinator, Error, Lease, Progress, Standing,
+        Coordinator, Error, Lease, LeaseState, Progress,
         consul::{Consul, Options},
     },
     kind::Kind,
     ledger::{Effect, Ledger},
-    marks::{EventHash, Mark, TaskKey},
     position::{Identity, RaftIndex},
+    task_cursors::{EventHash, TaskCursor, TaskKey},
     telemetry::{Metrics, Status},
 };
 
@@ -63,13 +63,13 @@ fn task(number: u64) -> TaskKey {
 }
 
 /// A line that sets these marks.
-fn line(index: u64, marks: impl Iterator<Item = u64>) -> Effect {
-    let mark = Mark::new(EventHash(index), RaftIndex(index), false);
+fn line(index: u64, task_cursors: impl Iterator<Item = u64>) -> Effect {
+    let task_cursor = TaskCursor::new(EventHash(index), RaftIndex(index), false);
     Effect {
-        lane: "*".into(),
+        stream: "*".into(),
         line: Some((RaftIndex(index), vec![Identity(index)])),
         anchor: Some(Anchor { topic: "Allocation".to_owned(), index: RaftIndex(index) }),
-        marks: marks.map(|number| (task(number), mark)).collect(),
+        task_cursors: task_cursors.map(|number| (task(number), task_cursor)).collect(),
         value: Some(index),
         ..Effect::default()
     }
@@ -154,7 +154,7 @@ async fn what_is_stored_is_what_the_next_holder_loads_whatever_was_cut_off() {
             ledger.start_over("*");
             lease.save(&*ledger).await.expect("stored");
             stored = Checkpoint { version: 1, ..ledger.acknowledged() };
-            assert!(stored.marks.is_empty());
+            assert!(stored.task_cursors.is_empty());
         }
         // A save that gets half-way at most: the gate is shut in the midst of it. It is stored whole or not at all.
         let before = stored.clone();
@@ -219,7 +219,7 @@ async fn a_lock_that_was_taken_away_is_led_by_nobody_before_the_lease_is_over() 
         assert_eq!(agent.holder(&lock).await, None);
         let second = coordinator(&agent.url());
         let (new, _) = lead(&second).await;
-        assert_eq!((old.standing(), new.standing()), (Standing::Suspended, Standing::Held), "after a {way}");
+        assert_eq!((old.lease_state(), new.lease_state()), (LeaseState::Suspended, LeaseState::Held), "after a {way}");
         new.release().await.expect("Consul is there");
         second.close().await;
     }
@@ -275,10 +275,13 @@ async fn a_first_checkpoint_that_is_cut_off_is_no_damage() {
         let second = coordinator(&agent.url());
         let (lease, loaded) = lead(&second).await;
         let loaded = loaded.acknowledged();
-        assert!(loaded.marks.is_empty() && loaded.lanes.is_empty() || loaded.marks == ledger.acknowledged().marks);
+        assert!(
+            loaded.task_cursors.is_empty() && loaded.streams.is_empty()
+                || loaded.task_cursors == ledger.acknowledged().task_cursors
+        );
         lease.release().await.expect("Consul is there");
         second.close().await;
-        println!("round {round}: {} marks", loaded.marks.len());
+        println!("round {round}: {} marks", loaded.task_cursors.len());
     }
     assert!(cut_off > 0, "none was cut off");
 }
@@ -330,7 +333,7 @@ async fn a_deposed_leader_cannot_write() {
     new.save(&*newer).await.expect("stored");
     assert!(ledger.enter(line(7, 0..9), 0, None).is_none());
     assert!(matches!(old.save(&*ledger).await, Err(Error::Lost)));
-    assert_eq!((old.standing(), new.standing()), (Standing::Lost, Standing::Held));
+    assert_eq!((old.lease_state(), new.lease_state()), (LeaseState::Lost, LeaseState::Held));
     let value = agent.get(&format!("{PREFIX}/allocations.value")).await;
     assert_eq!(value.as_deref(), Some(&b"9"[..]));
     second.close().await;

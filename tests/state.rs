@@ -163,8 +163,8 @@ async fn one_kind_that_cannot_be_read_ends_a_run_and_holds_no_lease() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_in_a_file_that_cannot_be_read_is_refused_until_it_is_reset() {
     let sim = cluster().await;
-    let marks = json!({"version": 1, "value": 0, "lanes": {}, "marks": ["12"]}).to_string();
-    for text in ["{\"version\":1,", "", &head(3), &head(0), &marks] {
+    let task_cursors = json!({"version": 1, "value": 0, "lanes": {}, "marks": ["12"]}).to_string();
+    for text in ["{\"version\":1,", "", &head(3), &head(0), &task_cursors] {
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::write(directory.path().join("allocations.json"), text).expect("it can be written");
         At::Directory(directory.path()).refuses_until_reset(&sim, "allocations.json ").await;
@@ -210,7 +210,7 @@ async fn a_state_one_version_ahead_is_read() {
         }
         let told = at.show().await;
         assert_eq!(told["kinds"][0]["checkpoint"]["version"], 2);
-        assert_eq!(told["kinds"][0]["checkpoint"]["marks"], 1);
+        assert_eq!(told["kinds"][0]["checkpoint"]["task_cursors"], 1);
         sim.append_line(made::allocation(11, 1, 1..=4)).await.expect("a line of a stream");
         let process = at.run(&sim, "allocations").spawn();
         process.until_printed(1).await;
@@ -245,7 +245,7 @@ async fn it_tells_who_leads_and_how_far_and_forgets_nothing_of_a_leader() {
         row["leader"]["session"].as_str().map(str::to_owned),
         consul.holder("nomad-firehose/allocations.lock").await
     );
-    assert_eq!(row["checkpoint"]["lanes"][0]["name"], "*");
+    assert_eq!(row["checkpoint"]["streams"][0]["name"], "*");
     assert_eq!((&row["value"], &row["value_time"]), (&json!(3), &json!("1970-01-01T00:00:00.000Z")));
     assert!(row["entries"].as_u64() >= Some(4) && row["bytes"].as_u64() > Some(100), "{row}");
     let holder = row["leader"]["holder"].as_str().expect("it says who it is");
@@ -262,7 +262,7 @@ async fn it_tells_who_leads_and_how_far_and_forgets_nothing_of_a_leader() {
     process.stop().await;
     let told = at.show().await;
     assert_eq!(
-        (&told["kinds"][0]["leader"], &told["kinds"][0]["checkpoint"]["lanes"][0]["index"]),
+        (&told["kinds"][0]["leader"], &told["kinds"][0]["checkpoint"]["streams"][0]["index"]),
         (&Value::Null, &json!(11))
     );
 

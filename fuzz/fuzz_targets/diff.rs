@@ -9,7 +9,7 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use nomad_firehose::{
     kind::Kind,
-    marks::{Mark, Marks, TaskKey},
+    task_cursors::{TaskCursor, TaskCursors, TaskKey},
     position::RaftIndex,
     resource::{self, Known, Made},
     source::line::{Line, Occurrences, Text},
@@ -42,8 +42,8 @@ struct Model {
     /// Each task's events so far, as their times and numbers.
     tasks: [Vec<i64>; 3],
     versions: Vec<(u64, [usize; 3], u8)>,
-    marks: Marks,
-    saved: Marks,
+    task_cursors: TaskCursors,
+    saved: TaskCursors,
     /// How many of each task's events were delivered or are beyond reach.
     done: [usize; 3],
     saved_done: [usize; 3],
@@ -77,14 +77,14 @@ fuzz_target!(|steps: Vec<Step>| {
             Step::List if !model.versions.is_empty() => {
                 let version = model.versions.len() - 1;
                 let object = Bytes::from(model.object(version));
-                let made = resource::from_object(Kind::Allocations, &object, Known::marks(&|task| model.marks.get(task)));
+                let made = resource::from_object(Kind::Allocations, &object, Known::task_cursors(&|task| model.task_cursors.get(task)));
                 model.check(version, &made.expect("an allocation"));
             }
-            Step::Save => (model.saved, model.saved_done) = (model.marks.clone(), model.done),
-            Step::Crash => (model.marks, model.done) = (model.saved.clone(), model.saved_done),
+            Step::Save => (model.saved, model.saved_done) = (model.task_cursors.clone(), model.done),
+            Step::Crash => (model.task_cursors, model.done) = (model.saved.clone(), model.saved_done),
             Step::Restart => {
-                let text = serde_json::to_vec(&model.marks).expect("marks are plain data");
-                model.marks = serde_json::from_slice(&text).expect("just written");
+                let text = serde_json::to_vec(&model.task_cursors).expect("marks are plain data");
+                model.task_cursors = serde_json::from_slice(&text).expect("just written");
             }
             _ => {}
         }
@@ -122,7 +122,7 @@ impl Model {
         );
         let text = Text::new(Bytes::from(text));
         let line = Line::parse(&text, &mut Occurrences::default()).expect("a line");
-        let made = resource::from_event(Kind::Allocations, &line.events[0], Known::marks(&|task| self.marks.get(task)));
+        let made = resource::from_event(Kind::Allocations, &line.events[0], Known::task_cursors(&|task| self.task_cursors.get(task)));
         self.check(version, &made.expect("an allocation"));
     }
 
@@ -148,17 +148,17 @@ impl Model {
         }
         assert!(got.is_empty());
         assert_eq!(made.overruns, overruns);
-        for (task, mark) in &made.marks {
-            let before: Option<Mark> = self.marks.get(*task);
-            assert!(before.is_none_or(|before| before.index() <= mark.index()));
-            assert!(mark.index() <= RaftIndex(self.index));
-            self.marks.set(*task, *mark);
+        for (task, task_cursor) in &made.task_cursors {
+            let before: Option<TaskCursor> = self.task_cursors.get(*task);
+            assert!(before.is_none_or(|before| before.index() <= task_cursor.index()));
+            assert!(task_cursor.index() <= RaftIndex(self.index));
+            self.task_cursors.set(*task, *task_cursor);
         }
         assert!(
             TASKS
                 .iter()
                 .enumerate()
-                .all(|(n, name)| { self.done[n] == 0 || self.marks.get(TaskKey::new("alloc", name)).is_some() })
+                .all(|(n, name)| { self.done[n] == 0 || self.task_cursors.get(TaskKey::new("alloc", name)).is_some() })
         );
     }
 }

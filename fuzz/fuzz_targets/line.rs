@@ -44,7 +44,7 @@ fuzz_target!(|text: &[u8]| {
 const SUMMARY: &[u8] = br#"{"JobID":"x","Summary":{},"CreateIndex":1,"ModifyIndex":2}"#;
 
 fn records(kind: Kind, event: &nomad_firehose::source::line::Event<'_>, is_json: &dyn Fn(&[u8])) {
-    let Ok(made) = resource::from_event(kind, event, resource::Known::marks(&|_| None)) else { return };
+    let Ok(made) = resource::from_event(kind, event, resource::Known::task_cursors(&|_| None)) else { return };
     for draft in &made.drafts {
         assert!(!draft.body.contains(&b'\n'), "a record is one line of text");
         is_json(&draft.body);
@@ -53,17 +53,17 @@ fn records(kind: Kind, event: &nomad_firehose::source::line::Event<'_>, is_json:
         {
             is_json(&body);
         }
-        let object = resource::from_object(kind, &draft.body, resource::Known::marks(&|_| None));
+        let object = resource::from_object(kind, &draft.body, resource::Known::task_cursors(&|_| None));
         if matches!(kind, Kind::Nodes | Kind::Evaluations | Kind::Jobs | Kind::Deployments) {
             assert!(object.is_ok(), "what an event gave, a list can give");
         }
     }
     if kind == Kind::Allocations {
         // Every task event is known by the marks that came with it, and none is sent twice.
-        let mark = |task| made.marks.iter().rev().find(|(key, _)| *key == task).map(|(_, mark)| *mark);
-        let distinct = made.marks.iter().enumerate().all(|(n, (key, _))| made.marks[..n].iter().all(|(k, _)| k != key));
+        let task_cursor = |task| made.task_cursors.iter().rev().find(|(key, _)| *key == task).map(|(_, task_cursor)| *task_cursor);
+        let distinct = made.task_cursors.iter().enumerate().all(|(n, (key, _))| made.task_cursors[..n].iter().all(|(k, _)| k != key));
         if distinct {
-            let repeat = resource::from_event(kind, event, resource::Known::marks(&mark)).expect("it gave records a moment ago");
+            let repeat = resource::from_event(kind, event, resource::Known::task_cursors(&task_cursor)).expect("it gave records a moment ago");
             assert!(repeat.drafts.is_empty());
         }
     }

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use nomad_firehose::{
-    checkpoint::Owed,
+    checkpoint::Gap,
     position::{Identity, Position, RaftIndex},
     source::proof::{Cursor, TableVerdict, Verdict},
 };
@@ -59,14 +59,14 @@ struct Model {
     visible: usize,
     connected: bool,
     cursor: Cursor,
-    owed: Vec<Owed>,
+    gap: Vec<Gap>,
     delivered: HashSet<Identity>,
     listed: HashSet<Identity>,
     /// Events that the list gave while their index was still coming in: these may come again.
     overtaken: HashSet<Identity>,
     /// As the ledger keeps it, from what it is told.
     position: Position,
-    saved: (Position, Vec<Owed>, HashSet<Identity>, HashSet<Identity>),
+    saved: (Position, Vec<Gap>, HashSet<Identity>, HashSet<Identity>),
 }
 
 fuzz_target!(|steps: Vec<Step>| {
@@ -93,7 +93,7 @@ impl Model {
             visible: 1,
             connected: false,
             cursor: Cursor::new(position.clone()),
-            owed: Vec::new(),
+            gap: Vec::new(),
             delivered: delivered.clone(),
             listed: HashSet::new(),
             overtaken: HashSet::new(),
@@ -130,10 +130,10 @@ impl Model {
             }
             Step::ReadList => self.read_list(),
             Step::Save => {
-                self.saved = (self.position.clone(), self.owed.clone(), self.delivered.clone(), self.listed.clone());
+                self.saved = (self.position.clone(), self.gap.clone(), self.delivered.clone(), self.listed.clone());
             }
             Step::Crash => {
-                (self.position, self.owed, self.delivered, self.listed) = self.saved.clone();
+                (self.position, self.gap, self.delivered, self.listed) = self.saved.clone();
                 self.restart();
             }
             Step::Stop => self.restart(),
@@ -173,8 +173,8 @@ impl Model {
         let verdict = self.cursor.observe(index, &events);
         match &verdict {
             Verdict::Nothing => {}
-            Verdict::Deliver => know(&self.cursor, index, &events, &mut self.owed),
-            Verdict::DeliverAfterGap(owed) => self.owed.push(owed.clone()),
+            Verdict::Deliver => know(&self.cursor, index, &events, &mut self.gap),
+            Verdict::DeliverAfterGap(gap) => self.gap.push(gap.clone()),
         }
         if verdict != Verdict::Nothing {
             for event in &events {
@@ -192,8 +192,8 @@ impl Model {
     }
 
     fn ask_table(&mut self) {
-        if let TableVerdict::Gap(owed) = self.cursor.observe_table(RaftIndex(self.table)) {
-            self.owed.push(owed);
+        if let TableVerdict::Gap(gap) = self.cursor.observe_table(RaftIndex(self.table)) {
+            self.gap.push(gap);
             self.position.advance(RaftIndex(self.table), &[]);
         }
     }
@@ -201,7 +201,7 @@ impl Model {
     /// The list is at least as new as what was delivered, and here as new as the cluster.
     fn read_list(&mut self) {
         for event in self.history.iter().flatten() {
-            if self.owed.iter().any(|owed| owed.contains(RaftIndex(event.index), event.identity)) {
+            if self.gap.iter().any(|gap| gap.contains(RaftIndex(event.index), event.identity)) {
                 assert!(!self.delivered.contains(&event.identity), "{} came from the stream already", event.index);
                 self.listed.insert(event.identity);
                 if self.position.index.0 == event.index {
@@ -209,7 +209,7 @@ impl Model {
                 }
             }
         }
-        self.owed.clear();
+        self.gap.clear();
     }
 
     /// In the end, with a server that has caught up, nothing is still to come.
@@ -242,21 +242,21 @@ impl Model {
         assert_eq!(position, &self.position, "what is stored is what was read");
         for event in self.history.iter().flatten() {
             let (index, identity) = (RaftIndex(event.index), event.identity);
-            let owed = self.owed.iter().any(|owed| owed.contains(index, identity));
+            let gap = self.gap.iter().any(|gap| gap.contains(index, identity));
             let delivered = self.delivered.contains(&identity);
             let listed = self.listed.contains(&identity);
-            assert!(!(owed && delivered), "{index} will come from the list again");
+            assert!(!(gap && delivered), "{index} will come from the list again");
             let to_come = index > position.index || self.cursor.is_new(index, identity);
-            assert!(delivered || listed || owed || to_come, "{index} is lost");
+            assert!(delivered || listed || gap || to_come, "{index} is lost");
         }
     }
 }
 
 /// As a member does it: lines of the index that a gap ends with need not come from the list as well.
-fn know(cursor: &Cursor, index: RaftIndex, events: &[Identity], owed: &mut [Owed]) {
+fn know(cursor: &Cursor, index: RaftIndex, events: &[Identity], gap: &mut [Gap]) {
     if index == cursor.position().index {
-        for owed in owed.iter_mut().filter(|owed| owed.until.0 == index.0 + 1) {
-            owed.known.extend(events.iter().copied().filter(|event| cursor.is_new(index, *event)));
+        for gap in gap.iter_mut().filter(|gap| gap.until.0 == index.0 + 1) {
+            gap.known.extend(events.iter().copied().filter(|event| cursor.is_new(index, *event)));
         }
     }
 }

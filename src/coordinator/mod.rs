@@ -19,8 +19,8 @@ use crate::{
     cluster::{Difference, Identity},
     consul as consul_api,
     kind::Kind,
-    marks::{Mark, Shard, TaskKey},
     position::RaftIndex,
+    task_cursors::{Shard, TaskCursor, TaskKey},
     throttle::{Class, Classified},
 };
 
@@ -86,11 +86,11 @@ pub struct Claim {
 
 /// Whether the holder of a lease may emit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum LeaseState {
     /// A write to a sink may start now.
     Held,
     /// The deadline is past and the lease could not be renewed; whether it is still ours is not known. No write may
-    /// start, and nothing is given up: the next renewal that succeeds makes it [`Standing::Held`] again.
+    /// start, and nothing is given up: the next renewal that succeeds makes it [`LeaseState::Held`] again.
     Suspended,
     /// It is over for good.
     Lost,
@@ -99,7 +99,7 @@ pub enum Standing {
 /// The right to emit records of one kind, and to move its checkpoint.
 pub trait Lease: Send + Sync + fmt::Debug {
     /// Whether a write to a sink may start now. Cheap: asked before each write.
-    fn standing(&self) -> Standing;
+    fn lease_state(&self) -> LeaseState;
 
     /// Resolves when the lease is lost.
     fn lost(&self) -> BoxFuture<'_, ()>;
@@ -158,7 +158,7 @@ pub trait Progress: Send + Sync {
     fn not_stored(&self);
 
     /// All marks of one shard of the tasks.
-    fn marks(&self, shard: Shard) -> Vec<(TaskKey, Mark)>;
+    fn task_cursors(&self, shard: Shard) -> Vec<(TaskKey, TaskCursor)>;
 
     /// How many marks there are.
     fn marks_len(&self) -> usize;
@@ -170,7 +170,7 @@ pub struct Changes {
     /// The checkpoint without its marks.
     pub head: Checkpoint,
     /// The marks that were set. Marks are retired by a rule that the next holder knows as well, so nobody is told.
-    pub marks: Vec<(TaskKey, Mark)>,
+    pub task_cursors: Vec<(TaskKey, TaskCursor)>,
     /// All marks before these were forgotten.
     pub forgotten: bool,
 }

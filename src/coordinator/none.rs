@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::{self, BoxFuture};
 
-use super::{Coordinator, Error, Lease, Progress, Standing};
+use super::{Coordinator, Error, Lease, LeaseState, Progress};
 use crate::{checkpoint::Checkpoint, kind::Kind};
 
 /// Hands out every lease. Two processes that use it both emit.
@@ -22,8 +22,8 @@ impl Coordinator for Unshared {
 }
 
 impl Lease for Always {
-    fn standing(&self) -> Standing {
-        Standing::Held
+    fn lease_state(&self) -> LeaseState {
+        LeaseState::Held
     }
 
     fn lost(&self) -> BoxFuture<'_, ()> {
@@ -58,12 +58,12 @@ mod tests {
     async fn every_lease_is_there_and_nothing_is_kept() {
         let (one, two) = (Unshared.acquire(Kind::Jobs).await, Unshared.acquire(Kind::Jobs).await);
         let (one, two) = (one.expect("at once"), two.expect("at once, too"));
-        assert_eq!((one.standing(), two.standing()), (Standing::Held, Standing::Held));
+        assert_eq!((one.lease_state(), two.lease_state()), (LeaseState::Held, LeaseState::Held));
         one.save(&*Ledger::new(Arc::clone(&one), Checkpoint { value: 7, ..Checkpoint::default() }))
             .await
             .expect("nothing to fail");
         assert_eq!(one.load().await.expect("nothing to fail"), None);
         one.release().await.expect("nothing to fail");
-        assert_eq!(two.standing(), Standing::Held);
+        assert_eq!(two.lease_state(), LeaseState::Held);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::pace::Progress;
 use crate::{
-    coordinator::Standing,
+    coordinator::LeaseState,
     kind::Kind,
     record::Record,
     sink::Outcome,
@@ -86,7 +86,7 @@ impl Batch {
     /// Drops, undelivered, what must not be sent any more.
     pub(super) fn drop_lost(&mut self) -> Counts {
         let mut lost = Counts::new();
-        let is_lost = |record: &Record| record.ticket.standing() == Standing::Lost;
+        let is_lost = |record: &Record| record.ack.lease_state() == LeaseState::Lost;
         if !self.records.iter().any(is_lost) {
             return lost;
         }
@@ -102,7 +102,7 @@ impl Batch {
 
     /// Whether a write of it may start right now.
     pub(super) fn may_start(&self) -> bool {
-        self.records.iter().all(|record| record.ticket.standing() == Standing::Held)
+        self.records.iter().all(|record| record.ack.lease_state() == LeaseState::Held)
     }
 
     /// What failed. Rejected records behind a failure of their key are not listed: they are sent again first.
@@ -167,7 +167,7 @@ impl Batch {
                 }
                 (None, _) => return Some(record),
             }
-            record.ticket.delivered();
+            record.ack.delivered();
             None
         });
         round
@@ -180,7 +180,7 @@ impl Batch {
         self.bytes = 0;
         for record in self.records.drain(..) {
             count(&mut round.delivered, &record);
-            record.ticket.delivered();
+            record.ack.delivered();
         }
         round
     }

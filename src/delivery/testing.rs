@@ -11,28 +11,28 @@ use tokio::sync::mpsc;
 
 use crate::{
     checkpoint::Checkpoint,
-    coordinator::{Changes, Error, Lease, Progress, Standing},
+    coordinator::{Changes, Error, Lease, LeaseState, Progress},
     kind::Kind,
     ledger::{Effect, Ledger},
-    marks::{Mark, Shard, TaskKey},
     position::RaftIndex,
     record::Record,
     sink::{Closed, Outcome, Sink},
+    task_cursors::{Shard, TaskCursor, TaskKey},
 };
 
 /// A lease that is what it is told to be.
 #[derive(Clone, Debug)]
-pub(crate) struct Switch(Arc<Mutex<Standing>>);
+pub(crate) struct Switch(Arc<Mutex<LeaseState>>);
 
 impl Default for Switch {
     fn default() -> Self {
-        Switch(Arc::new(Mutex::new(Standing::Held)))
+        Switch(Arc::new(Mutex::new(LeaseState::Held)))
     }
 }
 
 impl Switch {
-    pub(crate) fn set(&self, standing: Standing) {
-        *self.0.lock().expect("no test panics with it") = standing;
+    pub(crate) fn set(&self, lease_state: LeaseState) {
+        *self.0.lock().expect("no test panics with it") = lease_state;
     }
 }
 
@@ -43,22 +43,26 @@ impl Progress for Checkpoint {
     }
 
     fn changes(&self) -> Option<Changes> {
-        Some(Changes { head: Checkpoint::head(self), marks: self.marks.iter().collect(), forgotten: false })
+        Some(Changes {
+            head: Checkpoint::head(self),
+            task_cursors: self.task_cursors.iter().collect(),
+            forgotten: false,
+        })
     }
 
     fn not_stored(&self) {}
 
-    fn marks(&self, shard: Shard) -> Vec<(TaskKey, Mark)> {
-        self.marks.shard(shard).collect()
+    fn task_cursors(&self, shard: Shard) -> Vec<(TaskKey, TaskCursor)> {
+        self.task_cursors.shard(shard).collect()
     }
 
     fn marks_len(&self) -> usize {
-        self.marks.len()
+        self.task_cursors.len()
     }
 }
 
 impl Lease for Switch {
-    fn standing(&self) -> Standing {
+    fn lease_state(&self) -> LeaseState {
         *self.0.lock().expect("no test panics with it")
     }
 
@@ -98,7 +102,7 @@ impl Book {
         let mut number = self.entered.lock().expect("no test panics with it");
         *number += 1;
         let line = Some((RaftIndex(*number), Vec::new()));
-        let effect = Effect { lane: "*".into(), line, ..Effect::default() };
+        let effect = Effect { stream: "*".into(), line, ..Effect::default() };
         Record {
             kind: Kind::Jobs,
             id: format!("{key}/{number}").into(),
@@ -106,7 +110,7 @@ impl Book {
             namespace: "default".into(),
             job: "".into(),
             body: body.into(),
-            ticket: self.ledger.enter(effect, 1, None).expect("there is a record to wait for"),
+            ack: self.ledger.enter(effect, 1, None).expect("there is a record to wait for"),
         }
     }
 
@@ -117,7 +121,7 @@ impl Book {
 
     /// The number up to which all records are acknowledged.
     pub(crate) fn acknowledged(&self) -> u64 {
-        self.ledger.lane("*").unwrap_or_default().position.index.0
+        self.ledger.stream("*").unwrap_or_default().position.index.0
     }
 }
 

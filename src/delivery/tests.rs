@@ -11,7 +11,7 @@ use super::{
     testing::{Book, Script, number, refuse, reject, retry},
     *,
 };
-use crate::{coordinator::Standing, dead_letter::Place, kind::Kind, sink::Outcome};
+use crate::{coordinator::LeaseState, dead_letter::Place, kind::Kind, sink::Outcome};
 
 mod order;
 mod poisoned;
@@ -281,7 +281,7 @@ async fn records_without_a_lease_are_dropped_also_while_they_wait() {
     batches.recv().await.expect("sent");
     running.handle.submit(ours.records(&["ours"])).await.expect("it runs");
     running.handle.submit(theirs.records(&["theirs"])).await.expect("it runs");
-    their_lease.set(Standing::Lost);
+    their_lease.set(LeaseState::Lost);
     running.handle.drain().await.expect("it runs");
     assert!(started.elapsed() <= Duration::from_secs(1), "{:?}", started.elapsed());
     assert_eq!((theirs.acknowledged(), ours.acknowledged()), (0, 1));
@@ -296,14 +296,14 @@ async fn a_suspended_lease_is_waited_for_and_a_lost_one_is_not() {
     let (sink, mut batches) = Script::willing();
     let running = start(sink, Policy::default(), Place::Stop);
     let (book, other) = (Book::new(), Book::new());
-    book.lease.set(Standing::Suspended);
-    other.lease.set(Standing::Suspended);
+    book.lease.set(LeaseState::Suspended);
+    other.lease.set(LeaseState::Suspended);
     running.handle.submit(book.records(&["a"])).await.expect("it runs");
     running.handle.submit(other.records(&["b"])).await.expect("it runs");
     assert!(timeout(LONG, running.handle.drain()).await.is_err(), "not while it is suspended");
     assert!(batches.try_recv().is_err(), "nothing was sent");
-    other.lease.set(Standing::Lost);
-    book.lease.set(Standing::Held);
+    other.lease.set(LeaseState::Lost);
+    book.lease.set(LeaseState::Held);
     running.handle.drain().await.expect("it runs");
     assert_eq!(batches.recv().await.expect("sent"), ["a/1"]);
     assert_eq!((book.acknowledged(), other.acknowledged()), (1, 0));
@@ -316,9 +316,9 @@ async fn what_is_dropped_with_its_lease_is_not_held_against_what_comes_next() {
     let book = Book::new();
     running.handle.submit(book.records(&["a"])).await.expect("it runs");
     assert!(timeout(LONG, running.handle.drain()).await.is_err(), "the sink is down");
-    book.lease.set(Standing::Suspended);
+    book.lease.set(LeaseState::Suspended);
     assert!(timeout(LONG, running.handle.drain()).await.is_err(), "not while it is suspended");
-    book.lease.set(Standing::Lost);
+    book.lease.set(LeaseState::Lost);
     running.handle.drain().await.expect("it runs");
     let states = [State::Retrying { reason: "down".to_owned() }, State::Suspended, State::Flowing];
     assert_eq!(running.counts.with(|counts| counts.states.clone()), states);

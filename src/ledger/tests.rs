@@ -7,10 +7,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    checkpoint::{Checkpoint, Owed},
+    checkpoint::{Checkpoint, Gap},
     delivery::testing::Switch,
-    marks::EventHash,
     source::window::Window,
+    task_cursors::EventHash,
     telemetry::Metrics,
 };
 
@@ -21,8 +21,8 @@ fn ledger() -> (Arc<Ledger>, Switch) {
     (Ledger::new(Arc::new(lease.clone()), Checkpoint::default()), lease)
 }
 
-fn mark(number: u64) -> Mark {
-    Mark::new(EventHash(number), RaftIndex(number), false)
+fn task_cursor(number: u64) -> TaskCursor {
+    TaskCursor::new(EventHash(number), RaftIndex(number), false)
 }
 
 fn task(name: u8) -> TaskKey {
@@ -31,7 +31,7 @@ fn task(name: u8) -> TaskKey {
 
 #[derive(Clone, Debug)]
 struct Line {
-    lane: usize,
+    stream: usize,
     records: usize,
     task: u8,
 }
@@ -44,7 +44,7 @@ struct Case {
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    let line = (0..LANES.len(), 0_usize..4, 0_u8..3).prop_map(|(lane, records, task)| Line { lane, records, task });
+    let line = (0..LANES.len(), 0_usize..4, 0_u8..3).prop_map(|(stream, records, task)| Line { stream, records, task });
     prop::collection::vec(line, 1..20).prop_flat_map(|lines| {
         let owners: Vec<usize> =
             lines.iter().enumerate().flat_map(|(number, line)| vec![number; line.records]).collect();
@@ -63,16 +63,16 @@ fn cases() -> impl Strategy<Value = Case> {
 /// What is to be stored, as one that stores all of it reads it.
 fn whole(ledger: &Ledger) -> Option<Checkpoint> {
     let head = ledger.head()?;
-    Some(Checkpoint { marks: ledger.marks(Shard::ALL).into_iter().collect(), ..head })
+    Some(Checkpoint { task_cursors: ledger.task_cursors(Shard::ALL).into_iter().collect(), ..head })
 }
 
 /// The checkpoint when the first `done` lines took effect.
 fn expected(lines: &[Line], done: usize) -> Checkpoint {
     let mut checkpoint = Checkpoint::default();
     for (line, number) in lines[..done].iter().zip(1..) {
-        let lane = checkpoint.lanes.entry(LANES[line.lane].to_owned()).or_default();
-        lane.position.advance(RaftIndex(number), &[Identity(number)]);
-        checkpoint.marks.set(task(line.task), mark(number));
+        let stream = checkpoint.streams.entry(LANES[line.stream].to_owned()).or_default();
+        stream.position.advance(RaftIndex(number), &[Identity(number)]);
+        checkpoint.task_cursors.set(task(line.task), task_cursor(number));
         checkpoint.value = number;
     }
     checkpoint
@@ -84,31 +84,31 @@ proptest! {
     #[test]
     fn the_checkpoint_stands_before_the_first_undelivered_record(case in cases()) {
         let (ledger, _lease) = ledger();
-        let mut tickets: Vec<Vec<Ticket>> = Vec::new();
+        let mut acks: Vec<Vec<AckHandle>> = Vec::new();
         let mut remaining: Vec<usize> = Vec::new();
         let mut stored = Checkpoint::default();
         for (line, number) in case.lines.iter().zip(1..) {
             let effect = Effect {
-                lane: LANES[line.lane].into(),
+                stream: LANES[line.stream].into(),
                 line: Some((RaftIndex(number), vec![Identity(number)])),
-                marks: vec![(task(line.task), mark(number))],
+                task_cursors: vec![(task(line.task), task_cursor(number))],
                 value: Some(number),
                 ..Effect::default()
             };
-            let ticket = ledger.enter(effect, line.records, None);
-            prop_assert_eq!(ticket.is_some(), line.records > 0);
-            tickets.push(ticket.map(|ticket| vec![ticket; line.records]).unwrap_or_default());
+            let ack = ledger.enter(effect, line.records, None);
+            prop_assert_eq!(ack.is_some(), line.records > 0);
+            acks.push(ack.map(|ack| vec![ack; line.records]).unwrap_or_default());
             remaining.push(line.records);
             // What is on the way counts for the next difference of the same task.
-            prop_assert_eq!(ledger.mark(task(line.task)), Some(mark(number)));
+            prop_assert_eq!(ledger.task_cursor(task(line.task)), Some(task_cursor(number)));
         }
         for (line, is_delivered) in case.deliveries {
-            let ticket = tickets[line].pop().expect("one for each record");
+            let ack = acks[line].pop().expect("one for each record");
             if is_delivered {
-                ticket.delivered();
+                ack.delivered();
                 remaining[line] -= 1;
             } else {
-                drop(ticket);
+                drop(ack);
             }
             let done = remaining.iter().take_while(|records| **records == 0).count();
             stored = whole(&ledger).unwrap_or(stored);
@@ -122,7 +122,7 @@ proptest! {
         // Marks on the way stay known, whatever became of their records.
         let newest: HashMap<u8, u64> = case.lines.iter().map(|line| line.task).zip(1..).collect();
         for (name, number) in newest {
-            prop_assert_eq!(ledger.mark(task(name)), Some(mark(number)));
+            prop_assert_eq!(ledger.task_cursor(task(name)), Some(task_cursor(number)));
         }
     }
 }
@@ -143,10 +143,10 @@ async fn the_window_opens_when_the_last_ticket_is_gone() {
     let (ledger, _lease) = ledger();
     let window = Window::new(1000, &Metrics::new(&[]));
     let all = window.line(750).await;
-    let ticket = ledger.enter(Effect::default(), 2, all).expect("two records");
-    ticket.clone().delivered();
+    let ack = ledger.enter(Effect::default(), 2, all).expect("two records");
+    ack.clone().delivered();
     assert!(window.line(1).now_or_never().is_none());
-    drop(ticket);
+    drop(ack);
     assert!(window.line(750).now_or_never().is_some());
     assert_eq!(ledger.pending(), 1);
 }
@@ -154,10 +154,10 @@ async fn the_window_opens_when_the_last_ticket_is_gone() {
 #[test]
 fn a_ticket_follows_the_lease() {
     let (ledger, lease) = ledger();
-    let ticket = ledger.enter(Effect::default(), 1, None).expect("a record");
-    assert_eq!(ticket.standing(), Standing::Held);
-    lease.set(Standing::Lost);
-    assert_eq!(ticket.standing(), Standing::Lost);
+    let ack = ledger.enter(Effect::default(), 1, None).expect("a record");
+    assert_eq!(ack.lease_state(), LeaseState::Held);
+    lease.set(LeaseState::Lost);
+    assert_eq!(ack.lease_state(), LeaseState::Lost);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn a_delivery_told_twice_counts_once() {
 fn what_passes_without_a_record_costs_nothing_behind_one_that_is_held() {
     let (ledger, _lease) = ledger();
     let line = |index| Effect {
-        lane: Arc::from("*"),
+        stream: Arc::from("*"),
         line: Some((RaftIndex(index), vec![Identity(index)])),
         ..Effect::default()
     };
@@ -185,9 +185,9 @@ fn what_passes_without_a_record_costs_nothing_behind_one_that_is_held() {
         assert!(ledger.enter(line(index), 0, None).is_none());
     }
     assert_eq!(ledger.pending(), 2);
-    assert_eq!(ledger.lane("*"), None);
+    assert_eq!(ledger.stream("*"), None);
     held.delivered();
-    let position = ledger.lane("*").expect("delivered").position;
+    let position = ledger.stream("*").expect("delivered").position;
     assert_eq!((position.index, &*position.seen), (RaftIndex(99_999), &[Identity(99_999)][..]));
 }
 
@@ -195,11 +195,11 @@ fn what_passes_without_a_record_costs_nothing_behind_one_that_is_held() {
 fn topics_take_effect_with_the_record_that_reports_them() {
     let (ledger, _lease) = ledger();
     let read_with = |topics: &[&str]| Effect {
-        lane: Arc::from("*"),
+        stream: Arc::from("*"),
         topics: Some(topics.iter().map(|topic| (*topic).to_owned()).collect()),
         ..Effect::default()
     };
-    let stored = || ledger.lane("*").map(|lane| lane.topics).unwrap_or_default();
+    let stored = || ledger.stream("*").map(|stream| stream.topics).unwrap_or_default();
     assert!(ledger.enter(read_with(&["Node"]), 0, None).is_none());
     assert_eq!(stored(), ["Node"]);
     let reported = ledger.enter(read_with(&["Job", "Node"]), 1, None).expect("a record");
@@ -209,7 +209,7 @@ fn topics_take_effect_with_the_record_that_reports_them() {
     assert_eq!(stored(), ["Node"], "it is not delivered yet");
     reported.delivered();
     assert_eq!(stored(), ["Job", "Node"]);
-    assert!(ledger.enter(Effect { lane: Arc::from("*"), ..Effect::default() }, 0, None).is_none());
+    assert!(ledger.enter(Effect { stream: Arc::from("*"), ..Effect::default() }, 0, None).is_none());
     assert_eq!(stored(), ["Job", "Node"], "what says nothing of them leaves them");
     ledger.start_over("*");
     assert_eq!(stored(), [""; 0]);
@@ -218,21 +218,21 @@ fn topics_take_effect_with_the_record_that_reports_them() {
 #[test]
 fn a_lane_that_starts_over_takes_nothing_from_another_that_did() {
     let (ledger, _lease) = ledger();
-    let owed = vec![Pass::default()];
+    let gap = vec![Pass::default()];
     ledger.start_over("a");
     let effect = Effect {
-        lane: Arc::from("a"),
+        stream: Arc::from("a"),
         line: Some((RaftIndex(9), vec![Identity(9)])),
-        backfill: Some(owed.clone()),
-        marks: vec![(task(1), mark(9))],
+        backfill: Some(gap.clone()),
+        task_cursors: vec![(task(1), task_cursor(9))],
         ..Effect::default()
     };
-    let ticket = ledger.enter(effect, 1, None).expect("a record");
+    let ack = ledger.enter(effect, 1, None).expect("a record");
     ledger.start_over("b");
-    ticket.delivered();
-    let lane = ledger.lane("a").expect("delivered");
-    assert_eq!((lane.position.index, lane.backfill), (RaftIndex(9), owed));
-    assert_eq!(ledger.mark(task(1)), Some(mark(9)));
+    ack.delivered();
+    let stream = ledger.stream("a").expect("delivered");
+    assert_eq!((stream.position.index, stream.backfill), (RaftIndex(9), gap));
+    assert_eq!(ledger.task_cursor(task(1)), Some(task_cursor(9)));
 }
 
 /// A restored cluster has the same allocations at lower indexes: with a mark of before, all that they do would look old.
@@ -240,7 +240,8 @@ fn a_lane_that_starts_over_takes_nothing_from_another_that_did() {
 fn what_another_lane_had_on_the_way_brings_no_mark_back() {
     for entered_between in [false, true] {
         let (ledger, _lease) = ledger();
-        let effect = || Effect { lane: Arc::from("b"), marks: vec![(task(1), mark(500))], ..Effect::default() };
+        let effect =
+            || Effect { stream: Arc::from("b"), task_cursors: vec![(task(1), task_cursor(500))], ..Effect::default() };
         let early = (!entered_between).then(|| ledger.enter(effect(), 1, None).expect("a record"));
         ledger.start_over("a");
         let late = entered_between.then(|| ledger.enter(effect(), 1, None).expect("a record"));
@@ -251,47 +252,48 @@ fn what_another_lane_had_on_the_way_brings_no_mark_back() {
         if let Some(late) = late {
             late.delivered();
         }
-        assert_eq!(ledger.mark(task(1)), None, "entered between: {entered_between}");
-        let effect = Effect { lane: Arc::from("b"), marks: vec![(task(1), mark(40))], ..Effect::default() };
+        assert_eq!(ledger.task_cursor(task(1)), None, "entered between: {entered_between}");
+        let effect =
+            Effect { stream: Arc::from("b"), task_cursors: vec![(task(1), task_cursor(40))], ..Effect::default() };
         ledger.enter(effect, 1, None).expect("a record").delivered();
-        assert_eq!(ledger.mark(task(1)), Some(mark(40)));
-        assert_eq!(ledger.acknowledged().marks.get(task(1)), Some(mark(40)));
+        assert_eq!(ledger.task_cursor(task(1)), Some(task_cursor(40)));
+        assert_eq!(ledger.acknowledged().task_cursors.get(task(1)), Some(task_cursor(40)));
         assert!(ledger.lock().in_flight.is_empty());
     }
 }
 
 fn after_the_original(value: u64) -> Arc<Ledger> {
-    let original = Some(Original { value, until: None });
-    Ledger::new(Arc::new(Switch::default()), Checkpoint { original, ..Checkpoint::default() })
+    let legacy = Some(LegacyValue { value, until: None });
+    Ledger::new(Arc::new(Switch::default()), Checkpoint { legacy, ..Checkpoint::default() })
 }
 
 #[test]
 fn the_original_is_remembered_until_every_lane_is_past_it() {
     let ledger = after_the_original(7);
-    let lanes = LANES.map(Arc::<str>::from);
-    lanes.iter().for_each(|lane| ledger.expect(lane));
-    assert_eq!(ledger.go_on_from_original(RaftIndex(9)), Some(Original { value: 7, until: Some(RaftIndex(9)) }));
+    let streams = LANES.map(Arc::<str>::from);
+    streams.iter().for_each(|stream| ledger.expect(stream));
+    assert_eq!(ledger.go_on_from_original(RaftIndex(9)), Some(LegacyValue { value: 7, until: Some(RaftIndex(9)) }));
     // What it can have known stays what it was when the first lane asked.
-    assert_eq!(ledger.go_on_from_original(RaftIndex(11)), Some(Original { value: 7, until: Some(RaftIndex(9)) }));
+    assert_eq!(ledger.go_on_from_original(RaftIndex(11)), Some(LegacyValue { value: 7, until: Some(RaftIndex(9)) }));
     assert_eq!(whole(&ledger).map(|checkpoint| checkpoint.value), Some(7));
-    let line = |lane: &Arc<str>, index, backfill| Effect {
-        lane: Arc::clone(lane),
+    let line = |stream: &Arc<str>, index, backfill| Effect {
+        stream: Arc::clone(stream),
         line: Some((RaftIndex(index), vec![Identity(index)])),
         backfill,
         ..Effect::default()
     };
     let behind = Behind { position: RaftIndex(9), lists: true };
-    ledger.need_original(&lanes[0], behind);
-    let owed = vec![Pass::default()];
-    for (lane, index, backfill) in [(0, 8, None), (0, 9, Some(owed)), (1, 10, None), (0, 11, Some(Vec::new()))] {
-        let held = ledger.enter(line(&lanes[lane], index, backfill), 1, None).expect("a record");
-        assert!(ledger.original().is_some(), "{lane} {index}");
+    ledger.need_original(&streams[0], behind);
+    let gap = vec![Pass::default()];
+    for (stream, index, backfill) in [(0, 8, None), (0, 9, Some(gap)), (1, 10, None), (0, 11, Some(Vec::new()))] {
+        let held = ledger.enter(line(&streams[stream], index, backfill), 1, None).expect("a record");
+        assert!(ledger.legacy().is_some(), "{stream} {index}");
         held.delivered();
     }
     // The other lane is there, but has not said yet what it needs.
-    assert!(ledger.original().is_some());
-    ledger.need_original(&lanes[1], behind);
-    assert_eq!(ledger.original(), None);
+    assert!(ledger.legacy().is_some());
+    ledger.need_original(&streams[1], behind);
+    assert_eq!(ledger.legacy(), None);
 }
 
 #[test]
@@ -302,7 +304,7 @@ fn another_cluster_begins_with_the_value_0_and_without_an_original() {
     ledger.start_over("default");
     held.delivered();
     let checkpoint = ledger.acknowledged();
-    assert_eq!((checkpoint.value, checkpoint.original), (0, None));
+    assert_eq!((checkpoint.value, checkpoint.legacy), (0, None));
     assert!(ledger.enter(Effect { value: Some(3), ..Effect::default() }, 0, None).is_none());
     assert_eq!(ledger.acknowledged().value, 3);
 }
@@ -313,36 +315,40 @@ fn a_value_of_no_use_is_as_if_nothing_was_delivered() {
     ledger.distrust_original();
     ledger.go_on_from_original(RaftIndex(9));
     let checkpoint = ledger.acknowledged();
-    assert_eq!((checkpoint.value, checkpoint.original.map(|original| original.value)), (0, Some(0)));
+    assert_eq!((checkpoint.value, checkpoint.legacy.map(|legacy| legacy.value)), (0, Some(0)));
 }
 
 #[test]
 fn single_marks_are_given_until_whoever_stores_takes_all_of_them() {
     let (ledger, _) = ledger();
     let deliver = |name: u8, number: u64| {
-        let effect = Effect { lane: LANES[0].into(), marks: vec![(task(name), mark(number))], ..Effect::default() };
+        let effect = Effect {
+            stream: LANES[0].into(),
+            task_cursors: vec![(task(name), task_cursor(number))],
+            ..Effect::default()
+        };
         assert!(ledger.enter(effect, 0, None).is_none());
     };
     let given = || {
-        let mut marks = ledger.changes().expect("something changed").marks;
-        marks.sort_unstable_by_key(|(_, mark)| mark.index());
-        marks
+        let mut task_cursors = ledger.changes().expect("something changed").task_cursors;
+        task_cursors.sort_unstable_by_key(|(_, task_cursor)| task_cursor.index());
+        task_cursors
     };
     deliver(1, 1);
     deliver(1, 2);
     deliver(2, 3);
-    assert_eq!(given(), [(task(1), mark(2)), (task(2), mark(3))]);
+    assert_eq!(given(), [(task(1), task_cursor(2)), (task(2), task_cursor(3))]);
     deliver(3, 4);
-    assert_eq!(given(), [(task(3), mark(4))]);
+    assert_eq!(given(), [(task(3), task_cursor(4))]);
     ledger.not_stored();
     deliver(4, 5);
-    assert_eq!(given(), [(task(3), mark(4)), (task(4), mark(5))]);
+    assert_eq!(given(), [(task(3), task_cursor(4)), (task(4), task_cursor(5))]);
     deliver(5, 6);
-    assert_eq!(ledger.head().map(|head| head.marks.len()), Some(0));
+    assert_eq!(ledger.head().map(|head| head.task_cursors.len()), Some(0));
     deliver(6, 7);
     assert_eq!(given().len(), 6);
     deliver(7, 8);
-    assert_eq!(given(), [(task(7), mark(8))]);
+    assert_eq!(given(), [(task(7), task_cursor(8))]);
 }
 
 #[test]
@@ -362,19 +368,19 @@ fn a_gap_that_waits_with_its_line_is_not_delivered() {
     let (ledger, _) = ledger();
     let event = |index| vec![Identity::new("Evaluation", "default", "e", RaftIndex(index), 0)];
     let line = |index: u64, backfill| Effect {
-        lane: Arc::from("*"),
+        stream: Arc::from("*"),
         line: Some((RaftIndex(index), event(index))),
         backfill,
         ..Effect::default()
     };
     ledger.enter(line(15, None), 1, None).expect("a record").delivered();
     assert_eq!(ledger.front().undelivered, None);
-    let owed = Owed { from: RaftIndex(15), until: RaftIndex(67), ..Owed::default() };
-    let gap = vec![Pass { ranges: vec![owed], ..Pass::default() }];
-    let ticket = ledger.enter(line(66, Some(gap)), 1, None).expect("a record");
+    let gap = Gap { from: RaftIndex(15), until: RaftIndex(67), ..Gap::default() };
+    let gap = vec![Pass { ranges: vec![gap], ..Pass::default() }];
+    let ack = ledger.enter(line(66, Some(gap)), 1, None).expect("a record");
     let front = ledger.front();
     assert_eq!((front.position, front.undelivered), (RaftIndex(15), Some(RaftIndex(16))));
-    ticket.delivered();
+    ack.delivered();
     // Now the list owes it, the index of the position included.
     let front = ledger.front();
     assert_eq!((front.position, front.undelivered), (RaftIndex(66), Some(RaftIndex(15))));

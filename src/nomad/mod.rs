@@ -29,7 +29,7 @@ pub use self::{
     error::Error,
     identity::Keyring,
     lines::LongLine,
-    list::{ListQuery, Page, Standing},
+    list::{LeaseState, ListQuery, Page},
     object::Namespace,
     stream::{EventStream, StreamQuery},
     topic::{BadTopic, Table, Topic},

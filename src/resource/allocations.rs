@@ -5,15 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Draft, Known, Made, Told, Unusable,
+    Draft, Known, LegacyProgress, Made, Unusable,
     object::{Payload, whole},
     task_events::{Events, KEPT, New, TaskEvent, unescaped},
 };
 use crate::{
     json::Cursor,
-    marks::{EventHash, Mark, TaskKey},
     position::RaftIndex,
     source::line::Event,
+    task_cursors::{EventHash, TaskCursor, TaskKey},
 };
 
 /// The allocation of an event, or the stub of a list: both have these fields under these names. Texts are as they came,
@@ -160,46 +160,48 @@ fn made(allocation: &Allocation<'_>, index: Option<RaftIndex>, known: Known<'_>)
     while let Some(task) = cursor.name()? {
         let name = unescaped(task)?;
         let key = TaskKey::new(&id, &name);
-        let mark = (known.mark)(key);
-        let Some(mut state) = TaskState::read(&mut cursor, mark.is_some())? else { continue };
-        if mark.is_some_and(|mark| version < mark.index()) {
+        let task_cursor = (known.task_cursor)(key);
+        let Some(mut state) = TaskState::read(&mut cursor, task_cursor.is_some())? else { continue };
+        if task_cursor.is_some_and(|task_cursor| version < task_cursor.index()) {
             continue;
         }
-        let new = std::mem::replace(&mut state.events, Events::Raw(Vec::new())).behind(mark.map(|mark| mark.event))?;
-        let told = known.told.among(version, &new);
-        made.overruns += u32::from(known.told.is_overrun(version, &new, mark.is_some()) && told == 0);
-        for event in new.events.iter().skip(told) {
+        let new = std::mem::replace(&mut state.events, Events::Raw(Vec::new()))
+            .behind(task_cursor.map(|task_cursor| task_cursor.event))?;
+        let legacy = known.legacy.among(version, &new);
+        made.overruns += u32::from(known.legacy.is_overrun(version, &new, task_cursor.is_some()) && legacy == 0);
+        for event in new.events.iter().skip(legacy) {
             made.value = made.value.max(u64::try_from(event.time).ok());
             let body = &new.bodies[event.body.clone()];
             made.drafts.push(draft(allocation, &whose, (task, &name), &state, (event.hash, body)));
         }
         if let Some(last) = new.last
-            && (!new.events.is_empty() || mark.is_some_and(|mark| mark.is_finished() != finished))
+            && (!new.events.is_empty() || task_cursor.is_some_and(|task_cursor| task_cursor.is_finished() != finished))
         {
-            made.marks.push((key, Mark::new(last, version, finished)));
+            made.task_cursors.push((key, TaskCursor::new(last, version, finished)));
         }
     }
     Ok(made)
 }
 
-impl Told {
+impl LegacyProgress {
     /// How many of a task's new events are known, the first ones.
     fn among(self, version: RaftIndex, new: &New) -> usize {
         match self {
-            Told::Before { time, until } if version <= until => {
+            LegacyProgress::Before { time, until } if version <= until => {
                 // Before 1970 is before any time.
                 let is_owed = |event: &TaskEvent| u64::try_from(event.time).is_ok_and(|at| at >= time);
                 new.events.iter().position(is_owed).unwrap_or(new.events.len())
             }
-            Told::Nothing | Told::Before { .. } => 0,
-            Told::All => new.events.len(),
+            LegacyProgress::Nothing | LegacyProgress::Before { .. } => 0,
+            LegacyProgress::All => new.events.len(),
         }
     }
 
     /// Whether events can be missing before the new ones: the mark is gone, or none of the ten is one that the original
     /// program had delivered.
     fn is_overrun(self, version: RaftIndex, new: &New, marked: bool) -> bool {
-        let unknown = || matches!(self, Told::Before { until, .. } if version <= until) && new.events.len() >= KEPT;
+        let unknown =
+            || matches!(self, LegacyProgress::Before { until, .. } if version <= until) && new.events.len() >= KEPT;
         new.overrun || !marked && unknown()
     }
 }
@@ -255,27 +257,27 @@ mod tests {
     use super::*;
 
     const UNTIL: RaftIndex = RaftIndex(50);
-    const TOLD: Told = Told::Before { time: 100, until: UNTIL };
+    const TOLD: LegacyProgress = LegacyProgress::Before { time: 100, until: UNTIL };
 
     /// An allocation at `index` whose one task had events at these times.
-    fn made(index: u64, times: &[i64], mark: Option<Mark>, told: Told) -> (Vec<i64>, Made) {
+    fn made(index: u64, times: &[i64], task_cursor: Option<TaskCursor>, legacy: LegacyProgress) -> (Vec<i64>, Made) {
         let events: Vec<_> = times.iter().map(|time| serde_json::json!({"Type": "T", "Time": time})).collect();
         let object = serde_json::json!({"ID": "a", "ModifyIndex": index, "TaskStates": {"t": {"Events": events}}});
-        let mark = |_| mark;
-        let known = Known::marks(&mark).and(told);
+        let task_cursor = |_| task_cursor;
+        let known = Known::task_cursors(&task_cursor).and(legacy);
         let made = from_object(object.to_string().as_bytes(), known).expect("an allocation");
         let bodies = made.drafts.iter().map(|draft| serde_json::from_slice(&draft.body).expect("just written"));
         let sent = bodies.map(|body: serde_json::Value| body["TaskEvent"]["Time"].as_i64().expect("a time"));
         (sent.collect(), made)
     }
 
-    fn sent(index: u64, times: &[i64], mark: Option<Mark>, told: Told) -> Vec<i64> {
-        made(index, times, mark, told).0
+    fn sent(index: u64, times: &[i64], task_cursor: Option<TaskCursor>, legacy: LegacyProgress) -> Vec<i64> {
+        made(index, times, task_cursor, legacy).0
     }
 
     /// The mark of the event at `time`.
-    fn mark_at(time: i64) -> Mark {
-        made(1, &[time], None, Told::Nothing).1.marks[0].1
+    fn mark_at(time: i64) -> TaskCursor {
+        made(1, &[time], None, LegacyProgress::Nothing).1.task_cursors[0].1
     }
 
     #[test]
@@ -286,16 +288,16 @@ mod tests {
         assert_eq!(sent(50, &[-5, 99, 100, 7], None, TOLD), [100, 7]);
         assert_eq!(sent(50, &[1, 2, 3], Some(mark_at(1)), TOLD), [] as [i64; 0]);
         assert_eq!(sent(50, &[100, 101], Some(mark_at(100)), TOLD), [101]);
-        assert_eq!(sent(50, &[100, 101], None, Told::All), [] as [i64; 0]);
+        assert_eq!(sent(50, &[100, 101], None, LegacyProgress::All), [] as [i64; 0]);
     }
 
     #[test]
     fn a_task_whose_events_are_all_known_gets_its_mark() {
         let (sent_before, made_before) = made(50, &[1, 2], None, TOLD);
         assert_eq!((sent_before.len(), made_before.value), (0, None));
-        let mark = made_before.marks[0].1;
-        assert_eq!(mark.event, mark_at(2).event);
-        assert_eq!(sent(60, &[1, 2, 3], Some(mark), Told::Nothing), [3]);
+        let task_cursor = made_before.task_cursors[0].1;
+        assert_eq!(task_cursor.event, mark_at(2).event);
+        assert_eq!(sent(60, &[1, 2, 3], Some(task_cursor), LegacyProgress::Nothing), [3]);
     }
 
     #[test]

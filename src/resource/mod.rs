@@ -14,11 +14,11 @@ use bytes::Bytes;
 
 pub use self::listed::Listed;
 use crate::{
-    checkpoint::Owed,
+    checkpoint::Gap,
     kind::Kind,
-    marks::{Mark, TaskKey},
     position::RaftIndex,
     source::line::Event,
+    task_cursors::{TaskCursor, TaskKey},
 };
 
 /// The namespace of what names none, nodes apart.
@@ -45,7 +45,7 @@ pub struct Made {
     /// Its records, in order.
     pub drafts: Vec<Draft>,
     /// The task events that are delivered with them.
-    pub marks: Vec<(TaskKey, Mark)>,
+    pub task_cursors: Vec<(TaskKey, TaskCursor)>,
     /// What the original program would store when it had delivered this: the newest task event's time in ns since 1970
     /// (allocations), the object's `ModifyIndex`, or for evaluations the raft index. `None` where there is no record.
     pub value: Option<u64>,
@@ -73,18 +73,18 @@ impl Unusable {
 }
 
 /// The marks that hold before the event or object.
-pub type MarkOf<'a> = &'a dyn Fn(TaskKey) -> Option<Mark>;
+pub type MarkOf<'a> = &'a dyn Fn(TaskKey) -> Option<TaskCursor>;
 
 /// What is known of tasks before an event or object.
 #[derive(Clone, Copy)]
 pub struct Known<'a> {
-    mark: MarkOf<'a>,
-    told: Told,
+    task_cursor: MarkOf<'a>,
+    legacy: LegacyProgress,
 }
 
 /// Task events that somebody else has delivered, or that nobody wants, though no mark says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Told {
+pub enum LegacyProgress {
     /// None.
     #[default]
     Nothing,
@@ -101,19 +101,19 @@ pub enum Told {
 
 impl fmt::Debug for Known<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Known").field("told", &self.told).finish_non_exhaustive()
+        f.debug_struct("Known").field("told", &self.legacy).finish_non_exhaustive()
     }
 }
 
 impl<'a> Known<'a> {
     /// What marks say.
-    pub fn marks(mark: MarkOf<'a>) -> Self {
-        Known { mark, told: Told::Nothing }
+    pub fn task_cursors(task_cursor: MarkOf<'a>) -> Self {
+        Known { task_cursor, legacy: LegacyProgress::Nothing }
     }
 
     /// And of what follows them, `told`.
-    pub fn and(self, told: Told) -> Self {
-        Known { told, ..self }
+    pub fn and(self, legacy: LegacyProgress) -> Self {
+        Known { legacy, ..self }
     }
 }
 
@@ -156,8 +156,8 @@ pub fn from_object(kind: Kind, object: &Bytes, known: Known<'_>) -> Result<Made,
 }
 
 /// The record that says in the stream of events itself where it has a hole.
-pub fn gap(lane: &str, owed: &Owed) -> Draft {
-    raw_event::gap(lane, owed)
+pub fn gap(lane: &str, gap: &Gap) -> Draft {
+    raw_event::gap(lane, gap)
 }
 
 /// The same where topics were added: they are delivered `from` this raft index on.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Draft, secrets};
-use crate::{checkpoint::Owed, position::RaftIndex, source::line::Event};
+use crate::{checkpoint::Gap, position::RaftIndex, source::line::Event};
 
 /// The record of an event.
 pub(super) fn from_event(event: &Event<'_>) -> Draft {
@@ -25,9 +25,9 @@ pub(super) fn from_event(event: &Event<'_>) -> Draft {
 
 /// A record in the stream itself that says where it has a hole: an event of the topic `Firehose`, which Nomad does not
 /// have, of type `Gap`, with the range of raft indexes in which events may be missing.
-pub(super) fn gap(lane: &str, owed: &Owed) -> Draft {
-    let id = format!("events/{}/gap/{lane}/{}", owed.until, owed.from);
-    gap_record(id, lane, owed.until, &json!({"FromIndex": owed.from, "UntilIndex": owed.until}))
+pub(super) fn gap(lane: &str, gap: &Gap) -> Draft {
+    let id = format!("events/{}/gap/{lane}/{}", gap.until, gap.from);
+    gap_record(id, lane, gap.until, &json!({"FromIndex": gap.from, "UntilIndex": gap.until}))
 }
 
 /// The same for topics that were added, and are delivered `from` this raft index on. `topics` are in order, so that the
@@ -74,9 +74,9 @@ mod tests {
         let gap_in = json!({"FromIndex": 0, "UntilIndex": 13, "Topics": ["Evaluation", "Job:web"]});
         assert_eq!(body["Payload"]["Gap"], gap_in);
         assert_eq!(draft.id, of_topics("team", 13, &["Evaluation", "Job:web"]).id);
-        let owed = Owed { from: RaftIndex(0), until: RaftIndex(13), known: Seen::default() };
+        let range = Gap { from: RaftIndex(0), until: RaftIndex(13), known: Seen::default() };
         for other in [
-            gap("team", &owed),
+            gap("team", &range),
             of_topics("team", 13, &["Evaluation"]),
             of_topics("team", 14, &["Evaluation", "Job:web"]),
             of_topics("*", 13, &["Evaluation", "Job:web"]),

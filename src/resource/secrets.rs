@@ -148,7 +148,7 @@ mod tests {
         let kinds = [Kind::Events, Kind::Nodes].into_iter();
         kinds
             .flat_map(|kind| {
-                let made = from_event(kind, &line.events[0], Known::marks(&|_| None)).expect("usable");
+                let made = from_event(kind, &line.events[0], Known::task_cursors(&|_| None)).expect("usable");
                 made.drafts.into_iter().map(move |draft| (kind, draft.body))
             })
             .collect()
@@ -173,7 +173,7 @@ mod tests {
             );
         }
         let object = Bytes::from_static(br#"{"ID":"n","ModifyIndex":7,"SecretID":"hush","Z":"hush"}"#);
-        let made = from_object(Kind::Nodes, &object, Known::marks(&|_| None)).expect("usable");
+        let made = from_object(Kind::Nodes, &object, Known::task_cursors(&|_| None)).expect("usable");
         assert_eq!(text(&made.drafts[0].body), r#"{"ID":"n","ModifyIndex":7,"SecretID":"","Z":"hush"}"#);
     }
 
@@ -202,7 +202,7 @@ mod tests {
     fn what_holds_no_secret_is_shared_and_not_copied() {
         for secret in [r#""SecretID":"","#, r#""SecretID":null,"#, r#""Meta":{"SecretID":"mine"},"#, ""] {
             let object = Bytes::from(format!(r#"{{{secret}"ID":"n","ModifyIndex":7}}"#));
-            let made = from_object(Kind::Nodes, &object, Known::marks(&|_| None)).expect("usable");
+            let made = from_object(Kind::Nodes, &object, Known::task_cursors(&|_| None)).expect("usable");
             assert_eq!(made.drafts[0].body.as_ptr(), object.as_ptr(), "{secret}");
         }
     }

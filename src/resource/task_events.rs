@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Unusable;
 use crate::{
     json::{self, Cursor},
-    marks::EventHash,
+    task_cursors::EventHash,
 };
 
 /// How many events Nomad keeps of a task.

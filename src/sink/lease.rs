@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::{coordinator::Standing, ledger::Ticket, record::Record};
+use crate::{coordinator::LeaseState, ledger::AckHandle, record::Record};
 
 /// How soon a lease that is not held any more is noticed.
 const CHECK: Duration = Duration::from_millis(20);
@@ -12,13 +12,13 @@ const CHECK: Duration = Duration::from_millis(20);
 /// Waits until a lease among these records is not held. What lies in a buffer and is not written yet could leave long
 /// after that, where the far side reads slowly.
 pub(super) async fn until_unheld(records: impl IntoIterator<Item = &Record>) {
-    let mut leases: Vec<&Ticket> = Vec::new();
-    for Record { ticket, .. } in records {
-        if !leases.iter().any(|known| known.has_lease_of(ticket)) {
-            leases.push(ticket);
+    let mut leases: Vec<&AckHandle> = Vec::new();
+    for Record { ack, .. } in records {
+        if !leases.iter().any(|known| known.has_lease_of(ack)) {
+            leases.push(ack);
         }
     }
-    while leases.iter().all(|ticket| ticket.standing() == Standing::Held) {
+    while leases.iter().all(|ack| ack.lease_state() == LeaseState::Held) {
         sleep(CHECK).await;
     }
 }

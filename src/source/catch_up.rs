@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::line::{Event, Line};
 use crate::{
-    checkpoint::Owed,
+    checkpoint::Gap,
     nomad::Namespace,
     position::{Identity, Position, RaftIndex},
 };
@@ -78,13 +78,13 @@ impl CatchUp {
     }
 
     /// What is still to come of each namespace.
-    pub(super) fn owed(&self) -> Vec<(String, Owed)> {
+    pub(super) fn gap(&self) -> Vec<(String, Gap)> {
         let until = RaftIndex(self.until.index.0.saturating_add(1));
-        let owed = |(name, read): (&String, &Position)| {
+        let gap = |(name, read): (&String, &Position)| {
             let known = read.seen.iter().chain(self.until.seen.iter()).copied().collect();
-            (name.clone(), Owed { from: read.index, until, known })
+            (name.clone(), Gap { from: read.index, until, known })
         };
-        self.names.iter().map(owed).collect()
+        self.names.iter().map(gap).collect()
     }
 
     /// The index to ask for.
@@ -116,7 +116,7 @@ impl CatchUp {
     ///
     /// The stream is whole from its first line on, so a first line at or below where a namespace's events begin holds
     /// them all.
-    pub(super) fn observe(&mut self, line: &Line<'_>, identities: &[Identity]) -> Vec<(String, Owed)> {
+    pub(super) fn observe(&mut self, line: &Line<'_>, identities: &[Identity]) -> Vec<(String, Gap)> {
         if std::mem::replace(&mut self.proven, true) {
             return Vec::new();
         }
@@ -127,19 +127,19 @@ impl CatchUp {
                     && (read.seen.is_empty() || identities.iter().any(|event| read.seen.contains(event)))
         };
         let missed = self.names.iter().filter(|(_, read)| !is_held(read) && read.index < until);
-        let owed = missed.map(|(name, read)| {
+        let gap = missed.map(|(name, read)| {
             let known = read.seen.iter().chain(identities).copied().collect();
-            (name.clone(), Owed { from: read.index, until, known })
+            (name.clone(), Gap { from: read.index, until, known })
         });
-        owed.collect()
+        gap.collect()
     }
 
     /// What each namespace could have had in a line of `index` that could not be held, and is known by `identity`.
-    pub(super) fn missed(&self, index: RaftIndex, identity: &Identity) -> Vec<(String, Owed)> {
+    pub(super) fn missed(&self, index: RaftIndex, identity: &Identity) -> Vec<(String, Gap)> {
         let is_owed = |read: &Position| index > read.index || index == read.index && !read.seen.contains(identity);
         let missed = self.names.iter().filter(|(_, read)| index <= self.until.index && is_owed(read));
         let until = RaftIndex(index.0.saturating_add(1));
-        missed.map(|(name, read)| (name.clone(), Owed { from: index, until, known: read.seen.clone() })).collect()
+        missed.map(|(name, read)| (name.clone(), Gap { from: index, until, known: read.seen.clone() })).collect()
     }
 
     /// A line is delivered.

@@ -104,7 +104,7 @@ pub(super) async fn summary(client: &Client, namespace: &str, id: &str) -> Resul
     let summary = match has_no_path(id) {
         // The same text stands in the job's stub.
         true => client.job_stub(namespace, id).await?.and_then(|stub| {
-            let summary = member(&stub, "JobSummary")?;
+            let summary = tracker(&stub, "JobSummary")?;
             is_it(Kind::JobListStubs, &stub, namespace, id).then_some(summary)
         }),
         // No longer path ends like this one.
@@ -127,7 +127,7 @@ fn is_it(kind: Kind, object: &[u8], namespace: &str, id: &str) -> bool {
 }
 
 /// The text of a member of an object.
-fn member(object: &Bytes, wanted: &str) -> Option<Bytes> {
+fn tracker(object: &Bytes, wanted: &str) -> Option<Bytes> {
     let found = |text| -> Result<Option<&str>, json::Error> {
         let mut cursor = Cursor::new(text);
         cursor.object()?;
@@ -144,5 +144,5 @@ fn member(object: &Bytes, wanted: &str) -> Option<Bytes> {
 }
 
 fn text(object: &Bytes, wanted: &str) -> Option<String> {
-    serde_json::from_slice(&member(object, wanted)?).ok()
+    serde_json::from_slice(&tracker(object, wanted)?).ok()
 }

@@ -128,7 +128,7 @@ impl Held {
                     let reason = format!("cannot read the summary of job {job:?} in namespace {namespace:?}: {reason}");
                     error!(%kind, namespace = &**namespace, job = &**job, reason, "job stub goes to the dead letters");
                     ctx.dead_letter(*kind, &record.body, &reason).await?;
-                    record.ticket.delivered();
+                    record.ack.delivered();
                 }
             }
         }

@@ -121,26 +121,26 @@ struct Members<'a> {
 
 impl<'a> Members<'a> {
     fn read(cursor: &mut Cursor<'a>) -> Result<Self, Unusable> {
-        let mut members = Members::default();
+        let mut trackers = Members::default();
         cursor.object()?;
         while let Some(name) = cursor.name()? {
             match name {
-                "Topic" => members.topic = Some(cursor.string()?),
-                "Type" => members.kind = cursor.string()?,
-                "Key" => members.key = cursor.string()?,
-                "Namespace" => members.namespace = cursor.string()?,
+                "Topic" => trackers.topic = Some(cursor.string()?),
+                "Type" => trackers.kind = cursor.string()?,
+                "Key" => trackers.key = cursor.string()?,
+                "Namespace" => trackers.namespace = cursor.string()?,
                 "FilterKeys" if cursor.array_or_null()? => {
                     while cursor.element()? {
-                        members.filter_keys.push(cursor.string()?);
+                        trackers.filter_keys.push(cursor.string()?);
                     }
                 }
                 "FilterKeys" => {}
-                "Index" => members.index = cursor.number()?,
-                "Payload" => members.payload = cursor.skip()?,
+                "Index" => trackers.index = cursor.number()?,
+                "Payload" => trackers.payload = cursor.skip()?,
                 _ => drop(cursor.skip()?),
             }
         }
-        if members.topic.is_none() { Err(Unusable::NoTopic) } else { Ok(members) }
+        if trackers.topic.is_none() { Err(Unusable::NoTopic) } else { Ok(trackers) }
     }
 }
 
@@ -256,7 +256,7 @@ impl<'a> Line<'a> {
                     while cursor.element()? {
                         let start = cursor.clone();
                         match Members::read(&mut cursor) {
-                            Ok(members) => read.push((members, cursor.since(&start))),
+                            Ok(trackers) => read.push((trackers, cursor.since(&start))),
                             Err(reason) => {
                                 cursor = start;
                                 unusable.push((bytes(cursor.skip()?), reason.to_string()));
@@ -274,8 +274,8 @@ impl<'a> Line<'a> {
         let index = own_index.or_else(first_index).map(RaftIndex).ok_or(Error::NoIndex)?;
         let events = read
             .into_iter()
-            .map(|(members, raw)| {
-                let Members { topic, kind, key, filter_keys, namespace, payload, .. } = members;
+            .map(|(trackers, raw)| {
+                let Members { topic, kind, key, filter_keys, namespace, payload, .. } = trackers;
                 let topic = topic.unwrap_or_default();
                 let occurrence = occurrences.next(index, &topic, &namespace, &key);
                 Event {

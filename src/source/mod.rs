@@ -12,7 +12,6 @@ mod fetch;
 mod held;
 mod lane;
 pub mod line;
-mod member;
 mod namespaces;
 mod newest;
 mod page;
@@ -24,6 +23,7 @@ mod reconcile;
 mod standby;
 mod tokens;
 mod topics;
+mod tracker;
 pub mod window;
 
 use std::{sync::Arc, time::Duration};
@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use self::standby::{Standby, Warm};
-use self::{fetch::Unread, lane::Lane, member::Member, window::Window};
+use self::{fetch::Unread, lane::Lane, tracker::Tracker, window::Window};
 use crate::{
     backoff::Backoff,
     dead_letter::{DeadLetters, Input},
@@ -137,17 +137,17 @@ pub fn spawn(ctx: &Context, namespaces: &[String], kinds: &[Reading], mut warm: 
     for (n, namespace) in namespaces.iter().enumerate() {
         let namespace: Arc<str> = Arc::from(&**namespace);
         let first = n == 0;
-        let members: Vec<Member> = kinds
+        let trackers: Vec<Tracker> = kinds
             .iter()
             .filter(|reading| is_on_lane(reading.kind, first))
             .map(|reading| {
                 let ledger = Arc::clone(&reading.ledger);
-                Member::new(reading.kind, reading.topics.clone(), Arc::clone(&namespace), ledger)
+                Tracker::new(reading.kind, reading.topics.clone(), Arc::clone(&namespace), ledger)
             })
             .collect();
-        if !members.is_empty() {
+        if !trackers.is_empty() {
             let warm = warm.take(&namespace);
-            lanes.spawn(Lane::new(namespace, first, members, ctx.clone(), warm).run());
+            lanes.spawn(Lane::new(namespace, first, trackers, ctx.clone(), warm).run());
         }
     }
     lanes

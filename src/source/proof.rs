@@ -8,7 +8,7 @@
 //! possible gap.
 
 use crate::{
-    checkpoint::Owed,
+    checkpoint::Gap,
     position::{Identity, Position, RaftIndex},
 };
 
@@ -42,7 +42,7 @@ pub enum Verdict {
     /// The events that are not known are new. See [`Cursor::is_new`].
     Deliver,
     /// As [`Verdict::Deliver`], and everything in the range could have been missed.
-    DeliverAfterGap(Owed),
+    DeliverAfterGap(Gap),
 }
 
 /// What a table's index means for a kind that waits for its proof.
@@ -52,7 +52,7 @@ pub enum TableVerdict {
     Proven,
     /// The table has moved, and nothing of it was streamed: the range is owed, and streamed lines below its end are
     /// repeats of it.
-    Gap(Owed),
+    Gap(Gap),
     /// The server lags behind the position: it will stream everything.
     Wait,
 }
@@ -138,20 +138,20 @@ impl Cursor {
         self.proof = Proof::Stream;
         // The first line that the server still holds need not be the first of its index: what the list has at that
         // index is owed too, but for what this line brings.
-        let mut owed = self.owed_until(RaftIndex(index.0.saturating_add(1)));
-        owed.known.extend(events.iter().copied());
-        Verdict::DeliverAfterGap(owed)
+        let mut gap = self.owed_until(RaftIndex(index.0.saturating_add(1)));
+        gap.known.extend(events.iter().copied());
+        Verdict::DeliverAfterGap(gap)
     }
 
     /// The server no longer has the line before the position, and so perhaps not the first lines of its index: what it
     /// still has of the index is delivered, be it again, and the rest is owed.
     fn begin_index_again(&mut self, events: &[Identity]) -> Verdict {
         let index = self.position.index;
-        let mut owed = self.owed_until(RaftIndex(index.0.saturating_add(1)));
-        owed.known.extend(events.iter().copied());
+        let mut gap = self.owed_until(RaftIndex(index.0.saturating_add(1)));
+        gap.known.extend(events.iter().copied());
         self.proof = Proof::Stream;
         self.position = Position::at(RaftIndex(index.0 - 1));
-        Verdict::DeliverAfterGap(owed)
+        Verdict::DeliverAfterGap(gap)
     }
 
     /// Whether an event of a delivered line is not known yet.
@@ -183,10 +183,10 @@ impl Cursor {
         if self.behind {
             return TableVerdict::Wait;
         }
-        let owed = self.owed_until(RaftIndex(index.0.saturating_add(1)));
+        let gap = self.owed_until(RaftIndex(index.0.saturating_add(1)));
         self.position = Position::at(index);
         self.proof = Proof::Table;
-        TableVerdict::Gap(owed)
+        TableVerdict::Gap(gap)
     }
 
     /// Whether a table at `index` has not moved past the position.
@@ -198,15 +198,15 @@ impl Cursor {
     }
 
     /// Everything behind the position, without end.
-    pub(super) fn owed_from_here(&self) -> Owed {
+    pub(super) fn owed_from_here(&self) -> Gap {
         self.owed_until(RaftIndex(u64::MAX))
     }
 
-    fn owed_until(&self, until: RaftIndex) -> Owed {
+    fn owed_until(&self, until: RaftIndex) -> Gap {
         let Position { index, seen, .. } = &self.position;
         // With nothing seen at the position, the position itself is covered.
         let from = if seen.is_empty() { RaftIndex(index.0.saturating_add(1)) } else { *index };
-        Owed { from, until, known: seen.clone() }
+        Gap { from, until, known: seen.clone() }
     }
 }
 
@@ -279,8 +279,8 @@ mod tests {
         let mut cursor = Cursor::new(position(10, &[0]));
         assert_eq!(cursor.observe_table(RaftIndex(9)), TableVerdict::Proven);
         let mut cursor = Cursor::new(position(10, &[0]));
-        let owed = Owed { from: RaftIndex(10), until: RaftIndex(16), known: [event(10, 0)].into_iter().collect() };
-        assert_eq!(cursor.observe_table(RaftIndex(15)), TableVerdict::Gap(owed));
+        let gap = Gap { from: RaftIndex(10), until: RaftIndex(16), known: [event(10, 0)].into_iter().collect() };
+        assert_eq!(cursor.observe_table(RaftIndex(15)), TableVerdict::Gap(gap));
         // What the list has covered is not delivered again.
         assert!(!feed(&mut cursor, 15, 0).1);
         assert!(feed(&mut cursor, 16, 0).1);
@@ -290,8 +290,8 @@ mod tests {
     #[test]
     fn a_table_at_the_position_proves_only_an_index_that_is_known_whole() {
         let mut cursor = Cursor::new(position(10, &[0]));
-        let owed = Owed { from: RaftIndex(10), until: RaftIndex(11), known: [event(10, 0)].into_iter().collect() };
-        assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Gap(owed));
+        let gap = Gap { from: RaftIndex(10), until: RaftIndex(11), known: [event(10, 0)].into_iter().collect() };
+        assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Gap(gap));
         cursor.reconnected();
         assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Proven);
         // A quiet second after the line says that there was no other.
@@ -317,8 +317,8 @@ mod tests {
     fn an_unknown_event_at_the_position_is_owed_even_if_the_table_stands() {
         let mut cursor = Cursor::new(position(10, &[0]));
         assert_eq!(feed(&mut cursor, 10, 1).0, Verdict::Nothing);
-        let owed = Owed { from: RaftIndex(10), until: RaftIndex(11), known: [event(10, 0)].into_iter().collect() };
-        assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Gap(owed));
+        let gap = Gap { from: RaftIndex(10), until: RaftIndex(11), known: [event(10, 0)].into_iter().collect() };
+        assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Gap(gap));
     }
 
     #[test]
@@ -352,12 +352,12 @@ mod tests {
             let ours = lines.iter().position(|(index, _)| *index == at).expect("it is one of them");
             let start = ours.saturating_sub(older).max(oldest);
             let mut delivered = Vec::new();
-            let mut owed = None;
+            let mut gap = None;
             for (index, line) in &lines[start..] {
                 let (verdict, new) = feed(&mut cursor, *index, *line);
                 if let Verdict::DeliverAfterGap(range) = verdict {
-                    prop_assert!(owed.is_none());
-                    owed = Some(range);
+                    prop_assert!(gap.is_none());
+                    gap = Some(range);
                 }
                 if new {
                     prop_assert!(lines.iter().position(|l| l == &(*index, *line)) > Some(stop), "a repeat");
@@ -365,12 +365,12 @@ mod tests {
                 }
             }
             for (index, line) in lines.iter().skip(stop + 1) {
-                let covered = owed.as_ref().is_some_and(|owed| owed.contains(RaftIndex(*index), event(*index, *line)));
+                let covered = gap.as_ref().is_some_and(|gap| gap.contains(RaftIndex(*index), event(*index, *line)));
                 let pending = !cursor.is_proven() && *index == at;
                 prop_assert!(delivered.contains(&(*index, *line)) || covered || pending, "{index}/{line} is lost");
             }
             if start <= ours {
-                prop_assert_eq!(owed, None);
+                prop_assert_eq!(gap, None);
             }
         }
     }
@@ -388,19 +388,19 @@ mod tests {
     }
 
     /// Reads `lines`; gives which of them were delivered, and what is owed.
-    fn read(cursor: &mut Cursor, lines: &[(u64, Identity)]) -> (Vec<usize>, Option<Owed>) {
-        let (mut delivered, mut owed) = (Vec::new(), None);
+    fn read(cursor: &mut Cursor, lines: &[(u64, Identity)]) -> (Vec<usize>, Option<Gap>) {
+        let (mut delivered, mut gap) = (Vec::new(), None);
         for (n, (index, event)) in lines.iter().enumerate() {
             let verdict = cursor.observe(RaftIndex(*index), &[*event]);
             if verdict != Verdict::Nothing && cursor.is_new(RaftIndex(*index), *event) {
                 delivered.push(n);
             }
             if let Verdict::DeliverAfterGap(range) = verdict {
-                owed = Some(range);
+                gap = Some(range);
             }
             cursor.advance(RaftIndex(*index), &[*event]);
         }
-        (delivered, owed)
+        (delivered, gap)
     }
 
     /// Cut off between two lines of one index with the same object, and the server's buffer begins with the second.
@@ -411,9 +411,9 @@ mod tests {
         read(&mut cursor, &sent(&lines, 0)[..2]);
         cursor.reconnected();
         assert_eq!(cursor.ask(), RaftIndex(9));
-        let (delivered, owed) = read(&mut cursor, &sent(&lines, 2));
+        let (delivered, gap) = read(&mut cursor, &sent(&lines, 2));
         assert_eq!(delivered, [0, 1]);
-        assert_eq!(owed.map(|owed| (owed.from, owed.until)), Some((RaftIndex(10), RaftIndex(11))));
+        assert_eq!(gap.map(|gap| (gap.from, gap.until)), Some((RaftIndex(10), RaftIndex(11))));
     }
 
     proptest! {
@@ -440,10 +440,10 @@ mod tests {
             cursor.reconnected();
             let asked = lines.partition_point(|line| line.0 < cursor.ask().0);
             let start = asked.max(oldest.index(lines.len()));
-            let (delivered, owed) = read(&mut cursor, &sent(&lines, start));
+            let (delivered, gap) = read(&mut cursor, &sent(&lines, start));
             let true_events = sent(&lines, 0);
             for (n, (index, _)) in true_events.iter().enumerate().skip(stop + 1) {
-                let is_owed = owed.as_ref().is_some_and(|owed| owed.from.0 <= *index && *index < owed.until.0);
+                let is_owed = gap.as_ref().is_some_and(|gap| gap.from.0 <= *index && *index < gap.until.0);
                 let came = n >= start && delivered.contains(&(n - start));
                 let pending = !cursor.is_proven() && *index == at;
                 prop_assert!(came || pending || is_owed, "line {n} is lost");
@@ -451,7 +451,7 @@ mod tests {
                 prop_assert!(n < start || came || pending || *index == at, "line {n} came and was dropped");
             }
             if start == asked {
-                prop_assert!(owed.is_none() && delivered.iter().all(|n| n + start > stop), "nothing was lost");
+                prop_assert!(gap.is_none() && delivered.iter().all(|n| n + start > stop), "nothing was lost");
             }
         }
     }

@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     line,
-    standby::Ring,
+    standby::ReplayBuffer,
     window::{Share, Window},
 };
 use crate::{
@@ -89,11 +89,11 @@ impl Reader {
 
     /// Gives what `held` holds, line by line as the window has room, and goes on with `stream`; without one it then ends
     /// as a connection does.
-    pub(super) fn warm(held: Ring, stream: Option<EventStream>, window: Window, received: Received) -> Self {
+    pub(super) fn warm(held: ReplayBuffer, stream: Option<EventStream>, window: Window, received: Received) -> Self {
         Reader::start(Some(held), stream, window, received)
     }
 
-    fn start(held: Option<Ring>, stream: Option<EventStream>, window: Window, received: Received) -> Self {
+    fn start(held: Option<ReplayBuffer>, stream: Option<EventStream>, window: Window, received: Received) -> Self {
         let (sender, lines) = mpsc::channel(LINES_AHEAD);
         let silence = Arc::new(Silence::default());
         let now = Arc::clone(&silence);

@@ -16,19 +16,19 @@ use tracing::{debug, error, info, warn};
 use super::{
     Context, Stopped,
     fetch::Unread,
-    member::{Batch, Member, report_gap},
     newest::Newest,
     page::{Asked, Head, Piece, Read},
     progress::Totals,
     tokens::Endless,
+    tracker::{Batch, Tracker, report_gap},
     window::Share,
 };
 use crate::{
-    checkpoint::{Owed, Pass},
+    checkpoint::{Gap, Pass},
     kind::Kind,
     nomad,
     position::{Identity, RaftIndex},
-    resource::{self, Known, Listed, Told, Unusable},
+    resource::{self, Known, LegacyProgress, Listed, Unusable},
     telemetry::ListState,
 };
 
@@ -159,34 +159,34 @@ pub(super) enum Turn {
 }
 
 /// Asks for the next page that the member owes.
-pub(super) fn ask(ctx: &Context, member: &mut Member) {
-    let (Some(pass), Some(table)) = (member.passes.front(), member.table()) else {
-        member.passes.clear();
+pub(super) fn ask(ctx: &Context, tracker: &mut Tracker) {
+    let (Some(pass), Some(table)) = (tracker.passes.front(), tracker.table()) else {
+        tracker.passes.clear();
         return;
     };
-    let lean = member.lists_lean(pass);
-    match (&pass.page, &member.ahead) {
-        (None, Some(_)) => ctx.metrics.poll(member.kind),
-        (None, None) => ctx.metrics.reconcile(member.kind),
+    let lean = tracker.lists_lean(pass);
+    match (&pass.page, &tracker.ahead) {
+        (None, Some(_)) => ctx.metrics.poll(tracker.kind),
+        (None, None) => ctx.metrics.reconcile(tracker.kind),
         (Some(_), _) => {}
     }
     if pass.page.is_none() {
-        member.tokens.clear();
+        tracker.tokens.clear();
     }
-    let asked = member.table_seen;
+    let asked = tracker.table_seen;
     let read = Read::page(
         ctx,
         Asked {
-            kind: member.kind,
+            kind: tracker.kind,
             table,
-            namespace: pass.namespace.clone().unwrap_or_else(|| member.scope().to_owned()),
+            namespace: pass.namespace.clone().unwrap_or_else(|| tracker.scope().to_owned()),
             next_token: pass.page.clone(),
             min_index: asked,
             task_states: !lean,
-            stale: member.ahead.as_ref().and(ctx.polling.stale).is_some(),
+            stale: tracker.ahead.as_ref().and(ctx.polling.stale).is_some(),
         },
     );
-    member.page = Some(Page {
+    tracker.page = Some(Page {
         read,
         begun: Instant::now(),
         asked,
@@ -203,20 +203,20 @@ pub(super) fn ask(ctx: &Context, member: &mut Member) {
 }
 
 /// Takes in what has come of the page under way. What a page that fails has delivered by then is not repeated.
-pub(super) async fn take(ctx: &Context, member: &mut Member, piece: Option<Piece>) -> Result<Turn, Stopped> {
-    match take_in(ctx, member, piece).await {
+pub(super) async fn take(ctx: &Context, tracker: &mut Tracker, piece: Option<Piece>) -> Result<Turn, Stopped> {
+    match take_in(ctx, tracker, piece).await {
         Ok(turn) => Ok(turn),
-        Err(Interrupted::Failed(failed)) => Ok(fail(ctx, member, &failed)),
+        Err(Interrupted::Failed(failed)) => Ok(fail(ctx, tracker, &failed)),
         Err(Interrupted::Stopped) => Err(Stopped),
     }
 }
 
-async fn take_in(ctx: &Context, member: &mut Member, piece: Option<Piece>) -> Result<Turn, Interrupted> {
+async fn take_in(ctx: &Context, tracker: &mut Tracker, piece: Option<Piece>) -> Result<Turn, Interrupted> {
     match piece {
-        Some(Piece::Head(head)) => begin(ctx, member, head)?,
-        Some(Piece::Elements(elements, share)) => elements_come(ctx, member, elements, share).await?,
-        Some(Piece::Object(wanted, answer, share)) => object_comes(ctx, member, wanted, answer, share).await?,
-        Some(Piece::End) => return end(ctx, member).await,
+        Some(Piece::Head(head)) => begin(ctx, tracker, head)?,
+        Some(Piece::Elements(elements, share)) => elements_come(ctx, tracker, elements, share).await?,
+        Some(Piece::Object(wanted, answer, share)) => object_comes(ctx, tracker, wanted, answer, share).await?,
+        Some(Piece::End) => return end(ctx, tracker).await,
         Some(Piece::Failed(error)) => return Err(Failed::from(error).into()),
         None => return Err(Failed::Gone.into()),
     }
@@ -224,62 +224,62 @@ async fn take_in(ctx: &Context, member: &mut Member, piece: Option<Piece>) -> Re
 }
 
 /// Leaves the page under way, in the checkpoint too: what it has delivered is not owed any more.
-pub(super) async fn leave(ctx: &Context, member: &mut Member) -> Result<(), Stopped> {
-    member.page = None;
+pub(super) async fn leave(ctx: &Context, tracker: &mut Tracker) -> Result<(), Stopped> {
+    tracker.page = None;
     let mut batch = Batch::default();
-    member.book_ahead(ctx, RaftIndex(0), &mut batch);
-    let done = std::mem::take(&mut member.page_done);
+    tracker.book_ahead(ctx, RaftIndex(0), &mut batch);
+    let done = std::mem::take(&mut tracker.page_done);
     if done.is_empty() && batch.effect.backfill.is_none() {
         return Ok(());
     }
-    let ranges = member.passes.front_mut().map(|front| &mut front.ranges).into_iter().flatten();
-    ranges.for_each(|owed| owed.known.extend(done.iter().copied()));
-    batch.effect.backfill = Some(member.backfill());
-    member.submit(ctx, batch, None).await
+    let ranges = tracker.passes.front_mut().map(|front| &mut front.ranges).into_iter().flatten();
+    ranges.for_each(|gap| gap.known.extend(done.iter().copied()));
+    batch.effect.backfill = Some(tracker.backfill());
+    tracker.submit(ctx, batch, None).await
 }
 
 /// Shows that the page under way takes long.
-pub(super) fn say_slow(ctx: &Context, member: &mut Member) {
+pub(super) fn say_slow(ctx: &Context, tracker: &mut Tracker) {
     let text = format!("a page has been under way for more than {SLOW_AFTER:?}");
-    if let Some(page) = &mut member.page {
+    if let Some(page) = &mut tracker.page {
         page.said_slow = true;
     }
     // Where it is shown that none can be read, that says more.
-    if member.failing.is_none() {
-        ctx.status.list(member.kind, member.lane(), ListState::Slow { text });
+    if tracker.failing.is_none() {
+        ctx.status.list(tracker.kind, tracker.lane(), ListState::Slow { text });
     }
 }
 
-fn fail(ctx: &Context, member: &mut Member, failed: &Failed) -> Turn {
+fn fail(ctx: &Context, tracker: &mut Tracker, failed: &Failed) -> Turn {
     let now = Instant::now();
-    let (times, since) = member.failing.unwrap_or((0, now));
+    let (times, since) = tracker.failing.unwrap_or((0, now));
     if failed.is_outage() {
         // Without a stream nothing comes but from lists.
-        if now - since >= FAILING_AFTER || member.ahead.is_some() {
-            ctx.status.list(member.kind, member.lane(), ListState::Failing { reason: failed.to_string() });
+        if now - since >= FAILING_AFTER || tracker.ahead.is_some() {
+            ctx.status.list(tracker.kind, tracker.lane(), ListState::Failing { reason: failed.to_string() });
         }
-        member.failing = Some((times + 1, since));
+        tracker.failing = Some((times + 1, since));
     }
-    ctx.metrics.list_failed(member.kind);
-    warn!(kind = %member.kind, namespace = member.scope(), error = %failed, "cannot read the list; trying again");
-    if let Some(page) = member.page.take() {
-        member.listing += page.begun.elapsed();
+    ctx.metrics.list_failed(tracker.kind);
+    warn!(kind = %tracker.kind, namespace = tracker.scope(), error = %failed, "cannot read the list; trying again");
+    if let Some(page) = tracker.page.take() {
+        tracker.listing += page.begun.elapsed();
     }
     let pause = RETRY * 2_u32.pow(if failed.is_outage() { times.min(DOUBLED) } else { 0 });
-    member.page_after = Some(now + pause.mul_f64(0.5 + fastrand::f64()));
+    tracker.page_after = Some(now + pause.mul_f64(0.5 + fastrand::f64()));
     Turn::Failed
 }
 
 /// What could not be read is tried again with the page, or given up.
-async fn try_again(ctx: &Context, member: &mut Member, page: &mut Page) -> Result<(), Stopped> {
+async fn try_again(ctx: &Context, tracker: &mut Tracker, page: &mut Page) -> Result<(), Stopped> {
     let all_fail = page.read_objects == 0 && page.unread.len() > 1;
     for (wanted, reason) in std::mem::take(&mut page.unread) {
-        let identity = wanted.identity(member.kind.topic().unwrap_or_default());
-        let tries = member.tries.entry(identity).or_default();
+        let identity = wanted.identity(tracker.kind.topic().unwrap_or_default());
+        let tries = tracker.tries.entry(identity).or_default();
         *tries += 1;
         let patience = if all_fail && reason.can_be_of_all() { PATIENCE } else { 1 };
         if reason.tries().is_some_and(|most| *tries >= most * patience) {
-            give_up(ctx, member, &wanted, &reason).await?;
+            give_up(ctx, tracker, &wanted, &reason).await?;
         } else {
             let Listed { id, namespace, .. } = wanted;
             page.failed = Some(Failed::Unread { id, namespace, reason: Box::new(reason) });
@@ -289,50 +289,50 @@ async fn try_again(ctx: &Context, member: &mut Member, page: &mut Page) -> Resul
 }
 
 /// One object that cannot be read holds up no list: the dead letters name it.
-async fn give_up(ctx: &Context, member: &mut Member, wanted: &Listed, reason: &Unread) -> Result<(), Stopped> {
+async fn give_up(ctx: &Context, tracker: &mut Tracker, wanted: &Listed, reason: &Unread) -> Result<(), Stopped> {
     let Listed { id, namespace, modify_index: index, .. } = wanted;
-    let kind = member.kind;
+    let kind = tracker.kind;
     error!(%kind, namespace, id, %index, %reason, "cannot read a listed object; it goes to the dead letters by name");
     let text = json!({"Kind": kind.name(), "Namespace": namespace, "ID": id, "ModifyIndex": index.0}).to_string();
     let reason = format!("{kind}: {id:?} in namespace {namespace:?} at index {index} cannot be read: {reason}");
     ctx.dead_letter(kind, text.as_bytes(), &reason).await?;
     let identity = wanted.identity(kind.topic().unwrap_or_default());
-    if member.is_ahead(*index, identity) {
-        member.note_ahead(ctx, *index, identity);
+    if tracker.is_ahead(*index, identity) {
+        tracker.note_ahead(ctx, *index, identity);
     }
-    member.page_done.insert(identity);
-    member.tries.remove(&identity);
+    tracker.page_done.insert(identity);
+    tracker.tries.remove(&identity);
     Ok(())
 }
 
 /// Whether the list goes on with this page. A server that names one again would be asked for ever.
-fn go_on(member: &mut Member, next_page: Option<&str>) -> Result<(), Failed> {
+fn go_on(tracker: &mut Tracker, next_page: Option<&str>) -> Result<(), Failed> {
     let Some(token) = next_page else { return Ok(()) };
-    let asked = member.passes.front().and_then(|pass| pass.page.as_deref());
-    Ok(member.tokens.go_on(asked, token)?)
+    let asked = tracker.passes.front().and_then(|pass| pass.page.as_deref());
+    Ok(tracker.tokens.go_on(asked, token)?)
 }
 
 /// The answer has begun: is it of a state that can be used?
-fn begin(ctx: &Context, member: &mut Member, head: Head) -> Result<(), Failed> {
-    let Some(page) = &mut member.page else { return Err(Failed::Gone) };
-    let stale = member.ahead.as_ref().and(ctx.polling.stale);
+fn begin(ctx: &Context, tracker: &mut Tracker, head: Head) -> Result<(), Failed> {
+    let Some(page) = &mut tracker.page else { return Err(Failed::Gone) };
+    let stale = tracker.ahead.as_ref().and(ctx.polling.stale);
     if stale.is_some_and(|bound| !head.known_leader || head.last_contact > bound) {
         ctx.client.fail_over(&head.server);
         return Err(Failed::Stale { server: head.server, last_contact: head.last_contact });
     }
     if head.index < page.asked {
-        member.stale_pages += 1;
+        tracker.stale_pages += 1;
         // The table itself was seen there: it will come to it, unless the cluster is another one.
-        if member.ahead.is_some() || member.stale_pages < STALE_PAGES {
+        if tracker.ahead.is_some() || tracker.stale_pages < STALE_PAGES {
             return Err(Failed::Late { page: head.index, seen: page.asked });
         }
         // It will never come to it: an event that did not move its table, after all.
-        if member.table_seen == page.asked {
-            member.table_seen = head.index;
+        if tracker.table_seen == page.asked {
+            tracker.table_seen = head.index;
         }
     }
-    member.stale_pages = 0;
-    member.walk.begin();
+    tracker.stale_pages = 0;
+    tracker.walk.begin();
     page.head = Some(head);
     Ok(())
 }
@@ -340,64 +340,64 @@ fn begin(ctx: &Context, member: &mut Member, head: Head) -> Result<(), Failed> {
 /// Delivers what is owed of these elements, or notes it to be asked for.
 async fn elements_come(
     ctx: &Context,
-    member: &mut Member,
+    tracker: &mut Tracker,
     elements: Vec<Bytes>,
     share: Option<Share>,
 ) -> Result<(), Stopped> {
     let mut batch = Batch::default();
     for element in elements {
         let listed = match Listed::parse(&element) {
-            Ok(listed) => listed.of(member.kind),
+            Ok(listed) => listed.of(tracker.kind),
             Err(reason) => {
-                member.refuse(ctx, &element, &reason).await?;
+                tracker.refuse(ctx, &element, &reason).await?;
                 continue;
             }
         };
-        member.walk.walked();
-        let made = match due(member, &listed) {
+        tracker.walk.walked();
+        let made = match due(tracker, &listed) {
             Due::Nothing => Ok(()),
             Due::Overtaken => {
-                report_unreported(ctx, member);
+                report_unreported(ctx, tracker);
                 Ok(())
             }
-            Due::Baseline => baseline(member, &element, &mut batch),
-            Due::Object if is_fetched(member) => {
-                member.page.iter_mut().for_each(|page| page.wanted.push(listed.clone()));
+            Due::Baseline => baseline(tracker, &element, &mut batch),
+            Due::Object if is_fetched(tracker) => {
+                tracker.page.iter_mut().for_each(|page| page.wanted.push(listed.clone()));
                 Ok(())
             }
             // Records that are the object itself wait for the sink, and must not keep the whole of what was read.
-            Due::Object if member.kind != Kind::Allocations => {
-                object(ctx, member, &Bytes::copy_from_slice(&element), &listed, &mut batch)
+            Due::Object if tracker.kind != Kind::Allocations => {
+                object(ctx, tracker, &Bytes::copy_from_slice(&element), &listed, &mut batch)
             }
-            Due::Object => object(ctx, member, &element, &listed, &mut batch),
+            Due::Object => object(ctx, tracker, &element, &listed, &mut batch),
         };
         if let Err(reason) = made {
-            member.refuse(ctx, &element, &reason).await?;
+            tracker.refuse(ctx, &element, &reason).await?;
         }
     }
-    member.submit(ctx, batch, share).await?;
-    if member.page.as_ref().is_some_and(|page| page.lean && page.wanted.len() > ONE_BY_ONE) {
+    tracker.submit(ctx, batch, share).await?;
+    if tracker.page.as_ref().is_some_and(|page| page.lean && page.wanted.len() > ONE_BY_ONE) {
         // It is asked for anew, with all that it has.
-        member.list_in_full(true);
-        member.page = None;
+        tracker.list_in_full(true);
+        tracker.page = None;
     }
     Ok(())
 }
 
 /// Whether the list has only the heads of what makes the records.
-fn is_fetched(member: &Member) -> bool {
-    matches!(member.kind, Kind::Jobs | Kind::Nodes) || member.page.as_ref().is_some_and(|page| page.lean)
+fn is_fetched(tracker: &Tracker) -> bool {
+    matches!(tracker.kind, Kind::Jobs | Kind::Nodes) || tracker.page.as_ref().is_some_and(|page| page.lean)
 }
 
 /// Delivers a single object that was listed, if it is still owed as it is by now.
 async fn object_comes(
     ctx: &Context,
-    member: &mut Member,
+    tracker: &mut Tracker,
     wanted: Listed,
     answer: Result<Option<Bytes>, Unread>,
     share: Option<Share>,
 ) -> Result<(), Interrupted> {
-    let answer = match (answer, &mut member.page) {
+    let answer = match (answer, &mut tracker.page) {
         (Ok(answer), Some(page)) => {
             page.read_objects += 1;
             answer
@@ -412,95 +412,98 @@ async fn object_comes(
     let Some(element) = answer else {
         // So would a leader say that has not applied all that the one before it had. If it is gone, the stream has its
         // purge, if there is one.
-        if member.absent.insert(wanted.identity(member.kind.topic().unwrap_or_default())) {
-            member.page.iter_mut().for_each(|page| page.failed = Some(Failed::Absent { id: wanted.id.clone() }));
+        if tracker.absent.insert(wanted.identity(tracker.kind.topic().unwrap_or_default())) {
+            tracker.page.iter_mut().for_each(|page| page.failed = Some(Failed::Absent { id: wanted.id.clone() }));
         } else {
-            report_unreported(ctx, member);
+            report_unreported(ctx, tracker);
         }
         return Ok(());
     };
     let mut batch = Batch::default();
-    let made = match Listed::parse(&element).map(|listed| listed.of(member.kind)) {
+    let made = match Listed::parse(&element).map(|listed| listed.of(tracker.kind)) {
         // The same leader would give this.
         Ok(Listed { modify_index: given, .. }) if given < wanted.modify_index => {
             let Listed { id, modify_index: listed, .. } = wanted;
-            member.page.iter_mut().for_each(|page| page.failed = Some(Failed::Older { id: id.clone(), listed, given }));
+            tracker
+                .page
+                .iter_mut()
+                .for_each(|page| page.failed = Some(Failed::Older { id: id.clone(), listed, given }));
             return Ok(());
         }
         // What it has become by now can be for the stream to give. What it was then does not come.
-        Ok(listed) if due(member, &listed) != Due::Object => {
-            report_unreported(ctx, member);
+        Ok(listed) if due(tracker, &listed) != Due::Object => {
+            report_unreported(ctx, tracker);
             return Ok(());
         }
-        Ok(listed) => object(ctx, member, &element, &listed, &mut batch),
+        Ok(listed) => object(ctx, tracker, &element, &listed, &mut batch),
         Err(reason) => Err(reason),
     };
     if let Err(reason) = made {
-        member.refuse(ctx, &element, &reason).await?;
+        tracker.refuse(ctx, &element, &reason).await?;
     }
-    Ok(member.submit(ctx, batch, share).await?)
+    Ok(tracker.submit(ctx, batch, share).await?)
 }
 
 /// Everything has come that was asked for.
-async fn end(ctx: &Context, member: &mut Member) -> Result<Turn, Interrupted> {
-    let Some(mut page) = member.page.take() else { return Err(Failed::Gone.into()) };
+async fn end(ctx: &Context, tracker: &mut Tracker) -> Result<Turn, Interrupted> {
+    let Some(mut page) = tracker.page.take() else { return Err(Failed::Gone.into()) };
     if !page.fetching && !page.wanted.is_empty() {
         page.fetching = true;
-        page.read = Read::objects(ctx, member.kind, std::mem::take(&mut page.wanted));
-        member.page = Some(page);
+        page.read = Read::objects(ctx, tracker.kind, std::mem::take(&mut page.wanted));
+        tracker.page = Some(page);
         return Ok(Turn::On);
     }
-    try_again(ctx, member, &mut page).await?;
+    try_again(ctx, tracker, &mut page).await?;
     let (index, next_page) = page.head.take().map(|head| (head.index, head.next_page)).unwrap_or_default();
     if let Some(failed) = page.failed.take() {
         // The same page, or a newer one.
-        member.table_seen = member.table_seen.max(index);
-        member.page = Some(page);
+        tracker.table_seen = tracker.table_seen.max(index);
+        tracker.page = Some(page);
         return Err(failed.into());
     }
-    if let Err(failed) = go_on(member, next_page.as_deref()) {
-        member.page = Some(page);
+    if let Err(failed) = go_on(tracker, next_page.as_deref()) {
+        tracker.page = Some(page);
         return Err(failed.into());
     }
-    ctx.status.list(member.kind, member.lane(), ListState::Fine);
-    member.listing += page.begun.elapsed();
-    member.page_after = None;
-    member.page_done.clear();
-    member.absent.clear();
-    member.tries.clear();
-    member.failing = None;
+    ctx.status.list(tracker.kind, tracker.lane(), ListState::Fine);
+    tracker.listing += page.begun.elapsed();
+    tracker.page_after = None;
+    tracker.page_done.clear();
+    tracker.absent.clear();
+    tracker.tries.clear();
+    tracker.failing = None;
     let ended = next_page.is_none();
-    ctx.metrics.listed(member.kind, member.walk.page(next_page.as_deref(), index));
+    ctx.metrics.listed(tracker.kind, tracker.walk.page(next_page.as_deref(), index));
     if ended {
-        list_ends(member);
-    } else if let Some(front) = member.passes.front_mut() {
+        list_ends(tracker);
+    } else if let Some(front) = tracker.passes.front_mut() {
         front.page = next_page;
     }
     let mut batch = Batch::default();
-    member.book_ahead(ctx, index, &mut batch);
-    batch.effect.backfill = Some(member.backfill());
-    member.submit(ctx, batch, None).await?;
+    tracker.book_ahead(ctx, index, &mut batch);
+    batch.effect.backfill = Some(tracker.backfill());
+    tracker.submit(ctx, batch, None).await?;
     Ok(if ended { Turn::List } else { Turn::Page })
 }
 
-fn list_ends(member: &mut Member) {
-    member.tokens.clear();
-    member.list_in_full(false);
-    let kind = member.kind;
-    let pass = member.passes.pop_front().unwrap_or_default();
-    let Totals { delivered: objects, walked, pages, elapsed } = member.walk.end();
-    let namespace = member.scope();
+fn list_ends(tracker: &mut Tracker) {
+    tracker.tokens.clear();
+    tracker.list_in_full(false);
+    let kind = tracker.kind;
+    let pass = tracker.passes.pop_front().unwrap_or_default();
+    let Totals { delivered: objects, walked, pages, elapsed } = tracker.walk.end();
+    let namespace = tracker.scope();
     // More digits than anybody reads.
     let elapsed = if elapsed.is_zero() { "<1ms".to_owned() } else { format!("{elapsed:?}") };
-    match member.ahead {
+    match tracker.ahead {
         None if objects == 0 => debug!(%kind, namespace, objects, walked, pages, elapsed, "the list is read"),
         Some(_) => debug!(%kind, namespace, objects, walked, pages, elapsed, "list polled"),
         None => {
             info!(%kind, namespace, objects, walked, pages, elapsed, "the list is read: backfill finished")
         }
     }
-    for owed in pass.ranges.iter().filter(|_| pass.unreported) {
-        let (from, until) = (owed.from, owed.until);
+    for gap in pass.ranges.iter().filter(|_| pass.unreported) {
+        let (from, until) = (gap.from, gap.until);
         info!(%kind, namespace, %from, %until, "nothing new in the list; a deletion could not be seen");
     }
 }
@@ -518,14 +521,14 @@ enum Due {
     Object,
 }
 
-fn due(member: &Member, listed: &Listed) -> Due {
-    let (Some(pass), Some(page)) = (member.passes.front(), &member.page) else { return Due::Nothing };
-    let topic = member.kind.topic().unwrap_or_default();
-    if !is_owed(member, pass, listed) {
-        let before = pass.baseline && pass.ranges.iter().all(|owed| listed.modify_index < owed.from);
+fn due(tracker: &Tracker, listed: &Listed) -> Due {
+    let (Some(pass), Some(page)) = (tracker.passes.front(), &tracker.page) else { return Due::Nothing };
+    let topic = tracker.kind.topic().unwrap_or_default();
+    if !is_owed(tracker, pass, listed) {
+        let before = pass.baseline && pass.ranges.iter().all(|gap| listed.modify_index < gap.from);
         return match before {
             true => Due::Baseline,
-            false if is_overtaken(member.kind, pass, listed) => Due::Overtaken,
+            false if is_overtaken(tracker.kind, pass, listed) => Due::Overtaken,
             false => Due::Nothing,
         };
     }
@@ -538,16 +541,16 @@ fn due(member: &Member, listed: &Listed) -> Due {
 /// Whether the object was there before the ranges of the pass end, and has changed behind them. Of allocations it is the task
 /// events that count, and the newest version has them all.
 fn is_overtaken(kind: Kind, pass: &Pass, listed: &Listed) -> bool {
-    let until = pass.ranges.iter().map(|owed| owed.until).max().unwrap_or_default();
+    let until = pass.ranges.iter().map(|gap| gap.until).max().unwrap_or_default();
     kind != Kind::Allocations && listed.create_index < until && until <= listed.modify_index
 }
 
 /// The pass has missed something for certain, or perhaps: from here on it counts as a gap.
-fn report_unreported(ctx: &Context, member: &mut Member) {
-    let Some(pass) = member.passes.front_mut() else { return };
+fn report_unreported(ctx: &Context, tracker: &mut Tracker) {
+    let Some(pass) = tracker.passes.front_mut() else { return };
     if std::mem::take(&mut pass.unreported) {
         let ranges = pass.ranges.clone();
-        ranges.iter().for_each(|owed| report_gap(ctx, member.kind, member.scope(), owed));
+        ranges.iter().for_each(|gap| report_gap(ctx, tracker.kind, tracker.scope(), gap));
     }
 }
 
@@ -556,54 +559,58 @@ pub(super) fn object_of(topic: &str, namespace: &str, id: &str) -> Identity {
     Identity::new(topic, namespace, id, RaftIndex(0), 0)
 }
 
-fn is_owed(member: &Member, pass: &Pass, listed: &Listed) -> bool {
+fn is_owed(tracker: &Tracker, pass: &Pass, listed: &Listed) -> bool {
     let index = listed.modify_index;
     // Most objects of most lists are in no range, and an identity costs a hash.
-    let in_range = |owed: &Owed| owed.from <= index && index < owed.until;
-    if !pass.ranges.iter().any(in_range) && !member.may_be_ahead(index) {
+    let in_range = |gap: &Gap| gap.from <= index && index < gap.until;
+    if !pass.ranges.iter().any(in_range) && !tracker.may_be_ahead(index) {
         return false;
     }
-    let identity = listed.identity(member.kind.topic().unwrap_or_default());
-    let owed = pass.ranges.iter().any(|owed| owed.contains(index, identity));
-    (owed || member.is_ahead(index, identity)) && !member.page_done.contains(&identity)
+    let identity = listed.identity(tracker.kind.topic().unwrap_or_default());
+    let gap = pass.ranges.iter().any(|gap| gap.contains(index, identity));
+    (gap || tracker.is_ahead(index, identity)) && !tracker.page_done.contains(&identity)
 }
 
 /// Adds what one object comes to that is owed.
 fn object(
     ctx: &Context,
-    member: &mut Member,
+    tracker: &mut Tracker,
     element: &Bytes,
     listed: &Listed,
     batch: &mut Batch,
 ) -> Result<(), Unusable> {
     let mut made = {
-        let mark = |task| member.ledger().mark(task);
-        resource::from_object(member.kind, element, Known::marks(&mark).and(member.told))?
+        let task_cursor = |task| tracker.ledger().task_cursor(task);
+        resource::from_object(tracker.kind, element, Known::task_cursors(&task_cursor).and(tracker.legacy))?
     };
-    let newest = ctx.client.newest_index().max(member.cursor.position().index);
-    if member.kind != Kind::Allocations {
+    let newest = ctx.client.newest_index().max(tracker.cursor.position().index);
+    if tracker.kind != Kind::Allocations {
         made.value = made.value.filter(|value| RaftIndex(*value).is_plausible_after(newest));
     } else if !listed.modify_index.is_plausible_after(newest) {
-        member.distrust_index(&mut made.marks);
+        tracker.distrust_index(&mut made.task_cursors);
     }
-    let identity = listed.identity(member.kind.topic().unwrap_or_default());
-    let is_ahead = member.is_ahead(listed.modify_index, identity);
+    let identity = listed.identity(tracker.kind.topic().unwrap_or_default());
+    let is_ahead = tracker.is_ahead(listed.modify_index, identity);
     if !is_ahead {
-        report_unreported(ctx, member);
+        report_unreported(ctx, tracker);
     }
     let overruns = batch.add(made);
-    member.report_overruns(ctx, overruns, &listed.id, listed.modify_index);
-    member.walk.delivered();
-    member.page_done.insert(identity);
+    tracker.report_overruns(ctx, overruns, &listed.id, listed.modify_index);
+    tracker.walk.delivered();
+    tracker.page_done.insert(identity);
     if is_ahead {
-        member.note_ahead(ctx, listed.modify_index, identity);
+        tracker.note_ahead(ctx, listed.modify_index, identity);
     }
     Ok(())
 }
 
-fn baseline(member: &Member, element: &Bytes, batch: &mut Batch) -> Result<(), Unusable> {
-    let mark = |task| member.ledger().mark(task);
-    batch.add(resource::from_object(member.kind, element, Known::marks(&mark).and(Told::All))?);
+fn baseline(tracker: &Tracker, element: &Bytes, batch: &mut Batch) -> Result<(), Unusable> {
+    let task_cursor = |task| tracker.ledger().task_cursor(task);
+    batch.add(resource::from_object(
+        tracker.kind,
+        element,
+        Known::task_cursors(&task_cursor).and(LegacyProgress::All),
+    )?);
     Ok(())
 }
 

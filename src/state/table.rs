@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::view::{Lane, Leading, Owed, Report, Row};
+use super::view::{Gap, Leading, Report, Row, StreamProgress};
 use crate::{
     coordinator::inspect::{Leader, Unit},
     redact::{LINE, shown},
@@ -49,11 +49,11 @@ pub(super) fn write(report: &Report, unit: Unit) -> String {
 /// One row for each lane; the first has what is said of the kind.
 fn rows(row: &Row) -> Vec<[String; 10]> {
     let checkpoint = row.checkpoint.as_ref();
-    let lanes: Vec<Option<&Lane>> = match checkpoint.map(|checkpoint| checkpoint.lanes.as_slice()) {
-        Some(lanes @ [_, ..]) => lanes.iter().map(Some).collect(),
+    let streams: Vec<Option<&StreamProgress>> = match checkpoint.map(|checkpoint| checkpoint.streams.as_slice()) {
+        Some(streams @ [_, ..]) => streams.iter().map(Some).collect(),
         _ => vec![None],
     };
-    let mut rows: Vec<[String; 10]> = lanes.into_iter().map(lane_cells).collect();
+    let mut rows: Vec<[String; 10]> = streams.into_iter().map(lane_cells).collect();
     let value = match (&row.value_time, row.value) {
         (Some(time), _) => time.clone(),
         (None, Some(value)) => value.to_string(),
@@ -62,7 +62,7 @@ fn rows(row: &Row) -> Vec<[String; 10]> {
     let lease = row.leader.as_ref().and_then(|leader| leader.lease_ms);
     let first = &mut rows[0];
     first[0] = row.kind.to_owned();
-    first[4] = checkpoint.map_or(NONE.to_owned(), |checkpoint| grouped(checkpoint.marks as u64));
+    first[4] = checkpoint.map_or(NONE.to_owned(), |checkpoint| grouped(checkpoint.task_cursors as u64));
     first[5] = value;
     first[6] = grouped(row.entries as u64);
     first[7] = grouped(row.bytes);
@@ -74,15 +74,15 @@ fn rows(row: &Row) -> Vec<[String; 10]> {
     rows
 }
 
-fn lane_cells(lane: Option<&Lane>) -> [String; 10] {
+fn lane_cells(stream: Option<&StreamProgress>) -> [String; 10] {
     let mut cells: [String; 10] = Default::default();
-    let Some(lane) = lane else {
+    let Some(stream) = stream else {
         cells[1..4].fill(NONE.to_owned());
         return cells;
     };
-    cells[1] = short(&lane.name);
-    cells[2] = lane.index.to_string();
-    cells[3] = match lane.owed.len() {
+    cells[1] = short(&stream.name);
+    cells[2] = stream.index.to_string();
+    cells[3] = match stream.gaps.len() {
         0 => NONE.to_owned(),
         1 => "1 list".to_owned(),
         lists => format!("{lists} lists"),
@@ -103,27 +103,23 @@ fn remarks(row: &Row) -> String {
         writeln!(text, "{}: the cluster has {}", row.kind, short(&cluster.to_string()))
             .expect("a text takes everything");
     }
-    for lane in row.checkpoint.iter().flat_map(|checkpoint| &checkpoint.lanes) {
-        for owed in &lane.owed {
-            writeln!(text, "{}, lane {}: {}", row.kind, short(&lane.name), owed_words(owed))
+    for stream in row.checkpoint.iter().flat_map(|checkpoint| &checkpoint.streams) {
+        for gap in &stream.gaps {
+            writeln!(text, "{}, lane {}: {}", row.kind, short(&stream.name), owed_words(gap))
                 .expect("a text takes everything");
         }
     }
     text
 }
 
-fn owed_words(owed: &Owed) -> String {
-    let mut ranges: Vec<_> = owed
-        .ranges
-        .iter()
-        .take(8)
-        .map(|range| format!("{} to {}", range.from, range.until.saturating_sub(1)))
-        .collect();
-    if owed.ranges.len() > ranges.len() {
-        ranges.push(format!("{} more ranges", owed.ranges.len() - ranges.len()));
+fn owed_words(gap: &Gap) -> String {
+    let mut ranges: Vec<_> =
+        gap.ranges.iter().take(8).map(|range| format!("{} to {}", range.from, range.until.saturating_sub(1))).collect();
+    if gap.ranges.len() > ranges.len() {
+        ranges.push(format!("{} more ranges", gap.ranges.len() - ranges.len()));
     }
-    let of = owed.namespace.as_ref().map(|name| format!(" of the namespace {}", short(name))).unwrap_or_default();
-    let page = match &owed.page {
+    let of = gap.namespace.as_ref().map(|name| format!(" of the namespace {}", short(name))).unwrap_or_default();
+    let page = match &gap.page {
         Some(page) => format!("page {:?}", short(page)),
         None => "its first page".to_owned(),
     };

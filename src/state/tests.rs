@@ -8,12 +8,16 @@ use super::{view::Row, *};
 use crate::{
     checkpoint::{self, Checkpoint, Pass, VERSION},
     coordinator::inspect::Content,
-    marks::{EventHash, Mark, TaskKey},
     position::{Position, RaftIndex},
+    task_cursors::{EventHash, TaskCursor, TaskKey},
 };
 
-fn lane(index: u64, backfill: Vec<Pass>) -> checkpoint::Lane {
-    checkpoint::Lane { position: Position::at(RaftIndex(index)), backfill, ..checkpoint::Lane::default() }
+fn stream(index: u64, backfill: Vec<Pass>) -> checkpoint::StreamProgress {
+    checkpoint::StreamProgress {
+        position: Position::at(RaftIndex(index)),
+        backfill,
+        ..checkpoint::StreamProgress::default()
+    }
 }
 
 fn led() -> Leader {
@@ -26,12 +30,13 @@ fn found(kind: Kind, content: Content) -> Inspected {
 }
 
 fn readable() -> Content {
-    let range = checkpoint::Owed { from: RaftIndex(3), until: RaftIndex(90), ..checkpoint::Owed::default() };
+    let range = checkpoint::Gap { from: RaftIndex(3), until: RaftIndex(90), ..checkpoint::Gap::default() };
     let pass = Pass { ranges: vec![range], page: Some("p\u{1b}[2J".to_owned()), ..Pass::default() };
-    let lanes = BTreeMap::from([("default".to_owned(), lane(100, vec![pass])), ("team".to_owned(), lane(99, vec![]))]);
-    let mark = Mark::new(EventHash(1), RaftIndex(2), false);
-    let marks = (0..1_234).map(|n| (TaskKey::new(&n.to_string(), "t"), mark)).collect();
-    let checkpoint = Checkpoint { version: VERSION, value: 5, lanes, marks, ..Checkpoint::default() };
+    let streams =
+        BTreeMap::from([("default".to_owned(), stream(100, vec![pass])), ("team".to_owned(), stream(99, vec![]))]);
+    let task_cursor = TaskCursor::new(EventHash(1), RaftIndex(2), false);
+    let task_cursors = (0..1_234).map(|n| (TaskKey::new(&n.to_string(), "t"), task_cursor)).collect();
+    let checkpoint = Checkpoint { version: VERSION, value: 5, streams, task_cursors, ..Checkpoint::default() };
     Content::Readable { checkpoint: Box::new(checkpoint), stored_value: Some(u64::MAX) }
 }
 
@@ -57,8 +62,8 @@ allocations, lane default: a list still owes the versions at 3 to 89; it goes on
 fn json_tells_the_same() {
     let row = serde_json::to_value(Row::new(&found(Kind::Jobs, readable()))).expect("plain data");
     assert_eq!(row["leader"], serde_json::json!({"holder": "process 7 on host", "session": "5e55", "lease_ms": 4000}));
-    assert_eq!(row["checkpoint"]["lanes"][0]["owed"][0]["ranges"][0], serde_json::json!({"from": 3, "until": 90}));
-    assert_eq!(row["checkpoint"]["marks"], 1_234);
+    assert_eq!(row["checkpoint"]["streams"][0]["gaps"][0]["ranges"][0], serde_json::json!({"from": 3, "until": 90}));
+    assert_eq!(row["checkpoint"]["task_cursors"], 1_234);
     assert_eq!((&row["value"], &row["value_time"]), (&1_795_264_246_120_000_000_u64.into(), &serde_json::Value::Null));
 }
 
@@ -118,7 +123,7 @@ proptest! {
     #[test]
     fn nothing_that_is_stored_reaches_the_terminal_as_a_command(holder in "\\PC{0,9}|[\\x00-\\x9f]{0,200}", name in "[\\x00-\\x9f]{0,9}", page in "[\\x00-\\x9f]{0,9}") {
         let pass = Pass { page: Some(page), namespace: Some(name.clone()), ..Pass::default() };
-        let checkpoint = Checkpoint { lanes: BTreeMap::from([(name, lane(1, vec![pass]))]), ..Checkpoint::default() };
+        let checkpoint = Checkpoint { streams: BTreeMap::from([(name, stream(1, vec![pass]))]), ..Checkpoint::default() };
         let content = Content::Readable { checkpoint: Box::new(checkpoint), stored_value: None };
         let leader = Leader::Known { holder, session: None, lease: None };
         let text = written(&Inspected { leader, ..found(Kind::Nodes, content) });

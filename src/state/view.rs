@@ -57,24 +57,24 @@ pub(super) struct Stored {
     pub(super) version: u32,
     /// The cluster that it is of; `null` where an older version stored it.
     pub(super) cluster: Option<Identity>,
-    pub(super) marks: usize,
-    pub(super) lanes: Vec<Lane>,
+    pub(super) task_cursors: usize,
+    pub(super) streams: Vec<StreamProgress>,
 }
 
 /// How far one stream has come.
 #[derive(Debug, Serialize)]
-pub(super) struct Lane {
+pub(super) struct StreamProgress {
     pub(super) name: String,
     /// Everything up to this raft index is delivered, but for what is owed.
     pub(super) index: u64,
-    pub(super) owed: Vec<Owed>,
+    pub(super) gaps: Vec<Gap>,
     /// The topics of raw events, up to that index; empty for every other kind, and where an older version stored it.
     pub(super) topics: Vec<String>,
 }
 
 /// What one pass over a list has still to bring.
 #[derive(Debug, Serialize)]
-pub(super) struct Owed {
+pub(super) struct Gap {
     /// The one namespace that is listed; `null` where it is all of the lane.
     pub(super) namespace: Option<String>,
     pub(super) ranges: Vec<Range>,
@@ -167,18 +167,18 @@ pub(super) fn no_lock(leader: &Leader) -> Option<String> {
 
 impl Stored {
     fn new(checkpoint: &Checkpoint) -> Self {
-        let owed = |pass: &Pass| Owed {
+        let gap = |pass: &Pass| Gap {
             namespace: pass.namespace.clone(),
             ranges: pass.ranges.iter().map(|range| Range { from: range.from.0, until: range.until.0 }).collect(),
             page: pass.page.clone(),
         };
-        let lanes = checkpoint.lanes.iter().map(|(name, lane)| Lane {
+        let streams = checkpoint.streams.iter().map(|(name, stream)| StreamProgress {
             name: name.clone(),
-            index: lane.position.index.0,
-            owed: lane.backfill.iter().map(owed).collect(),
-            topics: lane.topics.clone(),
+            index: stream.position.index.0,
+            gaps: stream.backfill.iter().map(gap).collect(),
+            topics: stream.topics.clone(),
         });
         let (version, cluster) = (checkpoint.version, checkpoint.cluster.clone());
-        Stored { version, cluster, marks: checkpoint.marks.len(), lanes: lanes.collect() }
+        Stored { version, cluster, task_cursors: checkpoint.task_cursors.len(), streams: streams.collect() }
     }
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     kind::Kind,
     source::{self, Context, Reading, Warm},
-    telemetry::{LeaseState, Metrics},
+    telemetry::{Leadership, Metrics},
     throttle::Throttle,
 };
 
@@ -45,16 +45,16 @@ impl Group {
         ctx.stop = CancellationToken::new();
         for led in led {
             // Before the lanes speak: what they say is said under this lease.
-            ctx.status.lease(led.kind, LeaseState::Leading);
+            ctx.status.lease(led.kind, Leadership::Leading);
             ctx.metrics.leader(led.kind, true);
         }
         let reading =
             |led: &Led| Reading { kind: led.kind, topics: led.topics.clone(), ledger: Arc::clone(&led.ledger) };
         let readings: Vec<Reading> = led.iter().map(reading).collect();
         let tracker = TaskTracker::new();
-        let mut lanes = source::spawn(&ctx, &plan.namespaces, &readings, warm);
+        let mut streams = source::spawn(&ctx, &plan.namespaces, &readings, warm);
         tasks.spawn(tracker.track_future(async move {
-            while let Some(ended) = lanes.join_next().await {
+            while let Some(ended) = streams.join_next().await {
                 or_raise(ended);
             }
         }));

@@ -13,7 +13,7 @@ use crate::{
     coordinator::{Coordinator, Error, Lease},
     kind::Kind,
     nomad::{Client, Table},
-    telemetry::{LeaseState, Status},
+    telemetry::{Leadership, Status},
     throttle::Outage,
 };
 
@@ -56,7 +56,7 @@ impl Guard {
         };
         loop {
             while let Some(reason) = &why {
-                self.status.lease(kind, LeaseState::Blocked { reason: reason.to_string() });
+                self.status.lease(kind, Leadership::Blocked { reason: reason.to_string() });
                 outage.log(reason);
                 sleep(LOOK_AGAIN).await;
                 // Where it cannot be read, it is as it was.
@@ -64,7 +64,7 @@ impl Guard {
                     why = objection;
                 }
             }
-            self.status.lease(kind, LeaseState::Standby);
+            self.status.lease(kind, Leadership::Standby);
             outage.over();
             match self.coordinator.acquire(kind).await {
                 Err(foreign @ Error::Foreign { .. }) => why = Some(foreign),
@@ -125,14 +125,14 @@ impl Guard {
     /// Whether the cluster stands below the checkpoint, or there is nothing in it to go on from. It was restored from an
     /// old snapshot, or built anew: that starts over, loudly, and loses nothing.
     async fn is_below(&self, kind: Kind, head: &Checkpoint) -> bool {
-        if head.original.is_none() && head.lanes.values().all(|lane| lane.position.index.0 == 0) {
+        if head.legacy.is_none() && head.streams.values().all(|stream| stream.position.index.0 == 0) {
             return true;
         }
-        for (namespace, lane) in &head.lanes {
+        for (namespace, stream) in &head.streams {
             // The same that the source looks at.
-            let reached = match &lane.anchor {
+            let reached = match &stream.anchor {
                 Some(anchor) => Table::from_topic(&anchor.topic).map(|table| (table, anchor.index)),
-                None => kind.topic().and_then(Table::from_topic).map(|table| (table, lane.position.index)),
+                None => kind.topic().and_then(Table::from_topic).map(|table| (table, stream.position.index)),
             };
             if let Some((table, reached)) = reached
                 && let Ok(Ok(index)) = timeout(LOOK_WITHIN, self.client.table_index(table, namespace)).await

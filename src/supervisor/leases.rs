@@ -14,12 +14,12 @@ use super::{
 use crate::{
     checkpoint::{Checkpoint, VERSION},
     cluster::Known,
-    coordinator::{Coordinator, Error, Lease, Progress, Standing},
+    coordinator::{Coordinator, Error, Lease, LeaseState, Progress},
     kind::Kind,
     ledger::Ledger,
     nomad::Topic,
     source::Context,
-    telemetry::{LeaseState, Metrics},
+    telemetry::{Leadership, Metrics},
     throttle::{Classified, Throttle},
 };
 
@@ -72,7 +72,7 @@ impl Leases {
 
     /// Waits for the lease of a kind.
     pub(super) fn stand_by(&mut self, kind: Kind, topics: Vec<Topic>) {
-        self.ctx.status.lease(kind, LeaseState::Standby);
+        self.ctx.status.lease(kind, Leadership::Standby);
         self.wait(kind, topics, None);
     }
 
@@ -152,9 +152,10 @@ impl Leases {
         let checkpoint = checkpoint.or(remembered);
         match &checkpoint {
             Some(checkpoint) => {
-                let lanes = checkpoint.lanes.iter().map(|(name, lane)| format!("{name}@{}", lane.position.index));
-                let positions = lanes.collect::<Vec<_>>().join(" ");
-                info!(%kind, positions, marks = checkpoint.marks.len(), "leading; going on from the checkpoint");
+                let streams =
+                    checkpoint.streams.iter().map(|(name, stream)| format!("{name}@{}", stream.position.index));
+                let positions = streams.collect::<Vec<_>>().join(" ");
+                info!(%kind, positions, task_cursors = checkpoint.task_cursors.len(), "leading; going on from the checkpoint");
             }
             None => info!(%kind, "leading; first start"),
         }
@@ -163,7 +164,7 @@ impl Leases {
 
     /// Takes the lost ones out of hand and waits for them again; says which they are.
     pub(super) fn drop_lost(&mut self) -> Vec<Kind> {
-        let lost: Vec<Led> = self.led.extract_if(.., |led| led.lease.standing() == Standing::Lost).collect();
+        let lost: Vec<Led> = self.led.extract_if(.., |led| led.lease.lease_state() == LeaseState::Lost).collect();
         let kinds = lost.iter().map(|led| led.kind).collect();
         for led in lost {
             warn!(kind = %led.kind, "the lease is lost; standing by");
@@ -212,7 +213,7 @@ impl Leases {
         .await;
         for led in &self.led {
             self.ctx.metrics.leader(led.kind, false);
-            self.ctx.status.lease(led.kind, LeaseState::Stopped);
+            self.ctx.status.lease(led.kind, Leadership::Stopped);
         }
         self.release().await;
         saved.into_iter().all(|saved| saved)
@@ -251,7 +252,7 @@ pub(super) async fn store(led: &Led, hurry: Option<&CancellationToken>, metrics:
     if stored.is_ok() {
         stamp.stored(identity);
     }
-    metrics.marks(*kind, ledger.marks_len());
+    metrics.task_cursors(*kind, ledger.marks_len());
     if lease.keeps() {
         metrics.checkpoint(*kind, stored.is_ok());
     }

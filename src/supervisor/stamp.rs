@@ -10,7 +10,7 @@ use crate::{
     cluster::{self, Identity, Known},
     coordinator::{Changes, Progress},
     ledger::Ledger,
-    marks::{Mark, Shard, TaskKey},
+    task_cursors::{Shard, TaskCursor, TaskKey},
 };
 
 /// What a kind's checkpoint says of its cluster.
@@ -94,16 +94,16 @@ impl Progress for Stamped<'_> {
     }
 
     fn changes(&self) -> Option<Changes> {
-        let Changes { head, marks, forgotten } = self.ledger.changes()?;
-        Some(Changes { head: self.put(head), marks, forgotten })
+        let Changes { head, task_cursors, forgotten } = self.ledger.changes()?;
+        Some(Changes { head: self.put(head), task_cursors, forgotten })
     }
 
     fn not_stored(&self) {
         self.ledger.not_stored();
     }
 
-    fn marks(&self, shard: Shard) -> Vec<(TaskKey, Mark)> {
-        self.ledger.marks(shard)
+    fn task_cursors(&self, shard: Shard) -> Vec<(TaskKey, TaskCursor)> {
+        self.ledger.task_cursors(shard)
     }
 
     fn marks_len(&self) -> usize {

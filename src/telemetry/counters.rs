@@ -56,7 +56,7 @@ impl Observer for Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{LeaseState, SourceState};
+    use crate::telemetry::{Leadership, SourceState};
 
     #[test]
     fn a_sink_that_recovers_leaves_a_standby_and_an_outage_of_nomad_alone() {
@@ -64,8 +64,8 @@ mod tests {
         let counters = Counters::new(Metrics::new(&[Kind::Nodes, Kind::Jobs]), status.clone());
         let shown =
             || -> Vec<String> { status.phases().iter().map(|(kind, phase)| format!("{kind}: {phase}")).collect() };
-        status.lease(Kind::Nodes, LeaseState::Standby);
-        status.lease(Kind::Jobs, LeaseState::Leading);
+        status.lease(Kind::Nodes, Leadership::Standby);
+        status.lease(Kind::Jobs, Leadership::Leading);
         status.source(Kind::Jobs, "*", SourceState::Blocked { reason: "nomad is away".to_owned() });
         counters.state(State::Retrying { reason: "status 503".to_owned() });
         let both = "jobs: blocked: nomad is away; the sink does not take what it is sent: status 503";

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
     use crate::{
         kind::Kind,
-        telemetry::{LeaseState, SourceState},
+        telemetry::{Leadership, SourceState},
     };
 
     const PATIENCE: Duration = Duration::from_secs(120);
@@ -208,7 +208,7 @@ mod tests {
         assert!(ask(address, "/healthz").await.starts_with("HTTP/1.1 200"));
         let answer = ask(address, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("nodes: starting\n"), "{answer}");
-        status.lease(Kind::Nodes, LeaseState::Leading);
+        status.lease(Kind::Nodes, Leadership::Leading);
         status.source(Kind::Nodes, "*", SourceState::Streaming);
         assert!(ask(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         let answer = ask(address, "/metrics").await;

@@ -160,7 +160,7 @@ struct PerKind {
     lag: Gauge,
     oldest: Gauge<f64, AtomicU64>,
     leader: Gauge,
-    marks: Gauge,
+    task_cursors: Gauge,
     /// The sum over all reasons, for the status page alone.
     dead_letters: Counter,
 }
@@ -207,7 +207,7 @@ impl Metrics {
         all.gauge(names::LAG, "Raft indexes that are known and not delivered", |it| &mut it.lag);
         all.gauge(names::OLDEST, "Age of the oldest event that waits for the sink", |it| &mut it.oldest);
         all.gauge(names::LEADER, "1 while this process holds the lease", |it| &mut it.leader);
-        all.gauge(names::MARKS, "Tasks whose last delivered event is remembered", |it| &mut it.marks);
+        all.gauge(names::MARKS, "Tasks whose last delivered event is remembered", |it| &mut it.task_cursors);
 
         let dead_letters = Family::<Labels<2>, Counter>::default();
         // An increase can only be computed from a series that was there before. A line of the stream that no event can be
@@ -436,8 +436,8 @@ impl Metrics {
     }
 
     /// How many tasks are remembered.
-    pub fn marks(&self, kind: Kind, tasks: usize) {
-        self.of(kind).marks.set(clamp(tasks as u64));
+    pub fn task_cursors(&self, kind: Kind, tasks: usize) {
+        self.of(kind).task_cursors.set(clamp(tasks as u64));
     }
 
     /// `bytes` bytes were taken into a window.
@@ -584,7 +584,7 @@ mod tests {
         metrics.seen(Kind::Jobs, RaftIndex(19));
         metrics.follow(Kind::Jobs, Some(Arc::new(At15)));
         metrics.leader(Kind::Jobs, true);
-        metrics.marks(Kind::Jobs, 6);
+        metrics.task_cursors(Kind::Jobs, 6);
         metrics.in_flight_taken(10);
         metrics.in_flight_freed(3);
         metrics.standby_held(20);

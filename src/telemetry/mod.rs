@@ -14,4 +14,4 @@ pub use lag::{Backlog, Front};
 pub use log::init;
 pub use metrics::Metrics;
 pub use phase::Phase;
-pub use status::{Duty, LeaseState, ListState, SinkState, SourceState, Status};
+pub use status::{Duty, Leadership, ListState, SinkState, SourceState, Status};

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, fmt};
 
-use super::status::{Duty, Facets, Inner, LeaseState, ListState, SinkState, SourceState};
+use super::status::{Duty, Facets, Inner, Leadership, ListState, SinkState, SourceState};
 use crate::redact::{LINE, shown};
 
 /// What a resource is doing.
@@ -52,16 +52,16 @@ impl Phase {
 
     pub(super) fn of(facets: &Facets, all: &Inner) -> Phase {
         match &facets.lease {
-            LeaseState::Starting => Phase::Starting,
-            LeaseState::Stopped => Phase::Stopped,
-            LeaseState::Blocked { reason } => Phase::Blocked { reason: reason.clone() },
+            Leadership::Starting => Phase::Starting,
+            Leadership::Stopped => Phase::Stopped,
+            Leadership::Blocked { reason } => Phase::Blocked { reason: reason.clone() },
             // Its own stream is held ready only: trouble there costs a take-over time, and nothing else.
-            LeaseState::Standby => {
+            Leadership::Standby => {
                 let mut faults = all.faults_of(&[Duty::Session, Duty::Watch]);
                 faults.extend(facets.barred.clone());
                 joined(faults).map_or(Phase::Standby, |reason| Phase::Blocked { reason })
             }
-            LeaseState::Leading => Phase::of_leader(facets, all),
+            Leadership::Leading => Phase::of_leader(facets, all),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::kind::Kind;
 
 /// The lease of a resource. Written by the supervisor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum LeaseState {
+pub enum Leadership {
     /// The coordinator was not asked for it yet.
     #[default]
     Starting,
@@ -31,10 +31,10 @@ pub enum LeaseState {
     },
 }
 
-impl LeaseState {
+impl Leadership {
     /// Whether the resource is read under it.
     fn is_held(&self) -> bool {
-        matches!(self, LeaseState::Leading | LeaseState::Blocked { .. })
+        matches!(self, Leadership::Leading | Leadership::Blocked { .. })
     }
 }
 
@@ -122,7 +122,7 @@ pub(super) struct Inner {
 /// What belongs to one resource alone.
 #[derive(Debug, Default)]
 pub(super) struct Facets {
-    pub(super) lease: LeaseState,
+    pub(super) lease: Leadership,
     /// Why the lease cannot be taken, though nobody else has it.
     pub(super) barred: Option<String>,
     /// By namespace, as are the lists.
@@ -138,7 +138,7 @@ impl Status {
     }
 
     /// Sets the lease of `kind`. Where it begins or ends, what lanes said of their sources and lists is forgotten.
-    pub fn lease(&self, kind: Kind, state: LeaseState) {
+    pub fn lease(&self, kind: Kind, state: Leadership) {
         let mut inner = self.lock();
         let facets = inner.kinds.entry(kind).or_default();
         if !(facets.lease.is_held() && state.is_held()) {

@@ -64,28 +64,28 @@ impl Amqp {
         let consumer = channel.basic_consume(name.as_str().into(), "".into(), options, FieldTable::default()).await;
         let consumer = consumer.expect("a consumer");
         let rig = Amqp { gate, name, full: None, channel, consumer, _connection: connection, _node: node };
-        for mark in ["default", "busy", "other"] {
-            rig.bind(&rig.name, mark).await;
+        for task_cursor in ["default", "busy", "other"] {
+            rig.bind(&rig.name, task_cursor).await;
         }
         rig
     }
 
-    async fn bind(&self, queue: &str, mark: &str) {
+    async fn bind(&self, queue: &str, task_cursor: &str) {
         let options = QueueBindOptions::default();
-        let (exchange, key) = (self.name.as_str().into(), pattern(mark).into());
+        let (exchange, key) = (self.name.as_str().into(), pattern(task_cursor).into());
         let bound = self.channel.queue_bind(queue.into(), exchange, key, options, FieldTable::default());
         bound.await.expect("a binding");
     }
 
-    async fn unbind(&self, mark: &str) {
+    async fn unbind(&self, task_cursor: &str) {
         let (queue, exchange) = (self.name.as_str().into(), self.name.as_str().into());
-        let unbound = self.channel.queue_unbind(queue, exchange, pattern(mark).into(), FieldTable::default());
+        let unbound = self.channel.queue_unbind(queue, exchange, pattern(task_cursor).into(), FieldTable::default());
         unbound.await.expect("there was a binding");
     }
 }
 
-fn pattern(mark: &str) -> String {
-    format!("nomad.{mark}.#")
+fn pattern(task_cursor: &str) -> String {
+    format!("nomad.{task_cursor}.#")
 }
 
 async fn declare(channel: &Channel, queue: &str, arguments: FieldTable) {
@@ -145,8 +145,8 @@ impl Rig for Amqp {
 
     async fn recover(&mut self) {
         self.gate.open();
-        for mark in ["busy", "other"] {
-            self.bind(&self.name, mark).await;
+        for task_cursor in ["busy", "other"] {
+            self.bind(&self.name, task_cursor).await;
         }
         if let Some(full) = self.full.take() {
             let deleted = self.channel.queue_delete(full.as_str().into(), QueueDeleteOptions::default());

@@ -62,9 +62,9 @@ impl Kinesis {
 
 /// The partition keys are the marks.
 fn answer(cause: Option<Cause>, call: &Call) -> Reply {
-    let marked = |mark: &str| -> Vec<usize> {
+    let marked = |task_cursor: &str| -> Vec<usize> {
         let keys = call.keys.iter().enumerate();
-        keys.filter(|(_, key)| *key == mark).map(|(number, _)| number).collect()
+        keys.filter(|(_, key)| *key == task_cursor).map(|(number, _)| number).collect()
     };
     match cause {
         Some(Cause::Partial) => Reply::Fail(marked("busy"), "ProvisionedThroughputExceededException"),

@@ -67,8 +67,8 @@ pub(crate) trait Rig {
 }
 
 /// How a mark stands in a record: as what triggered an evaluation.
-pub(crate) fn written(mark: &str) -> String {
-    format!("\"TriggeredBy\":\"{mark}\"")
+pub(crate) fn written(task_cursor: &str) -> String {
+    format!("\"TriggeredBy\":\"{task_cursor}\"")
 }
 
 /// Lets a server behind a gate suffer, as far as a gate can.

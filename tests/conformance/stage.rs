@@ -54,27 +54,28 @@ impl<R: Rig> Stage<R> {
     }
 
     /// Publishes so many versions of evaluations. Keys bear these marks in turn.
-    pub(crate) async fn publish(&mut self, records: u64, marks: &[&str]) {
-        self.publish_padded(records, marks, 0).await;
+    pub(crate) async fn publish(&mut self, records: u64, task_cursors: &[&str]) {
+        self.publish_padded(records, task_cursors, 0).await;
     }
 
     /// The same, with so many bytes more in each.
-    pub(crate) async fn publish_padded(&mut self, records: u64, marks: &[&str], bytes: usize) {
+    pub(crate) async fn publish_padded(&mut self, records: u64, task_cursors: &[&str], bytes: usize) {
         let padding = format!("\"Status\":\"complete\",\"Padding\":\"{}\"", "x".repeat(bytes));
         let line = |index: u64| {
-            let (key, count) = (index % KEYS, marks.len() as u64);
-            let mark = marks[usize::try_from(key % count).expect("a few")];
+            let (key, count) = (index % KEYS, task_cursors.len() as u64);
+            let task_cursor = task_cursors[usize::try_from(key % count).expect("a few")];
             // Another namespace is another key.
-            let line = marked(made::evaluation_in(mark, index, key), mark);
+            let line = marked(made::evaluation_in(task_cursor, index, key), task_cursor);
             if bytes > 0 { line.replace("\"Status\":\"complete\"", &padding) } else { line }
         };
         self.append(records, line).await;
     }
 
     /// Publishes so many versions of evaluations. Those of each key bear these marks in turn.
-    pub(crate) async fn publish_mixed(&mut self, records: u64, marks: &[&str]) {
-        let mark = |index: u64| marks[usize::try_from(index / KEYS % marks.len() as u64).expect("a few")];
-        self.append(records, |index| marked(made::evaluation(index, index % KEYS), mark(index))).await;
+    pub(crate) async fn publish_mixed(&mut self, records: u64, task_cursors: &[&str]) {
+        let task_cursor =
+            |index: u64| task_cursors[usize::try_from(index / KEYS % task_cursors.len() as u64).expect("a few")];
+        self.append(records, |index| marked(made::evaluation(index, index % KEYS), task_cursor(index))).await;
     }
 
     async fn append(&mut self, records: u64, line: impl Fn(u64) -> String) {
@@ -90,8 +91,8 @@ impl<R: Rig> Stage<R> {
     }
 
     /// How many records with a mark have come, repeats too.
-    pub(crate) fn came_of(&self, mark: &str) -> usize {
-        self.came.iter().filter(|body| body.contains(&written(mark))).count()
+    pub(crate) fn came_of(&self, task_cursor: &str) -> usize {
+        self.came.iter().filter(|body| body.contains(&written(task_cursor))).count()
     }
 
     /// How many records have come, repeats too.
@@ -203,6 +204,6 @@ impl<R: Rig> Stage<R> {
     }
 }
 
-fn marked(line: String, mark: &str) -> String {
-    line.replace(&written("test"), &written(mark))
+fn marked(line: String, task_cursor: &str) -> String {
+    line.replace(&written("test"), &written(task_cursor))
 }

@@ -66,11 +66,11 @@ async fn a_reader_cut_off_gets_what_can_still_be_known() {
     let newest = 8_000;
     append_evaluations(&sim, 20..=newest).await;
     let (mut evaluations, mut last_event) = (0, false);
-    let mark = format!("\"ModifyIndex\":{newest},");
+    let task_cursor = format!("\"ModifyIndex\":{newest},");
     let printed = read_lines(&mut blocked, |line| {
         let is_event = line.contains("\"Topic\"");
         evaluations += u64::from(!is_event);
-        last_event |= is_event && line.contains(&mark);
+        last_event |= is_event && line.contains(&task_cursor);
         last_event && evaluations == newest - 9
     });
     let (events, evaluations): (Vec<_>, Vec<_>) = printed.iter().partition(|line| line.contains("\"Topic\""));

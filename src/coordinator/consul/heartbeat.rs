@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    checkpoint::{Checkpoint, Lane, VERSION},
+    checkpoint::{Checkpoint, StreamProgress, VERSION},
     cluster,
     consul::SessionId,
     position::{Position, RaftIndex},
@@ -46,20 +46,20 @@ pub(super) struct Reach {
 pub(super) struct Resume {
     /// Everything at or below it is delivered, and nothing there is owed.
     after: RaftIndex,
-    /// As [`Lane::namespaces`].
+    /// As [`StreamProgress::namespaces`].
     #[serde(default)]
     namespaces: u64,
-    /// As [`Lane::topics`].
+    /// As [`StreamProgress::topics`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     topics: Vec<String>,
 }
 
 impl Reach {
     pub(super) fn of(checkpoint: &Checkpoint) -> Self {
-        let lanes = || checkpoint.lanes.iter();
-        let positions = lanes().map(|(name, lane)| (name.clone(), lane.position.ask())).collect();
-        let resume = match checkpoint.original {
-            None => lanes().map(|(name, lane)| (name.clone(), Resume::of(lane))).collect(),
+        let streams = || checkpoint.streams.iter();
+        let positions = streams().map(|(name, stream)| (name.clone(), stream.position.ask())).collect();
+        let resume = match checkpoint.legacy {
+            None => streams().map(|(name, stream)| (name.clone(), Resume::of(stream))).collect(),
             // What the original had delivered is needed, too.
             Some(_) => BTreeMap::new(),
         };
@@ -68,13 +68,17 @@ impl Reach {
 }
 
 impl Resume {
-    fn of(lane: &Lane) -> Self {
-        let Position { index, seen, whole, .. } = &lane.position;
+    fn of(stream: &StreamProgress) -> Self {
+        let Position { index, seen, whole, .. } = &stream.position;
         let before = |index: RaftIndex| RaftIndex(index.0.saturating_sub(1));
         // More of its index can be to come, unless it is known whole.
         let reached = if *whole || seen.is_empty() { *index } else { before(*index) };
-        let owed = lane.backfill.iter().flat_map(|pass| &pass.ranges).map(|owed| before(owed.from));
-        Resume { after: owed.fold(reached, RaftIndex::min), namespaces: lane.namespaces, topics: lane.topics.clone() }
+        let gap = stream.backfill.iter().flat_map(|pass| &pass.ranges).map(|gap| before(gap.from));
+        Resume {
+            after: gap.fold(reached, RaftIndex::min),
+            namespaces: stream.namespaces,
+            topics: stream.topics.clone(),
+        }
     }
 }
 
@@ -86,16 +90,16 @@ impl Heartbeat {
 
     /// What to go on from where the checkpoint is gone: what was delivered since may come again.
     pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
-        let lane = |resume: &Resume| Lane {
+        let stream = |resume: &Resume| StreamProgress {
             position: Position::at(resume.after),
             namespaces: resume.namespaces,
             topics: resume.topics.clone(),
-            ..Lane::default()
+            ..StreamProgress::default()
         };
-        let lanes: BTreeMap<_, _> =
-            self.reach.resume.iter().map(|(name, resume)| (name.clone(), lane(resume))).collect();
+        let streams: BTreeMap<_, _> =
+            self.reach.resume.iter().map(|(name, resume)| (name.clone(), stream(resume))).collect();
         let cluster = self.cluster.clone();
-        (!lanes.is_empty()).then(|| Checkpoint { version: VERSION, cluster, lanes, ..Checkpoint::default() })
+        (!streams.is_empty()).then(|| Checkpoint { version: VERSION, cluster, streams, ..Checkpoint::default() })
     }
 
     pub(super) fn text(&self) -> Vec<u8> {
@@ -126,42 +130,49 @@ pub(super) fn interval(lease: Duration) -> Duration {
 mod tests {
     use super::*;
     use crate::{
-        checkpoint::{Original, Owed, Pass},
+        checkpoint::{Gap, LegacyValue, Pass},
         position::Identity,
     };
 
-    fn lane(index: u64, seen: &[u64], owed: &[u64]) -> Lane {
+    fn stream(index: u64, seen: &[u64], gap: &[u64]) -> StreamProgress {
         let seen = seen.iter().map(|event| Identity(*event)).collect();
-        let range = |from: &u64| Owed { from: RaftIndex(*from), until: RaftIndex(u64::MAX), ..Owed::default() };
+        let range = |from: &u64| Gap { from: RaftIndex(*from), until: RaftIndex(u64::MAX), ..Gap::default() };
         let pass = |from| Pass { ranges: vec![range(from)], ..Pass::default() };
         let position = Position { index: RaftIndex(index), seen, ..Position::default() };
         let topics = vec!["Node".to_owned()];
-        Lane { position, namespaces: 7, backfill: owed.iter().map(pass).collect(), topics, ..Lane::default() }
+        StreamProgress {
+            position,
+            namespaces: 7,
+            backfill: gap.iter().map(pass).collect(),
+            topics,
+            ..StreamProgress::default()
+        }
     }
 
     #[test]
     fn without_its_checkpoint_a_lane_goes_on_before_all_that_is_owed() {
-        let whole = |lane: Lane| Lane { position: Position { whole: true, ..lane.position }, ..lane };
-        for (lane, after) in [
-            (lane(50, &[], &[]), 50),
-            (lane(50, &[1], &[]), 49),
-            (whole(lane(50, &[1], &[])), 50),
-            (lane(50, &[1], &[70, 20, 30]), 19),
-            (lane(50, &[1], &[0]), 0),
-            (lane(0, &[], &[]), 0),
+        let whole =
+            |stream: StreamProgress| StreamProgress { position: Position { whole: true, ..stream.position }, ..stream };
+        for (stream, after) in [
+            (stream(50, &[], &[]), 50),
+            (stream(50, &[1], &[]), 49),
+            (whole(stream(50, &[1], &[])), 50),
+            (stream(50, &[1], &[70, 20, 30]), 19),
+            (stream(50, &[1], &[0]), 0),
+            (stream(0, &[], &[]), 0),
         ] {
-            let lanes = [("*".to_owned(), lane)].into();
-            let mut checkpoint = Checkpoint { lanes, ..Checkpoint::default() };
+            let streams = [("*".to_owned(), stream)].into();
+            let mut checkpoint = Checkpoint { streams, ..Checkpoint::default() };
             let reach = Reach::of(&checkpoint);
-            assert_eq!(reach.positions["*"], checkpoint.lanes["*"].position.ask());
+            assert_eq!(reach.positions["*"], checkpoint.streams["*"].position.ask());
             let (session, holder) = ("s".to_owned(), String::new());
             let heartbeat = Heartbeat { session, counter: 1, lease_ms: 1, holder, cluster: None, reach };
             let read = Heartbeat::parse(&heartbeat.text()).expect("a heartbeat");
             assert_eq!(read, heartbeat);
-            let resumed = &read.checkpoint().expect("there is a lane").lanes["*"];
+            let resumed = &read.checkpoint().expect("there is a lane").streams["*"];
             assert_eq!((resumed.position.clone(), resumed.namespaces), (Position::at(RaftIndex(after)), 7));
             assert_eq!(resumed.topics, ["Node"]);
-            checkpoint.original = Some(Original::default());
+            checkpoint.legacy = Some(LegacyValue::default());
             assert_eq!(Reach::of(&checkpoint).resume, BTreeMap::new(), "the original's part would be missing");
         }
     }

@@ -22,7 +22,7 @@ use crate::{
     checkpoint::{Checkpoint, check_version},
     cluster::Identity,
     consul::{Entry, ModifyIndex},
-    marks::{ENTRY_BYTES, Mark, Marks, TaskKey, from_bytes, to_bytes},
+    task_cursors::{ENTRY_BYTES, TaskCursor, TaskCursors, TaskKey, from_bytes, to_bytes},
 };
 
 /// The checksum before the marks of a page or log.
@@ -70,22 +70,22 @@ pub(super) struct Corrupt {
 }
 
 /// Marks with their checksum.
-pub(super) fn encode(marks: &[(TaskKey, Mark)]) -> Bytes {
+pub(super) fn encode(task_cursors: &[(TaskKey, TaskCursor)]) -> Bytes {
     let mut bytes = vec![0; SUM_BYTES];
-    bytes.reserve_exact(marks.len() * ENTRY_BYTES);
-    marks.iter().for_each(|entry| bytes.extend_from_slice(&to_bytes(*entry)));
+    bytes.reserve_exact(task_cursors.len() * ENTRY_BYTES);
+    task_cursors.iter().for_each(|entry| bytes.extend_from_slice(&to_bytes(*entry)));
     let sum = xxh3_64(&bytes[SUM_BYTES..]);
     bytes[..SUM_BYTES].copy_from_slice(&sum.to_le_bytes());
     bytes.into()
 }
 
-fn decode(bytes: &[u8]) -> Result<impl ExactSizeIterator<Item = (TaskKey, Mark)>, String> {
-    let (sum, marks) = bytes.split_first_chunk::<SUM_BYTES>().ok_or("it is too short")?;
-    let (entries, rest) = marks.as_chunks::<ENTRY_BYTES>();
+fn decode(bytes: &[u8]) -> Result<impl ExactSizeIterator<Item = (TaskKey, TaskCursor)>, String> {
+    let (sum, task_cursors) = bytes.split_first_chunk::<SUM_BYTES>().ok_or("it is too short")?;
+    let (entries, rest) = task_cursors.as_chunks::<ENTRY_BYTES>();
     if !rest.is_empty() {
         return Err("it ends in the midst of a mark".to_owned());
     }
-    if xxh3_64(marks).to_le_bytes() != *sum {
+    if xxh3_64(task_cursors).to_le_bytes() != *sum {
         return Err("its checksum is wrong".to_owned());
     }
     Ok(entries.iter().map(|entry| from_bytes(*entry)))
@@ -144,7 +144,7 @@ pub(super) fn read(keys: &Keys, entries: &[Entry]) -> Result<Option<Found>, Corr
     let logs = (0..logs).map(|number| found(keys.log(generation, number))).collect::<Result<Vec<_>, _>>()?;
     let in_pages = pages.iter().map(ExactSizeIterator::len).sum();
     let in_logs = logs.iter().map(ExactSizeIterator::len).sum();
-    checkpoint.marks = pages.into_iter().chain(logs).flatten().collect::<Marks>();
+    checkpoint.task_cursors = pages.into_iter().chain(logs).flatten().collect::<TaskCursors>();
     Ok(Some(Found { checkpoint, stored, stored_value, head: head.modify_index, in_pages, in_logs }))
 }
 
@@ -153,7 +153,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{checkpoint::VERSION, kind::Kind, marks::EventHash, position::RaftIndex};
+    use crate::{checkpoint::VERSION, kind::Kind, position::RaftIndex, task_cursors::EventHash};
 
     fn keys() -> Keys {
         Keys::new("prefix", Kind::Allocations)
@@ -163,9 +163,9 @@ mod tests {
         Entry { key, value: value.into(), flags: 0, session: None, lock_index: 0, modify_index: ModifyIndex(7) }
     }
 
-    fn marks(numbers: std::ops::Range<u64>, event: u64) -> Vec<(TaskKey, Mark)> {
-        let mark = Mark::new(EventHash(event), RaftIndex(event), false);
-        numbers.map(|number| (TaskKey::new(&number.to_string(), "task"), mark)).collect()
+    fn task_cursors(numbers: std::ops::Range<u64>, event: u64) -> Vec<(TaskKey, TaskCursor)> {
+        let task_cursor = TaskCursor::new(EventHash(event), RaftIndex(event), false);
+        numbers.map(|number| (TaskKey::new(&number.to_string(), "task"), task_cursor)).collect()
     }
 
     fn head(stored: Stored) -> Entry {
@@ -176,12 +176,12 @@ mod tests {
     fn whole() -> Vec<Entry> {
         vec![
             head(Stored { generation: 3, pages: 2, logs: 1 }),
-            entry(keys().page(3, 0), encode(&marks(0..5, 1))),
-            entry(keys().page(3, 1), encode(&marks(5..9, 1))),
-            entry(keys().log(3, 0), encode(&marks(4..6, 2))),
+            entry(keys().page(3, 0), encode(&task_cursors(0..5, 1))),
+            entry(keys().page(3, 1), encode(&task_cursors(5..9, 1))),
+            entry(keys().log(3, 0), encode(&task_cursors(4..6, 2))),
             // A write that was cut off.
-            entry(keys().log(3, 1), encode(&marks(0..1, 3))),
-            entry(keys().page(4, 0), encode(&marks(0..1, 3))),
+            entry(keys().log(3, 1), encode(&task_cursors(0..1, 3))),
+            entry(keys().page(4, 0), encode(&task_cursors(0..1, 3))),
         ]
     }
 
@@ -189,8 +189,8 @@ mod tests {
     fn logs_go_over_pages_and_what_no_head_names_is_not_read() {
         let found = read(&keys(), &whole()).expect("whole").expect("there is one");
         assert_eq!((found.checkpoint.value, found.head, found.in_pages, found.in_logs), (5, ModifyIndex(7), 9, 2));
-        let expected = marks(0..9, 1).into_iter().chain(marks(4..6, 2)).collect::<Marks>();
-        assert_eq!(found.checkpoint.marks, expected);
+        let expected = task_cursors(0..9, 1).into_iter().chain(task_cursors(4..6, 2)).collect::<TaskCursors>();
+        assert_eq!(found.checkpoint.task_cursors, expected);
         assert!(read(&keys(), &[]).expect("nothing").is_none());
     }
 

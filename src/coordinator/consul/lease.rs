@@ -24,7 +24,7 @@ use super::{
 use crate::{
     checkpoint::Checkpoint,
     consul::{Client, ModifyIndex, Op, SessionId, Transaction},
-    coordinator::{Error, Lease, Progress, Standing},
+    coordinator::{Error, Lease, LeaseState, Progress},
     kind::Kind,
 };
 
@@ -144,17 +144,17 @@ impl Held {
 
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("kind", &self.kind).field("standing", &self.standing()).finish_non_exhaustive()
+        f.debug_struct("Held").field("kind", &self.kind).field("standing", &self.lease_state()).finish_non_exhaustive()
     }
 }
 
 impl Held {
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn lease_state(&self) -> LeaseState {
         if self.lost.is_cancelled() {
-            return Standing::Lost;
+            return LeaseState::Lost;
         }
         let now = u64::try_from(self.clock.now().0.as_nanos()).unwrap_or(u64::MAX);
-        if now < self.deadline.load(Ordering::Acquire) { Standing::Held } else { Standing::Suspended }
+        if now < self.deadline.load(Ordering::Acquire) { LeaseState::Held } else { LeaseState::Suspended }
     }
 }
 
@@ -163,8 +163,8 @@ impl Held {
 pub(super) struct Handle(pub(super) Arc<Held>);
 
 impl Lease for Handle {
-    fn standing(&self) -> Standing {
-        self.0.standing()
+    fn lease_state(&self) -> LeaseState {
+        self.0.lease_state()
     }
 
     fn lost(&self) -> BoxFuture<'_, ()> {

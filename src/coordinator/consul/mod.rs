@@ -5,7 +5,7 @@
 //! A process has one session, and heartbeats for all that it leads in one transaction about every third of the lease:
 //! each says that the session still has the lock, or the whole is refused. A leader may emit until its lease, counted
 //! from the moment at which it sent its last successful heartbeat, is over, less a margin, on a clock that counts
-//! suspension ([`Standing`](super::Standing)). A standby that has seen the same heartbeat for the lease and a margin
+//! suspension ([`LeaseState`](super::Standing)). A standby that has seen the same heartbeat for the lease and a margin
 //! takes the lock from the old session in one transaction, which checks that the heartbeat has not moved. So no two
 //! lead at a time, without any two clocks being compared, and nobody waits for Consul's lock-delay. The same is waited for
 //! where a lock is free or gone that its leader has not given back, whatever became of its heartbeat: that leader may not

@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
-    checkpoint::{Checkpoint, Original, VERSION},
+    checkpoint::{Checkpoint, LegacyValue, VERSION},
     consul::{self, Get, MAX_OPS, MAX_REQUEST_BYTES, ModifyIndex, Op},
     coordinator::{Changes, Error, Progress, reset},
-    marks::{ENTRY_BYTES, Mark, Shard, TaskKey},
+    task_cursors::{ENTRY_BYTES, Shard, TaskCursor, TaskKey},
     throttle::Outage,
 };
 
@@ -77,7 +77,7 @@ struct Folding {
     next: u32,
     written: usize,
     /// What was set since it began: pages that are written already do not have it.
-    since: HashMap<TaskKey, Mark>,
+    since: HashMap<TaskKey, TaskCursor>,
 }
 
 /// What one save writes, and what it makes of the store.
@@ -118,16 +118,16 @@ impl Store {
         };
         *self = Store { written: Written { value, ..Written::default() }, ..Store::default() };
         let Some(Found { mut checkpoint, stored, stored_value, head, in_pages, in_logs }) = found else {
-            let original = (value > 0).then_some(Original { value, until: None });
-            if original.is_none()
+            let legacy = (value > 0).then_some(LegacyValue { value, until: None });
+            if legacy.is_none()
                 && let Some(known) = &held.known
             {
                 warn!(kind = %held.kind, "checkpoint missing, resuming from the last heartbeat");
                 return Ok(Some(known.clone()));
             }
-            return Ok(original.map(|original| {
+            return Ok(legacy.map(|legacy| {
                 tracing::info!(kind = %held.kind, value, "there is no checkpoint, but a value of the original's; going on from it");
-                Checkpoint { version: VERSION, original: Some(original), ..Checkpoint::default() }
+                Checkpoint { version: VERSION, legacy: Some(legacy), ..Checkpoint::default() }
             }));
         };
         *self = Store { head: Some(head), written: Written { stored, value, in_pages, in_logs }, ..Store::default() };
@@ -136,11 +136,11 @@ impl Store {
                 kind = %held.kind, value, ours = stored_value,
                 "the value was moved on since our last checkpoint: the original led in between; taking over its progress"
             );
-            checkpoint.original = Some(Original { value, until: None });
+            checkpoint.legacy = Some(LegacyValue { value, until: None });
         }
         held.reached(&checkpoint);
         // A first checkpoint that was cut off is none.
-        let is_one = !checkpoint.lanes.is_empty() || checkpoint.original.is_some();
+        let is_one = !checkpoint.streams.is_empty() || checkpoint.legacy.is_some();
         Ok(is_one.then_some(checkpoint))
     }
 
@@ -216,8 +216,8 @@ impl Store {
         let mut obsolete = 0..0;
         let mut logged = match stored {
             // The first of all, or somebody has taken away what we had stored.
-            Stored { pages: 0, logs: 0, .. } => progress.marks(Shard::ALL),
-            _ => changes.marks.clone(),
+            Stored { pages: 0, logs: 0, .. } => progress.task_cursors(Shard::ALL),
+            _ => changes.task_cursors.clone(),
         };
         let mut folded = false;
         if changes.forgotten {
@@ -235,31 +235,31 @@ impl Store {
             self.folding = Some(Folding { generation, pages, next: 0, written: 0, since: HashMap::new() });
         }
         if let Some(folding) = &mut self.folding {
-            folding.since.extend(changes.marks.iter().copied());
+            folding.since.extend(changes.task_cursors.iter().copied());
             if folding.next == 0 {
                 // What a write that was cut off may have left.
                 before.push(Op::DeleteTree { prefix: keys.generation(folding.generation) });
             }
-            let marks = progress.marks(Shard { number: folding.next, of: folding.pages });
-            folding.written += marks.len();
+            let task_cursors = progress.task_cursors(Shard { number: folding.next, of: folding.pages });
+            folding.written += task_cursors.len();
             let key = keys.page(folding.generation, folding.next);
-            before.push(Op::Set { key, value: layout::encode(&marks), flags: 0 });
+            before.push(Op::Set { key, value: layout::encode(&task_cursors), flags: 0 });
             if folding.next + 1 == folding.pages {
                 obsolete = stored.generation..folding.generation;
                 stored = Stored { generation: folding.generation, pages: folding.pages, logs: 0 };
                 (in_pages, in_logs) = (folding.written, 0);
-                logged = folding.since.iter().map(|(task, mark)| (*task, *mark)).collect();
+                logged = folding.since.iter().map(|(task, task_cursor)| (*task, *task_cursor)).collect();
                 folded = true;
             }
         }
-        for marks in logged.chunks(LOG_MARKS) {
+        for task_cursors in logged.chunks(LOG_MARKS) {
             before.push(Op::Set {
                 key: keys.log(stored.generation, stored.logs),
-                value: layout::encode(marks),
+                value: layout::encode(task_cursors),
                 flags: 0,
             });
             stored.logs += 1;
-            in_logs += marks.len();
+            in_logs += task_cursors.len();
         }
         let value = if changes.head.value > 0 { changes.head.value } else { value };
         let head = self.head_ops(keys, changes, stored, value, obsolete);
@@ -412,18 +412,18 @@ const _: () = assert!((LOG_MARKS + 2 * PAGE_MARKS) * ENTRY_BYTES * 4 / 3 < MAX_R
 mod tests {
     use super::*;
     use crate::{
-        checkpoint::{Lane, Owed, Pass},
+        checkpoint::{Gap, Pass, StreamProgress},
         position::{Identity, Position, RaftIndex},
     };
 
     /// A head with so many ranges, which do not meet, and identities that are known: of the position, and of each range.
     fn head(ranges: u64, seen: u64, known: u64) -> Head {
         let identities = |count: u64| (0..count).map(|n| Identity(u64::MAX - n)).collect();
-        let range = |n: u64| Owed { from: RaftIndex(10 * n), until: RaftIndex(10 * n + 5), known: identities(known) };
+        let range = |n: u64| Gap { from: RaftIndex(10 * n), until: RaftIndex(10 * n + 5), known: identities(known) };
         let backfill = vec![Pass { ranges: (1..=ranges).map(range).collect(), ..Pass::default() }];
         let position = Position { index: RaftIndex(1 << 40), seen: identities(seen), ..Position::default() };
-        let lane = Lane { position, backfill, ..Lane::default() };
-        let checkpoint = Checkpoint { lanes: [("*".to_owned(), lane)].into(), ..Checkpoint::default() };
+        let stream = StreamProgress { position, backfill, ..StreamProgress::default() };
+        let checkpoint = Checkpoint { streams: [("*".to_owned(), stream)].into(), ..Checkpoint::default() };
         Head { checkpoint, stored: Stored::default(), stored_value: 0 }
     }
 
@@ -435,9 +435,9 @@ mod tests {
             let text = text(head(ranges, seen, known));
             assert!(text.len() <= MAX_HEAD, "{} bytes of {ranges} ranges, {seen} and {known}", text.len());
             let stored: Head = serde_json::from_slice(&text).expect("a head");
-            let lane = &stored.checkpoint.lanes["*"];
-            assert_eq!(lane.position.seen.is_empty(), seen == 0);
-            let owes = |index| lane.backfill[0].ranges.iter().any(|owed| owed.contains(RaftIndex(index), Identity(0)));
+            let stream = &stored.checkpoint.streams["*"];
+            assert_eq!(stream.position.seen.is_empty(), seen == 0);
+            let owes = |index| stream.backfill[0].ranges.iter().any(|gap| gap.contains(RaftIndex(index), Identity(0)));
             assert!((1..=ranges).all(|n| owes(10 * n) && owes(10 * n + 4)));
         }
     }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     consul::{self, MAX_OPS, MAX_REQUEST_BYTES, ModifyIndex, Op, Transaction},
-    coordinator::Standing,
+    coordinator::LeaseState,
     telemetry::Duty,
     throttle::Outage,
 };
@@ -149,7 +149,7 @@ impl Writer {
     fn send(&mut self) {
         let period = heartbeat::interval(self.shared.lease);
         self.next_beat = Instant::now() + period;
-        self.led.retain(|held| held.standing() != Standing::Lost);
+        self.led.retain(|held| held.lease_state() != LeaseState::Lost);
         let mut ops = Vec::with_capacity(MAX_OPS);
         for held in &self.led {
             self.counter += 1;
@@ -237,7 +237,7 @@ impl Writer {
                 self.outage.log(&error);
                 self.shared.metrics.heartbeat(false);
                 self.next_beat = self.next_beat.min(Instant::now() + RETRY.mul_f64(0.5 + fastrand::f64()));
-                if !self.suspended && self.led.iter().any(|held| held.standing() == Standing::Suspended) {
+                if !self.suspended && self.led.iter().any(|held| held.lease_state() == LeaseState::Suspended) {
                     self.suspended = true;
                     error!("the leases could not be renewed in time; standing still until consul answers");
                 }
@@ -255,12 +255,12 @@ impl Writer {
     fn refused(&mut self, led: &[Arc<Held>], jobs: Vec<Job>, refused: &[usize], what: &str) {
         let mut first = 2 * led.len();
         for (number, held) in led.iter().enumerate() {
-            if refused.iter().any(|op| op / 2 == number) && held.standing() != Standing::Lost {
+            if refused.iter().any(|op| op / 2 == number) && held.lease_state() != LeaseState::Lost {
                 warn!(kind = %held.kind, reason = what, "consul says that the lock is not ours any more");
                 held.lose();
             }
         }
-        self.led.retain(|held| held.standing() != Standing::Lost);
+        self.led.retain(|held| held.lease_state() != LeaseState::Lost);
         // There is nothing left that could be renewed.
         if self.led.is_empty() && std::mem::take(&mut self.suspended) {
             self.shared.status.coordinator(Duty::Renewal, None);
@@ -269,7 +269,7 @@ impl Writer {
         for job in jobs {
             let own = first..first + job.ops.len();
             first = own.end;
-            if job.held.standing() == Standing::Lost {
+            if job.held.lease_state() == LeaseState::Lost {
                 job.fail(Failed::Lost);
             } else if refused.iter().any(|op| own.contains(op)) {
                 job.fail(Failed::Moved);

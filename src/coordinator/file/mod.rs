@@ -48,13 +48,13 @@ use self::{
     lock::{Lock, Taken},
     store::Piece,
 };
-use super::{Claim, Coordinator, Error, Lease, Progress, Standing};
+use super::{Claim, Coordinator, Error, Lease, LeaseState, Progress};
 use crate::{
     checkpoint::Checkpoint,
     cluster::{self, Difference, Known, Verdict},
     files,
     kind::Kind,
-    marks::Shard,
+    task_cursors::Shard,
     throttle::{Classified, Throttle},
 };
 
@@ -246,9 +246,9 @@ impl Held {
         let all = u32::try_from(progress.marks_len() / PIECE_MARKS).unwrap_or(u32::MAX).saturating_add(1);
         let reading = async {
             for number in 0..all {
-                let marks = progress.marks(Shard { number, of: all });
+                let task_cursors = progress.task_cursors(Shard { number, of: all });
                 // Whoever writes has failed, and says why.
-                if !marks.is_empty() && pieces.send(Piece::Marks(marks)).await.is_err() {
+                if !task_cursors.is_empty() && pieces.send(Piece::TaskCursors(task_cursors)).await.is_err() {
                     return;
                 }
             }
@@ -277,8 +277,8 @@ impl Drop for Offer<'_> {
 }
 
 impl Lease for Held {
-    fn standing(&self) -> Standing {
-        if self.lost.is_cancelled() { Standing::Lost } else { Standing::Held }
+    fn lease_state(&self) -> LeaseState {
+        if self.lost.is_cancelled() { LeaseState::Lost } else { LeaseState::Held }
     }
 
     fn lost(&self) -> BoxFuture<'_, ()> {

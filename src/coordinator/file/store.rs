@@ -22,7 +22,7 @@ use crate::{
     cluster::Identity,
     files,
     kind::Kind,
-    marks::{Mark, TaskKey, to_text},
+    task_cursors::{TaskCursor, TaskKey, to_text},
 };
 
 /// The checkpoint in `path`; `None` where there is no file.
@@ -93,7 +93,7 @@ pub(super) fn read_cluster(path: &Path) -> Option<Identity> {
 #[derive(Debug)]
 pub(super) enum Piece {
     /// Some of the marks.
-    Marks(Vec<(TaskKey, Mark)>),
+    TaskCursors(Vec<(TaskKey, TaskCursor)>),
     /// There are no more.
     End,
 }
@@ -115,11 +115,11 @@ pub(super) fn write(path: &Path, head: &Checkpoint, mut pieces: impl FnMut() -> 
         let text = serde_json::to_vec(&head)?;
         writer.write_all(text.strip_suffix(b"}").unwrap_or(&text))?;
         let mut before: &[u8] = b",\"marks\":[";
-        while let Piece::Marks(marks) = pieces().ok_or(io::ErrorKind::Interrupted)? {
-            for mark in marks {
+        while let Piece::TaskCursors(task_cursors) = pieces().ok_or(io::ErrorKind::Interrupted)? {
+            for task_cursor in task_cursors {
                 writer.write_all(before)?;
                 writer.write_all(b"\"")?;
-                writer.write_all(&to_text(mark))?;
+                writer.write_all(&to_text(task_cursor))?;
                 before = b"\",";
             }
         }

@@ -14,11 +14,11 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::{
-    checkpoint::{Anchor, Lane, Owed, Pass, VERSION},
+    checkpoint::{Anchor, Gap, Pass, StreamProgress, VERSION},
     cluster,
     delivery::testing::with_small_files,
-    marks::{EventHash, Mark, Marks, TaskKey},
     position::{Identity, Position, RaftIndex},
+    task_cursors::{EventHash, TaskCursor, TaskCursors, TaskKey},
 };
 
 const SOON: Duration = Duration::from_secs(120);
@@ -33,7 +33,7 @@ async fn lease(directory: &Path, kind: Kind) -> Arc<dyn Lease> {
 }
 
 fn is_held(lease: &dyn Lease) -> bool {
-    lease.standing() == Standing::Held
+    lease.lease_state() == LeaseState::Held
 }
 
 fn checkpoint(value: u64) -> Checkpoint {
@@ -202,8 +202,8 @@ fn a_write_that_fails_half_way_leaves_the_old_checkpoint_whole() {
         lease.save(&checkpoint(1)).await.expect("it is small");
         let mut large = checkpoint(2);
         for task in 0_u64..100_000 {
-            let mark = Mark::new(EventHash(task), RaftIndex(task), false);
-            large.marks.set(TaskKey::new(&task.to_string(), "task"), mark);
+            let task_cursor = TaskCursor::new(EventHash(task), RaftIndex(task), false);
+            large.task_cursors.set(TaskKey::new(&task.to_string(), "task"), task_cursor);
         }
         let error = lease.save(&large).await.expect_err("it is larger than a file may be");
         assert!(error.to_string().contains("File too large"), "{error}");
@@ -244,7 +244,7 @@ async fn what_is_no_checkpoint_is_never_a_first_start() {
     let next = r#"{"version":2,"value":7,"lanes":{"*":{"position":{"index":9,"new":[]}}},"later":{"a":1}}"#;
     fs::write(&path, next).expect("there is room");
     let loaded = lease.load().await.expect("one version ahead is readable").expect("there is one");
-    assert_eq!((loaded.value, loaded.lanes["*"].position.index), (7, RaftIndex(9)));
+    assert_eq!((loaded.value, loaded.streams["*"].position.index), (7, RaftIndex(9)));
 }
 
 #[tokio::test]
@@ -270,7 +270,7 @@ async fn a_directory_that_cannot_be_is_an_error_that_names_it() {
 
 fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
     let range =
-        (any::<u64>(), any::<u64>(), prop::collection::vec(any::<u64>(), 0..3)).prop_map(|(from, until, known)| Owed {
+        (any::<u64>(), any::<u64>(), prop::collection::vec(any::<u64>(), 0..3)).prop_map(|(from, until, known)| Gap {
             from: RaftIndex(from),
             until: RaftIndex(until),
             known: known.into_iter().map(Identity).collect(),
@@ -279,13 +279,13 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
     let pass = (prop::collection::vec(range, 0..3), any::<bool>(), any::<bool>(), text(), text()).prop_map(
         |(ranges, baseline, unreported, namespace, page)| Pass { ranges, baseline, unreported, namespace, page },
     );
-    let lane =
+    let stream =
         (any::<u64>(), prop::collection::vec(any::<u64>(), 0..50), any::<u64>(), prop::collection::vec(pass, 0..3))
             .prop_map(|(index, seen, namespaces, backfill)| {
                 let seen = seen.into_iter().map(Identity).collect();
                 let anchor =
                     backfill.len().is_multiple_of(2).then(|| Anchor { topic: "Job".into(), index: RaftIndex(index) });
-                Lane {
+                StreamProgress {
                     position: Position {
                         index: RaftIndex(index),
                         seen,
@@ -298,19 +298,19 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
                     topics: (0..namespaces % 3).map(|n| format!("Job:{n}")).collect(),
                 }
             });
-    let mark = (any::<u64>(), any::<u64>(), any::<bool>());
-    (any::<u64>(), prop::collection::btree_map(".*", lane, 0..4), prop::collection::vec(mark, 0..20)).prop_map(
-        |(value, lanes, tasks): (u64, BTreeMap<String, Lane>, _)| {
+    let task_cursor = (any::<u64>(), any::<u64>(), any::<bool>());
+    (any::<u64>(), prop::collection::btree_map(".*", stream, 0..4), prop::collection::vec(task_cursor, 0..20)).prop_map(
+        |(value, streams, tasks): (u64, BTreeMap<String, StreamProgress>, _)| {
             let region = (value % 2 == 0).then(|| value.to_string());
             let cluster = region.clone().map(|_| cluster::Identity { region, ..cluster::Identity::default() });
-            let mut marks = Marks::default();
+            let mut task_cursors = TaskCursors::default();
             for (event, index, finished) in tasks {
-                marks.set(
+                task_cursors.set(
                     TaskKey::new(&event.to_string(), "t"),
-                    Mark::new(EventHash(event), RaftIndex(index), finished),
+                    TaskCursor::new(EventHash(event), RaftIndex(index), finished),
                 );
             }
-            Checkpoint { version: VERSION, cluster, value, lanes, marks, original: None }
+            Checkpoint { version: VERSION, cluster, value, streams, task_cursors, legacy: None }
         },
     )
 }
@@ -322,7 +322,7 @@ proptest! {
     fn any_checkpoint_comes_back_and_half_of_it_does_not(checkpoint in any_checkpoint(), cut in 0.0..1.0) {
         let directory = directory();
         let path = directory.path().join("jobs.json");
-        let mut pieces = checkpoint.marks.iter().map(|mark| store::Piece::Marks(vec![mark])).collect::<Vec<_>>().into_iter();
+        let mut pieces = checkpoint.task_cursors.iter().map(|task_cursor| store::Piece::TaskCursors(vec![task_cursor])).collect::<Vec<_>>().into_iter();
         let written = store::write(&path, &checkpoint, || Some(pieces.next().unwrap_or(store::Piece::End)));
         written.expect("there is room");
         // As the program wrote it before it wrote marks piece by piece.

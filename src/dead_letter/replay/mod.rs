@@ -176,8 +176,8 @@ impl Replay {
             let submitted = async {
                 let share = window.line(bytes).await;
                 // It has a record, so there is a ticket.
-                let Some(ticket) = ledger.enter(Effect::default(), 1, share) else { return ControlFlow::Break(()) };
-                match delivery.submit(vec![letter.record(ticket)]).await {
+                let Some(ack) = ledger.enter(Effect::default(), 1, share) else { return ControlFlow::Break(()) };
+                match delivery.submit(vec![letter.record(ack)]).await {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(()),
                 }
@@ -259,10 +259,10 @@ struct Sendable {
 }
 
 impl Sendable {
-    fn record(self, ticket: crate::ledger::Ticket) -> Record {
+    fn record(self, ack: crate::ledger::AckHandle) -> Record {
         let Sendable { kind, body, stored: Stored { id, key, namespace, job, .. } } = self;
         let [id, key, namespace, job] = [id, key, namespace, job].map(String::into_boxed_str);
         let [key, namespace, job] = [key, namespace, job].map(Arc::from);
-        Record { kind, id, key, namespace, job, body, ticket }
+        Record { kind, id, key, namespace, job, body, ack }
     }
 }

@@ -95,14 +95,14 @@ async fn run(case: Case) -> (Book, Seen) {
         let outcomes = outcomes.collect();
         seen.sends += 1;
         if Some(seen.sends) == case.lost_at {
-            ledger.lease.set(Standing::Lost);
+            ledger.lease.set(LeaseState::Lost);
         }
         Some(Ok(outcomes))
     });
     let policy = Policy { batch_records: case.batch_records, ..Policy::default() };
     let running = start(sink, policy, case.place);
     if case.lost_at == Some(0) {
-        book.lease.set(Standing::Lost);
+        book.lease.set(LeaseState::Lost);
     }
     for keys in case.submissions {
         let keys: Vec<_> = keys.into_iter().map(|key| KEYS[key]).collect();

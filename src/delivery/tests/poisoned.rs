@@ -176,19 +176,19 @@ async fn a_probe_needs_its_lease_and_heeds_what_the_sink_asks_for() {
     });
     let running = start(sink, Policy { batch_records: 1, ..Policy::default() }, Place::Log);
     let (book, other) = (Book::new(), Book::new());
-    other.lease.set(Standing::Suspended);
+    other.lease.set(LeaseState::Suspended);
     running.handle.submit(book.records(&["bad"])).await.expect("it runs");
     running.handle.submit(other.records(&["good"])).await.expect("it runs");
     sleep(LONG).await;
     while let Ok(batch) = batches.try_recv() {
         assert_eq!(batch, ["bad/1"], "sent without a lease");
     }
-    other.lease.set(Standing::Held);
+    other.lease.set(LeaseState::Held);
     while batches.recv().await.expect("a probe") != ["good/1"] {}
     let probed = Instant::now();
     assert_eq!(batches.recv().await.expect("tried again"), ["bad/1"]);
     assert!(probed.elapsed() >= asked, "{:?}", probed.elapsed());
-    other.lease.set(Standing::Lost);
+    other.lease.set(LeaseState::Lost);
     while batches.try_recv().is_ok() {}
     sleep(LONG).await;
     while let Ok(batch) = batches.try_recv() {

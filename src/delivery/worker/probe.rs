@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Item, Worker, ask};
 use crate::{
-    coordinator::Standing,
+    coordinator::LeaseState,
     delivery::{Message, batch::Batch},
     record::Record,
     sink::{Closed, Outcome},
@@ -76,7 +76,7 @@ impl Worker {
             Place::Batch(number) => batch.records.get(number),
             Place::Backlog(number) => self.backlog.get(number).and_then(Item::record),
         };
-        record.is_some_and(|record| record.ticket.standing() == Standing::Held).then_some(place)
+        record.is_some_and(|record| record.ack.lease_state() == LeaseState::Held).then_some(place)
     }
 
     /// What it finds is the first undelivered record of its key: an earlier one would be found instead, or its key is the
@@ -86,7 +86,7 @@ impl Worker {
         let fits = |record: &Record| {
             (record.kind, &record.key) != (refused.kind, &refused.key)
                 && !self.suspect.passes_over(record)
-                && record.ticket.standing() != Standing::Lost
+                && record.ack.lease_state() != LeaseState::Lost
         };
         let in_batch = batch.records.iter().position(fits).map(Place::Batch);
         in_batch.or_else(|| self.backlog.iter().position(|item| item.record().is_some_and(fits)).map(Place::Backlog))
@@ -111,7 +111,7 @@ impl Worker {
             Place::Batch(number) => Some(batch.remove(number)),
             Place::Backlog(number) => self.backlog.remove(number).and_then(Item::into_record),
         };
-        record.expect("the place of a record").ticket.delivered();
+        record.expect("the place of a record").ack.delivered();
         self.observer.delivered(kind, 1, bytes);
         Ok(outcome)
     }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Outcome, Record, Settings, fault::Fault, wire::Wire};
-use crate::{coordinator::Standing, kind::Kind, sink::lease};
+use crate::{coordinator::LeaseState, kind::Kind, sink::lease};
 
 /// How long the confirms of a batch may take. A broker that writes to a slow disk, or to replicas, takes its time; one
 /// that is gone is noticed by the heartbeats.
@@ -161,7 +161,7 @@ impl Round<'_> {
         let mut flights = VecDeque::new();
         for number in numbers {
             let record = &batch[*number];
-            if record.ticket.standing() != Standing::Held {
+            if record.ack.lease_state() != LeaseState::Held {
                 self.answers.push((*number, Outcome::retry("the lease is not held")));
                 continue;
             }

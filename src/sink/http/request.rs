@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{Compression, Config, Error, Format, Http, NAMES, body, fault};
 use crate::{
-    coordinator::Standing,
+    coordinator::LeaseState,
     http::{self, Fault},
     kind::Kind,
     record::Record,
@@ -119,7 +119,7 @@ impl Http {
         let request = self.to.start(authorization);
         let request = request.header(IDEMPOTENCY_KEY, idempotency_key(records)).header(KIND, kinds(records)).body(body);
         // As late as can be: what follows may reach the server.
-        if records.iter().any(|record| record.ticket.standing() != Standing::Held) {
+        if records.iter().any(|record| record.ack.lease_state() != LeaseState::Held) {
             return retry("not sent: the lease is not held at the moment".to_owned());
         }
         let deadline = Instant::now() + self.timeout;

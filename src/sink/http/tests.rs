@@ -21,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::{
-    coordinator::Standing,
+    coordinator::LeaseState,
     delivery::testing::Book,
     http::{Secret, TokenSource},
 };
@@ -316,7 +316,7 @@ async fn nothing_is_sent_without_the_lease() {
     let server = Server::start(|_| say(200, "")).await;
     for format in [Format::Single, Format::Array] {
         let book = Book::new();
-        book.lease.set(Standing::Suspended);
+        book.lease.set(LeaseState::Suspended);
         let mut sink = sink(Config { format, ..config(&server.address) });
         let outcomes = send(&mut sink, &book.records(&["a", "b"])).await;
         assert_eq!(letters(&outcomes), "rr");

@@ -38,7 +38,7 @@ use self::{
     fault::Fault,
 };
 use super::{Closed, Outcome, Sink, lease};
-use crate::{coordinator::Standing, kind::Kind, record::Record};
+use crate::{coordinator::LeaseState, kind::Kind, record::Record};
 
 /// Writes records to one stream.
 pub struct Kinesis {
@@ -204,7 +204,7 @@ impl<'a> Round<'a> {
         let record = &self.batch[number];
         if self.blocked.contains(&(record.kind, &*record.key)) {
             self.again(number, "not sent: a record of its key before it failed");
-        } else if record.ticket.standing() != Standing::Held {
+        } else if record.ack.lease_state() != LeaseState::Held {
             self.again(number, "the lease is not held");
         } else {
             return true;

@@ -134,7 +134,7 @@ fn without_the_lease_nothing_is_sent() {
     let book = Book::new();
     let batch = book.records(&["a", "b"]);
     let lease: &Switch = &book.lease;
-    lease.set(Standing::Suspended);
+    lease.set(LeaseState::Suspended);
     let settings = settings(None);
     let mut round = Round::new(&batch, &settings);
     assert!(round.next_part().is_none());
@@ -170,7 +170,7 @@ async fn a_call_that_is_under_way_when_the_lease_goes_is_given_up() {
         let (mut stream, _) = listener.accept().await.expect("a connection");
         let mut buffer = vec![0; 1 << 16];
         assert!(stream.read(&mut buffer).await.expect("a request") > 0);
-        book.lease.set(Standing::Suspended);
+        book.lease.set(LeaseState::Suspended);
         // The rest of the request, and then its end without an answer.
         while stream.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
     };

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::lines::Lines;
 use super::{Closed, Outcome, Sink};
-use crate::{coordinator::Standing, ledger::Ticket, record::Record};
+use crate::{coordinator::LeaseState, ledger::AckHandle, record::Record};
 
 /// Writes each record's body and a line break.
 ///
@@ -45,7 +45,7 @@ fn stands_in_for_nothing(stdout: &File) -> io::Result<bool> {
 struct Job {
     bodies: Vec<Bytes>,
     /// One of each lease among the records.
-    leases: Vec<Ticket>,
+    leases: Vec<AckHandle>,
     reply: oneshot::Sender<(usize, io::Result<()>)>,
 }
 
@@ -72,7 +72,7 @@ impl Stdout {
         let mut lines = Lines::new(writer);
         thread::Builder::new().name("stdout".to_owned()).spawn(move || {
             while let Some(Job { bodies, leases, reply }) = queue.blocking_recv() {
-                let may_start = || leases.iter().all(|ticket| ticket.standing() == Standing::Held);
+                let may_start = || leases.iter().all(|ack| ack.lease_state() == LeaseState::Held);
                 if reply.send(lines.write(&bodies, &may_start)).is_err() {
                     tracing::debug!("a write ended after its send was given up");
                 }
@@ -84,10 +84,10 @@ impl Stdout {
     async fn write(&self, batch: &[Record]) -> Result<Vec<Outcome>, Closed> {
         let (reply, answer) = oneshot::channel();
         let bodies = batch.iter().map(|record| record.body.clone()).collect();
-        let mut leases: Vec<Ticket> = Vec::new();
-        for Record { ticket, .. } in batch {
-            if !leases.iter().any(|known| known.has_lease_of(ticket)) {
-                leases.push(ticket.clone());
+        let mut leases: Vec<AckHandle> = Vec::new();
+        for Record { ack, .. } in batch {
+            if !leases.iter().any(|known| known.has_lease_of(ack)) {
+                leases.push(ack.clone());
             }
         }
         let ended = || Closed("the writing thread has ended".to_owned());

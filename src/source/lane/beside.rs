@@ -8,9 +8,9 @@ use super::Lane;
 use crate::source::{
     Stopped,
     held::Summary,
-    member::Member,
     page::Piece,
     reconcile::{self, Turn},
+    tracker::Tracker,
 };
 
 /// How long summaries may take after a stop.
@@ -31,19 +31,19 @@ pub(super) enum Beside {
 
 /// Waits for what is to be done next, and for which member. Cancel-safe. `after` is who had the last turn: the others
 /// are looked at first.
-pub(super) async fn next(members: &mut [Member], after: usize) -> Result<(usize, Beside), Stopped> {
-    let count = members.len();
-    let due = members.iter().enumerate().filter_map(|(n, member)| Some((member.page_due()?, n))).min();
+pub(super) async fn next(trackers: &mut [Tracker], after: usize) -> Result<(usize, Beside), Stopped> {
+    let count = trackers.len();
+    let due = trackers.iter().enumerate().filter_map(|(n, tracker)| Some((tracker.page_due()?, n))).min();
     let (at, asks) = due.unwrap_or_else(|| (Instant::now(), 0));
-    let slow = members.iter().enumerate().filter_map(|(n, member)| Some((member.slow_at()?, n))).min();
+    let slow = trackers.iter().enumerate().filter_map(|(n, tracker)| Some((tracker.slow_at()?, n))).min();
     let (slow_at, slow_one) = slow.unwrap_or_else(|| (Instant::now(), 0));
     let come = poll_fn(|cx| {
         for n in (1..=count).map(|step| (after + step) % count) {
-            let member = &mut members[n];
-            if let Poll::Ready(summary) = member.held.poll(cx) {
+            let tracker = &mut trackers[n];
+            if let Poll::Ready(summary) = tracker.held.poll(cx) {
                 return Poll::Ready(summary.map(|summary| (n, Beside::Summary(summary))));
             }
-            if let Some(page) = &mut member.page
+            if let Some(page) = &mut tracker.page
                 && let Poll::Ready(piece) = page.poll(cx)
             {
                 return Poll::Ready(Ok((n, Beside::Piece(piece))));
@@ -61,14 +61,14 @@ pub(super) async fn next(members: &mut [Member], after: usize) -> Result<(usize,
 
 impl Lane {
     /// Does it. Gives what it comes to for the member's list.
-    pub(super) async fn go_on_beside(&mut self, member: usize, beside: Beside) -> Result<Turn, Stopped> {
-        self.last_turn = member;
-        let member = &mut self.members[member];
+    pub(super) async fn go_on_beside(&mut self, tracker: usize, beside: Beside) -> Result<Turn, Stopped> {
+        self.last_turn = tracker;
+        let tracker = &mut self.trackers[tracker];
         match beside {
-            Beside::Ask => reconcile::ask(&self.ctx, member),
-            Beside::Slow => reconcile::say_slow(&self.ctx, member),
-            Beside::Summary(summary) => member.held.take(&self.ctx, summary).await?,
-            Beside::Piece(piece) => return reconcile::take(&self.ctx, member, piece).await,
+            Beside::Ask => reconcile::ask(&self.ctx, tracker),
+            Beside::Slow => reconcile::say_slow(&self.ctx, tracker),
+            Beside::Summary(summary) => tracker.held.take(&self.ctx, summary).await?,
+            Beside::Piece(piece) => return reconcile::take(&self.ctx, tracker, piece).await,
         }
         Ok(Turn::On)
     }
@@ -76,12 +76,12 @@ impl Lane {
     /// The lane ends: what was under way is delivered if it comes at once, or left to the next start.
     pub(super) async fn leave_beside(&mut self) -> Result<(), Stopped> {
         let deadline = Instant::now() + PATIENCE;
-        for member in &mut self.members {
-            reconcile::leave(&self.ctx, member).await?;
+        for tracker in &mut self.trackers {
+            reconcile::leave(&self.ctx, tracker).await?;
             // What was delivered after a record that is still held would come again after a restart.
-            while !member.held.is_empty() {
-                let Ok(summary) = timeout_at(deadline, poll_fn(|cx| member.held.poll(cx))).await else { break };
-                member.held.take(&self.ctx, summary?).await?;
+            while !tracker.held.is_empty() {
+                let Ok(summary) = timeout_at(deadline, poll_fn(|cx| tracker.held.poll(cx))).await else { break };
+                tracker.held.take(&self.ctx, summary?).await?;
             }
         }
         Ok(())
@@ -91,14 +91,14 @@ impl Lane {
     pub(super) async fn meanwhile<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, Stopped> {
         let (mut answer, stop) = (pin!(answer), self.ctx.stop.clone());
         loop {
-            let (member, beside) = tokio::select! {
+            let (tracker, beside) = tokio::select! {
                 biased;
                 // A server that does not answer must not take the time that a stop has.
                 () = stop.cancelled() => return Err(Stopped),
                 answer = &mut answer => return Ok(answer),
-                beside = next(&mut self.members, self.last_turn) => beside?,
+                beside = next(&mut self.trackers, self.last_turn) => beside?,
             };
-            self.go_on_beside(member, beside).await?;
+            self.go_on_beside(tracker, beside).await?;
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     kind::Kind,
     nomad::{Client, Error, ListQuery, Table},
     position::RaftIndex,
-    source::{Stopped, member::Member, tokens::Tokens},
+    source::{Stopped, tokens::Tokens, tracker::Tracker},
     telemetry::SourceState,
 };
 
@@ -67,26 +67,26 @@ impl Lane {
     /// Without that, a false alarm is normal where little happens; each one puts off the next.
     pub(super) fn stream_is_behind(&mut self, answer: &Answer, stalled: bool) -> Option<End> {
         let (mut behind, mut due) = (Vec::new(), false);
-        for member in &mut self.members {
-            let Some(index) = member.tables().and_then(|tables| answer.greatest(&tables)) else { continue };
-            let read = member.cursor.position().index;
-            self.ctx.metrics.seen(member.kind, index);
-            let before = std::mem::replace(&mut member.table_before, index);
+        for tracker in &mut self.trackers {
+            let Some(index) = tracker.tables().and_then(|tables| answer.greatest(&tables)) else { continue };
+            let read = tracker.cursor.position().index;
+            self.ctx.metrics.seen(tracker.kind, index);
+            let before = std::mem::replace(&mut tracker.table_before, index);
             let seen = if stalled { index } else { before };
-            if seen <= read || seen <= self.suspicion.cleared || !member.cursor.is_proven() {
+            if seen <= read || seen <= self.suspicion.cleared || !tracker.cursor.is_proven() {
                 continue;
             }
-            behind.extend(ranges(member, read, seen));
+            behind.extend(ranges(tracker, read, seen));
             if self.suspicion.suspected {
                 continue;
             }
             if stalled {
-                warn!(kind = %member.kind, table = %seen, %read, server = self.server,
+                warn!(kind = %tracker.kind, table = %seen, %read, server = self.server,
                     "only half a line of the event stream comes, subscribing again; a proxy probably buffers it \
                      (nginx: proxy_buffering off)");
                 due = true;
-            } else if member.alarm.is_due() {
-                warn!(kind = %member.kind, table = %seen, %read, server = self.server,
+            } else if tracker.alarm.is_due() {
+                warn!(kind = %tracker.kind, table = %seen, %read, server = self.server,
                     "table is ahead of the event stream, subscribing again; it moved without an event, or a proxy buffers \
                      the stream (nginx: proxy_buffering off)");
                 due = true;
@@ -156,8 +156,8 @@ impl Lane {
     /// Takes in what lists have that the stream had not brought.
     pub(super) fn take_lists(&mut self, answer: &Answer) -> Option<End> {
         let is_missing = |(table, index): &&(Table, RaftIndex)| {
-            let reads = |member: &&Member| member.tables().is_some_and(|tables| tables.contains(table));
-            self.members.iter().filter(reads).any(|member| member.cursor.position().index < *index)
+            let reads = |tracker: &&Tracker| tracker.tables().is_some_and(|tables| tables.contains(table));
+            self.trackers.iter().filter(reads).any(|tracker| tracker.cursor.position().index < *index)
         };
         if let Some((table, index)) = answer.newer.iter().find(is_missing) {
             error!(namespace = &*self.namespace, server = self.server, table = table.topic(), listed = %index,
@@ -166,7 +166,7 @@ impl Lane {
             return Some(End::HeldBack);
         }
         if !answer.failed {
-            let cleared = self.members.iter().map(|member| member.table_before).max().unwrap_or_default();
+            let cleared = self.trackers.iter().map(|tracker| tracker.table_before).max().unwrap_or_default();
             self.suspicion.clear(cleared);
         }
         None
@@ -179,7 +179,7 @@ impl Lane {
         let answer = self.meanwhile(probe).await?;
         self.know(&answer.indexes);
         let before = self.listed_to();
-        self.prove(&answer, Member::begins).await?;
+        self.prove(&answer, Tracker::begins).await?;
         // What lists owe from there on is of all namespaces.
         if before <= self.covered && self.listed_to() > self.covered {
             self.covered = self.listed_to();
@@ -191,12 +191,12 @@ impl Lane {
     /// The tables of the cluster stand here, and lists are to give what is missing. For raw events there is no list: whatever
     /// table moves, they are behind until there is a stream.
     pub(super) fn know(&self, tables: &[(Table, RaftIndex)]) {
-        for member in &self.members {
+        for tracker in &self.trackers {
             let reads =
-                |table: &Table| member.topics().iter().any(|topic| ["*", table.topic()].contains(&&*topic.name));
+                |table: &Table| tracker.topics().iter().any(|topic| ["*", table.topic()].contains(&&*topic.name));
             let newest = tables.iter().filter(|(table, _)| reads(table)).map(|(_, index)| *index).max();
-            match (newest, member.kind) {
-                (Some(index), Kind::Events) => self.ctx.metrics.unreachable(member.kind, index),
+            match (newest, tracker.kind) {
+                (Some(index), Kind::Events) => self.ctx.metrics.unreachable(tracker.kind, index),
                 (Some(index), kind) => self.ctx.metrics.seen(kind, index),
                 (None, _) => {}
             }
@@ -205,15 +205,15 @@ impl Lane {
 
     /// Where the kind stands that is furthest behind of those that lists give.
     fn listed_to(&self) -> RaftIndex {
-        let positions = self.members.iter().filter(|member| member.table().is_some());
-        positions.map(|member| member.cursor.position().index).min().unwrap_or_default()
+        let positions = self.trackers.iter().filter(|tracker| tracker.table().is_some());
+        positions.map(|tracker| tracker.cursor.position().index).min().unwrap_or_default()
     }
 }
 
 /// What lists can say of a member; nothing of one that reads single keys of a topic.
-fn ranges(member: &Member, after: RaftIndex, until: RaftIndex) -> Vec<Range> {
-    let of_all = member.topics().iter().all(|topic| topic.key.is_none());
-    let tables = member.tables().filter(|_| of_all).unwrap_or_default();
+fn ranges(tracker: &Tracker, after: RaftIndex, until: RaftIndex) -> Vec<Range> {
+    let of_all = tracker.topics().iter().all(|topic| topic.key.is_none());
+    let tables = tracker.tables().filter(|_| of_all).unwrap_or_default();
     tables.into_iter().map(|table| Range { table, after, until }).collect()
 }
 

@@ -4,7 +4,7 @@ use tracing::info;
 
 use super::Lane;
 use crate::{
-    checkpoint::{Owed, Pass},
+    checkpoint::{Gap, Pass},
     kind::Kind,
     nomad::Namespace,
     position::{Position, RaftIndex},
@@ -12,8 +12,8 @@ use crate::{
     source::{
         Stopped,
         catch_up::CatchUp,
-        member::{Batch, report_gap},
         namespaces::newest,
+        tracker::{Batch, report_gap},
     },
 };
 
@@ -32,7 +32,7 @@ impl Lane {
     /// What was created at or below the position, but never covered, is caught up with: it came while the program was
     /// stopped, or between two looks.
     pub(super) fn find_uncovered(&mut self, found: &[Namespace]) {
-        if self.members.iter().any(|member| member.unlisted.is_some()) {
+        if self.trackers.iter().any(|tracker| tracker.unlisted.is_some()) {
             // All that they had up to here is owed already.
             self.covered = self.covered.max(self.furthest().index);
         }
@@ -49,7 +49,7 @@ impl Lane {
 
     /// Where the kind that has read most has read to.
     fn furthest(&self) -> Position {
-        let positions = self.members.iter().map(|member| member.cursor.position());
+        let positions = self.trackers.iter().map(|tracker| tracker.cursor.position());
         positions.max_by_key(|position| position.index).cloned().unwrap_or_default()
     }
 
@@ -63,11 +63,11 @@ impl Lane {
 
     /// What lists of one namespace did not show of the others can be read from here on: of all that there are by now.
     pub(super) async fn list_unlisted(&mut self) -> Result<(), Stopped> {
-        let mut owed = false;
-        for member in &mut self.members {
-            owed |= member.owe_unlisted(&self.ctx).await?;
+        let mut gap = false;
+        for tracker in &mut self.trackers {
+            gap |= tracker.owe_unlisted(&self.ctx).await?;
         }
-        if owed {
+        if gap {
             self.covered = self.covered.max(self.furthest().index);
             self.mark_covered().await?;
         }
@@ -75,32 +75,32 @@ impl Lane {
     }
 
     /// Books what namespaces could have had, where their events can't be seen any more.
-    pub(super) async fn owe_namespaces(&mut self, owed: Vec<(String, Owed)>) -> Result<(), Stopped> {
-        if owed.is_empty() {
+    pub(super) async fn owe_namespaces(&mut self, gap: Vec<(String, Gap)>) -> Result<(), Stopped> {
+        if gap.is_empty() {
             return Ok(());
         }
-        for member in self.members.iter_mut().filter(|member| !member.first_start && member.kind != Kind::Nodes) {
+        for tracker in self.trackers.iter_mut().filter(|tracker| !tracker.first_start && tracker.kind != Kind::Nodes) {
             let mut batch = Batch::default();
-            for (name, owed) in &owed {
-                report_gap(&self.ctx, member.kind, name, owed);
-                if member.kind == Kind::Events {
-                    batch.drafts.push(resource::gap(name, owed));
+            for (name, gap) in &gap {
+                report_gap(&self.ctx, tracker.kind, name, gap);
+                if tracker.kind == Kind::Events {
+                    batch.drafts.push(resource::gap(name, gap));
                 } else {
-                    let ranges = vec![owed.clone()];
-                    member.add_pass(Pass { ranges, namespace: Some(name.clone()), ..Pass::default() });
-                    batch.effect.backfill = Some(member.passes.iter().cloned().collect());
+                    let ranges = vec![gap.clone()];
+                    tracker.add_pass(Pass { ranges, namespace: Some(name.clone()), ..Pass::default() });
+                    batch.effect.backfill = Some(tracker.passes.iter().cloned().collect());
                 }
             }
-            member.submit(&self.ctx, batch, None).await?;
+            tracker.submit(&self.ctx, batch, None).await?;
         }
         Ok(())
     }
 
     pub(super) async fn mark_covered(&mut self) -> Result<(), Stopped> {
-        for member in &mut self.members {
+        for tracker in &mut self.trackers {
             let mut batch = Batch::default();
             batch.effect.namespaces = Some(self.covered);
-            member.submit(&self.ctx, batch, None).await?;
+            tracker.submit(&self.ctx, batch, None).await?;
         }
         Ok(())
     }

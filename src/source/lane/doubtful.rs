@@ -22,7 +22,7 @@ impl Lane {
 
     /// What positions, tables, and the lines that a line of `index` follows confirm.
     fn confirmed_before(&self, index: RaftIndex) -> RaftIndex {
-        let positions = self.members.iter().map(|member| member.cursor.position().index);
+        let positions = self.trackers.iter().map(|tracker| tracker.cursor.position().index);
         let others = [self.ctx.client.newest_index(), self.doubts.followed_by(index)];
         positions.chain(others).max().unwrap_or_default()
     }
@@ -73,8 +73,8 @@ impl Lane {
         for (raw, reason) in &line.unusable {
             self.ctx.dead_letter(Kind::Events, raw, reason).await?;
         }
-        for member in &mut self.members {
-            member.take_doubtful(&self.ctx, line, share).await?;
+        for tracker in &mut self.trackers {
+            tracker.take_doubtful(&self.ctx, line, share).await?;
         }
         Ok(true)
     }

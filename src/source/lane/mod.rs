@@ -25,11 +25,11 @@ use super::{
     absence::Absence,
     catch_up::{CatchUp, History},
     line::{Garbage, Line, Occurrences, Text},
-    member::{Batch, Member},
     namespaces,
     plausible::Doubts,
     reader::{Reader, Received},
     standby::WarmLane,
+    tracker::{Batch, Tracker},
     union,
     window::Share,
 };
@@ -60,7 +60,7 @@ pub(super) struct Lane {
     namespace: Arc<str>,
     /// Events without a namespace belong to the first lane alone.
     first: bool,
-    members: Vec<Member>,
+    trackers: Vec<Tracker>,
     ctx: Context,
     history: History,
     catch_up: Option<CatchUp>,
@@ -128,16 +128,17 @@ impl Lane {
     pub(super) fn new(
         namespace: Arc<str>,
         first: bool,
-        members: Vec<Member>,
+        trackers: Vec<Tracker>,
         ctx: Context,
         warm: Option<WarmLane>,
     ) -> Self {
-        let covered = members.iter().filter_map(|member| member.ledger().lane(&namespace)).map(|lane| lane.namespaces);
+        let covered =
+            trackers.iter().filter_map(|tracker| tracker.ledger().stream(&namespace)).map(|lane| lane.namespaces);
         let covered = RaftIndex(covered.min().unwrap_or(0));
         Lane {
             namespace,
             first,
-            members,
+            trackers,
             ctx,
             history: History::default(),
             catch_up: None,
@@ -172,8 +173,8 @@ impl Lane {
         let mut outage = Outage::new("reading the event stream").of_calls();
         self.show(&SourceState::Connecting);
         self.resolve_start(&mut backoff, &mut outage).await?;
-        for member in &mut self.members {
-            member.report_new_topics(&self.ctx).await?;
+        for tracker in &mut self.trackers {
+            tracker.report_new_topics(&self.ctx).await?;
         }
         if self.ctx.polling.source == Source::Poll {
             self.poll("NOMAD_FIREHOSE_SOURCE is poll", Absence::default()).await?;
@@ -235,7 +236,7 @@ impl Lane {
 
     /// Whether lists take the stream's place where there is none.
     fn takes_lists(&self) -> bool {
-        self.ctx.polling.source != Source::Stream && self.members.iter().any(|member| member.table().is_some())
+        self.ctx.polling.source != Source::Stream && self.trackers.iter().any(|tracker| tracker.table().is_some())
     }
 
     /// Subscribes, and says which namespaces the subscription has that were not covered before.
@@ -262,18 +263,18 @@ impl Lane {
 
     async fn subscribe(&mut self, found: &[Namespace]) -> Result<EventStream, Unconnected> {
         self.find_uncovered(found);
-        let asks = self.members.iter().map(|member| member.cursor.ask());
+        let asks = self.trackers.iter().map(|tracker| tracker.cursor.ask());
         let index = asks.chain(self.catch_up.as_ref().map(CatchUp::ask)).min().unwrap_or_default();
         if let Some(catch_up) = &mut self.catch_up {
             catch_up.reconnected();
         }
-        for member in &mut self.members {
-            member.cursor.reconnected();
+        for tracker in &mut self.trackers {
+            tracker.cursor.reconnected();
         }
         self.doubts.reconnected();
         let query = StreamQuery {
             namespace: self.namespace.to_string(),
-            topics: union(self.members.iter().flat_map(Member::topics)),
+            topics: union(self.trackers.iter().flat_map(Tracker::topics)),
             index,
         };
         let client = self.ctx.client.clone();
@@ -284,22 +285,22 @@ impl Lane {
 
     /// Where the kind that has read least has read to.
     fn position(&self) -> RaftIndex {
-        self.members.iter().map(|member| member.cursor.position().index).min().unwrap_or_default()
+        self.trackers.iter().map(|tracker| tracker.cursor.position().index).min().unwrap_or_default()
     }
 
     fn is_proven(&self) -> bool {
-        self.members.iter().all(|member| member.cursor.is_proven())
+        self.trackers.iter().all(|tracker| tracker.cursor.is_proven())
     }
 
     /// What notes how far the lines that have come reach.
     fn received(&self) -> Received {
-        let kinds = self.members.iter().map(|member| member.kind).collect();
+        let kinds = self.trackers.iter().map(|tracker| tracker.kind).collect();
         Received { metrics: self.ctx.metrics.clone(), kinds }
     }
 
     /// Shows how all kinds of the lane are read.
     fn show(&self, state: &SourceState) {
-        self.members.iter().for_each(|member| member.show(&self.ctx, state.clone()));
+        self.trackers.iter().for_each(|tracker| tracker.show(&self.ctx, state.clone()));
     }
 
     /// Delivers what one connection brings.
@@ -325,7 +326,7 @@ impl Lane {
         }
         loop {
             let look_at = self.doubts.look_at();
-            let holds = self.members.iter().any(Member::holds_stream);
+            let holds = self.trackers.iter().any(Tracker::holds_stream);
             // While an index is in doubt, it is not known which is the newest version of its objects.
             let its_turn = (holds || reader.is_empty() || lines >= LINES_PER_PIECE) && look_at.is_none();
             tokio::select! {
@@ -362,10 +363,10 @@ impl Lane {
                         watch_timer = every(WATCH_EVERY);
                     }
                 }
-                beside = beside::next(&mut self.members, self.last_turn), if its_turn => {
+                beside = beside::next(&mut self.trackers, self.last_turn), if its_turn => {
                     lines = 0;
-                    let (member, beside) = beside?;
-                    self.go_on_beside(member, beside).await?;
+                    let (tracker, beside) = beside?;
+                    self.go_on_beside(tracker, beside).await?;
                 }
                 () = sleep_until(settle_at) => {
                     if reader.is_quiet() {
@@ -447,17 +448,17 @@ impl Lane {
             self.ctx.dead_letter(Kind::Events, raw, reason).await?;
         }
         if let Some(catch_up) = &mut self.catch_up {
-            let mut owed = catch_up.observe(&line, &identities);
-            owed.extend(line.passed_over.iter().flat_map(|line_is| catch_up.missed(line.index, line_is)));
-            self.owe_namespaces(owed).await?;
+            let mut gap = catch_up.observe(&line, &identities);
+            gap.extend(line.passed_over.iter().flat_map(|line_is| catch_up.missed(line.index, line_is)));
+            self.owe_namespaces(gap).await?;
         }
-        for member in &mut self.members {
-            self.ctx.metrics.seen(member.kind, line.index);
-            member.take_line(&self.ctx, &line, &identities, &share, self.catch_up.as_ref()).await?;
+        for tracker in &mut self.trackers {
+            self.ctx.metrics.seen(tracker.kind, line.index);
+            tracker.take_line(&self.ctx, &line, &identities, &share, self.catch_up.as_ref()).await?;
         }
         // One proof serves all: what is complete from an earlier position is complete from a later one.
-        if let Some(from) = self.members.iter().filter_map(|member| member.cursor.complete_from()).min() {
-            self.members.iter_mut().for_each(|member| member.cursor.proven_from(from));
+        if let Some(from) = self.trackers.iter().filter_map(|tracker| tracker.cursor.complete_from()).min() {
+            self.trackers.iter_mut().for_each(|tracker| tracker.cursor.proven_from(from));
         }
         if self.is_proven() {
             self.history.push(line.index);
@@ -477,11 +478,11 @@ impl Lane {
     /// The connection is quiet: no further line of the last index is to be expected, so that a table that stands there
     /// proves the next connection.
     async fn settle(&mut self) -> Result<(), Stopped> {
-        for member in &mut self.members {
-            if member.cursor.settle() {
+        for tracker in &mut self.trackers {
+            if tracker.cursor.settle() {
                 let mut batch = Batch::default();
                 batch.effect.whole = true;
-                member.submit(&self.ctx, batch, None).await?;
+                tracker.submit(&self.ctx, batch, None).await?;
             }
         }
         Ok(())

@@ -20,9 +20,9 @@ use super::{Lane, beside, buffered::Suspicion};
 use crate::{
     backoff::Backoff,
     kind::Kind,
-    nomad::{Error, Namespace, Standing, StreamQuery, Table},
+    nomad::{Error, LeaseState, Namespace, StreamQuery, Table},
     position::RaftIndex,
-    source::{Context, Source, Stopped, absence::Absence, member::Member, namespaces, reconcile::Turn, union},
+    source::{Context, Source, Stopped, absence::Absence, namespaces, reconcile::Turn, tracker::Tracker, union},
     telemetry::SourceState,
     throttle::Outage,
 };
@@ -55,15 +55,15 @@ impl Lane {
         );
         let reason: Arc<str> = Arc::from(reason);
         let mut scope = self.begin(&mut absence).await?;
-        for member in self.members.iter().filter(|member| member.kind == Kind::Events) {
+        for tracker in self.trackers.iter().filter(|tracker| tracker.kind == Kind::Events) {
             let reason = format!("raw events come from the stream alone: {reason}");
-            member.show(&self.ctx, SourceState::Blocked { reason });
+            tracker.show(&self.ctx, SourceState::Blocked { reason });
         }
-        let mut session = Session::new(Arc::clone(&scope), Arc::clone(&reason), &self.members);
+        let mut session = Session::new(Arc::clone(&scope), Arc::clone(&reason), &self.trackers);
         let (mut stream, mut namespaces) = (self.find_stream(), self.find_namespaces(&scope));
         loop {
-            session.ask(&self.ctx, &self.members);
-            let (due, stop) = (session.due(&self.members), self.ctx.stop.clone());
+            session.ask(&self.ctx, &self.trackers);
+            let (due, stop) = (session.due(&self.trackers), self.ctx.stop.clone());
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(Stopped),
@@ -74,7 +74,7 @@ impl Lane {
                 () = &mut namespaces => {
                     info!("there are namespaces; listing all of them");
                     scope = self.begin(&mut Absence::default()).await?;
-                    session = Session::new(Arc::clone(&scope), Arc::clone(&reason), &self.members);
+                    session = Session::new(Arc::clone(&scope), Arc::clone(&reason), &self.trackers);
                     namespaces = self.find_namespaces(&scope);
                 }
                 Some((table, answer)) = session.questions.next(), if !session.questions.is_empty() => {
@@ -82,17 +82,17 @@ impl Lane {
                         left.clear();
                     }
                 }
-                beside = beside::next(&mut self.members, self.last_turn) => {
-                    let (member, beside) = beside?;
-                    let turn = self.go_on_beside(member, beside).await?;
-                    self.page_polled(&mut session, member, turn);
+                beside = beside::next(&mut self.trackers, self.last_turn) => {
+                    let (tracker, beside) = beside?;
+                    let turn = self.go_on_beside(tracker, beside).await?;
+                    self.page_polled(&mut session, tracker, turn);
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
         }
-        for member in &mut self.members {
-            if member.table().is_some() {
-                member.end_polling(&self.ctx).await?;
+        for tracker in &mut self.trackers {
+            if tracker.table().is_some() {
+                tracker.end_polling(&self.ctx).await?;
             }
         }
         self.report_left(&left);
@@ -103,16 +103,16 @@ impl Lane {
     /// Where each kind that lists take over was on the stream; nothing where there never was one.
     fn stream_positions(&self) -> Vec<(Kind, RaftIndex)> {
         // Lists leave no event behind that could be known again.
-        let was_streamed = |member: &&Member| self.streamed || !member.cursor.position().seen.is_empty();
-        let of_tables = self.members.iter().filter(|member| member.table().is_some());
-        of_tables.filter(was_streamed).map(|member| (member.kind, member.cursor.position().index)).collect()
+        let was_streamed = |tracker: &&Tracker| self.streamed || !tracker.cursor.position().seen.is_empty();
+        let of_tables = self.trackers.iter().filter(|tracker| tracker.table().is_some());
+        of_tables.filter(was_streamed).map(|tracker| (tracker.kind, tracker.cursor.position().index)).collect()
     }
 
     /// What the stream had while lists were read is not read from it: says so.
     fn report_left(&self, left: &[(Kind, RaftIndex)]) {
         for (kind, from) in left {
-            let Some(member) = self.members.iter().find(|member| member.kind == *kind) else { continue };
-            let until = member.cursor.position().index;
+            let Some(tracker) = self.trackers.iter().find(|tracker| tracker.kind == *kind) else { continue };
+            let until = tracker.cursor.position().index;
             if until > *from {
                 // Counted as the lists were read.
                 warn!(%kind, namespace = &*self.namespace, after = %from, %until,
@@ -142,7 +142,7 @@ impl Lane {
                 }
                 // Where they were missing before, no more is lost.
                 Err(error @ Error::Unsupported { .. })
-                    if self.members.iter().all(|member| member.unlisted.is_none())
+                    if self.trackers.iter().all(|tracker| tracker.unlisted.is_none())
                         && !absence.seen(&self.ctx.polling) =>
                 {
                     debug!(%error, "no namespaces; if that lasts, the one there is without them is listed");
@@ -164,8 +164,8 @@ impl Lane {
             self.leave_unlisted().await?;
         }
         self.book_uncovered(&found.unwrap_or_default()).await?;
-        for member in self.members.iter_mut().filter(|member| member.table().is_some()) {
-            member.begin_polling();
+        for tracker in self.trackers.iter_mut().filter(|tracker| tracker.table().is_some()) {
+            tracker.begin_polling();
         }
         Ok(scope)
     }
@@ -175,7 +175,7 @@ impl Lane {
     async fn book_uncovered(&mut self, found: &[Namespace]) -> Result<(), Stopped> {
         self.find_uncovered(found);
         if let Some(catch_up) = self.catch_up.take() {
-            self.owe_namespaces(catch_up.owed()).await?;
+            self.owe_namespaces(catch_up.gap()).await?;
             self.covered = self.covered.max(catch_up.newest);
             self.mark_covered().await?;
         }
@@ -184,8 +184,8 @@ impl Lane {
 
     /// The namespaces that lists do not show from here on.
     async fn leave_unlisted(&mut self) -> Result<(), Stopped> {
-        for member in &mut self.members {
-            member.leave_unlisted(&self.ctx).await?;
+        for tracker in &mut self.trackers {
+            tracker.leave_unlisted(&self.ctx).await?;
         }
         Ok(())
     }
@@ -220,7 +220,7 @@ impl Lane {
         let (client, after) = (self.ctx.client.clone(), self.try_after());
         let query = StreamQuery {
             namespace: self.namespace.to_string(),
-            topics: union(self.members.iter().flat_map(Member::topics)),
+            topics: union(self.trackers.iter().flat_map(Tracker::topics)),
             index: self.position(),
         };
         let held_back = self.suspicion.held_back;
@@ -248,22 +248,22 @@ impl Lane {
         &mut self,
         session: &mut Session,
         table: Table,
-        answer: Result<Standing, Error>,
+        answer: Result<LeaseState, Error>,
     ) -> Result<bool, Stopped> {
         let Some(watch) = session.watches.iter_mut().find(|watch| watch.table == table) else { return Ok(false) };
-        let anchor = self.members.iter().filter_map(|member| member.ledger().lane(&self.namespace)?.anchor);
+        let anchor = self.trackers.iter().filter_map(|tracker| tracker.ledger().stream(&self.namespace)?.anchor);
         let anchor = anchor.filter(|anchor| anchor.topic == table.topic()).map(|anchor| anchor.index).max();
         let step = watch.take(&self.ctx, anchor, answer);
-        let of_table = |member: &&mut Member| member.table() == Some(table);
+        let of_table = |tracker: &&mut Tracker| tracker.table() == Some(table);
         let is_seen = watch.is_seen();
-        let of_lists = self.members.iter_mut().filter(of_table).filter_map(|member| member.ahead.as_mut());
+        let of_lists = self.trackers.iter_mut().filter(of_table).filter_map(|tracker| tracker.ahead.as_mut());
         of_lists.for_each(|ahead| ahead.is_seen = is_seen);
         match step {
             Step::Again => {}
             Step::Blocked(failure) => {
                 session.outage.log(&failure);
-                for member in self.members.iter_mut().filter(of_table) {
-                    member.show(&self.ctx, SourceState::Blocked { reason: failure.reason.clone() });
+                for tracker in self.trackers.iter_mut().filter(of_table) {
+                    tracker.show(&self.ctx, SourceState::Blocked { reason: failure.reason.clone() });
                 }
             }
             Step::At(index) => {
@@ -272,9 +272,9 @@ impl Lane {
                     session.outage.over();
                 }
                 let mut moved = false;
-                for member in self.members.iter_mut().filter(of_table) {
-                    member.show(&self.ctx, SourceState::Polling { reason: Some(session.reason.to_string()) });
-                    moved |= member.take_polled(&self.ctx, index).await?;
+                for tracker in self.trackers.iter_mut().filter(of_table) {
+                    tracker.show(&self.ctx, SourceState::Polling { reason: Some(session.reason.to_string()) });
+                    moved |= tracker.take_polled(&self.ctx, index).await?;
                 }
                 if moved && index > self.covered && is_whole(&session.scope, &self.namespace) {
                     // Whatever a namespace had up to here, lists have given or owe.
@@ -287,9 +287,9 @@ impl Lane {
                 if !is_whole(&session.scope, &self.namespace) {
                     self.leave_unlisted().await?;
                 }
-                *session = Session::new(Arc::clone(&session.scope), Arc::clone(&session.reason), &self.members);
-                for member in self.members.iter_mut().filter(|member| member.table().is_some()) {
-                    member.begin_polling();
+                *session = Session::new(Arc::clone(&session.scope), Arc::clone(&session.reason), &self.trackers);
+                for tracker in self.trackers.iter_mut().filter(|tracker| tracker.table().is_some()) {
+                    tracker.begin_polling();
                 }
                 return Ok(true);
             }
@@ -298,18 +298,18 @@ impl Lane {
     }
 
     /// What a page came to. After the last one of a list, rests for at least as long as the list took.
-    fn page_polled(&mut self, session: &mut Session, member: usize, turn: Turn) {
-        let member = &mut self.members[member];
+    fn page_polled(&mut self, session: &mut Session, tracker: usize, turn: Turn) {
+        let tracker = &mut self.trackers[tracker];
         if matches!(turn, Turn::Page | Turn::List) {
             // Whatever a table said last, lists come.
-            member.show(&self.ctx, SourceState::Polling { reason: Some(session.reason.to_string()) });
+            tracker.show(&self.ctx, SourceState::Polling { reason: Some(session.reason.to_string()) });
         }
         if turn == Turn::List {
-            let took = std::mem::take(&mut member.listing);
+            let took = std::mem::take(&mut tracker.listing);
             self.ctx.metrics.polled(took);
             let rest = Instant::now() + took.max(self.ctx.polling.interval);
-            member.page_after = Some(rest);
-            if let Some(watch) = session.watches.iter_mut().find(|watch| Some(watch.table) == member.table()) {
+            tracker.page_after = Some(rest);
+            if let Some(watch) = session.watches.iter_mut().find(|watch| Some(watch.table) == tracker.table()) {
                 watch.rest(rest);
             }
         }
@@ -322,9 +322,9 @@ fn is_whole(scope: &str, lane: &str) -> bool {
 }
 
 impl Session {
-    fn new(scope: Arc<str>, reason: Arc<str>, members: &[Member]) -> Self {
+    fn new(scope: Arc<str>, reason: Arc<str>, trackers: &[Tracker]) -> Self {
         let mut watches: Vec<Watch> = Vec::new();
-        for table in members.iter().filter_map(Member::table) {
+        for table in trackers.iter().filter_map(Tracker::table) {
             if watches.iter().all(|watch| watch.table != table) {
                 watches.push(Watch::new(table));
             }
@@ -339,15 +339,15 @@ impl Session {
     }
 
     /// Asks for the tables whose time has come.
-    fn ask(&mut self, ctx: &Context, members: &[Member]) {
+    fn ask(&mut self, ctx: &Context, trackers: &[Tracker]) {
         let now = Instant::now();
-        for watch in self.watches.iter_mut().filter(|watch| watch.is_wanted(members) && watch.after <= now) {
+        for watch in self.watches.iter_mut().filter(|watch| watch.is_wanted(trackers) && watch.after <= now) {
             self.questions.push(watch.ask(ctx, &self.scope));
         }
     }
 
     /// When the next table is to be asked for.
-    fn due(&self, members: &[Member]) -> Option<Instant> {
-        self.watches.iter().filter(|watch| watch.is_wanted(members)).map(|watch| watch.after).min()
+    fn due(&self, trackers: &[Tracker]) -> Option<Instant> {
+        self.watches.iter().filter(|watch| watch.is_wanted(trackers)).map(|watch| watch.after).min()
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     checkpoint::Anchor,
     nomad::{self, Client, Table},
     position::RaftIndex,
-    source::{Context, Start, Stopped, member::Member, plausible::Doubts, proof::TableVerdict},
+    source::{Context, Start, Stopped, plausible::Doubts, proof::TableVerdict, tracker::Tracker},
     telemetry::{ListState, SourceState},
     throttle::Outage,
 };
@@ -20,23 +20,23 @@ impl Lane {
     /// a first start after everything that is there now.
     pub(super) async fn resolve_start(&mut self, backoff: &mut Backoff, outage: &mut Outage) -> Result<(), Stopped> {
         let mut covered = Vec::new();
-        for member in &mut self.members {
-            let own = member.ledger().lane(&self.namespace).map(|lane| RaftIndex(lane.namespaces));
-            if member.needs_original() {
-                let table = ask_newest(&self.ctx, member, &self.namespace, backoff, outage).await?;
-                covered.extend(member.go_on_from_original(&self.ctx, table).await?.or(own));
+        for tracker in &mut self.trackers {
+            let own = tracker.ledger().stream(&self.namespace).map(|lane| RaftIndex(lane.namespaces));
+            if tracker.needs_original() {
+                let table = ask_newest(&self.ctx, tracker, &self.namespace, backoff, outage).await?;
+                covered.extend(tracker.go_on_from_original(&self.ctx, table).await?.or(own));
                 continue;
             }
-            if !member.first_start || self.ctx.start == Start::All {
+            if !tracker.first_start || self.ctx.start == Start::All {
                 covered.extend(own);
                 continue;
             }
             let start = match self.ctx.start {
                 Start::All => RaftIndex(0),
                 Start::Index(index) => RaftIndex(index.0.saturating_sub(1)),
-                Start::Now => ask_newest(&self.ctx, member, &self.namespace, backoff, outage).await?,
+                Start::Now => ask_newest(&self.ctx, tracker, &self.namespace, backoff, outage).await?,
             };
-            member.start_after(&self.ctx, start, self.ctx.start == Start::Now).await?;
+            tracker.start_after(&self.ctx, start, self.ctx.start == Start::Now).await?;
             covered.push(start);
         }
         self.covered = covered.into_iter().min().unwrap_or_default();
@@ -46,21 +46,21 @@ impl Lane {
     /// Asks for the tables that could prove what the stream has not: in the background, for an answer can take long
     /// while the cluster has no leader, and the stream must not wait for it.
     pub(super) fn ask_for_proof(&self) -> Probe {
-        let unproven = self.members.iter().filter(|member| !member.cursor.is_proven());
-        let tables = unproven.filter_map(Member::tables).flatten().collect();
+        let unproven = self.trackers.iter().filter(|tracker| !tracker.cursor.is_proven());
+        let tables = unproven.filter_map(Tracker::tables).flatten().collect();
         probe(&self.ctx.client, &self.namespace, Why::Proof, tables, self.anchor())
     }
 
     /// Asks for the tables of all kinds, to compare them with the stream. `stalled` says that half a line has come, and
     /// does not grow.
     pub(super) fn ask_for_watch(&self, stalled: bool) -> Probe {
-        let tables = self.members.iter().filter_map(Member::tables).flatten().collect();
+        let tables = self.trackers.iter().filter_map(Tracker::tables).flatten().collect();
         probe(&self.ctx.client, &self.namespace, Why::Watch { stalled }, tables, None)
     }
 
     /// Asks for the tables that confirm the index of a line.
     pub(super) fn ask_for_doubts(&self) -> Probe {
-        let tables = self.members.iter().flat_map(|member| member.tables().unwrap_or_else(|| Table::ALL.to_vec()));
+        let tables = self.trackers.iter().flat_map(|tracker| tracker.tables().unwrap_or_else(|| Table::ALL.to_vec()));
         probe(&self.ctx.client, &self.namespace, Why::Doubts, tables.collect(), None)
     }
 
@@ -83,15 +83,15 @@ impl Lane {
     }
 
     /// Gives the tables' word to those of the members that wait for it and are `meant`.
-    pub(super) async fn prove(&mut self, answer: &Answer, meant: impl Fn(&Member) -> bool) -> Result<(), Stopped> {
-        for member in self.members.iter_mut().filter(|member| !member.cursor.is_proven() && meant(member)) {
-            let Some(index) = member.tables().and_then(|tables| answer.greatest(&tables)) else { continue };
-            match member.take_table_index(&self.ctx, index).await? {
-                TableVerdict::Proven => debug!(kind = %member.kind, %index, "nothing is missing: the table stands"),
-                TableVerdict::Gap(owed) => {
-                    info!(kind = %member.kind, from = %owed.from, until = %owed.until, "reading what was missed");
+    pub(super) async fn prove(&mut self, answer: &Answer, meant: impl Fn(&Tracker) -> bool) -> Result<(), Stopped> {
+        for tracker in self.trackers.iter_mut().filter(|tracker| !tracker.cursor.is_proven() && meant(tracker)) {
+            let Some(index) = tracker.tables().and_then(|tables| answer.greatest(&tables)) else { continue };
+            match tracker.take_table_index(&self.ctx, index).await? {
+                TableVerdict::Proven => debug!(kind = %tracker.kind, %index, "nothing is missing: the table stands"),
+                TableVerdict::Gap(gap) => {
+                    info!(kind = %tracker.kind, from = %gap.from, until = %gap.until, "reading what was missed");
                 }
-                TableVerdict::Wait => debug!(kind = %member.kind, %index, "waiting for what the server streams"),
+                TableVerdict::Wait => debug!(kind = %tracker.kind, %index, "waiting for what the server streams"),
             }
         }
         Ok(())
@@ -99,8 +99,10 @@ impl Lane {
 
     /// The newest anchor of the kinds whose positions are not proven.
     pub(super) fn anchor(&self) -> Option<Anchor> {
-        let unproven = self.members.iter().filter(|member| !member.cursor.is_proven());
-        unproven.filter_map(|member| member.ledger().lane(&self.namespace)?.anchor).max_by_key(|anchor| anchor.index)
+        let unproven = self.trackers.iter().filter(|tracker| !tracker.cursor.is_proven());
+        unproven
+            .filter_map(|tracker| tracker.ledger().stream(&self.namespace)?.anchor)
+            .max_by_key(|anchor| anchor.index)
     }
 
     /// Whether the table that surely moved at the anchor's index is below it, twice in a row, read from the leader.
@@ -124,10 +126,10 @@ impl Lane {
             "the cluster's index is below the checkpoint's, and its events are not known: it was restored or is \
              another cluster; starting over"
         );
-        for member in &mut self.members {
-            member.start_over();
-            self.ctx.status.list(member.kind, &self.namespace, ListState::Fine);
-            self.ctx.metrics.forget_seen(member.kind);
+        for tracker in &mut self.trackers {
+            tracker.start_over();
+            self.ctx.status.list(tracker.kind, &self.namespace, ListState::Fine);
+            self.ctx.metrics.forget_seen(tracker.kind);
         }
         self.history.clear();
         self.doubts = Doubts::default();
@@ -203,17 +205,17 @@ fn probe(client: &Client, namespace: &str, why: Why, mut tables: Vec<Table>, anc
 /// until the leader tells.
 async fn ask_newest(
     ctx: &Context,
-    member: &Member,
+    tracker: &Tracker,
     namespace: &str,
     backoff: &mut Backoff,
     outage: &mut Outage,
 ) -> Result<RaftIndex, Stopped> {
     loop {
-        match newest_index(ctx, member, namespace).await {
+        match newest_index(ctx, tracker, namespace).await {
             Ok(index) => return Ok(index),
             Err(error) => {
                 outage.log(&error);
-                member.show(ctx, SourceState::Blocked { reason: error.to_string() });
+                tracker.show(ctx, SourceState::Blocked { reason: error.to_string() });
             }
         }
         ctx.pause(backoff.failed()).await?;
@@ -221,10 +223,10 @@ async fn ask_newest(
 }
 
 /// The greatest index of the member's tables.
-async fn newest_index(ctx: &Context, member: &Member, namespace: &str) -> Result<RaftIndex, nomad::Error> {
+async fn newest_index(ctx: &Context, tracker: &Tracker, namespace: &str) -> Result<RaftIndex, nomad::Error> {
     let all = || Table::ALL.to_vec();
     let mut newest = RaftIndex(0);
-    for table in member.tables().unwrap_or_else(all) {
+    for table in tracker.tables().unwrap_or_else(all) {
         newest = newest.max(ctx.client.table_index(table, namespace).await?);
     }
     Ok(newest)

@@ -8,10 +8,10 @@ use crate::{
     position::{Position, RaftIndex},
     source::{
         line::{Line, Occurrences, Text},
-        member::Member,
         reader::Reader,
-        standby::{Ring, WarmLane},
+        standby::{ReplayBuffer, WarmLane},
         topics::brings,
+        tracker::Tracker,
     },
     telemetry::SourceState,
 };
@@ -24,44 +24,45 @@ impl Lane {
     pub(super) fn take_over(&mut self) -> Option<(Reader, Option<Vec<Namespace>>)> {
         let warm = self.warm.take()?;
         let position = self.position();
-        let (lines, bytes, read_to) = (warm.ring.len(), warm.ring.bytes(), warm.read_to);
-        let complete_from = warm.ring.complete_from().unwrap_or_default();
+        let (lines, bytes, read_to) = (warm.buffer.len(), warm.buffer.bytes(), warm.read_to);
+        let complete_from = warm.buffer.complete_from().unwrap_or_default();
         if let Err(reason) = self.can_go_on_with(&warm) {
             info!(namespace = &*self.namespace, reason, %position, lines, bytes, %complete_from, %read_to,
                 "what was held while standing by cannot be used; subscribing anew");
             return None;
         }
-        let WarmLane { ring, stream, found, namespaces, .. } = warm;
+        let WarmLane { buffer, stream, found, namespaces, .. } = warm;
         // Behind an original: what the subscription does not have is still to be found.
         if found.is_some() {
             self.covered = self.covered.min(namespaces);
         }
         info!(namespace = &*self.namespace, %position, lines, bytes, %complete_from, %read_to, open = stream.is_some(),
             "going on with what was held while standing by");
-        for member in &mut self.members {
-            member.cursor.reconnected();
+        for tracker in &mut self.trackers {
+            tracker.cursor.reconnected();
             // A first start has nothing to prove: what lies before the first line comes from the list.
-            if !member.begins() {
-                member.cursor.proven_from(member.cursor.position().index);
+            if !tracker.begins() {
+                tracker.cursor.proven_from(tracker.cursor.position().index);
             }
         }
         self.server = stream.as_ref().map(|stream| stream.server().to_owned()).unwrap_or_default();
         self.show(&SourceState::Streaming);
-        Some((Reader::warm(ring, stream, self.ctx.window.clone(), self.received()), found))
+        Some((Reader::warm(buffer, stream, self.ctx.window.clone(), self.received()), found))
     }
 
     /// Whether nothing can be missing between the position of any kind and what is held. If not, why not.
     fn can_go_on_with(&self, warm: &WarmLane) -> Result<(), &'static str> {
-        if warm.stream.is_none() && warm.ring.len() == 0 {
+        if warm.stream.is_none() && warm.buffer.len() == 0 {
             return Err("nothing is held");
         }
-        if !self.members.iter().flat_map(Member::topics).all(|topic| brings(&warm.topics, topic)) {
+        if !self.trackers.iter().flat_map(Tracker::topics).all(|topic| brings(&warm.topics, topic)) {
             return Err("it was for other kinds");
         }
         // An original had no subscription: its value is of another table, and stands above any namespace's creation.
-        let by_ours = |member: &&Member| !member.needs_original();
-        let covered = |member: &Member| member.ledger().lane(&self.namespace).map(|lane| RaftIndex(lane.namespaces));
-        if self.members.iter().filter(by_ours).filter_map(covered).max() > Some(warm.namespaces)
+        let by_ours = |tracker: &&Tracker| !tracker.needs_original();
+        let covered =
+            |tracker: &Tracker| tracker.ledger().stream(&self.namespace).map(|lane| RaftIndex(lane.namespaces));
+        if self.trackers.iter().filter(by_ours).filter_map(covered).max() > Some(warm.namespaces)
             && &*self.namespace == "*"
         {
             return Err("the leader had newer namespaces");
@@ -69,19 +70,19 @@ impl Lane {
         if !self.uncovered(warm.found.as_deref().unwrap_or_default()).is_empty() {
             return Err("there are namespaces that the leader had not found");
         }
-        let mut going_on = self.members.iter().filter(|member| !member.begins());
-        going_on.try_for_each(|member| reaches_back(warm, member.cursor.position()))
+        let mut going_on = self.trackers.iter().filter(|tracker| !tracker.begins());
+        going_on.try_for_each(|tracker| reaches_back(warm, tracker.cursor.position()))
     }
 }
 
 /// Whether what is held goes on from `position`.
 fn reaches_back(warm: &WarmLane, position: &Position) -> Result<(), &'static str> {
-    let Some(complete_from) = warm.ring.complete_from() else { return Err("nothing was read") };
+    let Some(complete_from) = warm.buffer.complete_from() else { return Err("nothing was read") };
     // A server that lags would have to prove first that its history is ours.
     if warm.read_to < position.index {
         return Err("the leader had read more");
     }
-    let held = at(&warm.ring, position);
+    let held = at(&warm.buffer, position);
     if held == Held::Other {
         return Err("it is of another history");
     }
@@ -104,9 +105,9 @@ enum Held {
     Other,
 }
 
-fn at(ring: &Ring, position: &Position) -> Held {
+fn at(buffer: &ReplayBuffer, position: &Position) -> Held {
     let mut occurrences = Occurrences::default();
-    let lines = ring.at(position.index).map(|text| Text::new(text.clone()));
+    let lines = buffer.at(position.index).map(|text| Text::new(text.clone()));
     let events = lines.filter_map(|text| Some(Line::parse(&text, &mut occurrences).ok()?.identities()));
     let mut events = events.flatten().peekable();
     if position.seen.is_empty() || events.peek().is_none() {

@@ -34,7 +34,7 @@ impl Lane {
         let is_new = line
             .identities()
             .iter()
-            .any(|identity| self.members.iter().any(|member| member.cursor.is_new(index, *identity)));
+            .any(|identity| self.trackers.iter().any(|tracker| tracker.cursor.is_new(index, *identity)));
         if is_new {
             error!(
                 namespace = &*self.namespace,

@@ -27,7 +27,7 @@ use crate::{
         line::{Line, Occurrences, Text},
         window::Window,
     },
-    telemetry::{LeaseState, Metrics, SourceState, Status},
+    telemetry::{Leadership, Metrics, SourceState, Status},
 };
 
 /// The objects of the cluster.
@@ -121,7 +121,7 @@ impl Cluster {
 struct Scene {
     cluster: Cluster,
     ctx: Context,
-    member: Member,
+    tracker: Tracker,
     occurrences: Occurrences,
     streamed: u64,
     /// The pieces of the page under way that are yet to come.
@@ -130,23 +130,23 @@ struct Scene {
 
 impl Scene {
     async fn stream(&mut self) {
-        if self.streamed == self.cluster.end() || self.member.holds_stream() {
+        if self.streamed == self.cluster.end() || self.tracker.holds_stream() {
             return;
         }
         self.streamed += 1;
         let text = self.cluster.line(self.streamed);
         let line = Line::parse(&text, &mut self.occurrences).expect("a line");
         let identities = line.identities();
-        self.member.take_line(&self.ctx, &line, &identities, &None, None).await.expect("delivery goes on");
+        self.tracker.take_line(&self.ctx, &line, &identities, &None, None).await.expect("delivery goes on");
     }
 
     /// The next piece of the page under way, or a page is asked for, of a state up to `ahead` newer than the stream.
     async fn list(&mut self, ahead: u64, fails: bool) {
-        if self.member.page.is_none() {
-            let Some(pass) = self.member.passes.front() else { return };
+        if self.tracker.page.is_none() {
+            let Some(pass) = self.tracker.passes.front() else { return };
             let second = pass.page.is_some();
             let at = (self.streamed + ahead).min(self.cluster.end());
-            ask(&self.ctx, &mut self.member);
+            ask(&self.ctx, &mut self.tracker);
             let head = Head {
                 index: RaftIndex(at),
                 next_page: (!second).then(|| "second".to_owned()),
@@ -160,7 +160,7 @@ impl Scene {
             self.pieces.push(Piece::Head(head));
         } else {
             let piece = self.pieces.pop();
-            take(&self.ctx, &mut self.member, piece).await.expect("delivery goes on");
+            take(&self.ctx, &mut self.tracker, piece).await.expect("delivery goes on");
         }
     }
 }
@@ -175,9 +175,9 @@ async fn run(cluster: Cluster, start: u64, steps: &[(bool, u64, bool)]) -> BTree
     let kind = cluster.kind;
     let ledger = Ledger::new(Arc::new(Switch::default()), Checkpoint::default());
     let topics = vec![Topic::all(kind.topic().expect("no raw events"))];
-    let member = Member::new(kind, topics, "*".into(), ledger);
+    let tracker = Tracker::new(kind, topics, "*".into(), ledger);
     let occurrences = Occurrences::default();
-    let mut scene = Scene { cluster, ctx, member, occurrences, streamed: start, pieces: Vec::new() };
+    let mut scene = Scene { cluster, ctx, tracker, occurrences, streamed: start, pieces: Vec::new() };
     for (list, ahead, fails) in steps {
         if *list { scene.list(*ahead, *fails).await } else { scene.stream().await }
     }
@@ -186,7 +186,7 @@ async fn run(cluster: Cluster, start: u64, steps: &[(bool, u64, bool)]) -> BTree
         scene.stream().await;
         scene.list(0, false).await;
     }
-    while !scene.member.passes.is_empty() || scene.member.page.is_some() {
+    while !scene.tracker.passes.is_empty() || scene.tracker.page.is_some() {
         scene.list(0, false).await;
     }
     scene.ctx.delivery.drain().await.expect("delivery goes on");
@@ -273,24 +273,24 @@ async fn an_element_that_is_older_than_what_the_stream_delivered_is_dropped() {
 async fn a_list_that_fails_for_a_minute_is_shown() {
     let (ctx, _) = context();
     let ledger = Ledger::new(Arc::new(Switch::default()), Checkpoint::default());
-    let mut member = Member::new(Kind::Evaluations, vec![Topic::all("Evaluation")], "*".into(), ledger);
-    member.add_pass(Pass { ranges: vec![Owed { until: RaftIndex(9), ..Owed::default() }], ..Pass::default() });
+    let mut tracker = Tracker::new(Kind::Evaluations, vec![Topic::all("Evaluation")], "*".into(), ledger);
+    tracker.add_pass(Pass { ranges: vec![Gap { until: RaftIndex(9), ..Gap::default() }], ..Pass::default() });
     for kind in [Kind::Evaluations, Kind::Allocations] {
-        ctx.status.lease(kind, LeaseState::Leading);
+        ctx.status.lease(kind, Leadership::Leading);
         ctx.status.source(kind, "*", SourceState::Streaming);
     }
     let (begun, mut tries) = (Instant::now(), 0);
     while begun.elapsed() < FAILING_AFTER {
         assert!(ctx.status.is_ready(), "after {:?}", begun.elapsed());
-        ask(&ctx, &mut member);
-        let turn = take(&ctx, &mut member, Some(Piece::Failed(failure()))).await.expect("delivery goes on");
+        ask(&ctx, &mut tracker);
+        let turn = take(&ctx, &mut tracker, Some(Piece::Failed(failure()))).await.expect("delivery goes on");
         assert_eq!(turn, Turn::Failed);
         tries += 1;
-        tokio::time::sleep_until(member.page_due().expect("it is owed")).await;
+        tokio::time::sleep_until(tracker.page_due().expect("it is owed")).await;
     }
     assert!((5..=12).contains(&tries), "{tries}");
-    ask(&ctx, &mut member);
-    take(&ctx, &mut member, Some(Piece::Failed(failure()))).await.expect("delivery goes on");
+    ask(&ctx, &mut tracker);
+    take(&ctx, &mut tracker, Some(Piece::Failed(failure()))).await.expect("delivery goes on");
     assert!(!ctx.status.is_ready());
     assert!(ctx.metrics.encode().expect("text").contains("nomad_firehose_list_failures_total"));
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::ring::Ring;
+use super::buffer::ReplayBuffer;
 use crate::{
     position::{Identity, Position, RaftIndex, Seen},
     source::{
@@ -14,7 +14,7 @@ use crate::{
 /// What feeds a ring.
 #[derive(Debug)]
 pub(super) struct Intake {
-    pub(super) ring: Ring,
+    pub(super) buffer: ReplayBuffer,
     /// What was read last; `None` before the first line.
     cursor: Option<Cursor>,
     occurrences: Occurrences,
@@ -42,9 +42,9 @@ impl Intake {
     /// Events that are set aside: so many are known when they come again.
     const ASIDE: usize = 10_000;
 
-    pub(super) fn new(ring: Ring) -> Self {
+    pub(super) fn new(buffer: ReplayBuffer) -> Self {
         Intake {
-            ring,
+            buffer,
             cursor: None,
             occurrences: Occurrences::default(),
             repeats_at: None,
@@ -89,7 +89,7 @@ impl Intake {
 
     /// Begins anew: what is held is of no use.
     pub(super) fn clear(&mut self) {
-        self.ring.clear();
+        self.buffer.clear();
         self.cursor = None;
         self.occurrences = Occurrences::default();
         self.repeats_at = None;
@@ -129,7 +129,7 @@ impl Intake {
                 let is_new = events.iter().any(|event| cursor.is_new(line.index, *event));
                 cursor.advance(line.index, &events);
                 if is_new {
-                    self.ring.push(line.index, text);
+                    self.buffer.push(line.index, text);
                 }
                 self.repeats_at = self.repeats_at.filter(|repeats| line.index <= *repeats);
             }
@@ -157,7 +157,7 @@ impl Intake {
         self.aside.extend(events);
         self.last_aside = line.index;
         if let Some(read_to) = self.read_to().filter(|_| is_new) {
-            self.ring.push(read_to, text);
+            self.buffer.push(read_to, text);
         }
         Ok(())
     }
@@ -169,8 +169,8 @@ impl Intake {
         cursor.proven_from(index);
         self.cursor = Some(cursor);
         self.repeats_at = None;
-        self.ring.begin(index);
-        self.ring.push(index, text);
+        self.buffer.begin(index);
+        self.buffer.push(index, text);
     }
 }
 
@@ -235,11 +235,11 @@ mod tests {
     }
 
     fn intake() -> Intake {
-        Intake::new(Ring::new(4000, Metrics::new(&[])))
+        Intake::new(ReplayBuffer::new(4000, Metrics::new(&[])))
     }
 
     fn drain(intake: &mut Intake) -> Vec<Bytes> {
-        std::iter::from_fn(|| intake.ring.pop()).collect()
+        std::iter::from_fn(|| intake.buffer.pop()).collect()
     }
 
     #[derive(Clone, Debug)]
@@ -284,12 +284,12 @@ mod tests {
                     intake.take(line, RaftIndex(0)).expect("a line of events");
                 }
                 let Some(read) = intake.read_to() else { continue };
-                intake.ring.trim(RaftIndex(read.0.saturating_sub(connection.behind)));
-                let is_held = |(index, line): &(RaftIndex, Bytes)| intake.ring.at(*index).any(|held| held == line);
+                intake.buffer.trim(RaftIndex(read.0.saturating_sub(connection.behind)));
+                let is_held = |(index, line): &(RaftIndex, Bytes)| intake.buffer.at(*index).any(|held| held == line);
                 let lines: Vec<usize> = (0..end).filter(|n| is_held(&log[*n])).collect();
-                prop_assert_eq!(lines.len(), intake.ring.len(), "each line once");
+                prop_assert_eq!(lines.len(), intake.buffer.len(), "each line once");
                 prop_assert!(lines.windows(2).all(|pair| pair[0] + 1 == pair[1]), "a hole: {lines:?}");
-                let from = intake.ring.complete_from().expect("a line was read");
+                let from = intake.buffer.complete_from().expect("a line was read");
                 // Of the last index some lines can be yet to come.
                 let missing = log.iter().take(end).find(|line| line.0 >= from && line.0 < read && !is_held(line));
                 prop_assert!(missing.is_none(), "{missing:?} is missing from {from} on: {lines:?}");
@@ -381,7 +381,7 @@ mod tests {
         intake.reconnected();
         intake.take(&text(5, 20), RaftIndex(0)).expect("a line");
         assert!(intake.is_joined());
-        assert_eq!((intake.ring.len(), intake.ring.complete_from()), (1, Some(RaftIndex(21))));
+        assert_eq!((intake.buffer.len(), intake.buffer.complete_from()), (1, Some(RaftIndex(21))));
         assert!(intake.take(&Bytes::from_static(b"no line"), RaftIndex(0)).is_err());
     }
 }

@@ -95,7 +95,7 @@ impl Lane {
         let joined = self.intake.is_joined() && !self.unheld;
         WarmLane {
             read_to: self.intake.read_to().unwrap_or_default(),
-            ring: self.intake.ring,
+            buffer: self.intake.buffer,
             // What it brings next could be held already.
             stream: self.stream.filter(|_| joined),
             topics: self.topics,
@@ -324,11 +324,11 @@ impl Lane {
         }
         let went_back = self.leader.is_some_and(|before| leader < before);
         self.leader = Some(leader);
-        if went_back && self.intake.ring.complete_from().is_some_and(|from| leader.0 + 1 < from.0) {
+        if went_back && self.intake.buffer.complete_from().is_some_and(|from| leader.0 + 1 < from.0) {
             info!(namespace = &*self.namespace, %leader, "standing by: the leader went back; beginning anew");
             return true;
         }
-        self.intake.ring.trim(leader);
+        self.intake.buffer.trim(leader);
         false
     }
 

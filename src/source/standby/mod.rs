@@ -1,10 +1,10 @@
 //! Standing by: the event stream stays open into a bounded ring, from where the leaders are on, so that a take-over
 //! needs nothing of the server's small buffer (its `event_buffer_size` is 100 transactions unless set).
 
+mod buffer;
 mod doubt;
 mod intake;
 mod lane;
-mod ring;
 
 #[cfg(test)]
 pub(super) mod testing;
@@ -16,7 +16,7 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::ring::Ring;
+pub(super) use self::buffer::ReplayBuffer;
 use self::{intake::Intake, lane::Lane};
 use super::{Context, is_on_lane};
 use crate::{
@@ -56,7 +56,7 @@ impl Standby {
                 continue;
             }
             let namespace: Arc<str> = Arc::from(&**namespace);
-            let intake = Intake::new(Ring::new(bytes / namespaces.len(), ctx.metrics.clone()));
+            let intake = Intake::new(ReplayBuffer::new(bytes / namespaces.len(), ctx.metrics.clone()));
             let lane = Lane::new(ctx.clone(), Arc::clone(&namespace), &kinds, leaders.clone(), intake);
             let stop = stop.clone();
             lanes.spawn(async move { (namespace, lane.run(stop).await) });
@@ -93,7 +93,7 @@ impl Warm {
 #[derive(Debug)]
 pub(super) struct WarmLane {
     /// The lines.
-    pub(super) ring: Ring,
+    pub(super) buffer: ReplayBuffer,
     /// The index of the last line that was read, held or not.
     pub(super) read_to: RaftIndex,
     /// The stream that goes on right behind the lines.

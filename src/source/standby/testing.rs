@@ -2,21 +2,21 @@
 
 use bytes::Bytes;
 
-use super::{WarmLane, intake::Intake, ring::Ring};
+use super::{WarmLane, buffer::ReplayBuffer, intake::Intake};
 use crate::{position::RaftIndex, telemetry::Metrics};
 
 /// What is held after these lines, each of a job, when the leaders are at `leaders`.
 pub(in crate::source) fn warm(lines: &[(u64, &str)], leaders: u64) -> WarmLane {
-    let mut intake = Intake::new(Ring::new(1 << 20, Metrics::new(&[])));
+    let mut intake = Intake::new(ReplayBuffer::new(1 << 20, Metrics::new(&[])));
     for (index, key) in lines {
         let event = format!(r#"{{"Topic":"Job","Key":"{key}","Namespace":"default","Index":{index}}}"#);
         let line = format!(r#"{{"Index":{index},"Events":[{event}]}}"#);
         intake.take(&Bytes::from(line), RaftIndex(0)).expect("a line of events");
     }
-    intake.ring.trim(RaftIndex(leaders));
+    intake.buffer.trim(RaftIndex(leaders));
     WarmLane {
         read_to: intake.read_to().unwrap_or_default(),
-        ring: intake.ring,
+        buffer: intake.buffer,
         stream: None,
         topics: Vec::new(),
         found: None,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    checkpoint::{Checkpoint, Lane, VERSION},
+    checkpoint::{Checkpoint, StreamProgress, VERSION},
     dead_letter::{DeadLetters, Place},
     delivery::{
         self, Policy,
@@ -60,8 +60,8 @@ fn kinds() -> Vec<(Kind, Vec<Topic>)> {
 }
 
 fn leaders_at(index: u64) -> Positions {
-    let lanes = [("*".to_owned(), RaftIndex(index))].into();
-    [(Kind::Evaluations, lanes)].into()
+    let streams = [("*".to_owned(), RaftIndex(index))].into();
+    [(Kind::Evaluations, streams)].into()
 }
 
 /// A cluster, and one replica that stands by and takes over.
@@ -71,7 +71,7 @@ struct Scene {
     checkpoint: Checkpoint,
     leaders: watch::Sender<Positions>,
     delivered: UnboundedReceiver<Vec<String>>,
-    lanes: JoinSet<()>,
+    streams: JoinSet<()>,
 }
 
 impl Scene {
@@ -106,10 +106,11 @@ impl Scene {
         };
         let known = Identity::new("Evaluation", "default", &id(POSITION), RaftIndex(POSITION), 0);
         let position = Position { index: RaftIndex(POSITION), seen: vec![known].into(), ..Position::default() };
-        let lane = Lane { position, namespaces: 1, ..Lane::default() };
-        let checkpoint = Checkpoint { version: VERSION, lanes: [("*".to_owned(), lane)].into(), ..Default::default() };
+        let lane = StreamProgress { position, namespaces: 1, ..StreamProgress::default() };
+        let checkpoint =
+            Checkpoint { version: VERSION, streams: [("*".to_owned(), lane)].into(), ..Default::default() };
         let (leaders, _) = watch::channel(leaders_at(POSITION));
-        Scene { sim, ctx, checkpoint, leaders, delivered, lanes: JoinSet::new() }
+        Scene { sim, ctx, checkpoint, leaders, delivered, streams: JoinSet::new() }
     }
 
     /// Stands by, and has read the line that the leader read last.
@@ -146,7 +147,7 @@ impl Scene {
         self.sim.server(0).hang(Hanging::default());
         let (kind, topics) = kinds().remove(0);
         let ledger = Ledger::new(Arc::new(Switch::default()), self.checkpoint.clone());
-        self.lanes = spawn(&self.ctx, namespaces, &[Reading { kind, topics, ledger }], warm);
+        self.streams = spawn(&self.ctx, namespaces, &[Reading { kind, topics, ledger }], warm);
     }
 
     /// Waits for the records of exactly these indexes, in any order, and no other.
@@ -265,7 +266,7 @@ async fn a_position_without_events_is_gone_on_from() {
     scene.leaders.send_replace(leaders_at(30));
     let all = scene.held();
     until("lines are let go", || scene.held() < all).await;
-    scene.checkpoint.lanes.get_mut("*").expect("it is there").position = Position::at(RaftIndex(29));
+    scene.checkpoint.streams.get_mut("*").expect("it is there").position = Position::at(RaftIndex(29));
     scene.lead(standby.take().await);
     scene.delivers(30..=59).await;
     scene.assert_nothing_missed();
@@ -277,18 +278,18 @@ async fn named_namespaces_are_held_apart() {
     let mut scene = Scene::new().await;
     scene.sim.add_namespace("other", Some(16)).await;
     let names = ["default".to_owned(), "other".to_owned()];
-    let known = scene.checkpoint.lanes.remove("*").expect("it is there");
+    let known = scene.checkpoint.streams.remove("*").expect("it is there");
     for name in &names {
-        scene.checkpoint.lanes.insert(name.clone(), Lane { namespaces: 0, ..known.clone() });
+        scene.checkpoint.streams.insert(name.clone(), StreamProgress { namespaces: 0, ..known.clone() });
     }
-    let lanes = names.iter().map(|name| (name.clone(), RaftIndex(POSITION))).collect();
-    scene.leaders.send_replace([(Kind::Evaluations, lanes)].into());
+    let streams = names.iter().map(|name| (name.clone(), RaftIndex(POSITION))).collect();
+    scene.leaders.send_replace([(Kind::Evaluations, streams)].into());
     let kinds = [(Kind::Nodes, vec![Topic::all("Node")]), kinds().remove(0)];
     let standby = Standby::start(&scene.ctx, &names, &kinds, scene.leaders.subscribe(), ROOM);
     until("both are open", || scene.sim.server(0).open_streams() == 2 && scene.held() > 0).await;
     // Nothing was in it yet: what is held goes on from the line that a leader read last.
     scene.append(17..=17, "other").await;
-    let position = &mut scene.checkpoint.lanes.get_mut("other").expect("it is there").position;
+    let position = &mut scene.checkpoint.streams.get_mut("other").expect("it is there").position;
     *position = Position::default();
     position.advance(RaftIndex(17), &[Identity::new("Evaluation", "other", &id(17), RaftIndex(17), 0)]);
     scene.append(20..=39, "default").await;
@@ -315,7 +316,7 @@ async fn what_the_leaders_have_passed_is_let_go() {
     scene.leaders.send_replace(Positions::new());
     scene.append(40..=49, "default").await;
     let warm = standby.take().await;
-    let lane = scene.checkpoint.lanes.get_mut("*").expect("it is there");
+    let lane = scene.checkpoint.streams.get_mut("*").expect("it is there");
     lane.position = Position::default();
     lane.position.advance(RaftIndex(30), &[Identity::new("Evaluation", "default", &id(30), RaftIndex(30), 0)]);
     scene.lead(warm);
@@ -418,7 +419,7 @@ async fn a_ring_without_the_leaders_namespaces_is_not_used() {
     let mut scene = Scene::new().await;
     let standby = scene.stand_by(ROOM).await;
     scene.append(20..=22, "default").await;
-    scene.checkpoint.lanes.get_mut("*").expect("it is there").namespaces = 14;
+    scene.checkpoint.streams.get_mut("*").expect("it is there").namespaces = 14;
     scene.lead(standby.take().await);
     scene.delivers(20..=22).await;
     assert_eq!(scene.asked(STREAM), 2, "it subscribes anew");

@@ -5,9 +5,9 @@ use super::*;
 /// Some states of every facet.
 struct Facet<State>(Vec<State>);
 
-fn leases() -> Facet<LeaseState> {
-    let blocked = LeaseState::Blocked { reason: "LEASE".to_owned() };
-    Facet(vec![LeaseState::Starting, LeaseState::Standby, LeaseState::Leading, LeaseState::Stopped, blocked])
+fn leases() -> Facet<Leadership> {
+    let blocked = Leadership::Blocked { reason: "LEASE".to_owned() };
+    Facet(vec![Leadership::Starting, Leadership::Standby, Leadership::Leading, Leadership::Stopped, blocked])
 }
 
 fn sources() -> Facet<Option<SourceState>> {
@@ -36,7 +36,7 @@ const DUTIES: [Duty; 3] = [Duty::Session, Duty::Watch, Duty::Renewal];
 /// One combination, of two lanes.
 #[derive(Clone, Debug)]
 struct All {
-    lease: LeaseState,
+    lease: Leadership,
     sources: [Option<SourceState>; 2],
     list: ListState,
     sink: SinkState,
@@ -101,17 +101,17 @@ impl All {
             self.faults.iter().filter(|duty| of.contains(duty)).map(|duty| format!("{duty:?}")).collect()
         };
         let mut texts = match &self.lease {
-            LeaseState::Starting => return ("starting", Vec::new()),
-            LeaseState::Stopped => return ("stopped", Vec::new()),
-            LeaseState::Blocked { .. } => return ("blocked", vec!["LEASE".to_owned()]),
-            LeaseState::Standby => match faults(&[Duty::Session, Duty::Watch]) {
+            Leadership::Starting => return ("starting", Vec::new()),
+            Leadership::Stopped => return ("stopped", Vec::new()),
+            Leadership::Blocked { .. } => return ("blocked", vec!["LEASE".to_owned()]),
+            Leadership::Standby => match faults(&[Duty::Session, Duty::Watch]) {
                 none if none.is_empty() => return ("standby", none),
                 some => return ("blocked", some),
             },
-            LeaseState::Leading => faults(&[Duty::Renewal]),
+            Leadership::Leading => faults(&[Duty::Renewal]),
         };
-        let lanes: Vec<&SourceState> = self.sources.iter().flatten().collect();
-        let is = |wanted: fn(&SourceState) -> bool| lanes.iter().any(|state| wanted(state));
+        let streams: Vec<&SourceState> = self.sources.iter().flatten().collect();
+        let is = |wanted: fn(&SourceState) -> bool| streams.iter().any(|state| wanted(state));
         if is(|state| matches!(state, SourceState::Blocked { .. })) {
             texts.push("SOURCE".to_owned());
         }
@@ -127,7 +127,7 @@ impl All {
         if !texts.is_empty() {
             return ("blocked", texts);
         }
-        if lanes.is_empty() || is(|state| matches!(state, SourceState::Connecting)) {
+        if streams.is_empty() || is(|state| matches!(state, SourceState::Connecting)) {
             return ("leading, connecting to nomad", texts);
         }
         if matches!(self.list, ListState::Slow { .. }) {
@@ -146,7 +146,7 @@ fn every_combination_of_facets_is_shown_as_what_it_is_in_whatever_order_they_are
     assert_eq!(all.len(), 5 * 6 * 6 * 3 * 4 * 8);
     for (number, combination) in all.iter().enumerate() {
         let status = Status::new(&[Kind::Nodes, Kind::Jobs]);
-        status.lease(Kind::Jobs, LeaseState::Standby);
+        status.lease(Kind::Jobs, Leadership::Standby);
         combination.write(&status, Kind::Nodes, number % 4);
         let phases = status.phases();
         let shown = phases[0].1.to_string();
@@ -168,7 +168,7 @@ fn every_combination_follows_every_change_of_one_facet() {
     // What was there before a facet was written leaves nothing behind, but for the lanes' own facets under one lease.
     let status = Status::new(&[Kind::Nodes]);
     for (number, combination) in combinations().iter().enumerate() {
-        status.lease(Kind::Nodes, LeaseState::Standby);
+        status.lease(Kind::Nodes, Leadership::Standby);
         combination.write(&status, Kind::Nodes, number % 4);
         let shown = status.phases()[0].1.to_string();
         assert!(shown.starts_with(combination.expected().0), "{shown} {combination:?}");
@@ -178,21 +178,21 @@ fn every_combination_follows_every_change_of_one_facet() {
 #[test]
 fn a_lease_that_comes_again_does_not_inherit_what_the_lanes_said_under_the_last_one() {
     let status = Status::new(&[Kind::Nodes]);
-    status.lease(Kind::Nodes, LeaseState::Leading);
+    status.lease(Kind::Nodes, Leadership::Leading);
     status.source(Kind::Nodes, "*", SourceState::Streaming);
     status.list(Kind::Nodes, "*", ListState::Failing { reason: "no route".to_owned() });
-    status.clone().lease(Kind::Nodes, LeaseState::Standby);
+    status.clone().lease(Kind::Nodes, Leadership::Standby);
     // A lane that ends has a last word.
     status.source(Kind::Nodes, "*", SourceState::Blocked { reason: "stopped".to_owned() });
     assert_eq!(status.phases()[0].1, Phase::Standby);
-    status.lease(Kind::Nodes, LeaseState::Leading);
+    status.lease(Kind::Nodes, Leadership::Leading);
     assert_eq!(status.phases()[0].1, Phase::Connecting);
 }
 
 #[test]
 fn the_worst_lane_is_shown_with_its_namespace_on_one_line() {
     let status = Status::new(&[Kind::Jobs]);
-    status.lease(Kind::Jobs, LeaseState::Leading);
+    status.lease(Kind::Jobs, Leadership::Leading);
     for namespace in ["apps", "ops", "web"] {
         status.source(Kind::Jobs, namespace, SourceState::Streaming);
     }
@@ -211,7 +211,7 @@ fn the_worst_lane_is_shown_with_its_namespace_on_one_line() {
 #[test]
 fn what_bars_a_lease_blocks_the_standby_of_that_kind_alone() {
     let status = Status::new(&[Kind::Nodes, Kind::Jobs]);
-    [Kind::Nodes, Kind::Jobs].iter().for_each(|kind| status.lease(*kind, LeaseState::Standby));
+    [Kind::Nodes, Kind::Jobs].iter().for_each(|kind| status.lease(*kind, Leadership::Standby));
     status.barred(Kind::Nodes, Some("read only".to_owned()));
     status.coordinator(Duty::Session, Some("no session".to_owned()));
     let shown = |at: usize| status.phases()[at].1.to_string();
@@ -229,7 +229,7 @@ const OUTSIDE: &str = "no\u{1b}]0;owned\u{7}\u{1b}[2J\r\njobs: leading\u{202e}\u
 #[test]
 fn what_a_far_side_says_stays_on_one_short_line_of_plain_text() {
     let status = Status::new(&[Kind::Jobs]);
-    status.lease(Kind::Jobs, LeaseState::Leading);
+    status.lease(Kind::Jobs, Leadership::Leading);
     status.source(Kind::Jobs, "*", SourceState::Blocked { reason: format!("{OUTSIDE}{}", "x".repeat(1 << 20)) });
     status.sink(SinkState::Held { reason: OUTSIDE.to_owned() });
     let shown: Vec<String> = status.phases().iter().map(|(_, phase)| phase.to_string()).collect();

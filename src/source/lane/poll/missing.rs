@@ -6,7 +6,7 @@ use tracing::debug;
 
 use crate::{
     nomad::{Error, ListQuery},
-    source::{Source, Stopped, absence::Absence, lane::Lane, member::Member},
+    source::{Source, Stopped, absence::Absence, lane::Lane, tracker::Tracker},
 };
 
 /// What a failure of the stream says of there being one.
@@ -28,7 +28,7 @@ impl Lane {
         error: &Error,
         absence: &mut Absence,
     ) -> Result<Missing, Stopped> {
-        let table = self.members.iter().find_map(Member::table);
+        let table = self.trackers.iter().find_map(Tracker::table);
         let says_so = match error {
             // Where lists are not to take over, it is shown none the less.
             Error::HeldBack { .. } => true,
@@ -61,11 +61,11 @@ impl Lane {
 
     /// Whether lists were the last to move the checkpoint: there was no stream before the restart, either.
     fn was_polled(&self) -> bool {
-        let by_list = |member: &Member| {
-            let position = member.cursor.position();
-            let anchor = member.ledger().lane(&self.namespace).and_then(|lane| lane.anchor);
+        let by_list = |tracker: &Tracker| {
+            let position = tracker.cursor.position();
+            let anchor = tracker.ledger().stream(&self.namespace).and_then(|lane| lane.anchor);
             position.seen.is_empty() && anchor.is_some_and(|anchor| anchor.index == position.index)
         };
-        !self.streamed && self.members.iter().any(by_list)
+        !self.streamed && self.trackers.iter().any(by_list)
     }
 }

@@ -8,9 +8,9 @@ use tracing::warn;
 
 use crate::{
     backoff::Backoff,
-    nomad::{Client, Error, ListQuery, Standing, Table},
+    nomad::{Client, Error, LeaseState, ListQuery, Table},
     position::RaftIndex,
-    source::{Context, member::Member, reconcile},
+    source::{Context, reconcile, tracker::Tracker},
     throttle::Failure,
 };
 
@@ -22,7 +22,7 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// A question under way.
-pub(super) type Question = BoxFuture<'static, (Table, Result<Standing, Error>)>;
+pub(super) type Question = BoxFuture<'static, (Table, Result<LeaseState, Error>)>;
 
 /// One table, and where it stood.
 pub(super) struct Watch {
@@ -56,14 +56,14 @@ pub(super) enum Step {
 
 /// Holds an empty list of all namespaces against that of one: before 1.2.4, Nomad's lists of evaluations and of
 /// deployments take `*` for a namespace that has nothing in it.
-async fn shows_all(client: &Client, table: Table, standing: Standing) -> Result<Standing, Error> {
+async fn shows_all(client: &Client, table: Table, lease_state: LeaseState) -> Result<LeaseState, Error> {
     if !table.namespaced() {
-        return Ok(standing);
+        return Ok(lease_state);
     }
     match client.table(&ListQuery::new(table, "default")).await {
         Ok(default) if !default.is_empty => {}
         // What the token may not read says nothing of the others.
-        Ok(_) | Err(Error::Denied { .. }) => return Ok(standing),
+        Ok(_) | Err(Error::Denied { .. }) => return Ok(lease_state),
         Err(error) => return Err(error),
     }
     // The first object can have come between the two.
@@ -72,7 +72,7 @@ async fn shows_all(client: &Client, table: Table, standing: Standing) -> Result<
         return Ok(again);
     }
     Err(Error::Unsupported {
-        address: standing.server,
+        address: lease_state.server,
         what: format!("a list of {} of all namespaces", table.path().trim_start_matches("/v1/")),
         text: "name the namespaces in NOMAD_NAMESPACE".to_owned(),
     })
@@ -99,9 +99,9 @@ impl Watch {
 
     /// Whether it is to be asked for: not while a list is read that is owed, unless that does not come to where the
     /// table was seen.
-    pub(super) fn is_wanted(&self, members: &[Member]) -> bool {
-        let mut own = members.iter().filter(|member| member.table() == Some(self.table));
-        let is_read = |member: &Member| member.passes.is_empty() || member.stale_pages >= reconcile::STALE_PAGES;
+    pub(super) fn is_wanted(&self, trackers: &[Tracker]) -> bool {
+        let mut own = trackers.iter().filter(|tracker| tracker.table() == Some(self.table));
+        let is_read = |tracker: &Tracker| tracker.passes.is_empty() || tracker.stale_pages >= reconcile::STALE_PAGES;
         !self.asking && (!self.is_seen() || own.all(is_read))
     }
 
@@ -120,20 +120,22 @@ impl Watch {
         let wait = (ctx.polling.interval * WAIT).min(WAIT_AT_MOST);
         async move {
             let query = ListQuery { min_index: past, wait, stale, ..ListQuery::new(table, &scope) };
-            let standing = client.table(&query).await;
-            match standing {
-                Ok(standing) if standing.is_empty && scope == "*" => (table, shows_all(&client, table, standing).await),
-                standing => (table, standing),
+            let lease_state = client.table(&query).await;
+            match lease_state {
+                Ok(lease_state) if lease_state.is_empty && scope == "*" => {
+                    (table, shows_all(&client, table, lease_state).await)
+                }
+                lease_state => (table, lease_state),
             }
         }
         .boxed()
     }
 
     /// Takes in an answer. `anchor` is where the table surely stood, by the checkpoint.
-    pub(super) fn take(&mut self, ctx: &Context, anchor: Option<RaftIndex>, answer: Result<Standing, Error>) -> Step {
+    pub(super) fn take(&mut self, ctx: &Context, anchor: Option<RaftIndex>, answer: Result<LeaseState, Error>) -> Step {
         self.asking = false;
-        let standing = match answer {
-            Ok(standing) => standing,
+        let lease_state = match answer {
+            Ok(lease_state) => lease_state,
             Err(error) => {
                 let again = std::mem::replace(&mut self.failing, true);
                 self.at_once = true;
@@ -145,28 +147,28 @@ impl Watch {
         self.backoff.reset();
         let stale = ctx.polling.stale.filter(|_| self.strikes == 0);
         if let Some(bound) = stale
-            && (!standing.known_leader || standing.last_contact > bound)
+            && (!lease_state.known_leader || lease_state.last_contact > bound)
         {
             let reason = format!(
                 "the server at {} heard of its leader {:?} ago, or knows none (NOMAD_FIREHOSE_STALE)",
-                standing.server, standing.last_contact
+                lease_state.server, lease_state.last_contact
             );
-            ctx.client.fail_over(&standing.server);
+            ctx.client.fail_over(&lease_state.server);
             self.failing = true;
             self.after = Instant::now() + LOOK_AGAIN;
             return Step::Blocked(Failure { class: "stale".into(), reason });
         }
         self.failing = false;
         let before = self.index.max(anchor).unwrap_or_default();
-        if standing.index < before {
-            return self.went_back(standing.index, before);
+        if lease_state.index < before {
+            return self.went_back(lease_state.index, before);
         }
         self.strikes = 0;
-        self.index = Some(standing.index);
+        self.index = Some(lease_state.index);
         self.at_once = false;
         // One that does not wait for a change may not be asked all the time.
         self.after = Instant::now() + ctx.polling.interval;
-        Step::At(standing.index)
+        Step::At(lease_state.index)
     }
 
     fn went_back(&mut self, index: RaftIndex, before: RaftIndex) -> Step {

@@ -9,11 +9,11 @@ async fn scene(kind: Kind, history: &[u64], start: u64) -> (Scene, Delivered) {
     let cluster = Cluster { kind, history: history.to_vec() };
     let ledger = Ledger::new(Arc::new(Switch::default()), Checkpoint::default());
     let topics = vec![Topic::all(kind.topic().expect("no raw events"))];
-    let member = Member::new(kind, topics, "*".into(), ledger);
+    let tracker = Tracker::new(kind, topics, "*".into(), ledger);
     let occurrences = Occurrences::default();
-    let mut scene = Scene { cluster, ctx, member, occurrences, streamed: 0, pieces: Vec::new() };
-    scene.member.first_start = false;
-    scene.member.cursor.proven_from(RaftIndex(0));
+    let mut scene = Scene { cluster, ctx, tracker, occurrences, streamed: 0, pieces: Vec::new() };
+    scene.tracker.first_start = false;
+    scene.tracker.cursor.proven_from(RaftIndex(0));
     for _ in 0..start {
         scene.stream().await;
     }
@@ -23,15 +23,15 @@ async fn scene(kind: Kind, history: &[u64], start: u64) -> (Scene, Delivered) {
 impl Scene {
     /// The connection was cut, and the table stands at `index` while nothing streams.
     async fn owe_by_table(&mut self, index: u64) {
-        self.member.cursor.reconnected();
-        let verdict = self.member.take_table_index(&self.ctx, RaftIndex(index)).await.expect("delivery goes on");
+        self.tracker.cursor.reconnected();
+        let verdict = self.tracker.take_table_index(&self.ctx, RaftIndex(index)).await.expect("delivery goes on");
         assert!(matches!(verdict, TableVerdict::Gap(_)), "{verdict:?}");
         self.streamed = index;
-        self.member.cursor.proven_from(RaftIndex(index));
+        self.tracker.cursor.proven_from(RaftIndex(index));
     }
 
     async fn read_lists(&mut self) {
-        while !self.member.passes.is_empty() || self.member.page.is_some() {
+        while !self.tracker.passes.is_empty() || self.tracker.page.is_some() {
             self.list(0, false).await;
         }
     }
@@ -99,7 +99,7 @@ async fn a_page_leaves_out_nothing_for_an_absurd_index() {
                        "Namespace": "default", "Payload": {"Evaluation": old}});
     let text = Text::new(json!({"Index": 1_u64 << 62, "Events": [event]}).to_string().into());
     let line = Line::parse(&text, &mut scene.occurrences).expect("a line");
-    scene.member.take_doubtful(&scene.ctx, &line, &None).await.expect("delivery goes on");
+    scene.tracker.take_doubtful(&scene.ctx, &line, &None).await.expect("delivery goes on");
     scene.read_lists().await;
     assert_eq!(scene.versions(&delivered).await, [1, 2, 1, 3]);
 }
@@ -110,10 +110,10 @@ async fn a_page_leaves_out_nothing_for_an_absurd_index() {
 #[ignore = "what an allocation did before comes with its first event, while the list has not told"]
 async fn what_lies_before_a_start_at_now_does_not_come_before_the_list() {
     let (mut scene, delivered) = scene(Kind::Allocations, &[0, 0, 0, 0], 0).await;
-    scene.member.first_start = true;
-    scene.member.start_after(&scene.ctx, RaftIndex(3), true).await.expect("delivery goes on");
+    scene.tracker.first_start = true;
+    scene.tracker.start_after(&scene.ctx, RaftIndex(3), true).await.expect("delivery goes on");
     scene.streamed = 3;
-    scene.member.cursor.proven_from(RaftIndex(0));
+    scene.tracker.cursor.proven_from(RaftIndex(0));
     scene.stream().await;
     scene.read_lists().await;
     scene.ctx.delivery.drain().await.expect("delivery goes on");
@@ -129,11 +129,11 @@ async fn what_lies_before_a_start_at_now_does_not_come_before_the_list() {
 async fn an_object_that_changed_without_an_event_behind_its_range_is_delivered_or_reported() {
     // Object 9 stands for what happens without an event.
     let (mut scene, delivered) = scene(Kind::Evaluations, &[0, 1, 9, 1], 0).await;
-    scene.member.first_start = true;
-    scene.member.cursor = crate::source::proof::Cursor::new(Default::default());
+    scene.tracker.first_start = true;
+    scene.tracker.cursor = crate::source::proof::Cursor::new(Default::default());
     scene.streamed = 1;
     scene.stream().await;
-    assert_eq!(scene.member.passes.len(), 1, "what lies before the stream is owed");
+    assert_eq!(scene.tracker.passes.len(), 1, "what lies before the stream is owed");
     scene.list(0, false).await;
     // The object has moved to 3 in the list, without an event.
     let moved = scene.cluster.object(0, &[3]).to_string();

@@ -18,7 +18,7 @@ async fn a_stream_that_the_server_has_dropped_is_left_at_once() {
     scene.append(31..=59, "default").await;
     let known = Identity::new("Evaluation", "default", &id(30), RaftIndex(30), 0);
     let position = Position { index: RaftIndex(30), seen: vec![known].into(), ..Position::default() };
-    scene.checkpoint.lanes.get_mut("*").expect("it is there").position = position;
+    scene.checkpoint.streams.get_mut("*").expect("it is there").position = position;
     scene.lead(standby.take().await);
     scene.delivers(31..=59).await;
     scene.assert_nothing_missed();

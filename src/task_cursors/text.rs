@@ -4,13 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{EventHash, Mark, Marks, TaskKey};
+use super::{EventHash, TaskCursor, TaskCursors, TaskKey};
 
 /// The digits of one mark.
 pub const DIGITS: usize = 64;
 
 /// A mark as it stands in a file.
-pub fn to_text((task, mark): (TaskKey, Mark)) -> [u8; DIGITS] {
+pub fn to_text((task, task_cursor): (TaskKey, TaskCursor)) -> [u8; DIGITS] {
     let mut text = [0; DIGITS];
     let number = |digits: &mut [u8], number: u128| {
         let mut rest = number;
@@ -20,12 +20,12 @@ pub fn to_text((task, mark): (TaskKey, Mark)) -> [u8; DIGITS] {
         }
     };
     number(&mut text[..32], task.0);
-    number(&mut text[32..48], u128::from(mark.event.0));
-    number(&mut text[48..], u128::from(mark.packed));
+    number(&mut text[32..48], u128::from(task_cursor.event.0));
+    number(&mut text[48..], u128::from(task_cursor.packed));
     text
 }
 
-fn from_text(text: &str) -> Option<(TaskKey, Mark)> {
+fn from_text(text: &str) -> Option<(TaskKey, TaskCursor)> {
     let text: &[u8; DIGITS] = text.as_bytes().try_into().ok()?;
     let half = |from: usize| {
         text[from..from + 16].iter().try_fold(0_u64, |number, digit| {
@@ -34,10 +34,10 @@ fn from_text(text: &str) -> Option<(TaskKey, Mark)> {
         })
     };
     let task = u128::from(half(0)?) << 64 | u128::from(half(16)?);
-    Some((TaskKey(task), Mark { event: EventHash(half(32)?), packed: half(48)? }))
+    Some((TaskKey(task), TaskCursor { event: EventHash(half(32)?), packed: half(48)? }))
 }
 
-struct Entry((TaskKey, Mark));
+struct Entry((TaskKey, TaskCursor));
 
 impl Serialize for Entry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -66,25 +66,25 @@ impl<'de> Deserialize<'de> for Entry {
 }
 
 /// A list of texts.
-impl Serialize for Marks {
+impl Serialize for TaskCursors {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.iter().map(Entry))
     }
 }
 
 /// Reads one after the other: of a million marks, the texts would be a hundred megabytes.
-impl<'de> Deserialize<'de> for Marks {
+impl<'de> Deserialize<'de> for TaskCursors {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct List;
 
         impl<'de> de::Visitor<'de> for List {
-            type Value = Marks;
+            type Value = TaskCursors;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list of marks")
             }
 
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Marks, A::Error> {
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<TaskCursors, A::Error> {
                 let mut failed = None;
                 let entries = std::iter::from_fn(|| match list.next_element::<Entry>() {
                     Ok(entry) => entry.map(|Entry(entry)| entry),
@@ -93,9 +93,9 @@ impl<'de> Deserialize<'de> for Marks {
                         None
                     }
                 });
-                let marks = entries.collect();
+                let task_cursors = entries.collect();
                 match failed {
-                    None => Ok(marks),
+                    None => Ok(task_cursors),
                     Some(error) => Err(error),
                 }
             }
@@ -121,16 +121,16 @@ mod tests {
             "é".repeat(32),
             digits[1..].to_owned() + "+",
         ] {
-            assert!(serde_json::from_value::<Marks>(serde_json::json!([digits, wrong])).is_err(), "{wrong}");
+            assert!(serde_json::from_value::<TaskCursors>(serde_json::json!([digits, wrong])).is_err(), "{wrong}");
         }
-        assert!(serde_json::from_str::<Marks>("[1]").is_err());
-        assert!(serde_json::from_str::<Marks>(&format!("[\"{digits}\"")).is_err());
+        assert!(serde_json::from_str::<TaskCursors>("[1]").is_err());
+        assert!(serde_json::from_str::<TaskCursors>(&format!("[\"{digits}\"")).is_err());
     }
 
     proptest! {
         #[test]
         fn text_round_trips(task: u128, event: u64, packed: u64) {
-            let entry = (TaskKey(task), Mark { event: EventHash(event), packed });
+            let entry = (TaskKey(task), TaskCursor { event: EventHash(event), packed });
             let text = to_text(entry);
             prop_assert_eq!(String::from_utf8_lossy(&text), format!("{task:032x}{event:016x}{packed:016x}"));
             prop_assert_eq!(from_text(&String::from_utf8_lossy(&text)), Some(entry));

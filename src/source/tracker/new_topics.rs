@@ -2,14 +2,14 @@
 
 use tracing::warn;
 
-use super::{Batch, Member};
+use super::{Batch, Tracker};
 use crate::{
     position::RaftIndex,
     resource,
     source::{Context, Stopped, topics},
 };
 
-impl Member {
+impl Tracker {
     /// Reports the topics that are wanted, and that the checkpoint's own subscription did not have. The report and the
     /// topics of the checkpoint take effect together: until it is delivered it comes again, and after that never.
     ///

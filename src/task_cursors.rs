@@ -61,7 +61,7 @@ pub struct EventHash(pub u64);
 
 /// What is known of one task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct TaskCursor {
     /// The last delivered event.
     pub event: EventHash,
     /// The raft index of the allocation's version that carried it, and in the top bit whether it is finished.
@@ -70,11 +70,11 @@ pub struct Mark {
 
 const FINISHED: u64 = 1 << 63;
 
-impl Mark {
+impl TaskCursor {
     /// A mark at `event`, carried by the version of `index`.
     pub fn new(event: EventHash, index: RaftIndex, finished: bool) -> Self {
         let flag = if finished { FINISHED } else { 0 };
-        Mark { event, packed: (index.0 & !FINISHED) | flag }
+        TaskCursor { event, packed: (index.0 & !FINISHED) | flag }
     }
 
     /// The raft index of the version that carried the event.
@@ -85,7 +85,7 @@ impl Mark {
     /// The same event, with a version of `index` in the place of the one that carried it.
     #[must_use]
     pub fn at(self, index: RaftIndex) -> Self {
-        Mark::new(self.event, index, self.is_finished())
+        TaskCursor::new(self.event, index, self.is_finished())
     }
 
     /// Whether that version was the allocation's end.
@@ -96,38 +96,38 @@ impl Mark {
 
 /// All marks.
 #[derive(Clone, Debug, Default)]
-pub struct Marks {
+pub struct TaskCursors {
     tasks: Table,
     /// Finished tasks, oldest first, with the mark they finished at. An entry whose mark has changed since is stale.
-    finished: VecDeque<(TaskKey, Mark)>,
+    finished: VecDeque<(TaskKey, TaskCursor)>,
 }
 
-impl PartialEq for Marks {
+impl PartialEq for TaskCursors {
     /// Compares what is known; the order in which tasks finished is not part of it.
     fn eq(&self, other: &Self) -> bool {
         self.tasks == other.tasks
     }
 }
 
-impl Marks {
+impl TaskCursors {
     /// The mark of a task.
-    pub fn get(&self, task: TaskKey) -> Option<Mark> {
+    pub fn get(&self, task: TaskKey) -> Option<TaskCursor> {
         self.tasks.get(task)
     }
 
     /// Sets the mark of a task, and retires the oldest finished ones past [`FINISHED_KEPT`].
-    pub fn set(&mut self, task: TaskKey, mark: Mark) {
-        let before = self.tasks.insert(task, mark);
-        if mark.is_finished() && before != Some(mark) {
-            self.finished.push_back((task, mark));
+    pub fn set(&mut self, task: TaskKey, task_cursor: TaskCursor) {
+        let before = self.tasks.insert(task, task_cursor);
+        if task_cursor.is_finished() && before != Some(task_cursor) {
+            self.finished.push_back((task, task_cursor));
             self.retire(FINISHED_KEPT);
         }
     }
 
     fn retire(&mut self, keep: usize) {
         while self.finished.len() > keep {
-            if let Some((task, mark)) = self.finished.pop_front()
-                && self.tasks.get(task) == Some(mark)
+            if let Some((task, task_cursor)) = self.finished.pop_front()
+                && self.tasks.get(task) == Some(task_cursor)
             {
                 self.tasks.remove(task);
             }
@@ -135,12 +135,12 @@ impl Marks {
     }
 
     /// All of them, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (TaskKey, Mark)> {
+    pub fn iter(&self) -> impl Iterator<Item = (TaskKey, TaskCursor)> {
         self.tasks.iter()
     }
 
     /// Those of one shard, in no order.
-    pub fn shard(&self, shard: Shard) -> impl Iterator<Item = (TaskKey, Mark)> {
+    pub fn shard(&self, shard: Shard) -> impl Iterator<Item = (TaskKey, TaskCursor)> {
         self.tasks.shard(shard)
     }
 
@@ -156,16 +156,17 @@ impl Marks {
 }
 
 /// The last mark of a task holds.
-impl FromIterator<(TaskKey, Mark)> for Marks {
-    fn from_iter<I: IntoIterator<Item = (TaskKey, Mark)>>(entries: I) -> Self {
-        let mut marks = Marks::default();
-        for (task, mark) in entries {
-            marks.tasks.insert(task, mark);
+impl FromIterator<(TaskKey, TaskCursor)> for TaskCursors {
+    fn from_iter<I: IntoIterator<Item = (TaskKey, TaskCursor)>>(entries: I) -> Self {
+        let mut task_cursors = TaskCursors::default();
+        for (task, task_cursor) in entries {
+            task_cursors.tasks.insert(task, task_cursor);
         }
-        marks.finished = marks.tasks.iter().filter(|(_, mark)| mark.is_finished()).collect();
-        marks.finished.make_contiguous().sort_unstable_by_key(|(_, mark)| mark.index());
-        marks.retire(FINISHED_KEPT);
-        marks
+        task_cursors.finished =
+            task_cursors.tasks.iter().filter(|(_, task_cursor)| task_cursor.is_finished()).collect();
+        task_cursors.finished.make_contiguous().sort_unstable_by_key(|(_, task_cursor)| task_cursor.index());
+        task_cursors.retire(FINISHED_KEPT);
+        task_cursors
     }
 }
 
@@ -173,20 +174,20 @@ impl FromIterator<(TaskKey, Mark)> for Marks {
 pub const ENTRY_BYTES: usize = 32;
 
 /// The bytes of a mark.
-pub fn to_bytes((task, mark): (TaskKey, Mark)) -> [u8; ENTRY_BYTES] {
+pub fn to_bytes((task, task_cursor): (TaskKey, TaskCursor)) -> [u8; ENTRY_BYTES] {
     let mut bytes = [0; ENTRY_BYTES];
     bytes[..16].copy_from_slice(&task.0.to_le_bytes());
-    bytes[16..24].copy_from_slice(&mark.event.0.to_le_bytes());
-    bytes[24..].copy_from_slice(&mark.packed.to_le_bytes());
+    bytes[16..24].copy_from_slice(&task_cursor.event.0.to_le_bytes());
+    bytes[24..].copy_from_slice(&task_cursor.packed.to_le_bytes());
     bytes
 }
 
 /// The mark of these bytes.
-pub fn from_bytes(bytes: [u8; ENTRY_BYTES]) -> (TaskKey, Mark) {
+pub fn from_bytes(bytes: [u8; ENTRY_BYTES]) -> (TaskKey, TaskCursor) {
     let number =
         |from: usize| bytes[from..from + 8].iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     let task = u128::from(number(8)) << 64 | u128::from(number(0));
-    (TaskKey(task), Mark { event: EventHash(number(16)), packed: number(24) })
+    (TaskKey(task), TaskCursor { event: EventHash(number(16)), packed: number(24) })
 }
 
 #[cfg(test)]
@@ -195,33 +196,33 @@ mod tests {
 
     use super::*;
 
-    fn mark(event: u64, index: u64, finished: bool) -> Mark {
-        Mark::new(EventHash(event), RaftIndex(index), finished)
+    fn task_cursor(event: u64, index: u64, finished: bool) -> TaskCursor {
+        TaskCursor::new(EventHash(event), RaftIndex(index), finished)
     }
 
     #[test]
     fn a_mark_is_32_bytes() {
-        assert_eq!(size_of::<(TaskKey, Mark)>(), 32);
+        assert_eq!(size_of::<(TaskKey, TaskCursor)>(), 32);
     }
 
     #[test]
     fn finished_tasks_are_retired_oldest_first() {
-        let mut marks = Marks::default();
+        let mut task_cursors = TaskCursors::default();
         let live = TaskKey::new("live", "task");
-        marks.set(live, mark(1, 1, false));
+        task_cursors.set(live, task_cursor(1, 1, false));
         for n in 0..=FINISHED_KEPT as u64 {
-            marks.set(TaskKey::new(&n.to_string(), "task"), mark(n, n + 2, true));
+            task_cursors.set(TaskKey::new(&n.to_string(), "task"), task_cursor(n, n + 2, true));
         }
-        assert_eq!(marks.len(), FINISHED_KEPT + 1);
-        assert_eq!(marks.get(TaskKey::new("0", "task")), None);
-        assert!(marks.get(TaskKey::new("1", "task")).is_some());
-        assert!(marks.get(live).is_some());
+        assert_eq!(task_cursors.len(), FINISHED_KEPT + 1);
+        assert_eq!(task_cursors.get(TaskKey::new("0", "task")), None);
+        assert!(task_cursors.get(TaskKey::new("1", "task")).is_some());
+        assert!(task_cursors.get(live).is_some());
     }
 
     proptest! {
         #[test]
         fn bytes_round_trip_and_each_task_is_in_one_shard(task: u128, event: u64, index in 0..1_u64 << 63, finished: bool, of in 1_u32..1000) {
-            let entry = (TaskKey(task), mark(event, index, finished));
+            let entry = (TaskKey(task), task_cursor(event, index, finished));
             prop_assert_eq!(from_bytes(to_bytes(entry)), entry);
             let shards = (0..of).filter(|number| Shard { number: *number, of }.has(entry.0)).count();
             prop_assert_eq!(shards, 1);
@@ -230,12 +231,12 @@ mod tests {
 
     #[test]
     fn text_round_trips() {
-        let mut marks = Marks::default();
+        let mut task_cursors = TaskCursors::default();
         for n in 0..100 {
-            marks.set(TaskKey::new(&n.to_string(), "t"), mark(n * 7, n, n % 3 == 0));
+            task_cursors.set(TaskKey::new(&n.to_string(), "t"), task_cursor(n * 7, n, n % 3 == 0));
         }
-        let text = serde_json::to_string(&marks).expect("marks are plain data");
-        assert_eq!(serde_json::from_str::<Marks>(&text).expect("just written"), marks);
-        assert!(serde_json::from_str::<Marks>("[\"12\"]").is_err());
+        let text = serde_json::to_string(&task_cursors).expect("marks are plain data");
+        assert_eq!(serde_json::from_str::<TaskCursors>(&text).expect("just written"), task_cursors);
+        assert!(serde_json::from_str::<TaskCursors>("[\"12\"]").is_err());
     }
 }

@@ -2,9 +2,9 @@
 
 use tracing::{info, warn};
 
-use super::{super::Context, super::Stopped, Batch, Member};
+use super::{super::Context, super::Stopped, Batch, Tracker};
 use crate::{
-    checkpoint::{Anchor, Owed, Pass},
+    checkpoint::{Anchor, Gap, Pass},
     kind::Kind,
     nomad::Table,
     position::{Identity, RaftIndex, Seen},
@@ -32,7 +32,7 @@ pub(in crate::source) struct Ahead {
     counted: bool,
 }
 
-impl Member {
+impl Tracker {
     /// From here on lists bring what is new, and no stream does.
     pub(in crate::source) fn begin_polling(&mut self) {
         self.cursor.reconnected();
@@ -59,13 +59,13 @@ impl Member {
         if self.unlisted.is_some() || !self.table().is_some_and(Table::namespaced) {
             return Ok(());
         }
-        let mut owed = self.cursor.owed_from_here();
+        let mut gap = self.cursor.owed_from_here();
         for range in self.passes.iter().flat_map(|pass| &pass.ranges) {
-            owed.from = owed.from.min(range.from);
-            owed.known.extend(range.known.iter().copied());
+            gap.from = gap.from.min(range.from);
+            gap.known.extend(range.known.iter().copied());
         }
         let baseline = self.baseline || self.passes.iter().any(|pass| pass.baseline);
-        self.unlisted = Some(Pass::unlisted(owed, baseline));
+        self.unlisted = Some(Pass::unlisted(gap, baseline));
         self.passes.retain(|pass| pass.namespace.is_none());
         self.begin_lists_again();
         let mut batch = Batch::default();
@@ -83,10 +83,10 @@ impl Member {
         let position = self.cursor.position();
         let until = RaftIndex(position.index.0.saturating_add(1));
         let known = position.seen.clone();
-        for owed in unlisted.ranges {
-            let known = owed.known.iter().chain(known.iter()).copied().collect();
-            info!(kind = %self.kind, from = %owed.from, %until, "reading what all namespaces had while one was listed");
-            let ranges = vec![Owed { until: until.max(owed.from), known, ..owed }];
+        for gap in unlisted.ranges {
+            let known = gap.known.iter().chain(known.iter()).copied().collect();
+            info!(kind = %self.kind, from = %gap.from, %until, "reading what all namespaces had while one was listed");
+            let ranges = vec![Gap { until: until.max(gap.from), known, ..gap }];
             self.add_pass(Pass { ranges, baseline: unlisted.baseline, ..Pass::default() });
         }
         self.begin_lists_again();
@@ -108,14 +108,14 @@ impl Member {
         // An event need not have moved its table: the table's own word is what a page has to come to.
         // But of what a list gave ahead, an older one would know nothing.
         self.table_seen = index.max(self.ahead.as_ref().map_or(RaftIndex(0), |ahead| ahead.booked));
-        let TableVerdict::Gap(owed) = self.cursor.observe_table(index) else { return Ok(false) };
+        let TableVerdict::Gap(gap) = self.cursor.observe_table(index) else { return Ok(false) };
         let mut batch = Batch::default();
-        self.book(ctx, owed, index, &mut batch);
+        self.book(ctx, gap, index, &mut batch);
         self.submit(ctx, batch, None).await?;
         Ok(true)
     }
 
-    /// Whether a version of this index can be one that [`Member::is_ahead`].
+    /// Whether a version of this index can be one that [`Tracker::is_ahead`].
     pub(in crate::source) fn may_be_ahead(&self, index: RaftIndex) -> bool {
         self.ahead.is_some() && index > self.cursor.position().index
     }
@@ -158,16 +158,16 @@ impl Member {
         let until = newest.max(page);
         ahead.booked = ahead.booked.max(until);
         self.table_seen = self.table_seen.max(until);
-        if let TableVerdict::Gap(mut owed) = self.cursor.observe_table(until) {
-            owed.known.extend(known.iter().copied());
-            self.book(ctx, owed, until, batch);
+        if let TableVerdict::Gap(mut gap) = self.cursor.observe_table(until) {
+            gap.known.extend(known.iter().copied());
+            self.book(ctx, gap, until, batch);
         }
     }
 
     /// Whether the list may go without most of each allocation: of a poll that is not the first, few are owed, and these
     /// can be asked for.
     pub(in crate::source) fn lists_lean(&self, pass: &Pass) -> bool {
-        let begins = pass.baseline || pass.ranges.iter().any(|owed| owed.from <= RaftIndex(1));
+        let begins = pass.baseline || pass.ranges.iter().any(|gap| gap.from <= RaftIndex(1));
         self.kind == Kind::Allocations && !begins && self.ahead.as_ref().is_some_and(|ahead| !ahead.full)
     }
 
@@ -180,12 +180,12 @@ impl Member {
 
     /// Books what came since the last list. Where lists are all that is wanted, such a range is no gap: it is how everything
     /// comes. Where they stand in for the stream, nothing proves that no version in between was passed over.
-    fn book(&mut self, ctx: &Context, owed: Owed, index: RaftIndex, batch: &mut Batch) {
+    fn book(&mut self, ctx: &Context, gap: Gap, index: RaftIndex, batch: &mut Batch) {
         if !self.first_start && ctx.polling.source == Source::Auto {
             let begins = self.ahead.as_mut().is_some_and(|ahead| !std::mem::replace(&mut ahead.counted, true));
-            ctx.metrics.listed_instead(self.kind, owed.until.0.saturating_sub(owed.from.0), begins);
+            ctx.metrics.listed_instead(self.kind, gap.until.0.saturating_sub(gap.from.0), begins);
         }
-        self.add_pass(Pass { ranges: vec![owed], baseline: self.baseline, ..Pass::default() });
+        self.add_pass(Pass { ranges: vec![gap], baseline: self.baseline, ..Pass::default() });
         (self.first_start, self.baseline) = (false, false);
         batch.effect.backfill = Some(self.backfill());
         batch.effect.line = Some((index, Vec::new()));

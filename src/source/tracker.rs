@@ -1,7 +1,7 @@
 //! One kind on a lane: its cursor, its filter, and how its records enter the ledger and go to delivery.
 
+mod legacy;
 mod new_topics;
-mod original;
 mod polled;
 
 use std::{
@@ -28,20 +28,20 @@ use super::{
     window::Share,
 };
 use crate::{
-    checkpoint::{Anchor, Owed, Pass},
+    checkpoint::{Anchor, Gap, Pass},
     kind::Kind,
     ledger::{Effect, Ledger},
-    marks::{Mark, TaskKey},
     nomad::{Table, Topic},
     position::{Identity, Position, RaftIndex, Seen},
     record::Record,
-    resource::{self, Draft, Known, Made, Told, Unusable},
+    resource::{self, Draft, Known, LegacyProgress, Made, Unusable},
+    task_cursors::{TaskCursor, TaskKey},
     telemetry::SourceState,
 };
 
 /// One kind that reads a lane.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(super) struct Tracker {
     pub(super) kind: Kind,
     pub(super) cursor: Cursor,
     /// What lists owe; the first one is under way.
@@ -85,9 +85,9 @@ pub(super) struct Member {
     /// The table's index a watch ago.
     pub(super) table_before: RaftIndex,
     /// Task events that the original program has delivered.
-    pub(super) told: Told,
+    pub(super) legacy: LegacyProgress,
     /// At this index the original program had not delivered everything.
-    half_told: Option<RaftIndex>,
+    legacy_half_sent: Option<RaftIndex>,
     lane: Arc<str>,
     ledger: Arc<Ledger>,
     topics: Vec<Topic>,
@@ -134,26 +134,27 @@ impl Batch {
         if made.lacks_summary {
             self.lacking.extend(before..self.drafts.len());
         }
-        self.effect.marks.extend(made.marks);
+        self.effect.task_cursors.extend(made.task_cursors);
         self.effect.value = self.effect.value.max(made.value);
         made.overruns
     }
 
     /// The mark of a task, those of this batch included.
-    pub(super) fn mark(&self, ledger: &Ledger, repeated: bool, task: TaskKey) -> Option<Mark> {
-        let own = || self.effect.marks.iter().rev().find(|(key, _)| *key == task).map(|(_, mark)| *mark);
+    pub(super) fn task_cursor(&self, ledger: &Ledger, repeated: bool, task: TaskKey) -> Option<TaskCursor> {
+        let own =
+            || self.effect.task_cursors.iter().rev().find(|(key, _)| *key == task).map(|(_, task_cursor)| *task_cursor);
         // Only an object that comes twice at one index can have set its mark in this very batch.
-        repeated.then(own).flatten().or_else(|| ledger.mark(task))
+        repeated.then(own).flatten().or_else(|| ledger.task_cursor(task))
     }
 }
 
-impl Member {
+impl Tracker {
     /// So many unusable objects of lists are remembered.
     const REFUSED: usize = 10_000;
 
     /// A kind that goes on where its ledger is.
     pub(super) fn new(kind: Kind, topics: Vec<Topic>, lane: Arc<str>, ledger: Arc<Ledger>) -> Self {
-        let state = ledger.lane(&lane);
+        let state = ledger.stream(&lane);
         let state = state.unwrap_or_default();
         let first_start = state.position.index == RaftIndex(0);
         let stored_topics = (kind == Kind::Events).then(|| topics::stored(&topics));
@@ -161,7 +162,7 @@ impl Member {
         ledger.expect(&lane);
         let walk = Walk::new(kind, Arc::clone(&lane));
         let (mut unlisted, passes): (Vec<_>, Vec<_>) = state.backfill.into_iter().partition(Pass::is_unlisted);
-        Member {
+        Tracker {
             kind,
             cursor: Cursor::new(state.position),
             passes: passes.into(),
@@ -184,8 +185,8 @@ impl Member {
             baseline: false,
             alarm: Alarm::default(),
             table_before: RaftIndex(0),
-            told: Told::Nothing,
-            half_told: None,
+            legacy: LegacyProgress::Nothing,
+            legacy_half_sent: None,
             lane,
             ledger,
             topics,
@@ -205,7 +206,7 @@ impl Member {
         if now {
             if self.baseline {
                 let after = RaftIndex(start.0 + 1);
-                let nothing = Owed { from: after, until: after, known: Seen::default() };
+                let nothing = Gap { from: after, until: after, known: Seen::default() };
                 self.add_pass(Pass { ranges: vec![nothing], baseline: true, ..Pass::default() });
                 batch.effect.backfill = Some(self.backfill());
             }
@@ -269,7 +270,7 @@ impl Member {
         self.walk.end();
         self.table_seen = RaftIndex(0);
         self.table_before = RaftIndex(0);
-        (self.told, self.half_told) = (Told::Nothing, None);
+        (self.legacy, self.legacy_half_sent) = (LegacyProgress::Nothing, None);
     }
 
     /// Delivers what a line has for this kind.
@@ -285,9 +286,9 @@ impl Member {
         let verdict = self.cursor.observe(line.index, identities);
         let mut batch = Batch::default();
         match &verdict {
-            Verdict::DeliverAfterGap(owed) => {
-                let report = self.half_told != Some(line.index);
-                self.owe(ctx, owed.clone(), &mut batch, report);
+            Verdict::DeliverAfterGap(gap) => {
+                let report = self.legacy_half_sent != Some(line.index);
+                self.owe(ctx, gap.clone(), &mut batch, report);
             }
             Verdict::Deliver => self.know_at_gap_end(line.index, identities, &mut batch),
             Verdict::Nothing if catch_up.is_none() => return Ok(()),
@@ -320,12 +321,12 @@ impl Member {
     fn miss(&mut self, ctx: &Context, index: RaftIndex, batch: &mut Batch) {
         let Position { index: at, seen, .. } = self.cursor.position();
         let known = if *at == index { seen.clone() } else { Seen::default() };
-        let owed = Owed { from: index, until: RaftIndex(index.0.saturating_add(1)), known };
+        let gap = Gap { from: index, until: RaftIndex(index.0.saturating_add(1)), known };
         ctx.metrics.gap(self.kind, 1);
         if self.kind == Kind::Events {
-            batch.drafts.push(resource::gap(&self.lane, &owed));
+            batch.drafts.push(resource::gap(&self.lane, &gap));
         } else {
-            self.add_pass(Pass { ranges: vec![owed], ..Pass::default() });
+            self.add_pass(Pass { ranges: vec![gap], ..Pass::default() });
             batch.effect.backfill = Some(self.backfill());
         }
     }
@@ -337,10 +338,10 @@ impl Member {
         if index != self.cursor.position().index || delivered().next().is_none() {
             return;
         }
-        let ends = |owed: &&mut Owed| owed.until.0 == index.0 + 1;
+        let ends = |gap: &&mut Gap| gap.until.0 == index.0 + 1;
         let mut changed = false;
-        for owed in self.passes.iter_mut().flat_map(|pass| &mut pass.ranges).filter(ends) {
-            owed.known.extend(delivered());
+        for gap in self.passes.iter_mut().flat_map(|pass| &mut pass.ranges).filter(ends) {
+            gap.known.extend(delivered());
             changed = true;
         }
         if changed {
@@ -363,24 +364,24 @@ impl Member {
             }
         }
         (self.table_seen, self.page) = (table_seen, page);
-        let mut marks = std::mem::take(&mut batch.effect.marks);
-        self.distrust_index(&mut marks);
-        batch.effect = Effect { marks, ..Effect::default() };
+        let mut task_cursors = std::mem::take(&mut batch.effect.task_cursors);
+        self.distrust_index(&mut task_cursors);
+        batch.effect = Effect { task_cursors, ..Effect::default() };
         self.submit(ctx, batch, share.clone()).await
     }
 
     /// The version that carried these marks has an index that cannot be true: with it, all that follows would be older.
-    pub(super) fn distrust_index(&self, marks: &mut [(TaskKey, Mark)]) {
-        for (task, mark) in marks {
-            *mark = mark.at(self.ledger.mark(*task).map(Mark::index).unwrap_or_default());
+    pub(super) fn distrust_index(&self, task_cursors: &mut [(TaskKey, TaskCursor)]) {
+        for (task, task_cursor) in task_cursors {
+            *task_cursor = task_cursor.at(self.ledger.task_cursor(*task).map(TaskCursor::index).unwrap_or_default());
         }
     }
 
     async fn take_event(&mut self, ctx: &Context, event: &Event<'_>, batch: &mut Batch) -> Result<(), Stopped> {
         let repeated = event.occurrence > 0;
         let made = {
-            let mark = |task| batch.mark(&self.ledger, repeated, task);
-            resource::from_event(self.kind, event, Known::marks(&mark).and(self.told))
+            let task_cursor = |task| batch.task_cursor(&self.ledger, repeated, task);
+            resource::from_event(self.kind, event, Known::task_cursors(&task_cursor).and(self.legacy))
         };
         match made {
             Ok(mut made) => {
@@ -417,7 +418,7 @@ impl Member {
     }
 
     /// The same for what a list gave, where lists give it again and again: it is told once, as far as
-    /// [`Member::REFUSED`] goes.
+    /// [`Tracker::REFUSED`] goes.
     pub(super) async fn refuse(&mut self, ctx: &Context, raw: &[u8], reason: &Unusable) -> Result<(), Stopped> {
         let hash = Identity(xxh3_64(raw));
         if self.refused.contains(&hash) {
@@ -450,20 +451,20 @@ impl Member {
         mut batch: Batch,
         share: Option<Share>,
     ) -> Result<(), Stopped> {
-        batch.effect.lane = Arc::clone(&self.lane);
+        batch.effect.stream = Arc::clone(&self.lane);
         batch.effect.topics = self.stored_topics.clone();
         if let Some(backfill) = &mut batch.effect.backfill {
             backfill.extend(self.unlisted.clone());
         }
-        let Some(ticket) = self.ledger.enter(batch.effect, batch.drafts.len(), share) else { return Ok(()) };
+        let Some(ack) = self.ledger.enter(batch.effect, batch.drafts.len(), share) else { return Ok(()) };
         let (kind, lacking) = (self.kind, batch.lacking);
         let records = batch.drafts.into_iter().enumerate().map(|(n, draft)| {
             let Draft { id, key, namespace, job, body } = draft;
-            let record = Record { kind, id, key, namespace, job, body, ticket: ticket.clone() };
+            let record = Record { kind, id, key, namespace, job, body, ack: ack.clone() };
             (record, lacking.binary_search(&n).is_ok())
         });
         let records = self.held.hold(ctx, records);
-        drop(ticket);
+        drop(ack);
         ctx.submit(records).await
     }
 
@@ -499,10 +500,10 @@ impl Member {
             return Ok(TableVerdict::Wait);
         }
         let verdict = self.cursor.observe_table(index);
-        if let TableVerdict::Gap(owed) = &verdict {
+        if let TableVerdict::Gap(gap) = &verdict {
             let mut batch = Batch::default();
             // Tables also move without an event. What the list then finds, it reports.
-            self.owe(ctx, owed.clone(), &mut batch, false);
+            self.owe(ctx, gap.clone(), &mut batch, false);
             batch.effect.line = Some((index, Vec::new()));
             self.submit(ctx, batch, None).await?;
         }
@@ -510,17 +511,17 @@ impl Member {
     }
 
     /// Books a range in which versions could have been missed.
-    pub(super) fn owe(&mut self, ctx: &Context, owed: Owed, batch: &mut Batch, report: bool) {
+    pub(super) fn owe(&mut self, ctx: &Context, gap: Gap, batch: &mut Batch, report: bool) {
         if report && !self.first_start {
-            report_gap(ctx, self.kind, &self.lane, &owed);
+            report_gap(ctx, self.kind, &self.lane, &gap);
         }
         if self.kind == Kind::Events {
             if !self.first_start {
-                batch.drafts.push(resource::gap(&self.lane, &owed));
+                batch.drafts.push(resource::gap(&self.lane, &gap));
             }
         } else {
             let unreported = !report && !self.first_start;
-            self.add_pass(Pass { ranges: vec![owed], baseline: self.baseline, unreported, ..Pass::default() });
+            self.add_pass(Pass { ranges: vec![gap], baseline: self.baseline, unreported, ..Pass::default() });
             batch.effect.backfill = Some(self.backfill());
         }
         self.first_start = false;
@@ -538,7 +539,7 @@ impl Member {
                 && waiting.unreported == pass.unreported
         });
         match waiting {
-            Some(waiting) => pass.ranges.into_iter().for_each(|owed| waiting.add(owed)),
+            Some(waiting) => pass.ranges.into_iter().for_each(|gap| waiting.add(gap)),
             None => self.passes.push_back(pass),
         }
     }
@@ -564,13 +565,13 @@ impl Member {
 }
 
 /// Says that versions could have been missed, where they could not be seen.
-pub(super) fn report_gap(ctx: &Context, kind: Kind, lane: &str, owed: &Owed) {
-    ctx.metrics.gap(kind, owed.until.0.saturating_sub(owed.from.0));
+pub(super) fn report_gap(ctx: &Context, kind: Kind, lane: &str, gap: &Gap) {
+    ctx.metrics.gap(kind, gap.until.0.saturating_sub(gap.from.0));
     error!(
         %kind,
         namespace = lane,
-        from = %owed.from,
-        until = %owed.until,
+        from = %gap.from,
+        until = %gap.until,
         "events may be missing: the server's buffer no longer held them; final versions are read from the list"
     );
 }

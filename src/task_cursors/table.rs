@@ -1,6 +1,6 @@
 //! A table of marks that grows in small steps.
 
-use super::{Mark, Shard, TaskKey};
+use super::{Shard, TaskCursor, TaskKey};
 
 /// Parts of the table; the upper bits of a key say which one it is in. Of a million tasks each part has some 250.
 const PARTS: usize = 1 << PART_BITS;
@@ -13,7 +13,7 @@ const PART_BITS: u32 = 12;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     /// None before the first entry.
-    parts: Box<[Vec<(TaskKey, Mark)>]>,
+    parts: Box<[Vec<(TaskKey, TaskCursor)>]>,
     len: usize,
 }
 
@@ -28,29 +28,29 @@ fn part_of(task: TaskKey) -> usize {
     (task.0 >> (u128::BITS - PART_BITS)) as usize
 }
 
-fn place(part: &[(TaskKey, Mark)], task: TaskKey) -> Result<usize, usize> {
+fn place(part: &[(TaskKey, TaskCursor)], task: TaskKey) -> Result<usize, usize> {
     part.binary_search_by(|(known, _)| known.0.cmp(&task.0))
 }
 
 impl Table {
-    pub(super) fn get(&self, task: TaskKey) -> Option<Mark> {
+    pub(super) fn get(&self, task: TaskKey) -> Option<TaskCursor> {
         let part = self.parts.get(part_of(task))?;
         place(part, task).ok().map(|at| part[at].1)
     }
 
     /// Gives what was there before.
-    pub(super) fn insert(&mut self, task: TaskKey, mark: Mark) -> Option<Mark> {
+    pub(super) fn insert(&mut self, task: TaskKey, task_cursor: TaskCursor) -> Option<TaskCursor> {
         if self.parts.is_empty() {
             self.parts = std::iter::repeat_with(Vec::new).take(PARTS).collect();
         }
         let part = &mut self.parts[part_of(task)];
         match place(part, task) {
-            Ok(at) => Some(std::mem::replace(&mut part[at].1, mark)),
+            Ok(at) => Some(std::mem::replace(&mut part[at].1, task_cursor)),
             Err(at) => {
                 if part.len() == part.capacity() {
                     part.reserve_exact((part.len() / 16).clamp(2, 64));
                 }
-                part.insert(at, (task, mark));
+                part.insert(at, (task, task_cursor));
                 self.len += 1;
                 None
             }
@@ -67,12 +67,12 @@ impl Table {
     }
 
     /// In the order of the keys.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (TaskKey, Mark)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (TaskKey, TaskCursor)> {
         self.parts.iter().flatten().copied()
     }
 
     /// What is in `shard`, in the order of the keys; looks at little else.
-    pub(super) fn shard(&self, shard: Shard) -> impl Iterator<Item = (TaskKey, Mark)> {
+    pub(super) fn shard(&self, shard: Shard) -> impl Iterator<Item = (TaskKey, TaskCursor)> {
         // A shard is a range of keys.
         let edge = |number: u32| {
             let first = (u64::from(number) << 32).div_ceil(u64::from(shard.of)).min(u64::from(u32::MAX));
@@ -95,7 +95,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{marks::EventHash, position::RaftIndex};
+    use crate::{position::RaftIndex, task_cursors::EventHash};
 
     #[derive(Clone, Debug)]
     enum Step {
@@ -125,8 +125,8 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Insert(task, event) => {
-                        let mark = Mark::new(EventHash(event), RaftIndex(event >> 1), false);
-                        prop_assert_eq!(table.insert(task, mark), model.insert(task.0, mark));
+                        let task_cursor = TaskCursor::new(EventHash(event), RaftIndex(event >> 1), false);
+                        prop_assert_eq!(table.insert(task, task_cursor), model.insert(task.0, task_cursor));
                     }
                     Step::Remove(task) => {
                         table.remove(task);
@@ -135,9 +135,9 @@ mod tests {
                 }
             }
             prop_assert_eq!(table.len(), model.len());
-            prop_assert!(table.iter().eq(model.iter().map(|(task, mark)| (TaskKey(*task), *mark))));
-            for (task, mark) in &model {
-                prop_assert_eq!(table.get(TaskKey(*task)), Some(*mark));
+            prop_assert!(table.iter().eq(model.iter().map(|(task, task_cursor)| (TaskKey(*task), *task_cursor))));
+            for (task, task_cursor) in &model {
+                prop_assert_eq!(table.get(TaskKey(*task)), Some(*task_cursor));
             }
             prop_assert_eq!(table.get(TaskKey(1 << 64)), None);
             let shards = (0..of).flat_map(|number| table.shard(Shard { number, of }).collect::<Vec<_>>());

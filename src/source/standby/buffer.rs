@@ -11,7 +11,7 @@ use crate::{position::RaftIndex, telemetry::Metrics};
 /// A line is let go together with all others of its index: half an index proves nothing, and would number the
 /// occurrences of its objects wrongly.
 #[derive(Debug)]
-pub(in crate::source) struct Ring {
+pub(in crate::source) struct ReplayBuffer {
     lines: VecDeque<Held>,
     bytes: usize,
     bound: usize,
@@ -27,10 +27,10 @@ struct Held {
     text: Bytes,
 }
 
-impl Ring {
+impl ReplayBuffer {
     /// An empty ring that holds at most `bound` bytes, what it needs for each line included.
     pub(super) fn new(bound: usize, metrics: Metrics) -> Self {
-        Ring { lines: VecDeque::new(), bytes: 0, bound, floor: RaftIndex(0), complete_from: None, metrics }
+        ReplayBuffer { lines: VecDeque::new(), bytes: 0, bound, floor: RaftIndex(0), complete_from: None, metrics }
     }
 
     /// Begins anew with a subscription whose first line is of `index`.
@@ -118,7 +118,7 @@ impl Ring {
     }
 }
 
-impl Drop for Ring {
+impl Drop for ReplayBuffer {
     fn drop(&mut self) {
         self.metrics.standby_freed(self.bytes);
     }
@@ -151,71 +151,71 @@ mod tests {
         proptest::collection::vec(step, 0..120)
     }
 
-    fn ring(bound: usize) -> Ring {
-        Ring::new(bound, Metrics::new(&[]))
+    fn buffer(bound: usize) -> ReplayBuffer {
+        ReplayBuffer::new(bound, Metrics::new(&[]))
     }
 
     proptest! {
         #[test]
         fn what_is_held_is_whole_from_where_it_says(first in 1_u64..5, steps in steps()) {
-            let mut ring = ring(1000);
+            let mut buffer = buffer(1000);
             let mut log: Vec<(RaftIndex, Bytes)> = Vec::new();
             let (mut index, mut trimmed) = (RaftIndex(first), RaftIndex(0));
-            ring.begin(index);
+            buffer.begin(index);
             for (n, step) in steps.into_iter().enumerate() {
                 match step {
                     Step::Line(further, bytes) => {
                         index.0 += further;
                         let text = Bytes::from(format!("{n:04}{}", "x".repeat(bytes)));
-                        ring.push(index, &text);
+                        buffer.push(index, &text);
                         log.push((index, text));
                     }
                     Step::Trim(ahead) => {
                         let to = RaftIndex(index.0.saturating_add_signed(ahead));
-                        ring.trim(to);
+                        buffer.trim(to);
                         trimmed = trimmed.max(to);
                     }
                 }
-                let from = ring.complete_from().expect("it has begun");
-                let held: Vec<_> = ring.lines.iter().map(|held| (held.index, held.text.clone())).collect();
+                let from = buffer.complete_from().expect("it has begun");
+                let held: Vec<_> = buffer.lines.iter().map(|held| (held.index, held.text.clone())).collect();
                 let whole: Vec<_> = log.iter().filter(|(index, _)| *index >= from).cloned().collect();
                 prop_assert!(held.ends_with(&whole), "{from}: {held:?} of {log:?}");
                 prop_assert!(log.ends_with(&held), "only the oldest are let go, and never one of two of an index");
                 prop_assert!(held.iter().all(|(index, _)| *index >= trimmed));
-                prop_assert!(ring.bytes() <= 1000);
-                prop_assert_eq!(ring.bytes(), held.iter().map(|(_, text)| size(text)).sum::<usize>());
+                prop_assert!(buffer.bytes() <= 1000);
+                prop_assert_eq!(buffer.bytes(), held.iter().map(|(_, text)| size(text)).sum::<usize>());
             }
         }
     }
 
     #[test]
     fn a_ring_with_room_lets_nothing_go_that_the_leaders_have_not_passed() {
-        let mut ring = ring(10_000);
-        ring.begin(RaftIndex(10));
+        let mut buffer = buffer(10_000);
+        buffer.begin(RaftIndex(10));
         for index in [10, 11, 11, 14] {
-            ring.push(RaftIndex(index), &Bytes::from_static(b"line"));
+            buffer.push(RaftIndex(index), &Bytes::from_static(b"line"));
         }
-        assert_eq!((ring.len(), ring.complete_from()), (4, Some(RaftIndex(11))));
-        ring.trim(RaftIndex(11));
-        assert_eq!((ring.len(), ring.complete_from()), (3, Some(RaftIndex(11))));
-        assert_eq!((ring.at(RaftIndex(11)).count(), ring.at(RaftIndex(12)).count()), (2, 0));
-        ring.trim(RaftIndex(12));
-        assert_eq!((ring.len(), ring.complete_from()), (1, Some(RaftIndex(12))));
+        assert_eq!((buffer.len(), buffer.complete_from()), (4, Some(RaftIndex(11))));
+        buffer.trim(RaftIndex(11));
+        assert_eq!((buffer.len(), buffer.complete_from()), (3, Some(RaftIndex(11))));
+        assert_eq!((buffer.at(RaftIndex(11)).count(), buffer.at(RaftIndex(12)).count()), (2, 0));
+        buffer.trim(RaftIndex(12));
+        assert_eq!((buffer.len(), buffer.complete_from()), (1, Some(RaftIndex(12))));
     }
 
     #[test]
     fn a_line_longer_than_the_ring_is_passed_over_with_its_whole_index() {
         let metrics = Metrics::new(&[]);
-        let mut ring = Ring::new(200, metrics.clone());
-        ring.begin(RaftIndex(1));
-        ring.push(RaftIndex(1), &Bytes::from_static(b"short"));
-        ring.push(RaftIndex(2), &Bytes::from_static(b"short"));
-        ring.push(RaftIndex(2), &Bytes::from(vec![b'x'; 300]));
-        ring.push(RaftIndex(2), &Bytes::from_static(b"short"));
-        assert_eq!((ring.len(), ring.bytes(), ring.complete_from()), (0, 0, Some(RaftIndex(3))));
-        ring.push(RaftIndex(5), &Bytes::from_static(b"short"));
-        assert_eq!(ring.len(), 1);
-        drop(ring);
+        let mut buffer = ReplayBuffer::new(200, metrics.clone());
+        buffer.begin(RaftIndex(1));
+        buffer.push(RaftIndex(1), &Bytes::from_static(b"short"));
+        buffer.push(RaftIndex(2), &Bytes::from_static(b"short"));
+        buffer.push(RaftIndex(2), &Bytes::from(vec![b'x'; 300]));
+        buffer.push(RaftIndex(2), &Bytes::from_static(b"short"));
+        assert_eq!((buffer.len(), buffer.bytes(), buffer.complete_from()), (0, 0, Some(RaftIndex(3))));
+        buffer.push(RaftIndex(5), &Bytes::from_static(b"short"));
+        assert_eq!(buffer.len(), 1);
+        drop(buffer);
         let text = metrics.encode().expect("it can be encoded");
         assert!(text.contains("nomad_firehose_standby_bytes 0\n"), "{text}");
     }

@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{error, info};
 
-use super::{super::Context, super::Stopped, Batch, Member};
+use super::{super::Context, super::Stopped, Batch, Tracker};
 use crate::{
-    checkpoint::Original,
+    checkpoint::LegacyValue,
     kind::Kind,
     ledger::Behind,
     position::{Position, RaftIndex},
-    resource::Told,
+    resource::LegacyProgress,
     source::proof::Cursor,
 };
 
@@ -24,11 +24,11 @@ use crate::{
 /// be older and still not have been seen. Repeats at a migration are harmless, a loss is not.
 const OVERLAP: Duration = Duration::from_secs(10);
 
-impl Member {
+impl Tracker {
     /// Whether the original program led before, and this lane is not past what it had delivered.
     pub(in crate::source) fn needs_original(&self) -> bool {
         // It does not have raw events.
-        self.kind != Kind::Events && self.ledger.original().is_some()
+        self.kind != Kind::Events && self.ledger.legacy().is_some()
     }
 
     /// Begins behind what the original program had delivered. `table` is the index of the kind's tables by now, from the
@@ -38,7 +38,7 @@ impl Member {
         ctx: &Context,
         table: RaftIndex,
     ) -> Result<Option<RaftIndex>, Stopped> {
-        let Some(stored) = self.ledger.original() else { return Ok(None) };
+        let Some(stored) = self.ledger.legacy() else { return Ok(None) };
         if !is_credible(self.kind, stored, table, now()) {
             error!(
                 kind = %self.kind, namespace = &*self.lane, value = stored.value, %table,
@@ -47,12 +47,12 @@ impl Member {
             );
             self.ledger.distrust_original();
         }
-        let Some(original) = self.ledger.go_on_from_original(table) else { return Ok(None) };
-        let Some(last) = known_whole(self.kind, original.value) else {
-            self.go_on_from_time(original);
+        let Some(legacy) = self.ledger.go_on_from_original(table) else { return Ok(None) };
+        let Some(last) = known_whole(self.kind, legacy.value) else {
+            self.go_on_from_time(legacy);
             return Ok(None);
         };
-        let value = RaftIndex(original.value);
+        let value = RaftIndex(legacy.value);
         // Until the stream has gone on, a restart is to trust the index as this start does.
         self.ledger.need_original(&self.lane, Behind { position: RaftIndex(last.0 + 1), lists: false });
         let position = self.cursor.position();
@@ -61,7 +61,7 @@ impl Member {
         }
         info!(kind = %self.kind, namespace = &*self.lane, %value, "going on from what the original program stored");
         self.cursor = Cursor::trusting(last);
-        self.half_told = (last < value).then_some(value);
+        self.legacy_half_sent = (last < value).then_some(value);
         // What follows it is owed, and what is gone of that has to be said.
         self.first_start = false;
         let mut batch = Batch::default();
@@ -71,9 +71,9 @@ impl Member {
         Ok(Some(value))
     }
 
-    fn go_on_from_time(&mut self, original: Original) {
-        let until = original.until.unwrap_or_default();
-        if self.kind != Kind::Allocations || original.value == 0 {
+    fn go_on_from_time(&mut self, legacy: LegacyValue) {
+        let until = legacy.until.unwrap_or_default();
+        if self.kind != Kind::Allocations || legacy.value == 0 {
             // Nothing is delivered by it: once the lane is there, it goes on as any other.
             self.ledger.need_original(&self.lane, Behind { position: RaftIndex(1), lists: false });
             return;
@@ -81,18 +81,18 @@ impl Member {
         // The passes that are owed have the versions up to there, too.
         self.ledger.need_original(&self.lane, Behind { position: until.max(RaftIndex(1)), lists: true });
         info!(
-            kind = %self.kind, namespace = &*self.lane, time = original.value, %until,
+            kind = %self.kind, namespace = &*self.lane, time = legacy.value, %until,
             "going on from what the original program stored"
         );
-        self.told = Told::Before { time: original.value.saturating_sub(nanoseconds(OVERLAP)), until };
+        self.legacy = LegacyProgress::Before { time: legacy.value.saturating_sub(nanoseconds(OVERLAP)), until };
     }
 }
 
 /// Whether a value can be of this cluster and of the past: its index is not above the table's, its time is not to come.
-fn is_credible(kind: Kind, original: Original, table: RaftIndex, now: u64) -> bool {
+fn is_credible(kind: Kind, legacy: LegacyValue, table: RaftIndex, now: u64) -> bool {
     match kind {
-        Kind::Allocations => original.value <= now.saturating_add(nanoseconds(OVERLAP)),
-        _ => original.value <= table.0,
+        Kind::Allocations => legacy.value <= now.saturating_add(nanoseconds(OVERLAP)),
+        _ => legacy.value <= table.0,
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_value_that_is_ahead_is_of_no_use() {
-        let credible = |kind, value| is_credible(kind, Original { value, until: None }, RaftIndex(500), 1 << 60);
+        let credible = |kind, value| is_credible(kind, LegacyValue { value, until: None }, RaftIndex(500), 1 << 60);
         for kind in [Kind::Nodes, Kind::Evaluations, Kind::Jobs, Kind::JobListStubs, Kind::Deployments] {
             assert!(credible(kind, 0) && credible(kind, 500));
             assert!(!credible(kind, 501) && !credible(kind, u64::MAX));
