@@ -207,7 +207,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::list`].
-    pub async fn table(&self, query: &ListQuery<'_>) -> Result<LeaseState, Error> {
+    pub async fn table(&self, query: &ListQuery<'_>) -> Result<TableState, Error> {
         let mut page = self.list(&ListQuery { per_page: 1, task_states: false, ..*query }).await?;
         // Read to its end, the connection serves again. An old Nomad that does not page would send everything: that
         // costs the connection, and no more.
@@ -216,13 +216,13 @@ impl Client {
             elements += 1;
         }
         let Page { index, known_leader, last_contact, address, .. } = page;
-        Ok(LeaseState { index, known_leader, last_contact, server: address, is_empty: elements == 0 })
+        Ok(TableState { index, known_leader, last_contact, server: address, is_empty: elements == 0 })
     }
 }
 
 /// Where a table stands, and how far the server that says so may be behind.
 #[derive(Clone, Debug)]
-pub struct LeaseState {
+pub struct TableState {
     /// The raft index of the last change to the table.
     pub index: RaftIndex,
     /// As [`Page::known_leader`].

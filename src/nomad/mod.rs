@@ -29,7 +29,7 @@ pub use self::{
     error::Error,
     identity::Keyring,
     lines::LongLine,
-    list::{LeaseState, ListQuery, Page},
+    list::{ListQuery, Page, TableState},
     object::Namespace,
     stream::{EventStream, StreamQuery},
     topic::{BadTopic, Table, Topic},

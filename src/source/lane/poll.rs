@@ -20,7 +20,7 @@ use super::{Lane, beside, buffered::Suspicion};
 use crate::{
     backoff::Backoff,
     kind::Kind,
-    nomad::{Error, LeaseState, Namespace, StreamQuery, Table},
+    nomad::{Error, Namespace, StreamQuery, Table, TableState},
     position::RaftIndex,
     source::{Context, Source, Stopped, absence::Absence, namespaces, reconcile::Turn, tracker::Tracker, union},
     telemetry::SourceState,
@@ -248,7 +248,7 @@ impl Lane {
         &mut self,
         session: &mut Session,
         table: Table,
-        answer: Result<LeaseState, Error>,
+        answer: Result<TableState, Error>,
     ) -> Result<bool, Stopped> {
         let Some(watch) = session.watches.iter_mut().find(|watch| watch.table == table) else { return Ok(false) };
         let anchor = self.trackers.iter().filter_map(|tracker| tracker.ledger().stream(&self.namespace)?.anchor);

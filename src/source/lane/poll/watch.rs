@@ -8,7 +8,7 @@ use tracing::warn;
 
 use crate::{
     backoff::Backoff,
-    nomad::{Client, Error, LeaseState, ListQuery, Table},
+    nomad::{Client, Error, ListQuery, Table, TableState},
     position::RaftIndex,
     source::{Context, reconcile, tracker::Tracker},
     throttle::Failure,
@@ -22,7 +22,7 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// A question under way.
-pub(super) type Question = BoxFuture<'static, (Table, Result<LeaseState, Error>)>;
+pub(super) type Question = BoxFuture<'static, (Table, Result<TableState, Error>)>;
 
 /// One table, and where it stood.
 pub(super) struct Watch {
@@ -56,14 +56,14 @@ pub(super) enum Step {
 
 /// Holds an empty list of all namespaces against that of one: before 1.2.4, Nomad's lists of evaluations and of
 /// deployments take `*` for a namespace that has nothing in it.
-async fn shows_all(client: &Client, table: Table, lease_state: LeaseState) -> Result<LeaseState, Error> {
+async fn shows_all(client: &Client, table: Table, state: TableState) -> Result<TableState, Error> {
     if !table.namespaced() {
-        return Ok(lease_state);
+        return Ok(state);
     }
     match client.table(&ListQuery::new(table, "default")).await {
         Ok(default) if !default.is_empty => {}
         // What the token may not read says nothing of the others.
-        Ok(_) | Err(Error::Denied { .. }) => return Ok(lease_state),
+        Ok(_) | Err(Error::Denied { .. }) => return Ok(state),
         Err(error) => return Err(error),
     }
     // The first object can have come between the two.
@@ -72,7 +72,7 @@ async fn shows_all(client: &Client, table: Table, lease_state: LeaseState) -> Re
         return Ok(again);
     }
     Err(Error::Unsupported {
-        address: lease_state.server,
+        address: state.server,
         what: format!("a list of {} of all namespaces", table.path().trim_start_matches("/v1/")),
         text: "name the namespaces in NOMAD_NAMESPACE".to_owned(),
     })
@@ -120,22 +120,20 @@ impl Watch {
         let wait = (ctx.polling.interval * WAIT).min(WAIT_AT_MOST);
         async move {
             let query = ListQuery { min_index: past, wait, stale, ..ListQuery::new(table, &scope) };
-            let lease_state = client.table(&query).await;
-            match lease_state {
-                Ok(lease_state) if lease_state.is_empty && scope == "*" => {
-                    (table, shows_all(&client, table, lease_state).await)
-                }
-                lease_state => (table, lease_state),
+            let state = client.table(&query).await;
+            match state {
+                Ok(state) if state.is_empty && scope == "*" => (table, shows_all(&client, table, state).await),
+                state => (table, state),
             }
         }
         .boxed()
     }
 
     /// Takes in an answer. `anchor` is where the table surely stood, by the checkpoint.
-    pub(super) fn take(&mut self, ctx: &Context, anchor: Option<RaftIndex>, answer: Result<LeaseState, Error>) -> Step {
+    pub(super) fn take(&mut self, ctx: &Context, anchor: Option<RaftIndex>, answer: Result<TableState, Error>) -> Step {
         self.asking = false;
-        let lease_state = match answer {
-            Ok(lease_state) => lease_state,
+        let state = match answer {
+            Ok(state) => state,
             Err(error) => {
                 let again = std::mem::replace(&mut self.failing, true);
                 self.at_once = true;
@@ -147,28 +145,28 @@ impl Watch {
         self.backoff.reset();
         let stale = ctx.polling.stale.filter(|_| self.strikes == 0);
         if let Some(bound) = stale
-            && (!lease_state.known_leader || lease_state.last_contact > bound)
+            && (!state.known_leader || state.last_contact > bound)
         {
             let reason = format!(
                 "the server at {} heard of its leader {:?} ago, or knows none (NOMAD_FIREHOSE_STALE)",
-                lease_state.server, lease_state.last_contact
+                state.server, state.last_contact
             );
-            ctx.client.fail_over(&lease_state.server);
+            ctx.client.fail_over(&state.server);
             self.failing = true;
             self.after = Instant::now() + LOOK_AGAIN;
             return Step::Blocked(Failure { class: "stale".into(), reason });
         }
         self.failing = false;
         let before = self.index.max(anchor).unwrap_or_default();
-        if lease_state.index < before {
-            return self.went_back(lease_state.index, before);
+        if state.index < before {
+            return self.went_back(state.index, before);
         }
         self.strikes = 0;
-        self.index = Some(lease_state.index);
+        self.index = Some(state.index);
         self.at_once = false;
         // One that does not wait for a change may not be asked all the time.
         self.after = Instant::now() + ctx.polling.interval;
-        Step::At(lease_state.index)
+        Step::At(state.index)
     }
 
     fn went_back(&mut self, index: RaftIndex, before: RaftIndex) -> Step {
