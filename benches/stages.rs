@@ -8,8 +8,8 @@ use bytes::Bytes;
 use criterion::{Bencher, Criterion, Throughput};
 use nomad_firehose::{
     kind::Kind,
+    nomad::line::{Line, Occurrences, Text},
     resource,
-    source::line::{Line, Occurrences, Text},
 };
 
 const RECORDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/nomad-2.0.5/stream-complete.ndjson");

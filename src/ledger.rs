@@ -24,9 +24,9 @@ use crate::{
     checkpoint::{Anchor, Checkpoint, LegacyValue, Pass, StreamProgress},
     coordinator::{Changes, Lease, LeaseState, Progress},
     position::{Identity, RaftIndex},
-    source::window::Share,
     task_cursors::{Shard, TaskCursor, TaskCursors, TaskKey},
     telemetry::{Backlog, Front},
+    window::Share,
 };
 
 /// Lanes that start over within this time do so for the same reason.

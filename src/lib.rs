@@ -47,3 +47,4 @@ pub mod telemetry;
 pub mod template;
 mod throttle;
 mod tls;
+pub mod window;

@@ -28,10 +28,10 @@ use nomad_firehose::{
     kind::Kind,
     nomad::{Client, Topic},
     sink::{Sink, http::Http, stdout::Stdout},
-    source::{self, window::Window},
-    state,
+    source, state,
     supervisor::{self, Ending, Plan, Shutdown},
     telemetry::{self, Counters, Metrics, Status, bar::Records},
+    window::Window,
 };
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::{

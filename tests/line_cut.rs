@@ -4,7 +4,7 @@ mod common;
 
 use bytes::Bytes;
 use common::fixture_lines;
-use nomad_firehose::source::line::{Line, Occurrences, Text};
+use nomad_firehose::nomad::line::{Line, Occurrences, Text};
 
 /// Cuts each line at the places that are chosen by its length and the place; says how many these were.
 fn cut(is_tried: impl Fn(usize, usize) -> bool) -> u32 {

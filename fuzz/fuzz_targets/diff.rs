@@ -9,10 +9,10 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use nomad_firehose::{
     kind::Kind,
-    task_cursors::{TaskCursor, TaskCursors, TaskKey},
+    nomad::line::{Line, Occurrences, Text},
     position::RaftIndex,
     resource::{self, Known, Made},
-    source::line::{Line, Occurrences, Text},
+    task_cursors::{TaskCursor, TaskCursors, TaskKey},
 };
 
 const TASKS: [&str; 3] = ["server", "log-shipper", "näm\"e"];

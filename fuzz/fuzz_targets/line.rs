@@ -7,8 +7,8 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use nomad_firehose::{
     kind::Kind,
+    nomad::line::{Line, Occurrences, Text},
     resource,
-    source::line::{Line, Occurrences, Text},
 };
 use serde_json::value::RawValue;
 
@@ -43,7 +43,7 @@ fuzz_target!(|text: &[u8]| {
 
 const SUMMARY: &[u8] = br#"{"JobID":"x","Summary":{},"CreateIndex":1,"ModifyIndex":2}"#;
 
-fn records(kind: Kind, event: &nomad_firehose::source::line::Event<'_>, is_json: &dyn Fn(&[u8])) {
+fn records(kind: Kind, event: &nomad_firehose::nomad::line::Event<'_>, is_json: &dyn Fn(&[u8])) {
     let Ok(made) = resource::from_event(kind, event, resource::Known::task_cursors(&|_| None)) else { return };
     for draft in &made.drafts {
         assert!(!draft.body.contains(&b'\n'), "a record is one line of text");

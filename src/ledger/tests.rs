@@ -9,9 +9,9 @@ use super::*;
 use crate::{
     checkpoint::{Checkpoint, Gap},
     delivery::testing::Switch,
-    source::window::Window,
     task_cursors::EventHash,
     telemetry::Metrics,
+    window::Window,
 };
 
 const LANES: [&str; 2] = ["default", "other"];

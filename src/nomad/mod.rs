@@ -13,6 +13,7 @@ mod credible;
 mod elements;
 mod error;
 mod identity;
+pub mod line;
 mod lines;
 mod list;
 mod object;

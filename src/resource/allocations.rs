@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     json::Cursor,
+    nomad::line::Event,
     position::RaftIndex,
-    source::line::Event,
     task_cursors::{EventHash, TaskCursor, TaskKey},
 };
 

@@ -6,7 +6,7 @@ use super::{
     Made, Unusable,
     object::{Head, Payload, draft, new_version, whole, with_deleted},
 };
-use crate::{json::Cursor, kind::Kind, position::RaftIndex, source::line::Event};
+use crate::{json::Cursor, kind::Kind, nomad::line::Event, position::RaftIndex};
 
 /// The fields of a stub in the order of the original's.
 const NAMES: [&str; 19] = [

@@ -16,8 +16,8 @@ pub use self::listed::Listed;
 use crate::{
     checkpoint::Gap,
     kind::Kind,
+    nomad::line::Event,
     position::RaftIndex,
-    source::line::Event,
     task_cursors::{TaskCursor, TaskKey},
 };
 

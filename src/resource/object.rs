@@ -8,8 +8,8 @@ use super::{DEFAULT_NAMESPACE, Draft, Made, Unusable, secrets};
 use crate::{
     json::{self, Cursor},
     kind::Kind,
+    nomad::line::Event,
     position::RaftIndex,
-    source::line::Event,
 };
 
 /// The payload of an event: the object under the name of its topic, and for a purge `Deleted`. What else it carries, newer

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Draft, secrets};
-use crate::{checkpoint::Gap, position::RaftIndex, source::line::Event};
+use crate::{checkpoint::Gap, nomad::line::Event, position::RaftIndex};
 
 /// The record of an event.
 pub(super) fn from_event(event: &Event<'_>) -> Draft {

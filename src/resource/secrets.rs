@@ -13,7 +13,7 @@ use memchr::memmem::Finder;
 
 use crate::{
     json::{self, Cursor},
-    source::line::Event,
+    nomad::line::Event,
 };
 
 /// A member that is not for anybody else.
@@ -134,8 +134,8 @@ mod tests {
 
     use crate::{
         kind::Kind,
+        nomad::line::{Line, Occurrences, Text},
         resource::{Known, from_event, from_object},
-        source::line::{Line, Occurrences, Text},
     };
 
     /// The bodies that one event comes to, of raw events and of its own kind.

@@ -5,10 +5,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::line::{Event, Line};
 use crate::{
     checkpoint::Gap,
-    nomad::Namespace,
+    nomad::{
+        Namespace,
+        line::{Event, Line},
+    },
     position::{Identity, Position, RaftIndex},
 };
 

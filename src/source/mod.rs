@@ -11,7 +11,6 @@ mod catch_up;
 mod fetch;
 mod held;
 mod lane;
-pub mod line;
 mod namespaces;
 mod newest;
 mod page;
@@ -24,7 +23,6 @@ mod standby;
 mod tokens;
 mod topics;
 mod tracker;
-pub mod window;
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use self::standby::{Standby, Warm};
-use self::{fetch::Unread, lane::Lane, tracker::Tracker, window::Window};
+use self::{fetch::Unread, lane::Lane, tracker::Tracker};
 use crate::{
     backoff::Backoff,
     dead_letter::{DeadLetters, Input},
@@ -46,6 +44,7 @@ use crate::{
     record::Record,
     telemetry::{Metrics, Status, metrics},
     throttle::Outage,
+    window::Window,
 };
 
 /// A connection that lived this long was a good one: the next failure starts with the shortest pause again.

@@ -18,13 +18,13 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     Context,
     fetch::{self, Unread},
-    window::Share,
 };
 use crate::{
     kind::Kind,
     nomad::{self, ListQuery, Page, Table},
     position::RaftIndex,
     resource::Listed,
+    window::Share,
 };
 
 /// Objects a page: of allocations with ten task events each, about 3 MB.

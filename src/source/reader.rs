@@ -15,16 +15,13 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{
-    line,
-    standby::ReplayBuffer,
-    window::{Share, Window},
-};
+use super::standby::ReplayBuffer;
 use crate::{
     kind::Kind,
-    nomad::{Error, EventStream},
+    nomad::{Error, EventStream, line},
     position::RaftIndex,
     telemetry::Metrics,
+    window::{Share, Window},
 };
 
 /// Lines read ahead, next to the bound in bytes: many tiny lines have a cost of their own.

@@ -21,7 +21,6 @@ use super::{
     progress::Totals,
     tokens::Endless,
     tracker::{Batch, Tracker, report_gap},
-    window::Share,
 };
 use crate::{
     checkpoint::{Gap, Pass},
@@ -30,6 +29,7 @@ use crate::{
     position::{Identity, RaftIndex},
     resource::{self, Known, LegacyProgress, Listed, Unusable},
     telemetry::ListState,
+    window::Share,
 };
 
 /// As long as no more than so many allocations of a page are owed, they are asked for one by one, and the list goes

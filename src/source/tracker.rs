@@ -19,24 +19,26 @@ use super::{
     Context, Stopped,
     catch_up::CatchUp,
     held::Held,
-    line::{Event, Line},
     progress::Walk,
     proof::{Cursor, TableVerdict, Verdict},
     reconcile::{Page, object_of},
     tokens::Tokens,
     topics,
-    window::Share,
 };
 use crate::{
     checkpoint::{Anchor, Gap, Pass},
     kind::Kind,
     ledger::{Effect, Ledger},
-    nomad::{Table, Topic},
+    nomad::{
+        Table, Topic,
+        line::{Event, Line},
+    },
     position::{Identity, Position, RaftIndex, Seen},
     record::Record,
     resource::{self, Draft, Known, LegacyProgress, Made, Unusable},
     task_cursors::{TaskCursor, TaskKey},
     telemetry::SourceState,
+    window::Share,
 };
 
 /// One kind that reads a lane.

@@ -34,8 +34,8 @@ use crate::{
     ledger::{Effect, Ledger},
     record::Record,
     sink::Sink,
-    source::window::Window,
     telemetry::Metrics,
+    window::Window,
 };
 
 /// How often the log tells how far it is.

@@ -6,12 +6,10 @@ use tracing::{debug, error};
 use super::Lane;
 use crate::{
     kind::Kind,
+    nomad::line::{Line, Occurrences, Text},
     position::RaftIndex,
-    source::{
-        Stopped,
-        line::{Line, Occurrences, Text},
-        window::Share,
-    },
+    source::Stopped,
+    window::Share,
 };
 
 impl Lane {

@@ -24,22 +24,24 @@ use super::{
     Context, HEALTHY_AFTER, Source, Stopped,
     absence::Absence,
     catch_up::{CatchUp, History},
-    line::{Garbage, Line, Occurrences, Text},
     namespaces,
     plausible::Doubts,
     reader::{Reader, Received},
     standby::WarmLane,
     tracker::{Batch, Tracker},
     union,
-    window::Share,
 };
 use crate::{
     backoff::Backoff,
     kind::Kind,
-    nomad::{self, EventStream, Namespace, StreamQuery},
+    nomad::{
+        self, EventStream, Namespace, StreamQuery,
+        line::{Garbage, Line, Occurrences, Text},
+    },
     position::RaftIndex,
     telemetry::SourceState,
     throttle::{Outage, Throttle},
+    window::Share,
 };
 
 /// How long a connection may take to prove that it goes on before tables are asked. It doubles with each question.

@@ -4,10 +4,12 @@ use tracing::info;
 
 use super::Lane;
 use crate::{
-    nomad::Namespace,
+    nomad::{
+        Namespace,
+        line::{Line, Occurrences, Text},
+    },
     position::{Position, RaftIndex},
     source::{
-        line::{Line, Occurrences, Text},
         reader::Reader,
         standby::{ReplayBuffer, WarmLane},
         topics::brings,

@@ -9,13 +9,13 @@ use super::Lane;
 use crate::{
     dead_letter::{Input, LOGGED},
     kind::Kind,
-    nomad::LongLine,
-    position::RaftIndex,
-    redact,
-    source::{
-        Stopped,
+    nomad::{
+        LongLine,
         line::{self, Garbage, Line, Occurrences},
     },
+    position::RaftIndex,
+    redact,
+    source::Stopped,
     throttle::Classified as _,
 };
 

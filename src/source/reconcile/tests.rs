@@ -20,14 +20,14 @@ use crate::{
         testing::{Script, Switch},
     },
     ledger::Ledger,
-    nomad::{Client, Config, Tls, TokenSource, Topic},
-    sink::Outcome,
-    source::{
-        Start,
+    nomad::{
+        Client, Config, Tls, TokenSource, Topic,
         line::{Line, Occurrences, Text},
-        window::Window,
     },
+    sink::Outcome,
+    source::Start,
     telemetry::{Leadership, Metrics, SourceState, Status},
+    window::Window,
 };
 
 /// The objects of the cluster.

@@ -4,11 +4,9 @@ use bytes::Bytes;
 
 use super::buffer::ReplayBuffer;
 use crate::{
+    nomad::line::{Error, Line, Occurrences, Text},
     position::{Identity, Position, RaftIndex, Seen},
-    source::{
-        line::{Error, Line, Occurrences, Text},
-        proof::{Cursor, Verdict},
-    },
+    source::proof::{Cursor, Verdict},
 };
 
 /// What feeds a ring.

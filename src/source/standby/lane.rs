@@ -20,9 +20,9 @@ use crate::{
     backoff::Backoff,
     coordinator::Positions,
     kind::Kind,
-    nomad::{Error, EventStream, Namespace, StreamQuery, Table, Topic},
+    nomad::{Error, EventStream, Namespace, StreamQuery, Table, Topic, line},
     position::RaftIndex,
-    source::{Context, HEALTHY_AFTER, Source, absence::Absence, line, namespaces, union},
+    source::{Context, HEALTHY_AFTER, Source, absence::Absence, namespaces, union},
     throttle::Outage,
 };
 

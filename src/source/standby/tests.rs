@@ -24,8 +24,9 @@ use crate::{
     ledger::Ledger,
     nomad::{Client, Config, Tls, TokenSource},
     position::{Identity, Position},
-    source::{Reading, Start, spawn, window::Window},
+    source::{Reading, Start, spawn},
     telemetry::{Metrics, Status},
+    window::Window,
 };
 
 /// The leader's last position: the last line it delivered.

@@ -182,7 +182,7 @@ impl Occurrences {
     }
 
     /// The last line is going to be read once more.
-    pub(super) fn forget(&mut self, line: &Line<'_>) {
+    pub fn forget(&mut self, line: &Line<'_>) {
         for event in &line.events {
             let object = Identity::new(&event.topic, &event.namespace, &event.key, RaftIndex(0), 0).0;
             self.current.seen.entry(object).and_modify(|count| *count = count.saturating_sub(1));
@@ -216,12 +216,12 @@ const INDEX: &[u8] = b"\"Index\":";
 
 /// The index of a line, without a look at what lies in between: the last member of its object, as Nomad writes it, or the first.
 /// For figures alone; `None` where it stands elsewhere.
-pub(super) fn index_of(line: &[u8]) -> Option<RaftIndex> {
+pub(crate) fn index_of(line: &[u8]) -> Option<RaftIndex> {
     index_at_end(line).or_else(|| index_at_start(line))
 }
 
 /// The index of a line that was too long to be held.
-pub(super) fn index_of_long(line: &LongLine) -> Option<RaftIndex> {
+pub(crate) fn index_of_long(line: &LongLine) -> Option<RaftIndex> {
     index_at_end(&line.tail).or_else(|| index_at_start(&line.head))
 }
 
