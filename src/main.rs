@@ -30,7 +30,7 @@ use nomad_firehose::{
     sink::{Sink, http::Http, stdout::Stdout},
     source, state,
     supervisor::{self, Ending, Plan, Shutdown},
-    telemetry::{self, Counters, Metrics, Status, bar::Records},
+    telemetry::{self, Counters, Metrics, Status},
     window::Window,
 };
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -69,7 +69,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn start(settings: Settings, warnings: &[Warning]) -> anyhow::Result<ExitCode> {
-    telemetry::init(settings.log, Records::from(&settings.sink)).context("start the log")?;
+    telemetry::init(settings.log).context("start the log")?;
     raise_descriptor_limit();
     let runtime = runtime()?;
     let code = runtime.block_on(run(settings, warnings));
@@ -88,7 +88,7 @@ fn raise_descriptor_limit() {
 
 /// `state`: what it finds goes to stdout, why it cannot to stderr, as one line for people.
 fn look(command: &state::Command, warnings: &[Warning]) -> anyhow::Result<ExitCode> {
-    telemetry::init(command.storage.log, Records::Elsewhere).context("start the log")?;
+    telemetry::init(command.storage.log).context("start the log")?;
     warnings.iter().for_each(Warning::log);
     let keeper = match state::open(&command.storage) {
         Ok(keeper) => keeper,
@@ -124,7 +124,7 @@ fn letters(list: &cli::List) -> ExitCode {
 
 /// `dead-letters replay`: records go to the sink, what becomes of them to the log, and their sum to stderr.
 fn send_again(replay: cli::Replay, warnings: &[Warning]) -> anyhow::Result<ExitCode> {
-    telemetry::init(replay.outlet.log, Records::from(&replay.outlet.sink)).context("start the log")?;
+    telemetry::init(replay.outlet.log).context("start the log")?;
     let runtime = runtime()?;
     let code = runtime.block_on(replay_letters(&replay, warnings));
     // A write that the far side never takes must not keep the process.

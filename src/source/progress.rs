@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::{kind::Kind, position::RaftIndex, telemetry::bar};
+use crate::{kind::Kind, position::RaftIndex};
 
 /// How often a walk that takes long is spoken of.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -84,7 +84,6 @@ impl Walk {
         let Some(walk) = &mut self.under_way else { return };
         let share = share(self.kind, next, table, &mut walk.from);
         let (Totals { delivered, walked, pages, .. }, elapsed) = (walk.totals, walk.begun.elapsed());
-        bar::show(self.kind.name(), &self.lane, || bar::Progress { walked, delivered, share });
         let now = Instant::now();
         if now < walk.tell_at {
             return;
@@ -98,7 +97,6 @@ impl Walk {
     /// It is at its end, or given up.
     pub(super) fn end(&mut self) -> Totals {
         let Some(UnderWay { totals, begun, .. }) = self.under_way.take() else { return Totals::default() };
-        bar::hide(self.kind.name(), &self.lane);
         let elapsed = begun.elapsed();
         // More digits than anybody reads.
         Totals { elapsed: Duration::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)), ..totals }

@@ -21,23 +21,17 @@ use tracing_subscriber::{
     util::{SubscriberInitExt as _, TryInitError},
 };
 
-use super::bar::{self, AboveBar, Records};
 use crate::{
     config::{Log, LogFormat},
     redact::{LINE, shown},
 };
 
-/// Logs to stderr from now on, in colour where stderr is a terminal and `NO_COLOR` is unset, and where `records` leaves
-/// the terminal to it, above the line of [`bar`].
+/// Logs to stderr from now on, in colour if stderr is a terminal and `NO_COLOR` is unset.
 ///
 /// # Errors
 /// The process already logs elsewhere.
-pub fn init(log: Log, records: Records) -> Result<(), TryInitError> {
+pub fn init(log: Log) -> Result<(), TryInitError> {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    if bar::is_wanted(log.format, records) {
-        bar::enable(true);
-        return subscriber(log, AboveBar, colour).try_init();
-    }
     subscriber(log, std::io::stderr, colour).try_init()
 }
 

@@ -1,6 +1,5 @@
 //! What an operator sees: log lines on stderr, metrics, and a small status listener.
 
-pub mod bar;
 pub mod counters;
 pub mod lag;
 pub mod listen;

@@ -1,0 +1,33 @@
+//! The expiry of the certificates in use. It is computed at each scrape: days pass, and files are renewed.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _},
+    metrics::{MetricType, gauge::ConstGauge},
+};
+
+use crate::tls;
+
+pub(super) const NAME: &str = "nomad_firehose_certificate_expiry_days";
+const HELP: &str = "Days until a certificate in use expires";
+
+#[derive(Debug)]
+pub(super) struct Certificates;
+
+impl Collector for Certificates {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let expiries = tls::expiries();
+        if expiries.is_empty() {
+            return Ok(());
+        }
+        let mut metric = encoder.encode_descriptor(NAME, HELP, None, MetricType::Gauge)?;
+        for expiry in expiries {
+            let file = expiry.path.display().to_string();
+            let labels = [("role", expiry.role), ("variable", expiry.variable), ("file", &file)];
+            ConstGauge::new(expiry.days_left()).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
