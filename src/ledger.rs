@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::{
     checkpoint::{Anchor, Checkpoint, LegacyValue, Pass, StreamProgress},
-    coordinator::{Changes, Lease, LeaseState, Progress},
+    lease::{Changes, Lease, LeaseState, Progress},
     position::{Identity, RaftIndex},
     task_cursors::{Shard, TaskCursor, TaskCursors, TaskKey},
     telemetry::{Backlog, Front},

@@ -20,17 +20,15 @@ use nomad_firehose::{
         consul::{Consul, Options},
         file, none,
     },
-    dead_letter::{
-        self, DeadLetters, Place,
-        replay::{self, Replay, Replayed},
-    },
-    delivery::{self, Policy},
+    dead_letter::{self, DeadLetters, Place},
+    delivery::{self, Counters, Policy},
     kind::Kind,
     nomad::{Client, Topic},
+    replay::{self, Replay, Replayed},
     sink::{Sink, http::Http, stdout::Stdout},
     source, state,
     supervisor::{self, Ending, Plan, Shutdown},
-    telemetry::{self, Counters, Metrics, Status},
+    telemetry::{self, Metrics, Status},
     window::Window,
 };
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};

@@ -12,10 +12,11 @@ use nomad_firehose::{
     checkpoint::{Anchor, Checkpoint},
     consul::{Client, Config, TokenSource},
     coordinator::{
-        Coordinator, Error, Lease, LeaseState, Progress,
+        Coordinator,
         consul::{Consul, Options},
     },
     kind::Kind,
+    lease::{Error, Lease, LeaseState, Progress},
     ledger::{Effect, Ledger},
     position::{Identity, RaftIndex},
     task_cursors::{EventHash, TaskCursor, TaskKey},

@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use futures_util::future::{self, BoxFuture};
 
-use super::{Coordinator, Error, Lease, LeaseState, Progress};
-use crate::{checkpoint::Checkpoint, kind::Kind};
+use super::Coordinator;
+use crate::{
+    checkpoint::Checkpoint,
+    kind::Kind,
+    lease::{Error, Lease, LeaseState, Progress},
+};
 
 /// Hands out every lease. Two processes that use it both emit.
 #[derive(Clone, Copy, Debug, Default)]

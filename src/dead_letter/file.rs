@@ -21,7 +21,7 @@ use crate::files;
 const REPLACED: usize = 16;
 
 /// Appends `letters` and waits until they are on disk: all of them, or none.
-pub(super) fn append(path: &Path, letters: &[Letter]) -> io::Result<()> {
+pub(crate) fn append(path: &Path, letters: &[Letter]) -> io::Result<()> {
     let (file, before) = open(path)?;
     if letters.is_empty() {
         return Ok(());
@@ -53,7 +53,7 @@ fn open(path: &Path) -> io::Result<(File, Metadata)> {
 }
 
 /// Whether the file that `metadata` is of still has this name.
-pub(super) fn is_named(path: &Path, metadata: &Metadata) -> io::Result<bool> {
+pub(crate) fn is_named(path: &Path, metadata: &Metadata) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(named) => Ok((named.dev(), named.ino()) == (metadata.dev(), metadata.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -75,7 +75,7 @@ fn write(file: &File, before: &Metadata, letters: &[Letter]) -> io::Result<()> {
 }
 
 /// Writes a line for each letter.
-pub(super) fn write_lines(writer: &mut impl Write, letters: &[Letter]) -> io::Result<()> {
+pub(crate) fn write_lines(writer: &mut impl Write, letters: &[Letter]) -> io::Result<()> {
     let mut time = String::new();
     // Cannot fail: it writes into a text.
     SystemTime.format_time(&mut Writer::new(&mut time)).map_err(io::Error::other)?;
@@ -87,7 +87,7 @@ pub(super) fn write_lines(writer: &mut impl Write, letters: &[Letter]) -> io::Re
 }
 
 /// Has the name of this file on disk: a new file survives a crash only with its directory's entry.
-pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -17,8 +17,8 @@
 //! | `body_hex` | in place of `body` where the bytes are not UTF-8 |
 //!
 //! The file is opened for each write, so that it can be rotated by renaming, and locked while it is written, so that
-//! several processes can share it, a [`replay`] among them, which puts another file in its place. A write that fails half-way is taken back; a line that a crash cut off is closed
-//! with a line break before the next one.
+//! several processes can share it, a [`replay`](crate::replay) among them, which puts another file in its place. A write
+//! that fails half-way is taken back; a line that a crash cut off is closed with a line break before the next one.
 //!
 //! # The log
 //!
@@ -26,10 +26,9 @@
 //! once, cut to [`LOGGED`] bytes, because most of them are an error message of the far side; a file has them whole, and the
 //! log nothing of them.
 
-mod file;
+pub(crate) mod file;
 pub mod list;
 pub mod read;
-pub mod replay;
 
 impl Classified for Error {
     fn class(&self) -> Class {
@@ -115,21 +114,28 @@ pub struct DeadLetters {
     place: Place,
     /// Held by the one write under way, also when nobody waits for it any more: a disk that hangs costs one thread.
     writing: Arc<Mutex<()>>,
-    /// In the place of any other: the replay that they come from.
-    back: Option<Arc<replay::Flights>>,
+    /// Gets rejected records back; there is no other place then.
+    returns: Option<Arc<dyn Returns>>,
+}
+
+/// Takes rejected records back, where they come from a dead-letter file themselves.
+pub(crate) trait Returns: Send + Sync + fmt::Debug {
+    /// The sink has rejected these again.
+    fn rejected(&self, letters: &[Letter]);
 }
 
 /// One rejected record, or one unreadable input.
 #[derive(Clone)]
 pub struct Letter {
     kind: &'static str,
-    id: Box<str>,
+    pub(crate) id: Box<str>,
     key: Box<str>,
     namespace: Box<str>,
     job: Box<str>,
     sink: &'static str,
     reason: String,
-    attempts: u32,
+    /// How often the record was sent.
+    pub(crate) attempts: u32,
     context: String,
     body: Bytes,
 }
@@ -184,9 +190,9 @@ impl DeadLetters {
         DeadLetters { place, ..DeadLetters::default() }
     }
 
-    /// Gives what is refused back to the replay that it comes from.
-    fn back_to(flights: Arc<replay::Flights>) -> Self {
-        DeadLetters { place: Place::Log, writing: Arc::default(), back: Some(flights) }
+    /// Logs rejected records, and gives them back to `returns`.
+    pub(crate) fn returned_to(returns: Arc<dyn Returns>) -> Self {
+        DeadLetters { place: Place::Log, returns: Some(returns), ..DeadLetters::default() }
     }
 
     /// Whether a rejected record holds everything behind it.
@@ -220,8 +226,8 @@ impl DeadLetters {
         for Letter { kind, id, key, sink, reason, attempts, body, .. } in &*letters {
             tracing::error!(kind, %id, %key, sink, %reason, attempts, bytes = body.len(), "record rejected by the sink");
         }
-        if let Some(flights) = &self.back {
-            flights.refused(&letters);
+        if let Some(returns) = &self.returns {
+            returns.rejected(&letters);
         }
         Ok(())
     }

@@ -88,7 +88,7 @@ pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Line>> + 
 }
 
 /// The lines of what is read from the start of a file.
-pub(super) fn lines(file: impl Read) -> impl Iterator<Item = io::Result<Line>> {
+pub(crate) fn lines(file: impl Read) -> impl Iterator<Item = io::Result<Line>> {
     let mut file = BufReader::with_capacity(1 << 16, file);
     let (mut number, mut end) = (0, 0);
     std::iter::from_fn(move || {

@@ -8,8 +8,8 @@ use std::{
 
 use super::pace::Progress;
 use crate::{
-    coordinator::LeaseState,
     kind::Kind,
+    lease::LeaseState,
     record::Record,
     sink::Outcome,
     throttle::{Class, Failure},

@@ -24,6 +24,7 @@
 //! the task was cancelled or the sink closed. The last two never move the checkpoint.
 
 mod batch;
+mod counters;
 mod observer;
 mod pace;
 mod suspect;
@@ -35,7 +36,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -43,45 +44,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::observer::{Observer, State};
+pub use self::{
+    counters::Counters,
+    observer::{Observer, State},
+};
+pub use crate::sink::Policy;
 use crate::{
     dead_letter::DeadLetters,
     record::Record,
     sink::{Closed, Sink},
 };
-
-/// How records are batched and how soon they are tried again. There is no limit on tries: giving up would be loss.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// The most records in a batch; at least one is always sent.
-    pub batch_records: usize,
-    /// The most bytes of bodies in a batch. A single larger record travels alone.
-    pub batch_bytes: usize,
-    /// How long a batch that is not full waits for more.
-    pub linger: Duration,
-    /// The longest first delay before a retry. Each delay is drawn evenly from zero up to a bound that doubles.
-    pub retry_min: Duration,
-    /// Where that bound stops to double.
-    pub retry_max: Duration,
-    /// The longest wait that the far side can ask for (`Retry-After`).
-    pub after_max: Duration,
-    /// How many submissions wait in the queue. Bytes are bounded before, by the window that the tickets carry.
-    pub queue: usize,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Policy {
-            batch_records: 1000,
-            batch_bytes: 1 << 20,
-            linger: Duration::ZERO,
-            retry_min: Duration::from_millis(100),
-            retry_max: Duration::from_secs(30),
-            after_max: Duration::from_secs(300),
-            queue: 1024,
-        }
-    }
-}
 
 /// The delivery has ended: it was cancelled, or the sink is closed. What was not acknowledged is not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 
 use crate::{
     checkpoint::Checkpoint,
-    coordinator::{Changes, Error, Lease, LeaseState, Progress},
     kind::Kind,
+    lease::{Changes, Error, Lease, LeaseState, Progress},
     ledger::{Effect, Ledger},
     position::RaftIndex,
     record::Record,

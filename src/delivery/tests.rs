@@ -3,6 +3,7 @@
 use std::{
     os::unix::fs::symlink,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::time::{Instant, timeout};
@@ -11,7 +12,7 @@ use super::{
     testing::{Book, Script, number, refuse, reject, retry},
     *,
 };
-use crate::{coordinator::LeaseState, dead_letter::Place, kind::Kind, sink::Outcome};
+use crate::{dead_letter::Place, kind::Kind, lease::LeaseState, sink::Outcome};
 
 mod order;
 mod poisoned;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::{coordinator::LeaseState, ledger::AckHandle, record::Record};
+use crate::{lease::LeaseState, ledger::AckHandle, record::Record};
 
 /// How soon a lease that is not held any more is noticed.
 const CHECK: Duration = Duration::from_millis(20);

@@ -8,12 +8,14 @@ pub mod http;
 pub mod kinesis;
 #[cfg(any(feature = "amqp", feature = "kinesis"))]
 mod lease;
+mod policy;
 pub mod stdout;
 
 use std::{fmt, time::Duration};
 
 use futures_util::future::BoxFuture;
 
+pub use self::policy::Policy;
 use crate::record::Record;
 
 /// What became of one record.

@@ -11,12 +11,12 @@ use crate::{
     config::{self, Storage},
     consul,
     coordinator::{
-        Error,
         consul::inspect::Folder,
         file,
         inspect::{Inspected, Keeper, Leader, Next, Outcome, Unit},
     },
     kind::Kind,
+    lease::Error,
     redact::{LINE, escaped_json, shown},
 };
 

@@ -10,8 +10,9 @@ use tracing::warn;
 use crate::{
     checkpoint::Checkpoint,
     cluster::{self, Difference, Known, Verdict},
-    coordinator::{Coordinator, Error, Lease},
+    coordinator::Coordinator,
     kind::Kind,
+    lease::{Error, Lease},
     nomad::{Client, Table},
     telemetry::{Leadership, Status},
     throttle::Outage,

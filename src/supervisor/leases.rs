@@ -14,8 +14,9 @@ use super::{
 use crate::{
     checkpoint::{Checkpoint, VERSION},
     cluster::Known,
-    coordinator::{Coordinator, Error, Lease, LeaseState, Progress},
+    coordinator::Coordinator,
     kind::Kind,
+    lease::{Error, Lease, LeaseState, Progress},
     ledger::Ledger,
     nomad::Topic,
     source::Context,

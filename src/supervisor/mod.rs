@@ -23,8 +23,9 @@ use self::{
 };
 use crate::{
     cluster::Known,
-    coordinator::{Coordinator, Error},
+    coordinator::Coordinator,
     kind::Kind,
+    lease::Error,
     nomad::Topic,
     source::{Context, Source, Standby, Warm},
 };

@@ -8,7 +8,7 @@ use std::sync::{
 use crate::{
     checkpoint::Checkpoint,
     cluster::{self, Identity, Known},
-    coordinator::{Changes, Progress},
+    lease::{Changes, Progress},
     ledger::Ledger,
     task_cursors::{Shard, TaskCursor, TaskKey},
 };

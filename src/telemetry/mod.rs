@@ -1,6 +1,5 @@
 //! What an operator sees: log lines on stderr, metrics, and a small status listener.
 
-pub mod counters;
 pub mod lag;
 pub mod listen;
 pub mod log;
@@ -8,7 +7,6 @@ pub mod metrics;
 pub mod phase;
 pub mod status;
 
-pub use counters::Counters;
 pub use lag::{Backlog, Front};
 pub use log::init;
 pub use metrics::Metrics;

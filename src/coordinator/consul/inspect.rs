@@ -14,11 +14,11 @@ use super::{
 use crate::{
     consul::{Client, Entry, Op, Session, SessionId, Transaction},
     coordinator::{
-        Error,
         inspect::{Content, Inspected, Keeper, Leader, Next, Outcome, Unit},
         reset,
     },
     kind::Kind,
+    lease::Error,
 };
 
 /// The deadline of reading everything of a kind, or of forgetting it.

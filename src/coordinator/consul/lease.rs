@@ -24,8 +24,8 @@ use super::{
 use crate::{
     checkpoint::Checkpoint,
     consul::{Client, ModifyIndex, Op, SessionId, Transaction},
-    coordinator::{Error, Lease, LeaseState, Progress},
     kind::Kind,
+    lease::{Error, Lease, LeaseState, Progress},
 };
 
 /// The deadline of giving a lock back.

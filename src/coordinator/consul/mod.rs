@@ -48,11 +48,12 @@ use self::{
     watch::{Waiter, Watcher},
     writer::{Command, Writer},
 };
-use super::{Claim, Coordinator, Error, Lease, Positions};
+use super::{Claim, Coordinator, Positions};
 use crate::{
     cluster::{self, Difference, Known, Verdict},
     consul::{Client, Get, Op, SessionId, Transaction},
     kind::Kind,
+    lease::{Error, Lease},
     telemetry::{Metrics, Status},
 };
 

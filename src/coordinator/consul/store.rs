@@ -17,7 +17,8 @@ use crate::{
     backoff::Backoff,
     checkpoint::{Checkpoint, LegacyValue, VERSION},
     consul::{self, Get, MAX_OPS, MAX_REQUEST_BYTES, ModifyIndex, Op},
-    coordinator::{Changes, Error, Progress, reset},
+    coordinator::reset,
+    lease::{Changes, Error, Progress},
     task_cursors::{ENTRY_BYTES, Shard, TaskCursor, TaskKey},
     throttle::Outage,
 };

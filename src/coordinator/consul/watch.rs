@@ -29,8 +29,9 @@ use super::{
 use crate::{
     backoff::Backoff,
     consul::{Op, SessionId, Transaction},
-    coordinator::{Error, Positions},
+    coordinator::Positions,
     kind::Kind,
+    lease::Error,
     telemetry::Duty,
     throttle::{Outage, Throttle},
 };

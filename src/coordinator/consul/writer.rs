@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     consul::{self, MAX_OPS, MAX_REQUEST_BYTES, ModifyIndex, Op, Transaction},
-    coordinator::LeaseState,
+    lease::LeaseState,
     telemetry::Duty,
     throttle::Outage,
 };

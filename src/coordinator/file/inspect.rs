@@ -14,12 +14,10 @@ use super::{
     store,
 };
 use crate::{
-    coordinator::{
-        Error,
-        inspect::{Content, Inspected, Keeper, Leader, Next, Outcome, Unit},
-    },
+    coordinator::inspect::{Content, Inspected, Keeper, Leader, Next, Outcome, Unit},
     files,
     kind::Kind,
+    lease::Error,
 };
 
 /// The files of one kind.

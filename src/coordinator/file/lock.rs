@@ -7,8 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::super::Error;
-use crate::files;
+use crate::{files, lease::Error};
 
 /// An exclusive lock, given back when it is dropped.
 #[derive(Debug)]

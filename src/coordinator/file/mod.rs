@@ -48,12 +48,13 @@ use self::{
     lock::{Lock, Taken},
     store::Piece,
 };
-use super::{Claim, Coordinator, Error, Lease, LeaseState, Progress};
+use super::{Claim, Coordinator};
 use crate::{
     checkpoint::Checkpoint,
     cluster::{self, Difference, Known, Verdict},
     files,
     kind::Kind,
+    lease::{Error, Lease, LeaseState, Progress},
     task_cursors::Shard,
     throttle::{Classified, Throttle},
 };

@@ -13,15 +13,13 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
-use super::{
-    super::Error,
-    lock::{failed, sync_parent},
-};
+use super::lock::{failed, sync_parent};
 use crate::{
     checkpoint::{Checkpoint, VERSION, check_version},
     cluster::Identity,
     files,
     kind::Kind,
+    lease::Error,
     task_cursors::{TaskCursor, TaskKey, to_text},
 };
 

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::{Item, Worker, ask};
 use crate::{
-    coordinator::LeaseState,
     delivery::{Message, batch::Batch},
+    lease::LeaseState,
     record::Record,
     sink::{Closed, Outcome},
 };

@@ -1,8 +1,8 @@
 //! The sink's settings.
 
 use crate::{
-    delivery::Policy,
     http::{Secret, Tls},
+    sink::Policy,
     template::Template,
 };
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Outcome, Record, Settings, fault::Fault, wire::Wire};
-use crate::{coordinator::LeaseState, kind::Kind, sink::lease};
+use crate::{kind::Kind, lease::LeaseState, sink::lease};
 
 /// How long the confirms of a batch may take. A broker that writes to a slow disk, or to replicas, takes its time; one
 /// that is gone is noticed by the heartbeats.

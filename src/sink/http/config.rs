@@ -5,8 +5,8 @@ use std::{fmt, time::Duration};
 use reqwest::{Method, StatusCode, Url};
 
 use crate::{
-    delivery::Policy,
     http::{Secret, Tls, TokenSource},
+    sink::Policy,
 };
 
 /// A URL without a user. Its path and query can hold a token, so only the server is ever shown.

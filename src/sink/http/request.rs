@@ -12,9 +12,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{Compression, Config, Error, Format, Http, NAMES, body, fault};
 use crate::{
-    coordinator::LeaseState,
     http::{self, Fault},
     kind::Kind,
+    lease::LeaseState,
     record::Record,
 };
 

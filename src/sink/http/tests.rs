@@ -21,9 +21,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::{
-    coordinator::LeaseState,
     delivery::testing::Book,
     http::{Secret, TokenSource},
+    lease::LeaseState,
 };
 
 /// What came, in order.

@@ -1,6 +1,6 @@
 //! The sink's settings.
 
-use crate::{delivery::Policy, template::Template};
+use crate::{sink::Policy, template::Template};
 
 /// What the sink is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

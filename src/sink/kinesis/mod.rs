@@ -38,7 +38,7 @@ use self::{
     fault::Fault,
 };
 use super::{Closed, Outcome, Sink, lease};
-use crate::{coordinator::LeaseState, kind::Kind, record::Record};
+use crate::{kind::Kind, lease::LeaseState, record::Record};
 
 /// Writes records to one stream.
 pub struct Kinesis {

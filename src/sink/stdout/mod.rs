@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::lines::Lines;
 use super::{Closed, Outcome, Sink};
-use crate::{coordinator::LeaseState, ledger::AckHandle, record::Record};
+use crate::{lease::LeaseState, ledger::AckHandle, record::Record};
 
 /// Writes each record's body and a line break.
 ///

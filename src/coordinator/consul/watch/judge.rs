@@ -8,7 +8,6 @@ use super::{Chance, Waiter, Wanted, Watcher, names};
 use crate::{
     consul::{Entry, Op, SessionId},
     coordinator::{
-        Error,
         consul::{
             SETTING, Shared,
             clock::Moment,
@@ -20,6 +19,7 @@ use crate::{
         reset,
     },
     kind::Kind,
+    lease::Error,
 };
 
 /// What was read, and when that was asked for.

@@ -9,8 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::super::{Letter, file};
-use crate::files;
+use crate::{
+    dead_letter::{Letter, file},
+    files,
+};
 
 /// How many bytes are copied at a time.
 const CHUNK: usize = 1 << 16;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::{Observer, State};
 use crate::{
-    delivery::{Observer, State},
     kind::Kind,
     telemetry::{Metrics, SinkState, Status, metrics},
 };

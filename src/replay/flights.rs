@@ -7,12 +7,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::super::{Letter, read::Stored};
-use crate::ledger::Ledger;
+use crate::{
+    dead_letter::{Letter, Returns, read::Stored},
+    ledger::Ledger,
+};
 
 /// Letters in the order of the file. Delivery gives back what the sink refuses again.
 #[derive(Default)]
-pub(crate) struct Flights(Mutex<VecDeque<Flight>>);
+pub(super) struct Flights(Mutex<VecDeque<Flight>>);
 
 /// One letter, or several side by side that are not to be sent.
 pub(super) struct Flight {
@@ -69,20 +71,6 @@ impl Flights {
         }
     }
 
-    /// Takes back what was refused: in the order of the file, as a batch is. What they were sent before counts, too.
-    pub(crate) fn refused(&self, letters: &[Letter]) {
-        let mut flights = self.lock();
-        let mut from = 0;
-        for mut letter in letters.iter().cloned() {
-            let found = flights.iter().skip(from).position(|flight| flight.id == letter.id && flight.is_on_the_way());
-            let Some(found) = found.map(|found| found + from) else { continue };
-            let flight = &mut flights[found];
-            letter.attempts = letter.attempts.saturating_add(flight.attempts);
-            flight.state = State::Refused(Box::new(letter));
-            from = found + 1;
-        }
-    }
-
     /// The first letter, if it is known what became of it.
     pub(super) fn next(&self) -> Option<Done> {
         let mut flights = self.lock();
@@ -100,6 +88,22 @@ impl Flights {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Flight>> {
         // A panic elsewhere leaves plain data behind; each change is made in one step.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Returns for Flights {
+    /// Letters come in the order of the file, as a batch does. Earlier attempts count too.
+    fn rejected(&self, letters: &[Letter]) {
+        let mut flights = self.lock();
+        let mut from = 0;
+        for mut letter in letters.iter().cloned() {
+            let found = flights.iter().skip(from).position(|flight| flight.id == letter.id && flight.is_on_the_way());
+            let Some(found) = found.map(|found| found + from) else { continue };
+            let flight = &mut flights[found];
+            letter.attempts = letter.attempts.saturating_add(flight.attempts);
+            flight.state = State::Refused(Box::new(letter));
+            from = found + 1;
+        }
     }
 }
 

@@ -358,7 +358,7 @@ async fn a_file_that_somebody_keeps_locked_is_waited_for_until_it_is_stopped() {
 
 #[test]
 fn a_disk_that_is_full_leaves_the_file_as_it_was() {
-    if !with_small_files("dead_letter::replay::tests::a_disk_that_is_full_leaves_the_file_as_it_was") {
+    if !with_small_files("replay::tests::a_disk_that_is_full_leaves_the_file_as_it_was") {
         return;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().expect("a runtime");

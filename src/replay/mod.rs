@@ -16,21 +16,21 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-pub(super) use self::flights::Flights;
 pub use self::rest::Error;
 use self::{
-    flights::{Done, Flight},
+    flights::{Done, Flight, Flights},
     rest::Rest,
-};
-use super::{
-    DeadLetters,
-    read::{self, Damaged, Line, Stored},
 };
 use crate::{
     checkpoint::Checkpoint,
-    coordinator::{Lease, none::Always},
+    coordinator::none::Always,
+    dead_letter::{
+        DeadLetters, Returns,
+        read::{self, Damaged, Line, Stored},
+    },
     delivery::{self, Handle, Policy},
     kind::Kind,
+    lease::Lease,
     ledger::{Effect, Ledger},
     record::Record,
     sink::Sink,
@@ -105,7 +105,7 @@ impl Replay {
     pub async fn run(mut self, sink: Box<dyn Sink>, policy: Policy, options: &Options) -> Result<Replayed, Error> {
         let (name, end) = (sink.name(), options.abort.child_token());
         let _end = end.clone().drop_guard();
-        let dead_letters = DeadLetters::back_to(Arc::clone(&self.flights));
+        let dead_letters = DeadLetters::returned_to(Arc::clone(&self.flights) as Arc<dyn Returns>);
         let (delivery, sending) = delivery::spawn(sink, policy, dead_letters, Arc::new(()), end.clone());
         self.lock(options).await?;
         self.rest.measure()?;
