@@ -92,7 +92,7 @@ pub trait Progress: Send + Sync {
     fn task_cursors(&self, shard: Shard) -> Vec<(TaskKey, TaskCursor)>;
 
     /// How many marks there are.
-    fn marks_len(&self) -> usize;
+    fn task_cursors_len(&self) -> usize;
 }
 
 /// What [`Progress::changes`] gives.

@@ -378,7 +378,7 @@ impl Progress for Ledger {
         self.lock().acknowledged.task_cursors.shard(shard).collect()
     }
 
-    fn marks_len(&self) -> usize {
+    fn task_cursors_len(&self) -> usize {
         self.lock().acknowledged.task_cursors.len()
     }
 }

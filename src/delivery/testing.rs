@@ -56,7 +56,7 @@ impl Progress for Checkpoint {
         self.task_cursors.shard(shard).collect()
     }
 
-    fn marks_len(&self) -> usize {
+    fn task_cursors_len(&self) -> usize {
         self.task_cursors.len()
     }
 }

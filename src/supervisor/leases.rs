@@ -253,7 +253,7 @@ pub(super) async fn store(led: &Led, hurry: Option<&CancellationToken>, metrics:
     if stored.is_ok() {
         stamp.stored(identity);
     }
-    metrics.task_cursors(*kind, ledger.marks_len());
+    metrics.task_cursors(*kind, ledger.task_cursors_len());
     if lease.keeps() {
         metrics.checkpoint(*kind, stored.is_ok());
     }

@@ -106,7 +106,7 @@ impl Progress for Stamped<'_> {
         self.ledger.task_cursors(shard)
     }
 
-    fn marks_len(&self) -> usize {
-        self.ledger.marks_len()
+    fn task_cursors_len(&self) -> usize {
+        self.ledger.task_cursors_len()
     }
 }

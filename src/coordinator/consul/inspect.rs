@@ -8,8 +8,7 @@ use tracing::debug;
 use super::{
     expiry::{Holder, holder},
     keys::{Keys, LOCK_FLAGS},
-    layout::{self, Found},
-    store::parse_value,
+    layout::{self, Found, parse_value},
 };
 use crate::{
     consul::{Client, Entry, Op, Session, SessionId, Transaction},

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::keys::Keys;
+use super::keys::{Extent, Keys};
 use crate::{
     checkpoint::{Checkpoint, check_version},
     cluster::Identity,
@@ -35,25 +35,17 @@ pub(super) struct Head {
     pub(super) checkpoint: Checkpoint,
     /// Where the marks are. A checkpoint that has none says nothing of it.
     #[serde(default, rename = "stored_marks")]
-    pub(super) stored: Stored,
+    pub(super) extent: Extent,
     /// What the original's key held when this was written: only a greater number there is the original's own progress.
     #[serde(default)]
     pub(super) stored_value: u64,
-}
-
-/// Which keys the marks are in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stored {
-    pub(super) generation: u64,
-    pub(super) pages: u32,
-    pub(super) logs: u32,
 }
 
 /// A checkpoint as it was found.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) checkpoint: Checkpoint,
-    pub(super) stored: Stored,
+    pub(super) extent: Extent,
     /// What the original's key held then.
     pub(super) stored_value: u64,
     pub(super) head: ModifyIndex,
@@ -92,14 +84,14 @@ fn decode(bytes: &[u8]) -> Result<impl ExactSizeIterator<Item = (TaskKey, TaskCu
 }
 
 /// Which keys the marks are in, by the text of the head; `None` where it cannot be read.
-pub(super) fn stored(head: &[u8]) -> Option<Stored> {
+pub(super) fn extent(head: &[u8]) -> Option<Extent> {
     #[derive(Deserialize)]
-    struct Place {
+    struct Stated {
         #[serde(default, rename = "stored_marks")]
-        stored: Stored,
+        extent: Extent,
     }
-    let Place { stored } = serde_json::from_slice(head).ok()?;
-    Some(stored)
+    let Stated { extent } = serde_json::from_slice(head).ok()?;
+    Some(extent)
 }
 
 /// The cluster that the checkpoint is of, by the text of its head; `None` where that does not tell.
@@ -132,8 +124,8 @@ pub(super) fn read(keys: &Keys, entries: &[Entry]) -> Result<Option<Found>, Corr
     // The version first: what else is there is up to the layout.
     let Layout { version } = serde_json::from_slice(&head.value).map_err(wrong)?;
     check_version(version).map_err(|reason| corrupt(&keys.state, reason))?;
-    let Head { mut checkpoint, stored, stored_value } = serde_json::from_slice(&head.value).map_err(wrong)?;
-    let Stored { generation, pages, logs } = stored;
+    let Head { mut checkpoint, extent, stored_value } = serde_json::from_slice(&head.value).map_err(wrong)?;
+    let Extent { generation, pages, logs } = extent;
     let found = |key: String| {
         let Some(entry) = by_key.get(key.as_str()) else {
             return Err(corrupt(&key, "it is not there".to_owned()));
@@ -145,7 +137,13 @@ pub(super) fn read(keys: &Keys, entries: &[Entry]) -> Result<Option<Found>, Corr
     let in_pages = pages.iter().map(ExactSizeIterator::len).sum();
     let in_logs = logs.iter().map(ExactSizeIterator::len).sum();
     checkpoint.task_cursors = pages.into_iter().chain(logs).flatten().collect::<TaskCursors>();
-    Ok(Some(Found { checkpoint, stored, stored_value, head: head.modify_index, in_pages, in_logs }))
+    Ok(Some(Found { checkpoint, extent, stored_value, head: head.modify_index, in_pages, in_logs }))
+}
+
+/// The original program's bare decimal.
+pub(super) fn parse_value(text: &[u8]) -> Result<u64, String> {
+    let text = String::from_utf8_lossy(text);
+    text.trim().parse::<u64>().map_err(|_| format!("{text:?} is no whole number"))
 }
 
 #[cfg(test)]
@@ -168,14 +166,14 @@ mod tests {
         numbers.map(|number| (TaskKey::new(&number.to_string(), "task"), task_cursor)).collect()
     }
 
-    fn head(stored: Stored) -> Entry {
+    fn head(extent: Extent) -> Entry {
         let checkpoint = Checkpoint { version: VERSION, value: 5, ..Checkpoint::default() };
-        entry(keys().state, serde_json::to_vec(&Head { checkpoint, stored, stored_value: 5 }).expect("plain data"))
+        entry(keys().state, serde_json::to_vec(&Head { checkpoint, extent, stored_value: 5 }).expect("plain data"))
     }
 
     fn whole() -> Vec<Entry> {
         vec![
-            head(Stored { generation: 3, pages: 2, logs: 1 }),
+            head(Extent { generation: 3, pages: 2, logs: 1 }),
             entry(keys().page(3, 0), encode(&task_cursors(0..5, 1))),
             entry(keys().page(3, 1), encode(&task_cursors(5..9, 1))),
             entry(keys().log(3, 0), encode(&task_cursors(4..6, 2))),

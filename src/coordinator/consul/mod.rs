@@ -26,130 +26,68 @@ pub mod inspect;
 mod keys;
 mod layout;
 mod lease;
+mod plan;
 mod session;
+mod shared;
 mod store;
+mod tenure;
 mod watch;
 mod writer;
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::{mpsc, oneshot, watch as values};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
+pub use self::shared::Options;
 use self::{
-    clock::{Boot, Clock},
     expiry::Holder,
-    heartbeat::{Heartbeat, Reach},
     keys::Keys,
-    lease::Handle,
+    lease::ConsulLease,
+    shared::{SETTING, Shared, leader},
     watch::{Waiter, Watcher},
-    writer::{Command, Writer},
+    writer::{Requests, Writer},
 };
 use super::{Claim, Coordinator, Positions};
 use crate::{
-    cluster::{self, Difference, Known, Verdict},
     consul::{Client, Get, Op, SessionId, Transaction},
     kind::Kind,
     lease::{Error, Lease},
     telemetry::{Metrics, Status},
 };
 
-/// Messages that wait for the writer or the watcher: some for each kind.
+/// Leases that are asked for at the same moment: some for each kind.
 const QUEUE: usize = 64;
-/// The variable that chooses the folder.
-const SETTING: &str = "NOMAD_FIREHOSE_CONSUL_PREFIX";
 /// The deadline of a look at what is stored.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How long the end may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
-/// How to lead.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The folder of the keys, without `/` at its end.
-    pub prefix: String,
-    /// How long a leader may go on without a heartbeat: 1 s to 60 s.
-    pub lease: Duration,
-    /// The session's TTL, 10 s to 24 h: how long Consul waits at least before it gives up a session by itself.
-    pub session_ttl: Duration,
-    /// Whether the session ends too when the agent's node is thought dead.
-    pub node_checks: bool,
-    /// The session's name.
-    pub session_name: String,
-    /// Who this is, for people.
-    pub holder: String,
-    /// The cluster that this replica reads.
-    pub cluster: Known,
-}
-
-/// What the tasks of a process share.
-struct Shared {
-    client: Client,
-    clock: Arc<dyn Clock>,
-    lease: Duration,
-    ttl: Duration,
-    node_checks: bool,
-    name: String,
-    holder: String,
-    cluster: Known,
-    metrics: Metrics,
-    status: Status,
-    /// Changes when a heartbeat is about to be sent.
-    due: values::Sender<u64>,
-}
-
-impl Shared {
-    /// What tells the cluster of a heartbeat from ours, where something does.
-    fn differs(&self, heartbeat: &Heartbeat) -> Option<Difference> {
-        match self.cluster.identity().verdict(heartbeat.cluster.as_ref()?, cluster::now()) {
-            Verdict::Other(difference) => Some(difference),
-            Verdict::Same { .. } | Verdict::Unknown => None,
-        }
-    }
-
-    /// How long after it was sent a heartbeat may be relied on.
-    fn term(&self) -> Duration {
-        self.lease - heartbeat::margin(self.lease)
-    }
-
-    fn heartbeat(&self, session: &SessionId, counter: u64, reach: Reach) -> Bytes {
-        let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
-        let session = session.as_str().to_owned();
-        let cluster = Some(self.cluster.identity()).filter(|cluster| !cluster.is_empty());
-        Heartbeat { session, counter, lease_ms, holder: self.holder.clone(), cluster, reach }.text().into()
-    }
-}
-
 /// The coordinator of `NOMAD_FIREHOSE_COORDINATOR=consul`.
 #[derive(Debug)]
 pub struct Consul {
     client: Client,
-    prefix: String,
-    lease: Duration,
+    options: Options,
+    /// Changes when the writer is about to send a heartbeat.
+    due: values::Receiver<u64>,
     waiters: mpsc::Sender<Waiter>,
-    writer: mpsc::Sender<Command>,
+    requests: Requests,
     positions: values::Receiver<Positions>,
     /// The one that takes leases.
-    watcher: Task,
-    session: Task,
-}
-
-/// The leader of a kind, in a message.
-fn leader(holder: &str, kind: Kind) -> String {
-    format!("the leader of {kind}, {holder},")
+    watcher: Process,
+    session: Process,
 }
 
 /// A task, and how it is ended.
 #[derive(Debug, Default)]
-struct Task {
+struct Process {
     stop: CancellationToken,
     tracker: TaskTracker,
 }
 
-impl Task {
+impl Process {
     async fn end(&self) {
         self.stop.cancel();
         self.tracker.close();
@@ -160,47 +98,38 @@ impl Task {
 impl Consul {
     /// Starts the tasks that keep the session, watch the leaders, and write. They end with [`Coordinator::close`].
     pub fn start(client: Client, options: Options, metrics: Metrics, status: Status) -> Self {
-        let Options { prefix, lease, session_ttl, node_checks, session_name, holder, cluster } = options;
-        let looking = client.clone();
-        let shared = Arc::new(Shared {
-            client,
-            clock: Arc::new(Boot),
-            lease,
-            ttl: session_ttl,
-            node_checks,
-            name: session_name,
-            holder,
-            cluster,
-            metrics,
-            status,
-            due: values::Sender::new(0),
-        });
+        let shared = Shared::new(client.clone(), options.clone(), metrics, status);
+        let due = shared.due.subscribe();
         let (waiters, waiting) = mpsc::channel(QUEUE);
-        let (writer, commands) = mpsc::channel(QUEUE);
+        let (requests, received) = Requests::new();
         let (sessions, session) = values::channel(None);
-        let (told, positions) = values::channel(Positions::default());
-        let (keeper, watcher) = (Task::default(), Task::default());
-        // It ends when it is told to.
-        tokio::spawn(Writer::new(Arc::clone(&shared)).run(commands));
+        let (publisher, positions) = values::channel(Positions::default());
+        let (keeper, watcher) = (Process::default(), Process::default());
+        // It ends when it is asked to.
+        tokio::spawn(Writer::new(Arc::clone(&shared)).run(received));
         keeper.tracker.spawn(session::keep(Arc::clone(&shared), sessions, keeper.stop.clone()));
-        let watching = Watcher::new(shared, session, told, writer.clone()).run(waiting, watcher.stop.clone());
-        watcher.tracker.spawn(watching);
-        Consul { client: looking, prefix, lease, waiters, writer, positions, watcher, session: keeper }
+        let watching = Watcher::new(shared, session, publisher, requests.clone());
+        watcher.tracker.spawn(watching.run(waiting, watcher.stop.clone()));
+        Consul { client, options, due, waiters, requests, positions, watcher, session: keeper }
+    }
+
+    fn keys(&self, kind: Kind) -> Keys {
+        Keys::new(&self.options.prefix, kind)
     }
 
     async fn wait(&self, kind: Kind) -> Result<Arc<dyn Lease>, Error> {
         let (reply, answer) = oneshot::channel();
-        let waiter = Waiter { kind, keys: Keys::new(&self.prefix, kind), reply };
+        let waiter = Waiter { kind, keys: self.keys(kind), reply };
         if self.waiters.send(waiter).await.is_err() {
             return Err(Error::Lost);
         }
-        let held = answer.await.map_err(|_| Error::Lost)??;
-        Ok(Arc::new(Handle(held)))
+        let tenure = answer.await.map_err(|_| Error::Lost)??;
+        Ok(Arc::new(ConsulLease::new(tenure, self.requests.clone(), self.due.clone())))
     }
 
     async fn look(&self, kind: Kind) -> Result<Vec<Claim>, Error> {
         let failed = |error| Error::Consul(Arc::new(error));
-        let keys = Keys::new(&self.prefix, kind);
+        let keys = self.keys(kind);
         let ops = [&keys.lock, &keys.heartbeat].map(|key| Op::GetTree { prefix: key.clone() });
         let entries = match self.client.look(&ops, LOOK_WITHIN).await.map_err(failed)? {
             Transaction::Done(entries) => entries,
@@ -226,18 +155,14 @@ impl Consul {
     async fn end(&self) {
         // Before all else: what it is about to take is given back with the rest, or is not taken.
         self.watcher.end().await;
-        let (reply, led) = oneshot::channel();
-        if self.writer.send(Command::Close(reply)).await.is_ok()
-            && let Ok(led) = led.await
-        {
-            join_all(led.iter().map(|held| async move {
-                held.lose();
-                if let Err(error) = held.give_back().await {
-                    warn!(kind = %held.kind, %error, "the lease is not given back; it ends by itself");
-                }
-            }))
-            .await;
-        }
+        let led = self.requests.close().await;
+        join_all(led.iter().map(|tenure| async move {
+            tenure.lose();
+            if let Err(error) = tenure.give_back().await {
+                warn!(kind = %tenure.kind, %error, "the lease is not given back; it ends by itself");
+            }
+        }))
+        .await;
         // The session last: with locks still in hand its end would begin their lock-delay.
         self.session.end().await;
     }
@@ -257,12 +182,12 @@ impl Coordinator for Consul {
     }
 
     fn place(&self, kind: Kind) -> (String, &'static str) {
-        (Keys::new(&self.prefix, kind).state, SETTING)
+        (self.keys(kind).state, SETTING)
     }
 
     /// What changed goes with each heartbeat: a take-over then repeats no more than what followed the last one.
     fn keep_every(&self, _interval: Duration) -> Duration {
-        heartbeat::interval(self.lease)
+        heartbeat::interval(self.options.lease)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

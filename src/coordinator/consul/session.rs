@@ -6,7 +6,7 @@ use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::Shared;
+use super::shared::Shared;
 use crate::{
     backoff::Backoff,
     consul::{Session, SessionId},
@@ -32,13 +32,14 @@ pub(super) async fn keep(shared: Arc<Shared>, current: watch::Sender<Option<Sess
 async fn renew(shared: &Shared, current: &watch::Sender<Option<SessionId>>) {
     let mut outage = Outage::new("keeping a session in consul");
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    let options = &shared.options;
     let wanted = Session {
-        name: shared.name.clone(),
-        ttl: shared.ttl,
+        name: options.session_name.clone(),
+        ttl: options.session_ttl,
         // When Consul ends the session, the leader emits for as long, and no original may lead meanwhile. Standbys know
         // that without it.
-        lock_delay: shared.lease,
-        node_checks: shared.node_checks,
+        lock_delay: options.lease,
+        node_checks: options.node_checks,
     };
     loop {
         let session = match shared.client.create_session(&wanted, WITHIN).await {
@@ -53,11 +54,11 @@ async fn renew(shared: &Shared, current: &watch::Sender<Option<SessionId>>) {
         outage.over();
         shared.status.coordinator(Duty::Session, None);
         backoff.reset();
-        info!(session = session.as_str(), name = shared.name, "session made");
+        info!(session = session.as_str(), name = options.session_name, "session made");
         current.send_replace(Some(session.clone()));
         loop {
             // Not all processes at once, even where they were started together.
-            sleep(shared.ttl.mul_f64(0.3 + 0.1 * fastrand::f64())).await;
+            sleep(options.session_ttl.mul_f64(0.3 + 0.1 * fastrand::f64())).await;
             let mut renewed = shared.client.renew_session(&session, WITHIN).await;
             while let Err(error) = &renewed {
                 outage.log(error);

@@ -18,13 +18,13 @@ use tracing::debug;
 
 use self::judge::Look;
 use super::{
-    Shared,
     clock::Moment,
     expiry::Expiry,
     heartbeat::{self, Heartbeat},
     keys::Keys,
-    lease::Held,
-    writer::Command,
+    shared::Shared,
+    tenure::Tenure,
+    writer::Requests,
 };
 use crate::{
     backoff::Backoff,
@@ -48,7 +48,7 @@ const READ_WITHIN: Duration = Duration::from_secs(3);
 pub(super) struct Waiter {
     pub(super) kind: Kind,
     pub(super) keys: Keys,
-    pub(super) reply: oneshot::Sender<Result<Arc<Held>, Error>>,
+    pub(super) reply: oneshot::Sender<Result<Arc<Tenure>, Error>>,
 }
 
 /// A kind that is waited for.
@@ -82,7 +82,7 @@ pub(super) struct Watcher {
     shared: Arc<Shared>,
     session: watch::Receiver<Option<SessionId>>,
     positions: watch::Sender<Positions>,
-    writer: mpsc::Sender<Command>,
+    requests: Requests,
     wanted: Vec<Wanted>,
     /// What was seen of the leaders, until their leases are ours: also while they are not waited for.
     expiries: BTreeMap<Kind, Expiry>,
@@ -99,13 +99,13 @@ impl Watcher {
         shared: Arc<Shared>,
         session: watch::Receiver<Option<SessionId>>,
         positions: watch::Sender<Positions>,
-        writer: mpsc::Sender<Command>,
+        requests: Requests,
     ) -> Self {
         Watcher {
             shared,
             session,
             positions,
-            writer,
+            requests,
             wanted: Vec::new(),
             expiries: BTreeMap::new(),
             changed: Arc::default(),
@@ -225,7 +225,7 @@ impl Watcher {
             pause = jittered(REFUSED);
         }
         for due in self.wanted.iter().filter_map(|wanted| wanted.due) {
-            pause = pause.min(jittered(heartbeat::interval(self.shared.lease) * 3 / 8));
+            pause = pause.min(jittered(heartbeat::interval(self.shared.options.lease) * 3 / 8));
             // What is refused though it is due is tried again at the next look.
             if due > now {
                 pause = pause.min(due.since(now));

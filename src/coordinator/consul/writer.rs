@@ -1,8 +1,8 @@
-//! The one task that writes for a process: heartbeats of all its leases in one transaction, and with them what has to
-//! be stored.
+//! The one task that writes for a process: it sends the heartbeats of all its leases in one transaction, together with
+//! what the leases store.
 //!
-//! Every transaction asks with `check-session` whether each lock is still ours: a deposed leader cannot write. What is
-//! stored goes in one transaction at a time, so that it arrives in order; heartbeats do not wait for one that is late.
+//! Every transaction checks with `check-session` that each lock is still ours: a deposed leader cannot write. Stored state
+//! is written one transaction at a time, so that it arrives in order; heartbeats do not wait for a slow one.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -14,10 +14,10 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    Shared,
     clock::Moment,
     heartbeat::{self, Reach},
-    lease::Held,
+    shared::Shared,
+    tenure::Tenure,
 };
 use crate::{
     consul::{self, MAX_OPS, MAX_REQUEST_BYTES, ModifyIndex, Op, Transaction},
@@ -26,63 +26,113 @@ use crate::{
     throttle::Outage,
 };
 
-/// How long a transaction waits for what else is to be stored: the kinds of a process are saved at the same moment.
+/// Requests that wait for the writer: some for each kind.
+const QUEUE: usize = 64;
+/// How long a transaction waits for further jobs: the kinds of a process are saved at the same moment.
 const GATHER: Duration = Duration::from_millis(5);
-/// The deadline of a write that stores something. A heartbeat that takes that long is of no use, but this is.
+/// The deadline of a write that stores something. A heartbeat that takes this long is useless; a stored checkpoint is not.
 const STORE_WITHIN: Duration = Duration::from_secs(10);
-/// Heartbeats under way at a time: more would only pile up before a Consul that does not answer.
+/// The most heartbeats under way at a time: more would only pile up while Consul does not answer.
 const BEATS: usize = 4;
 /// How soon after a failure the next heartbeat is tried.
 const RETRY: Duration = Duration::from_millis(300);
 
-/// What the task is asked to do.
-pub(super) enum Command {
-    /// Write heartbeats for it from now on.
-    Lead(Arc<Held>),
+/// What the writer is asked to do.
+pub(super) enum Request {
+    /// Send heartbeats for this tenure from now on.
+    Lead(Arc<Tenure>),
     Commit(Job),
-    /// Write no more for it.
+    /// Send no more heartbeats for this tenure.
     Forget {
-        held: Arc<Held>,
+        tenure: Arc<Tenure>,
         done: oneshot::Sender<()>,
     },
-    /// End, and say whom heartbeats were written for.
-    Close(oneshot::Sender<Vec<Arc<Held>>>),
+    /// End, and return the tenures that heartbeats were sent for.
+    Close(oneshot::Sender<Vec<Arc<Tenure>>>),
 }
 
-/// Something to be written under a lease.
+/// Operations to be written under a lock.
 pub(super) struct Job {
-    pub(super) held: Arc<Held>,
-    pub(super) ops: Vec<Op>,
-    /// How far the checkpoint reaches that it stores, where it stores one.
-    pub(super) reach: Option<Reach>,
-    pub(super) reply: oneshot::Sender<Result<Option<ModifyIndex>, Failed>>,
+    tenure: Arc<Tenure>,
+    ops: Vec<Op>,
+    /// How far the checkpoint reaches that these operations store, where they store one.
+    reach: Option<Reach>,
+    reply: oneshot::Sender<Result<Option<ModifyIndex>, NotStored>>,
 }
 
 /// Why a write is not known to be stored.
 #[derive(Debug)]
-pub(super) enum Failed {
-    /// The lock is somebody else's, and nothing was written.
+pub(super) enum NotStored {
+    /// Another replica has the lock, and nothing was written.
     Lost,
-    /// The head was not as it was expected, and nothing was written.
+    /// The head was not the expected one, and nothing was written.
     Moved,
-    /// It may have been written, or may still be.
+    /// It may have been written, or may still arrive.
     Unknown(Arc<consul::Error>),
 }
 
-/// A transaction that was answered.
-struct Answer {
+/// The way to the writer. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Requests(mpsc::Sender<Request>);
+
+impl Requests {
+    /// The way to a writer that receives at the other end.
+    pub(super) fn new() -> (Self, mpsc::Receiver<Request>) {
+        let (requests, received) = mpsc::channel(QUEUE);
+        (Requests(requests), received)
+    }
+
+    /// Has heartbeats sent for `tenure`; `false` where the writer has ended.
+    pub(super) async fn lead(&self, tenure: &Arc<Tenure>) -> bool {
+        self.0.send(Request::Lead(Arc::clone(tenure))).await.is_ok()
+    }
+
+    /// Writes `ops` in one transaction, if the lock is still ours. `reach` is that of the checkpoint that they store,
+    /// where they store one. Returns the index of the head, where it was among them.
+    pub(super) async fn commit(
+        &self,
+        tenure: &Arc<Tenure>,
+        ops: Vec<Op>,
+        reach: Option<Reach>,
+    ) -> Result<Option<ModifyIndex>, NotStored> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job { tenure: Arc::clone(tenure), ops, reach, reply };
+        self.0.send(Request::Commit(job)).await.map_err(|_| NotStored::Lost)?;
+        answer.await.unwrap_or(Err(NotStored::Lost))
+    }
+
+    /// Has no more heartbeats sent for `tenure`. A writer that has ended sends none either.
+    pub(super) async fn forget(&self, tenure: &Arc<Tenure>) {
+        let (done, forgotten) = oneshot::channel();
+        if self.0.send(Request::Forget { tenure: Arc::clone(tenure), done }).await.is_ok() {
+            forgotten.await.ok();
+        }
+    }
+
+    /// Ends the writer. Returns the tenures that it sent heartbeats for.
+    pub(super) async fn close(&self) -> Vec<Arc<Tenure>> {
+        let (reply, led) = oneshot::channel();
+        match self.0.send(Request::Close(reply)).await {
+            Ok(()) => led.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+/// A transaction that has ended.
+struct Ended {
     sent: Moment,
-    led: Vec<Arc<Held>>,
+    led: Vec<Arc<Tenure>>,
     jobs: Vec<Job>,
     result: Result<Transaction, consul::Error>,
 }
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    led: Vec<Arc<Held>>,
+    led: Vec<Arc<Tenure>>,
     queue: VecDeque<Job>,
-    under_way: FuturesUnordered<BoxFuture<'static, Answer>>,
-    /// A transaction that stores something is under way.
+    under_way: FuturesUnordered<BoxFuture<'static, Ended>>,
+    /// Whether a transaction that stores something is under way.
     storing: bool,
     next_beat: Instant,
     counter: u64,
@@ -106,8 +156,8 @@ impl Writer {
         }
     }
 
-    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        // When the next transaction goes, once there is a reason for it.
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        // When the next transaction is sent, where there is a reason for one.
         let mut flush: Option<Instant> = None;
         loop {
             if !self.storing && !self.queue.is_empty() {
@@ -115,18 +165,18 @@ impl Writer {
             }
             tokio::select! {
                 biased;
-                Some(answer) = self.under_way.next() => self.take(answer),
-                command = commands.recv() => match command {
-                    Some(Command::Lead(held)) => {
-                        self.led.push(held);
-                        self.next_beat = self.next_beat.min(Instant::now() + heartbeat::interval(self.shared.lease));
+                Some(ended) = self.under_way.next() => self.take_in(ended),
+                command = requests.recv() => match command {
+                    Some(Request::Lead(tenure)) => {
+                        self.led.push(tenure);
+                        self.next_beat = self.next_beat.min(Instant::now() + heartbeat::interval(self.shared.options.lease));
                     }
-                    Some(Command::Commit(job)) => self.queue.push_back(job),
-                    Some(Command::Forget { held, done }) => {
-                        self.led.retain(|led| !Arc::ptr_eq(led, &held));
+                    Some(Request::Commit(job)) => self.queue.push_back(job),
+                    Some(Request::Forget { tenure, done }) => {
+                        self.led.retain(|led| !Arc::ptr_eq(led, &tenure));
                         done.send(()).ok();
                     }
-                    Some(Command::Close(led)) => {
+                    Some(Request::Close(led)) => {
                         led.send(self.led).ok();
                         return;
                     }
@@ -137,7 +187,7 @@ impl Writer {
                     self.send();
                 }
                 () = sleep_until(self.next_beat), if flush.is_none() && !self.led.is_empty() => {
-                    // Whoever has something to store has it now, and not as it was at the last heartbeat.
+                    // Every lease offers now what changed, so that it goes along with this heartbeat.
                     self.shared.due.send_modify(|number| *number += 1);
                     flush = Some(Instant::now() + GATHER);
                 }
@@ -145,23 +195,23 @@ impl Writer {
         }
     }
 
-    /// Sends a heartbeat of everything that is led, and what fits of what waits to be stored.
+    /// Sends a heartbeat for each tenure, with as many waiting jobs as fit.
     fn send(&mut self) {
-        let period = heartbeat::interval(self.shared.lease);
+        let period = heartbeat::interval(self.shared.options.lease);
         self.next_beat = Instant::now() + period;
-        self.led.retain(|held| held.lease_state() != LeaseState::Lost);
+        self.led.retain(|tenure| tenure.lease_state() != LeaseState::Lost);
         let mut ops = Vec::with_capacity(MAX_OPS);
-        for held in &self.led {
+        for tenure in &self.led {
             self.counter += 1;
-            ops.push(Op::CheckSession { key: held.keys.lock.clone(), session: held.session.clone() });
-            ops.push(self.heartbeat(held, held.reach()));
+            ops.push(Op::CheckSession { key: tenure.keys.lock.clone(), session: tenure.session.clone() });
+            ops.push(self.heartbeat(tenure, tenure.reach()));
         }
         let jobs = if self.storing { Vec::new() } else { self.fitting(&mut ops) };
-        // What is stored with a heartbeat, that heartbeat tells.
-        for (number, held) in self.led.iter().enumerate() {
-            let stored = jobs.iter().rfind(|job| Arc::ptr_eq(&job.held, held) && job.reach.is_some());
+        // A heartbeat says how far the checkpoint reaches that is stored with it.
+        for (number, tenure) in self.led.iter().enumerate() {
+            let stored = jobs.iter().rfind(|job| Arc::ptr_eq(&job.tenure, tenure) && job.reach.is_some());
             if let Some(reach) = stored.and_then(|job| job.reach.clone()) {
-                ops[2 * number + 1] = self.heartbeat(held, reach);
+                ops[2 * number + 1] = self.heartbeat(tenure, reach);
             }
         }
         if ops.is_empty() || jobs.is_empty() && self.under_way.len() >= BEATS {
@@ -177,23 +227,23 @@ impl Writer {
         let (client, led, sent) = (self.shared.client.clone(), self.led.clone(), self.shared.clock.now());
         self.under_way.push(Box::pin(async move {
             let result = client.transact(&ops, deadline).await;
-            Answer { sent, led, jobs, result }
+            Ended { sent, led, jobs, result }
         }));
     }
 
-    fn heartbeat(&self, held: &Held, reach: Reach) -> Op {
-        let value = self.shared.heartbeat(&held.session, self.counter, reach);
-        Op::Set { key: held.keys.heartbeat.clone(), value, flags: 0 }
+    fn heartbeat(&self, tenure: &Tenure, reach: Reach) -> Op {
+        let value = self.shared.heartbeat(&tenure.session, self.counter, reach);
+        Op::Set { key: tenure.keys.heartbeat.clone(), value, flags: 0 }
     }
 
-    /// Takes from the queue what fits behind `ops`, in order.
+    /// Takes as many jobs from the queue as fit after `ops`, in order.
     fn fitting(&mut self, ops: &mut Vec<Op>) -> Vec<Job> {
         let mut bytes: usize = ops.iter().map(Op::wire_bytes).sum();
         let mut jobs = Vec::new();
         while let Some(job) = self.queue.pop_front() {
-            // Its lock is only checked where a heartbeat goes along.
-            if !self.led.iter().any(|led| Arc::ptr_eq(led, &job.held)) {
-                job.fail(Failed::Lost);
+            // Its lock is checked only where a heartbeat goes along.
+            if !self.led.iter().any(|led| Arc::ptr_eq(led, &job.tenure)) {
+                job.fail(NotStored::Lost);
                 continue;
             }
             let more: usize = job.ops.iter().map(Op::wire_bytes).sum();
@@ -209,11 +259,11 @@ impl Writer {
         jobs
     }
 
-    fn take(&mut self, Answer { sent, led, jobs, result }: Answer) {
+    fn take_in(&mut self, Ended { sent, led, jobs, result }: Ended) {
         self.storing &= jobs.is_empty();
         match result {
             Ok(Transaction::Done(entries)) => {
-                led.iter().for_each(|held| held.renewed(sent));
+                led.iter().for_each(|tenure| tenure.renewed(sent));
                 self.outage.over();
                 self.shared.metrics.heartbeat(true);
                 if std::mem::take(&mut self.suspended) {
@@ -221,10 +271,10 @@ impl Writer {
                     self.shared.status.coordinator(Duty::Renewal, None);
                 }
                 for job in jobs {
-                    // The last of them: the check of the old one gives it, too.
-                    let head = entries.iter().rfind(|entry| entry.key == job.held.keys.state);
+                    // The last one: the check of the old head returns an entry, too.
+                    let head = entries.iter().rfind(|entry| entry.key == job.tenure.keys.state);
                     let head = head.map(|entry| entry.modify_index);
-                    // Whoever gave up on it asks again what was stored.
+                    // A store that no longer waits reads the head before its next write.
                     job.reply.send(Ok(head)).ok();
                 }
             }
@@ -237,7 +287,7 @@ impl Writer {
                 self.outage.log(&error);
                 self.shared.metrics.heartbeat(false);
                 self.next_beat = self.next_beat.min(Instant::now() + RETRY.mul_f64(0.5 + fastrand::f64()));
-                if !self.suspended && self.led.iter().any(|held| held.lease_state() == LeaseState::Suspended) {
+                if !self.suspended && self.led.iter().any(|tenure| tenure.lease_state() == LeaseState::Suspended) {
                     self.suspended = true;
                     error!("the leases could not be renewed in time; standing still until consul answers");
                 }
@@ -246,22 +296,23 @@ impl Writer {
                     self.shared.status.coordinator(Duty::Renewal, Some(reason));
                 }
                 let error = Arc::new(error);
-                jobs.into_iter().for_each(|job| job.fail(Failed::Unknown(Arc::clone(&error))));
+                jobs.into_iter().for_each(|job| job.fail(NotStored::Unknown(Arc::clone(&error))));
             }
         }
     }
 
-    /// Nothing of a transaction was written. Whose lock was refused has lost it; the others go again at once.
-    fn refused(&mut self, led: &[Arc<Held>], jobs: Vec<Job>, refused: &[usize], what: &str) {
+    /// Consul refused a transaction, so nothing was written. A tenure whose lock was refused has lost it; the jobs of the
+    /// others are sent again at once.
+    fn refused(&mut self, led: &[Arc<Tenure>], jobs: Vec<Job>, refused: &[usize], what: &str) {
         let mut first = 2 * led.len();
-        for (number, held) in led.iter().enumerate() {
-            if refused.iter().any(|op| op / 2 == number) && held.lease_state() != LeaseState::Lost {
-                warn!(kind = %held.kind, reason = what, "consul says that the lock is not ours any more");
-                held.lose();
+        for (number, tenure) in led.iter().enumerate() {
+            if refused.iter().any(|op| op / 2 == number) && tenure.lease_state() != LeaseState::Lost {
+                warn!(kind = %tenure.kind, reason = what, "consul says that the lock is not ours any more");
+                tenure.lose();
             }
         }
-        self.led.retain(|held| held.lease_state() != LeaseState::Lost);
-        // There is nothing left that could be renewed.
+        self.led.retain(|tenure| tenure.lease_state() != LeaseState::Lost);
+        // There is no lease left to renew.
         if self.led.is_empty() && std::mem::take(&mut self.suspended) {
             self.shared.status.coordinator(Duty::Renewal, None);
         }
@@ -269,23 +320,23 @@ impl Writer {
         for job in jobs {
             let own = first..first + job.ops.len();
             first = own.end;
-            if job.held.lease_state() == LeaseState::Lost {
-                job.fail(Failed::Lost);
+            if job.tenure.lease_state() == LeaseState::Lost {
+                job.fail(NotStored::Lost);
             } else if refused.iter().any(|op| own.contains(op)) {
-                job.fail(Failed::Moved);
+                job.fail(NotStored::Moved);
             } else {
                 again.push(job);
             }
         }
         again.into_iter().rev().for_each(|job| self.queue.push_front(job));
-        // Without a culprit, the same would only be refused again.
+        // Where Consul names no operation, the same transaction would be refused again.
         self.next_beat = Instant::now() + if refused.is_empty() { RETRY } else { Duration::ZERO };
     }
 }
 
 impl Job {
-    fn fail(self, failed: Failed) {
-        // Whoever gave up on it asks again what was stored.
+    fn fail(self, failed: NotStored) {
+        // A store that no longer waits reads the head before its next write.
         self.reply.send(Err(failed)).ok();
     }
 }

@@ -244,7 +244,7 @@ impl Held {
             drop((lock, turn));
             result
         });
-        let all = u32::try_from(progress.marks_len() / PIECE_MARKS).unwrap_or(u32::MAX).saturating_add(1);
+        let all = u32::try_from(progress.task_cursors_len() / PIECE_MARKS).unwrap_or(u32::MAX).saturating_add(1);
         let reading = async {
             for number in 0..all {
                 let task_cursors = progress.task_cursors(Shard { number, of: all });

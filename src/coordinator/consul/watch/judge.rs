@@ -9,12 +9,11 @@ use crate::{
     consul::{Entry, Op, SessionId},
     coordinator::{
         consul::{
-            SETTING, Shared,
             clock::Moment,
             expiry::{Expiry, Holder, holder},
             heartbeat::Heartbeat,
             keys::{Keys, LOCK_FLAGS},
-            leader,
+            shared::{SETTING, Shared, leader},
         },
         reset,
     },

@@ -8,7 +8,7 @@ use super::READ_WITHIN;
 use crate::{
     backoff::Backoff,
     consul::{Get, Read},
-    coordinator::consul::Shared,
+    coordinator::consul::shared::Shared,
 };
 
 /// How long a blocking query may wait.

@@ -11,8 +11,7 @@ use crate::{
     coordinator::consul::{
         expiry::Expiry,
         keys::LOCK_FLAGS,
-        lease::{Grant, Held},
-        writer::Command,
+        tenure::{Grant, Tenure},
     },
     kind::Kind,
 };
@@ -94,7 +93,7 @@ impl Watcher {
             self.expiries.remove(&waiter.kind);
             self.shared.status.barred(waiter.kind, None);
             *told = None;
-            let held = Held::new(Grant {
+            let tenure = Tenure::new(Grant {
                 kind: waiter.kind,
                 keys: waiter.keys.clone(),
                 session: us.clone(),
@@ -103,14 +102,12 @@ impl Watcher {
                 term: self.shared.term(),
                 sent,
                 last: last.clone(),
-                writer: self.writer.clone(),
-                due: self.shared.due.subscribe(),
             });
             let (reply, _) = oneshot::channel();
             let reply = std::mem::replace(&mut waiter.reply, reply);
-            // The writer ends only with the process, and beats for it from now on: also where nobody waits any more, for
-            // then it is given back when the coordinator is closed.
-            if self.writer.send(Command::Lead(Arc::clone(&held))).await.is_err() || reply.send(Ok(held)).is_err() {
+            // The writer sends its heartbeats from now on, even where its pipeline no longer waits for it: then the
+            // coordinator gives it back when it is closed. The writer ends only with the process.
+            if !self.requests.lead(&tenure).await || reply.send(Ok(tenure)).is_err() {
                 debug!("nobody waits for the lease any more");
             }
         }
