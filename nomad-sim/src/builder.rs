@@ -9,8 +9,9 @@ use crate::acl::{Acl, Policy};
 use crate::address::Address;
 use crate::cluster::{Cluster, Config, Pace, Parts};
 use crate::history::{Empty, Generator, GeneratorOptions, History, Recording, RecordingError, Repeat};
+use crate::orders::play_to;
 use crate::server::Server;
-use crate::sim::{Sim, play_to};
+use crate::sim::Sim;
 use crate::state::Namespaces;
 
 /// Why a simulator did not start.
@@ -54,6 +55,14 @@ pub struct Builder {
     preload: Option<u64>,
     keep_truth: bool,
     config: Config,
+}
+
+impl Sim {
+    /// A cluster with one server on a free port of 127.0.0.1, no history, and access control off.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
 }
 
 impl Builder {

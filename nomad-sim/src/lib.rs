@@ -39,6 +39,7 @@ mod http;
 mod json;
 mod line;
 mod object;
+mod orders;
 mod ring;
 mod server;
 mod sim;

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Deserialize;
 
+/// The desired transition of an allocation that has none.
+pub(crate) const NO_TRANSITION: &str = "{\"ForceReschedule\":null,\"Migrate\":null,\"MigrateDisablePlacement\":null,\
+                             \"NoShutdownDelay\":null,\"Reschedule\":null}";
+
 /// The latest version of a job, node, evaluation, allocation or deployment.
 #[derive(Debug)]
 pub struct Object {

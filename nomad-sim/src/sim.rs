@@ -10,11 +10,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::acl::Policy;
 use crate::address::Listener;
-use crate::builder::Builder;
 use crate::cluster::{Broker, Cluster, Evidence, Pace, Request};
-use crate::history::{Entry, Silent};
 use crate::http::{self, Context};
 use crate::line::{self, Line};
+use crate::orders;
 use crate::server::{Server, lock};
 use crate::table::Kind;
 
@@ -27,12 +26,6 @@ pub struct Sim {
 }
 
 impl Sim {
-    /// A cluster with one server on a free port of 127.0.0.1, no history, and access control off.
-    #[must_use]
-    pub fn builder() -> Builder {
-        Builder::new()
-    }
-
     pub(crate) fn run(cluster: Arc<Cluster>, listeners: Vec<Listener>) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         for (number, listener) in listeners.into_iter().enumerate() {
@@ -87,7 +80,7 @@ impl Sim {
     /// # Errors
     /// When it is no event publish.
     pub async fn append_line(&self, line: impl Into<Bytes>) -> Result<(), line::Error> {
-        append(&self.cluster, [line.into()]).await
+        orders::append(&self.cluster, [line.into()]).await
     }
 
     /// Appends publishes to the log; neighbours with the same index are one entry.
@@ -95,22 +88,22 @@ impl Sim {
     /// # Errors
     /// When one of them is no event publish; then none is appended.
     pub async fn append_lines<B: Into<Bytes>>(&self, lines: impl IntoIterator<Item = B>) -> Result<(), line::Error> {
-        append(&self.cluster, lines.into_iter().map(Into::into)).await
+        orders::append(&self.cluster, lines.into_iter().map(Into::into)).await
     }
 
     /// Commits the next entries of the history; returns how many there were.
     pub async fn step(&self, entries: u64) -> u64 {
-        step(&self.cluster, entries).await
+        orders::step(&self.cluster, entries).await
     }
 
     /// Commits the history up to and with an index; returns how many entries these were.
     pub async fn play_to(&self, index: u64) -> u64 {
-        play_to(&self.cluster, index).await
+        orders::play_to(&self.cluster, index).await
     }
 
     /// Commits the rest of the history.
     pub async fn play_all(&self) -> u64 {
-        play_to(&self.cluster, u64::MAX).await
+        orders::play_to(&self.cluster, u64::MAX).await
     }
 
     /// Stops the history where it is.
@@ -139,12 +132,12 @@ impl Sim {
 
     /// Creates a namespace, at the given index or the log's next; returns the index.
     pub async fn add_namespace(&self, name: &str, index: Option<u64>) -> u64 {
-        add_namespace(&self.cluster, name, index).await
+        orders::add_namespace(&self.cluster, name, index).await
     }
 
     /// Lets an object vanish without an event: garbage collection, or the purge of a node.
     pub async fn remove(&self, kind: Kind, namespace: &str, id: &str) {
-        remove(&self.cluster, kind, namespace, id).await;
+        orders::remove(&self.cluster, kind, namespace, id).await;
     }
 
     /// Creates or changes a token; open streams that it no longer allows are closed.
@@ -235,58 +228,4 @@ impl Drop for Sim {
         self.stop.cancel();
         self.tasks.close();
     }
-}
-
-/// `max` or a factor.
-pub(crate) fn speed(text: &str) -> Option<f64> {
-    if text == "max" {
-        return Some(f64::INFINITY);
-    }
-    text.trim_end_matches('x').parse().ok().filter(|speed: &f64| *speed > 0.0)
-}
-
-pub(crate) async fn step(cluster: &Cluster, entries: u64) -> u64 {
-    let mut left = entries;
-    cluster
-        .play(|_| {
-            let more = left > 0;
-            left = left.saturating_sub(1);
-            more
-        })
-        .await
-}
-
-pub(crate) async fn play_to(cluster: &Cluster, index: u64) -> u64 {
-    cluster.play(|entry| entry.index <= index).await
-}
-
-pub(crate) async fn append(cluster: &Cluster, lines: impl IntoIterator<Item = Bytes>) -> Result<(), line::Error> {
-    let mut entries: Vec<Entry> = Vec::new();
-    for line in lines {
-        let line = Arc::new(Line::parse(line)?);
-        match entries.last_mut() {
-            Some(entry) if entry.index == line.index => entry.lines.push(line),
-            _ => entries.push(Entry { index: line.index, lines: vec![line], ..Entry::default() }),
-        }
-    }
-    let mut player = cluster.player.lock().await;
-    for entry in entries {
-        cluster.commit(&mut player, entry).await;
-    }
-    Ok(())
-}
-
-pub(crate) async fn add_namespace(cluster: &Cluster, name: &str, index: Option<u64>) -> u64 {
-    silently(cluster, index, Silent::Namespace(name.to_owned())).await
-}
-
-pub(crate) async fn remove(cluster: &Cluster, kind: Kind, namespace: &str, id: &str) {
-    silently(cluster, None, Silent::Remove(kind, Box::from(namespace), Box::from(id))).await;
-}
-
-async fn silently(cluster: &Cluster, index: Option<u64>, silent: Silent) -> u64 {
-    let mut player = cluster.player.lock().await;
-    let index = index.unwrap_or(player.last_index + 1);
-    cluster.commit(&mut player, Entry { index, silent: vec![silent], ..Entry::default() }).await;
-    index
 }

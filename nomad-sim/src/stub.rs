@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::json::{Members, quoted};
-use crate::object::{Body, Object};
+use crate::object::{Body, NO_TRANSITION, Object};
 use crate::state::State;
 use crate::table::Kind;
 
@@ -36,9 +36,6 @@ const ALLOCATION: [(&str, &str); 26] = [
     ("TaskGroup", "\"\""),
     ("TaskStates", "null"),
 ];
-
-pub(crate) const NO_TRANSITION: &str = "{\"ForceReschedule\":null,\"Migrate\":null,\"MigrateDisablePlacement\":null,\
-                             \"NoShutdownDelay\":null,\"Reschedule\":null}";
 
 const NODE: [&str; 16] = [
     "CreateIndex",

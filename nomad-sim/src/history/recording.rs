@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::template::{Shift, Template};
+use super::template::{Shift, Template, ids};
 use super::{Entry, History, Silent};
 use crate::line::{self, Line};
 
@@ -163,7 +163,7 @@ impl History for Recording {
     }
 
     fn anew(&self, generation: u64) -> Box<dyn History> {
-        Box::new(self.rewound(Shift { ids: super::repeat::ids(u64::MAX - generation), ..self.shift }))
+        Box::new(self.rewound(Shift { ids: ids(u64::MAX - generation), ..self.shift }))
     }
 }
 

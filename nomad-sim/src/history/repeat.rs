@@ -1,6 +1,6 @@
 //! A recording over and over, each round with fresh ids.
 
-use super::template::Shift;
+use super::template::{Shift, ids};
 use super::{Entry, History, Recording, Silent};
 
 /// A recording repeated lazily: nothing but the recording itself is kept, however many rounds there are.
@@ -34,12 +34,6 @@ impl Repeat {
             nanos: self.round.saturating_mul(nanos),
         }
     }
-}
-
-/// A well-mixed number for a round: xored into every id, it keeps different ids different.
-pub(super) fn ids(round: u64) -> u128 {
-    let mut rng = fastrand::Rng::with_seed(round);
-    rng.u128(1..)
 }
 
 impl History for Repeat {

@@ -92,6 +92,12 @@ fn uuid(text: &[u8]) -> Option<u128> {
     Some(value)
 }
 
+/// A well-mixed number for a round: xored into every id, it keeps different ids different.
+pub(super) fn ids(round: u64) -> u128 {
+    let mut rng = fastrand::Rng::with_seed(round);
+    rng.u128(1..)
+}
+
 /// A UUID in its usual form.
 pub(super) fn uuid_text(id: u128) -> String {
     let hex = format!("{id:032x}");

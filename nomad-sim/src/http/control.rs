@@ -11,8 +11,8 @@ use super::response::Response;
 use super::{Context, lock};
 use crate::acl::Policy;
 use crate::cluster::Broker;
+use crate::orders;
 use crate::server::{Hanging, Lag, Server};
-use crate::sim;
 
 /// What the control endpoint understands.
 const HELP: &str = "\
@@ -108,29 +108,29 @@ async fn order(context: &Context, request: &Request, name: &str) -> Result<Value
     match name {
         "pause" => cluster.pace.send_modify(|pace| pace.paused = true),
         "resume" => cluster.pace.send_modify(|pace| pace.paused = false),
-        "step" => return Ok(json!({"played": sim::step(cluster, request.number("n").unwrap_or(1)).await})),
-        "play" => return Ok(json!({"played": sim::play_to(cluster, number("to")?).await})),
+        "step" => return Ok(json!({"played": orders::step(cluster, request.number("n").unwrap_or(1)).await})),
+        "play" => return Ok(json!({"played": orders::play_to(cluster, number("to")?).await})),
         "speed" => {
-            let speed = sim::speed(need("x")?).ok_or("x= is neither a factor nor max")?;
+            let speed = orders::speed(need("x")?).ok_or("x= is neither a factor nor max")?;
             cluster.pace.send_modify(|pace| pace.speed = speed);
         }
         "append" => {
             let lines = request.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
             let lines = lines.map(|line| request.body.slice_ref(line));
-            sim::append(cluster, lines).await.map_err(|error| format!("{error}"))?;
+            orders::append(cluster, lines).await.map_err(|error| format!("{error}"))?;
         }
         "namespace" => {
-            let index = sim::add_namespace(cluster, need("name")?, request.number("index")).await;
+            let index = orders::add_namespace(cluster, need("name")?, request.number("index")).await;
             return Ok(json!({"index": index}));
         }
         "remove" => {
             let kind = crate::table::Kind::from_topic(need("kind")?).ok_or("kind= is no topic with a table")?;
-            sim::remove(cluster, kind, request.namespace(), need("id")?).await;
+            orders::remove(cluster, kind, request.namespace(), need("id")?).await;
         }
         "rebuild" => {
             cluster.rebuild().await;
             if let Some(to) = request.number("to") {
-                sim::play_to(cluster, to).await;
+                orders::play_to(cluster, to).await;
             }
         }
         "token" => {

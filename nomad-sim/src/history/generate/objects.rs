@@ -377,7 +377,7 @@ impl Allocation {
             create = self.create_index,
             modify = self.modify_index,
             status = self.status(),
-            transition = crate::stub::NO_TRANSITION,
+            transition = crate::object::NO_TRANSITION,
             eval = world.uuid(5, self.slot, self.age / LIFE),
             slot = self.slot / world.jobs,
         );
