@@ -28,7 +28,7 @@ impl Observer for Counters {
     }
 
     fn retried(&self, kind: Kind, records: usize) {
-        self.metrics.retried(kind, records as u64);
+        self.metrics.of(kind).retries.inc_by(records as u64);
     }
 
     fn dead_lettered(&self, kind: Kind, records: usize) {
@@ -40,7 +40,7 @@ impl Observer for Counters {
     }
 
     fn dropped(&self, kind: Kind, records: usize) {
-        self.metrics.dropped(kind, records as u64);
+        self.metrics.of(kind).records_unsent_at_lease_loss.inc_by(records as u64);
     }
 
     fn state(&self, state: State) {
