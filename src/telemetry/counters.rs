@@ -68,7 +68,7 @@ mod tests {
         status.lease(Kind::Jobs, Leadership::Leading);
         status.source(Kind::Jobs, "*", SourceState::Blocked { reason: "nomad is away".to_owned() });
         counters.state(State::Retrying { reason: "status 503".to_owned() });
-        let both = "jobs: blocked: nomad is away; the sink does not take what it is sent: status 503";
+        let both = "jobs: blocked: nomad is away; the sink fails, delivery is retried: status 503";
         assert_eq!(shown(), ["nodes: standby", both]);
         counters.state(State::Flowing);
         assert_eq!(shown(), ["nodes: standby", "jobs: blocked: nomad is away"]);

@@ -146,7 +146,7 @@ async fn a_stream_that_is_held_back_stays_blocked_where_lists_are_not_wanted() {
         }
     }
     nginx.restart("proxy_buffering off;").await;
-    until_ready(ports.base, true, "leading").await;
+    until_ready(ports.base, true, "leader").await;
     process.until_logged("event stream is not held back any more").await;
     process.until_printed(usize::try_from(next - 1_000).expect("few")).await;
     assert_no_repeats(&versions(&process.stop().await));
