@@ -4,7 +4,6 @@
 //! pure. [`Keeper`] is where it is stored.
 
 mod table;
-mod time;
 mod view;
 
 use crate::{

@@ -119,6 +119,19 @@ fn a_reset_says_what_it_did_and_what_comes_next() {
     }
 }
 
+#[test]
+fn every_time_of_a_task_event_can_be_written() {
+    for (nanoseconds, text) in [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (951_868_799_999_999_999, "2000-02-29T23:59:59.999Z"),
+        (1_795_264_246_120_000_000, "2026-11-21T12:30:46.120Z"),
+        (4_107_542_400_000_000_000, "2100-03-01T00:00:00.000Z"),
+        (u64::MAX, "2554-07-21T23:34:33.709Z"),
+    ] {
+        assert_eq!(view::utc(nanoseconds), text);
+    }
+}
+
 proptest! {
     #[test]
     fn nothing_that_is_stored_reaches_the_terminal_as_a_command(holder in "\\PC{0,9}|[\\x00-\\x9f]{0,200}", name in "[\\x00-\\x9f]{0,9}", page in "[\\x00-\\x9f]{0,9}") {

@@ -1,8 +1,9 @@
 //! What is told of what was found. Its fields are those of `--json`: they may grow, and none goes away.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use serde::Serialize;
 
-use super::time;
 use crate::{
     checkpoint::{Checkpoint, Pass},
     cluster::Identity,
@@ -129,7 +130,7 @@ impl Row {
             }
             _ => {}
         }
-        let value_time = number.filter(|number| *kind == Kind::Allocations && *number > 0).map(time::utc);
+        let value_time = number.filter(|number| *kind == Kind::Allocations && *number > 0).map(utc);
         Row {
             kind: kind.name(),
             leader: leading(leader),
@@ -143,6 +144,12 @@ impl Row {
             notes: notes.iter().map(|note| shown(note, LINE)).collect(),
         }
     }
+}
+
+/// A task event's time, in nanoseconds since 1970, as RFC 3339 in UTC. The greatest one is in the year 2554, so every one of
+/// them can be written.
+pub(super) fn utc(nanoseconds: u64) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(nanoseconds)).to_string()
 }
 
 fn leading(leader: &Leader) -> Option<Leading> {

@@ -86,7 +86,9 @@ impl Phase {
             SinkState::Held { reason } => Some(format!("the sink rejected a record: {reason}")),
             // The fault of the renewal says why.
             SinkState::Suspended if !renewal.is_empty() => None,
-            SinkState::Suspended => Some("the lease was not renewed in time, delivery is paused: see the log".to_owned()),
+            SinkState::Suspended => {
+                Some("the lease was not renewed in time, delivery is paused: see the log".to_owned())
+            }
         };
         let mut faults = renewal;
         if let SourceState::Blocked { reason } = &source {
