@@ -1,9 +1,9 @@
-//! How long to wait before the next try.
+//! The pause before the next try.
 
 use std::time::Duration;
 
-/// Full-jitter exponential backoff: an even draw from zero to a bound that doubles with each failure, so that many
-/// senders do not come back in step.
+/// Full-jitter exponential backoff: each pause is random between zero and a bound that doubles with each failure, so that many
+/// clients do not retry in step.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     shortest: Duration,
@@ -12,7 +12,7 @@ pub struct Backoff {
 }
 
 impl Default for Backoff {
-    /// From 100 ms to 30 s.
+    /// Bounds from 100 ms to 30 s.
     fn default() -> Self {
         Backoff::new(Duration::from_millis(100), Duration::from_secs(30))
     }
@@ -24,14 +24,14 @@ impl Backoff {
         Backoff { shortest, longest, failures: 0 }
     }
 
-    /// One more failure: the time to wait.
+    /// Counts a failure, and returns how long to wait.
     pub fn failed(&mut self) -> Duration {
         let bound = self.bound();
         self.failures = self.failures.saturating_add(1);
         bound.mul_f64(fastrand::f64())
     }
 
-    /// It has worked for a while, so the next failure begins anew.
+    /// Starts again at the shortest bound: the operation has worked for a while.
     pub fn reset(&mut self) {
         self.failures = 0;
     }

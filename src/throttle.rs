@@ -1,8 +1,8 @@
-//! The one limit on log lines about failures that repeat: at once for a class of failures that is new, and then once a minute
-//! for each class, with how often it happened since.
+//! Throttles log lines about repeated failures: a new class of failures is logged at once, and each class once a minute after that,
+//! with the number of failures since.
 //!
-//! Failures are told apart by their [`Class`], never by their text: texts carry ports, request ids and durations, and each try
-//! would make another line.
+//! A failure's [`Class`] decides, never its text: texts carry ports, request ids and durations, so that each try would log another
+//! line.
 
 use std::{
     borrow::Cow,
@@ -16,23 +16,23 @@ use tracing::{error, info, warn};
 
 /// How often a class of failures is logged.
 const EVERY: Duration = Duration::from_secs(60);
-/// Classes that are told apart within that time. What comes on top counts as one more: a far side that makes up a new code for
-/// each answer costs no memory and no log.
+/// The most classes within that time. All further ones share one class: a far side that invents a new code for each answer fills
+/// neither memory nor the log.
 const CLASSES: usize = 32;
 
-/// What kind of failure it is. The values of a class are few: nothing that changes from try to try belongs into it.
+/// The class of a failure. Nothing that changes from try to try belongs into it, so that there are few of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Class(Cow<'static, str>);
 
 impl Class {
-    /// The same, told apart further: by an HTTP status, or an error code.
+    /// A class within this one, such as that of an HTTP status or an error code.
     #[must_use]
     pub(crate) fn with(self, detail: impl Display) -> Self {
         Class(Cow::Owned(format!("{} {detail}", self.0)))
     }
 
-    /// The class of a failure that comes as text alone, as those of sinks do: its words, without those that have a digit in
-    /// them. Ports, ids, times and durations do; of numbers only what can be an HTTP status is kept.
+    /// The class of a failure that has only a text, as those of sinks do: its words without digits in them, because ports, ids, times
+    /// and durations have some. A number that can be an HTTP status is kept.
     pub(crate) fn of_text(text: &str) -> Self {
         let has_digit = |word: &str| word.contains(|c: char| c.is_ascii_digit());
         let is_status = |word: &str| matches!(word.parse(), Ok(100..600_u16));
@@ -57,13 +57,13 @@ impl From<&io::Error> for Class {
 pub(crate) trait Classified: Display {
     fn class(&self) -> Class;
 
-    /// What a call asked for that failed, such as `the list of namespaces`.
+    /// What the failed call asked for, such as `the list of namespaces`.
     fn asked(&self) -> Option<&str> {
         None
     }
 }
 
-/// A failure of which class and text are left.
+/// The class and the text of a failure, without the error itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) class: Class,
@@ -98,12 +98,12 @@ pub(crate) struct Throttle {
 struct Seen {
     class: Class,
     logged: Option<Instant>,
-    /// How often it happened since it was logged.
+    /// Failures since it was logged.
     times: u64,
 }
 
 impl Throttle {
-    /// It failed once more. If that is to be logged now: how often it has failed since it was logged last, this time included.
+    /// Counts a failure. If it should be logged now, returns the number of failures since the last log line, this one included.
     pub(crate) fn due(&mut self, class: impl Into<Class>) -> Option<u64> {
         let now = Instant::now();
         let seen = self.of(class.into(), now);
@@ -136,27 +136,27 @@ impl Seen {
     }
 }
 
-/// The log of one thing that may fail for long: its failures, and that it works again.
+/// The log of one operation that can fail for long: its failures, and its recovery.
 #[derive(Debug)]
 pub(crate) struct Outage {
-    what: &'static str,
+    operation: &'static str,
     since: Option<Instant>,
     throttle: Throttle,
-    /// Whether the log has this outage.
+    /// Whether this outage was logged.
     logged: bool,
-    /// Nothing waits for it: a warning will do.
+    /// Whether a warning is enough, because no record waits for the operation.
     mild: bool,
-    /// Several calls belong to `what`, and the one that failed is named.
+    /// Whether the operation consists of several calls, so that the log names the one that failed.
     names_calls: bool,
-    /// What the log named last, where it is not `what`.
+    /// The call that was logged last, if it was named in place of the operation.
     named: Option<String>,
 }
 
 impl Outage {
-    /// An outage of `what`, which has not begun.
-    pub(crate) fn new(what: &'static str) -> Self {
+    /// The log of `operation`, which works so far.
+    pub(crate) fn new(operation: &'static str) -> Self {
         Outage {
-            what,
+            operation,
             since: None,
             throttle: Throttle::default(),
             logged: false,
@@ -166,42 +166,40 @@ impl Outage {
         }
     }
 
-    /// The same, where no record waits for `what`.
-    pub(crate) fn mild(what: &'static str) -> Self {
-        Outage { mild: true, ..Outage::new(what) }
+    /// The same for an operation that no record waits for.
+    pub(crate) fn mild(operation: &'static str) -> Self {
+        Outage { mild: true, ..Outage::new(operation) }
     }
 
-    /// The same, where `what` takes several calls: the one that failed is named in its place.
+    /// The same for an operation of several calls: the log names the call that failed.
     pub(crate) fn of_calls(self) -> Self {
         Outage { names_calls: true, ..self }
     }
 
-    /// It failed once more.
+    /// Counts a failure, and logs it if its class was not logged within the last minute.
     pub(crate) fn log(&mut self, failure: &dyn Classified) {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
         let Some(times) = self.throttle.due(failure.class()) else { return };
         self.logged = true;
         self.named = failure.asked().filter(|_| self.names_calls).map(|asked| format!("reading {asked}"));
-        let (what, for_seconds) = (self.named.as_deref().unwrap_or(self.what), (now - since).as_secs());
+        let (operation, for_seconds) = (self.named.as_deref().unwrap_or(self.operation), (now - since).as_secs());
         if self.mild {
-            warn!(what, reason = %failure, times, for_seconds, "not working while standing by; trying again");
+            warn!(operation, reason = %failure, times, for_seconds, "standby operation failing, retrying");
         } else {
-            error!(what, reason = %failure, times, for_seconds, "not working; trying again");
+            error!(operation, reason = %failure, times, for_seconds, "operation failing, retrying");
         }
     }
 
-    /// It works. What was logged a moment ago is not logged again should it fail at once.
+    /// Notes that the operation works, and logs its recovery if the outage was logged. If it fails again within the minute, the same
+    /// class is not logged again.
     pub(crate) fn over(&mut self) {
         if let Some(since) = self.since.take()
             && mem::take(&mut self.logged)
         {
-            let what = self.named.take();
-            info!(
-                what = what.as_deref().unwrap_or(self.what),
-                after_seconds = since.elapsed().as_secs(),
-                "working again"
-            );
+            let named = self.named.take();
+            let operation = named.as_deref().unwrap_or(self.operation);
+            info!(operation, after_seconds = since.elapsed().as_secs(), "operation recovered");
         }
     }
 }

@@ -150,7 +150,7 @@ async fn a_checkpoint_that_cannot_be_stored_is_an_error_and_not_the_end() {
         assert!(Instant::now() < deadline, "it tries more than once; the log:\n{}", process.log());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(process.logged("the checkpoint is not stored"), 1, "the same failure is logged once a minute");
+    assert_eq!(process.logged("cannot store checkpoint"), 1, "the same failure is logged once a minute");
     std::fs::remove_dir(data_dir.path().join("allocations.json.tmp")).expect("it is empty");
     process.until("it is stored", || data_dir.path().join("allocations.json").exists()).await;
     assert_eq!(process.stop().await.len(), 315);

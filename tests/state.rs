@@ -255,7 +255,7 @@ async fn it_tells_who_leads_and_how_far_and_forgets_nothing_of_a_leader() {
     // Led, it is left alone; the other kind is not.
     let (code, text, _) = at.state(&["reset", "allocations", "jobs"]).await;
     assert_eq!(code, Some(1));
-    assert!(text.contains(&format!("allocations: nothing is forgotten: {holder}")), "{text}");
+    assert!(text.contains(&format!("allocations: nothing was removed: {holder}")), "{text}");
     assert!(text.contains("jobs: there was no checkpoint."), "{text}");
     sim.append_line(made::allocation(11, 1, 1..=4)).await.expect("a line of a stream");
     process.until_printed(4).await;
@@ -269,7 +269,7 @@ async fn it_tells_who_leads_and_how_far_and_forgets_nothing_of_a_leader() {
     // The value stays, and the next start goes on from it.
     let (code, text, _) = at.state(&["reset", "allocations"]).await;
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("The next start goes on from the original's value, 4."), "{text}");
+    assert!(text.contains("The next start resumes from the legacy value 4."), "{text}");
     assert_eq!(consul.get("nomad-firehose/allocations.value").await.as_deref(), Some(b"4".as_slice()));
     let (_, keys) = consul.request(Method::GET, "kv/nomad-firehose/allocations.?keys", "").await;
     assert_eq!(keys.matches("state").count() + keys.matches("heartbeat").count(), 0, "{keys}");
@@ -298,7 +298,7 @@ async fn a_lock_of_the_original_and_its_delay_are_respected() {
     consul.request(Method::PUT, &format!("session/destroy/{session}"), "").await;
     let (code, text, _) = at.state(&["reset", "jobs"]).await;
     assert_eq!(code, Some(1));
-    assert!(text.contains("the lock is not given"), "{text}");
+    assert!(text.contains("the lock is not available"), "{text}");
     assert_eq!(consul.get("f/jobs.state").await.as_deref(), Some(b"old".as_slice()));
     // Of another kind, whose lock is free, everything goes, and nothing that only begins alike.
     consul.put("f/nodes.state", "old").await;
@@ -329,7 +329,7 @@ async fn files_are_forgotten_only_where_nobody_leads() {
     process.until_printed(3).await;
     let (code, text, _) = at.state(&["reset", "allocations"]).await;
     assert_eq!(code, Some(1));
-    assert!(text.contains("nothing is forgotten: pid "), "{text}");
+    assert!(text.contains("nothing was removed: pid "), "{text}");
     assert!(at.show().await["kinds"][0]["leader"]["holder"].as_str().is_some_and(|holder| holder.starts_with("pid ")));
     process.stop().await;
     std::fs::write(directory.path().join("jobs.json"), "other").expect("it can be written");

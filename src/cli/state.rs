@@ -46,11 +46,12 @@ const SHOW_LONG: &str = "\
 Shows who leads, and the stored progress of each kind. It changes nothing and can
 be asked at any time.
 
-LEADER is who has the lease. One that has died a moment ago still has it, until
-a standby or Consul takes it away.
-POSITION is the raft index up to which everything is delivered, for each lane: *,
-or a namespace. OWED is what a list has still to bring from before it.
-VALUE is what the original program would go on from; for allocations, a time.";
+STREAM is * or a namespace. POSITION is the raft index up to which everything is
+delivered, except for GAPS, which a backfill has still to fill.
+TASK CURSORS counts the tasks whose last delivered event is remembered.
+LEGACY VALUE is where the original program would resume; for allocations, a time.
+LEADER holds the lease. A leader that died a moment ago still holds it, until a
+standby or Consul takes it away.";
 
 const RESET_ABOUT: &str = "Forgets the checkpoints of these kinds";
 const RESET_LONG: &str = "\

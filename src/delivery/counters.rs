@@ -28,7 +28,7 @@ impl Observer for Counters {
     }
 
     fn retried(&self, kind: Kind, records: usize) {
-        self.metrics.retried(kind, records as u64);
+        self.metrics.of(kind).retries.inc_by(records as u64);
     }
 
     fn dead_lettered(&self, kind: Kind, records: usize) {
@@ -40,7 +40,7 @@ impl Observer for Counters {
     }
 
     fn dropped(&self, kind: Kind, records: usize) {
-        self.metrics.dropped(kind, records as u64);
+        self.metrics.of(kind).records_unsent_at_lease_loss.inc_by(records as u64);
     }
 
     fn state(&self, state: State) {
@@ -68,7 +68,7 @@ mod tests {
         status.lease(Kind::Jobs, Leadership::Leading);
         status.source(Kind::Jobs, "*", SourceState::Blocked { reason: "nomad is away".to_owned() });
         counters.state(State::Retrying { reason: "status 503".to_owned() });
-        let both = "jobs: blocked: nomad is away; the sink does not take what it is sent: status 503";
+        let both = "jobs: blocked: nomad is away; the sink fails, delivery is retried: status 503";
         assert_eq!(shown(), ["nodes: standby", both]);
         counters.state(State::Flowing);
         assert_eq!(shown(), ["nodes: standby", "jobs: blocked: nomad is away"]);

@@ -1,10 +1,8 @@
-//! `nomad-firehose state`: what is stored and who leads, for the operator who is woken at night.
+//! `nomad-firehose state`: shows what is stored and who leads, and removes checkpoints, for an operator.
 //!
-//! Start at [`run`]. `view` makes of what was found what is told of it, and `table` writes that for people; both are
-//! pure. [`Keeper`] is where it is stored.
+//! Start at [`run`]. `view` turns what a [`Keeper`] found into a report, and `table` writes the report for people; both are pure.
 
 mod table;
-mod time;
 mod view;
 
 use crate::{
@@ -20,49 +18,49 @@ use crate::{
     redact::{LINE, escaped_json, shown},
 };
 
-/// What the subcommand asked for, and where to look.
+/// What the subcommand does, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     /// What to do.
     pub action: Action,
-    /// Where.
+    /// Where the state is stored.
     pub storage: Storage,
 }
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Say what is stored.
+    /// Show what is stored.
     Show {
-        /// Which kinds, in the order of [`Kind::ALL`]; where it is empty, those of which anything is stored.
+        /// Which kinds, in the order of [`Kind::ALL`]. If empty, those that have anything stored.
         kinds: Vec<Kind>,
-        /// For programs.
+        /// Whether to write JSON, for programs.
         json: bool,
     },
-    /// Forget the checkpoints.
+    /// Remove checkpoints.
     Reset {
-        /// Which, at least one.
+        /// Which kinds, at least one.
         kinds: Vec<Kind>,
-        /// The original's value as well.
+        /// Whether to remove the legacy value as well.
         value: bool,
     },
 }
 
-/// What came of it.
+/// The answer of the subcommand.
 #[derive(Debug)]
-pub struct Said {
-    /// For stdout, whole lines.
+pub struct Answer {
+    /// Whole lines for stdout.
     pub text: String,
-    /// Why it could not go on.
+    /// Why the subcommand stopped before its end.
     pub error: Option<Error>,
-    /// Whether everything could be read, or was done.
+    /// Whether everything was readable, or everything asked for was done.
     pub is_well: bool,
 }
 
-/// The place that the settings name. Connects to nothing yet.
+/// Opens the place that the settings name. Connects to nothing yet.
 ///
 /// # Errors
-/// A certificate that cannot be used.
+/// A certificate cannot be used.
 pub fn open(storage: &Storage) -> Result<Box<dyn Keeper>, consul::Error> {
     Ok(match &storage.keeper {
         config::Keeper::Consul { how, prefix } => {
@@ -72,22 +70,22 @@ pub fn open(storage: &Storage) -> Result<Box<dyn Keeper>, consul::Error> {
     })
 }
 
-/// Does it.
-pub async fn run(action: &Action, keeper: &dyn Keeper) -> Said {
+/// Runs the subcommand.
+pub async fn run(action: &Action, keeper: &dyn Keeper) -> Answer {
     match action {
         Action::Show { kinds, json } => show(kinds, *json, keeper).await,
         Action::Reset { kinds, value } => reset(kinds, *value, keeper).await,
     }
 }
 
-async fn show(kinds: &[Kind], json: bool, keeper: &dyn Keeper) -> Said {
+async fn show(kinds: &[Kind], json: bool, keeper: &dyn Keeper) -> Answer {
     let mut rows = Vec::new();
     for kind in if kinds.is_empty() { &Kind::ALL } else { kinds } {
         match keeper.look(*kind).await {
-            // A lock that was given back stays, and tells nothing.
+            // A released lock stays behind as an empty key, and is not worth a row.
             Ok(found) if kinds.is_empty() && is_bare(&found) => {}
             Ok(found) => rows.push(view::Row::new(&found)),
-            Err(error) => return Said { text: String::new(), error: Some(error), is_well: false },
+            Err(error) => return Answer { text: String::new(), error: Some(error), is_well: false },
         }
     }
     let report = view::Report { place: keeper.place(), kinds: rows };
@@ -95,28 +93,28 @@ async fn show(kinds: &[Kind], json: bool, keeper: &dyn Keeper) -> Said {
         true => escaped_json(&serde_json::to_string_pretty(&report).expect("texts and numbers are JSON")) + "\n",
         false => table::write(&report, keeper.unit()),
     };
-    Said { text, error: None, is_well: report.kinds.iter().all(|row| row.problems.is_empty()) }
+    Answer { text, error: None, is_well: report.kinds.iter().all(|row| row.problems.is_empty()) }
 }
 
 fn is_bare(found: &Inspected) -> bool {
     found.bytes == 0 && found.leader == Leader::Nobody
 }
 
-async fn reset(kinds: &[Kind], value: bool, keeper: &dyn Keeper) -> Said {
-    let mut said = Said { text: String::new(), error: None, is_well: true };
+async fn reset(kinds: &[Kind], value: bool, keeper: &dyn Keeper) -> Answer {
+    let mut answer = Answer { text: String::new(), error: None, is_well: true };
     for kind in kinds {
         match keeper.forget(*kind, value).await {
             Ok(outcome) => {
-                said.is_well &= matches!(outcome, Outcome::Forgotten { .. });
-                said.text += &format!("{kind}: {}\n", words(&outcome, keeper.unit()));
+                answer.is_well &= matches!(outcome, Outcome::Forgotten { .. });
+                answer.text += &format!("{kind}: {}\n", words(&outcome, keeper.unit()));
             }
-            Err(error) => return Said { error: Some(error), is_well: false, ..said },
+            Err(error) => return Answer { error: Some(error), is_well: false, ..answer },
         }
     }
-    said
+    answer
 }
 
-/// What was done, and what comes of it.
+/// What a reset did, and what the next start will do.
 fn words(outcome: &Outcome, unit: Unit) -> String {
     match outcome {
         Outcome::Forgotten { entries, bytes, value, next } => {
@@ -124,27 +122,27 @@ fn words(outcome: &Outcome, unit: Unit) -> String {
                 0 => "there was no checkpoint.".to_owned(),
                 _ => {
                     let (bytes, unit) = (table::grouped(*bytes), table::counted(*entries, unit));
-                    format!("the checkpoint is forgotten: {unit}, {bytes} bytes.")
+                    format!("removed the checkpoint: {unit}, {bytes} bytes.")
                 }
             };
             if let Some(value) = value {
-                text += &format!(" The original's value is forgotten, too: {:?}.", table::short(value));
+                text += &format!(" Removed the legacy value, too: {:?}.", table::short(value));
             }
             text += &match next {
-                Next::Value(value) => format!(" The next start goes on from the original's value, {value}."),
-                Next::Anew => " The next start is a first one: it begins where NOMAD_FIREHOSE_START says.".to_owned(),
+                Next::Value(value) => format!(" The next start resumes from the legacy value {value}."),
+                Next::Anew => " The next start is a first start: NOMAD_FIREHOSE_START says where it begins.".to_owned(),
             };
             text
         }
         Outcome::Led(leader @ Leader::NoLock { .. }) => {
-            format!("nothing is forgotten: {}.", view::no_lock(leader).unwrap_or_default())
+            format!("nothing was removed: {}.", view::no_lock(leader).unwrap_or_default())
         }
         Outcome::Led(leader) => format!(
-            "nothing is forgotten: {} leads. Stop it first; if it is gone already, try again when its lease has ended by itself.",
+            "nothing was removed: {} leads. Stop it first. If it is gone already, try again after its lease has expired.",
             table::leader(leader)
         ),
         Outcome::NotGiven { reason } => format!(
-            "nothing is forgotten: nobody leads, but the lock is not given ({}). Try again in some seconds.",
+            "nothing was removed: no replica leads, but the lock is not available ({}). Try again in a few seconds.",
             shown(reason, LINE)
         ),
     }

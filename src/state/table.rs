@@ -1,4 +1,4 @@
-//! What is told, as a table for people.
+//! The report as a table for people.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -8,19 +8,30 @@ use crate::{
     redact::{LINE, shown},
 };
 
-/// How many bytes of a text are shown that somebody else has written.
+/// How many bytes are shown of a text from outside.
 const SHOWN: usize = 80;
-/// Where there is nothing to show.
+/// A cell without a value.
 const NONE: &str = "-";
 
-/// The whole answer.
+/// The report as text.
 pub(super) fn write(report: &Report, unit: Unit) -> String {
     let mut text = format!("{}\n\n", shown(&report.place, LINE));
     if report.kinds.is_empty() {
-        text += "Nothing is stored, and nobody leads.\n";
+        text += "Nothing is stored, and no replica leads.\n";
         return text;
     }
-    let head = ["KIND", "LANE", "POSITION", "OWED", "MARKS", "VALUE", heading(unit), "BYTES", "LEASE", "LEADER"];
+    let head = [
+        "KIND",
+        "STREAM",
+        "POSITION",
+        "GAPS",
+        "TASK CURSORS",
+        "LEGACY VALUE",
+        heading(unit),
+        "BYTES",
+        "LEASE",
+        "LEADER",
+    ];
     let mut cells = vec![head.map(str::to_owned)];
     report.kinds.iter().for_each(|row| cells.extend(rows(row)));
     let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
@@ -28,9 +39,9 @@ pub(super) fn write(report: &Report, unit: Unit) -> String {
     for row in &cells {
         let mut line = String::new();
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            // Numbers stand at the right.
+            // Numbers are aligned to the right.
             let padded = match column {
-                2 | 4 | 5 | 6 | 7 => format!("{cell:>width$}  "),
+                2..=7 => format!("{cell:>width$}  "),
                 _ => format!("{cell:<width$}  "),
             };
             line += &padded;
@@ -46,14 +57,14 @@ pub(super) fn write(report: &Report, unit: Unit) -> String {
     text
 }
 
-/// One row for each lane; the first has what is said of the kind.
+/// One row for each stream. The first one also has what belongs to the kind as a whole.
 fn rows(row: &Row) -> Vec<[String; 10]> {
     let checkpoint = row.checkpoint.as_ref();
     let streams: Vec<Option<&StreamProgress>> = match checkpoint.map(|checkpoint| checkpoint.streams.as_slice()) {
         Some(streams @ [_, ..]) => streams.iter().map(Some).collect(),
         _ => vec![None],
     };
-    let mut rows: Vec<[String; 10]> = streams.into_iter().map(lane_cells).collect();
+    let mut rows: Vec<[String; 10]> = streams.into_iter().map(stream_cells).collect();
     let value = match (&row.value_time, row.value) {
         (Some(time), _) => time.clone(),
         (None, Some(value)) => value.to_string(),
@@ -67,14 +78,14 @@ fn rows(row: &Row) -> Vec<[String; 10]> {
     first[6] = grouped(row.entries as u64);
     first[7] = grouped(row.bytes);
     first[8] = lease.map_or(NONE.to_owned(), |ms| format!("{:?}", Duration::from_millis(ms)));
-    first[9] = row.leader.as_ref().map_or("nobody".to_owned(), leading);
+    first[9] = row.leader.as_ref().map_or("none".to_owned(), leading);
     if row.unreadable {
         first[2] = "unreadable".to_owned();
     }
     rows
 }
 
-fn lane_cells(stream: Option<&StreamProgress>) -> [String; 10] {
+fn stream_cells(stream: Option<&StreamProgress>) -> [String; 10] {
     let mut cells: [String; 10] = Default::default();
     let Some(stream) = stream else {
         cells[1..4].fill(NONE.to_owned());
@@ -82,64 +93,64 @@ fn lane_cells(stream: Option<&StreamProgress>) -> [String; 10] {
     };
     cells[1] = short(&stream.name);
     cells[2] = stream.index.to_string();
-    cells[3] = match stream.gaps.len() {
+    cells[3] = match stream.gaps.iter().map(|gap| gap.ranges.len()).sum() {
         0 => NONE.to_owned(),
-        1 => "1 list".to_owned(),
-        lists => format!("{lists} lists"),
+        ranges => grouped(ranges as u64),
     };
     cells
 }
 
-/// What does not fit in a table.
+/// What does not fit into a row.
 fn remarks(row: &Row) -> String {
     let mut text = String::new();
     for problem in &row.problems {
-        writeln!(text, "{}: {}", row.kind, problem).expect("a text takes everything");
+        writeln!(text, "{}: {}", row.kind, problem).expect("a String takes everything");
     }
     for note in &row.notes {
-        writeln!(text, "{}: {}", row.kind, note).expect("a text takes everything");
+        writeln!(text, "{}: {}", row.kind, note).expect("a String takes everything");
     }
     if let Some(cluster) = row.checkpoint.as_ref().and_then(|checkpoint| checkpoint.cluster.as_ref()) {
-        writeln!(text, "{}: the cluster has {}", row.kind, short(&cluster.to_string()))
-            .expect("a text takes everything");
+        writeln!(text, "{}: stored by the cluster with {}", row.kind, short(&cluster.to_string()))
+            .expect("a String takes everything");
     }
     for stream in row.checkpoint.iter().flat_map(|checkpoint| &checkpoint.streams) {
         for gap in &stream.gaps {
-            writeln!(text, "{}, lane {}: {}", row.kind, short(&stream.name), owed_words(gap))
-                .expect("a text takes everything");
+            writeln!(text, "{}, stream {}: {}", row.kind, short(&stream.name), unfinished(gap))
+                .expect("a String takes everything");
         }
     }
     text
 }
 
-fn owed_words(gap: &Gap) -> String {
+/// What a backfill has still to do.
+fn unfinished(gap: &Gap) -> String {
     let mut ranges: Vec<_> =
         gap.ranges.iter().take(8).map(|range| format!("{} to {}", range.from, range.until.saturating_sub(1))).collect();
     if gap.ranges.len() > ranges.len() {
         ranges.push(format!("{} more ranges", gap.ranges.len() - ranges.len()));
     }
-    let of = gap.namespace.as_ref().map(|name| format!(" of the namespace {}", short(name))).unwrap_or_default();
+    let of = gap.namespace.as_ref().map(|name| format!(" of namespace {}", short(name))).unwrap_or_default();
     let page = match &gap.page {
         Some(page) => format!("page {:?}", short(page)),
         None => "its first page".to_owned(),
     };
-    format!("a list{of} still owes the versions at {}; it goes on with {page}", ranges.join(", "))
+    format!("backfill{of} is unfinished: indexes {}; it resumes at {page}", ranges.join(", "))
 }
 
-/// Who leads, in words.
+/// Who leads, for people.
 pub(super) fn leader(leader: &Leader) -> String {
     match leader {
-        Leader::Nobody | Leader::NoLock { .. } => "nobody".to_owned(),
+        Leader::Nobody | Leader::NoLock { .. } => "none".to_owned(),
         Leader::Known { holder, session, .. } => {
-            // A file system that is full takes no names.
-            let holder = if holder.is_empty() { "somebody".to_owned() } else { short(holder) };
+            // On a full file system the leader could not write its name.
+            let holder = if holder.is_empty() { "unknown".to_owned() } else { short(holder) };
             match session {
                 Some(session) => format!("{holder} (session {})", short(session)),
                 None => holder,
             }
         }
         Leader::Silent { session } => {
-            format!("a program that writes no heartbeat, such as the original (session {})", short(session))
+            format!("a program without heartbeats, such as the original (session {})", short(session))
         }
     }
 }
@@ -182,7 +193,7 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-/// A text that somebody else has written, cut off where it is long.
+/// A text from outside, safe to show and cut to a few words.
 pub(super) fn short(text: &str) -> String {
     shown(text, SHOWN)
 }

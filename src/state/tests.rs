@@ -1,4 +1,4 @@
-//! What is said of what was found.
+//! What the report says of what is stored.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -45,21 +45,21 @@ fn written(found: &Inspected) -> String {
 }
 
 #[test]
-fn the_table_tells_each_lane_and_what_is_owed() {
+fn the_table_shows_each_stream_and_its_gaps() {
     let expected = "\
 somewhere
 
-KIND         LANE     POSITION  OWED    MARKS                     VALUE  KEYS   BYTES  LEASE  LEADER
-allocations  default       100  1 list  1,234  2026-11-21T12:30:46.120Z    14  39,120  4s     process 7 on host (session 5e55)
-             team           99  -
+KIND         STREAM   POSITION  GAPS  TASK CURSORS              LEGACY VALUE  KEYS   BYTES  LEASE  LEADER
+allocations  default       100     1         1,234  2026-11-21T12:30:46.120Z    14  39,120  4s     process 7 on host (session 5e55)
+             team           99     -
 
-allocations, lane default: a list still owes the versions at 3 to 89; it goes on with page \"p\u{fffd}[2J\"
+allocations, stream default: backfill is unfinished: indexes 3 to 89; it resumes at page \"p\u{fffd}[2J\"
 ";
     assert_eq!(written(&found(Kind::Allocations, readable())), expected);
 }
 
 #[test]
-fn json_tells_the_same() {
+fn json_shows_the_same() {
     let row = serde_json::to_value(Row::new(&found(Kind::Jobs, readable()))).expect("plain data");
     assert_eq!(row["leader"], serde_json::json!({"holder": "process 7 on host", "session": "5e55", "lease_ms": 4000}));
     assert_eq!(row["checkpoint"]["streams"][0]["gaps"][0]["ranges"][0], serde_json::json!({"from": 3, "until": 90}));
@@ -86,7 +86,7 @@ fn what_keeps_a_start_from_going_on_is_a_problem() {
 }
 
 #[test]
-fn an_original_that_led_in_between_is_told() {
+fn an_original_that_led_in_between_is_noted() {
     let Content::Readable { checkpoint, .. } = readable() else { panic!("it is readable") };
     let content = Content::Readable { checkpoint, stored_value: Some(5) };
     assert!(Row::new(&found(Kind::Jobs, content)).notes[0].contains("from 5 to 1795264246120000000"));
@@ -104,18 +104,31 @@ fn a_reset_says_what_it_did_and_what_comes_next() {
     for (outcome, expected) in [
         (
             done(None, Next::Value(7)),
-            "the checkpoint is forgotten: 1 key, 1,000 bytes. The next start goes on from the original's value, 7.",
+            "removed the checkpoint: 1 key, 1,000 bytes. The next start resumes from the legacy value 7.",
         ),
         (
             done(Some("7"), Next::Anew),
-            "the checkpoint is forgotten: 1 key, 1,000 bytes. The original's value is forgotten, too: \"7\". The next start is a first one: it begins where NOMAD_FIREHOSE_START says.",
+            "removed the checkpoint: 1 key, 1,000 bytes. Removed the legacy value, too: \"7\". The next start is a first start: NOMAD_FIREHOSE_START says where it begins.",
         ),
         (
             Outcome::Led(led()),
-            "nothing is forgotten: process 7 on host (session 5e55) leads. Stop it first; if it is gone already, try again when its lease has ended by itself.",
+            "nothing was removed: process 7 on host (session 5e55) leads. Stop it first. If it is gone already, try again after its lease has expired.",
         ),
     ] {
         assert_eq!(words(&outcome, Unit::Keys), expected);
+    }
+}
+
+#[test]
+fn every_time_of_a_task_event_can_be_written() {
+    for (nanoseconds, text) in [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (951_868_799_999_999_999, "2000-02-29T23:59:59.999Z"),
+        (1_795_264_246_120_000_000, "2026-11-21T12:30:46.120Z"),
+        (4_107_542_400_000_000_000, "2100-03-01T00:00:00.000Z"),
+        (u64::MAX, "2554-07-21T23:34:33.709Z"),
+    ] {
+        assert_eq!(view::utc(nanoseconds), text);
     }
 }
 

@@ -1,8 +1,9 @@
-//! What is told of what was found. Its fields are those of `--json`: they may grow, and none goes away.
+//! The report. Its fields are those of `--json`: fields may be added, and none is removed.
+
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::time;
 use crate::{
     checkpoint::{Checkpoint, Pass},
     cluster::Identity,
@@ -11,10 +12,10 @@ use crate::{
     redact::{LINE, shown},
 };
 
-/// All that is told.
+/// The whole report.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    /// Where it was looked.
+    /// Where the state is stored.
     pub(super) place: String,
     pub(super) kinds: Vec<Row>,
 }
@@ -23,62 +24,62 @@ pub(super) struct Report {
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     pub(super) kind: &'static str,
-    /// `null` where nobody leads.
+    /// `null` if no replica leads.
     pub(super) leader: Option<Leading>,
-    /// `null` where there is none, or where it cannot be read.
+    /// `null` if there is none, or it cannot be read.
     pub(super) checkpoint: Option<Stored>,
-    /// A start would refuse what is stored.
+    /// Whether a start would refuse what is stored.
     pub(super) unreadable: bool,
-    /// The original's integer.
+    /// The legacy value.
     pub(super) value: Option<u64>,
     /// The same as a time, for allocations.
     pub(super) value_time: Option<String>,
-    /// Keys or files.
+    /// The number of keys or files.
     pub(super) entries: usize,
     pub(super) bytes: u64,
-    /// What keeps a start from going on.
+    /// What keeps a start from resuming.
     pub(super) problems: Vec<String>,
-    /// What is good to know.
+    /// Remarks.
     pub(super) notes: Vec<String>,
 }
 
 /// Who leads.
 #[derive(Debug, Serialize)]
 pub(super) struct Leading {
-    /// `null` for a program that writes no heartbeat, such as the original.
+    /// `null` for a program without heartbeats, such as the original.
     pub(super) holder: Option<String>,
     pub(super) session: Option<String>,
     pub(super) lease_ms: Option<u64>,
 }
 
-/// A checkpoint that can be read.
+/// A readable checkpoint.
 #[derive(Debug, Serialize)]
 pub(super) struct Stored {
     pub(super) version: u32,
-    /// The cluster that it is of; `null` where an older version stored it.
+    /// The cluster that it belongs to; `null` if an older version stored it.
     pub(super) cluster: Option<Identity>,
     pub(super) task_cursors: usize,
     pub(super) streams: Vec<StreamProgress>,
 }
 
-/// How far one stream has come.
+/// The progress of one stream.
 #[derive(Debug, Serialize)]
 pub(super) struct StreamProgress {
     pub(super) name: String,
-    /// Everything up to this raft index is delivered, but for what is owed.
+    /// Everything up to this raft index is delivered, except for the gaps.
     pub(super) index: u64,
     pub(super) gaps: Vec<Gap>,
-    /// The topics of raw events, up to that index; empty for every other kind, and where an older version stored it.
+    /// The topics of raw events up to that index; empty for every other kind, or if an older version stored it.
     pub(super) topics: Vec<String>,
 }
 
-/// What one pass over a list has still to bring.
+/// What one backfill has still to deliver.
 #[derive(Debug, Serialize)]
 pub(super) struct Gap {
-    /// The one namespace that is listed; `null` where it is all of the lane.
+    /// The one namespace that it lists; `null` for all namespaces of the stream.
     pub(super) namespace: Option<String>,
     pub(super) ranges: Vec<Range>,
-    /// The page it goes on with; `null` is the first.
+    /// The page at which it resumes; `null` is the first.
     pub(super) page: Option<String>,
 }
 
@@ -86,7 +87,7 @@ pub(super) struct Gap {
 #[derive(Debug, Serialize)]
 pub(super) struct Range {
     pub(super) from: u64,
-    /// The first one behind it.
+    /// The first index after the range.
     pub(super) until: u64,
 }
 
@@ -99,7 +100,7 @@ impl Row {
             Content::Readable { checkpoint, .. } => Some(Stored::new(checkpoint)),
             Content::Unreadable { path, reason, reset } => {
                 problems.push(format!(
-                    "the checkpoint {path} cannot be read: {reason}; mend it, or forget it with: {reset}"
+                    "the checkpoint {path} cannot be read: {reason}; restore it, or remove it with: {reset}"
                 ));
                 None
             }
@@ -108,12 +109,12 @@ impl Row {
             Some(Ok(number)) => Some(*number),
             Some(Err(reason)) if *content == Content::Nothing => {
                 problems.push(format!(
-                    "the original's value cannot be read: {reason}; mend it, or forget it with: nomad-firehose state reset {kind}"
+                    "the legacy value cannot be read: {reason}; fix it, or remove it with: nomad-firehose state reset {kind}"
                 ));
                 None
             }
             Some(Err(reason)) => {
-                notes.push(format!("the original's value cannot be read ({reason}), and is not looked at"));
+                notes.push(format!("the legacy value cannot be read ({reason}); the checkpoint counts"));
                 None
             }
             None => None,
@@ -122,14 +123,14 @@ impl Row {
         problems.extend(no_lock(leader));
         match (content, number) {
             (Content::Readable { stored_value: Some(ours), .. }, Some(now)) if now > *ours => notes.push(format!(
-                "the original's value was moved on from {ours} to {now} since the checkpoint: the original led in between, and the next start takes its progress over"
+                "the legacy value has moved from {ours} to {now} since the checkpoint: the original program led in between, and the next start takes over its progress"
             )),
             (Content::Nothing, Some(now)) if now > 0 => {
-                notes.push("there is no checkpoint: the next start goes on from the original's value".to_owned());
+                notes.push("no checkpoint is stored: the next start resumes from the legacy value".to_owned());
             }
             _ => {}
         }
-        let value_time = number.filter(|number| *kind == Kind::Allocations && *number > 0).map(time::utc);
+        let value_time = number.filter(|number| *kind == Kind::Allocations && *number > 0).map(utc);
         Row {
             kind: kind.name(),
             leader: leading(leader),
@@ -145,6 +146,12 @@ impl Row {
     }
 }
 
+/// A task event's time, in nanoseconds since 1970, as RFC 3339 in UTC. The greatest one is in the year 2554, so every one of
+/// them can be written.
+pub(super) fn utc(nanoseconds: u64) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(nanoseconds)).to_string()
+}
+
 fn leading(leader: &Leader) -> Option<Leading> {
     match leader {
         Leader::Nobody | Leader::NoLock { .. } => None,
@@ -157,11 +164,11 @@ fn leading(leader: &Leader) -> Option<Leading> {
     }
 }
 
-/// What is wrong with a lock that is none.
+/// What is wrong with a key that is not a lock.
 pub(super) fn no_lock(leader: &Leader) -> Option<String> {
     let Leader::NoLock { path, flags } = leader else { return None };
     Some(format!(
-        "the key {path} is not a lock (its flags are {flags}): somebody else has written it, and nobody can lead; remove it, or choose another NOMAD_FIREHOSE_CONSUL_PREFIX"
+        "the key {path} is not a lock (its flags are {flags}): another program has written it, so no replica can lead; remove it, or set another NOMAD_FIREHOSE_CONSUL_PREFIX"
     ))
 }
 

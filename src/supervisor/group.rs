@@ -9,9 +9,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Plan,
     leases::{Led, store},
-    or_raise,
+    or_resume_panic,
 };
 use crate::{
     kind::Kind,
@@ -20,8 +19,8 @@ use crate::{
     throttle::Throttle,
 };
 
-/// How soon after the start something is stored, as soon as there is something: whoever takes over from a leader that
-/// died young, or is started again and again, goes on from there and does not begin anew.
+/// How soon after the start a first checkpoint is stored, once there is something to store. A leader that dies young, or that is
+/// restarted again and again, then leaves progress behind.
 const FIRST_SAVE: Duration = Duration::from_millis(100);
 
 /// Some kinds that are read and delivered.
@@ -32,11 +31,10 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Starts the lanes and savers of `led` in `tasks`; each kind is stored `every` so often.
+    /// Starts the streams of `led` in `tasks`.
     pub(super) fn start(
         ctx: &Context,
-        plan: &Plan,
-        every: Duration,
+        namespaces: &[String],
         led: &[Led],
         warm: Warm,
         tasks: &mut JoinSet<()>,
@@ -44,7 +42,7 @@ impl Group {
         let mut ctx = ctx.clone();
         ctx.stop = CancellationToken::new();
         for led in led {
-            // Before the lanes speak: what they say is said under this lease.
+            // Before the streams start: a new lease clears what the streams of the last one reported.
             ctx.status.lease(led.kind, Leadership::Leading);
             ctx.metrics.leader(led.kind, true);
         }
@@ -52,21 +50,25 @@ impl Group {
             |led: &Led| Reading { kind: led.kind, topics: led.topics.clone(), ledger: Arc::clone(&led.ledger) };
         let readings: Vec<Reading> = led.iter().map(reading).collect();
         let tracker = TaskTracker::new();
-        let mut streams = source::spawn(&ctx, &plan.namespaces, &readings, warm);
+        let mut streams = source::spawn(&ctx, namespaces, &readings, warm);
         tasks.spawn(tracker.track_future(async move {
             while let Some(ended) = streams.join_next().await {
-                or_raise(ended);
+                or_resume_panic(ended);
             }
         }));
-        for led in led {
-            let saver = save_regularly(led.clone(), every, ctx.stop.clone(), ctx.metrics.clone());
-            tasks.spawn(tracker.track_future(saver));
-        }
         Group { kinds: led.iter().map(|led| led.kind).collect(), stop: ctx.stop, tracker }
     }
 
-    /// Reads no further, and waits until all that was read is handed to delivery. A save under way is waited for: two at
-    /// once could end in the wrong order.
+    /// Stores the progress of each of `led` at an interval of `every`, in `tasks`, until the group stops.
+    pub(super) fn save_regularly(&self, led: &[Led], every: Duration, metrics: &Metrics, tasks: &mut JoinSet<()>) {
+        for led in led {
+            let saver = save_regularly(led.clone(), every, self.stop.clone(), metrics.clone());
+            tasks.spawn(self.tracker.track_future(saver));
+        }
+    }
+
+    /// Stops reading, and waits until delivery has everything that was read. It also waits for a save under way: two saves at once
+    /// could land in the wrong order.
     pub(super) async fn stop(self) {
         self.stop.cancel();
         self.tracker.close();

@@ -1,6 +1,6 @@
-//! Keeps a replica from leading on what another cluster has stored.
+//! Keeps a replica from leading with the checkpoint of another cluster.
 //!
-//! What contradicts refuses, what is missing never does: see [`crate::cluster`].
+//! A contradiction refuses the checkpoint, missing knowledge never does: see [`crate::cluster`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,14 +18,14 @@ use crate::{
     throttle::Outage,
 };
 
-/// How long a replica that starts waits for Nomad to say which cluster it is, before it asks for a lease.
+/// How long a replica waits at its start for Nomad to say which cluster it is, before it asks for a lease.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
-/// The deadline of a look at what is stored.
+/// The deadline for reading what is stored.
 const LOOK_WITHIN: Duration = Duration::from_secs(3);
-/// How often a replica that was refused looks again: the operator may have set it right.
+/// How often a refused replica reads it again: the operator may have fixed it.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
-/// What a checkpoint is compared with, and where a refusal is told.
+/// What a checkpoint is compared with, and where a refusal is reported.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     pub(super) coordinator: Arc<dyn Coordinator>,
@@ -34,7 +34,7 @@ pub(super) struct Guard {
     pub(super) status: Status,
 }
 
-/// A checkpoint that was loaded and refused: why, and its head.
+/// A checkpoint that was loaded and refused.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) why: Error,
@@ -42,10 +42,10 @@ pub(super) struct Refused {
 }
 
 impl Guard {
-    /// Waits for the lease of `kind`, and for what is stored to be this cluster's.
+    /// Waits for the lease of `kind`, and until what is stored belongs to this cluster.
     ///
     /// # Errors
-    /// As [`Coordinator::acquire`], but for [`Error::Foreign`], which is waited out, loudly.
+    /// Those of [`Coordinator::acquire`], except for [`Error::Foreign`]: this logs it and waits until it is fixed.
     pub(super) async fn acquire(&self, kind: Kind, refused: Option<Refused>) -> Result<Arc<dyn Lease>, Error> {
         let mut outage = Outage::new("reading the checkpoint");
         let (mut why, head) = match refused {
@@ -60,7 +60,7 @@ impl Guard {
                 self.status.lease(kind, Leadership::Blocked { reason: reason.to_string() });
                 outage.log(reason);
                 sleep(LOOK_AGAIN).await;
-                // Where it cannot be read, it is as it was.
+                // If it cannot be read now, the last objection holds.
                 if let Ok(objection) = self.objection(kind, head.as_ref()).await {
                     why = objection;
                 }
@@ -74,7 +74,7 @@ impl Guard {
         }
     }
 
-    /// Why a checkpoint that was loaded is not to be gone on from; `None` where nothing contradicts.
+    /// Why the run must not resume from a loaded checkpoint; `None` if nothing contradicts it.
     pub(super) async fn compare(&self, kind: Kind, head: &Checkpoint) -> Option<Error> {
         let stored = head.cluster.as_ref()?;
         let ours = self.known.identity();
@@ -83,7 +83,7 @@ impl Guard {
             Verdict::Same { renamed } => {
                 if renamed {
                     let (from, to) = (stored.label.as_deref(), ours.label.as_deref());
-                    warn!(%kind, from, to, "cluster was renamed: NOMAD_FIREHOSE_CLUSTER has changed, its keyring is the same");
+                    warn!(%kind, from, to, variable = "NOMAD_FIREHOSE_CLUSTER", "cluster renamed");
                 }
                 None
             }
@@ -96,11 +96,12 @@ impl Guard {
         }
     }
 
-    /// Why what is stored keeps us from competing for the lease. `head` is a checkpoint that was loaded and refused:
-    /// without it, keys alone say nothing against a checkpoint before it is loaded.
+    /// Why this replica must not compete for the lease, judged by what is stored. `head` is a checkpoint that was loaded and
+    /// refused. Without it, a difference of keys alone is no objection: only a loaded checkpoint can tell a restored cluster from
+    /// another one.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// What is stored cannot be read.
     async fn objection(&self, kind: Kind, head: Option<&Checkpoint>) -> Result<Option<Error>, ()> {
         let ours = self.known.identity();
         if ours.is_empty() {
@@ -123,14 +124,14 @@ impl Guard {
         Ok(None)
     }
 
-    /// Whether the cluster stands below the checkpoint, or there is nothing in it to go on from. It was restored from an
-    /// old snapshot, or built anew: that starts over, loudly, and loses nothing.
+    /// Whether the cluster's indexes are below the checkpoint, or the checkpoint holds no progress. Then the cluster was restored from
+    /// an old snapshot, or built anew: the run starts over, logs it, and loses nothing.
     async fn is_below(&self, kind: Kind, head: &Checkpoint) -> bool {
         if head.legacy.is_none() && head.streams.values().all(|stream| stream.position.index.0 == 0) {
             return true;
         }
         for (namespace, stream) in &head.streams {
-            // The same that the source looks at.
+            // The source decides by the same table and index.
             let reached = match &stream.anchor {
                 Some(anchor) => Table::from_topic(&anchor.topic).map(|table| (table, anchor.index)),
                 None => kind.topic().and_then(Table::from_topic).map(|table| (table, stream.position.index)),

@@ -1,4 +1,4 @@
-//! The leases of a run: those that are waited for, those in hand, and what is stored under them.
+//! The leases of a run: those that are waited for, those that are held, and the checkpoints stored under them.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -24,11 +24,11 @@ use crate::{
     throttle::{Classified, Throttle},
 };
 
-/// How long a checkpoint waits for Nomad to say which cluster this is. It is gone on from before that, but not stored
-/// again.
+/// How long a loaded checkpoint waits for Nomad to say which cluster this is. After that the run resumes from it, but stores nothing
+/// until the cluster is known.
 const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
-/// A kind that we lead.
+/// A kind that this replica leads.
 #[derive(Clone)]
 pub(super) struct Led {
     pub(super) kind: Kind,
@@ -39,12 +39,12 @@ pub(super) struct Led {
 }
 
 impl Led {
-    /// Whether it is led under the same lease.
+    /// Whether both are led under the same lease.
     pub(super) fn is_same(&self, other: &Led) -> bool {
         Arc::ptr_eq(&self.ledger, &other.ledger)
     }
 
-    /// Whether there is something to be stored.
+    /// Whether there is something to store.
     pub(super) fn has_news(&self) -> bool {
         if self.stamp.is_due() {
             self.ledger.touch();
@@ -53,7 +53,7 @@ impl Led {
     }
 }
 
-/// A lease that has come, or why it cannot.
+/// A kind whose wait for its lease has ended: the lease, or why the coordinator cannot give it.
 pub(super) type Acquired = (Kind, Vec<Topic>, Result<Arc<dyn Lease>, Error>);
 
 pub(super) struct Leases {
@@ -61,7 +61,7 @@ pub(super) struct Leases {
     ctx: Context,
     pub(super) waiting: JoinSet<Acquired>,
     pub(super) led: Vec<Led>,
-    /// What was acknowledged under leases that were lost.
+    /// What was acknowledged under leases that were lost, for the case that their checkpoint disappears.
     remembered: HashMap<Kind, Checkpoint>,
 }
 
@@ -71,7 +71,7 @@ impl Leases {
         Leases { guard, ctx, waiting: JoinSet::new(), led: Vec::new(), remembered: HashMap::new() }
     }
 
-    /// Waits for the lease of a kind.
+    /// Starts to wait for the lease of a kind.
     pub(super) fn stand_by(&mut self, kind: Kind, topics: Vec<Topic>) {
         self.ctx.status.lease(kind, Leadership::Standby);
         self.wait(kind, topics, None);
@@ -82,11 +82,11 @@ impl Leases {
         self.waiting.spawn(async move { (kind, topics, guard.acquire(kind, refused).await) });
     }
 
-    /// Loads the checkpoints of leases that have come, and says which kinds are now led. One that is lost meanwhile is
-    /// waited for again.
+    /// Loads the checkpoints of leases that were acquired, and returns the kinds that are now led. A lease that is lost meanwhile is
+    /// waited for again, and so is one whose checkpoint belongs to another cluster.
     ///
     /// # Errors
-    /// A lease or a checkpoint that waiting cannot mend. The leases that came are given back.
+    /// A lease or a checkpoint failed for a reason that does not go away by waiting. All of these leases are given back.
     pub(super) async fn load(&mut self, acquired: Vec<Acquired>) -> Result<Vec<Kind>, Error> {
         let mut leases = Vec::new();
         let mut failed = None;
@@ -120,23 +120,12 @@ impl Leases {
         for ((kind, topics, lease), loaded) in leases.into_iter().zip(loaded) {
             match loaded {
                 Some(checkpoint) => {
-                    let head = checkpoint.as_ref().map(Checkpoint::head).unwrap_or_default();
-                    if let Some(why) = self.guard.compare(kind, &head).await {
-                        release_all([(kind, &lease)].into_iter()).await;
-                        self.wait(kind, topics, Some(Refused { why, head }));
-                        continue;
+                    if self.lead(kind, topics, lease, checkpoint).await {
+                        kinds.push(kind);
                     }
-                    let stamp = Arc::new(Stamp::new(self.guard.known.clone(), head));
-                    if self.guard.known.view().is_complete() {
-                        stamp.compared();
-                    }
-                    let ledger = Ledger::new(Arc::clone(&lease), self.begin(kind, checkpoint));
-                    self.ctx.metrics.follow(kind, Some(Arc::clone(&ledger) as _));
-                    self.led.push(Led { kind, topics, lease, ledger, stamp });
-                    kinds.push(kind);
                 }
                 None => {
-                    warn!(%kind, "the lease is lost before anything was read; standing by");
+                    warn!(%kind, action = "stand by", "lease lost before the first read");
                     self.stand_by(kind, topics);
                 }
             }
@@ -144,48 +133,74 @@ impl Leases {
         Ok(kinds)
     }
 
-    /// The checkpoint to begin with.
-    fn begin(&mut self, kind: Kind, checkpoint: Option<Checkpoint>) -> Checkpoint {
-        let remembered = self.remembered.remove(&kind).filter(|_| checkpoint.is_none());
-        if remembered.is_some() {
-            error!(%kind, "there is no checkpoint, though this process has led before; going on from memory");
+    /// Leads a kind from its checkpoint, unless that belongs to another cluster. Returns whether it is led.
+    async fn lead(
+        &mut self,
+        kind: Kind,
+        topics: Vec<Topic>,
+        lease: Arc<dyn Lease>,
+        checkpoint: Option<Checkpoint>,
+    ) -> bool {
+        let head = checkpoint.as_ref().map(Checkpoint::head).unwrap_or_default();
+        if let Some(why) = self.guard.compare(kind, &head).await {
+            release_all([(kind, &lease)].into_iter()).await;
+            self.wait(kind, topics, Some(Refused { why, head }));
+            return false;
         }
-        let checkpoint = checkpoint.or(remembered);
-        match &checkpoint {
-            Some(checkpoint) => {
-                let streams =
-                    checkpoint.streams.iter().map(|(name, stream)| format!("{name}@{}", stream.position.index));
-                let positions = streams.collect::<Vec<_>>().join(" ");
-                info!(%kind, positions, task_cursors = checkpoint.task_cursors.len(), "leading; going on from the checkpoint");
-            }
-            None => info!(%kind, "leading; first start"),
+        let stamp = Arc::new(Stamp::new(self.guard.known.clone(), head));
+        if self.guard.known.view().is_complete() {
+            stamp.compared();
         }
-        checkpoint.unwrap_or_else(|| Checkpoint { version: VERSION, ..Default::default() })
+        let ledger = Ledger::new(Arc::clone(&lease), self.checkpoint_to_resume(kind, checkpoint));
+        self.ctx.metrics.follow(kind, Some(Arc::clone(&ledger) as _));
+        self.led.push(Led { kind, topics, lease, ledger, stamp });
+        true
     }
 
-    /// Takes the lost ones out of hand and waits for them again; says which they are.
+    /// The stored checkpoint. Without one, what this process remembers of an earlier lease; without that, an empty one.
+    fn checkpoint_to_resume(&mut self, kind: Kind, stored: Option<Checkpoint>) -> Checkpoint {
+        let remembered = self.remembered.remove(&kind).filter(|_| stored.is_none());
+        if remembered.is_some() {
+            error!(%kind, action = "resume from memory", "checkpoint has disappeared");
+        }
+        let from = match (&stored, &remembered) {
+            (Some(_), _) => "stored",
+            (None, Some(_)) => "remembered",
+            (None, None) => "none",
+        };
+        let Some(checkpoint) = stored.or(remembered) else {
+            info!(%kind, checkpoint = from, "became leader");
+            return Checkpoint { version: VERSION, ..Default::default() };
+        };
+        let streams = checkpoint.streams.iter().map(|(name, stream)| format!("{name}@{}", stream.position.index));
+        let positions = streams.collect::<Vec<_>>().join(" ");
+        let task_cursors = checkpoint.task_cursors.len();
+        info!(%kind, checkpoint = from, positions, task_cursors, "became leader");
+        checkpoint
+    }
+
+    /// Waits again for the leases that were lost. Returns their kinds.
     pub(super) fn drop_lost(&mut self) -> Vec<Kind> {
         let lost: Vec<Led> = self.led.extract_if(.., |led| led.lease.lease_state() == LeaseState::Lost).collect();
         let kinds = lost.iter().map(|led| led.kind).collect();
         for led in lost {
-            warn!(kind = %led.kind, "the lease is lost; standing by");
+            warn!(kind = %led.kind, action = "stand by", "no longer leader");
             self.remembered.insert(led.kind, led.ledger.acknowledged());
-            self.ctx.metrics.leader(led.kind, false);
-            self.ctx.metrics.follow(led.kind, None);
+            self.leads_no_longer(led.kind);
             self.stand_by(led.kind, led.topics);
         }
         kinds
     }
 
-    /// Compares what is led with what has become known of the cluster since it was loaded. What turns out to be another
-    /// cluster's is given back, without another word stored; says which kinds these are.
-    pub(super) async fn refuse(&mut self) -> Vec<Kind> {
+    /// Compares the checkpoints with what has become known of the cluster since they were loaded. The leases of checkpoints that
+    /// belong to another cluster are given back, and nothing more is stored under them. Returns their kinds.
+    pub(super) async fn refuse_foreign(&mut self) -> Vec<Kind> {
         let mut refused = Vec::new();
         for led in &self.led {
             if !led.stamp.is_open() {
                 continue;
             }
-            // What comes while we look is compared the next time.
+            // What becomes known during the comparison is compared the next time.
             let is_complete = self.guard.known.view().is_complete();
             match self.guard.compare(led.kind, &led.stamp.head).await {
                 Some(why) => refused.push((led.kind, Refused { why, head: led.stamp.head.clone() })),
@@ -197,17 +212,21 @@ impl Leases {
         for (kind, refused) in refused {
             let Some(at) = self.led.iter().position(|led| led.kind == kind) else { continue };
             let led = self.led.remove(at);
-            self.ctx.metrics.leader(kind, false);
-            self.ctx.metrics.follow(kind, None);
+            self.leads_no_longer(kind);
             release_all([(kind, &led.lease)].into_iter()).await;
             self.wait(kind, led.topics, Some(refused));
         }
         kinds
     }
 
-    /// The final checkpoints, and the leases given back. `false` where something could not be stored.
+    fn leads_no_longer(&self, kind: Kind) {
+        self.ctx.metrics.leader(kind, false);
+        self.ctx.metrics.follow(kind, None);
+    }
+
+    /// Stores the final checkpoints and releases the leases. Returns whether everything was stored.
     pub(super) async fn finish(&mut self) -> bool {
-        // All at once: what goes to one far side can go in one request.
+        // All at once: a coordinator can store several kinds with one request.
         let saved = join_all(
             self.led.iter().map(async |led| store(led, None, &self.ctx.metrics, &mut Throttle::default()).await),
         )
@@ -220,7 +239,7 @@ impl Leases {
         saved.into_iter().all(|saved| saved)
     }
 
-    /// Gives all leases back.
+    /// Releases all leases.
     pub(super) async fn release(&mut self) {
         release_all(self.led.iter().map(|led| (led.kind, &led.lease))).await;
     }
@@ -229,14 +248,14 @@ impl Leases {
 async fn release_all(leases: impl Iterator<Item = (Kind, &Arc<dyn Lease>)>) {
     join_all(leases.map(|(kind, lease)| async move {
         if let Err(error) = lease.release().await {
-            warn!(%kind, %error, "the lease is not given back; it ends by itself");
+            warn!(%kind, %error, action = "let it expire", "cannot release lease");
         }
     }))
     .await;
 }
 
-/// Stores what changed since the last time: at once, or when it suits, and then at once when `hurry` is cancelled.
-/// `false` when it could not be stored.
+/// Stores what has changed since the last save: at once, or if there is `hurry`, at the coordinator's convenience until `hurry` is
+/// cancelled. Returns `false` if it could not be stored.
 pub(super) async fn store(led: &Led, hurry: Option<&CancellationToken>, metrics: &Metrics, log: &mut Throttle) -> bool {
     let Led { kind, lease, ledger, stamp, .. } = led;
     if !led.has_news() {
@@ -257,12 +276,12 @@ pub(super) async fn store(led: &Led, hurry: Option<&CancellationToken>, metrics:
     if lease.keeps() {
         metrics.checkpoint(*kind, stored.is_ok());
     }
-    // A lease that is lost is spoken of where it is noticed.
+    // The supervisor logs a lost lease when it notices it.
     if let Err(error) = &stored
         && !matches!(error, Error::Lost)
         && let Some(times) = log.due(error.class())
     {
-        error!(%kind, %error, times, "the checkpoint is not stored; the last one holds");
+        error!(%kind, %error, times, "cannot store checkpoint");
     }
     stored.is_ok()
 }

@@ -1,10 +1,13 @@
-//! Owns a run: leases, checkpoints, lanes and delivery, and the order in which they start and stop.
+//! Owns a run: leases, checkpoints, streams and delivery, and the order in which they start and stop.
 //!
-//! standby → lead (lease in hand) → load the checkpoint → run → drain → final checkpoint → release.
+//! standby → lead (lease held) → load the checkpoint → run → drain → final checkpoint → release.
+//!
+//! This file has the loop that acts on what happens; [`shutdown`] has everything between SIGTERM and the end of the process.
 
 mod group;
 mod guard;
 mod leases;
+mod shutdown;
 mod stamp;
 
 use std::{sync::Arc, time::Duration};
@@ -12,11 +15,12 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::{OptionFuture, select_all};
 use tokio::{
     task::{JoinError, JoinSet},
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
+pub use self::shutdown::{Ending, Shutdown};
 use self::{
     group::Group,
     leases::{Acquired, Leases, Led},
@@ -30,12 +34,10 @@ use crate::{
     source::{Context, Source, Standby, Warm},
 };
 
-/// How long kinds whose leases come at nearly the same moment are waited for, so that they share one connection.
+/// How long the supervisor waits for further leases after one was acquired: kinds that start together share one connection.
 const GATHER: Duration = Duration::from_millis(50);
-/// How long a lease is waited for before the stream is held ready: where it comes at once there is nothing to hold.
+/// How long the supervisor waits for a lease before it opens the standby's stream: a lease that comes at once needs none.
 const STANDBY_AFTER: Duration = Duration::from_secs(1);
-/// What is kept of the grace period for the final checkpoint and the release.
-const SAVE_WITHIN: Duration = Duration::from_millis(500);
 
 /// What to run.
 #[derive(Debug)]
@@ -46,41 +48,20 @@ pub struct Plan {
     pub namespaces: Vec<String>,
     /// How often checkpoints are stored.
     pub checkpoint_interval: Duration,
-    /// Bytes of the stream that a standby holds ready; 0 holds none.
+    /// The bytes of the replay buffer of a standby; 0 means none.
     pub standby_buffer: usize,
     /// How long a stop may take: drain, final checkpoint and release.
     pub grace: Duration,
-    /// The cluster that is read, to be compared with what is stored.
+    /// The cluster that is read, to be compared with the one in the checkpoints.
     pub cluster: Known,
 }
 
-/// How a run is ended from outside.
-#[derive(Clone, Debug, Default)]
-pub struct Shutdown {
-    /// Stop reading, deliver what is in flight, save, release.
-    pub stop: CancellationToken,
-    /// Give up what is in flight at once.
-    pub abort: CancellationToken,
-}
-
-/// Why a run ended.
-#[derive(Debug)]
-pub enum Ending {
-    /// It was stopped, and everything in flight was delivered and saved, or not within the grace period.
-    Stopped {
-        /// Whether everything that was read is delivered and saved.
-        clean: bool,
-    },
-    /// The sink wants no more. The checkpoint was left as it was: what the far side had not read is not delivered.
-    SinkClosed,
-}
-
-/// Runs until it is stopped, the sink is closed, or the coordinator cannot work at all.
+/// Runs until it is stopped, the sink closes, or the coordinator cannot work at all.
 ///
-/// `delivery` ends when the sink is closed; `ctx.stop` is replaced for each connection.
+/// `sink_closed` is cancelled when the sink takes nothing more. `ctx.stop` is replaced for each connection.
 ///
 /// # Errors
-/// The coordinator refused for a reason that waiting cannot mend.
+/// The coordinator refused for a reason that does not go away by waiting.
 pub async fn run(
     plan: &Plan,
     coordinator: Arc<dyn Coordinator>,
@@ -90,10 +71,12 @@ pub async fn run(
 ) -> Result<Ending, Error> {
     let mut run = Run {
         plan,
+        shutdown,
+        sink_closed,
         leases: Leases::new(Arc::clone(&coordinator), ctx.clone(), plan.cluster.clone()),
         coordinator: Arc::clone(&coordinator),
-        ctx,
         known: plan.cluster.clone(),
+        ctx,
         groups: Vec::new(),
         tasks: JoinSet::new(),
         draining: JoinSet::new(),
@@ -104,108 +87,99 @@ pub async fn run(
         run.leases.stand_by(*kind, topics.clone());
     }
     run.standby_from = Some(Instant::now() + STANDBY_AFTER);
-    let ending = run.until_ended(shutdown, &sink_closed).await;
-    if timeout(SAVE_WITHIN, coordinator.close()).await.is_err() {
-        info!("the coordinator did not answer in time; what it keeps ends by itself");
-    }
+    let ending = run.act_until_end().await;
+    shutdown::close(&*coordinator).await;
     ending
 }
 
 struct Run<'a> {
     plan: &'a Plan,
+    shutdown: &'a Shutdown,
+    sink_closed: CancellationToken,
     coordinator: Arc<dyn Coordinator>,
     ctx: Context,
-    leases: Leases,
     known: Known,
+    leases: Leases,
     groups: Vec<Group>,
-    /// The lanes and savers of all groups. None of them may end in a panic unnoticed.
+    /// The streams and savers of all groups, joined so that a panic in one of them is never lost.
     tasks: JoinSet<()>,
-    /// Groups that lost a lease, until what they had read is delivered or dropped: what goes on.
+    /// Groups that lost a lease, until delivery has drained. Each gives the kinds that are still led.
     draining: JoinSet<Vec<Led>>,
-    /// The stream, held ready for the kinds that we wait for.
+    /// The warm stream of the kinds whose leases other replicas hold.
     standby: Option<Standby>,
-    /// When to hold it ready, unless that is done or not wanted.
+    /// When to open it; `None` if it is open or not wanted.
     standby_from: Option<Instant>,
 }
 
-/// What the supervisor has to act on.
+/// What the supervisor acts on.
 enum Event {
-    Stop,
+    StopRequested,
     SinkClosed,
-    Acquired(Result<Acquired, JoinError>),
-    /// Some lease is lost.
-    Lost,
-    /// More is known of the cluster.
-    Known,
-    Drained(Vec<Led>),
-    /// The stream is to be held ready.
-    Standby,
+    LeaseAcquired(Result<Acquired, JoinError>),
+    LeaseLost,
+    /// Nomad has said more about which cluster it is.
+    ClusterLearned,
+    /// A group that lost a lease has delivered what it had read. These kinds are still led.
+    GroupDrained(Vec<Led>),
+    StandbyDue,
 }
 
 impl Run<'_> {
-    async fn until_ended(&mut self, shutdown: &Shutdown, sink_closed: &CancellationToken) -> Result<Ending, Error> {
+    async fn act_until_end(&mut self) -> Result<Ending, Error> {
         loop {
-            match self.next(shutdown, sink_closed).await {
-                Event::Stop => return Ok(self.stop(shutdown, sink_closed).await),
-                Event::SinkClosed => {
-                    self.leases.release().await;
-                    return Ok(Ending::SinkClosed);
-                }
-                Event::Acquired(first) => self.take_up(first, shutdown, sink_closed).await?,
-                Event::Lost => {
+            match self.next_event().await {
+                Event::StopRequested => return Ok(self.stop().await),
+                Event::SinkClosed => return Ok(self.release_after_sink_closed().await),
+                Event::LeaseAcquired(first) => self.start_acquired(first).await?,
+                Event::LeaseLost => {
                     let lost = self.leases.drop_lost();
-                    self.give_up(&lost);
+                    self.stop_groups_of(&lost);
                 }
-                Event::Known => {
-                    let refused = self.leases.refuse().await;
-                    self.give_up(&refused);
+                Event::ClusterLearned => {
+                    let refused = self.leases.refuse_foreign().await;
+                    self.stop_groups_of(&refused);
                 }
-                Event::Drained(kept) => {
-                    // What was lost meanwhile, and then came again, has a group of its own.
+                Event::GroupDrained(kept) => {
+                    // A kind whose lease was lost meanwhile and acquired again is in a group of its own.
                     let kept = kept.iter().filter(|kept| self.leases.led.iter().any(|led| led.is_same(kept)));
                     let kinds = kept.map(|kept| kept.kind).collect();
-                    self.lead(kinds, Warm::default());
+                    self.start_group(kinds, Warm::default());
                 }
-                Event::Standby => self.hold_ready(),
+                Event::StandbyDue => self.open_standby(),
             }
         }
     }
 
-    async fn next(&mut self, shutdown: &Shutdown, sink_closed: &CancellationToken) -> Event {
+    async fn next_event(&mut self) -> Event {
         loop {
             let lost: Vec<_> = self.leases.led.iter().map(|led| led.lease.lost()).collect();
             let lost = OptionFuture::from((!lost.is_empty()).then(|| select_all(lost)));
             let standby_from = self.standby_from;
             tokio::select! {
                 biased;
-                () = shutdown.stop.cancelled() => return Event::Stop,
-                () = sink_closed.cancelled() => return Event::SinkClosed,
-                Some(_) = lost => return Event::Lost,
-                () = self.known.changed() => return Event::Known,
-                Some(acquired) = self.leases.waiting.join_next() => return Event::Acquired(acquired),
-                Some(drained) = self.draining.join_next() => return Event::Drained(or_raise(drained)),
+                () = self.shutdown.stop.cancelled() => return Event::StopRequested,
+                () = self.sink_closed.cancelled() => return Event::SinkClosed,
+                Some(_) = lost => return Event::LeaseLost,
+                () = self.known.changed() => return Event::ClusterLearned,
+                Some(acquired) = self.leases.waiting.join_next() => return Event::LeaseAcquired(acquired),
+                Some(drained) = self.draining.join_next() => return Event::GroupDrained(or_resume_panic(drained)),
                 () = sleep_until(standby_from.unwrap_or_else(Instant::now)), if standby_from.is_some() => {
-                    return Event::Standby;
+                    return Event::StandbyDue;
                 }
-                // A lane ends early only with delivery, which then says why. But a panic must not end in silence.
-                Some(ended) = self.tasks.join_next() => or_raise(ended),
+                // A stream ends early only when delivery has ended, which then says why. Only a panic matters here.
+                Some(ended) = self.tasks.join_next() => or_resume_panic(ended),
             }
         }
     }
 
-    /// Takes up the kinds whose leases came at nearly the same moment.
-    async fn take_up(
-        &mut self,
-        first: Result<Acquired, JoinError>,
-        shutdown: &Shutdown,
-        sink_closed: &CancellationToken,
-    ) -> Result<(), Error> {
-        let mut acquired = vec![or_raise(first)];
+    /// Loads the checkpoints of the kinds whose leases were acquired at nearly the same moment, and starts them.
+    async fn start_acquired(&mut self, first: Result<Acquired, JoinError>) -> Result<(), Error> {
+        let mut acquired = vec![or_resume_panic(first)];
         let gathered = Instant::now() + GATHER;
         while !self.leases.waiting.is_empty()
             && let Ok(Some(next)) = timeout_at(gathered, self.leases.waiting.join_next()).await
         {
-            acquired.push(or_raise(next));
+            acquired.push(or_resume_panic(next));
         }
         let standby = self.standby.take();
         let warm = async {
@@ -217,47 +191,49 @@ impl Run<'_> {
         let loaded = async { tokio::join!(self.leases.load(acquired), warm) };
         let (kinds, warm) = tokio::select! {
             loaded = loaded => loaded,
-            // Nothing was read yet: what was acquired is given back when the coordinator is closed.
-            () = shutdown.stop.cancelled() => return Ok(()),
-            () = sink_closed.cancelled() => return Ok(()),
+            // Nothing was read yet. Closing the coordinator gives these leases back.
+            () = self.shutdown.stop.cancelled() => return Ok(()),
+            () = self.sink_closed.cancelled() => return Ok(()),
         };
         let kinds = match kinds {
             Ok(kinds) => kinds,
             Err(error) => {
-                // Those that were led before are finished properly.
+                // The kinds that were led before get their final checkpoint.
                 self.leases.finish().await;
                 return Err(error);
             }
         };
-        self.lead(kinds, warm);
+        self.start_group(kinds, warm);
         Ok(())
     }
 
-    /// Starts to read and deliver `kinds`, as far as their leases are still ours.
-    fn lead(&mut self, kinds: Vec<Kind>, warm: Warm) {
+    /// Starts to read and deliver those of `kinds` whose leases are still held.
+    fn start_group(&mut self, kinds: Vec<Kind>, warm: Warm) {
         let led: Vec<Led> = self.leases.led.iter().filter(|led| kinds.contains(&led.kind)).cloned().collect();
         if !led.is_empty() {
-            let every = self.coordinator.keep_every(self.plan.checkpoint_interval);
-            self.groups.push(Group::start(&self.ctx, self.plan, every, &led, warm, &mut self.tasks));
+            let save_every = self.coordinator.keep_every(self.plan.checkpoint_interval);
+            let group = Group::start(&self.ctx, &self.plan.namespaces, &led, warm, &mut self.tasks);
+            group.save_regularly(&led, save_every, &self.ctx.metrics, &mut self.tasks);
+            self.groups.push(group);
         }
         if self.standby.is_none() && !self.leases.waiting.is_empty() {
             self.standby_from = Some(Instant::now() + STANDBY_AFTER);
         }
     }
 
-    /// Stops the groups of kinds that are led no more. What they had read for the kinds that go on is delivered first.
-    fn give_up(&mut self, lost: &[Kind]) {
+    /// Stops the groups of kinds that are no longer led. Their other kinds start again after the drain.
+    fn stop_groups_of(&mut self, lost: &[Kind]) {
         if lost.is_empty() {
             return;
         }
-        let hit = |group: &mut Group| group.kinds.iter().any(|kind| lost.contains(kind));
-        for group in self.groups.extract_if(.., hit) {
+        let has_lost = |group: &mut Group| group.kinds.iter().any(|kind| lost.contains(kind));
+        for group in self.groups.extract_if(.., has_lost) {
             let delivery = self.ctx.delivery.clone();
             let kept = self.leases.led.iter().filter(|led| group.kinds.contains(&led.kind)).cloned().collect();
             self.draining.spawn(async move {
                 group.stop().await;
                 if delivery.drain().await.is_err() {
-                    info!("delivery has ended");
+                    info!("delivery ended");
                 }
                 kept
             });
@@ -265,74 +241,23 @@ impl Run<'_> {
         self.standby_from = Some(Instant::now() + STANDBY_AFTER);
     }
 
-    /// Holds the stream ready for the kinds that are led by others.
-    fn hold_ready(&mut self) {
+    /// Opens the event stream of the kinds that other replicas lead, so that a take-over does not depend on Nomad's buffer.
+    fn open_standby(&mut self) {
         self.standby_from = None;
-        let led = |kind: &Kind| self.leases.led.iter().any(|led| led.kind == *kind);
-        let waited: Vec<_> = self.plan.kinds.iter().filter(|(kind, _)| !led(kind)).cloned().collect();
+        let is_led = |kind: &Kind| self.leases.led.iter().any(|led| led.kind == *kind);
+        let waiting: Vec<_> = self.plan.kinds.iter().filter(|(kind, _)| !is_led(kind)).cloned().collect();
         let leaders = self.coordinator.leaders();
-        // Lists begin where the checkpoint is: there is nothing to hold for them.
-        let streams = self.ctx.polling.source != Source::Poll;
-        let leaders = leaders.filter(|_| streams && self.plan.standby_buffer > 0 && !waited.is_empty());
+        // Polling resumes from the checkpoint, so there is no stream to keep.
+        let has_stream = self.ctx.polling.source != Source::Poll;
+        let leaders = leaders.filter(|_| has_stream && self.plan.standby_buffer > 0 && !waiting.is_empty());
         self.standby = leaders.map(|leaders| {
-            Standby::start(&self.ctx, &self.plan.namespaces, &waited, leaders, self.plan.standby_buffer)
+            Standby::start(&self.ctx, &self.plan.namespaces, &waiting, leaders, self.plan.standby_buffer)
         });
-    }
-
-    /// Source, drain, final checkpoint, release.
-    async fn stop(&mut self, shutdown: &Shutdown, sink_closed: &CancellationToken) -> Ending {
-        let deadline = Instant::now() + self.plan.grace;
-        let (delivery, leads) = (self.ctx.delivery.clone(), !self.leases.led.is_empty());
-        let groups = std::mem::take(&mut self.groups);
-        self.standby = None;
-        groups.iter().for_each(|group| group.stop.cancel());
-        let drained = async {
-            for group in groups {
-                group.stop().await;
-            }
-            while let Some(drained) = self.draining.join_next().await {
-                or_raise(drained);
-            }
-            while let Some(ended) = self.tasks.join_next().await {
-                or_raise(ended);
-            }
-            if delivery.drain().await.is_err() {
-                info!("delivery has ended");
-            }
-        };
-        tokio::select! {
-            () = drained => if leads {
-                let kinds = self.plan.kinds.iter();
-                let records: u64 = kinds.map(|(kind, _)| self.ctx.metrics.summary(*kind).delivered).sum();
-                info!(records, "drained");
-            },
-            () = sleep_until(deadline - SAVE_WITHIN.min(self.plan.grace)) => {
-                warn!("the grace period is over; what is still in flight will be sent again at the next start");
-                shutdown.abort.cancel();
-            }
-            () = shutdown.abort.cancelled() => warn!("aborted; what is still in flight will be sent again"),
-            () = sink_closed.cancelled() => {
-                self.leases.release().await;
-                return Ending::SinkClosed;
-            }
-        }
-        let drained = !shutdown.abort.is_cancelled();
-        // A disk that hangs must not hold a process that is to end.
-        let until = if drained { deadline } else { Instant::now() + SAVE_WITHIN };
-        let saved = tokio::select! {
-            saved = self.leases.finish() => saved,
-            () = shutdown.abort.cancelled(), if drained => false,
-            () = sleep_until(until) => {
-                warn!("the final checkpoint is not stored, or the lease not given back, within the grace period");
-                false
-            }
-        };
-        Ending::Stopped { clean: drained && saved }
     }
 }
 
-/// What a task came to; its panic is ours.
-fn or_raise<T>(ended: Result<T, JoinError>) -> T {
-    // Tasks are cancelled with their set alone, and then nobody asks.
+/// The result of a task. A panic in it becomes a panic of the supervisor.
+fn or_resume_panic<T>(ended: Result<T, JoinError>) -> T {
+    // A task is cancelled only together with its set, and then nobody asks for its result.
     ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

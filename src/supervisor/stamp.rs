@@ -1,4 +1,4 @@
-//! Puts the cluster's identity into what is stored of a kind, and keeps it fresh.
+//! Puts the cluster's identity into the checkpoints of a kind, and keeps it up to date.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -13,41 +13,41 @@ use crate::{
     task_cursors::{Shard, TaskCursor, TaskKey},
 };
 
-/// What a kind's checkpoint says of its cluster.
+/// What a kind's checkpoint says about its cluster.
 #[derive(Debug)]
 pub(super) struct Stamp {
     known: Known,
-    /// The checkpoint that the kind goes on from, without its marks.
+    /// The checkpoint that the kind resumes from, without its task cursors.
     pub(super) head: Checkpoint,
-    /// Nothing is left to be compared with it.
+    /// Everything that can be known of the cluster was compared with it.
     is_compared: AtomicBool,
     stored: Mutex<Identity>,
 }
 
 impl Stamp {
-    /// For a kind that goes on from the checkpoint of this head.
+    /// The stamp of a kind that resumes from the checkpoint of this head.
     pub(super) fn new(known: Known, head: Checkpoint) -> Self {
         let stored = head.cluster.clone().unwrap_or_default();
         let is_compared = AtomicBool::new(head.cluster.is_none());
         Stamp { known, head, is_compared, stored: Mutex::new(stored) }
     }
 
-    /// Whether the cluster of the checkpoint may still turn out to be another one.
+    /// Whether the checkpoint may still turn out to be another cluster's.
     pub(super) fn is_open(&self) -> bool {
         !self.is_compared.load(Ordering::Relaxed)
     }
 
-    /// All that can be known was compared.
+    /// Notes that everything that can be known was compared.
     pub(super) fn compared(&self) {
         self.is_compared.store(true, Ordering::Relaxed);
     }
 
-    /// Whether nothing may be stored yet: Nomad has not said which cluster this is.
+    /// Whether nothing may be stored yet, because Nomad has not said which cluster this is.
     pub(super) fn withholds(&self) -> bool {
         self.is_open() && !self.known.is_settled()
     }
 
-    /// Whether what is stored of the cluster is out of date.
+    /// Whether the stored identity is out of date.
     pub(super) fn is_due(&self) -> bool {
         let now = self.identity();
         let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,14 +56,14 @@ impl Stamp {
             || left(&now) / 2 > left(&stored)
     }
 
-    /// The ledger's progress with the identity as it is now, and that.
+    /// The ledger's progress with the current identity, and that identity.
     pub(super) fn stamped<'a>(&self, ledger: &'a Ledger) -> (Stamped<'a>, Identity) {
         let identity = self.identity();
         let cluster = Some(identity.clone()).filter(|identity| !identity.is_empty());
         (Stamped { ledger, cluster }, identity)
     }
 
-    /// This was stored.
+    /// Notes that this identity was stored.
     pub(super) fn stored(&self, identity: Identity) {
         *self.stored.lock().unwrap_or_else(PoisonError::into_inner) = identity;
     }
@@ -76,7 +76,7 @@ impl Stamp {
     }
 }
 
-/// A ledger's progress, with the cluster that it is of.
+/// A ledger's progress, with the cluster that it belongs to.
 pub(super) struct Stamped<'a> {
     ledger: &'a Ledger,
     cluster: Option<Identity>,

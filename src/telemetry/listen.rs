@@ -26,8 +26,8 @@ use super::{Metrics, Status};
 use crate::throttle::Throttle;
 
 /// How long open requests may take to end after the listener was told to stop.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Connections that are open at once.
+const DRAIN_WITHIN: Duration = Duration::from_secs(1);
+/// The most connections that are open at once.
 const CONNECTIONS: usize = 64;
 /// How long a client may take to send its request.
 const HEADER_WITHIN: Duration = Duration::from_secs(5);
@@ -46,32 +46,32 @@ pub struct View {
 }
 
 impl View {
-    /// A view that counts the time from now on.
+    /// A view of a process that starts now.
     pub fn new(metrics: Metrics, status: Status, cluster: Option<String>) -> Self {
         View { metrics, status, cluster, started: Instant::now() }
     }
 }
 
-/// The address cannot be listened on.
+/// The program cannot listen on the address.
 #[derive(Debug, thiserror::Error)]
-#[error("listen on {address} (NOMAD_FIREHOSE_LISTEN): {source}")]
+#[error("cannot listen on NOMAD_FIREHOSE_LISTEN={address}: {source}; set it to a free address of this machine")]
 pub struct BindError {
     address: SocketAddr,
     #[source]
     source: io::Error,
 }
 
-/// Takes the address, so that a port in use ends the start and not a thread somewhere later.
+/// Binds the address at the start, so that a port in use fails the start and not a task later.
 ///
 /// # Errors
-/// It is in use, not ours, or not permitted.
+/// The address is in use, is none of this machine, or is not permitted.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| BindError { address, source })
 }
 
 /// Serves the pages until `stop`, and then at most a second longer.
 ///
-/// Connections are bounded in number and time: they come from anywhere, and each takes a descriptor that the pipeline needs.
+/// Connections are bounded in number and time: anybody can open them, and each takes a file descriptor that the pipeline needs.
 pub async fn serve(listener: TcpListener, view: View, stop: CancellationToken) {
     let service = TowerToHyperService::new(router(view));
     let (mut connections, mut log) = (JoinSet::new(), Throttle::default());
@@ -88,7 +88,8 @@ pub async fn serve(listener: TcpListener, view: View, stop: CancellationToken) {
         };
         match accepted {
             Ok((stream, _)) => {
-                // The oldest had its time. To refuse the new one would keep out whoever asks, for the sake of those who do not.
+                // Close the oldest connection, which had its time, rather than refuse the new one: idle clients must not keep
+                // out those that ask.
                 if open.len() >= CONNECTIONS
                     && let Some(oldest) = open.pop_front()
                 {
@@ -98,28 +99,39 @@ pub async fn serve(listener: TcpListener, view: View, stop: CancellationToken) {
             }
             Err(error) => {
                 if let Some(times) = log.due(&error) {
-                    warn!(%error, times, "the status listener cannot accept a connection");
+                    warn!(%error, times, "cannot accept status connection");
                 }
                 sleep(ACCEPT_AGAIN).await;
             }
         }
     }
     let ended = async { while connections.join_next().await.is_some() {} };
-    if timeout(LAST_WORDS, ended).await.is_err() {
-        debug!("some status requests had no answer when the program ended");
+    if timeout(DRAIN_WITHIN, ended).await.is_err() {
+        debug!("status requests cut off by shutdown");
     }
 }
 
-/// Answers one request: what a client sends, and takes, has to be through in time.
+/// Answers one request, within its deadlines for sending it and for reading the answer.
 async fn answer(stream: TcpStream, service: TowerToHyperService<Router>) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_WITHIN).keep_alive(false);
     match timeout(WITHIN, http.serve_connection(TokioIo::new(stream), service)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "a status request broke off"),
-        Err(_) => debug!("a status request took too long"),
+        Ok(Err(error)) => debug!(%error, "status request failed"),
+        Err(_) => debug!("status request timed out"),
     }
 }
+
+const LEGEND: &str = "
+position  raft index up to which the event stream is delivered
+lag       raft indexes that Nomad has reached and that are not delivered yet
+oldest    age of the oldest event that is not delivered yet
+gaps      ranges of raft indexes in which events may be missing; the log names them
+
+/readyz   readiness of each kind
+/healthz  health of the process
+/metrics  all metrics, for Prometheus
+";
 
 fn router(view: View) -> Router {
     Router::new()
@@ -156,7 +168,7 @@ async fn page(State(view): State<View>) -> String {
     out += &format!(", up {}h{:02}m{:02}s, {ready}\n\n", up / 3600, up / 60 % 60, up % 60);
     let mut row = |cells: [&str; 8]| {
         let [kind, position, lag, oldest, delivered, dead, gaps, state] = cells;
-        // Writing to a text cannot fail.
+        // Writing to a String cannot fail.
         writeln!(out, "{kind:<13}{position:>12}{lag:>8}{oldest:>9}{delivered:>12}{dead:>14}{gaps:>6}  {state}").ok();
     };
     row(["kind", "position", "lag", "oldest", "delivered", "dead letters", "gaps", "state"]);
@@ -167,7 +179,7 @@ async fn page(State(view): State<View>) -> String {
         let [delivered, dead, gaps] = [it.delivered, it.dead_letters, it.gaps].map(|number| number.to_string());
         row([kind.name(), &position, &lag, &oldest, &delivered, &dead, &gaps, &phase.to_string()]);
     }
-    out + "\nposition and lag count raft indexes of nomad, oldest is the age of what waits for the sink; more at /metrics, /healthz, /readyz\n"
+    out + LEGEND
 }
 
 #[cfg(test)]
@@ -217,7 +229,7 @@ mod tests {
             "{answer}"
         );
         let answer = ask(address, "/").await;
-        assert!(answer.contains("cluster blue") && answer.contains("leading") && answer.contains("42"), "{answer}");
+        assert!(answer.contains("cluster blue") && answer.contains("leader") && answer.contains("42"), "{answer}");
         assert!(ask(address, "/nope").await.starts_with("HTTP/1.1 404"));
         stop.cancel();
         timeout(PATIENCE, served).await.expect("in time").expect("no panic");
@@ -227,10 +239,10 @@ mod tests {
     async fn it_speaks_http_1_alone() {
         let (address, stop, served) = start(&Status::new(&[])).await;
         let mut stream = TcpStream::connect(address).await.expect("it listens");
-        // How a client begins HTTP/2 that knows of it (RFC 9113, section 3.4), with an empty frame of settings.
+        // The preface of HTTP/2 with prior knowledge (RFC 9113, section 3.4), and an empty SETTINGS frame.
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("it reads");
         let mut answer = Vec::new();
-        // A connection that is closed before all was read is reset.
+        // A connection that the server closes before it has read everything is reset.
         timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time").ok();
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
         stop.cancel();
@@ -242,7 +254,7 @@ mod tests {
         let (address, stop, served) = start(&Status::new(&[])).await;
         let mut stream = TcpStream::connect(address).await.expect("it listens");
         stream.write_all(b"GET / HT").await.expect("it reads");
-        // An answer proves that the first connection, which came before, was accepted too.
+        // The answer proves that the first connection, which was opened before, was accepted too.
         ask(address, "/healthz").await;
         stop.cancel();
         timeout(PATIENCE, served).await.expect("in time").expect("no panic");

@@ -1,4 +1,4 @@
-//! The phase of a resource, as it is shown: derived from the facets of its [`Status`](super::Status).
+//! What a resource is doing, in one word and a reason: derived from the facets of its [`Status`](super::Status).
 
 use std::{cmp::Reverse, collections::BTreeMap, fmt};
 
@@ -8,38 +8,38 @@ use crate::redact::{LINE, shown};
 /// What a resource is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It has not come to anything yet.
+    /// The coordinator was not asked for the lease yet.
     Starting,
-    /// It waits for the lease, ready to take over.
+    /// Another replica leads; this one is ready to take over.
     Standby,
-    /// It holds the lease, and Nomad has not answered yet.
+    /// This replica holds the lease, and Nomad has not answered yet.
     Connecting,
-    /// It holds the lease, and records flow as they come.
+    /// This replica holds the lease, and delivers records as they arrive.
     Leading {
-        /// What is worth knowing, for a person.
+        /// A remark for a person, such as a list that takes long.
         note: Option<String>,
     },
-    /// It holds the lease, and records come from lists: there is no event stream.
+    /// This replica holds the lease, and reads lists because there is no event stream.
     Polling {
-        /// Why, for a person.
+        /// Why there is no stream, for a person.
         note: Option<String>,
     },
-    /// It cannot stand by, or holds the lease and nothing flows: Nomad cannot be reached, the sink refuses a record.
+    /// This replica could not take over, or it leads and delivers nothing: Nomad cannot be reached, or the sink rejects a record.
     Blocked {
-        /// Why, for a person.
+        /// Why, and what to do about it.
         reason: String,
     },
-    /// It has ended.
+    /// The resource has stopped.
     Stopped,
 }
 
 impl Phase {
-    /// A standby is ready too: a deployment of replicas has to be able to finish.
+    /// Whether the resource is ready. A standby is: otherwise a rolling deployment of replicas could not finish.
     pub fn is_ready(&self) -> bool {
         matches!(self, Phase::Standby | Phase::Leading { .. } | Phase::Polling { .. })
     }
 
-    /// The same as it may be shown: a far side can have said anything.
+    /// The same, made safe to show: the texts can come from outside.
     pub(super) fn shown(self) -> Phase {
         let note = |note: Option<String>| note.map(|note| shown(note, LINE));
         match self {
@@ -55,7 +55,7 @@ impl Phase {
             Leadership::Starting => Phase::Starting,
             Leadership::Stopped => Phase::Stopped,
             Leadership::Blocked { reason } => Phase::Blocked { reason: reason.clone() },
-            // Its own stream is held ready only: trouble there costs a take-over time, and nothing else.
+            // Trouble with a standby's own stream only slows a take-over, so it does not count.
             Leadership::Standby => {
                 let mut faults = all.faults_of(&[Duty::Session, Duty::Watch]);
                 faults.extend(facets.barred.clone());
@@ -82,18 +82,20 @@ impl Phase {
 
         let sink = match &all.sink {
             SinkState::Flowing => None,
-            SinkState::Retrying { reason } => Some(format!("the sink does not take what it is sent: {reason}")),
+            SinkState::Retrying { reason } => Some(format!("the sink fails, delivery is retried: {reason}")),
             SinkState::Held { reason } => Some(format!("the sink rejected a record: {reason}")),
-            // Whoever could not renew it says why.
+            // The fault of the renewal says why.
             SinkState::Suspended if !renewal.is_empty() => None,
-            SinkState::Suspended => Some("the lease could not be renewed; see the log".to_owned()),
+            SinkState::Suspended => {
+                Some("the lease was not renewed in time, delivery is paused: see the log".to_owned())
+            }
         };
         let mut faults = renewal;
         if let SourceState::Blocked { reason } = &source {
             faults.push(reason.clone());
         }
         if let ListState::Failing { reason } = &list {
-            faults.push(format!("a list cannot be read: {reason}"));
+            faults.push(format!("cannot read a list from Nomad: {reason}"));
         }
         faults.extend(sink);
         if let Some(reason) = joined(faults) {
@@ -120,7 +122,7 @@ impl Inner {
     }
 }
 
-/// A state that names the namespace in its text.
+/// A state with a text that can name the namespace.
 trait Located {
     fn text(&mut self) -> Option<&mut String>;
 }
@@ -144,7 +146,7 @@ impl Located for ListState {
     }
 }
 
-/// The first of the worst states; with its namespace in its text, where there are several.
+/// The worst of the states, the first of equals. Its text names its namespace if there are several.
 fn worst<State: Located + Clone>(states: &BTreeMap<String, State>, badness: impl Fn(&State) -> u8) -> Option<State> {
     let (namespace, worst) = states.iter().min_by_key(|(_, state)| Reverse(badness(state)))?;
     let mut worst = worst.clone();
@@ -165,9 +167,9 @@ impl fmt::Display for Phase {
         let (phase, text) = match self {
             Phase::Starting => ("starting", None),
             Phase::Standby => ("standby", None),
-            Phase::Connecting => ("leading, connecting to nomad", None),
-            Phase::Leading { note } => ("leading", note.as_ref()),
-            Phase::Polling { note } => ("leading, by polling", note.as_ref()),
+            Phase::Connecting => ("leader, connecting to Nomad", None),
+            Phase::Leading { note } => ("leader", note.as_ref()),
+            Phase::Polling { note } => ("leader, polling", note.as_ref()),
             Phase::Blocked { reason } => ("blocked", Some(reason)),
             Phase::Stopped => ("stopped", None),
         };

@@ -73,7 +73,7 @@ async fn a_running_number_in_the_reason_makes_no_new_line() {
     let line = log.lines().pop().expect("a line");
     assert!(line.contains("port 51245") && line.contains("times=11") && line.contains("for_seconds=60"), "{line}");
     outage.over();
-    assert!(log.lines().pop().is_some_and(|line| line.contains("working again")), "{:?}", log.lines());
+    assert!(log.lines().pop().is_some_and(|line| line.contains("operation recovered")), "{:?}", log.lines());
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,8 +99,8 @@ async fn the_call_that_failed_is_named() {
     outage.over();
     outage.log(&from_port(1));
     let lines = log.lines();
-    assert!(lines[..2].iter().all(|line| line.contains(r#"what="reading the list of namespaces""#)), "{lines:?}");
-    assert!(lines[2].contains(r#"what="reading the event stream""#), "{lines:?}");
+    assert!(lines[..2].iter().all(|line| line.contains(r#"operation="reading the list of namespaces""#)), "{lines:?}");
+    assert!(lines[2].contains(r#"operation="reading the event stream""#), "{lines:?}");
 }
 
 #[tokio::test(start_paused = true)]

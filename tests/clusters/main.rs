@@ -30,7 +30,7 @@ async fn another_region_neither_leads_nor_goes_on(at: &At) {
     leader.stop().await;
     // What led is gone; its checkpoint still stands.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert_eq!((other.count(), other.logged("leading; ")), (0, 0), "{}", other.log());
+    assert_eq!((other.count(), other.logged("became leader")), (0, 0), "{}", other.log());
     probe::until_ready(ports.base, false, at.variable()).await;
     assert_eq!(at.snapshot("jobs").await, before, "what eu has stored is as it was");
     other.stop().await;
@@ -99,7 +99,7 @@ async fn clusters_of_one_region_name_are_told_apart_by_their_keys() {
         leader.stop().await;
         other.until_logged(at.variable()).await;
         other.until_logged("keyring").await;
-        assert_eq!((other.count(), other.logged("leading; ")), (0, 0), "{}", other.log());
+        assert_eq!((other.count(), other.logged("became leader")), (0, 0), "{}", other.log());
         // The operator forgets it: nothing is missing.
         at.state(&["reset", "jobs", "--value"]).await;
         other.until_printed(3).await;

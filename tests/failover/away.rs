@@ -89,7 +89,7 @@ async fn a_consul_that_answers_slowly_is_waited_for() {
     let repeats = scene.settle(&replicas).await;
     assert!(repeats.is_empty(), "{repeats:?}");
     assert!(scene.journal.all().iter().all(|arrival| arrival.replica == leader));
-    assert!(replicas.iter().all(|replica| replica.logged("the lease is lost") == 0));
+    assert!(replicas.iter().all(|replica| replica.logged("no longer leader") == 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

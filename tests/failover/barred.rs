@@ -49,13 +49,13 @@ async fn a_token_that_may_only_read_bars_it_until_it_may_write() {
     for (ports, replica) in ports.iter().zip(&replicas) {
         until_ready(ports.base, false, "key_prefix").await;
         stays_barred(ports.base, "key_prefix").await;
-        for words in ["not working", "working again", "ERROR"] {
+        for words in ["operation failing", "operation recovered", "ERROR"] {
             assert!(replica.logged(words) <= 1, "{words}: {}", replica.log());
         }
         assert_eq!(replica.logged("key_prefix"), 1, "{}", replica.log());
     }
     scene.consul.set_policy("nomad-firehose", POLICY).await;
-    let leads = || replicas.iter().map(|replica| replica.logged("leading; ")).sum::<usize>();
+    let leads = || replicas.iter().map(|replica| replica.logged("became leader")).sum::<usize>();
     until("all kinds are led", || leads() == ALL.len()).await;
     for ports in &ports {
         until_ready(ports.base, true, "").await;

@@ -19,7 +19,7 @@ fn longest() -> Duration {
 
 /// From `since` on, until all kinds are led again: the longest time without a record.
 async fn silence(scene: &Scene, replicas: &[Replica], since: Instant) -> Duration {
-    let leads = || replicas.iter().map(|replica| replica.logged("leading; ")).sum::<usize>();
+    let leads = || replicas.iter().map(|replica| replica.logged("became leader")).sum::<usize>();
     let deadline = Instant::now() + crate::common::PATIENCE;
     while leads() < 2 * ALL.len() {
         assert!(Instant::now() < deadline, "not led again:\n{}\n{}", replicas[0].log(), replicas[1].log());

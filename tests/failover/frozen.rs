@@ -24,7 +24,7 @@ async fn a_leader_that_stood_still_sends_nothing_any_more_and_stands_by() {
         let (frozen, other) = (&replicas[frozen], &replicas[other]);
         scene.until_held_by(other).await;
         sleep(Duration::from_millis(random.u64(200..2000))).await;
-        let (lost, when) = (frozen.logged("the lease is lost"), Instant::now());
+        let (lost, when) = (frozen.logged("no longer leader"), Instant::now());
         frozen.signal(Signal::STOP);
         let (took, next) = next_leader(&scene, leader, when).await;
         assert_eq!(next, other.number);
@@ -33,7 +33,7 @@ async fn a_leader_that_stood_still_sends_nothing_any_more_and_stands_by() {
         let went_on = Instant::now();
         frozen.signal(Signal::CONT);
         // All kinds are lost, and all stand by again.
-        frozen.until_logged("the lease is lost", lost + 7).await;
+        frozen.until_logged("no longer leader", lost + 7).await;
         assert!(frozen.logged("the lock is not ours any more") + frozen.logged("the leases could not be renewed") > 0);
         frozen.until_ready().await;
         sleep(Duration::from_millis(500)).await;

@@ -45,15 +45,15 @@ async fn a_kind_that_comes_again_before_its_group_has_drained_is_read_once() {
     let mut running = Running(child);
     let (log, _) = collect(running.0.stderr.take().expect("stderr is piped"));
     let logged = |text: &str| log.lock().expect("no reader panics").iter().filter(|line| line.contains(text)).count();
-    until("all are led", || logged("leading; ") == 3).await;
+    until("all are led", || logged("became leader") == 3).await;
     for _ in 0..TRANSACTIONS {
         scene.one_more().await;
     }
     // Each is lost and comes again, while what the three had read together waits for the sink.
     for (number, kind) in ["jobs", "nodes"].into_iter().enumerate() {
         scene.consul.request(Method::DELETE, &format!("kv/nomad-firehose/{kind}.lock"), "").await;
-        until("the lease is lost", || logged("the lease is lost") > number).await;
-        until("the lease has come again", || logged("leading; ") == 4 + number).await;
+        until("the lease is lost", || logged("no longer leader") > number).await;
+        until("the lease has come again", || logged("became leader") == 4 + number).await;
     }
     // These evaluations are read by nobody before all is delivered.
     for _ in 0..10 {

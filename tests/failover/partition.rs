@@ -24,7 +24,7 @@ async fn a_leader_cut_off_from_consul_is_silent_before_the_next_one_begins() {
         let cut = usize::from(replicas[1].number == leader);
         let other = &replicas[1 - cut];
         scene.until_held_by(other).await;
-        let (lost, when) = (replicas[cut].logged("the lease is lost"), Instant::now());
+        let (lost, when) = (replicas[cut].logged("no longer leader"), Instant::now());
         gates[cut].shut();
         let (took, next) = next_leader(&scene, leader, when).await;
         let last = scene.journal.last_of(leader).expect("it has led");
@@ -35,7 +35,7 @@ async fn a_leader_cut_off_from_consul_is_silent_before_the_next_one_begins() {
         sleep(Duration::from_secs(1)).await;
         assert_eq!(scene.journal.count_after(leader, first.at), 0);
         gates[cut].open();
-        replicas[cut].until_logged("the lease is lost", lost + 7).await;
+        replicas[cut].until_logged("no longer leader", lost + 7).await;
         leader = next;
     }
     let repeats = scene.settle(&replicas).await;

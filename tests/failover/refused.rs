@@ -67,7 +67,7 @@ async fn a_missing_rule_is_named_and_works_when_it_is_there() {
         let line = words.join(" ");
         replica.until_logged(&line.replace('"', "\\\""), 1).await;
         scene.consul.set_policy("nomad-firehose", POLICY).await;
-        replica.until_logged("leading; ", 7).await;
+        replica.until_logged("became leader", 7).await;
         replica.signal(Signal::TERM);
         assert_eq!(replica.end().await, Some(0), "{}", replica.log());
     }

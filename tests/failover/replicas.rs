@@ -127,7 +127,7 @@ impl Scene {
     /// As [`leader`](Scene::leader), with other variables.
     pub async fn leader_with(&mut self, with: impl FnOnce(Setup) -> Setup) -> Replica {
         let replica = self.replica_with(with);
-        replica.until_logged("leading; ", ALL.len()).await;
+        replica.until_logged("became leader", ALL.len()).await;
         replica
     }
 
@@ -271,7 +271,7 @@ impl Replica {
     /// Waits until it stands by with the stream held ready, since it last led.
     pub async fn until_ready(&self) {
         let last = |text: &str| self.log().rfind(text);
-        let is_ready = || last(OPEN) > last("leading; ");
+        let is_ready = || last(OPEN) > last("became leader");
         until("the replica holds the stream ready", is_ready).await;
     }
 

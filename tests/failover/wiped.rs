@@ -16,7 +16,7 @@ use crate::{
 
 /// The leases of `Scene::pair` in these tests: a heartbeat each 3.3 s.
 const LEASE: u64 = 10;
-const FIRST_START: &str = "leading; first start";
+const FIRST_START: &str = "checkpoint=none";
 
 /// Deletes the locks and heartbeats of all kinds at once.
 async fn delete_leases(scene: &Scene) {
@@ -42,7 +42,7 @@ fn assert_apart(scene: &Scene, first: usize, second: usize) {
 }
 
 fn leads(replicas: &[Replica]) -> usize {
-    replicas.iter().map(|replica| replica.logged("leading; ")).sum()
+    replicas.iter().map(|replica| replica.logged("became leader")).sum()
 }
 
 /// The keys go while both replicas are well: the leader notices with its next heartbeat, and whoever leads after it goes
@@ -56,7 +56,7 @@ async fn are_deleted_under_a_leader_that_is_well(scene: &mut Scene, all: bool) {
         false => delete_leases(scene).await,
     }
     let deadline = gone + crate::common::PATIENCE;
-    while replicas[0].logged("the lease is lost") < ALL.len() || leads(&replicas) < 2 * ALL.len() {
+    while replicas[0].logged("no longer leader") < ALL.len() || leads(&replicas) < 2 * ALL.len() {
         assert!(Instant::now() < deadline, "not led again:\n{}\n{}", replicas[0].log(), replicas[1].log());
         sleep(Duration::from_millis(20)).await;
     }

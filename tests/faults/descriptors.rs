@@ -27,7 +27,7 @@ async fn idle_connections_leave_descriptors_for_the_pipeline() {
     }
     assert!(idle.len() > 1024, "{} connections do not take up all descriptors", idle.len());
     let ready = timeout(PATIENCE, get(&format!("http://{}/readyz", ports.address()))).await;
-    assert_eq!(ready.expect("in time"), "evaluations: leading\n");
+    assert_eq!(ready.expect("in time"), "evaluations: leader\n");
     let before = subscriptions(&sim);
     sim.server(0).drop_connections();
     process.until("it subscribes again", || subscriptions(&sim) > before).await;

@@ -24,13 +24,13 @@ async fn is_told_and_mended(sim: &Sim, setup: Setup, said: &[&str], mend: impl F
     for text in said {
         process.until_logged(text).await;
     }
-    assert_eq!(process.logged("not working; trying again"), 1, "once is enough: {}", process.log());
+    assert_eq!(process.logged("operation failing, retrying"), 1, "once is enough: {}", process.log());
     let asked = sim.requests().len();
     process.until("it tries again", || sim.requests().len() > asked).await;
     assert_eq!(process.count(), 0);
     mend(sim);
     process.until_printed(4).await;
-    process.until_logged("working again").await;
+    process.until_logged("operation recovered").await;
     assert_exactly(&all_seen(&process.stop().await), &expected_of(sim, &["evaluations"]));
 }
 

@@ -90,7 +90,7 @@ async fn raw_events_lag_while_lists_stand_in_for_the_stream() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_lists_stand_in_for_is_counted_as_it_happens() {
     const GAPS: &str = "nomad_firehose_gaps_total{kind=\"evaluations\"}";
-    const INDEXES: &str = "nomad_firehose_unprovable_indexes_total{kind=\"evaluations\"}";
+    const INDEXES: &str = "nomad_firehose_gap_indexes_total{kind=\"evaluations\"}";
     let sim = Sim::builder().start().await.expect("the simulator starts");
     append(&sim, 10..=15).await;
     let nginx = Nginx::start(sim.addr(0), "proxy_read_timeout 2s;").await;
@@ -146,7 +146,7 @@ async fn a_stream_that_is_held_back_stays_blocked_where_lists_are_not_wanted() {
         }
     }
     nginx.restart("proxy_buffering off;").await;
-    until_ready(ports.base, true, "leading").await;
+    until_ready(ports.base, true, "leader").await;
     process.until_logged("event stream is not held back any more").await;
     process.until_printed(usize::try_from(next - 1_000).expect("few")).await;
     assert_no_repeats(&versions(&process.stop().await));

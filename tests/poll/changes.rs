@@ -70,7 +70,7 @@ async fn raw_events_wait_for_the_stream() {
     sim.play_to(90).await;
     until_shown(&sim, &process, &[]).await;
     let page = get(&format!("http://{}/", ports.address())).await;
-    assert!(page.contains("raw events come from the stream alone") && page.contains("leading, by polling"), "{page}");
+    assert!(page.contains("raw events come from the stream alone") && page.contains("leader, polling"), "{page}");
     assert_eq!(raw(&process), before);
     back(&sim, &process).await;
     sim.play_to(100).await;

@@ -217,6 +217,6 @@ mod tests {
         assert_eq!(buffer.len(), 1);
         drop(buffer);
         let text = metrics.encode().expect("it can be encoded");
-        assert!(text.contains("nomad_firehose_standby_bytes 0\n"), "{text}");
+        assert!(text.contains("nomad_firehose_replay_buffer_bytes 0\n"), "{text}");
     }
 }

@@ -136,7 +136,7 @@ impl Scene {
 
     fn held(&self) -> usize {
         let text = self.ctx.metrics.encode().expect("it can be encoded");
-        let value = text.lines().find_map(|line| line.strip_prefix("nomad_firehose_standby_bytes "));
+        let value = text.lines().find_map(|line| line.strip_prefix("nomad_firehose_replay_buffer_bytes "));
         value.and_then(|value| value.parse().ok()).expect("a whole number")
     }
 

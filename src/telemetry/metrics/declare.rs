@@ -6,6 +6,9 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
+/// What every name begins with.
+const PREFIX: &str = "nomad_firehose";
+
 /// Label names with their values. All of them are fixed words, so that the number of series is bounded.
 pub(super) type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -15,17 +18,19 @@ pub(super) type Labelled<const N: usize, M> = Family<Labels<N>, M>;
 /// Declares a struct of metrics. Each line reads
 ///
 /// ```text
-/// field: Type, "name", "help";
-/// field: Type = how to make one, "name", "help";     for a type without a default, such as a histogram
+/// field: Type, "help";
+/// field: Type = how to make one, "help";     for a type without a default, such as a histogram
 /// ```
 ///
-/// `for each kind` gives every metric one series for each configured resource kind, with the label `kind`, all of them at 0 from the
-/// start; `once` gives it one series without labels. Recording is an access to the field: nothing is looked up by name.
+/// The metric is scraped as `nomad_firehose_field`, and a counter as `nomad_firehose_field_total`.
+///
+/// `for each kind` gives every metric one series for each configured resource kind, with the label `kind`, all of them at 0 from
+/// the start; `once` gives it one series without labels. Recording is an access to the field: nothing is looked up by name.
 macro_rules! metrics {
     (
         $(#[$doc:meta])*
         struct $Set:ident, $scope:tt $($each_kind:ident)*;
-        $($field:ident: $Type:ty $(= $new:expr)?, $name:literal, $help:literal;)+
+        $($field:ident: $Type:ty $(= $new:expr)?, $help:literal;)+
     ) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
@@ -40,13 +45,7 @@ macro_rules! metrics {
         }
 
         impl $Set {
-            /// The names as they are scraped.
-            #[cfg(test)]
-            pub(crate) const NAMES: &[&str] = &[$($name),+];
-
-            $crate::telemetry::metrics::declare::register_metrics! {
-                $scope; $($field: $Type $(= $new)?, $name, $help;)+
-            }
+            $crate::telemetry::metrics::declare::register_metrics! { $scope; $($field: $Type $(= $new)?, $help;)+ }
         }
     };
 }
@@ -63,13 +62,13 @@ macro_rules! new_metric {
 
 /// The function that registers the metrics of a struct.
 macro_rules! register_metrics {
-    (once; $($field:ident: $Type:ty $(= $new:expr)?, $name:literal, $help:literal;)+) => {
+    (once; $($field:ident: $Type:ty $(= $new:expr)?, $help:literal;)+) => {
         /// Registers every metric.
         pub(super) fn register(&self, registry: &mut Registry) {
-            $($crate::telemetry::metrics::declare::register(registry, $name, $help, &self.$field);)+
+            $($crate::telemetry::metrics::declare::register(registry, stringify!($field), $help, &self.$field);)+
         }
     };
-    (for; $($field:ident: $Type:ty $(= $new:expr)?, $name:literal, $help:literal;)+) => {
+    (for; $($field:ident: $Type:ty $(= $new:expr)?, $help:literal;)+) => {
         /// Registers every metric, and gives each of `kinds` its own series. `sets` is in the order of [`Kind::ALL`].
         pub(super) fn register(sets: &mut [Self; Kind::ALL.len()], kinds: &[Kind], registry: &mut Registry) {
             $(
@@ -78,7 +77,7 @@ macro_rules! register_metrics {
                 for kind in kinds {
                     sets[*kind as usize].$field = family.get_or_create_owned(&[("kind", kind.name())]);
                 }
-                $crate::telemetry::metrics::declare::register(registry, $name, $help, &family);
+                $crate::telemetry::metrics::declare::register(registry, stringify!($field), $help, &family);
             )+
         }
     };
@@ -86,7 +85,7 @@ macro_rules! register_metrics {
 
 pub(super) use {metrics, new_metric, register_metrics};
 
-/// Registers one metric. The library adds `_total` to the name of a counter, and a point to the help text.
-pub(super) fn register(registry: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
-    registry.register(name.strip_suffix("_total").unwrap_or(name), help, metric.clone());
+/// Registers one metric. The library adds `_total` to the name of a counter, and a full stop to the help text.
+pub(super) fn register(registry: &mut Registry, field: &str, help: &str, metric: &(impl Metric + Clone)) {
+    registry.register(format!("{PREFIX}_{field}"), help, metric.clone());
 }

@@ -21,7 +21,7 @@ pub const REJECTED: &str = "rejected";
 /// The reason of a dead letter that never became a record.
 pub const INPUT: &str = "input";
 
-/// All metrics of one process. Cheap to clone; all clones are one.
+/// All metrics of one process. Cheap to clone; all clones share the same numbers.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
@@ -35,7 +35,7 @@ struct Inner {
 }
 
 impl Metrics {
-    /// Metrics with a series for each of `kinds`; those of other kinds count, and are not shown.
+    /// Metrics with a series for each of `kinds`. Those of other kinds count, but are not shown.
     pub fn new(kinds: &[Kind]) -> Self {
         let mut registry = Registry::default();
         let mut per_kind = <[PerKind; Kind::ALL.len()]>::default();
@@ -44,197 +44,24 @@ impl Metrics {
         process.register(&mut registry);
         registry.register_collector(Box::new(Certificates));
 
-        // An increase can only be computed from a series that was there before. A line of the stream that no event can be
-        // made of is of no kind, and counts with `events`.
+        // Prometheus can compute an increase only from a series that existed before. A line of the stream that no event can be
+        // made of belongs to no kind, and counts with `events`.
         let input = kinds.iter().copied().chain([Kind::Events]).map(|kind| (kind, INPUT));
         for (kind, reason) in kinds.iter().map(|kind| (*kind, REJECTED)).chain(input) {
             drop(process.dead_letters.get_or_create(&dead_letter_labels(kind, reason)));
         }
-        process.build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
+        process.build_info.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         Metrics(Arc::new(Inner { registry, per_kind, process, lags: Default::default() }))
     }
 
-    /// The sink acknowledged `records` records with `bytes` bytes of body.
-    pub fn delivered(&self, kind: Kind, records: u64, bytes: u64) {
-        self.of(kind).records.inc_by(records);
-        self.of(kind).bytes.inc_by(bytes);
+    /// The metrics of `kind`.
+    pub(crate) fn of(&self, kind: Kind) -> &PerKind {
+        &self.0.per_kind[kind as usize]
     }
 
-    /// `records` records are sent again.
-    pub fn retried(&self, kind: Kind, records: u64) {
-        self.of(kind).retries.inc_by(records);
-    }
-
-    /// `records` records went to the dead-letter place. `reason` is one of a few fixed words, never a text from elsewhere.
-    pub fn dead_letters(&self, kind: Kind, reason: &'static str, records: u64) {
-        self.0.process.dead_letters.get_or_create(&dead_letter_labels(kind, reason)).inc_by(records);
-    }
-
-    /// `records` records were given up undelivered because the lease was lost.
-    pub fn dropped(&self, kind: Kind, records: u64) {
-        self.of(kind).dropped.inc_by(records);
-    }
-
-    /// The sink answered for a batch, `elapsed` after it was given it.
-    pub fn answered(&self, elapsed: Duration) {
-        self.0.process.sink_seconds.observe(elapsed.as_secs_f64());
-    }
-
-    /// In `indexes` raft indexes an event may have been missed.
-    pub fn gap(&self, kind: Kind, indexes: u64) {
-        self.of(kind).gaps.inc();
-        self.of(kind).unprovable.inc_by(indexes);
-    }
-
-    /// Lists stood in for `indexes` raft indexes of the event stream. `begins` says that they did not for those before.
-    pub fn listed_instead(&self, kind: Kind, indexes: u64, begins: bool) {
-        self.of(kind).gaps.inc_by(u64::from(begins));
-        self.of(kind).unprovable.inc_by(indexes);
-    }
-
-    /// The last delivered event of a task was no longer among those that Nomad keeps.
-    pub fn lost_mark(&self, kind: Kind) {
-        self.of(kind).lost_marks.inc();
-    }
-
-    /// A list had so many objects more.
-    pub fn listed(&self, kind: Kind, objects: u64) {
-        self.of(kind).listed.inc_by(objects);
-    }
-
-    /// A list is read to make up for what the stream could not prove.
-    pub fn reconcile(&self, kind: Kind) {
-        self.of(kind).reconciles.inc();
-    }
-
-    /// A page of a list could not be read.
-    pub fn list_failed(&self, kind: Kind) {
-        self.of(kind).list_failures.inc();
-    }
-
-    /// A list is read because there is no event stream.
-    pub fn poll(&self, kind: Kind) {
-        self.of(kind).polls.inc();
-    }
-
-    /// Such a list took `elapsed`.
-    pub fn polled(&self, elapsed: Duration) {
-        self.0.process.poll_seconds.observe(elapsed.as_secs_f64());
-    }
-
-    /// `events` events came again and were dropped.
-    pub fn repeats_dropped(&self, kind: Kind, events: u64) {
-        self.of(kind).repeats.inc_by(events);
-    }
-
-    /// A checkpoint was stored, or not.
-    pub fn checkpoint(&self, kind: Kind, stored: bool) {
-        let kind = self.of(kind);
-        if stored {
-            kind.checkpoints.inc()
-        } else {
-            kind.checkpoint_failures.inc()
-        };
-    }
-
-    /// The stream was connected again.
-    pub fn reconnect(&self) {
-        self.0.process.reconnects.inc();
-    }
-
-    /// A heartbeat of this process was written, or could not be.
-    pub fn heartbeat(&self, written: bool) {
-        match written {
-            true => self.0.process.heartbeats.inc(),
-            false => self.0.process.heartbeat_failures.inc(),
-        };
-    }
-
-    /// A lease was taken from a leader that had stood still.
-    pub fn takeover(&self, kind: Kind) {
-        self.of(kind).takeovers.inc();
-    }
-
-    /// A line of the stream could not be read.
-    pub fn garbage_line(&self) {
-        self.0.process.garbage_lines.inc();
-    }
-
-    /// An event has a raft index that no table confirms.
-    pub fn implausible_index(&self) {
-        self.0.process.implausible_indexes.inc();
-    }
-
-    /// Nomad has come to `index`, by a line or a table that concerns `kind`. Older ones change nothing.
-    pub fn seen(&self, kind: Kind, index: RaftIndex) {
-        self.0.lags[kind as usize].seen(index);
-    }
-
-    /// A line with `index` has come, and waits to be read: it counts if it can be true.
-    pub fn received(&self, kind: Kind, index: RaftIndex) {
-        self.0.lags[kind as usize].received(index);
-    }
-
-    /// Nomad has come to `index`, and nothing brings it to `kind`: there is no event stream, and no list that has it.
-    pub fn unreachable(&self, kind: Kind, index: RaftIndex) {
-        self.0.lags[kind as usize].unreachable(index);
-    }
-
-    /// The stream brings whatever there is for `kind`.
-    pub fn reachable(&self, kind: Kind) {
-        self.0.lags[kind as usize].reachable();
-    }
-
-    /// The cluster is another one: what was seen of the old one does not count.
-    pub fn forget_seen(&self, kind: Kind) {
-        self.0.lags[kind as usize].forget();
-    }
-
-    /// Position and lag of `kind` are those of `backlog` from here on; `None` while it is not led.
-    pub fn follow(&self, kind: Kind, backlog: Option<Arc<dyn Backlog>>) {
-        self.0.lags[kind as usize].follow(backlog);
-    }
-
-    /// Brings position and lag up to date.
-    fn refresh(&self, kind: Kind) {
-        let PerKind { position, lag, oldest, .. } = self.of(kind);
-        let behind = self.0.lags[kind as usize].behind();
-        if let Some(Behind { position: delivered, .. }) = behind {
-            position.set(clamp(delivered.0));
-        }
-        let Behind { indexes, oldest_seconds, .. } = behind.unwrap_or_default();
-        lag.set(clamp(indexes));
-        oldest.set(oldest_seconds);
-    }
-
-    /// Whether this process holds the lease of `kind`.
-    pub fn leader(&self, kind: Kind, leads: bool) {
-        self.of(kind).leader.set(i64::from(leads));
-    }
-
-    /// How many tasks are remembered.
-    pub fn task_cursors(&self, kind: Kind, tasks: usize) {
-        self.of(kind).task_cursors.set(clamp(tasks as u64));
-    }
-
-    /// `bytes` bytes were taken into a window.
-    pub fn in_flight_taken(&self, bytes: usize) {
-        self.0.process.in_flight.inc_by(clamp(bytes as u64));
-    }
-
-    /// `bytes` bytes left a window.
-    pub fn in_flight_freed(&self, bytes: usize) {
-        self.0.process.in_flight.dec_by(clamp(bytes as u64));
-    }
-
-    /// A standby holds `bytes` bytes more.
-    pub fn standby_held(&self, bytes: usize) {
-        self.0.process.standby.inc_by(clamp(bytes as u64));
-    }
-
-    /// A standby let `bytes` bytes go, or they are on their way to the sink.
-    pub fn standby_freed(&self, bytes: usize) {
-        self.0.process.standby.dec_by(clamp(bytes as u64));
+    /// The metrics of the process as a whole.
+    pub(crate) fn process(&self) -> &Process {
+        &self.0.process
     }
 
     /// All metrics as OpenMetrics text, which Prometheus reads.
@@ -248,26 +75,193 @@ impl Metrics {
         Ok(out)
     }
 
-    /// What a person wants to know of one kind.
+    /// What the status page shows of one kind.
     pub fn summary(&self, kind: Kind) -> Summary {
         self.refresh(kind);
-        let PerKind { records, gaps, position, lag, oldest, .. } = self.of(kind);
+        let kinds = self.of(kind);
         let dead_letters = [REJECTED, INPUT].map(|reason| {
-            let counted = self.0.process.dead_letters.get(&dead_letter_labels(kind, reason));
+            let counted = self.process().dead_letters.get(&dead_letter_labels(kind, reason));
             counted.map_or(0, |counter| counter.get())
         });
         Summary {
-            position: position.get(),
-            lag: lag.get(),
-            oldest_seconds: oldest.get(),
-            delivered: records.get(),
+            position: kinds.position_index.get(),
+            lag: kinds.lag_indexes.get(),
+            oldest_seconds: kinds.oldest_undelivered_seconds.get(),
+            delivered: kinds.records_delivered.get(),
             dead_letters: dead_letters.iter().sum(),
-            gaps: gaps.get(),
+            gaps: kinds.gaps.get(),
         }
     }
 
-    fn of(&self, kind: Kind) -> &PerKind {
-        &self.0.per_kind[kind as usize]
+    /// Computes position and lag anew.
+    fn refresh(&self, kind: Kind) {
+        let PerKind { position_index, lag_indexes, oldest_undelivered_seconds, .. } = self.of(kind);
+        let behind = self.0.lags[kind as usize].behind();
+        if let Some(Behind { position, .. }) = behind {
+            position_index.set(clamp(position.0));
+        }
+        let Behind { indexes, oldest_seconds, .. } = behind.unwrap_or_default();
+        lag_indexes.set(clamp(indexes));
+        oldest_undelivered_seconds.set(oldest_seconds);
+    }
+}
+
+/// Recording: what takes more than one step on one field. Everything else is counted at [`Metrics::of`] and
+/// [`Metrics::process`].
+impl Metrics {
+    /// Counts records that the sink acknowledged, with `bytes` bytes of body.
+    pub fn delivered(&self, kind: Kind, records: u64, bytes: u64) {
+        self.of(kind).records_delivered.inc_by(records);
+        self.of(kind).bytes_delivered.inc_by(bytes);
+    }
+
+    /// Counts dead letters. `reason` is [`REJECTED`] or [`INPUT`].
+    pub fn dead_letters(&self, kind: Kind, reason: &'static str, records: u64) {
+        self.process().dead_letters.get_or_create(&dead_letter_labels(kind, reason)).inc_by(records);
+    }
+
+    /// Records how long the sink took to answer for a batch.
+    pub fn answered(&self, elapsed: Duration) {
+        self.process().sink_response_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts a gap of `indexes` raft indexes.
+    pub fn gap(&self, kind: Kind, indexes: u64) {
+        self.of(kind).gaps.inc();
+        self.of(kind).gap_indexes.inc_by(indexes);
+    }
+
+    /// Counts `indexes` raft indexes for which lists replaced the event stream. They are a new gap if `begins`, and otherwise
+    /// extend the gap before.
+    pub fn listed_instead(&self, kind: Kind, indexes: u64, begins: bool) {
+        self.of(kind).gaps.inc_by(u64::from(begins));
+        self.of(kind).gap_indexes.inc_by(indexes);
+    }
+
+    /// Records how long a poll took.
+    pub fn polled(&self, elapsed: Duration) {
+        self.process().poll_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts a checkpoint that was stored, or could not be.
+    pub fn checkpoint(&self, kind: Kind, stored: bool) {
+        let kind = self.of(kind);
+        match stored {
+            true => kind.checkpoints.inc(),
+            false => kind.checkpoint_failures.inc(),
+        };
+    }
+
+    /// Counts a heartbeat that was written, or could not be.
+    pub fn heartbeat(&self, written: bool) {
+        match written {
+            true => self.process().heartbeats.inc(),
+            false => self.process().heartbeat_failures.inc(),
+        };
+    }
+
+    /// Sets whether this replica holds the lease of `kind`.
+    pub fn leader(&self, kind: Kind, leads: bool) {
+        self.of(kind).leader.set(i64::from(leads));
+    }
+
+    /// Sets how many tasks have a cursor.
+    pub fn task_cursors(&self, kind: Kind, tasks: usize) {
+        self.of(kind).task_cursors.set(clamp(tasks as u64));
+    }
+
+    /// Adds bytes that were taken into a window.
+    pub fn in_flight_taken(&self, bytes: usize) {
+        self.process().in_flight_bytes.inc_by(clamp(bytes as u64));
+    }
+
+    /// Subtracts bytes that left a window.
+    pub fn in_flight_freed(&self, bytes: usize) {
+        self.process().in_flight_bytes.dec_by(clamp(bytes as u64));
+    }
+
+    /// Adds bytes that a replay buffer took in.
+    pub fn standby_held(&self, bytes: usize) {
+        self.process().replay_buffer_bytes.inc_by(clamp(bytes as u64));
+    }
+
+    /// Subtracts bytes that left a replay buffer, for the sink or for good.
+    pub fn standby_freed(&self, bytes: usize) {
+        self.process().replay_buffer_bytes.dec_by(clamp(bytes as u64));
+    }
+
+    /// One event had more new task events than Nomad keeps.
+    pub fn lost_mark(&self, kind: Kind) {
+        self.of(kind).task_events_possibly_missed.inc();
+    }
+
+    pub fn listed(&self, kind: Kind, objects: u64) {
+        self.of(kind).listed_objects.inc_by(objects);
+    }
+
+    pub fn reconcile(&self, kind: Kind) {
+        self.of(kind).backfills.inc();
+    }
+
+    pub fn list_failed(&self, kind: Kind) {
+        self.of(kind).list_failures.inc();
+    }
+
+    pub fn poll(&self, kind: Kind) {
+        self.of(kind).polls.inc();
+    }
+
+    pub fn repeats_dropped(&self, kind: Kind, events: u64) {
+        self.of(kind).duplicate_events_skipped.inc_by(events);
+    }
+
+    pub fn reconnect(&self) {
+        self.process().stream_reconnects.inc();
+    }
+
+    pub fn takeover(&self, kind: Kind) {
+        self.of(kind).takeovers.inc();
+    }
+
+    pub fn garbage_line(&self) {
+        self.process().unreadable_lines.inc();
+    }
+
+    pub fn implausible_index(&self) {
+        self.process().implausible_indexes.inc();
+    }
+}
+
+/// Lag: what is known of Nomad's newest index.
+impl Metrics {
+    /// Nomad has reached `index`, as a line or a table that concerns `kind` says. Smaller indexes change nothing.
+    pub fn seen(&self, kind: Kind, index: RaftIndex) {
+        self.0.lags[kind as usize].seen(index);
+    }
+
+    /// A line with `index` has arrived and waits to be read. It counts if the index is plausible.
+    pub fn received(&self, kind: Kind, index: RaftIndex) {
+        self.0.lags[kind as usize].received(index);
+    }
+
+    /// Nomad has reached `index`, and `kind` cannot receive it: there is no event stream, and no list holds it.
+    pub fn unreachable(&self, kind: Kind, index: RaftIndex) {
+        self.0.lags[kind as usize].unreachable(index);
+    }
+
+    /// The event stream works for `kind` again.
+    pub fn reachable(&self, kind: Kind) {
+        self.0.lags[kind as usize].reachable();
+    }
+
+    /// The cluster was replaced by another one: the indexes of the old one do not count.
+    pub fn forget_seen(&self, kind: Kind) {
+        self.0.lags[kind as usize].forget();
+    }
+
+    /// Takes position and lag of `kind` from `backlog` from now on; `None` while another replica leads.
+    pub fn follow(&self, kind: Kind, backlog: Option<Arc<dyn Backlog>>) {
+        self.0.lags[kind as usize].follow(backlog);
     }
 }
 
@@ -277,20 +271,20 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// What a person wants to know of one kind.
+/// What the status page shows of one kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
     /// The raft index up to which the stream is delivered.
     pub position: i64,
-    /// How many raft indexes delivery is behind the newest one known.
+    /// Raft indexes between the newest one known and the last one delivered.
     pub lag: i64,
-    /// How long the oldest event that was received waits for the sink.
+    /// Age of the oldest event that is not delivered yet.
     pub oldest_seconds: f64,
     /// Records delivered.
     pub delivered: u64,
-    /// Records in the dead-letter place.
+    /// Dead letters, whatever their reason.
     pub dead_letters: u64,
-    /// Stretches in which an event may have been missed.
+    /// Ranges that cannot be proven complete.
     pub gaps: u64,
 }
 
@@ -298,6 +292,7 @@ fn dead_letter_labels(kind: Kind, reason: &'static str) -> Labels<2> {
     [("kind", kind.name()), ("reason", reason)]
 }
 
+/// A gauge holds `i64`.
 fn clamp(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

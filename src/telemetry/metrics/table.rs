@@ -1,5 +1,5 @@
-//! Every metric: one line is all that declares one. What each means for an operator is in `docs/metrics.md`; a test compares the
-//! two.
+//! Every metric: one line is all that declares one, and its field is its name. `docs/monitoring.md` says what each means for an
+//! operator; a test compares the two.
 
 use std::sync::atomic::AtomicU64;
 
@@ -21,42 +21,42 @@ type Seconds = Gauge<f64, AtomicU64>;
 metrics! {
     /// The metrics of one resource kind.
     struct PerKind, for each kind;
-    records: Counter, "nomad_firehose_records_delivered_total", "Records that the sink has acknowledged";
-    bytes: Counter, "nomad_firehose_bytes_delivered_total", "Bytes of the bodies that the sink has acknowledged";
-    retries: Counter, "nomad_firehose_retries_total", "Sends of a record after the first";
-    dropped: Counter, "nomad_firehose_dropped_total", "Records read but not sent because the lease was lost; the next leader sends them";
-    gaps: Counter, "nomad_firehose_gaps_total", "Ranges of raft indexes in which an event may be missing";
-    unprovable: Counter, "nomad_firehose_unprovable_indexes_total", "Raft indexes in the ranges that nomad_firehose_gaps_total counts";
-    lost_marks: Counter, "nomad_firehose_lost_marks_total", "Times that a task may have had more new events than the ten that Nomad keeps, so that some are missing";
-    listed: Counter, "nomad_firehose_listed_objects_total", "Objects in the lists that were read";
-    reconciles: Counter, "nomad_firehose_reconciles_total", "Backfills: lists read because the event stream cannot be proven complete";
-    list_failures: Counter, "nomad_firehose_list_failures_total", "Pages of lists that could not be read";
-    polls: Counter, "nomad_firehose_polls_total", "Lists read because there is no event stream";
-    repeats: Counter, "nomad_firehose_repeats_dropped_total", "Events that Nomad sent again after they were delivered, and that were not sent again";
-    checkpoints: Counter, "nomad_firehose_checkpoints_total", "Checkpoints stored";
-    checkpoint_failures: Counter, "nomad_firehose_checkpoint_failures_total", "Checkpoints that could not be stored";
-    takeovers: Counter, "nomad_firehose_takeovers_total", "Leases taken over from a leader that had stopped renewing them";
-    position: Gauge, "nomad_firehose_position_index", "Raft index up to which the stream is delivered";
-    lag: Gauge, "nomad_firehose_lag_indexes", "Raft indexes that are known and not delivered";
-    oldest: Seconds, "nomad_firehose_oldest_undelivered_seconds", "Age of the oldest event that waits for the sink";
-    leader: Gauge, "nomad_firehose_leader", "1 while this process holds the lease";
-    task_cursors: Gauge, "nomad_firehose_marks", "Tasks whose last delivered event is remembered";
+    records_delivered: Counter, "Records that the sink has acknowledged";
+    bytes_delivered: Counter, "Bytes of record bodies that the sink has acknowledged";
+    retries: Counter, "Records sent again because the sink failed or did not answer";
+    records_unsent_at_lease_loss: Counter, "Records read but not sent because the lease was lost; the next leader sends them";
+    gaps: Counter, "Gaps: ranges of raft indexes that cannot be proven complete, so that events may be missing";
+    gap_indexes: Counter, "Raft indexes inside gaps";
+    task_events_possibly_missed: Counter, "Times a task may have had more new events than the ten that Nomad keeps, so that the oldest are missing";
+    backfills: Counter, "Lists read at a first start, and to fill gaps in the event stream";
+    polls: Counter, "Lists read because there is no event stream";
+    listed_objects: Counter, "Objects in the lists that were read, by backfills and polls";
+    list_failures: Counter, "Pages of lists that could not be read; each is tried again";
+    duplicate_events_skipped: Counter, "Events that Nomad sent again after their delivery, and that were not delivered again";
+    checkpoints: Counter, "Checkpoints stored";
+    checkpoint_failures: Counter, "Checkpoints that could not be stored; a crash now would repeat more records";
+    takeovers: Counter, "Leases taken over from a leader that had stopped renewing them";
+    position_index: Gauge, "Raft index up to which the event stream is delivered";
+    lag_indexes: Gauge, "Raft indexes that Nomad has reached and that are not delivered yet";
+    oldest_undelivered_seconds: Seconds, "Age in seconds of the oldest event that is not delivered yet";
+    leader: Gauge, "1 if this replica holds the lease, otherwise 0";
+    task_cursors: Gauge, "Tasks whose last delivered event is remembered";
 }
 
 metrics! {
     /// The metrics of the process as a whole.
     struct Process, once;
-    dead_letters: Labelled<2, Counter>, "nomad_firehose_dead_letters_total", "Records that the sink rejected, and input that no record can be made of (reason input), put into the dead-letter place";
-    reconnects: Counter, "nomad_firehose_reconnects_total", "Connections to the event stream after the first";
-    heartbeats: Counter, "nomad_firehose_heartbeats_total", "Heartbeats that this process has written to the coordinator";
-    heartbeat_failures: Counter, "nomad_firehose_heartbeat_failures_total", "Heartbeats that this process could not write to the coordinator";
-    implausible_indexes: Counter, "nomad_firehose_implausible_indexes_total", "Events with a raft index that none of the tables of Nomad confirmed";
-    garbage_lines: Counter, "nomad_firehose_garbage_lines_total", "Lines of the event stream that are no events: an error message in its place, or damage on the way";
-    in_flight: Gauge, "nomad_firehose_in_flight_bytes", "Bytes read and not yet delivered";
-    standby: Gauge, "nomad_firehose_standby_bytes", "Bytes of the stream held for a take-over";
+    dead_letters: Labelled<2, Counter>, "Dead letters: records that the sink rejected (reason rejected), and input that no record can be made of (reason input)";
+    stream_reconnects: Counter, "Connections to the event stream after the first";
+    unreadable_lines: Counter, "Lines of the event stream that are not events: an error message in their place, or damage on the way";
+    implausible_indexes: Counter, "Events with a raft index that no table of Nomad confirms";
+    heartbeats: Counter, "Lease heartbeats written to the coordinator";
+    heartbeat_failures: Counter, "Lease heartbeats that could not be written to the coordinator";
+    in_flight_bytes: Gauge, "Bytes read from Nomad and not delivered yet";
+    replay_buffer_bytes: Gauge, "Bytes of the event stream that a standby holds in its replay buffer, ready to take over";
     // From half a millisecond, a local pipe, to half a minute, a sink in trouble.
-    sink_seconds: Histogram = Histogram::new(exponential_buckets(0.0005, 4.0, 9)), "nomad_firehose_sink_answer_seconds", "Time the sink took to answer for a batch";
+    sink_response_seconds: Histogram = Histogram::new(exponential_buckets(0.0005, 4.0, 9)), "Time in seconds that the sink took to answer for a batch";
     // From ten milliseconds, a page, to a minute and more, a huge cluster.
-    poll_seconds: Histogram = Histogram::new(exponential_buckets(0.01, 4.0, 8)), "nomad_firehose_poll_seconds", "Time a list took where there is no stream";
-    build: Labelled<1, Gauge>, "nomad_firehose_build_info", "Always 1";
+    poll_seconds: Histogram = Histogram::new(exponential_buckets(0.01, 4.0, 8)), "Time in seconds that a poll took, from its first page to its last record";
+    build_info: Labelled<1, Gauge>, "Version of this program, as a label; the value is always 1";
 }

@@ -13,20 +13,20 @@ impl Backlog for At15 {
 fn what_is_counted_is_scraped_under_its_name() {
     let metrics = Metrics::new(&[Kind::Jobs]);
     metrics.delivered(Kind::Jobs, 3, 300);
-    metrics.retried(Kind::Jobs, 2);
+    metrics.of(Kind::Jobs).retries.inc_by(2);
     metrics.gap(Kind::Jobs, 17);
-    metrics.lost_mark(Kind::Jobs);
-    metrics.reconcile(Kind::Jobs);
-    metrics.listed(Kind::Jobs, 2);
-    metrics.repeats_dropped(Kind::Jobs, 5);
+    metrics.of(Kind::Jobs).task_events_possibly_missed.inc();
+    metrics.of(Kind::Jobs).backfills.inc();
+    metrics.of(Kind::Jobs).listed_objects.inc_by(2);
+    metrics.of(Kind::Jobs).duplicate_events_skipped.inc_by(5);
     metrics.checkpoint(Kind::Jobs, true);
     metrics.checkpoint(Kind::Jobs, false);
     metrics.dead_letters(Kind::Jobs, REJECTED, 1);
-    metrics.dropped(Kind::Jobs, 8);
+    metrics.of(Kind::Jobs).records_unsent_at_lease_loss.inc_by(8);
     metrics.answered(Duration::from_millis(30));
-    metrics.reconnect();
-    metrics.garbage_line();
-    metrics.implausible_index();
+    metrics.process().stream_reconnects.inc();
+    metrics.process().unreadable_lines.inc();
+    metrics.process().implausible_indexes.inc();
     metrics.seen(Kind::Jobs, RaftIndex(19));
     metrics.follow(Kind::Jobs, Some(Arc::new(At15)));
     metrics.leader(Kind::Jobs, true);
@@ -40,31 +40,31 @@ fn what_is_counted_is_scraped_under_its_name() {
         ("records_delivered_total", 3),
         ("bytes_delivered_total", 300),
         ("retries_total", 2),
-        ("dropped_total", 8),
+        ("records_unsent_at_lease_loss_total", 8),
         ("gaps_total", 1),
-        ("unprovable_indexes_total", 17),
-        ("lost_marks_total", 1),
-        ("reconciles_total", 1),
+        ("gap_indexes_total", 17),
+        ("task_events_possibly_missed_total", 1),
+        ("backfills_total", 1),
         ("listed_objects_total", 2),
-        ("repeats_dropped_total", 5),
+        ("duplicate_events_skipped_total", 5),
         ("checkpoints_total", 1),
         ("checkpoint_failures_total", 1),
         ("position_index", 15),
         ("lag_indexes", 4),
         ("leader", 1),
-        ("marks", 6),
+        ("task_cursors", 6),
     ] {
         let line = format!("\nnomad_firehose_{name}{{kind=\"jobs\"}} {value}\n");
         assert!(text.contains(&line), "{line}{text}");
     }
     for line in [
         "dead_letters_total{kind=\"jobs\",reason=\"rejected\"} 1",
-        "sink_answer_seconds_count 1",
-        "reconnects_total 1",
-        "garbage_lines_total 1",
+        "sink_response_seconds_count 1",
+        "stream_reconnects_total 1",
+        "unreadable_lines_total 1",
         "implausible_indexes_total 1",
         "in_flight_bytes 7",
-        "standby_bytes 11",
+        "replay_buffer_bytes 11",
         concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
     ] {
         assert!(text.contains(&format!("\nnomad_firehose_{line}\n")), "{line}\n{text}");
@@ -74,45 +74,52 @@ fn what_is_counted_is_scraped_under_its_name() {
     assert_eq!(metrics.summary(Kind::Jobs), expected);
 }
 
+/// The name of each metric, and its type.
+fn declared(text: &str) -> Vec<(String, &str)> {
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let named = types.map(|line| line.split_once(' ').expect("a name and a type"));
+    let total = |(name, kind): (&str, _)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+    named.map(|it| (total(it), it.1)).collect()
+}
+
 #[test]
 fn every_series_is_there_from_the_start() {
     let text = Metrics::new(&[Kind::Jobs]).encode().expect("text");
-    let has = |series: String, value: &str| {
-        assert!(text.contains(&format!("\n{series} {value}")), "{series}\n{text}");
-    };
-    for name in PerKind::NAMES {
-        has(format!("{name}{{kind=\"jobs\"}}"), "0");
+    for (name, kind) in declared(&text) {
+        let value = if name == "nomad_firehose_build_info" { "1" } else { "0" };
+        let starts = [format!("{name} "), format!("{name}{{"), format!("{name}_count ")];
+        let is_sample = |line: &&str| starts.iter().any(|start| line.starts_with(start));
+        let values: Vec<_> = text.lines().filter(is_sample).filter_map(|line| line.rsplit(' ').next()).collect();
+        let expected = if name == "nomad_firehose_dead_letters_total" { 3 } else { 1 };
+        assert_eq!(values.len(), expected, "{name} {kind}\n{text}");
+        assert!(values.iter().all(|found| found.trim_end_matches(".0") == value), "{name}\n{text}");
     }
-    for name in Process::NAMES {
-        match *name {
-            "nomad_firehose_dead_letters_total" => {
-                for reason in ["rejected", "input"] {
-                    has(format!("{name}{{kind=\"jobs\",reason=\"{reason}\"}}"), "0\n");
-                }
-            }
-            "nomad_firehose_build_info" => has(format!("{name}{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), "1\n"),
-            seconds if seconds.ends_with("_seconds") => has(format!("{name}_count"), "0\n"),
-            plain => has(plain.to_owned(), "0\n"),
-        }
+    for (kind, reason) in [("jobs", "rejected"), ("jobs", "input"), ("events", "input")] {
+        let line = format!("\nnomad_firehose_dead_letters_total{{kind=\"{kind}\",reason=\"{reason}\"}} 0\n");
+        assert!(text.contains(&line), "{line}{text}");
     }
     assert!(!text.contains("nodes"), "{text}");
 }
 
+const MANUAL: &str = include_str!("../../../docs/monitoring.md");
+
 #[test]
-fn a_name_tells_a_counter_from_everything_else() {
+fn the_manual_has_a_row_for_every_metric() {
     let text = Metrics::new(&[Kind::Jobs]).encode().expect("text");
-    for name in PerKind::NAMES.iter().chain(Process::NAMES) {
-        let stem = name.strip_suffix("_total");
-        let is_counter = text.contains(&format!("\n# TYPE {} counter\n", stem.unwrap_or(name)));
-        assert_eq!(is_counter, stem.is_some(), "{name}");
+    let certificates = (certificates::NAME.to_owned(), "gauge");
+    for (name, kind) in declared(&text).into_iter().chain([certificates]) {
+        let row = MANUAL.lines().find(|line| line.starts_with(&format!("| `{name}` | {kind} | ")));
+        assert!(row.is_some(), "docs/monitoring.md lacks: | `{name}` | {kind} | ");
     }
 }
 
 #[test]
 fn the_documents_name_no_metric_that_does_not_exist() {
-    let declared: Vec<&str> =
-        PerKind::NAMES.iter().chain(Process::NAMES).copied().chain([certificates::NAME]).collect();
+    let text = Metrics::new(&[Kind::Jobs]).encode().expect("text");
+    let mut names: Vec<_> = declared(&text).into_iter().map(|(name, _)| name).collect();
+    names.push(certificates::NAME.to_owned());
     for text in [
+        MANUAL,
         include_str!("../../../README.md"),
         include_str!("../../../docs/configuration.md"),
         include_str!("../../../docs/coordination.md"),
@@ -121,7 +128,7 @@ fn the_documents_name_no_metric_that_does_not_exist() {
     ] {
         let words = text.split(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '_');
         for word in words.filter(|word| word.starts_with("nomad_firehose_")) {
-            assert!(declared.contains(&word), "{word}");
+            assert!(names.iter().any(|name| name == word), "{word}");
         }
     }
 }

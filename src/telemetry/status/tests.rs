@@ -122,21 +122,21 @@ impl All {
             SinkState::Flowing => {}
             SinkState::Retrying { .. } | SinkState::Held { .. } => texts.push("SINK".to_owned()),
             SinkState::Suspended if self.faults.contains(&Duty::Renewal) => {}
-            SinkState::Suspended => texts.push("the lease could not be renewed".to_owned()),
+            SinkState::Suspended => texts.push("the lease was not renewed".to_owned()),
         }
         if !texts.is_empty() {
             return ("blocked", texts);
         }
         if streams.is_empty() || is(|state| matches!(state, SourceState::Connecting)) {
-            return ("leading, connecting to nomad", texts);
+            return ("leader, connecting to Nomad", texts);
         }
         if matches!(self.list, ListState::Slow { .. }) {
             texts.push("SLOW".to_owned());
         }
         if is(|state| matches!(state, SourceState::Polling { .. })) {
-            return ("leading, by polling", texts);
+            return ("leader, polling", texts);
         }
-        ("leading", texts)
+        ("leader", texts)
     }
 }
 
@@ -154,7 +154,7 @@ fn every_combination_of_facets_is_shown_as_what_it_is_in_whatever_order_they_are
         let (shown_word, text) = shown.split_once(": ").unwrap_or((&shown, ""));
         assert_eq!(shown_word, word, "{combination:?}");
         assert!(texts.iter().all(|wanted| text.contains(wanted)), "{shown} {combination:?}");
-        let is_ready = matches!(word, "standby" | "leading" | "leading, by polling");
+        let is_ready = matches!(word, "standby" | "leader" | "leader, polling");
         assert_eq!(phases[0].1.is_ready(), is_ready, "{shown}");
         // What is shared comes to a standby in its own way, and what is another resource's not at all.
         let standby = if combination.faults.iter().any(|duty| *duty != Duty::Renewal) { "blocked" } else { "standby" };
@@ -196,16 +196,16 @@ fn the_worst_lane_is_shown_with_its_namespace_on_one_line() {
     for namespace in ["apps", "ops", "web"] {
         status.source(Kind::Jobs, namespace, SourceState::Streaming);
     }
-    assert_eq!(status.phases()[0].1.to_string(), "leading");
+    assert_eq!(status.phases()[0].1.to_string(), "leader");
     status.source(Kind::Jobs, "apps", SourceState::Polling { reason: Some("status 404".to_owned()) });
-    assert_eq!(status.phases()[0].1.to_string(), "leading, by polling: namespace apps: status 404");
+    assert_eq!(status.phases()[0].1.to_string(), "leader, polling: namespace apps: status 404");
     status.source(Kind::Jobs, "ops", SourceState::Blocked { reason: "denied\r\nby policy\n".to_owned() });
     assert_eq!(status.phases()[0].1.to_string(), "blocked: namespace ops: denied by policy");
     status.source(Kind::Jobs, "ops", SourceState::Streaming);
     status.list(Kind::Jobs, "*", ListState::Slow { text: "listing for 90 s".to_owned() });
     assert!(status.is_ready());
     let shown = status.phases()[0].1.to_string();
-    assert_eq!(shown, "leading, by polling: namespace apps: status 404; listing for 90 s");
+    assert_eq!(shown, "leader, polling: namespace apps: status 404; listing for 90 s");
 }
 
 #[test]
