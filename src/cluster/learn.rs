@@ -136,7 +136,10 @@ async fn ask_keys(client: &Client, told: &watch::Sender<View>, tries: u32) -> bo
                 let before = view.identity.clone();
                 view.identity.take_keys(keyring.keys, until);
                 if !before.keys.is_empty() && !before.shares_a_key(&view.identity) {
-                    info!("Nomad's keyring has no key that it had before: it was rotated by hand, or the cluster is another one");
+                    info!(
+                        hint = "the keyring was rotated by hand, or this is another cluster",
+                        "cluster keyring has no known key"
+                    );
                 }
                 view.identity != before
             });

@@ -177,7 +177,7 @@ impl Client {
             let mut log = self.inner.log.lock().unwrap_or_else(PoisonError::into_inner);
             // While none of them answers, each call goes through all of them.
             let Some(times) = log.due(Class::from("to").with(to)) else { return };
-            tracing::warn!(%from, %to, times, "moving on to the next nomad address");
+            tracing::warn!(%from, %to, times, "switched to another Nomad address");
         }
     }
 
