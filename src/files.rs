@@ -1,7 +1,7 @@
-//! Files, as a directory can hold them that others can write to.
+//! Opens files safely in directories that other users can write to.
 //!
-//! What the program writes to it opens itself, never through a link: somebody else's link would have it write to any file
-//! of its own user. And it opens nothing but regular files: a FIFO makes it wait, and a device keeps nothing.
+//! The program never writes through a link, because a link of another user could lead to any file of its own user. It opens
+//! only regular files, because a FIFO would make it wait, and a device would keep nothing.
 
 use std::{
     fs::{self, File, FileType, OpenOptions},
@@ -12,23 +12,23 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// Opens a file that is the program's own.
+/// Opens a file of the program itself.
 ///
 /// # Errors
-/// As `options` have it, and where the path names a link or anything else that is no regular file.
+/// The file cannot be opened with `options`, or the path names a link or anything else that is not a regular file.
 pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     match options.custom_flags(flags.bits().cast_signed()).open(path) {
         Ok(file) => regular(file),
-        // What else lies there says more than why it cannot be opened.
+        // What the path names instead says more than why it cannot be opened.
         Err(error) => Err(check(path).err().unwrap_or(error)),
     }
 }
 
-/// Whether the program can own what has this name: nothing, or a regular file.
+/// Checks that the path names nothing yet, or a regular file.
 ///
 /// # Errors
-/// It is a link or anything else.
+/// The path names a link or anything else.
 pub(crate) fn check(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.is_file() => Err(refused(found.file_type())),
@@ -36,10 +36,10 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Reads a file that somebody else writes, and that may lie behind links, as Kubernetes has its secrets.
+/// Reads a file that somebody else writes. It may be behind links, as secrets in Kubernetes are.
 ///
 /// # Errors
-/// It cannot be read, is no regular file, or has more than `most` bytes.
+/// The file cannot be read, is not a regular file, or has more than `most` bytes.
 pub(crate) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = regular(OpenOptions::new().read(true).custom_flags(flags).open(path)?)?;

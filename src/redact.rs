@@ -1,12 +1,12 @@
 //! Keeps secrets out of the texts that people see.
 //!
-//! A proxy's error page can echo our request, and what it says goes into the log, the status pages and the reasons of
-//! dead letters, which need no login. So every configured secret is known here from the moment it is read, and every
-//! text from outside goes through [`shown`] where it becomes a text of ours: it loses all known secrets and whatever looks
-//! like credentials in a header, is cut, and is made fit for a terminal. The log and the status pages do it once more with
-//! all they show.
+//! A proxy's error page can echo our request, and its words go into the log, the status pages and the reasons of
+//! dead letters, which need no login. So this module learns every configured secret as soon as it is read, and every
+//! text from outside goes through [`shown`] before the program uses it in a message. [`shown`] removes all known secrets and
+//! whatever looks like credentials in a header, cuts the text, and makes it safe for a terminal. The log and the status pages
+//! do that once more with everything that they show.
 //!
-//! Bodies of records never come here.
+//! Bodies of records do not go through here.
 
 mod forms;
 mod headers;
@@ -27,17 +27,17 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use self::forms::Needle;
 pub(crate) use self::shown::{LINE, WORDS, escaped_json, shown, shown_lines};
 
-/// What stands in the place of a secret.
+/// What replaces a secret.
 pub(crate) const REDACTED: &str = "[redacted]";
 
-/// A shorter value is not known: nobody has to see it to guess it, and a tenant called `1` would take every number out of
-/// the log. It still goes where it looks like credentials.
+/// The length of the shortest secret that is learned. A shorter one can be guessed anyway, and a tenant called `1` would remove
+/// every number from the log. Where a shorter one looks like credentials, it is still removed.
 const SHORTEST: usize = 4;
 
-/// How many secrets of the settings are known at most: far more than there are settings.
+/// The most secrets of settings that are known: far more than there are settings.
 const MAX_KEPT: usize = 1024;
 
-/// How many secrets are known that are renewed while the program runs: the newest ones.
+/// The most secrets that are known of those that change while the program runs: the newest ones.
 const MAX_RENEWED: usize = 32;
 
 static KNOWN: RwLock<Known> = RwLock::new(Known { kept: VecDeque::new(), renewed: VecDeque::new() });
@@ -47,17 +47,17 @@ struct Known {
     renewed: VecDeque<Needle>,
 }
 
-/// Knows a secret of the settings from now on.
+/// Learns a secret of the settings.
 pub(crate) fn keep(secret: &str) {
     learn(secret, |known| (&known.kept, MAX_KEPT), |known| &mut known.kept);
 }
 
-/// Knows a secret that others will replace, such as a token in a file.
+/// Learns a secret that others can replace, such as a token in a file.
 pub(crate) fn renew(secret: &str) {
     learn(secret, |known| (&known.renewed, MAX_RENEWED), |known| &mut known.renewed);
 }
 
-/// Knows user and password in the form that basic authentication sends.
+/// Learns a user and password in the form that basic authentication sends.
 pub(crate) fn basic(user: &str, password: &str) {
     keep(password);
     keep(&BASE64.encode(format!("{user}:{password}")));
@@ -69,7 +69,7 @@ fn learn(
     list_mut: impl Fn(&mut Known) -> &mut VecDeque<Needle>,
 ) {
     let secret = secret.trim();
-    // A panic elsewhere leaves plain data behind.
+    // A panic elsewhere leaves the data intact.
     let is_known = |known: &Known| list(known).0.iter().any(|needle| needle.is(secret));
     if secret.len() < SHORTEST || is_known(&KNOWN.read().unwrap_or_else(PoisonError::into_inner)) {
         return;
@@ -93,14 +93,14 @@ fn redacted(text: &str) -> Cow<'_, str> {
     without(text, hits)
 }
 
-/// The same for the start of a longer text: it can end in the midst of a secret.
+/// The same for the start of a longer text, which can end in the middle of a secret.
 fn redacted_start(text: &str) -> Cow<'_, str> {
     let mut hits = known_in(text, true);
     headers::find(text, &mut hits);
     without(text, hits)
 }
 
-/// `text` without known secrets, and otherwise as it is.
+/// `text` without known secrets, and otherwise unchanged.
 pub(crate) fn without_known(text: &str) -> Cow<'_, str> {
     without(text, known_in(text, false))
 }
@@ -114,7 +114,7 @@ fn known_in(text: &str, is_cut: bool) -> Vec<Range<usize>> {
     hits
 }
 
-/// `text` with one mark in the place of all hits that touch each other.
+/// `text` with one [`REDACTED`] for all hits that touch each other.
 fn without(text: &str, mut hits: Vec<Range<usize>>) -> Cow<'_, str> {
     if hits.is_empty() {
         return Cow::Borrowed(text);
@@ -135,7 +135,7 @@ fn without(text: &str, mut hits: Vec<Range<usize>>) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a text can be printed as it is.
+/// Whether a terminal can show the text as it is.
 #[cfg(test)]
 pub(crate) fn is_plain(text: &str) -> bool {
     !text.chars().any(|c| {

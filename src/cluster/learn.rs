@@ -1,4 +1,4 @@
-//! Asks Nomad which cluster this is, beside everything else: no start waits for the answers.
+//! Asks Nomad which cluster this is, in the background: no start waits for the answers.
 
 use std::{future, time::Duration};
 
@@ -15,49 +15,49 @@ use crate::{
     nomad::{Client, Error},
 };
 
-/// How often the keys are read again: a rotated key stays for longer than that, and a cluster that was built anew under a
-/// running leader has its new keys in the checkpoint that soon.
+/// How often the keys are read again. A rotated key stays longer than that. If the cluster was rebuilt under a running leader,
+/// the new keys are in the checkpoint after that time.
 const REFRESH: Duration = Duration::from_secs(60);
 
-/// So often a question is asked again whose answer breaks off or does not come: an agent that restarts does that for a moment.
+/// How many times a request is sent again after its answer broke off or did not come, as happens while an agent restarts.
 const TRIES: u32 = 5;
 
-/// What is known so far.
+/// What is known of a cluster so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// What is known of the cluster that this replica reads.
     pub identity: Identity,
-    /// Nomad has answered each question once, or not in time. Until then the next answer can tell more.
+    /// Nomad has answered each request once, or not in time. Until then the next answer can add something.
     pub settled: bool,
 }
 
 impl View {
-    /// Whether nothing more can become known.
+    /// Whether everything is known.
     pub fn is_complete(&self) -> bool {
         self.identity.region.is_some() && !self.identity.keys.is_empty()
     }
 }
 
-/// The cluster that this replica reads, as far as it is known. Clones see the same.
+/// The cluster that this replica reads, as far as it is known. All clones see the same.
 #[derive(Clone, Debug)]
 pub struct Known(watch::Receiver<View>);
 
 impl Known {
-    /// Nothing, for good: where nothing is stored, nothing need be compared.
+    /// Always nothing: without a stored checkpoint there is nothing to compare.
     pub fn nothing() -> Self {
         Known(watch::channel(View { settled: true, ..View::default() }).1)
     }
 
-    /// Asks `client` from now on, until the last clone is gone. `label` is `NOMAD_FIREHOSE_CLUSTER`.
+    /// Asks `client` from now on, until the last clone is dropped. `label` is `NOMAD_FIREHOSE_CLUSTER`.
     ///
-    /// A failure has the client try its next address, so it should be one of its own.
+    /// A failure makes the client switch to its next address, so pass a client that nothing else uses.
     pub fn learn(client: Client, label: Option<String>) -> Self {
         let identity = Identity { label, ..Identity::default() };
-        let (told, known) = watch::channel(View { identity, settled: false });
+        let (sender, known) = watch::channel(View { identity, settled: false });
         tokio::spawn(async move {
             tokio::select! {
-                () = ask_for_ever(&client, &told) => {}
-                () = told.closed() => {}
+                () = ask_for_ever(&client, &sender) => {}
+                () = sender.closed() => {}
             }
         });
         Known(known)
@@ -78,13 +78,13 @@ impl Known {
         self.0.borrow().settled
     }
 
-    /// Waits until it is settled, but no longer than that.
+    /// Waits until [`View::settled`], at most for `within`.
     pub async fn settled(&self, within: Duration) {
-        // In vain, what is known has to do.
+        // After that, what is known has to suffice.
         timeout(within, self.0.clone().wait_for(|view| view.settled)).await.ok();
     }
 
-    /// Waits until more is known than at the last call.
+    /// Waits until something has changed since the last call.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             future::pending().await
@@ -92,16 +92,16 @@ impl Known {
     }
 }
 
-async fn ask_for_ever(client: &Client, told: &watch::Sender<View>) {
+async fn ask_for_ever(client: &Client, sender: &watch::Sender<View>) {
     let mut unreachable = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut unreadable = Backoff::new(Duration::from_secs(2), REFRESH);
     let mut tries = 0;
     loop {
         tries += 1;
-        let (region, keys) = tokio::join!(ask_region(client, told, tries), ask_keys(client, told, tries));
+        let (region, keys) = tokio::join!(ask_region(client, sender, tries), ask_keys(client, sender, tries));
         let pause = if region && keys {
-            told.send_if_modified(|view| !std::mem::replace(&mut view.settled, true));
-            if told.borrow().is_complete() { REFRESH } else { unreadable.failed() }
+            sender.send_if_modified(|view| !std::mem::replace(&mut view.settled, true));
+            if sender.borrow().is_complete() { REFRESH } else { unreadable.failed() }
         } else {
             unreachable.failed()
         };
@@ -109,15 +109,15 @@ async fn ask_for_ever(client: &Client, told: &watch::Sender<View>) {
     }
 }
 
-/// Asks for the region, where it is not known yet. Says whether Nomad answered, or could not in time.
-async fn ask_region(client: &Client, told: &watch::Sender<View>, tries: u32) -> bool {
-    if told.borrow().identity.region.is_some() {
+/// Asks for the region if it is not known yet. Returns whether Nomad answered, or was reached and did not answer in time.
+async fn ask_region(client: &Client, sender: &watch::Sender<View>, tries: u32) -> bool {
+    if sender.borrow().identity.region.is_some() {
         return true;
     }
     match region(client).await {
         Ok(Some(region)) => {
             debug!(region, "region learned");
-            told.send_modify(|view| view.identity.region = Some(region));
+            sender.send_modify(|view| view.identity.region = Some(region));
             true
         }
         Ok(None) => true,
@@ -126,13 +126,13 @@ async fn ask_region(client: &Client, told: &watch::Sender<View>, tries: u32) -> 
 }
 
 /// As [`ask_region`], for the keys.
-async fn ask_keys(client: &Client, told: &watch::Sender<View>, tries: u32) -> bool {
+async fn ask_keys(client: &Client, sender: &watch::Sender<View>, tries: u32) -> bool {
     match client.keyring().await {
-        // A keyring that is not there yet is no other one.
+        // A keyring that does not exist yet is not another one.
         Ok(keyring) if keyring.keys.is_empty() => true,
         Ok(keyring) => {
             let until = now().saturating_add(keyring.lasts.as_secs());
-            told.send_if_modified(|view| {
+            sender.send_if_modified(|view| {
                 let before = view.identity.clone();
                 view.identity.take_keys(keyring.keys, until);
                 if !before.keys.is_empty() && !before.shares_a_key(&view.identity) {
@@ -149,10 +149,10 @@ async fn ask_keys(client: &Client, told: &watch::Sender<View>, tries: u32) -> bo
     }
 }
 
-/// The region that reads go to, as the servers have it. `None` where they do not tell.
+/// The region that requests go to, by the servers' own word; `None` if they do not say.
 async fn region(client: &Client) -> Result<Option<String>, Error> {
     if let Some(region) = client.region() {
-        // Only servers of that region answer, or those that reach one.
+        // Only servers of that region answer, or servers that reach it.
         client.leader(None).await?;
         return Ok(Some(region.to_owned()));
     }
@@ -160,7 +160,7 @@ async fn region(client: &Client) -> Result<Option<String>, Error> {
     if regions.len() <= 1 {
         return Ok(regions.pop());
     }
-    // Of several, ours is the one whose leader ours is.
+    // Among several regions, ours is the one with the same leader.
     let ours = client.leader(None).await?;
     let leaders = join_all(regions.iter().map(|region| client.leader(Some(region)))).await;
     let mut same = regions.iter().zip(leaders).filter(|(_, leader)| leader.as_ref().is_ok_and(|at| *at == ours));
@@ -170,7 +170,7 @@ async fn region(client: &Client) -> Result<Option<String>, Error> {
     })
 }
 
-/// Whether Nomad has answered, or can be reached and does not: then it will not say more for a while.
+/// Whether Nomad has answered, or was reached and did not answer: then it will not say more for a while.
 fn is_answer(error: &Error, tries: u32) -> bool {
     debug!(%error, "the cluster's identity cannot be read");
     match error {

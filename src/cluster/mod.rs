@@ -1,12 +1,11 @@
-//! Which cluster a checkpoint belongs to, and whether it is the one that this replica reads.
+//! Decides which cluster a checkpoint belongs to, and whether this replica reads the same one.
 //!
-//! Nomad shows no id of a cluster. What it shows to everybody, without a token, is its region and the ids of its
-//! keyring's public keys (`/.well-known/jwks.json`). A key id is random and lies in the raft state: a snapshot that is
-//! restored has it, another cluster has not. Keys rotate, so a stored set is proof for as long as the server says
-//! that it may be relied on, and no longer.
+//! Nomad has no public id of a cluster. Without a token, it shows its region and the ids of its keyring's public keys
+//! (`/.well-known/jwks.json`). A key id is random and part of the raft state: a restored snapshot has it, and another
+//! cluster does not. Keys rotate, so a stored set is a proof only for as long as the server says that it is valid.
 //!
-//! A wrong refusal stops a cluster that works. So only evidence that both sides have, and that differs, refuses; what
-//! is missing never does. [`Identity::verdict`] is that decision, `learn` asks Nomad.
+//! A wrong refusal stops a cluster that works. So only evidence that both sides have, and that differs, makes a refusal;
+//! missing evidence never does. [`Identity::verdict`] decides, and `learn` asks Nomad.
 
 mod learn;
 #[cfg(test)]
@@ -18,23 +17,23 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::learn::{Known, View};
 
-/// Keys that are remembered, the newest first: with Nomad's default of a new one each month, more than a year of them.
+/// How many keys are remembered, the newest first: more than a year of them, with Nomad's default of a new key each month.
 const KEYS_KEPT: usize = 16;
 
-/// What is known of a cluster. Stored in the checkpoint and in the heartbeat.
+/// What is known of a cluster. The checkpoint and the heartbeat store it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The region, as the servers have it.
+    /// The region, by the servers' own word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// `NOMAD_FIREHOSE_CLUSTER`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// The ids of the keyring's keys, the newest first. Those that the cluster had before stay known: a snapshot can
+    /// The ids of the keyring's keys, the newest first. Earlier keys of the cluster stay in the list, because a snapshot can
     /// bring them back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
-    /// Until when the newest keys are those of the cluster for certain, in seconds since 1970.
+    /// Until when the newest keys are valid, in seconds since 1970.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub until: u64,
 }
@@ -43,21 +42,21 @@ fn is_zero(until: &u64) -> bool {
     *until == 0
 }
 
-/// What two identities say of their clusters.
+/// What a comparison of two identities says about their clusters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// They share a key: one cluster.
+    /// They share a key, so they are one cluster.
     Same {
         /// The operator has given it another label.
         renamed: bool,
     },
-    /// Nothing contradicts, and nothing proves.
+    /// Nothing proves that they are one cluster, and nothing contradicts it.
     Unknown,
     /// They are two clusters.
     Other(Difference),
 }
 
-/// What tells two clusters apart.
+/// What differs between two clusters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
     /// Their regions.
@@ -74,7 +73,7 @@ pub enum Difference {
         /// That of this replica.
         ours: String,
     },
-    /// Their keys: no key of one is known to the other. A cluster that was built anew differs in the same way.
+    /// Their keys: they share none. A cluster that was rebuilt differs in the same way.
     Keys,
 }
 
@@ -84,10 +83,10 @@ impl Identity {
         self.region.is_none() && self.label.is_none() && self.keys.is_empty()
     }
 
-    /// Whether `stored` is of the same cluster, at `now` in seconds since 1970.
+    /// Whether `stored` belongs to the same cluster, at `now` in seconds since 1970.
     ///
-    /// A region cannot be changed by a configuration of ours, so it decides alone. A label can: it yields to a key that
-    /// both have.
+    /// The operator cannot change a region by a setting of the firehose, so the region decides alone. A label can be changed, so
+    /// a common key outweighs it.
     pub fn verdict(&self, stored: &Identity, now: u64) -> Verdict {
         if let (Some(ours), Some(stored)) = (&self.region, &stored.region)
             && ours != stored
@@ -107,8 +106,8 @@ impl Identity {
         Verdict::Unknown
     }
 
-    /// What to store for a cluster that goes on from `stored`: what we could not learn stays known. The label is ours
-    /// alone, so that an operator can take it away.
+    /// The identity to store when this cluster continues from `stored`. What Nomad did not tell stays as it was stored. The
+    /// label is always that of this replica, so that an operator can remove it.
     #[must_use]
     pub fn after(&self, stored: &Identity) -> Identity {
         let Identity { region, label, keys, until } = self.clone();
@@ -116,12 +115,12 @@ impl Identity {
         if keys.is_empty() {
             return Identity { region, label, keys: stored.keys.clone(), until: stored.until };
         }
-        // Those of another history say nothing of this one.
+        // Keys of another history say nothing about this one.
         let older = if self.shares_a_key(stored) { &stored.keys[..] } else { &[] };
         Identity { region, label, keys: joined(keys, older), until }
     }
 
-    /// Takes in the keys that the cluster has now, which may be relied on until then. Where none of them is known, it is
+    /// Takes in the keys that the cluster has now, which are valid `until` then. If none of them is known, the cluster has
     /// another history.
     fn take_keys(&mut self, keys: Vec<String>, until: u64) {
         let older = std::mem::take(&mut self.keys);
@@ -139,7 +138,7 @@ impl Identity {
     }
 }
 
-/// Keys and those before them, each once.
+/// The keys and the older ones, each once.
 fn joined(mut keys: Vec<String>, older: &[String]) -> Vec<String> {
     for key in older {
         if !keys.contains(key) {
@@ -150,10 +149,10 @@ fn joined(mut keys: Vec<String>, older: &[String]) -> Vec<String> {
     keys
 }
 
-/// Reads what is stored of a cluster. What cannot be read is no evidence, and never a damaged checkpoint.
+/// Reads a stored identity. If it cannot be read, there is no evidence; the checkpoint does not count as damaged.
 ///
 /// # Errors
-/// The text around it is no JSON.
+/// The text around it is not JSON.
 pub(crate) fn lenient<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Identity>, D::Error> {
     let value = serde_json::Value::deserialize(from)?;
     Ok(serde_json::from_value(value).ok())

@@ -45,7 +45,7 @@ fn only_what_both_have_and_what_differs_refuses() {
 #[test]
 fn what_was_known_stays_known() {
     let stored = identity("eu", "a", &["k", "j"], 2_000);
-    // Nothing could be asked: all but the label is as it was.
+    // Nomad did not answer: everything except the label stays.
     assert_eq!(Identity::default().after(&stored), identity("eu", "", &["k", "j"], 2_000));
     assert_eq!(identity("eu", "b", &["l", "k"], 3_000).after(&stored), identity("eu", "b", &["l", "k", "j"], 3_000));
     // Another history.
@@ -98,7 +98,7 @@ proptest! {
         prop_assert!(!matches!(one.verdict(&one, NOW), Verdict::Other(_)));
     }
 
-    /// Taking evidence away never makes another cluster of it.
+    /// Without some of the evidence, it never looks like another cluster.
     #[test]
     fn what_is_missing_never_refuses(one in any_identity(), two in any_identity()) {
         let poorer = [
@@ -114,7 +114,7 @@ proptest! {
         prop_assert_eq!(Identity::default().verdict(&two, NOW), Verdict::Unknown);
     }
 
-    /// What is stored after going on is never another cluster to whoever stored it.
+    /// The replica that stored an identity never takes it for another cluster's.
     #[test]
     fn who_goes_on_can_go_on_again(one in any_identity(), stored in any_identity()) {
         if !matches!(one.verdict(&stored, NOW), Verdict::Other(_)) {

@@ -1,4 +1,4 @@
-//! Requests: credentials, deadlines, and what a refusal means.
+//! Sends requests: credentials, deadlines, and the meaning of a refusal.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -12,16 +12,16 @@ use super::{
 };
 use crate::http::{self, Cut, Fault, Proxies, Reach, Server, Token};
 
-/// Until a connection stands, TLS included, where the call's own deadline is not shorter.
+/// The longest time to open a connection, including TLS. A call's own deadline can be shorter.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How long the words of a refusal may take to arrive.
+/// The longest time for the words of a refusal to arrive.
 const WORDS: Duration = Duration::from_secs(1);
 
 /// A client of one agent. Clones share its connections.
 ///
-/// Every call takes a deadline: the time until the last byte of the answer is there. A call that is dropped or late may
-/// have been carried out all the same; [`Error::may_have_happened`] tells which failures leave that open.
+/// Every call takes a deadline, which covers the whole answer. Consul may carry out a call that is dropped or late all the
+/// same; [`Error::may_have_happened`] tells which failures leave that open.
 #[derive(Clone)]
 pub struct Client {
     pub(super) inner: Arc<Inner>,
@@ -30,7 +30,7 @@ pub struct Client {
 pub(super) struct Inner {
     server: Server,
     token: Token,
-    /// What is sent with each request.
+    /// The query parameters of every request.
     query: Vec<(&'static str, String)>,
     pub(super) namespace: Option<String>,
     pub(super) partition: Option<String>,
@@ -38,7 +38,7 @@ pub(super) struct Inner {
     pub(super) folder: String,
 }
 
-/// One request, and the words for it.
+/// One request, and its words for error messages.
 pub(super) struct Call<'a> {
     pub(super) method: Method,
     /// Percent-encoded.
@@ -46,9 +46,9 @@ pub(super) struct Call<'a> {
     pub(super) query: &'a [(&'static str, String)],
     /// JSON.
     pub(super) body: Option<Bytes>,
-    /// What is asked, as it reads in a message: "to renew the session".
+    /// What the request does, as a verb: "renew the session".
     pub(super) what: String,
-    /// The line that the policy needs for it.
+    /// The rule that the policy of the token needs for it.
     pub(super) needs: String,
     /// The largest answer that is read, in bytes.
     pub(super) limit: usize,
@@ -69,10 +69,10 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Builds the client and reads its certificates; connects to nothing yet.
+    /// Builds the client and reads its certificates. Opens no connection yet.
     ///
     /// # Errors
-    /// A certificate or key that cannot be used: the error names the variable, the path and the mend.
+    /// A certificate or key that cannot be used. The error names the variable, the path and the fix.
     pub fn new(config: Config) -> Result<Self, Error> {
         let proxies = Proxies::from_environment()?;
         let (tls, basic_auth) = (&config.tls, config.basic_auth.as_ref());
@@ -86,13 +86,13 @@ impl Client {
         Ok(Client { inner: Arc::new(Inner { server, token, query, namespace, partition, datacenter, folder }) })
     }
 
-    /// The address as it may be shown.
+    /// The address, without secrets.
     pub fn address(&self) -> &str {
         &self.inner.server.label
     }
 
-    /// Sends `call` and reads the answer whole. A success and the statuses in `also` are handed back, all others are the
-    /// error they mean. Where the token is refused and its file holds a new one, the call is sent again with that.
+    /// Sends `call` and reads the whole answer. Returns a success and the statuses in `also`, and turns all others into
+    /// errors. If Consul refuses the token and the token file has a new one, the call is sent again with that.
     pub(super) async fn ask(
         &self,
         call: &Call<'_>,
@@ -161,7 +161,7 @@ impl Client {
         Error::Garbage { address: self.address().to_owned(), what: call.what.clone(), text: text.into() }
     }
 
-    /// The error that an answer without success means.
+    /// The error for an answer without success.
     fn refusal(&self, call: &Call<'_>, code: StatusCode, text: String) -> Error {
         Answer {
             address: self.address(),
@@ -179,8 +179,8 @@ impl Client {
         self.inner.token.is_some()
     }
 
-    /// The line that lets a token use `key`. It names the right to write, which brings that to read: a policy that is mended
-    /// by the message of the first refused call should not be refused at the second.
+    /// The rule that lets a token use `key`. It names the right to write, which includes the right to read: whoever fixes a
+    /// policy after the first refused call should not run into a second refusal.
     pub(super) fn key_rule(&self, key: &str) -> String {
         let ours = key.strip_prefix(&self.inner.folder).is_some_and(|rest| rest.starts_with('/'));
         let folder = if ours { &key[..=self.inner.folder.len()] } else { key.rfind('/').map_or(key, |at| &key[..=at]) };

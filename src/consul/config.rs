@@ -20,14 +20,14 @@ pub(super) static NAMES: Names = Names {
     },
 };
 
-/// How to reach and to address Consul; validated by the configuration layer.
+/// How to reach and to address Consul. The configuration layer validates it.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the agent is: over TCP with or without TLS, or at a Unix socket.
+    /// The address of the agent: TCP with or without TLS, or a Unix socket.
     pub address: Address,
-    /// The ACL token, and where it comes from.
+    /// The ACL token, and its source.
     pub token: TokenSource,
-    /// `CONSUL_HTTP_AUTH`: user and password of basic authentication. Comes before one in the address.
+    /// `CONSUL_HTTP_AUTH`: user and password of basic authentication. They override those in the address.
     pub basic_auth: Option<(String, Secret)>,
     /// `CONSUL_NAMESPACE`, of Consul Enterprise: at most 64 bytes.
     pub namespace: Option<String>,
@@ -37,6 +37,6 @@ pub struct Config {
     pub datacenter: Option<String>,
     /// For an `https` address.
     pub tls: Tls,
-    /// The folder that this program writes to, without `/` at its end: a refused call names the policy's line with it.
+    /// The folder that this program writes to, without `/` at its end. The error of a refused call names the rule for it.
     pub folder: String,
 }

@@ -7,29 +7,29 @@ use crate::{
     throttle::{Class, Classified},
 };
 
-/// Why Consul did not do what it was asked for.
+/// Why a request to Consul failed. Each text says what failed, why, and what to do, where somebody can do something.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file named in the settings cannot be used.
-    #[error("{variable}: {}: {reason}", path.display())]
+    #[error("cannot use {variable}={}: {reason}", path.display())]
     File {
         /// The variable that names it.
         variable: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong, and the mend.
+        /// What is wrong with it, and how to fix it.
         reason: String,
     },
-    /// A setting is wrong in itself.
-    #[error("{variable}: {reason}")]
+    /// The value of a setting cannot be used.
+    #[error("cannot use {variable}: {reason}")]
     Setting {
         /// The variable.
         variable: &'static str,
-        /// What is wrong, and the mend.
+        /// What is wrong with it, and how to fix it.
         reason: String,
     },
-    /// No connection came about.
-    #[error("cannot connect to Consul at {address}: {reason}; is the agent running there? (CONSUL_HTTP_ADDR)")]
+    /// The connection could not be opened.
+    #[error("cannot connect to Consul at {address}: {reason}; check that the agent runs there (CONSUL_HTTP_ADDR)")]
     Connect {
         /// Label of the address.
         address: String,
@@ -37,33 +37,36 @@ pub enum Error {
         reason: String,
     },
     /// The TLS handshake failed.
-    #[error("no TLS with Consul at {address}: {reason}; {mend}")]
+    #[error("cannot set up TLS with Consul at {address}: {reason}; {fix}")]
     Tls {
         /// Label of the address.
         address: String,
         /// The cause.
         reason: String,
         /// What to set.
-        mend: String,
+        fix: String,
     },
-    /// The agent wants TLS and was spoken to without.
-    #[error("Consul at {address} speaks HTTPS there: write https:// in CONSUL_HTTP_ADDR, or set CONSUL_HTTP_SSL=true")]
+    /// The agent expects TLS, and the request came without it.
+    #[error(
+        "cannot use Consul at {address} without TLS: it speaks HTTPS there; write https:// in CONSUL_HTTP_ADDR, or set \
+         CONSUL_HTTP_SSL=true"
+    )]
     WantsTls {
         /// Label of the address.
         address: String,
     },
-    /// No answer within the deadline.
-    #[error("Consul at {address} did not answer {what} within {after:?} (CONSUL_HTTP_ADDR)")]
+    /// Consul did not answer within the deadline.
+    #[error("cannot {what}: Consul at {address} did not answer within {after:?}; check the agent (CONSUL_HTTP_ADDR)")]
     Timeout {
         /// Label of the address.
         address: String,
-        /// What was asked: "to read …".
+        /// What was asked, as a verb: "read …".
         what: String,
         /// The deadline.
         after: Duration,
     },
     /// The connection broke in the middle of an exchange.
-    #[error("the connection to Consul at {address} broke when it was asked {what}: {reason}")]
+    #[error("cannot {what}: the connection to Consul at {address} broke: {reason}")]
     Broken {
         /// Label of the address.
         address: String,
@@ -72,8 +75,8 @@ pub enum Error {
         /// The cause.
         reason: String,
     },
-    /// The servers elect a leader, or the agent has lost them.
-    #[error("Consul at {address} has no leader at the moment and was asked {what}: {text}")]
+    /// The servers are electing a leader, or the agent does not reach them.
+    #[error("cannot {what}: Consul at {address} has no leader at the moment: {text}; check its servers if this lasts")]
     NoLeader {
         /// Label of the address.
         address: String,
@@ -84,8 +87,8 @@ pub enum Error {
     },
     /// Too many requests, or too many connections from here.
     #[error(
-        "Consul at {address} refuses further requests from this machine when asked {what}: {text}; \
-         raise http_max_conns_per_client or the rate limits of the agent, or look what else calls it"
+        "cannot {what}: Consul at {address} refuses further requests from this machine: {text}; \
+         raise http_max_conns_per_client or the rate limits of the agent, or find out what else calls it"
     )]
     Busy {
         /// Label of the address.
@@ -97,7 +100,7 @@ pub enum Error {
     },
     /// The token may not do this.
     #[error(
-        "Consul refuses {what}: {text}; {} needs {needs}",
+        "cannot {what}: Consul answered {text:?}; {} needs {needs}",
         if *.token { "the policy of the token" } else { "no token was given (CONSUL_HTTP_TOKEN), and the anonymous policy" }
     )]
     Denied {
@@ -112,8 +115,8 @@ pub enum Error {
     },
     /// Consul does not know the token.
     #[error(
-        "Consul at {address} does not accept the token: {text}; it is wrong, deleted or expired (CONSUL_HTTP_TOKEN or \
-         CONSUL_HTTP_TOKEN_FILE)"
+        "Consul at {address} does not accept the token: {text}; set a valid one in CONSUL_HTTP_TOKEN or \
+         CONSUL_HTTP_TOKEN_FILE"
     )]
     BadToken {
         /// Label of the address.
@@ -122,7 +125,7 @@ pub enum Error {
         text: String,
     },
     /// An option that this edition or version of Consul does not have.
-    #[error("{variable} is of Consul Enterprise, and Consul at {address} does not take it: {text}; leave it unset")]
+    #[error("cannot use {variable} with Consul at {address}: {text}; unset it, only Consul Enterprise has it")]
     Enterprise {
         /// The variable.
         variable: &'static str,
@@ -132,7 +135,7 @@ pub enum Error {
         text: String,
     },
     /// The datacenter is unknown, or none of its servers can be reached.
-    #[error("Consul at {address} knows no way to the datacenter {datacenter:?}: {text} (CONSUL_DATACENTER)")]
+    #[error("cannot reach the datacenter {datacenter:?} from Consul at {address}: {text}; check CONSUL_DATACENTER")]
     NoDatacenter {
         /// Label of the address.
         address: String,
@@ -142,7 +145,10 @@ pub enum Error {
         text: String,
     },
     /// More than Consul takes in one request.
-    #[error("{what} takes more than Consul at {address} allows: {text}")]
+    #[error(
+        "cannot {what}: the request is larger than Consul at {address} allows: {text}; raise txn_max_req_len and \
+         kv_max_value_size in the limits of the agents"
+    )]
     TooLarge {
         /// Label of the address.
         address: String,
@@ -152,7 +158,7 @@ pub enum Error {
         text: String,
     },
     /// Any other status than success.
-    #[error("Consul at {address} answered {code} when it was asked {what}: {text}")]
+    #[error("cannot {what}: Consul at {address} answered {code}: {text}")]
     Status {
         /// Label of the address.
         address: String,
@@ -163,10 +169,8 @@ pub enum Error {
         /// The start of Consul's words.
         text: String,
     },
-    /// An answer that is not what the protocol says.
-    #[error(
-        "what answers at {address} was asked {what} and cannot be understood: {text}; is it Consul? (CONSUL_HTTP_ADDR)"
-    )]
+    /// The answer does not follow the protocol.
+    #[error("cannot {what}: unexpected answer from {address}: {text}; check that CONSUL_HTTP_ADDR is a Consul agent")]
     Garbage {
         /// Label of the address.
         address: String,
@@ -178,9 +182,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call can succeed later without anyone changing a policy or a setting.
+    /// Whether the same call can succeed later without a change of a policy or a setting.
     ///
-    /// A caller goes on trying either way: policies do get changed. The difference is how soon, and how loudly.
+    /// A caller keeps trying either way, because policies do get changed. The difference is how soon, and how loudly.
     pub fn is_passing(&self) -> bool {
         match self {
             Error::Connect { .. }
@@ -202,12 +206,12 @@ impl Error {
         }
     }
 
-    /// Whether a write that ended so may have been carried out all the same: the answer is what is missing.
+    /// Whether Consul may have carried out a write that failed with this error, so that only its answer is missing.
     pub fn may_have_happened(&self) -> bool {
         match self {
             Error::Timeout { .. } | Error::Broken { .. } | Error::Garbage { .. } => true,
-            // A leader that is deposed while it writes answers 500 (or that there is no leader), and its successor may
-            // well commit the write.
+            // A leader that is deposed while it writes answers 500 (or that there is no leader), and its successor can
+            // still commit the write.
             Error::NoLeader { .. } => true,
             Error::Status { code, .. } => *code >= 500 || *code == 408,
             Error::File { .. }
@@ -231,14 +235,14 @@ impl From<Fault> for Error {
             Fault::File { variable, path, reason } => Error::File { variable, path, reason },
             Fault::Setting { variable, reason } => Error::Setting { variable, reason },
             Fault::Connect { address, reason } => Error::Connect { address, reason },
-            Fault::Tls { address, reason, mend } => Error::Tls { address, reason, mend },
+            Fault::Tls { address, reason, mend } => Error::Tls { address, reason, fix: mend },
             Fault::Crowded { address, what } => Error::Busy { address, what, text: UNASKED.to_owned() },
             Fault::Broken { address, what, reason } => Error::Broken { address, what, reason },
         }
     }
 }
 
-/// An answer without success, and what it was an answer to.
+/// An answer without success, and the request that it belongs to.
 #[derive(Debug)]
 pub(super) struct Answer<'a> {
     pub(super) address: &'a str,
@@ -251,8 +255,8 @@ pub(super) struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// Consul has no codes for its errors: the words of `agent/structs/errors.go`, `acl/errors.go` and `agent/http_oss.go`
-    /// decide, from 1.8 on.
+    /// Consul has no codes for its errors, so its words decide: those of `agent/structs/errors.go`, `acl/errors.go` and
+    /// `agent/http_oss.go`, from 1.8 on.
     pub(super) fn meaning(self) -> Error {
         let Answer { address, what, needs, token, datacenter, code, text } = self;
         let says = |words: &str| text.contains(words);
@@ -269,7 +273,7 @@ impl Answer<'_> {
             429 => Error::Busy { address, what, text },
             500.. if says("rate limit") => Error::Busy { address, what, text },
             500.. if says("No path to datacenter") || says("Datacenter not found") => {
-                Error::NoDatacenter { address, datacenter: datacenter.unwrap_or("of the agent").to_owned(), text }
+                Error::NoDatacenter { address, datacenter: datacenter.unwrap_or("the agent's own").to_owned(), text }
             }
             500.. if says("No cluster leader") || says("not the leader") || says("No known Consul servers") => {
                 Error::NoLeader { address, what, text }
@@ -295,7 +299,7 @@ impl Classified for Error {
             Error::Broken { .. } => "broken".into(),
             Error::NoLeader { .. } => "no leader".into(),
             Error::Busy { .. } => "busy".into(),
-            // Each has a line of its own that is missing, and there are few.
+            // Each missing rule is a class of its own, and there are few.
             Error::Denied { needs, .. } => Class::from("denied").with(needs),
             Error::BadToken { .. } => "token".into(),
             Error::Enterprise { variable, .. } => Class::from("enterprise").with(variable),
@@ -314,7 +318,7 @@ mod tests {
     fn meaning(code: u16, text: &str) -> Error {
         Answer {
             address: "http://consul:8500",
-            what: "to read \"f/k\"",
+            what: "read \"f/k\"",
             needs: "key_prefix \"f/\" { policy = \"write\" }",
             token: true,
             datacenter: Some("eu"),
@@ -324,9 +328,9 @@ mod tests {
         .meaning()
     }
 
-    /// Answers of Consul 1.8.7, and where its words have changed since, of its sources.
+    /// Answers of Consul 1.8.7. Where its words have changed since, they are from its sources.
     #[test]
-    fn every_refusal_has_its_sentence_and_its_mend() {
+    fn every_refusal_has_its_sentence_and_its_fix() {
         for (code, text, needle, passing, happened) in [
             (
                 403,
@@ -347,14 +351,14 @@ mod tests {
             (
                 400,
                 "Bad request: Invalid query parameter: \"ns\" - Namespaces are a Consul Enterprise feature",
-                "CONSUL_NAMESPACE is of Consul Enterprise",
+                "cannot use CONSUL_NAMESPACE with Consul",
                 false,
                 false,
             ),
             (
                 400,
                 "Invalid query parameter: \"partition\" - Partitions are a Consul Enterprise feature",
-                "CONSUL_PARTITION is of Consul Enterprise",
+                "cannot use CONSUL_PARTITION with Consul",
                 false,
                 false,
             ),
@@ -375,16 +379,16 @@ mod tests {
                 true,
                 false,
             ),
-            (
-                500,
-                "No path to datacenter",
-                "datacenter \"eu\": No path to datacenter (CONSUL_DATACENTER)",
-                false,
-                false,
-            ),
+            (500, "No path to datacenter", "No path to datacenter; check CONSUL_DATACENTER", false, false),
             (500, "No cluster leader", "no leader at the moment", true, true),
             (500, "rpc error making call: node is not the leader", "no leader at the moment", true, true),
-            (500, "leadership lost while committing log", "answered 500 when it was asked to read", true, true),
+            (
+                500,
+                "leadership lost while committing log",
+                "cannot read \"f/k\": Consul at http://consul:8500 answered 500",
+                true,
+                true,
+            ),
             (500, "Missing node registration", "Missing node registration", true, true),
             (503, "upstream connect error", "answered 503", true, true),
             (301, "Moved", "not followed", false, false),

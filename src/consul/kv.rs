@@ -1,4 +1,4 @@
-//! Reading the KV store.
+//! Reads the KV store.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -14,28 +14,28 @@ use super::{
     error::Error,
 };
 
-/// Largest answer about one key: ten times the largest value that Consul takes by default (512 KiB, in base64).
+/// The largest answer about one key: ten times the largest value that Consul takes by default (512 KiB, in base64).
 const MAX_ENTRY: usize = 8 << 20;
 
-/// Largest answer about a tree, as much as 1,500,000 live tasks need. It is held whole while it is decoded.
+/// The largest answer about a tree: enough for 1,500,000 live tasks. The whole answer is in memory while it is decoded.
 pub(super) const MAX_TREE: usize = 64 << 20;
 
-/// What stays as it is in a path.
+/// The characters that are not encoded in a path.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// How one key is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Get {
-    /// Let the leader make sure that it still is one before it answers. Without it, an old leader that was cut off can
+    /// Let the leader make sure that it still leads before it answers. Otherwise an old leader that was cut off can
     /// give an old answer for some seconds.
     pub consistent: bool,
     /// Answer only when the key has changed after this index, or when `wait` is over.
     pub after: Option<ModifyIndex>,
-    /// How long at most, in whole milliseconds, up to 10 min. Consul adds up to a sixteenth.
+    /// The longest wait, in whole milliseconds, up to 10 min. Consul adds up to a sixteenth.
     pub wait: Duration,
 }
 
-/// An entry as Consul writes it.
+/// An entry as Consul sends it.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Raw<'a> {
@@ -58,7 +58,7 @@ impl Raw<'_> {
             None => Bytes::new(),
             Some(text) => match STANDARD.decode(text.as_bytes()) {
                 Ok(value) => value.into(),
-                Err(error) => return Err(format!("the value of {:?} is no base64: {error}", self.key)),
+                Err(error) => return Err(format!("the value of {:?} is not base64: {error}", self.key)),
             },
         };
         Ok(Entry {
@@ -73,13 +73,13 @@ impl Raw<'_> {
 }
 
 impl Client {
-    /// The entry under `key`; `None` where there is none.
+    /// The entry with this `key`; `None` if there is none.
     ///
-    /// A blocking query may take [`Get::wait`] and a sixteenth of it longer than `deadline`. It can answer early and
-    /// unchanged.
+    /// A blocking query may take longer than `deadline`, by [`Get::wait`] and a sixteenth of it. Consul can answer it early
+    /// and unchanged.
     ///
     /// # Errors
-    /// There is no answer: nothing is known of the key, not even that it has not changed.
+    /// Consul did not answer: nothing is known of the key, not even that it has not changed.
     pub async fn get(&self, key: &str, how: Get, deadline: Duration) -> Result<Read<Option<Entry>>, Error> {
         let mut query = Vec::new();
         if how.consistent {
@@ -96,17 +96,17 @@ impl Client {
         let index = next_index(answer.index, how.after);
         let mut entries = self.entries(&call, answer)?;
         match entries.iter().find(|entry| entry.key != key) {
-            Some(other) => Err(self.garbage(&call, format!("it is of the key {:?}", other.key))),
+            Some(other) => Err(self.garbage(&call, format!("it is about the key {:?}", other.key))),
             None => Ok(Read { value: entries.pop(), index }),
         }
     }
 
-    /// Every entry whose key begins with `prefix`, in the order of the keys, read consistently. Answers of more than
-    /// 64 MiB are refused.
+    /// Every entry whose key begins with `prefix`, in the order of the keys, read consistently. An answer of more than
+    /// 64 MiB is an error.
     ///
     /// # Errors
-    /// There is no answer. What the token may not read is an error where nothing else was read, and is left out by Consul
-    /// otherwise: one rule of the policy should cover the whole prefix.
+    /// Consul did not answer. What the token may not read is an error only if the answer is empty; otherwise Consul leaves it
+    /// out. So one rule of the policy should cover the whole prefix.
     pub async fn tree(&self, prefix: &str, deadline: Duration) -> Result<Read<Vec<Entry>>, Error> {
         let query = [("recurse", String::new()), ("consistent", String::new())];
         let call = self.read_call(prefix, &query, MAX_TREE);
@@ -114,7 +114,7 @@ impl Client {
         let index = next_index(answer.index, None);
         let value = self.entries(&call, answer)?;
         if let Some(other) = value.iter().find(|entry| !entry.key.starts_with(prefix)) {
-            return Err(self.garbage(&call, format!("it is of the key {:?}", other.key)));
+            return Err(self.garbage(&call, format!("it is about the key {:?}", other.key)));
         }
         if value.is_empty() {
             self.may_read(prefix, deadline).await?;
@@ -122,9 +122,9 @@ impl Client {
         Ok(Read { value, index })
     }
 
-    /// Asks for a single key below `prefix`, which unlike a tree is refused where the token may not read it.
+    /// Reads a single key below `prefix`. Unlike a tree, Consul refuses a key that the token may not read.
     pub(super) async fn may_read(&self, prefix: &str, deadline: Duration) -> Result<(), Error> {
-        // The empty key cannot be read, and one that ends in a slash is a key like any other.
+        // An empty key cannot be read. A key that ends in a slash is a key like any other.
         let key = if prefix.is_empty() { "-" } else { prefix };
         self.get(key, Get::default(), deadline).await.map(drop)
     }
@@ -136,7 +136,7 @@ impl Client {
             path: format!("/v1/kv/{}", path.join("/")),
             query,
             body: None,
-            what: format!("to read {key:?}"),
+            what: format!("read {key:?}"),
             needs: self.key_rule(key),
             limit,
         }
@@ -146,22 +146,22 @@ impl Client {
         if answer.code == StatusCode::NOT_FOUND {
             return match answer.body.is_empty() {
                 true => Ok(Vec::new()),
-                // Consul says nothing beside a 404; with words it comes from something else, such as a proxy.
+                // Consul sends no words with a 404. If there are words, something else answered, such as a proxy.
                 false => Err(self.garbage(call, String::from_utf8_lossy(&answer.body).trim())),
             };
         }
         let raw: Vec<Raw<'_>> =
             serde_json::from_slice(&answer.body).map_err(|error| self.garbage(call, error.to_string()))?;
         if raw.is_empty() {
-            // What is not there is a 404.
-            return Err(self.garbage(call, "an empty list"));
+            // Consul answers 404 for a missing key.
+            return Err(self.garbage(call, "it is an empty list"));
         }
         raw.into_iter().map(Raw::decode).collect::<Result<_, _>>().map_err(|text| self.garbage(call, text))
     }
 }
 
-/// HashiCorp's rules for blocking queries: an index that went backwards starts from zero again, and one that is zero
-/// itself counts as one, so that no query is asked again and again without a wait.
+/// HashiCorp's rules for blocking queries: after an index that went backwards, the next query starts from zero. An index of
+/// zero counts as one, so that no query is sent again and again without a wait.
 fn next_index(answered: Option<u64>, after: Option<ModifyIndex>) -> ModifyIndex {
     match (answered, after) {
         (None | Some(0), _) => ModifyIndex(1),

@@ -1,12 +1,12 @@
 //! The client of Consul's HTTP API: sessions, the KV store, and transactions.
 //!
-//! Start at [`Client`]. Everything that has to hold together goes through [`Client::transact`]: a [`CheckSession`]
-//! before a write makes sure that only the holder of a lock can make it.
+//! Start at [`Client`]. Writes that belong together go through [`Client::transact`]: a [`CheckSession`]
+//! before a write makes sure that only the holder of a lock can write.
 //!
-//! Consul 1.7 or later. Every call has a deadline that its caller gives, and no answer is read without a bound.
+//! It works with Consul 1.7 or later. The caller gives each call a deadline, and every answer is read up to a bound.
 //!
-//! **What a token may not read is left out of a tree without a word**, and not refused. [`Client::tree`] and
-//! [`Client::look`] therefore ask again where nothing came: an empty answer is one that the token was allowed to see.
+//! **Consul leaves out of a tree what the token may not read**, and does not say so. So [`Client::tree`] and
+//! [`Client::look`] ask again when a tree is empty, to be sure that the token may read it.
 //!
 //! [`CheckSession`]: Op::CheckSession
 
@@ -34,7 +34,7 @@ pub use self::{
 };
 pub use crate::http::{Address, BadAddress, Secret, Tls, TokenSource};
 
-/// The raft index at which Consul last changed an entry, or up to which an answer of its holds.
+/// The raft index at which Consul last changed an entry, or up to which an answer is valid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModifyIndex(pub u64);
 
@@ -44,12 +44,12 @@ impl fmt::Display for ModifyIndex {
     }
 }
 
-/// The id of a session: a UUID that Consul gave.
+/// The id of a session: a UUID from Consul.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(Box<str>);
 
 impl SessionId {
-    /// Takes in an id that was stored.
+    /// An id that was stored.
     pub fn new(id: impl Into<Box<str>>) -> Self {
         SessionId(id.into())
     }
@@ -66,13 +66,13 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// An answer, and the index up to which it holds.
+/// An answer, and the index up to which it is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read<T> {
-    /// What was asked for.
+    /// The content of the answer.
     pub value: T,
-    /// What the next [`Get::after`] is. Zero where Consul's index went backwards (it was restored from a snapshot), which
-    /// makes that query an immediate one, as HashiCorp's rules for blocking queries have it; never zero twice in a row.
+    /// The next [`Get::after`]. It is zero when Consul's index went backwards (after a restore from a snapshot): then the next
+    /// query returns at once, as HashiCorp's rules for blocking queries say. It is never zero twice in a row.
     pub index: ModifyIndex,
 }
 
@@ -81,14 +81,14 @@ pub struct Read<T> {
 pub struct Entry {
     /// The whole key.
     pub key: String,
-    /// The value. Empty in what a transaction answers for anything but [`Op::GetTree`]: Consul leaves it out there.
+    /// The value. Consul leaves it out of the answer to a transaction, except for [`Op::GetTree`]; then it is empty here.
     pub value: Bytes,
-    /// The number that a writer puts beside the value.
+    /// The number that the writer stored beside the value.
     pub flags: u64,
     /// The session that holds the lock on this key.
     pub session: Option<SessionId>,
     /// How often the lock was taken.
     pub lock_index: u64,
-    /// When it was last changed.
+    /// The index of the last change.
     pub modify_index: ModifyIndex,
 }

@@ -1,4 +1,4 @@
-//! Sessions: what a lock hangs on.
+//! Sessions, which hold locks.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use super::{
     error::Error,
 };
 
-/// Largest answer about a session.
+/// The largest answer about a session, in bytes.
 const MAX_BODY: usize = 64 << 10;
 
-/// A session to be made. Its locks are released when it ends; their keys stay.
+/// A session to create. When it ends, Consul releases its locks; their keys stay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Its name, for people: Consul does not ask for it to be unique.
+    /// Its name, for people. It need not be unique.
     pub name: String,
-    /// How long it lives without a renewal, at least; Consul may take twice as long. 10 s to 24 h.
+    /// The shortest time that it lives without a renewal. Consul may take twice as long. 10 s to 24 h.
     pub ttl: Duration,
-    /// How long nobody can take a lock that ended with this session. 0 to 60 s; Consul holds longer ones for 60 s.
+    /// How long Consul refuses to give out a lock that ended with this session. 0 to 60 s; Consul cuts more to 60 s.
     pub lock_delay: Duration,
-    /// Whether it ends too when the agent's node is thought dead (`serfHealth`), as Consul's default has it.
+    /// Whether it also ends when the agent's node counts as dead (`serfHealth`), which is Consul's default.
     pub node_checks: bool,
 }
 
@@ -35,12 +35,12 @@ struct Request<'a> {
     ttl: String,
     lock_delay: String,
     behavior: &'static str,
-    /// An empty list is no check at all; without the field there is `serfHealth`.
+    /// An empty list means no check. Without the field, Consul uses `serfHealth`.
     #[serde(skip_serializing_if = "Option::is_none")]
     node_checks: Option<[&'static str; 0]>,
 }
 
-/// A session as Consul answers it.
+/// A session in an answer of Consul.
 #[derive(Deserialize)]
 struct Answered {
     #[serde(rename = "ID")]
@@ -48,10 +48,10 @@ struct Answered {
 }
 
 impl Client {
-    /// Makes a session, on the node of the agent.
+    /// Creates a session, on the node of the agent.
     ///
     /// # Errors
-    /// None was made, unless [`Error::may_have_happened`]: it then ends by itself, by its TTL.
+    /// No session was created, unless [`Error::may_have_happened`]: such a session ends after its TTL.
     pub async fn create_session(&self, session: &Session, deadline: Duration) -> Result<SessionId, Error> {
         let request = Request {
             name: &session.name,
@@ -61,20 +61,19 @@ impl Client {
             node_checks: (!session.node_checks).then_some([]),
         };
         let body = serde_json::to_vec(&request).expect("texts and numbers are JSON").into();
-        let call = session_call("create", Some(body), "to create a session");
+        let call = session_call("create", Some(body), "create a session");
         let answer = self.ask(&call, &[], deadline).await?;
         let created: Answered =
             serde_json::from_slice(&answer.body).map_err(|error| self.garbage(&call, error.to_string()))?;
         Ok(SessionId::new(created.id))
     }
 
-    /// Starts the TTL anew. False where the session is gone: it ended, or it was destroyed.
+    /// Restarts the TTL. Returns false if the session is gone, because it ended or was destroyed.
     ///
     /// # Errors
-    /// Whether it was renewed is not known, unless Consul refused.
+    /// It is not known whether Consul renewed it, unless Consul refused.
     pub async fn renew_session(&self, session: &SessionId, deadline: Duration) -> Result<bool, Error> {
-        let call =
-            session_call(&format!("renew/{}", super::kv::encoded(session.as_str())), None, "to renew the session");
+        let call = session_call(&format!("renew/{}", super::kv::encoded(session.as_str())), None, "renew the session");
         let answer = self.ask(&call, &[StatusCode::NOT_FOUND], deadline).await?;
         if answer.code == StatusCode::NOT_FOUND {
             return Ok(false);
@@ -87,13 +86,12 @@ impl Client {
         }
     }
 
-    /// Ends it, and starts the lock-delay of the locks that it holds. No error where it is gone already.
+    /// Ends the session, and starts the lock-delay of the locks that it holds. It is no error if the session is gone already.
     ///
     /// # Errors
-    /// It lives on, until its TTL at the longest, unless [`Error::may_have_happened`].
+    /// The session lives on, at most until its TTL, unless [`Error::may_have_happened`].
     pub async fn destroy_session(&self, session: &SessionId, deadline: Duration) -> Result<(), Error> {
-        let call =
-            session_call(&format!("destroy/{}", super::kv::encoded(session.as_str())), None, "to end the session");
+        let call = session_call(&format!("destroy/{}", super::kv::encoded(session.as_str())), None, "end the session");
         let answer = self.ask(&call, &[], deadline).await?;
         match answer.body.trim_ascii() {
             b"true" => Ok(()),
@@ -102,8 +100,8 @@ impl Client {
     }
 }
 
-/// A session belongs to the node of the agent that makes it, and the policy has to name that node. Its name is not known
-/// here and differs from agent to agent, so the line names all.
+/// A session belongs to the node of the agent that creates it, and the policy has to name that node. The client does not know
+/// the node's name, which differs from agent to agent, so the rule names all nodes.
 fn session_call(path: &str, body: Option<bytes::Bytes>, what: &str) -> Call<'static> {
     Call {
         method: Method::PUT,
@@ -116,7 +114,7 @@ fn session_call(path: &str, body: Option<bytes::Bytes>, what: &str) -> Call<'sta
     }
 }
 
-/// As Go writes a duration. The unit is always written: Consul takes a small number without one for seconds.
+/// Writes a duration as Go does, always with a unit: Consul takes a small number without one for seconds.
 fn go(duration: Duration) -> String {
     if duration.is_zero() { "0s".to_owned() } else { format!("{}ms", duration.as_millis()) }
 }

@@ -1,5 +1,5 @@
-//! The client against small servers that answer what the real Consul cannot be made to say. Those against the real one
-//! are in `tests/consul_client.rs`.
+//! Tests the client against small servers with answers that the real Consul cannot be made to give. The tests against the
+//! real one are in `tests/consul_client.rs`.
 
 use std::{
     sync::{Arc, Mutex},
@@ -32,7 +32,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// A request line, headers, and a body.
 type Asked = (String, Vec<(String, String)>, String);
 
-/// A server that lives as long as this, and keeps what it was asked.
+/// A server that runs until this is dropped, and keeps the requests.
 struct Server {
     address: String,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -45,7 +45,7 @@ impl Drop for Server {
     }
 }
 
-/// Answers each request alike.
+/// Gives each request the same answer.
 async fn serve(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("bound"));
@@ -96,7 +96,7 @@ async fn every_request_carries_what_the_settings_say() {
     let header = |name| headers.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str());
     assert_eq!(header("x-consul-token"), Some("hush"));
     assert_eq!(header("authorization"), Some("Basic bWU6cGFzcw=="));
-    // A transaction takes them from its operations.
+    // In a transaction they belong to the operations.
     assert_eq!(body, r#"[{"KV":{"Verb":"delete","Key":"k","Namespace":"team","Partition":"part"}}]"#);
     assert!(!format!("{client:?}").contains("hush"));
 }
@@ -113,7 +113,7 @@ async fn refusals_come_with_their_meaning() {
             matches!(error, Error::Enterprise { variable: "CONSUL_PARTITION", .. })
         }),
         (403, "Permission denied", |error| matches!(error, Error::Denied { token: false, .. })),
-        // With words a 404 comes from something in front of Consul, and must not be taken for a key that is not there.
+        // A 404 with words comes from something in front of Consul, and must not count as a missing key.
         (404, "404 page not found", |error| matches!(error, Error::Garbage { .. })),
         (200, "<html>", |error| matches!(error, Error::Garbage { .. })),
     ];
@@ -160,7 +160,7 @@ async fn the_deadline_holds_until_the_last_byte_and_no_answer_is_without_bound()
 }
 
 #[tokio::test]
-async fn tls_where_there_is_none_names_the_mend() {
+async fn tls_where_there_is_none_names_the_fix() {
     let server = serve(|| say(200, "[]")).await;
     let directory = tempfile::tempdir().expect("a directory");
     let issuer = rcgen::generate_simple_self_signed(vec!["consul".to_owned()]).expect("a certificate");
@@ -169,7 +169,7 @@ async fn tls_where_there_is_none_names_the_mend() {
     let tls = Tls { ca_cert: Some(path), ..Tls::default() };
     let client = client_at(&server.address.replace("http://", "https://"), |config| config.tls = tls);
     let error = client.get("k", Get::default(), DEADLINE).await.expect_err("no TLS");
-    assert!(matches!(&error, Error::Tls { mend, .. } if mend.contains("http://")) && !error.is_passing(), "{error}");
+    assert!(matches!(&error, Error::Tls { fix, .. } if fix.contains("http://")) && !error.is_passing(), "{error}");
 
     let missing = Tls { ca_cert: Some("/does/not/exist".into()), ..Tls::default() };
     let address = "https://consul:8501".parse().expect("an address");
@@ -197,7 +197,7 @@ async fn nothing_that_listens_names_the_address() {
     assert!(matches!(error, Error::Connect { .. }), "{error:?}");
 }
 
-/// What a proxy or a broken agent can answer in place of Consul.
+/// Answers of a proxy or a broken agent instead of Consul.
 const EMPTY: [&str; 5] = ["{}", "[]", "null", r#"{"Results":null,"Errors":null}"#, r#"{"Results":[],"Errors":null}"#];
 
 #[tokio::test]
@@ -243,7 +243,7 @@ async fn an_empty_answer_is_no_look_no_key_and_no_renewal() {
         let ended = client.destroy_session(&SessionId::new("s"), DEADLINE).await;
         assert!(matches!(ended, Err(Error::Garbage { .. })), "{text}: {ended:?}");
     }
-    // Somebody else's answer.
+    // The answer to another request.
     let server = serve(|| say(200, r#"[{"Key":"g/l","Value":null,"ID":"t"}]"#)).await;
     let client = client_at(&server.address, |_| {});
     let entry = client.get("f/l", Get::default(), DEADLINE).await;

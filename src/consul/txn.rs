@@ -1,4 +1,4 @@
-//! Transactions: all of it or nothing.
+//! Transactions: Consul carries out all operations or none.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,14 +14,14 @@ use super::{
     kv::{MAX_TREE, Raw},
 };
 
-/// How many operations a transaction can have (`maxTxnOps`; 128 since Consul 1.12, 64 before).
+/// The most operations of a transaction (`maxTxnOps`; 128 since Consul 1.12, 64 before).
 pub const MAX_OPS: usize = 64;
 
-/// How large the whole request can be (`txn_max_req_len`, by default raft's suggested 512 KiB). Values are in base64 in
-/// it. Add up [`Op::wire_bytes`], and 2.
+/// The largest request in bytes (`txn_max_req_len`, by default raft's suggested 512 KiB). It has the values in base64. Its
+/// size is the sum of [`Op::wire_bytes`], and 2.
 pub const MAX_REQUEST_BYTES: usize = 512 << 10;
 
-/// One operation of a transaction, on one key or on all that begin alike.
+/// One operation of a transaction, on one key or on all keys with one prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     /// Refuse unless this session holds the lock on the key.
@@ -52,10 +52,10 @@ pub enum Op {
         /// The number beside the value.
         flags: u64,
     },
-    /// Take the lock on the key, or write it where the session has it; refuse if another session holds it, and within its
-    /// lock-delay.
+    /// Take the lock on the key, or write the key if the session holds the lock already. Refuse if another session holds it,
+    /// and during its lock-delay.
     Lock {
-        /// The key; made where it is missing.
+        /// The key. Consul creates it if it is missing.
         key: String,
         /// The session.
         session: SessionId,
@@ -64,7 +64,7 @@ pub enum Op {
         /// The number beside the value.
         flags: u64,
     },
-    /// Give the lock back; refuse if this session does not hold it. The key stays, and no lock-delay begins.
+    /// Give the lock back. Refuse if this session does not hold it. The key stays, and no lock-delay begins.
     Unlock {
         /// The key.
         key: String,
@@ -75,31 +75,31 @@ pub enum Op {
         /// The number beside the value.
         flags: u64,
     },
-    /// Remove the key, if it is there.
+    /// Remove the key, if it exists.
     Delete {
         /// The key.
         key: String,
     },
-    /// Remove all keys that begin with this.
+    /// Remove all keys with a prefix.
     DeleteTree {
-        /// What they begin with.
+        /// The prefix.
         prefix: String,
     },
-    /// Read all keys that begin with this.
+    /// Read all keys with a prefix.
     GetTree {
-        /// What they begin with.
+        /// The prefix.
         prefix: String,
     },
 }
 
-/// What became of a transaction.
+/// The result of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Transaction {
-    /// All of it was done. The entries as they are now: one for each operation but the removals and
-    /// [`Op::CheckNotExists`], which have none, and as many as there are for [`Op::GetTree`].
+    /// Consul carried out all operations. The entries are as they are now: one for each operation, except for removals and
+    /// [`Op::CheckNotExists`], which have none, and [`Op::GetTree`], which has as many as there are.
     Done(Vec<Entry>),
-    /// None of it was done.
+    /// Consul carried out none of the operations.
     Refused(Vec<Refusal>),
 }
 
@@ -133,7 +133,8 @@ struct Kv<'a> {
     session: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u64>,
-    // A transaction can span both, so Consul Enterprise takes them from the operation, and not from the query.
+    // A transaction can span several namespaces and partitions, so Consul Enterprise reads them from the operation and not
+    // from the query.
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,7 +144,7 @@ struct Kv<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct WireAnswer<'a> {
-    // Without a default: an answer that does not speak of results, such as an empty object, is not of Consul.
+    // Without a default: an answer without results, such as an empty object, is not from Consul.
     #[serde(borrow, deserialize_with = "Option::deserialize")]
     results: Option<Vec<WireResult<'a>>>,
     #[serde(default)]
@@ -245,22 +246,22 @@ impl Op {
 }
 
 impl Client {
-    /// Carries out all of `ops`, or none of them. At most [`MAX_OPS`] operations in [`MAX_REQUEST_BYTES`].
+    /// Has Consul carry out all of `ops`, or none of them. At most [`MAX_OPS`] operations in [`MAX_REQUEST_BYTES`].
     ///
     /// # Errors
-    /// Nothing was done, unless [`Error::may_have_happened`]. A transaction that Consul refuses for what it found is no
-    /// error, but one that the token may not do is.
+    /// Consul carried out nothing, unless [`Error::may_have_happened`]. It is no error if a check of the transaction fails, but
+    /// it is one if the token lacks a right.
     pub async fn transact(&self, ops: &[Op], deadline: Duration) -> Result<Transaction, Error> {
         self.txn(ops, &[], deadline).await
     }
 
-    /// As [`transact`](Client::transact) for operations that only look, all at one moment, and confirmed by the leader. It
-    /// costs no entry in Consul's log.
+    /// As [`transact`](Client::transact), for operations that only read, all at one moment, and confirmed by the leader. It
+    /// adds no entry to Consul's log.
     ///
     /// # Errors
-    /// There is no answer. What the token may not read is an error where nothing was read at all.
+    /// Consul did not answer. What the token may not read is an error only if nothing was read at all.
     pub async fn look(&self, ops: &[Op], deadline: Duration) -> Result<Transaction, Error> {
-        debug_assert!(!ops.iter().any(Op::writes), "a look does not write");
+        debug_assert!(!ops.iter().any(Op::writes), "a read does not write");
         let found = self.txn(ops, &[("consistent", String::new())], deadline).await?;
         if matches!(&found, Transaction::Done(entries) if entries.is_empty()) {
             for op in ops {
@@ -285,7 +286,7 @@ impl Client {
             path: "/v1/txn".to_owned(),
             query,
             body: Some(serde_json::to_vec(&wire).expect("texts and numbers are JSON").into()),
-            what: first.map_or_else(|| "a transaction".to_owned(), what),
+            what: first.map_or_else(|| "run a transaction".to_owned(), what),
             needs: first.map(|op| self.key_rule(op.key())).unwrap_or_default(),
             limit: MAX_TREE,
         };
@@ -297,7 +298,7 @@ impl Client {
             let entries = read.results.unwrap_or_default().into_iter().filter_map(|result| result.kv);
             let entries = entries.map(Raw::decode).collect::<Result<Vec<_>, _>>();
             let entries = entries.map_err(|text| self.garbage(&call, text))?;
-            // A success of something else than Consul must not pass for a lock, or for a checkpoint that is stored.
+            // A success of something other than Consul must not count as a lock, or as a stored checkpoint.
             if !answers(ops, &entries) {
                 return Err(self.garbage(&call, "its results are not those of the operations"));
             }
@@ -316,9 +317,9 @@ impl Client {
     }
 }
 
-/// Whether `entries` are what `ops` give when all of them are done, in their order.
+/// Whether `entries` are the results of all of `ops`, in their order.
 fn answers(ops: &[Op], entries: &[Entry]) -> bool {
-    // After the operations so far, so many entries can be theirs. Where a tree ends, only the operations behind it tell.
+    // How many entries can belong to the operations so far. Only the operations after a tree show where it ends.
     let mut ends = BTreeSet::from([0]);
     for op in ops {
         ends = match op {
@@ -347,10 +348,10 @@ fn answers(ops: &[Op], entries: &[Entry]) -> bool {
 }
 
 fn what(op: &Op) -> String {
-    format!("to {} {:?}", if op.writes() { "write" } else { "read" }, op.key())
+    format!("{} {:?}", if op.writes() { "write" } else { "read" }, op.key())
 }
 
-/// The length of a text in JSON, at most.
+/// The greatest length of a text in JSON.
 fn escaped(text: &str) -> usize {
     text.bytes()
         .map(|byte| match byte {

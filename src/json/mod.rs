@@ -1,8 +1,8 @@
-//! Walks over JSON text and takes out what is wanted, at the speed of memory for what is not.
+//! Reads the wanted values of a JSON text, and skips the others at the speed of memory.
 //!
-//! A [`Cursor`] checks the text where it goes: names, commas, brackets, and each value that is read. What it passes over
-//! ([`Cursor::skip`]) has to begin as a value and to be whole, brackets and quotes closed; nothing else within is looked
-//! at. So a text that is cut anywhere is never taken for a whole one, and a payload is passed on as it came.
+//! A [`Cursor`] checks what it reads: names, commas, brackets, and each value. A value that it skips ([`Cursor::skip`]) must
+//! begin as a value and be complete, with all brackets and quotes closed; nothing else inside is checked. So a text that is
+//! cut anywhere never counts as complete, and a payload is passed on as it came.
 
 pub(crate) mod nest;
 mod scan;
@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 use self::nest::Nest;
 
-/// The text is not what was asked for.
+/// The text is not the expected one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected} at byte {at}")]
 pub struct Error {
@@ -26,33 +26,33 @@ pub struct Error {
 pub struct Cursor<'a> {
     text: &'a str,
     at: usize,
-    /// Directly behind an opening bracket: no comma stands before what comes.
+    /// Directly after an opening bracket, where no comma comes first.
     opened: bool,
 }
 
 impl<'a> Cursor<'a> {
-    /// At the beginning of `text`.
+    /// A cursor at the beginning of `text`.
     pub fn new(text: &'a str) -> Self {
         Cursor { text, at: 0, opened: false }
     }
 
-    /// Goes into an object. Call [`Cursor::name`] until it gives none, and read or skip the value behind each.
+    /// Enters an object. Call [`Cursor::name`] until it returns `None`, and read or skip the value after each name.
     ///
     /// # Errors
-    /// The next value is no object.
+    /// The next value is not an object.
     pub fn object(&mut self) -> Result<(), Error> {
         self.open(b'{', "an object")
     }
 
-    /// Goes into an array. Call [`Cursor::element`] until it says that there is none, and read or skip each.
+    /// Enters an array. Call [`Cursor::element`] until it returns `false`, and read or skip each element.
     ///
     /// # Errors
-    /// The next value is no array.
+    /// The next value is not an array.
     pub fn array(&mut self) -> Result<(), Error> {
         self.open(b'[', "an array")
     }
 
-    /// Goes into an object or over a `null`: whether there is one to be read.
+    /// Enters an object, or skips a `null`. Returns whether it entered an object.
     ///
     /// # Errors
     /// The next value is neither.
@@ -60,7 +60,7 @@ impl<'a> Cursor<'a> {
         if self.null() { Ok(false) } else { self.object().map(|()| true) }
     }
 
-    /// Goes into an array or over a `null`, as [`Cursor::object_or_null`].
+    /// Enters an array, or skips a `null`, as [`Cursor::object_or_null`].
     ///
     /// # Errors
     /// The next value is neither.
@@ -68,10 +68,10 @@ impl<'a> Cursor<'a> {
         if self.null() { Ok(false) } else { self.array().map(|()| true) }
     }
 
-    /// The next name of an object; `None` at its end. With escapes in it, it is given as it stands there.
+    /// The next name of an object; `None` at its end. Escapes in the name are not resolved.
     ///
     /// # Errors
-    /// There is neither.
+    /// Neither a name nor the end of the object comes next.
     pub fn name(&mut self) -> Result<Option<&'a str>, Error> {
         if !self.next(b'}', "a name or the end of the object")? {
             return Ok(None);
@@ -85,8 +85,8 @@ impl<'a> Cursor<'a> {
         Ok(Some(name))
     }
 
-    /// Goes over the comma before a name, the name and its colon, if that is what comes, byte by byte. Whoever knows what
-    /// is likely to come need not look for its end.
+    /// Skips a comma, a name and its colon, if exactly these bytes come next. It is faster than [`Cursor::name`] for a caller
+    /// that knows which name is likely.
     pub fn passes(&mut self, comma_name_colon: &str) -> bool {
         let passes = !self.opened && self.text.as_bytes()[self.at..].starts_with(comma_name_colon.as_bytes());
         if passes {
@@ -95,18 +95,18 @@ impl<'a> Cursor<'a> {
         passes
     }
 
-    /// Whether there is a next element of an array; the cursor is before it then, and behind the array otherwise.
+    /// Whether the array has a next element. The cursor is before the element then, and after the array otherwise.
     ///
     /// # Errors
-    /// Neither an element nor the end.
+    /// Neither an element nor the end of the array comes next.
     pub fn element(&mut self) -> Result<bool, Error> {
         self.next(b']', "an element or the end of the array")
     }
 
-    /// Passes over the next value, and gives its text.
+    /// Skips the next value, and returns its text.
     ///
     /// # Errors
-    /// There is none, or its end is missing.
+    /// There is no value, or its end is missing.
     pub fn skip(&mut self) -> Result<&'a str, Error> {
         self.blanks();
         let start = self.at;
@@ -121,15 +121,15 @@ impl<'a> Cursor<'a> {
         Ok(&self.text[start..self.at])
     }
 
-    /// What was read since `start`, a place before.
+    /// The text from `start`, an earlier place, to here.
     pub fn since(&self, start: &Cursor<'a>) -> &'a str {
         self.text[start.at..self.at].trim_ascii_start()
     }
 
-    /// A string; empty for `null`, as Go reads one.
+    /// A string; empty for `null`, as Go reads it.
     ///
     /// # Errors
-    /// The next value is neither, or has an escape that is none.
+    /// The next value is neither, or has an invalid escape.
     pub fn string(&mut self) -> Result<Cow<'a, str>, Error> {
         if self.null() {
             return Ok(Cow::Borrowed(""));
@@ -144,7 +144,7 @@ impl<'a> Cursor<'a> {
         unescaped.map(Cow::Owned).map_err(|_| Error { expected: "a string", at: start })
     }
 
-    /// A whole number that is not negative; 0 for `null`, as Go reads one.
+    /// A whole number that is not negative; 0 for `null`, as Go reads it.
     ///
     /// # Errors
     /// The next value is neither.
@@ -156,7 +156,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The text of a string, its quotes included; `""` for `null`, as Go reads one.
+    /// The text of a string, with its quotes; `""` for `null`, as Go reads it.
     ///
     /// # Errors
     /// The next value is neither.
@@ -164,7 +164,7 @@ impl<'a> Cursor<'a> {
         self.text_of("a string", r#""""#, |text| text.starts_with('"'))
     }
 
-    /// The text of a number; `0` for `null`, as Go reads one.
+    /// The text of a number; `0` for `null`, as Go reads it.
     ///
     /// # Errors
     /// The next value is neither.
@@ -172,7 +172,7 @@ impl<'a> Cursor<'a> {
         self.text_of("a number", "0", |text| text.starts_with(|first: char| first == '-' || first.is_ascii_digit()))
     }
 
-    /// The text of the next value, if it is of the right sort, or that of Go's zero value in the place of a `null`.
+    /// The text of the next value, if it has the right type; for a `null`, Go's zero value.
     fn text_of(&mut self, expected: &'static str, zero: &'a str, is_right: fn(&str) -> bool) -> Result<&'a str, Error> {
         match self.skip()? {
             "null" => Ok(zero),
@@ -181,7 +181,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A truth value; `false` for `null`, as Go reads one.
+    /// A boolean; `false` for `null`, as Go reads it.
     ///
     /// # Errors
     /// The next value is neither.
@@ -194,10 +194,10 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// That nothing follows.
+    /// Checks that nothing follows.
     ///
     /// # Errors
-    /// Something does.
+    /// Something follows.
     pub fn end_of_text(&mut self) -> Result<(), Error> {
         self.blanks();
         if self.at == self.text.len() { Ok(()) } else { Err(self.error("the end of the text")) }
@@ -213,7 +213,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Goes over the comma to what comes next, or over the closing bracket.
+    /// Skips the comma before the next name or element, or skips the closing bracket and returns `false`.
     fn next(&mut self, close: u8, expected: &'static str) -> Result<bool, Error> {
         self.blanks();
         let opened = std::mem::take(&mut self.opened);
@@ -232,7 +232,7 @@ impl<'a> Cursor<'a> {
         Ok(true)
     }
 
-    /// Passes over a `null`, if one comes.
+    /// Skips a `null`, if it comes next.
     fn null(&mut self) -> bool {
         self.blanks();
         let is_null = self.text.as_bytes()[self.at..].starts_with(b"null");
@@ -242,7 +242,7 @@ impl<'a> Cursor<'a> {
         is_null
     }
 
-    /// Passes over an object or array.
+    /// Skips an object or array.
     fn nest(&mut self, mut nest: Nest) -> Result<(), Error> {
         let rest = &self.text.as_bytes()[self.at + 1..];
         self.at += 1 + nest.scan(rest).ok_or(self.end("the end of an object or array"))?;
@@ -259,7 +259,7 @@ impl<'a> Cursor<'a> {
         Ok(&self.text[start..start + length])
     }
 
-    /// Passes over a number, `true`, `false` or `null`.
+    /// Skips a number, `true`, `false` or `null`.
     fn scalar(&mut self) -> Result<(), Error> {
         let rest = &self.text.as_bytes()[self.at..];
         let is_end = |byte: &u8| is_blank(*byte) || matches!(byte, b',' | b']' | b'}' | b':' | b'"' | b'[' | b'{');
@@ -300,7 +300,7 @@ const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// A number as RFC 8259 has it.
+/// Whether the text is a number by RFC 8259.
 fn is_number(text: &[u8]) -> bool {
     let text = text.strip_prefix(b"-").unwrap_or(text);
     let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();

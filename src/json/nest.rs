@@ -1,41 +1,41 @@
 //! Finds the end of an object or array, 64 bytes at a time.
 //!
 //! Each block of bytes becomes four masks of a bit a byte: quotes, backslashes, and the brackets that open and close.
-//! Which quotes count, and which brackets lie between them, is arithmetic on these masks (Langdale and Lemire, "Parsing
-//! Gigabytes of JSON per Second", section 3.1). Only brackets of the value's own kind are counted: in one that is
-//! well-formed the others match by themselves, and whether it is, is for its parser to say.
+//! Arithmetic on these masks finds the quotes that count and the brackets outside of strings (Langdale and Lemire, "Parsing
+//! Gigabytes of JSON per Second", section 3.1). Only brackets of the value's own kind are counted: in a well-formed value the
+//! others match by themselves, and its parser checks whether it is well-formed.
 
 use wide::u8x16;
 
-/// Bytes in a block.
+/// The bytes of a block.
 const BLOCK: usize = u64::BITS as usize;
-/// Bytes that are compared at once.
+/// How many bytes are compared at once.
 const LANES: usize = 16;
 
-/// Where a scan is in an object or array. Its opening bracket is behind it.
+/// The state of a scan inside an object or array, after its opening bracket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Nest {
     open: u8,
     close: u8,
-    /// Brackets that are yet to be closed.
+    /// How many brackets are still open.
     depth: u64,
     in_text: bool,
-    /// The next byte is behind a backslash.
+    /// The next byte comes after a backslash.
     escaped: bool,
 }
 
 impl Nest {
-    /// Behind a `{`.
+    /// The state after a `{`.
     pub(crate) const fn object() -> Self {
         Nest { open: b'{', close: b'}', depth: 1, in_text: false, escaped: false }
     }
 
-    /// Behind a `[`.
+    /// The state after a `[`.
     pub(crate) const fn array() -> Self {
         Nest { open: b'[', close: b']', depth: 1, in_text: false, escaped: false }
     }
 
-    /// Goes on through `bytes`, which follow those before; where the end is among them, gives the place behind it.
+    /// Continues with `bytes`, which follow the earlier ones. If the end is among them, returns the place after it.
     pub(crate) fn scan(&mut self, bytes: &[u8]) -> Option<usize> {
         let (blocks, rest) = bytes.as_chunks::<BLOCK>();
         for (number, block) in blocks.iter().enumerate() {
@@ -51,11 +51,11 @@ impl Nest {
         self.block(&last, rest.len()).map(|end| blocks.len() * BLOCK + end)
     }
 
-    /// Goes on through the first `length` bytes of a block; the others are zero.
+    /// Continues with the first `length` bytes of a block; the others are zero.
     fn block(&mut self, block: &[u8; BLOCK], length: usize) -> Option<usize> {
         let Masks { quotes, backslashes, opens, closes } = masks(block, self.open, self.close);
         let escaped = self.escapes(backslashes, length);
-        // Each bit says whether the number of quotes up to it is odd: the byte is in a text.
+        // Each bit says whether the number of quotes up to it is odd, which means that the byte is in a string.
         let texts = prefix_xor(quotes & !escaped) ^ if self.in_text { u64::MAX } else { 0 };
         self.in_text = texts >> (length - 1) & 1 == 1;
         let (opens, mut closes) = (opens & !texts, closes & !texts);
@@ -78,18 +78,18 @@ impl Nest {
         None
     }
 
-    /// The bytes that stand behind a backslash which is not escaped itself.
+    /// The bytes after a backslash that is not escaped itself.
     fn escapes(&mut self, backslashes: u64, length: usize) -> u64 {
         const EVEN: u64 = 0x5555_5555_5555_5555;
         let before = u64::from(self.escaped);
         if backslashes == 0 {
-            // Most blocks.
+            // Most blocks are like this.
             self.escaped = false;
             return before;
         }
         let backslashes = backslashes & !before;
         let behind = backslashes << 1 | before;
-        // Sequences of backslashes escape every second byte; where a sum carries out of one, it began at an odd place.
+        // A sequence of backslashes escapes every second byte. If the sum carries out of it, it began at an odd place.
         let odd_starts = backslashes & !EVEN & !behind;
         let (even_sequences, overflow) = odd_starts.overflowing_add(backslashes);
         let escaped = (EVEN ^ even_sequences << 1) & behind;
@@ -98,7 +98,7 @@ impl Nest {
     }
 }
 
-/// Bits up to each one, itself included, added up without carry.
+/// For each bit, the sum without carry of all bits up to it, including itself.
 const fn prefix_xor(bits: u64) -> u64 {
     let mut sums = bits;
     let mut step = 1;
@@ -109,7 +109,7 @@ const fn prefix_xor(bits: u64) -> u64 {
     sums
 }
 
-/// Which bytes of a block are what: the first byte is the lowest bit.
+/// Which bytes of a block have which meaning. The first byte is the lowest bit.
 #[derive(Debug, PartialEq, Eq)]
 struct Masks {
     quotes: u64,
@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// What [`Nest::scan`] means, byte by byte.
+    /// A model of [`Nest::scan`] that works byte by byte.
     fn end_of(bytes: &[u8], open: u8, close: u8) -> Option<usize> {
         let (mut depth, mut in_text, mut escaped) = (1, false, false);
         for (at, byte) in bytes.iter().enumerate() {

@@ -4,9 +4,9 @@ use wide::u8x16;
 
 const LANES: usize = 16;
 
-/// The length of the string that `text` is in, up to its closing quote; `None` where that is missing.
+/// The length of the string at the start of `text`, up to its closing quote; `None` if the quote is missing.
 pub(super) fn string(text: &[u8]) -> Option<usize> {
-    // Many a text is empty.
+    // Many strings are empty.
     if text.first() == Some(&b'"') {
         return Some(0);
     }
@@ -16,7 +16,7 @@ pub(super) fn string(text: &[u8]) -> Option<usize> {
         if text[at] == b'"' {
             return Some(at);
         }
-        // What is escaped is no end.
+        // An escaped quote is not the end.
         at += 2;
         if at > text.len() {
             return None;

@@ -68,7 +68,7 @@ fn an_error_says_what_was_expected_where() {
     assert_eq!(error.to_string(), "expected the end of an object or array at byte 1");
 }
 
-/// Walks over the whole text, value by value, and gives it back as a parser would have it.
+/// Reads the whole text, value by value, and returns it as a parser would.
 fn walked(cursor: &mut Cursor<'_>) -> Result<Value, Error> {
     cursor.blanks();
     Ok(match cursor.peek() {
@@ -147,7 +147,7 @@ proptest! {
     fn any_text_is_read_without_a_panic(text in "[\\[\\]{},:\"\\\\ a1\u{e9}]{0,200}") {
         let _skipped = Cursor::new(&text).skip();
         let mut cursor = Cursor::new(&text);
-        // A parser's value is one of ours.
+        // What a parser accepts, the cursor accepts, too.
         if let Ok(value) = serde_json::from_str::<Value>(&text) {
             prop_assert_eq!(walked(&mut cursor)?, value);
         }

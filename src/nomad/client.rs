@@ -1,4 +1,4 @@
-//! Requests: credentials, deadlines, fail-over, and what a refusal means.
+//! Sends requests: credentials, deadlines, fail-over, and the meaning of a refusal.
 
 use std::{
     fmt,
@@ -27,23 +27,23 @@ use crate::{
     throttle::{Class, Throttle},
 };
 
-/// Which regions there are.
+/// The path of the list of regions.
 const REGIONS: &str = "/v1/regions";
 
 /// The path of the event stream.
 pub(super) const STREAM: &str = "/v1/event/stream";
 
-/// How much of their list is read.
+/// How many bytes of the list of regions are read.
 const MAX_REGIONS: usize = 64 << 10;
 
-/// The waits and bounds that are not settings.
+/// The deadlines and bounds that are not settings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Until a connection stands, TLS included.
+    /// To open a connection, including TLS.
     pub(super) connect: Duration,
-    /// Until a stream's first line; Nomad sends it at once, and refusals close after about two seconds.
+    /// Until a stream's first line. Nomad sends it at once, and closes a refused stream after about two seconds.
     pub(super) open: Duration,
-    /// Between two signs of life of a stream; Nomad's heartbeat is 30 s.
+    /// Between two signs of life of a stream. Nomad sends a heartbeat every 30 s.
     pub(super) stream_idle: Duration,
     /// Between two pieces of a list.
     pub(super) page_idle: Duration,
@@ -63,7 +63,7 @@ impl Default for Limits {
     }
 }
 
-/// A client of one cluster. Clones share connections and the address in use.
+/// A client of one cluster. Clones share the connections and the current address.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -81,14 +81,14 @@ struct Inner {
     credible: Credible,
 }
 
-/// One request, and the words for it.
+/// One request, and its words for error messages.
 #[derive(Debug)]
 pub(super) struct Call {
-    /// What is asked, as it reads in a message: "the list of nodes".
+    /// What the request reads, as a noun: "the list of nodes".
     pub(super) what: String,
     pub(super) path: String,
     pub(super) query: Vec<(&'static str, String)>,
-    /// The rule that a policy needs for it.
+    /// The rule that the policy of the token needs for it.
     pub(super) needs: String,
 }
 
@@ -103,10 +103,10 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Builds the client and reads its certificates; connects to nothing yet.
+    /// Builds the client and reads its certificates. Opens no connection yet.
     ///
     /// # Errors
-    /// No address, or a certificate or key that cannot be used: the error names the variable, the path and the mend.
+    /// No address, or a certificate or key that cannot be used. The error names the variable, the path and the fix.
     pub fn new(config: Config) -> Result<Self, Error> {
         Client::with_limits(config, Limits::default())
     }
@@ -123,8 +123,8 @@ impl Client {
         Ok(Client { inner: Arc::new(Inner { servers, current, region, token, timeout, limits, log, credible }) })
     }
 
-    /// Moves on to the next address, if `from` (the label of one) is still the one in use: several who saw the same
-    /// failure move on once.
+    /// Switches to the next address, if `from` (the label of an address) is still the current one. So several callers that
+    /// saw the same failure switch once.
     pub fn fail_over(&self, from: &str) {
         let at = self.inner.current.load(Ordering::Relaxed);
         if self.inner.servers[at].label == from {
@@ -132,7 +132,7 @@ impl Client {
         }
     }
 
-    /// The label of the address that is asked next.
+    /// The label of the current address.
     pub fn address(&self) -> &str {
         &self.current().label
     }
@@ -170,19 +170,19 @@ impl Client {
 
     fn leave(&self, at: usize) {
         let next = (at + 1) % self.inner.servers.len();
-        // Where another has moved on meanwhile, its choice stands.
+        // If another caller has switched meanwhile, its choice stays.
         let moved = self.inner.current.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if moved && next != at {
             let (from, to) = (&self.inner.servers[at].label, &self.inner.servers[next].label);
             let mut log = self.inner.log.lock().unwrap_or_else(PoisonError::into_inner);
-            // While none of them answers, each call goes through all of them.
+            // While no address answers, each call tries all of them.
             let Some(times) = log.due(Class::from("to").with(to)) else { return };
             tracing::warn!(%from, %to, times, "switched to another Nomad address");
         }
     }
 
-    /// Asks the server in use and, as long as none can be connected to, the others in turn. Gives the head of the answer,
-    /// whatever its status.
+    /// Sends the request to the current server. If the connection fails, it tries the others in turn. Returns the head of the
+    /// answer, whatever its status.
     pub(super) async fn ask(&self, call: &Call, deadline: Duration) -> Result<(Response, &Server), Error> {
         let token = self.token().await?;
         let start = self.inner.current.load(Ordering::Relaxed);
@@ -194,7 +194,7 @@ impl Client {
                 Ok(response) => return Ok((response, server)),
                 Err(error @ (Error::Connect { .. } | Error::Tls { .. })) => {
                     self.leave(at);
-                    // The first failure is that of the address in use: the one to tell of.
+                    // The first failure is that of the current address, so it is the one to report.
                     last.get_or_insert(error);
                 }
                 Err(error) => {
@@ -206,7 +206,7 @@ impl Client {
         Err(last.expect("there is at least one address"))
     }
 
-    /// Asks `server` and no other.
+    /// Sends the request to `server` alone.
     pub(super) async fn ask_at(&self, server: &Server, call: &Call) -> Result<Response, Error> {
         let token = self.token().await?;
         self.ask_one(server, call, token, self.inner.timeout).await
@@ -242,7 +242,7 @@ impl Client {
         }
     }
 
-    /// Makes an attempt, and another one at once where the token is refused and its file holds a new one.
+    /// Makes an attempt. If the server refuses the token and the token file has a new one, it makes another attempt at once.
     pub(super) async fn renewing<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
@@ -254,7 +254,7 @@ impl Client {
         }
     }
 
-    /// As [`Client::ask`], with every status but success turned into its error.
+    /// As [`Client::ask`], and turns every status except success into an error.
     pub(super) async fn get(&self, call: &Call, deadline: Duration) -> Result<(Response, &Server), Error> {
         self.renewing(|| self.get_once(call, deadline)).await
     }
@@ -267,7 +267,7 @@ impl Client {
         Err(self.failure(server, call, response).await)
     }
 
-    /// The deadline of a whole call is over, the servers asked included: the one in use is to blame.
+    /// The deadline of a whole call, including the tries of other servers, is over: blames the current address.
     pub(super) fn gave_up(&self, call: &Call, after: Duration) -> Error {
         let address = self.address().to_owned();
         self.fail_over(&address);
@@ -278,7 +278,7 @@ impl Client {
         Error::Timeout { address: server.label.clone(), what: call.what.clone(), after }
     }
 
-    /// The error that an answer without success means.
+    /// The error for an answer without success.
     pub(super) async fn failure(&self, server: &Server, call: &Call, response: Response) -> Error {
         let code = response.status();
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -288,7 +288,7 @@ impl Client {
             return Error::BadToken { address, text };
         }
         if code == StatusCode::FORBIDDEN {
-            // Nomad gives the same two words for a token it does not know and for one that may not.
+            // Nomad answers with the same two words for an unknown token and for a missing permission.
             return match self.unknown_token(server).await {
                 Some(text) => Error::BadToken { address, text },
                 None => Error::Denied { what, needs: call.needs.clone(), token: self.has_token() },
@@ -301,7 +301,7 @@ impl Client {
         self.status(server, call, code, text).await
     }
 
-    /// What a status without success means, in the server's words.
+    /// The error for a status without success, in the server's words.
     pub(super) async fn status(&self, server: &Server, call: &Call, code: StatusCode, text: String) -> Error {
         let (address, what) = (server.label.clone(), call.what.clone());
         if code == StatusCode::TOO_MANY_REQUESTS {
@@ -311,7 +311,7 @@ impl Client {
             let fix = self.region_fix(server).await;
             return Error::NoRegion { address, what, text, fix };
         }
-        // Go's own words: nothing is served at the path. For the stream it can be an old Nomad, too.
+        // These are Go's own words for a path that nothing serves. For the stream it can be an old Nomad, too.
         let text = match &*text {
             "404 page not found" if code == StatusCode::NOT_FOUND && call.path != STREAM => {
                 format!("{text}; there is no Nomad API at this path: check the path in NOMAD_ADDR")
@@ -321,7 +321,7 @@ impl Client {
         Error::Status { address, what, code: code.as_u16(), text }
     }
 
-    /// What to do about a region that cannot be reached; the regions that there are need no permission to be listed.
+    /// What to do about a region that cannot be reached. Nomad lists its regions without any permission.
     async fn region_fix(&self, server: &Server) -> String {
         let call = Call {
             what: "the list of regions".to_owned(),
@@ -337,22 +337,22 @@ impl Client {
         let known: Vec<String> = serde_json::from_slice(&body).unwrap_or_default();
         let given = self.inner.region.as_ref();
         match given {
-            Some(region) if known.contains(region) => format!("no server of the region {region:?} can be reached"),
+            Some(region) if known.contains(region) => format!("check the servers of the region {region:?}"),
             given => {
-                let given = given.map(|region| format!(" is {region:?}")).unwrap_or_default();
+                let given = given.map(|region| format!(", which is {region:?},")).unwrap_or_default();
                 let known: Vec<_> = known.iter().map(|region| format!("{region:?}")).collect();
                 let known = if known.is_empty() { String::new() } else { format!(": {}", known.join(", ")) };
-                format!("NOMAD_REGION{given}; set it to a region that the agent knows{known}")
+                format!("set NOMAD_REGION{given} to a region that the agent knows{known}")
             }
         }
     }
 
-    /// The start of a body, for a message. Never fails: what cannot be read is left out.
+    /// The start of a body, for a message. It never fails: what cannot be read is left out.
     pub(super) async fn text(&self, response: Response) -> String {
         http::text(response, self.inner.timeout).await
     }
 
-    /// A whole body of at most `limit` bytes. Without a deadline of its own.
+    /// A whole body of at most `limit` bytes, without a deadline of its own.
     pub(super) async fn body(
         &self,
         server: &Server,
@@ -372,7 +372,7 @@ impl Client {
     }
 }
 
-/// Words of a token that the cluster does not accept (Nomad's `structs/errors.go`).
+/// Whether these are Nomad's words for a token that it does not accept (`structs/errors.go`).
 pub(super) fn is_token_error(text: &str) -> bool {
     ["ACL token not found", "ACL token expired", "ACL token is invalid"].iter().any(|words| text.ends_with(words))
 }

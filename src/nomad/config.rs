@@ -22,20 +22,20 @@ pub(super) static NAMES: Names = Names {
     },
 };
 
-/// How to reach and to address Nomad; validated by the configuration layer.
+/// How to reach and to address Nomad. The configuration layer validates it.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the agents are, at least one. The first that answers is used until it fails.
+    /// The addresses of the agents, at least one. The client uses the first that answers, until it fails.
     pub addresses: Vec<Address>,
-    /// `NOMAD_REGION`: sent with each request; `None` is the region of the agent asked.
+    /// `NOMAD_REGION`, sent with each request; `None` is the region of the agent.
     pub region: Option<String>,
-    /// The ACL token, and where it comes from.
+    /// The ACL token, and its source.
     pub token: TokenSource,
-    /// `NOMAD_HTTP_AUTH`: user and password of basic authentication. Comes before one in an address.
+    /// `NOMAD_HTTP_AUTH`: user and password of basic authentication. They override those in an address.
     pub basic_auth: Option<(String, Secret)>,
     /// For `https` addresses.
     pub tls: Tls,
-    /// Deadline of an ordinary call: until the answer is there, and for single objects until its last byte.
+    /// Deadline of an ordinary call, until the head of the answer; for single objects until its last byte.
     pub timeout: Duration,
 }
 

@@ -1,7 +1,7 @@
-//! Whether the index that an answer carries is to be believed.
+//! Decides whether to believe the raft index of an answer.
 //!
-//! Positions follow what tables say. One answer with an absurd index would move them to where nothing ever comes, so an
-//! index that lies far above everything seen before needs a second witness.
+//! Positions follow the indexes of tables. One answer with an absurd index would move a position to where no event ever
+//! comes. So an index far above everything seen before needs a second answer that confirms it.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::position::RaftIndex;
 
-/// The greatest index that is believed, and the last claim that is not.
+/// The greatest index that is believed, and the last claim that is not believed yet.
 #[derive(Debug, Default)]
 pub(super) struct Credible(Mutex<Inner>);
 
@@ -23,7 +23,7 @@ struct Inner {
 }
 
 impl Credible {
-    /// Takes in the index of an answer, and says whether it is to be believed.
+    /// Takes in the index of an answer, and says whether to believe it.
     fn answer(&self, index: RaftIndex) -> bool {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_near = |claimed: RaftIndex| index.is_plausible_after(claimed) && claimed.is_plausible_after(index);
@@ -36,12 +36,12 @@ impl Credible {
         believes
     }
 
-    /// Another source says so too: an answer of about this index is believed at once.
+    /// Another source has this index, too: an answer with about the same index is then believed at once.
     fn claim(&self, index: RaftIndex) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).claimed = Some(index);
     }
 
-    /// A second answer says otherwise: the claim is no witness for a third.
+    /// A second answer contradicts the claim, so the claim cannot confirm a third one.
     fn refute(&self, index: RaftIndex) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.claimed = inner.claimed.filter(|claimed| *claimed != index);
@@ -53,18 +53,18 @@ impl Credible {
 }
 
 impl Client {
-    /// The greatest raft index that any answer has carried and that is believed.
+    /// The greatest raft index of any answer that is believed.
     pub fn newest_index(&self) -> RaftIndex {
         self.credible().newest()
     }
 
-    /// A line of the stream has this index, which nothing confirms yet: the answer of a table that agrees is believed
+    /// A line of the stream has this index, and nothing confirms it yet. A table's answer that agrees is then believed
     /// without a second one.
     pub fn claim_index(&self, index: RaftIndex) {
         self.credible().claim(index);
     }
 
-    /// Believes an index, or asks `again` whether it is true. `again` is the same question, which does not wait.
+    /// Believes an index, or sends `again` to confirm it. `again` is the same request without a wait.
     pub(super) async fn believe(
         &self,
         address: &str,
@@ -77,12 +77,12 @@ impl Client {
         let again = again();
         let (response, server) = self.get(&again, self.deadline()).await?;
         let second = index_of(server, &again, response.headers())?;
-        // Where the second one is near, both are true.
+        // If the second one is near, both are true.
         if self.credible().answer(second) && index.is_plausible_after(second) {
             return Ok(());
         }
         self.credible().refute(index);
-        let text = format!("X-Nomad-Index is {index}, and a second answer says {second}");
+        let text = format!("X-Nomad-Index is {index}, and {second} in a second answer");
         Err(Error::Garbage { address: address.to_owned(), what: again.what, text })
     }
 }

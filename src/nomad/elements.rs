@@ -6,16 +6,16 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::json::nest::Nest;
 
-/// Largest element that is held, in bytes. The largest real one is an allocation or a job of some MiB.
+/// The largest element that is held, in bytes. The largest real one is an allocation or a job of some MiB.
 pub(super) const MAX_ELEMENT: usize = 256 << 20;
 
-/// How much is kept of one that is larger: its name is in there.
+/// How many bytes are kept of a larger element: its name is among them.
 const KEPT_HEAD: usize = 64 << 10;
 
 /// The body is not a whole JSON array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Broken {
-    /// A byte where none like it may stand.
+    /// A byte that is not allowed at its place.
     #[error("not a JSON array: unexpected byte 0x{byte:02x} {place}")]
     Unexpected {
         /// The byte.
@@ -32,9 +32,9 @@ pub(super) enum Broken {
 enum State {
     /// Before the opening bracket.
     Start,
-    /// Behind the opening bracket: an element or the end.
+    /// After the opening bracket: an element or the end.
     First,
-    /// Behind a comma: an element.
+    /// After a comma: an element.
     Comma,
     /// In an object or an array.
     Nested(Nest),
@@ -42,11 +42,11 @@ enum State {
     Text(Text),
     /// In a number, `true`, `false` or `null`.
     Word,
-    /// Behind an element: a comma or the end.
+    /// After an element: a comma or the end.
     After,
-    /// That many bytes of a `null` in place of an array were seen: what Go makes of an empty list it never filled.
+    /// That many bytes of a `null` instead of an array: Go writes an empty list like that when it never filled it.
     Null(u8),
-    /// Behind the closing bracket: only white space.
+    /// After the closing bracket: only white space.
     End,
 }
 
@@ -58,11 +58,11 @@ enum Text {
 
 /// The elements of one top-level array out of chunks that were cut anywhere.
 ///
-/// Of an element that is too large the start alone is given, with a note of its size: no parser takes that for a whole one,
-/// so that it is a dead letter, and the elements behind it come.
+/// Of an element that is too large, only the start is given, with a note of its size. No parser takes that for a whole
+/// element, so it becomes a dead letter, and the elements after it still come.
 ///
-/// Holds the chunks pushed and not yet taken, and the unfinished element. It proves the array's own shape and where each
-/// element ends; whether an element is well-formed within is for its parser to say.
+/// It holds the chunks that were pushed and not yet taken, and the unfinished element. It checks the shape of the array and
+/// finds the end of each element. The parser of an element checks what is inside.
 #[derive(Debug)]
 pub(super) struct Elements {
     chunks: VecDeque<Bytes>,
@@ -81,9 +81,9 @@ impl Default for Elements {
 /// The pieces of an element that came before its last one.
 #[derive(Debug)]
 struct Partial {
-    /// Its memory is used again once the element before is gone.
+    /// Its memory is used again once the previous element is gone.
     held: BytesMut,
-    /// How much of the element is not held, where it is too large.
+    /// How many bytes of a too large element are not held.
     dropped: Option<u64>,
     /// The largest element that is held.
     limit: usize,
@@ -105,9 +105,9 @@ impl Partial {
         self.dropped = self.dropped.map(|dropped| dropped + (piece.len() - kept) as u64);
     }
 
-    /// The element whose last piece this is.
+    /// The whole element, whose last piece this is.
     fn finish(&mut self, last: Bytes) -> Bytes {
-        /// What is kept for the next elements.
+        /// The memory that is kept for the next elements.
         const KEPT: usize = 1 << 20;
         let is_held = self.dropped.is_none() && self.held.len() + last.len() <= self.limit;
         if is_held && self.held.is_empty() {
@@ -140,7 +140,8 @@ impl Elements {
         }
     }
 
-    /// The next whole element, which most often shares the memory of its chunk; `None` until more chunks are pushed, or at the end.
+    /// The next whole element, which usually shares the memory of its chunk. `None` until more chunks are pushed, and at the
+    /// end.
     pub(super) fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         while let Some(chunk) = self.chunks.front_mut() {
             let within = matches!(self.state, State::Nested(_) | State::Text(_) | State::Word);
@@ -172,7 +173,7 @@ impl Elements {
         Ok(None)
     }
 
-    /// Says whether the array was whole, once the body has ended and [`Elements::next`] gave `None`.
+    /// Says whether the array was whole. Call it after the end of the body, when [`Elements::next`] gave `None`.
     pub(super) fn end(&self) -> Result<(), Broken> {
         if self.state == State::End { Ok(()) } else { Err(Broken::Truncated) }
     }
@@ -182,7 +183,7 @@ const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// The state behind `byte`, which is no blank and stands outside every element.
+/// The state after `byte`, which is not white space and is outside every element.
 fn between(state: State, byte: u8) -> Result<State, Broken> {
     const NULL: &[u8; 4] = b"null";
     let place = match (state, byte) {
@@ -195,19 +196,19 @@ fn between(state: State, byte: u8) -> Result<State, Broken> {
         (State::Null(_), _) => "at its start",
         (State::First, b']') | (State::After, b']') => return Ok(State::End),
         (State::After, b',') => return Ok(State::Comma),
-        (State::After, _) => "behind an element",
+        (State::After, _) => "after an element",
         (State::First | State::Comma, b'{') => return Ok(State::Nested(Nest::object())),
         (State::First | State::Comma, b'[') => return Ok(State::Nested(Nest::array())),
         (State::First | State::Comma, b'"') => return Ok(State::Text(Text::Plain)),
         (State::First | State::Comma, b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => return Ok(State::Word),
         (State::First | State::Comma, _) => "where an element should start",
-        (State::End, _) => "behind its end",
+        (State::End, _) => "after its end",
         (State::Nested(_) | State::Text(_) | State::Word, _) => "in an element",
     };
     Err(Broken::Unexpected { byte, place })
 }
 
-/// Goes on through the element at `scanned`; where it ends in this chunk, gives the place behind it.
+/// Continues the element at `scanned`. If it ends in this chunk, returns the place after it.
 fn scan(state: &mut State, chunk: &[u8], scanned: &mut usize) -> Option<usize> {
     match state {
         State::Word => {

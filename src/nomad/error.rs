@@ -8,29 +8,29 @@ use crate::{
     throttle::{Class, Classified},
 };
 
-/// Why Nomad did not answer, or not with what was asked for.
+/// Why a request to Nomad failed. Each text says what failed, why, and what to do, where somebody can do something.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file named in the settings cannot be used.
-    #[error("{variable}: {}: {reason}", path.display())]
+    #[error("cannot use {variable}={}: {reason}", path.display())]
     File {
         /// The variable that names it.
         variable: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong, and the mend.
+        /// What is wrong with it, and how to fix it.
         reason: String,
     },
-    /// A setting is wrong in itself.
-    #[error("{variable}: {reason}")]
+    /// The value of a setting cannot be used.
+    #[error("cannot use {variable}: {reason}")]
     Setting {
         /// The variable.
         variable: &'static str,
-        /// What is wrong, and the mend.
+        /// What is wrong with it, and how to fix it.
         reason: String,
     },
-    /// No connection came about.
-    #[error("cannot connect to Nomad at {address}: {reason}; is the agent running there? (NOMAD_ADDR)")]
+    /// The connection could not be opened.
+    #[error("cannot connect to Nomad at {address}: {reason}; check that the agent runs there (NOMAD_ADDR)")]
     Connect {
         /// Label of the address.
         address: String,
@@ -38,17 +38,17 @@ pub enum Error {
         reason: String,
     },
     /// The TLS handshake failed.
-    #[error("no TLS with Nomad at {address}: {reason}; {mend}")]
+    #[error("cannot set up TLS with Nomad at {address}: {reason}; {fix}")]
     Tls {
         /// Label of the address.
         address: String,
         /// The cause.
         reason: String,
         /// What to set.
-        mend: String,
+        fix: String,
     },
-    /// No answer within the deadline.
-    #[error("Nomad at {address} did not answer {what} within {after:?}")]
+    /// Nomad did not answer within the deadline.
+    #[error("cannot read {what}: Nomad at {address} did not answer within {after:?}; check the agent and its servers")]
     Timeout {
         /// Label of the address.
         address: String,
@@ -57,9 +57,9 @@ pub enum Error {
         /// The deadline.
         after: Duration,
     },
-    /// A connection that gives no sign of life.
+    /// The stream sent nothing, not even a heartbeat.
     #[error(
-        "the event stream of {address} was silent for {after:?}, without even a heartbeat: the connection is dead, or a proxy buffers it"
+        "cannot read the event stream of {address}: no heartbeat arrived within {after:?}; check the network, and that no proxy buffers the stream (nginx: proxy_buffering off)"
     )]
     Silent {
         /// Label of the address.
@@ -67,10 +67,10 @@ pub enum Error {
         /// How long.
         after: Duration,
     },
-    /// The agent takes no further connection from this address.
+    /// The agent accepts no further connection from this machine.
     #[error(
-        "Nomad at {address} refuses further connections from this machine when asked for {what}: {text}; \
-         raise http_max_conns_per_client (100 by default) in the limits of the agent, or look what else connects to it"
+        "cannot read {what}: Nomad at {address} refuses further connections from this machine: {text}; \
+         raise http_max_conns_per_client (100 by default) in the limits of the agent, or find out what else connects to it"
     )]
     Busy {
         /// Label of the address.
@@ -81,7 +81,7 @@ pub enum Error {
         text: String,
     },
     /// The agent knows no server of the region.
-    #[error("Nomad at {address} cannot answer {what}: {text}; {fix}")]
+    #[error("cannot read {what} from Nomad at {address}: {text}; {fix}")]
     NoRegion {
         /// Label of the address.
         address: String,
@@ -89,19 +89,19 @@ pub enum Error {
         what: String,
         /// The agent's words.
         text: String,
-        /// The region that was asked for, and those that there are.
+        /// What to do, with the regions that the agent knows.
         fix: String,
     },
-    /// A line of the event stream is longer than what is held of one.
-    #[error("a line of the event stream of {address} is too long: it has {} bytes", line.bytes)]
+    /// A line of the event stream is longer than the longest one that is held.
+    #[error("cannot read a line of the event stream of {address}: it is too long, with {} bytes", line.bytes)]
     LongLine {
         /// Label of the address.
         address: String,
-        /// What is known of it.
+        /// Its length, its start and its end.
         line: Box<LongLine>,
     },
     /// The connection broke in the middle of an answer.
-    #[error("the connection to Nomad at {address} broke while it answered {what}: {reason}")]
+    #[error("cannot read {what}: the connection to Nomad at {address} broke: {reason}")]
     Broken {
         /// Label of the address.
         address: String,
@@ -111,7 +111,7 @@ pub enum Error {
         reason: String,
     },
     /// The token may not read this.
-    #[error("{what}: permission denied; {} needs {needs}", if *.token { "the token" } else { "no token was given (NOMAD_TOKEN), and the anonymous policy" })]
+    #[error("cannot read {what}: permission denied; {} needs {needs}", if *.token { "the token" } else { "no token was given (NOMAD_TOKEN), and the anonymous policy" })]
     Denied {
         /// What was asked.
         what: String,
@@ -121,9 +121,7 @@ pub enum Error {
         token: bool,
     },
     /// The cluster does not know the token.
-    #[error(
-        "Nomad at {address} does not accept the token: {text}; it is wrong, deleted or expired (NOMAD_TOKEN or NOMAD_TOKEN_FILE)"
-    )]
+    #[error("Nomad at {address} does not accept the token: {text}; set a valid one in NOMAD_TOKEN or NOMAD_TOKEN_FILE")]
     BadToken {
         /// Label of the address.
         address: String,
@@ -131,12 +129,12 @@ pub enum Error {
         text: String,
     },
     /// The namespace does not exist.
-    #[error("there is no namespace {namespace:?} in this cluster (NOMAD_NAMESPACE)")]
+    #[error("there is no namespace {namespace:?} in this cluster; check NOMAD_NAMESPACE")]
     NoNamespace {
         /// Its name.
         namespace: String,
     },
-    /// This cluster streams no events.
+    /// This cluster has no event stream.
     #[error("{reason}")]
     NoStream {
         /// Label of the address.
@@ -144,28 +142,28 @@ pub enum Error {
         /// The whole sentence: the address is wrong, the event broker is off, or Nomad is older than 1.0.
         reason: String,
     },
-    /// Nomad answers other questions, and nothing of the stream arrives.
+    /// Nomad answers other requests, and nothing of the stream arrives.
     #[error(
         "Nomad at {address} answers, but nothing of its event stream arrived within {after:?}: a proxy probably buffers it; turn that off for /v1/event/stream (nginx: proxy_buffering off)"
     )]
     HeldBack {
         /// Label of the address.
         address: String,
-        /// How long it was waited for.
+        /// How long the client waited.
         after: Duration,
     },
-    /// The stream was closed at once, and nothing asked afterwards says why.
-    #[error("Nomad at {address} closed the event stream at once and gave no reason: {reason}")]
+    /// Nomad closed the stream at once, and no later request shows why.
+    #[error("Nomad at {address} closed the event stream at once and gave no reason; {reason}")]
     Refused {
         /// Label of the address.
         address: String,
-        /// What it can be.
+        /// What the cause can be, and what to check.
         reason: String,
-        /// Whether it is known not to be for want of a permission.
+        /// Whether it is certain that no permission is missing.
         permitted: bool,
     },
     /// This Nomad does not know the endpoint.
-    #[error("Nomad at {address} does not offer {what}: {text}")]
+    #[error("cannot read {what}: Nomad at {address} does not offer it: {text}")]
     Unsupported {
         /// Label of the address.
         address: String,
@@ -175,7 +173,7 @@ pub enum Error {
         text: String,
     },
     /// Any other status than success.
-    #[error("Nomad at {address} answered {what} with {code}: {text}")]
+    #[error("cannot read {what}: Nomad at {address} answered {code}: {text}")]
     Status {
         /// Label of the address.
         address: String,
@@ -186,8 +184,8 @@ pub enum Error {
         /// The start of the server's words.
         text: String,
     },
-    /// An answer that is not what the protocol says.
-    #[error("Nomad at {address} answered {what} with what cannot be read: {text}")]
+    /// The answer does not follow the protocol.
+    #[error("cannot read {what}: unexpected answer from Nomad at {address}: {text}")]
     Garbage {
         /// Label of the address.
         address: String,
@@ -200,14 +198,14 @@ pub enum Error {
 
 impl Error {
     /// What an ACL policy must say so that a token may read `topic` in `namespace`: a rule of the policy, or "a
-    /// management token". Topics that are not known need the latter, as Nomad has it.
+    /// management token". Nomad wants a management token for unknown topics.
     pub fn needs(topic: &str, namespace: &str) -> String {
         Permission::of(topic).rule(namespace)
     }
 
-    /// Whether the same call can succeed later, or at another address, without anyone changing a policy or a setting.
+    /// Whether the same call can succeed later, or at another address, without a change of a policy or a setting.
     ///
-    /// A caller goes on trying either way: policies do get changed. The difference is how soon, and how loudly.
+    /// A caller keeps trying either way, because policies do get changed. The difference is how soon, and how loudly.
     pub fn is_retryable(&self) -> bool {
         match self {
             Error::Connect { .. }
@@ -217,7 +215,7 @@ impl Error {
             | Error::Refused { .. }
             | Error::HeldBack { .. }
             | Error::Busy { .. }
-            // The servers of a region can all be away for a while.
+            // All servers of a region can be unreachable for a while.
             | Error::NoRegion { .. }
             | Error::LongLine { .. }
             | Error::Garbage { .. } => true,
@@ -236,13 +234,13 @@ impl Error {
     /// The event broker of the server at `address` is off.
     pub(super) fn no_broker(address: String) -> Self {
         let reason = format!(
-            "Nomad at {address} has no event stream: its event broker is disabled (enable_event_broker in the server's \
-             configuration)"
+            "Nomad at {address} has no event stream: its event broker is disabled; set enable_event_broker = true on the \
+             servers, or read lists (NOMAD_FIREHOSE_SOURCE)"
         );
         Error::NoStream { address, reason }
     }
 
-    /// What the call that failed asked for, where it is known.
+    /// What the failed call asked for, if it is known.
     fn what(&self) -> Option<&str> {
         match self {
             Error::Timeout { what, .. }
@@ -257,7 +255,7 @@ impl Error {
         }
     }
 
-    /// Whether another address might do better: the fault lies between us and this agent, or in it.
+    /// Whether another address can help: the fault is in this agent, or on the way to it.
     pub fn is_of_address(&self) -> bool {
         self.is_retryable() || matches!(self, Error::Tls { .. })
     }
@@ -269,7 +267,7 @@ impl From<Fault> for Error {
             Fault::File { variable, path, reason } => Error::File { variable, path, reason },
             Fault::Setting { variable, reason } => Error::Setting { variable, reason },
             Fault::Connect { address, reason } => Error::Connect { address, reason },
-            Fault::Tls { address, reason, mend } => Error::Tls { address, reason, mend },
+            Fault::Tls { address, reason, mend } => Error::Tls { address, reason, fix: mend },
             Fault::Crowded { address, what } => Error::Busy { address, what, text: UNASKED.to_owned() },
             Fault::Broken { address, what, reason } => Error::Broken { address, what, reason },
         }
@@ -292,7 +290,7 @@ impl Classified for Error {
             Error::Broken { .. } => "broken".into(),
             Error::Busy { .. } => "busy".into(),
             Error::NoRegion { .. } => "region".into(),
-            // Each has a rule of its own that is missing, and there are few.
+            // Each missing rule is a class of its own, and there are few.
             Error::Denied { needs, .. } => Class::from("denied").with(needs),
             Error::BadToken { .. } => "token".into(),
             Error::NoNamespace { .. } => "namespace".into(),
@@ -322,8 +320,11 @@ mod tests {
     #[test]
     fn a_denial_says_whether_a_token_was_sent() {
         let mut error =
-            Error::Denied { what: "list of nodes".to_owned(), needs: Error::needs("Node", ""), token: true };
-        assert_eq!(error.to_string(), "list of nodes: permission denied; the token needs node { policy = \"read\" }");
+            Error::Denied { what: "the list of nodes".to_owned(), needs: Error::needs("Node", ""), token: true };
+        assert_eq!(
+            error.to_string(),
+            "cannot read the list of nodes: permission denied; the token needs node { policy = \"read\" }"
+        );
         if let Error::Denied { token, .. } = &mut error {
             *token = false;
         }

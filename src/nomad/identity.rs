@@ -1,5 +1,5 @@
-//! What tells one cluster from another. Nomad answers all of it without a token, and without a leader where it is asked
-//! for a stale answer.
+//! Reads what distinguishes one cluster from another. Nomad answers these requests without a token, and stale ones even
+//! without a leader.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use super::{
     error::Error,
 };
 
-/// More than a thousand keys or regions.
+/// The most bytes of an answer: more than a thousand keys or regions.
 const MAX_BODY: usize = 256 << 10;
-/// For how long a set of keys can be relied on where the server says nothing: the least that Nomad says (2.0.5).
+/// How long a set of keys is valid if the server says nothing: the shortest time that Nomad 2.0.5 says.
 const KEYS_LAST: Duration = Duration::from_secs(15 * 60);
-/// Whatever the server says, no longer than that: keys can be rotated and removed by hand.
+/// The longest time, whatever the server says: keys can be rotated and removed by hand.
 const KEYS_LAST_AT_MOST: Duration = Duration::from_secs(7 * 86_400);
 
 /// The public keys of a cluster's keyring.
@@ -24,7 +24,7 @@ const KEYS_LAST_AT_MOST: Duration = Duration::from_secs(7 * 86_400);
 pub struct Keyring {
     /// Their ids.
     pub keys: Vec<String>,
-    /// For how long they can be relied on.
+    /// How long they are valid.
     pub lasts: Duration,
 }
 
@@ -47,7 +47,7 @@ impl Client {
         Ok(Keyring { keys: keys.into_iter().map(|key| key.kid).collect(), lasts })
     }
 
-    /// The names of the regions that the server knows, its own included.
+    /// The names of the regions that the server knows, including its own.
     ///
     /// # Errors
     /// See [`Error`].
@@ -55,11 +55,11 @@ impl Client {
         Ok(self.evidence(&call("the list of regions", "/v1/regions", None), |_| ()).await?.0)
     }
 
-    /// The address of the raft leader of `region`; without it, of the region that all requests go to. It is empty where
-    /// there is none.
+    /// The address of the raft leader of `region`, or without it, of the region that all requests go to. It is empty if there
+    /// is no leader.
     ///
     /// # Errors
-    /// See [`Error`]. The server does not reach that region.
+    /// See [`Error`]; also if the server cannot reach that region.
     pub async fn leader(&self, region: Option<&str>) -> Result<String, Error> {
         Ok(self.evidence(&call("the address of the leader", "/v1/status/leader", region), |_| ()).await?.0)
     }
@@ -94,7 +94,7 @@ fn call(what: &str, path: &str, region: Option<&str>) -> Call {
     Call { what: what.to_owned(), path: path.to_owned(), query, needs: "no permission".to_owned() }
 }
 
-/// `Cache-Control: max-age=N`: how long Nomad says that the keys stay.
+/// `Cache-Control: max-age=N`: how long Nomad says that the keys are valid.
 fn lasts(response: &Response) -> Duration {
     let header = response.headers().get(CACHE_CONTROL).and_then(|value| value.to_str().ok());
     let seconds = header.and_then(|text| text.split(',').find_map(|part| part.trim().strip_prefix("max-age=")));

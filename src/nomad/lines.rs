@@ -4,21 +4,21 @@ use std::{collections::VecDeque, fmt};
 
 use bytes::{Buf, Bytes};
 
-/// Longest line that is held, in bytes. A plan of thousands of allocations is some tens of MiB.
+/// The longest line that is held, in bytes. A plan of thousands of allocations is some tens of MiB.
 pub(super) const MAX_LINE: usize = 256 << 20;
 
-/// A line so many times as long has no end: it is none of Nomad's.
+/// A line that is this many times longer counts as endless: Nomad did not send it.
 const ENDLESS: u64 = 16;
 
-/// How much is kept of the start and of the end of a line that is not held. Its raft index is at one of them.
+/// How many bytes are kept of the start and of the end of a line that is not held. Its raft index is in one of them.
 const KEPT_HEAD: usize = 64 << 10;
 const KEPT_TAIL: usize = 64;
 
-/// Pieces below this are copied out of their chunk: a chunk's buffer can be hundreds of KiB, and a short line held in a
-/// sink's window would keep all of it. Pieces from here on share the chunk, which then is at most some times their size.
+/// Shorter pieces are copied out of their chunk: a chunk's buffer can be hundreds of KiB, and a short line that waits for a
+/// sink would keep all of it. Longer pieces share the chunk, which is at most a few times their size.
 const COPY_BELOW: usize = 64 << 10;
 
-/// A line that was longer than what is held of one.
+/// A line that was too long to be held.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LongLine {
     /// How long it was.
@@ -38,29 +38,30 @@ impl fmt::Debug for LongLine {
 /// Why the next line cannot be given.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unheld {
-    /// It was too long. The line behind it is the next one.
+    /// It was too long. The line after it is the next one.
     TooLong(LongLine),
-    /// It goes on and on.
+    /// It does not end.
     Endless {
-        /// So long it is by now.
+        /// How long it is so far.
         bytes: u64,
     },
 }
 
-/// Lines out of chunks that were cut anywhere. Holds the chunks pushed and not yet taken, and the unfinished line.
+/// Joins chunks that were cut anywhere, and gives their lines. It holds the chunks that were pushed and not yet taken, and
+/// the unfinished line.
 #[derive(Debug)]
 pub(super) struct Lines {
     chunks: VecDeque<Bytes>,
-    /// The start of a line whose end has not come. Grown by doubling: a large block is moved by its page table and its
-    /// untouched half is never backed, so one line costs about its own size.
+    /// The start of an unfinished line. It grows by doubling: the system moves a large block by its page table and never backs
+    /// the untouched half, so one line costs about its own size.
     partial: Vec<u8>,
     /// The longest line that is held.
     limit: usize,
-    /// The unfinished line, where it is longer than that.
+    /// The unfinished line, if it is longer than that.
     passing: Option<Passing>,
 }
 
-/// A line that is passed over: nothing is held of it but its ends.
+/// A line that is skipped: only its start and its end are held.
 #[derive(Debug, Default)]
 struct Passing {
     bytes: u64,
@@ -83,7 +84,7 @@ impl Passing {
 }
 
 impl Lines {
-    /// Lines of at most `limit` bytes; longer ones are passed over.
+    /// Gives lines of at most `limit` bytes, and skips longer ones.
     pub(super) fn new(limit: usize) -> Self {
         Lines { chunks: VecDeque::new(), partial: Vec::new(), limit, passing: None }
     }
@@ -95,7 +96,7 @@ impl Lines {
         }
     }
 
-    /// How many bytes are there that no line was made of yet, or have been there.
+    /// How many bytes of the unfinished line have come, including those that were skipped.
     pub(super) fn unfinished(&self) -> usize {
         let passed = self.passing.as_ref().map_or(0, |passing| passing.bytes);
         let held = self.partial.len() + self.chunks.iter().map(Bytes::len).sum::<usize>();
@@ -104,7 +105,7 @@ impl Lines {
 
     /// The next whole line, without its line break (`\n` or `\r\n`); `None` until more chunks are pushed.
     ///
-    /// What follows the last line break is never given: at the end of a body it is half a line.
+    /// What follows the last line break is never returned: at the end of a body it is half a line.
     pub(super) fn next(&mut self) -> Result<Option<Bytes>, Unheld> {
         while let Some(chunk) = self.chunks.front_mut() {
             let found = memchr::memchr(b'\n', chunk);
@@ -144,7 +145,7 @@ impl Lines {
     }
 }
 
-/// Takes `end` bytes off `chunk` and joins them to what was kept of the chunks before.
+/// Takes `end` bytes from `chunk` and joins them to the start that earlier chunks had.
 pub(super) fn finish(partial: &mut Vec<u8>, chunk: &mut Bytes, end: usize) -> Bytes {
     let last = chunk.split_to(end);
     if partial.is_empty() {
@@ -163,7 +164,7 @@ fn without_return(mut line: Bytes) -> Bytes {
     line
 }
 
-/// Whether `line` is the server's sign of life: an empty object, or nothing at all.
+/// Whether `line` is a heartbeat of the server: an empty object, or an empty line.
 pub(super) fn is_heartbeat(line: &[u8]) -> bool {
     let mut bytes = line.iter().filter(|byte| !byte.is_ascii_whitespace());
     match bytes.next() {

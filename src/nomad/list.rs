@@ -22,26 +22,26 @@ use crate::{
 pub struct ListQuery<'a> {
     /// The table.
     pub table: Table,
-    /// A namespace, or `*` for all that the token may read; not sent for tables without namespaces.
+    /// A namespace, or `*` for all that the token may read. It is not sent for tables without namespaces.
     pub namespace: &'a str,
-    /// Elements of a page; 0 asks for the whole list.
+    /// The number of elements of a page; 0 asks for the whole list.
     pub per_page: u32,
-    /// [`Page::next_token`] of the page before.
+    /// [`Page::next_token`] of the previous page.
     pub next_token: Option<&'a str>,
-    /// Makes it a blocking query: the answer comes when the table's index is at or above this, or when `wait` is over,
-    /// so look at [`Page::index`].
+    /// Makes this a blocking query. Nomad answers when the table's index is at or above this, or when `wait` is over,
+    /// so check [`Page::index`].
     pub min_index: Option<RaftIndex>,
-    /// How long a blocking query waits at most; Nomad adds up to a sixteenth, and never waits for more than 5 minutes.
+    /// The longest wait of a blocking query. Nomad adds up to a sixteenth, and never waits longer than 5 minutes.
     pub wait: Duration,
-    /// Whether allocations are listed with the states of their tasks, most of what there is of them. Nomad before 1.0
-    /// gives these whatever is asked for.
+    /// Whether allocations are listed with the states of their tasks, which are most of their size. Nomad before 1.0
+    /// always sends the states.
     pub task_states: bool,
-    /// Whether any server may answer from its own state, which can lag; without it the leader answers.
+    /// Whether any server may answer from its own state, which can lag. Otherwise the leader answers.
     pub stale: bool,
 }
 
 impl<'a> ListQuery<'a> {
-    /// The first page, of Nomad's own choice of size, from the leader, without waiting.
+    /// The first page, with Nomad's default size, from the leader, without a wait.
     pub fn new(table: Table, namespace: &'a str) -> Self {
         ListQuery {
             table,
@@ -55,12 +55,12 @@ impl<'a> ListQuery<'a> {
         }
     }
 
-    /// The same question in its shortest form: where the table stands now.
+    /// The same request in its shortest form, for the table's current index.
     fn at_once(&self) -> Self {
         ListQuery { per_page: 1, next_token: None, min_index: None, task_states: false, ..*self }
     }
 
-    /// The index to wait past; 0 would not wait at all.
+    /// The index to wait past. 0 would not wait at all.
     fn past(&self) -> Option<u64> {
         self.min_index.map(|index| index.0.saturating_sub(1)).filter(|past| *past > 0)
     }
@@ -96,31 +96,31 @@ impl<'a> ListQuery<'a> {
     }
 }
 
-/// One page of a list; its elements are decoded while they arrive.
+/// One page of a list. Its elements are decoded while they arrive.
 #[derive(Debug)]
 pub struct Page {
     /// The table's raft index at the time of the answer.
     pub index: RaftIndex,
-    /// What to ask the next page with; `None` on the last one.
+    /// The token of the next page; `None` on the last one.
     pub next_token: Option<String>,
-    /// Whether the server knew a leader: without one, a stale answer can be of any age.
+    /// Whether the server knew a leader. Without one, a stale answer can be of any age.
     pub known_leader: bool,
-    /// How long ago the server that answered heard of the leader; zero for the leader itself.
+    /// How long ago the server that answered heard from the leader; zero for the leader itself.
     pub last_contact: Duration,
     address: String,
     what: String,
     idle: Duration,
     elements: Elements,
-    /// `None` once the body is at its end, or the page has failed.
+    /// `None` after the end of the body, or after the page has failed.
     body: Option<Response>,
 }
 
 impl Page {
-    /// The next element, as Nomad sent it; `None` behind the last. Cancel-safe. It can share the memory of its neighbours:
-    /// copy what is to be kept.
+    /// The next element, as Nomad sent it; `None` after the last. Cancel-safe. The element can share the memory of its
+    /// neighbours, so copy what you keep.
     ///
     /// # Errors
-    /// The rest of the page did not come, or is no JSON array. A page that failed gives nothing more: ask again.
+    /// The rest of the page did not come, or is not a JSON array. A page that failed gives no more elements: ask again.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             match self.elements.next() {
@@ -168,11 +168,11 @@ impl Page {
 }
 
 impl Client {
-    /// Asks for one page of a list.
+    /// Requests one page of a list.
     ///
     /// # Errors
-    /// See [`Error`]; a list the token may not read is [`Error::Denied`]. With the namespace `*` Nomad leaves out what
-    /// the token may not read, without a word.
+    /// See [`Error`]. A list that the token may not read is [`Error::Denied`]. With the namespace `*`, Nomad leaves out what
+    /// the token may not read, without saying so.
     pub async fn list(&self, query: &ListQuery<'_>) -> Result<Page, Error> {
         let call = query.call();
         let waits = if query.past().is_some() { query.wait + query.wait / 16 } else { Duration::ZERO };
@@ -203,14 +203,14 @@ impl Client {
         Ok(self.table(&ListQuery::new(table, namespace)).await?.index)
     }
 
-    /// Where the table of `query` stands, for one element of its list.
+    /// The index of the table of `query`, at the cost of one element of its list.
     ///
     /// # Errors
     /// As [`Client::list`].
     pub async fn table(&self, query: &ListQuery<'_>) -> Result<TableState, Error> {
         let mut page = self.list(&ListQuery { per_page: 1, task_states: false, ..*query }).await?;
-        // Read to its end, the connection serves again. An old Nomad that does not page would send everything: that
-        // costs the connection, and no more.
+        // After reading to its end, the connection can be used again. An old Nomad that does not page would send everything:
+        // that costs only the connection.
         let mut elements = 0;
         while elements < 2 && page.next().await?.is_some() {
             elements += 1;
@@ -220,7 +220,7 @@ impl Client {
     }
 }
 
-/// Where a table stands, and how far the server that says so may be behind.
+/// The index of a table, and how far the server that answered may be behind.
 #[derive(Clone, Debug)]
 pub struct TableState {
     /// The raft index of the last change to the table.
@@ -231,16 +231,16 @@ pub struct TableState {
     pub last_contact: Duration,
     /// The label of the address that answered.
     pub server: String,
-    /// Whether the list has no element.
+    /// Whether the list is empty.
     pub is_empty: bool,
 }
 
-/// The table's index out of an answer's head.
+/// The table's index in the head of an answer.
 pub(super) fn index_of(server: &Server, call: &Call, headers: &HeaderMap) -> Result<RaftIndex, Error> {
     header(headers, "x-nomad-index").and_then(|text| text.parse().ok()).map(RaftIndex).ok_or_else(|| Error::Garbage {
         address: server.label.clone(),
         what: call.what.clone(),
-        text: "no X-Nomad-Index in the answer: is this a Nomad agent? (NOMAD_ADDR)".to_owned(),
+        text: "it has no X-Nomad-Index; check that NOMAD_ADDR is a Nomad agent".to_owned(),
     })
 }
 

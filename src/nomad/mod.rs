@@ -1,10 +1,10 @@
 //! The client of Nomad's HTTP API: the event stream, paged lists, single objects and blocking queries.
 //!
-//! Start at [`Client`]. [`EventStream`] gives the lines of the stream, [`Page`] the elements of a list while they arrive;
-//! both hold one line or element and never a body. What cannot be had ends in an [`Error`] that says what to do, even
-//! where Nomad itself closes a connection without a word.
+//! Start at [`Client`]. [`EventStream`] gives the lines of the stream, and [`Page`] the elements of a list while they arrive.
+//! Both hold one line or element, and never a whole body. Every failure is an [`Error`] that says what to do, even
+//! when Nomad itself closes a connection without a word.
 //!
-//! Every wait has an end: five seconds to connect, [`Config::timeout`] for an ordinary answer (beside the time a blocking
+//! Every wait is bounded: five seconds to connect, [`Config::timeout`] for an ordinary answer (plus the time that a blocking
 //! query asked for), half a minute between two pieces of a list, forty seconds between two signs of life of a stream.
 
 mod client;

@@ -19,7 +19,7 @@ use crate::{
     position::RaftIndex,
 };
 
-/// What stands for itself in one segment of a path.
+/// The characters that are not encoded in one segment of a path.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A namespace of the cluster.
@@ -28,16 +28,16 @@ pub struct Namespace {
     /// Its name.
     #[serde(rename = "Name")]
     pub name: String,
-    /// The raft index it was created at: where to resubscribe from, to miss none of its events.
+    /// The raft index of its creation. A subscription from there misses none of its events.
     #[serde(rename = "CreateIndex")]
     pub create_index: RaftIndex,
 }
 
 impl Client {
-    /// The job `id` of `namespace` (never `*`) as Nomad gives it; `None` if there is none.
+    /// The job `id` of `namespace` (never `*`) as Nomad sends it; `None` if there is no such job.
     ///
-    /// An id is any text and is encoded whole. One that ends like a sub-resource (`x/deployment`) names that instead, in
-    /// Nomad itself: whoever asks has to look at what it gave. [`Client::job_version`] has no such doubt.
+    /// An id is any text, and is encoded as a whole. If it ends like a sub-resource (`x/deployment`), Nomad answers with that
+    /// sub-resource, so the caller has to check the answer. [`Client::job_version`] has no such ambiguity.
     ///
     /// # Errors
     /// See [`Error`].
@@ -45,8 +45,8 @@ impl Client {
         self.object(job_call(namespace, id, "")).await
     }
 
-    /// The newest version of a job out of `/v1/job/ID/versions`; `None` if there is no such job. What follows the newest
-    /// one is not read.
+    /// The newest version of a job, from `/v1/job/ID/versions`; `None` if there is no such job. The older versions after it
+    /// are not read.
     ///
     /// # Errors
     /// See [`Error`].
@@ -72,7 +72,7 @@ impl Client {
         call: &Call,
         mut response: Response,
     ) -> Result<Option<Bytes>, Error> {
-        /// Before it stand a few numbers, and differences that were not asked for.
+        /// Only a few numbers come before it, and differences that were not asked for.
         const MARK: &[u8] = b"\"Versions\":";
         const BEFORE: usize = 64 << 10;
         let (address, what) = (server.label.clone(), call.what.clone());
@@ -102,15 +102,15 @@ impl Client {
                 return Ok(Some(newest));
             }
         }
-        Err(garbage("no version of the job in it".to_owned()))
+        Err(garbage("it has no version of the job".to_owned()))
     }
 
-    /// The stub of a job as the list has it; `None` if there is none that begins so.
+    /// The stub of a job as the list has it; `None` if no job's id begins with `id`.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn job_stub(&self, namespace: &str, id: &str) -> Result<Option<Bytes>, Error> {
-        // Of all jobs that begin with it, it is the first.
+        // Of all jobs whose id begins with it, it is the first.
         let page = [("namespace", namespace), ("prefix", id), ("per_page", "1")];
         let call = Call {
             what: format!("the stub of job {id:?} of namespace {namespace:?}"),
@@ -132,7 +132,7 @@ impl Client {
         self.object(job_call(namespace, id, "/summary")).await
     }
 
-    /// The allocation `id` of `namespace` (never `*`); `None` if there is none.
+    /// The allocation `id` of `namespace` (never `*`); `None` if there is no such allocation.
     ///
     /// # Errors
     /// See [`Error`].
@@ -146,7 +146,7 @@ impl Client {
         .await
     }
 
-    /// The node `id`; `None` if there is none.
+    /// The node `id`; `None` if there is no such node.
     ///
     /// # Errors
     /// See [`Error`].
@@ -176,7 +176,8 @@ impl Client {
         }
     }
 
-    /// The namespace `name`; `None` if there is none. A stream of it would be accepted all the same, and stay silent.
+    /// The namespace `name`; `None` if there is no such namespace. Nomad would accept a stream of it all the same, and send
+    /// nothing.
     ///
     /// # Errors
     /// See [`Error`].
@@ -195,11 +196,11 @@ impl Client {
         serde_json::from_slice(&body).map(Some).map_err(garbage)
     }
 
-    /// The namespaces that the token may see, and the index of the last change to any. With an `index` above 0 the answer
-    /// comes when that index is passed, or when `wait` (at most 5 minutes) is over.
+    /// The namespaces that the token may see, and the index of the last change to any of them. With an `index` above 0, Nomad
+    /// answers when the index has passed it, or when `wait` (at most 5 minutes) is over.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where Nomad has no namespaces (before 1.0, without the enterprise edition), otherwise see
+    /// [`Error::Unsupported`] if Nomad has no namespaces (before 1.0, without the enterprise edition). Otherwise see
     /// [`Error`].
     pub async fn namespaces(&self, index: RaftIndex, wait: Duration) -> Result<(RaftIndex, Vec<Namespace>), Error> {
         let mut call = namespaces_call();
@@ -219,7 +220,7 @@ impl Client {
                 text: error.to_string(),
             })?;
             let mut names = names.unwrap_or_default();
-            // Nothing in a table is newer than the table.
+            // No object is newer than its table.
             names.iter_mut().for_each(|namespace| namespace.create_index = namespace.create_index.min(index));
             Ok((index, names))
         };

@@ -14,31 +14,31 @@ use super::{
 };
 use crate::{http, position::RaftIndex, redact};
 
-/// How much longer a reader waits that came back to find the connection's time over: what the server sent meanwhile has
-/// yet to be read off the socket.
+/// How much longer a busy reader waits when it comes back after the deadline: what the server sent meanwhile is still in the
+/// socket.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long a server may take for other questions, where it did not answer for the stream.
+/// How long a server may take for other requests, after it did not answer the one for the stream.
 const OTHER_QUESTIONS: Duration = Duration::from_secs(3);
 
-/// So many pieces of whole lines in a row, and nothing buffers.
+/// How many pieces of whole lines in a row prove that nothing buffers the stream.
 const WHOLE_PIECES: u32 = 3;
 
-/// Heartbeats that arrive by themselves are no more bytes than this.
+/// The most bytes of a piece that has only heartbeats in it.
 const SIGNS_OF_LIFE: usize = 64;
 
-/// How many bytes of a line that is no event are shown.
+/// How many bytes are shown of a line that is not an event.
 const SHOWN: usize = 200;
 
-/// What to stream.
+/// Which events to stream, and from where.
 #[derive(Clone, Debug)]
 pub struct StreamQuery {
-    /// A namespace, or `*`: all that exist at this moment, which the token must all be allowed to read.
+    /// A namespace, or `*` for all that exist at this moment. The token must have the right to read all of them.
     pub namespace: String,
-    /// The topics; none is every topic, which takes a management token.
+    /// The topics. Without any, Nomad sends every topic and wants a management token.
     pub topics: Vec<Topic>,
-    /// Where to start: this index again, if the server still holds it, otherwise at the oldest it holds, in silence.
-    /// 0 is the oldest.
+    /// Where to start. Nomad sends this index again if its buffer still holds it. Otherwise Nomad starts at the oldest index
+    /// that it holds, without saying so. 0 is the oldest.
     pub index: RaftIndex,
 }
 
@@ -67,30 +67,31 @@ pub struct EventStream {
     server: String,
     idle: Duration,
     lines: Lines,
-    /// A line that came in the place of the first heartbeat.
+    /// A line that came instead of the first heartbeat.
     first: Option<Result<Bytes, LongLine>>,
-    /// `None` once the connection is at its end.
+    /// `None` after the end of the connection.
     body: Option<Response>,
     pieces: Pieces,
-    /// When the silence counts as death; set when a reader begins to wait, so that a busy one is not taken for a silent
-    /// server.
+    /// When a silent connection counts as dead. It is set when a reader starts to wait, so that a busy reader does not make
+    /// the server look silent.
     deadline: Option<Instant>,
     extended: bool,
 }
 
-/// How a connection brings its lines. A proxy that buffers passes on what fills its buffer, wherever a line ends.
+/// How the pieces of a connection relate to its lines. A buffering proxy sends a piece when its buffer is full, wherever a
+/// line ends.
 #[derive(Debug, Default)]
 struct Pieces {
-    /// Something has come. The first piece shows nothing: it can come with the head of the answer.
+    /// A piece has come. The first piece proves nothing: it can come with the head of the answer.
     begun: bool,
-    /// So many in a row were whole lines.
+    /// How many pieces in a row were whole lines.
     whole: u32,
-    /// Nothing holds the lines back.
+    /// It is proven that nothing buffers the stream.
     unbuffered: bool,
 }
 
 impl Pieces {
-    /// Takes in a piece of the body; `begins` says that it does not go on with a line of the piece before.
+    /// Takes in a piece of the body. `begins` says that it does not continue a line of the piece before.
     fn take(&mut self, begins: bool, piece: &[u8]) {
         let is_whole = std::mem::replace(&mut self.begun, true) && begins && piece.ends_with(b"\n");
         self.whole = if is_whole { self.whole + 1 } else { 0 };
@@ -99,7 +100,7 @@ impl Pieces {
     }
 }
 
-/// How the first line came out.
+/// What came of waiting for the first line.
 enum Opening {
     Alive,
     Closed,
@@ -123,20 +124,20 @@ impl EventStream {
 
     /// The next line of events, without its line break; `None` at the end of the connection. Cancel-safe.
     ///
-    /// Heartbeats are taken in here. Half a line before the end is dropped: it comes again on resuming. A line can be an
-    /// error message instead of events: that is for the caller to see, who alone can tell whether it came before.
+    /// Heartbeats are dropped here. So is half a line before the end: it comes again after resuming. A line can be an error
+    /// message instead of events; the caller has to notice that, because only the caller knows whether it came before.
     ///
     /// # Errors
-    /// [`Error::LongLine`] for one that is too long: the stream goes on behind it. After any other error it is at its end:
+    /// [`Error::LongLine`] for a line that is too long; the stream continues after it. Any other error ends the stream:
     /// [`Error::Silent`] without any sign of life, [`Error::Garbage`] for a line without end, [`Error::Broken`] for a
-    /// connection cut off.
+    /// connection that was cut off.
     pub async fn next_line(&mut self) -> Result<Option<Bytes>, Error> {
         if let Some(first) = self.first.take() {
             return first.map(Some).map_err(|long| self.long_line(long));
         }
         loop {
             match self.ready()? {
-                // What came with it need not wait for what comes next.
+                // The lines that came with it need not wait for the next piece.
                 Some(Ok(line)) if is_heartbeat(&line) => continue,
                 Some(line) => return line.map(Some).map_err(|long| self.long_line(long)),
                 None => {}
@@ -148,22 +149,22 @@ impl EventStream {
         }
     }
 
-    /// How much of the next line has come, where its end has not; 0 between two lines.
+    /// How many bytes of an unfinished line have come; 0 between two lines.
     pub fn bytes_of_line(&self) -> usize {
         self.lines.unfinished()
     }
 
-    /// Whether it is certain that nothing on the way holds the stream back: a heartbeat has arrived by itself, or several
-    /// pieces in a row that were whole lines.
+    /// Whether it is certain that nothing on the way buffers the stream: a heartbeat has arrived by itself, or several
+    /// pieces in a row were whole lines.
     pub fn is_unbuffered(&self) -> bool {
         self.pieces.unbuffered
     }
 
-    /// Waits until it [is certain](EventStream::is_unbuffered) that nothing holds the stream back. What arrives meanwhile
-    /// is dropped.
+    /// Waits until it [is certain](EventStream::is_unbuffered) that nothing buffers the stream. Drops what arrives
+    /// meanwhile.
     ///
     /// # Errors
-    /// As [`EventStream::next_line`], and [`Error::HeldBack`] where the connection ends first.
+    /// As [`EventStream::next_line`], and [`Error::HeldBack`] if the connection ends first.
     pub async fn until_unbuffered(&mut self) -> Result<(), Error> {
         let begun = Instant::now();
         while !self.is_unbuffered() {
@@ -176,12 +177,12 @@ impl EventStream {
         Ok(())
     }
 
-    /// The label of the address it comes from.
+    /// The label of the address that the stream comes from.
     pub fn server(&self) -> &str {
         &self.server
     }
 
-    /// A line that has wholly arrived, heartbeats too, and those that are too long.
+    /// A line that has arrived as a whole, including heartbeats and lines that are too long.
     fn ready(&mut self) -> Result<Option<Result<Bytes, LongLine>>, Error> {
         match self.lines.next() {
             Ok(line) => Ok(line.map(Ok)),
@@ -275,14 +276,14 @@ fn is_object(line: &[u8]) -> bool {
 }
 
 impl Client {
-    /// Subscribes, and waits until the subscription stands: until the stream's first line.
+    /// Subscribes, and waits for the stream's first line, which shows that Nomad accepts the subscription.
     ///
-    /// Nomad accepts a namespace that does not exist, and topics it does not know, in silence.
+    /// Nomad accepts a namespace that does not exist, and topics that it does not know, without saying so.
     ///
     /// # Errors
-    /// Since 1.11.2 a refusal is a success that ends without a line; what it means is then found out with list requests:
+    /// Since Nomad 1.11.2 a refusal is a success that ends without a line. List requests then find out why:
     /// [`Error::Denied`] names the missing permission, [`Error::NoNamespace`] the missing namespace,
-    /// [`Error::NoStream`] a cluster without events, [`Error::Refused`] what is left to guess.
+    /// [`Error::NoStream`] a cluster without events, and [`Error::Refused`] is left when the reason stays unknown.
     pub async fn stream(&self, query: &StreamQuery) -> Result<EventStream, Error> {
         self.renewing(|| self.subscribe(query)).await
     }
@@ -292,7 +293,7 @@ impl Client {
         let limit = self.limits().open;
         let asked = Instant::now();
         let (response, server) = match self.ask(&call, limit).await {
-            // A proxy that waits for a full buffer keeps even the head of the answer.
+            // A proxy that waits for a full buffer holds back even the head of the answer.
             Err(error @ Error::Timeout { .. }) => return Err(self.held_back(error, query, asked).await),
             asked => asked?,
         };
@@ -305,7 +306,7 @@ impl Client {
         match stream.open(Instant::now() + limit).await {
             Ok(Opening::Alive) => Ok(stream),
             Ok(Opening::Closed) => Err(self.explain(server, query).await),
-            // Nomad itself ends a refusal properly.
+            // Nomad itself ends a refused stream properly, so this was a proxy.
             Ok(Opening::Nothing) | Err(Error::Broken { .. }) => match self.explain(server, query).await {
                 Error::Refused { address, .. } => Err(Error::HeldBack { address, after: asked.elapsed() }),
                 error => Err(error),
@@ -314,8 +315,7 @@ impl Client {
         }
     }
 
-    /// What it means that no answer to `query` came: where the same server answers other questions at once, the stream is
-    /// held back.
+    /// Why no answer to `query` came. If the same server answers other requests at once, a proxy holds the stream back.
     async fn held_back(&self, error: Error, query: &StreamQuery, asked: Instant) -> Error {
         let Error::Timeout { address, .. } = &error else { return error };
         let Some(server) = self.server(address) else { return error };
@@ -327,8 +327,8 @@ impl Client {
     }
 }
 
-/// Statuses and words of a Nomad without events: no such path before 1.0, no such call at an older server behind a newer
-/// agent, and a broker that is switched off (`EventBroker not configured`).
+/// Recognises a Nomad without events by its status and words: before 1.0 it has no such path, an older server behind a newer
+/// agent has no such call, and a broker can be switched off (`EventBroker not configured`).
 fn no_stream(error: Error) -> Error {
     let Error::Status { address, what, code, text } = error else {
         return error;
@@ -339,22 +339,25 @@ fn no_stream(error: Error) -> Error {
     }
     let reason = if matches!(code, 404 | 405) {
         format!(
-            "there is no Nomad API at {address}: /v1/event/stream answers {code} {text:?}; check the path in NOMAD_ADDR. \
-             Nomad before 1.0 has no event stream either"
+            "there is no Nomad API at {address}: /v1/event/stream answered {code} {text:?}; check the path in NOMAD_ADDR \
+             (Nomad before 1.0 has no event stream either)"
         )
     } else if code == 501 || lower.contains("unknown rpc") {
-        format!("Nomad at {address} has no event stream: it answers {code} {text:?}, as Nomad before 1.0 does")
+        format!(
+            "Nomad at {address} has no event stream: it answered {code} {text:?}, as Nomad before 1.0 does; upgrade Nomad, \
+             or read lists (NOMAD_FIREHOSE_SOURCE)"
+        )
     } else {
         return Error::Status { address, what, code, text };
     };
     Error::NoStream { address, reason }
 }
 
-/// The first words of a line that is none of Nomad's: an error message. Where JSON begins in it, objects of the cluster can
-/// follow, and what they hold is not for the log.
+/// The first words of a line that is not an event, such as an error message. Where JSON begins in it, objects of the cluster
+/// can follow, and their content must not go to the log.
 fn shown(line: &[u8]) -> String {
     let words = line.split(|byte| matches!(byte, b'{' | b'[' | b'"')).next().unwrap_or_default().trim_ascii();
-    format!("a line of {} bytes that is no event: {}", line.len(), redact::shown(words, SHOWN))
+    format!("a line of {} bytes is not an event: {}", line.len(), redact::shown(words, SHOWN))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The tables that are listed and the topics that are streamed.
+//! The tables that the lists read, and the topics that the stream carries.
 
 use std::{fmt, str::FromStr};
 
@@ -21,7 +21,7 @@ impl Table {
     /// Every table.
     pub const ALL: [Table; 5] = [Table::Allocations, Table::Nodes, Table::Evaluations, Table::Jobs, Table::Deployments];
 
-    /// The table whose changes a topic publishes; `None` for topics whose tables are not read here.
+    /// The table whose changes a topic publishes; `None` for topics whose tables the firehose does not list.
     pub fn from_topic(topic: &str) -> Option<Table> {
         Table::ALL.into_iter().find(|table| table.topic() == topic)
     }
@@ -37,7 +37,7 @@ impl Table {
         }
     }
 
-    /// The topic whose events tell of its changes.
+    /// The topic that publishes its changes.
     pub const fn topic(self) -> &'static str {
         match self {
             Table::Allocations => "Allocation",
@@ -48,20 +48,20 @@ impl Table {
         }
     }
 
-    /// Whether its objects live in namespaces.
+    /// Whether its objects belong to namespaces.
     pub const fn namespaced(self) -> bool {
         !matches!(self, Table::Nodes)
     }
 }
 
-/// A topic of the event stream, and which of its keys.
+/// A topic of the event stream, and a filter on its keys.
 ///
-/// Any name passes: each minor release of Nomad brings new ones, and accepts unknown ones in silence.
+/// Any name is allowed: each minor release of Nomad adds topics, and Nomad accepts unknown ones without saying so.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Topic {
     /// `Job`, `Allocation`, …, or `*` for every topic.
     pub name: String,
-    /// Only events with this key or filter key; `None` is all.
+    /// Only events with this key or filter key; `None` is all events.
     pub key: Option<String>,
 }
 
@@ -79,7 +79,7 @@ impl fmt::Display for Topic {
     }
 }
 
-/// The text is no topic.
+/// The text is not a topic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the topic {0:?} is not of the form Topic or Topic:FilterKey")]
 pub struct BadTopic(String);
@@ -87,7 +87,7 @@ pub struct BadTopic(String);
 impl FromStr for Topic {
     type Err = BadTopic;
 
-    /// Nomad splits at each colon and refuses a second one, so a key cannot hold any.
+    /// Nomad splits at each colon and refuses a second one, so a key cannot have a colon.
     fn from_str(text: &str) -> Result<Self, BadTopic> {
         let bad = || BadTopic(text.to_owned());
         let (name, key) = match text.split_once(':') {
@@ -103,7 +103,7 @@ impl FromStr for Topic {
     }
 }
 
-/// What an ACL policy must say for one topic; the classes of Nomad's own check of a subscription (`validateNsOp`).
+/// What an ACL policy must say for one topic. The classes are those of Nomad's check of a subscription (`validateNsOp`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permission {
     /// A capability in the namespace.
@@ -119,7 +119,7 @@ pub(super) enum Permission {
 }
 
 impl Permission {
-    /// What `topic` asks for. The job list, which the reconcile reads, asks for `list-jobs` beside the stream's own.
+    /// What `topic` needs. The job list, which the backfill reads, needs `list-jobs` in addition to what the stream needs.
     pub(super) fn of(topic: &str) -> Self {
         match topic {
             "Job" => Permission::Namespace(&["list-jobs", "read-job"]),
@@ -135,7 +135,7 @@ impl Permission {
         }
     }
 
-    /// Whether whoever has `self` has `other` as well, in one namespace.
+    /// Whether a policy with `self` allows `other` as well, in one namespace.
     fn includes(self, other: Permission) -> bool {
         match (self, other) {
             (Permission::Namespace(ours), Permission::Namespace(theirs)) => {
@@ -146,7 +146,7 @@ impl Permission {
         }
     }
 
-    /// What a policy must say for all of `permissions`, each with its namespace, and nothing of it twice.
+    /// What a policy must say for all of `permissions`, each with its namespace, without repetitions.
     pub(super) fn rules(permissions: &[(Permission, &str)]) -> String {
         let mut rules: Vec<String> = permissions
             .iter()
@@ -154,7 +154,7 @@ impl Permission {
             .filter(|(n, (ours, namespace))| {
                 let covers = |(m, (theirs, other)): (usize, &(Permission, &str))| {
                     let same_namespace = namespace == other || *theirs == Permission::Management;
-                    // Of two that say the same, the first stays.
+                    // Of two equal ones, the first stays.
                     m != *n && same_namespace && theirs.includes(*ours) && (!ours.includes(*theirs) || m < *n)
                 };
                 !permissions.iter().enumerate().any(covers)
@@ -166,7 +166,7 @@ impl Permission {
         rules.join(" and ")
     }
 
-    /// As it is written in a policy for `namespace`.
+    /// The rule as a policy for `namespace` has it.
     pub(super) fn rule(self, namespace: &str) -> String {
         match self {
             Permission::Namespace(capabilities) => {

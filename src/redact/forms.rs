@@ -1,4 +1,4 @@
-//! A secret in every form in which an echo can show it.
+//! Finds a secret in every form in which an echo can show it.
 
 use std::ops::Range;
 
@@ -7,11 +7,11 @@ use base64::{
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
 
-/// From so many bytes on, a secret is found wherever it stands. A shorter one is found as a word: `pass` must not
+/// A secret with at least this many bytes is found anywhere. A shorter one is found only as a word: `pass` must not
 /// destroy `password`.
 const ANYWHERE: usize = 8;
 
-/// How much of a secret has to stand at the end of a cut text to be taken for one.
+/// How many bytes of a secret at the end of a cut text are enough to count as the secret.
 const START: usize = 4;
 
 /// One secret.
@@ -38,7 +38,7 @@ impl Needle {
         *self.secret == *secret
     }
 
-    /// Adds where it stands in `text`; with `is_cut`, also where `text` ends with its start.
+    /// Adds the places of the secret in `text`. With `is_cut`, also the place where `text` ends with its start.
     pub(super) fn find(&self, text: &[u8], is_cut: bool, hits: &mut Vec<Range<usize>>) {
         for form in self.forms.iter().map(String::as_bytes) {
             for at in 0..text.len() {
@@ -52,17 +52,17 @@ impl Needle {
     }
 }
 
-/// What the secret surely becomes where a longer text is encoded, and so many bytes (modulo 3) stand before it there: the
-/// characters that carry bits of neighbours are left out.
+/// The encoding of the secret within a longer text, with `before` bytes (modulo 3) before it. Characters that carry bits of
+/// neighbours are left out.
 fn within(encode: impl Fn(&[u8]) -> String, secret: &str, before: usize) -> String {
     let mut bytes = vec![0; before];
     bytes.extend_from_slice(secret.as_bytes());
     let encoded = encode(&bytes);
-    // Six bits a character: 8 or 16 bits before it reach into the second or third one.
+    // A character has six bits, so 8 or 16 bits before the secret reach into its second or third character.
     encoded[(before * 8).div_ceil(6)..bytes.len() * 8 / 6].to_owned()
 }
 
-/// Where `form` ends if it starts at `at`, however single characters of it are escaped.
+/// Where `form` ends if it starts at `at`. Any of its characters can be escaped.
 fn end_of(form: &[u8], text: &[u8], at: usize, is_cut: bool) -> Option<usize> {
     let rest = &text[at..];
     if rest.starts_with(form) {
@@ -71,7 +71,7 @@ fn end_of(form: &[u8], text: &[u8], at: usize, is_cut: bool) -> Option<usize> {
     let mut passed = 0;
     for (number, wanted) in form.iter().enumerate() {
         let rest = &rest[passed..];
-        // An encoder breaks long lines; but a break before a secret is not part of it.
+        // An encoder breaks long lines. A break before a secret does not belong to it.
         let breaks = if number == 0 { 0 } else { rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count() };
         match length(&rest[breaks..], *wanted) {
             Some(length) => passed += breaks + length,
@@ -84,12 +84,12 @@ fn end_of(form: &[u8], text: &[u8], at: usize, is_cut: bool) -> Option<usize> {
     Some(at + passed)
 }
 
-/// Whether these are the last bytes of a text that was cut, at most within an escape.
+/// Whether these are the last bytes of a cut text, which can end within an escape.
 fn may_go_on(rest: &[u8]) -> bool {
     rest.is_empty() || rest.len() < 6 && matches!(rest[0], b'%' | b'&' | b'\\')
 }
 
-/// How many bytes `rest` has for the byte `wanted`, escaped or not.
+/// How many bytes of `rest` stand for the byte `wanted`, escaped or not.
 fn length(rest: &[u8], wanted: u8) -> Option<usize> {
     let escaped = match rest.first()? {
         b'%' => hex(rest.get(1..3)).filter(|code| *code == u32::from(wanted)).map(|_| 3),
@@ -117,7 +117,7 @@ fn entity(rest: &[u8], wanted: u8) -> Option<usize> {
     is_it.then_some(end + 1)
 }
 
-/// `\"`, `\u0022`, `\x22`, and with more backslashes where it was escaped more than once.
+/// `\"`, `\u0022`, `\x22`, with more backslashes if it was escaped more than once.
 fn backslashed(rest: &[u8], wanted: u8) -> Option<usize> {
     let slashes = rest.iter().take_while(|byte| **byte == b'\\').count();
     let after = &rest[slashes..];
@@ -134,7 +134,7 @@ fn hex(digits: Option<&[u8]>) -> Option<u32> {
     u32::from_str_radix(std::str::from_utf8(digits?).ok()?, 16).ok()
 }
 
-/// Whether a form of this length counts where it stands.
+/// Whether a form of this length counts at its place.
 fn is_clear(form: &[u8], text: &[u8], hit: &Range<usize>) -> bool {
     if form.len() >= ANYWHERE {
         return true;

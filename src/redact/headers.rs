@@ -1,4 +1,4 @@
-//! What looks like credentials, whether we know them or not.
+//! Finds what looks like credentials, known or not.
 
 use std::{ops::Range, sync::LazyLock};
 
@@ -6,16 +6,16 @@ use regex_lite::Regex;
 
 use super::REDACTED;
 
-/// What can stand between a name and its value: `: `, `":"`, `=`, `&quot;:&quot;`, `</td><td>`, `:[`.
+/// What can come between a name and its value: `: `, `":"`, `=`, `&quot;:&quot;`, `</td><td>`, `:[`.
 const TO_VALUE: &str = r#"(?:\s|["'\\\]\[]|</?\w+>|&quot;|&#\w+;|%2[02])*(?::|=>?|%3[AaDd])(?:\s|["'\\\]\[]|</?\w+>|&quot;|&#34;|&#39;|%2[02])*"#;
 
-/// The same without quotes or tags, for words that stand in ordinary sentences, too.
+/// The same, but only with quotes, for names that are also words of ordinary sentences.
 const TO_QUOTED: &str = r#"(?:["']|\\"|&quot;)\s*(?::|=>?)\s*(?:["']|\\"|&quot;)"#;
 
-/// One word, up to whatever ends it in JSON, in HTML and in lists.
+/// One word, up to what ends it in JSON, in HTML and in lists.
 const WORD: &str = r#"(?<value>[^\s"'\\<>\[\],;&]+)"#;
 
-/// The same behind the name of a scheme; some have more than a word behind it.
+/// The same after the name of a scheme. Some schemes have more than one word.
 const CREDENTIALS: &str =
     r#"(?<value>(?:(?:Digest|AWS4-HMAC-SHA256)[^\r\n<\\]+|(?:\w+(?: +|%20|\+))?[^\s"'\\<>\[\],;&]+))"#;
 
@@ -32,9 +32,9 @@ static CREDENTIAL: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     patterns.iter().map(regex).collect()
 });
 
-/// Adds where credentials stand in `text`.
+/// Adds the places of credentials in `text`.
 pub(super) fn find(text: &str, hits: &mut Vec<Range<usize>>) {
-    // Most texts have nothing that could stand before a value.
+    // Most texts have nothing that can come before a value.
     if !text.contains([':', '=']) && !text.contains("%3") {
         return;
     }
@@ -44,7 +44,7 @@ pub(super) fn find(text: &str, hits: &mut Vec<Range<usize>>) {
     }
 }
 
-/// Whether a mark stands there already: texts come here more than once.
+/// Whether the value is redacted already, because texts come here more than once.
 fn is_gone(text: &str, value: &Range<usize>) -> bool {
     let (before, rest) = text.split_at(value.start);
     let behind = text[value.end..].trim_start_matches([' ', '+']);

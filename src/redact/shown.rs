@@ -1,27 +1,28 @@
-//! Text that somebody else has written, made fit to be shown.
+//! Makes text from outside safe to show.
 
 use std::borrow::Cow;
 
 use super::{redacted, redacted_start};
 
-/// How many bytes of a far side's own words are shown.
+/// The most bytes that are shown of a far side's own words.
 pub(crate) const WORDS: usize = 1 << 10;
 
-/// How many bytes a text has in which such words stand: a field of the log, a state on the status page, a reason of a dead
+/// The most bytes of a text with such words in it: a field of the log, a state on the status page, a reason of a dead
 /// letter.
 pub(crate) const LINE: usize = 4 << 10;
 
-/// How far it is read beyond the cut, so that a secret which the cut would go through is found whole.
+/// How many bytes are read beyond the cut, so that a secret at the cut is found as a whole.
 const BEYOND: usize = 512;
 
-/// What stands where a text was cut.
+/// What ends a text that was cut.
 const CUT: char = '…';
 
-/// `text` as people may see it: without secrets, on one line, without characters that command a terminal or turn its text
-/// around, in at most `most` bytes. Every text from outside goes through here before it is logged, served, listed or
-/// stored as a reason; to do it twice does no harm.
+/// `text` as people may see it: without secrets, on one line, without characters that a terminal obeys or that reverse its
+/// text, in at most `most` bytes. Every text from outside goes through here before it is logged, served, listed or
+/// stored as a reason. Doing it twice does no harm.
 ///
-/// Line breaks become spaces, and go at both ends. What else cannot be shown, bytes that are no UTF-8 among it, becomes U+FFFD.
+/// Line breaks become spaces, and are removed at both ends. Everything else that cannot be shown, such as bytes that are not
+/// UTF-8, becomes U+FFFD.
 pub(crate) fn shown(text: impl AsRef<[u8]>, most: usize) -> String {
     let bytes = text.as_ref();
     let start = start_of(bytes, most.saturating_add(BEYOND));
@@ -37,18 +38,18 @@ pub(crate) fn shown(text: impl AsRef<[u8]>, most: usize) -> String {
     format!("{}{CUT}", &printable[..end])
 }
 
-/// The same for a text of our own that has several lines.
+/// The same for a text of the program itself with several lines.
 pub(crate) fn shown_lines(text: &str) -> String {
-    // A secret can go over several of them.
+    // A secret can extend over several lines.
     let lines: Vec<_> = redacted(text).lines().map(|line| shown(line, LINE)).collect();
     lines.join("\n")
 }
 
-/// JSON text with escapes in the place of what no terminal should get. The values are what they were.
+/// JSON text with escapes for what no terminal should get. The values do not change.
 pub(crate) fn escaped_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
-        // The breaks between lines and the blanks of JSON itself are all ASCII, and those within texts are escaped already.
+        // The line breaks and blanks of JSON itself are all ASCII, and those within strings are escaped already.
         if c.is_ascii() && c != '\u{7f}' || !is_break(c) && !is_unprintable(c) {
             out.push(c);
             continue;
@@ -67,7 +68,7 @@ fn start_of(bytes: &[u8], most: usize) -> &[u8] {
     &bytes[..end.unwrap_or(most)]
 }
 
-/// The text on one line, without what cannot be shown.
+/// The text on one line, without characters that cannot be shown.
 fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|c| is_break(c) || is_unprintable(c)) {
         return Cow::Borrowed(text);
@@ -86,13 +87,13 @@ fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// What ends a line, or jumps along it.
+/// Whether it ends a line, or jumps along it.
 fn is_break(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\u{b}' | '\u{c}' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// What commands a terminal, turns the direction of text around or is not to be seen: controls (Cc), and of the format
-/// characters (Cf) those that no writing needs within words.
+/// Whether a terminal obeys it, or it reverses the direction of text, or is invisible: controls (Cc), and those format
+/// characters (Cf) that no script needs within words.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Unlike anything that other tests say.
+/// A secret that no other test uses.
 const SECRET: &str = "zq\"7/Kx&4+W<é>%v2";
 
 fn is_hidden(text: &str, secret: &str) -> bool {
@@ -130,7 +130,7 @@ fn the_newest_tokens_are_known() {
 }
 
 proptest! {
-    /// Whatever stands around it.
+    /// Whatever is around it.
     #[test]
     fn no_secret_survives(before in "\\PC{0,20}|[\\\\%&\"=: \\n]{0,6}", after in "\\PC{0,20}|[\\\\%&\"=: \\n]{0,6}", form in 0_usize..9) {
         keep(SECRET);
@@ -141,7 +141,7 @@ proptest! {
         prop_assert!(!redacted_start(&text).contains(&form));
     }
 
-    /// What is no secret is left as it was, and whatever is cut is cut at whole characters.
+    /// What is not a secret stays as it was, and a cut is between characters.
     #[test]
     fn everything_else_survives(text in "[a-yA-Y ,.;!?äöüß0-9-]{0,200}") {
         keep(SECRET);
@@ -157,7 +157,7 @@ proptest! {
     }
 }
 
-/// Words that an error can have, names of credentials among them. None of them is one.
+/// Words of errors, including names of credentials. None of them is a secret.
 fn ordinary_words() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![
         "the",
@@ -195,7 +195,7 @@ proptest! {
     }
 }
 
-/// Bytes that do harm where they are shown, and others.
+/// Bytes that do harm when they are shown, and others.
 fn outside() -> impl Strategy<Value = Vec<u8>> {
     let harmful = ["\u{1b}[2J", "\u{1b}]0;x\u{7}", "\r\n", "\u{202e}", "\u{2066}", "\u{2028}", "\u{2029}", "\u{9b}31m"];
     let more = ["\u{85}", "\u{feff}", "\u{200f}", "\0", "\t", "\u{7f}", "\u{e0041}", "ü", "…", "x", SECRET, "token="];
@@ -217,7 +217,7 @@ proptest! {
         prop_assert!(!text.contains(SECRET));
     }
 
-    /// What does no harm is shown as it is, up to the cut, which goes through no character.
+    /// Harmless text is shown as it is, up to the cut, which is between characters.
     #[test]
     fn harmless_text_is_shown_as_it_is(text in "[a-zäöü€ .]{0,300}", most in 3_usize..400) {
         keep(SECRET);
@@ -230,7 +230,7 @@ proptest! {
         }
     }
 
-    /// Programs read the values that were written, and a terminal gets nothing else than ASCII does to it.
+    /// Programs read the values that were written, and a terminal gets nothing harmful.
     #[test]
     fn escaped_json_is_the_same_value(bytes in outside()) {
         let text = String::from_utf8_lossy(&bytes);

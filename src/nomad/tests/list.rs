@@ -1,4 +1,4 @@
-//! Lists and what refuses them.
+//! Tests lists and their refusals.
 
 use axum::response::IntoResponse;
 
@@ -92,7 +92,7 @@ async fn a_page_that_stops_coming_is_an_error() {
         if breaks {
             pieces.send(Err(std::io::Error::other("cut"))).await.expect("the client still reads");
         } else {
-            // Nothing more will come, so the clock runs on to the deadline.
+            // Nothing more comes, so the clock runs to the deadline.
             tokio::time::pause();
         }
         let error = page.next().await.expect_err("no more comes");
@@ -120,7 +120,7 @@ async fn a_refused_list_names_the_missing_permission() {
 
 #[tokio::test]
 async fn an_unknown_token_is_told_from_a_missing_permission() {
-    // Older servers say so at once; newer ones deny the list, and only the question about the token itself tells.
+    // Older servers say so at once. Newer ones deny the list, and only the request about the token itself shows why.
     for (list, own) in [("ACL token not found", ""), ("Permission denied", "Permission denied")] {
         let server =
             serve(move |path| async move { say(403, if path.starts_with("/v1/acl") { own } else { list }) }).await;
@@ -131,7 +131,7 @@ async fn an_unknown_token_is_told_from_a_missing_permission() {
     }
 }
 
-/// As Nomad 2.0.5 answers about expired tokens and about identities that do not hold.
+/// Answers of Nomad 2.0.5 about expired tokens and invalid identities.
 #[tokio::test]
 async fn an_expired_token_and_identity_are_told_from_a_missing_permission() {
     for (own, is_token) in [

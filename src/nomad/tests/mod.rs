@@ -1,4 +1,4 @@
-//! The client against small servers that answer as Nomad does.
+//! Tests the client against small servers that answer as Nomad does.
 
 mod list;
 mod stream;
@@ -23,7 +23,7 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 
 use super::{client::Limits, *};
 
-/// What a test server was asked: path with query, and headers.
+/// A request to a test server: path with query, and headers.
 #[derive(Clone, Default)]
 struct Asked(Arc<Mutex<Vec<(String, HeaderMap)>>>);
 
@@ -39,7 +39,7 @@ impl Asked {
     }
 }
 
-/// A server that lives as long as this.
+/// A server that runs until this is dropped.
 struct TestServer {
     address: String,
     asked: Asked,
@@ -78,7 +78,7 @@ where
     TestServer { address, asked, task }
 }
 
-/// An address nothing listens at.
+/// An address without a listener.
 async fn nowhere() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     format!("http://{}", listener.local_addr().expect("bound"))
@@ -147,7 +147,7 @@ async fn credentials_and_region_go_with_each_request() {
     assert!(!format!("{client:?}").contains("hush"));
 }
 
-/// As Nomad 2.0.5 gives it, cut anywhere: the rest behind the newest version need not come.
+/// An answer of Nomad 2.0.5, cut anywhere: the rest after the newest version need not come.
 #[tokio::test]
 async fn the_newest_version_of_a_job_is_read_and_no_more() {
     const HEAD: &str = r#"{"Diffs":null,"Index":30,"KnownLeader":true,"LastContact":0,"NextToken":"","Vers"#;
@@ -183,7 +183,7 @@ async fn a_token_file_is_read_again_for_each_request() {
     let client =
         Client::new(Config { token: TokenSource::File(path.clone()), ..config(&[&server.address]) }).expect("plain");
     client.node("a").await.expect("an answer");
-    // Same length and possibly the same time stamp: only the content tells.
+    // The length is the same, and possibly the time stamp: only the content differs.
     std::fs::write(&path, "other\n").expect("writable");
     client.node("a").await.expect("an answer");
     assert_eq!(server.asked.header("x-nomad-token"), [Some("first".to_owned()), Some("other".to_owned())]);
@@ -226,7 +226,7 @@ async fn the_next_address_serves_when_one_is_down() {
     assert_eq!(client.address(), down);
     client.node("a").await.expect("the second answers");
     assert_eq!(client.address(), server.address);
-    // Whoever saw the first one fail earlier does not move the others off the second.
+    // A caller that saw the first address fail earlier does not move the others away from the second.
     client.fail_over(&down);
     assert_eq!(client.address(), server.address);
     client.fail_over(&server.address);

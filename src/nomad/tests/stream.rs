@@ -1,11 +1,11 @@
-//! The event stream and its refusals.
+//! Tests the event stream and its refusals.
 
 use super::*;
 use crate::position::RaftIndex;
 
 type Pieces = mpsc::Sender<Result<Bytes, std::io::Error>>;
 
-/// A server whose streams are fed by the test.
+/// A server whose streams the test feeds.
 async fn streaming() -> (TestServer, mpsc::Receiver<Pieces>) {
     let (sender, receiver) = mpsc::channel(4);
     let server = serve(move |path| {
@@ -52,7 +52,7 @@ async fn lines_come_without_heartbeats_and_half_lines() {
     assert_eq!(server.asked.paths(), ["/v1/event/stream?namespace=*&index=42&topic=Job&topic=Node%3An-1"]);
 }
 
-/// A proxy, or a busy reader, makes one piece of several lines.
+/// A proxy, or a busy reader, joins several lines to one piece.
 #[tokio::test(start_paused = true)]
 async fn a_line_that_comes_in_one_piece_with_a_heartbeat_waits_for_nothing() {
     let (pieces, mut stream) = in_memory();
@@ -85,7 +85,7 @@ async fn waiting_can_be_cancelled_at_any_time() {
     assert_eq!(line(&mut stream).await.as_deref(), Some("{\"Index\":2}"));
 }
 
-/// A stream without a socket below it, so that time can be paused.
+/// A stream without a socket, so that time can be paused.
 fn in_memory() -> (Pieces, EventStream) {
     in_memory_with(&Limits::default())
 }
@@ -127,7 +127,7 @@ async fn the_stream_goes_on_behind_a_line_that_is_too_long() {
     send(&pieces, "xxxxx\"],\"Index\":2}\n{}\n{\"Index\":3}\n").await;
     assert_eq!(line(&mut stream).await.as_deref(), Some("{\"Index\":1}"));
     let error = stream.next_line().await.expect_err("it is too long");
-    assert_eq!(error.to_string(), "a line of the event stream of memory is too long: it has 39 bytes");
+    assert_eq!(error.to_string(), "cannot read a line of the event stream of memory: it is too long, with 39 bytes");
     assert_eq!(line(&mut stream).await.as_deref(), Some("{\"Index\":3}"));
     // It never ends.
     for _ in 0..20 {
@@ -152,7 +152,7 @@ async fn silence_is_counted_over_cancelled_waits() {
         }
     };
     assert!(matches!(error, Error::Silent { .. }), "{error}");
-    // A wait that begins just at the deadline has its grace.
+    // A wait that begins right at the deadline has a grace period.
     assert!((40..=42).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
 }
 
@@ -171,7 +171,7 @@ async fn a_reader_that_was_long_away_does_not_take_it_for_silence() {
         pieces
     });
     assert_eq!(line(&mut stream).await.as_deref(), Some("{\"Index\":1}"));
-    // Back-pressure between two lines is not the server's silence either.
+    // Backpressure between two lines is not a silent server either.
     let pieces = late.await.expect("no panic");
     tokio::time::sleep(Duration::from_secs(100)).await;
     tokio::spawn(async move {
@@ -209,7 +209,7 @@ async fn an_event_in_place_of_the_first_heartbeat_is_kept() {
     assert_eq!(line(&mut stream).await.as_deref(), Some("{\"Index\":2}"));
 }
 
-/// The refusal of a stream that is closed in silence, where other requests are answered by `rest`.
+/// The refusal of a stream that the server closes without a word, while `rest` answers other requests.
 async fn refusal(token: bool, query: StreamQuery, rest: fn(&str) -> (u16, &'static str)) -> Error {
     let server = serve(move |path| async move {
         match path.split('?').next() {

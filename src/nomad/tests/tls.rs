@@ -1,4 +1,4 @@
-//! Certificates: who is trusted, under which name, and who we are.
+//! Tests certificates: which server is trusted, under which name, and which certificate the client presents.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -10,7 +10,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::*;
 
-/// Accepts, and drops what does not pass the handshake.
+/// Accepts connections, and drops those that fail the handshake.
 struct Acceptor {
     tcp: TcpListener,
     tls: TlsAcceptor,
@@ -70,7 +70,7 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).expect("a certificate"), key)
     }
 
-    /// A server that, where `mutual`, wants a client certificate of this authority.
+    /// A server that wants a client certificate of this authority if `mutual` is set.
     async fn serve(&self, mutual: bool) -> TestServer {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let (certificate, key) = self.issue("server.global.nomad");
@@ -93,7 +93,7 @@ impl Authority {
         TestServer { address, asked, task }
     }
 
-    /// Trusts this authority, under the name its servers have.
+    /// A configuration that trusts this authority, under the name of its servers.
     fn trusted(&self) -> Tls {
         Tls {
             ca_cert: Some(self.path("ca/ca.pem")),
@@ -136,7 +136,7 @@ async fn a_failed_handshake_says_what_to_set() {
         (&not_tls, authority.trusted(), "http://"),
     ] {
         let error = ask(address, tls).await.expect_err("no trust");
-        assert!(matches!(&error, Error::Tls { mend, .. } if mend.contains(variable)), "{error}");
+        assert!(matches!(&error, Error::Tls { fix, .. } if fix.contains(variable)), "{error}");
     }
 }
 
@@ -151,7 +151,7 @@ async fn a_client_certificate_is_shown_where_it_is_asked_for() {
     };
     ask(&server.address, own(authority.trusted())).await.expect("known");
     let error = ask(&server.address, authority.trusted()).await.expect_err("unknown");
-    assert!(matches!(&error, Error::Tls { mend, .. } if mend.contains("NOMAD_CLIENT_CERT")), "{error:?}");
+    assert!(matches!(&error, Error::Tls { fix, .. } if fix.contains("NOMAD_CLIENT_CERT")), "{error:?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What stands between us and Nomad, or in its place: the message says what it is, and what to change.
+//! Tests what can be between the client and Nomad, or in its place: the message says what it is, and what to change.
 
 use std::io::Write as _;
 
@@ -40,7 +40,7 @@ async fn a_region_that_is_not_there_is_named_with_those_that_are() {
     let server = serve(|path| async move {
         match path.as_str() {
             "/v1/regions" => say(200, r#"["eu","global"]"#),
-            // As Nomad 2.0.5 does: a success that ends without a line.
+            // Nomad 2.0.5 answers like this: a success that ends without a line.
             path if path.contains("/event/stream") => say(200, ""),
             _ => say(500, "No path to region"),
         }
@@ -58,7 +58,7 @@ async fn a_region_that_is_not_there_is_named_with_those_that_are() {
         for part in ["No path to region", "\"nowhere\"", "NOMAD_REGION", "\"eu\", \"global\""] {
             assert!(text.contains(part), "{part} is not in: {text}");
         }
-        // The servers of a region can all be away for a while.
+        // All servers of a region can be unreachable for a while.
         assert!(error.is_retryable(), "{error}");
     }
     assert_eq!(server.asked.paths().iter().filter(|path| path.contains("regions")).count(), 4);
@@ -92,7 +92,7 @@ async fn what_a_proxy_compresses_is_read_all_the_same() {
     assert_eq!(page.next().await.expect("whole").as_deref(), Some(b"{\"ID\":2}".as_slice()));
     let mut stream = client.stream(&everything()).await.expect("a stream");
     assert_eq!(stream.next_line().await.expect("a line").as_deref(), Some(b"{\"Index\":7}".as_slice()));
-    // It was not asked for: Nomad itself would spend its time on it.
+    // The client does not ask for compression, which would cost Nomad time.
     assert_eq!(server.asked.header("accept-encoding"), vec![Some("identity".to_owned()); 3]);
 }
 
@@ -162,8 +162,8 @@ async fn a_page_for_people_is_no_answer() {
     }
 }
 
-/// As Nomad's `http_max_conns_per_client` does it: the answer stands there before anything is asked, also where TLS is
-/// spoken, and then the connection is closed.
+/// Behaves as Nomad's `http_max_conns_per_client`: sends the answer before the request, also on a TLS port, and then closes
+/// the connection.
 async fn refusing() -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
@@ -182,7 +182,7 @@ async fn an_agent_that_takes_no_more_connections_says_so() {
     let (address, task) = refusing().await;
     for scheme in ["http", "https"] {
         let client = client(&format!("{scheme}://{address}"));
-        // Whether the answer or the request is first is the network's to decide: each comes at times.
+        // The answer or the request can come first, depending on the network.
         for _ in 0..20 {
             let error = client.node("n").await.expect_err("refused");
             let text = error.to_string();
