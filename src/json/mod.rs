@@ -1,7 +1,7 @@
 //! Walks over JSON text and takes out what is wanted, at the speed of memory for what is not.
 //!
-//! A [`Cursor`] checks the text where it goes: names, commas, brackets, and each value that is read. What it passes over
-//! ([`Cursor::skip`]) has to begin as a value and to be whole, brackets and quotes closed; nothing else within is looked
+//! A [`Scanner`] checks the text where it goes: names, commas, brackets, and each value that is read. What it passes over
+//! ([`Scanner::skip`]) has to begin as a value and to be whole, brackets and quotes closed; nothing else within is looked
 //! at. So a text that is cut anywhere is never taken for a whole one, and a payload is passed on as it came.
 
 pub(crate) mod nest;
@@ -23,20 +23,20 @@ pub struct Error {
 
 /// A place in a JSON text.
 #[derive(Clone, Debug)]
-pub struct Cursor<'a> {
+pub struct Scanner<'a> {
     text: &'a str,
     at: usize,
     /// Directly behind an opening bracket: no comma stands before what comes.
     opened: bool,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> Scanner<'a> {
     /// At the beginning of `text`.
     pub fn new(text: &'a str) -> Self {
-        Cursor { text, at: 0, opened: false }
+        Scanner { text, at: 0, opened: false }
     }
 
-    /// Goes into an object. Call [`Cursor::name`] until it gives none, and read or skip the value behind each.
+    /// Goes into an object. Call [`Scanner::name`] until it gives none, and read or skip the value behind each.
     ///
     /// # Errors
     /// The next value is no object.
@@ -44,7 +44,7 @@ impl<'a> Cursor<'a> {
         self.open(b'{', "an object")
     }
 
-    /// Goes into an array. Call [`Cursor::element`] until it says that there is none, and read or skip each.
+    /// Goes into an array. Call [`Scanner::element`] until it says that there is none, and read or skip each.
     ///
     /// # Errors
     /// The next value is no array.
@@ -60,7 +60,7 @@ impl<'a> Cursor<'a> {
         if self.null() { Ok(false) } else { self.object().map(|()| true) }
     }
 
-    /// Goes into an array or over a `null`, as [`Cursor::object_or_null`].
+    /// Goes into an array or over a `null`, as [`Scanner::object_or_null`].
     ///
     /// # Errors
     /// The next value is neither.
@@ -95,7 +95,7 @@ impl<'a> Cursor<'a> {
         passes
     }
 
-    /// Whether there is a next element of an array; the cursor is before it then, and behind the array otherwise.
+    /// Whether there is a next element of an array; the scanner is before it then, and behind the array otherwise.
     ///
     /// # Errors
     /// Neither an element nor the end.
@@ -122,7 +122,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// What was read since `start`, a place before.
-    pub fn since(&self, start: &Cursor<'a>) -> &'a str {
+    pub fn since(&self, start: &Scanner<'a>) -> &'a str {
         self.text[start.at..self.at].trim_ascii_start()
     }
 
