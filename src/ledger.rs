@@ -86,27 +86,27 @@ struct Inner {
 #[derive(Default)]
 struct Changed {
     any: bool,
-    task_cursors: Set,
+    task_cursors: ChangedCursors,
     forgotten: bool,
 }
 
 /// Marks that were set.
-enum Set {
+enum ChangedCursors {
     /// Those of these tasks; some are named twice.
     Of(Vec<TaskKey>),
     /// Any: nobody asks for single ones, or they are too many to be named.
     Any,
 }
 
-impl Default for Set {
+impl Default for ChangedCursors {
     fn default() -> Self {
-        Set::Of(Vec::new())
+        ChangedCursors::Of(Vec::new())
     }
 }
 
-impl Set {
+impl ChangedCursors {
     fn add(&mut self, task: TaskKey) {
-        let Set::Of(tasks) = self else { return };
+        let ChangedCursors::Of(tasks) = self else { return };
         if tasks.len() == tasks.capacity() && tasks.len() >= 1024 {
             // Most often the same tasks change again and again.
             tasks.sort_unstable();
@@ -115,10 +115,10 @@ impl Set {
         tasks.push(task);
     }
 
-    fn join(&mut self, other: Set) {
+    fn join(&mut self, other: ChangedCursors) {
         match other {
-            Set::Of(tasks) => tasks.into_iter().for_each(|task| self.add(task)),
-            Set::Any => *self = Set::Any,
+            ChangedCursors::Of(tasks) => tasks.into_iter().for_each(|task| self.add(task)),
+            ChangedCursors::Any => *self = ChangedCursors::Any,
         }
     }
 }
@@ -204,7 +204,7 @@ impl Ledger {
         inner.settle();
         drop(inner);
         (records > 0).then(|| {
-            AckHandle(Arc::new(Entry {
+            AckHandle(Arc::new(Outstanding {
                 ledger: Arc::clone(self),
                 number,
                 remaining: AtomicUsize::new(records),
@@ -340,7 +340,7 @@ impl Progress for Ledger {
             return None;
         }
         // Whoever stores them all needs no list of them.
-        (inner.given.task_cursors, inner.changed.task_cursors) = (Set::Any, Set::Any);
+        (inner.given.task_cursors, inner.changed.task_cursors) = (ChangedCursors::Any, ChangedCursors::Any);
         Some(inner.acknowledged.head())
     }
 
@@ -352,13 +352,13 @@ impl Progress for Ledger {
         let Inner { acknowledged, given, .. } = &mut *inner;
         let Checkpoint { task_cursors, .. } = acknowledged;
         let set = match &mut given.task_cursors {
-            Set::Of(tasks) => {
+            ChangedCursors::Of(tasks) => {
                 tasks.sort_unstable();
                 tasks.dedup();
                 // What was retired meanwhile needs no mark.
                 tasks.iter().filter_map(|task| Some((*task, task_cursors.get(*task)?))).collect()
             }
-            Set::Any => task_cursors.iter().collect(),
+            ChangedCursors::Any => task_cursors.iter().collect(),
         };
         Some(Changes { head: acknowledged.head(), task_cursors: set, forgotten: given.forgotten })
     }
@@ -513,9 +513,9 @@ fn apply(checkpoint: &mut Checkpoint, effect: Effect) {
 /// One record's claim on its entry. Deliver it or drop it: dropped is not delivered.
 #[derive(Clone)]
 #[must_use]
-pub struct AckHandle(Arc<Entry>);
+pub struct AckHandle(Arc<Outstanding>);
 
-struct Entry {
+struct Outstanding {
     ledger: Arc<Ledger>,
     number: u64,
     remaining: AtomicUsize,

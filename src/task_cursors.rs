@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use self::table::Table;
+use self::table::CursorTable;
 pub use self::text::{DIGITS, to_text};
 use crate::position::RaftIndex;
 
@@ -97,7 +97,7 @@ impl TaskCursor {
 /// All marks.
 #[derive(Clone, Debug, Default)]
 pub struct TaskCursors {
-    tasks: Table,
+    tasks: CursorTable,
     /// Finished tasks, oldest first, with the mark they finished at. An entry whose mark has changed since is stale.
     finished: VecDeque<(TaskKey, TaskCursor)>,
 }

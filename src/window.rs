@@ -8,16 +8,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::telemetry::Metrics;
 
 /// A share of a window. Given back when the last copy is dropped.
-pub type Share = Arc<Taken>;
+pub type Share = Arc<Reserved>;
 
 /// Bytes of a window that are taken.
 #[derive(Debug)]
-pub struct Taken {
+pub struct Reserved {
     permit: OwnedSemaphorePermit,
     metrics: Metrics,
 }
 
-impl Drop for Taken {
+impl Drop for Reserved {
     fn drop(&mut self) {
         self.metrics.in_flight_freed(self.permit.num_permits());
     }
@@ -83,7 +83,7 @@ impl Bound {
         let share = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.bytes);
         let permit = Arc::clone(&self.semaphore).acquire_many_owned(share).await.ok()?;
         self.metrics.in_flight_taken(permit.num_permits());
-        Some(Arc::new(Taken { permit, metrics: self.metrics.clone() }))
+        Some(Arc::new(Reserved { permit, metrics: self.metrics.clone() }))
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{
     config::{Config, NAMES},
-    error::{Answer, Error},
+    error::{Error, Refusal},
 };
 use crate::http::{self, Cut, Fault, Proxies, Reach, Server, Token};
 
@@ -55,7 +55,7 @@ pub(super) struct Call<'a> {
 }
 
 /// An answer with a status that the caller can use.
-pub(super) struct Answered {
+pub(super) struct Reply {
     pub(super) code: StatusCode,
     /// `X-Consul-Index`.
     pub(super) index: Option<u64>,
@@ -98,7 +98,7 @@ impl Client {
         call: &Call<'_>,
         also: &[StatusCode],
         deadline: Duration,
-    ) -> Result<Answered, Error> {
+    ) -> Result<Reply, Error> {
         let exchange = || async {
             let request = self.request(call).await?;
             let response = request
@@ -115,7 +115,7 @@ impl Client {
             if code.is_success() || also.contains(&code) {
                 let index = index_of(&response);
                 let body = self.body(call, response).await?;
-                return Ok(Answered { code, index, body });
+                return Ok(Reply { code, index, body });
             }
             let text = http::text(response, WORDS.min(deadline)).await;
             Err(self.refusal(call, code, text))
@@ -163,7 +163,7 @@ impl Client {
 
     /// The error for an answer without success.
     fn refusal(&self, call: &Call<'_>, code: StatusCode, text: String) -> Error {
-        Answer {
+        Refusal {
             address: self.address(),
             what: &call.what,
             needs: &call.needs,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{
     Entry, ModifyIndex, Read, SessionId,
-    client::{Answered, Call, Client},
+    client::{Call, Client, Reply},
     error::Error,
 };
 
@@ -142,7 +142,7 @@ impl Client {
         }
     }
 
-    fn entries(&self, call: &Call<'_>, answer: Answered) -> Result<Vec<Entry>, Error> {
+    fn entries(&self, call: &Call<'_>, answer: Reply) -> Result<Vec<Entry>, Error> {
         if answer.code == StatusCode::NOT_FOUND {
             return match answer.body.is_empty() {
                 true => Ok(Vec::new()),

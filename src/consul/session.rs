@@ -42,7 +42,7 @@ struct Request<'a> {
 
 /// A session in an answer of Consul.
 #[derive(Deserialize)]
-struct Answered {
+struct Named {
     #[serde(rename = "ID")]
     id: Box<str>,
 }
@@ -63,7 +63,7 @@ impl Client {
         let body = serde_json::to_vec(&request).expect("texts and numbers are JSON").into();
         let call = session_call("create", Some(body), "create a session");
         let answer = self.ask(&call, &[], deadline).await?;
-        let created: Answered =
+        let created: Named =
             serde_json::from_slice(&answer.body).map_err(|error| self.garbage(&call, error.to_string()))?;
         Ok(SessionId::new(created.id))
     }
@@ -78,7 +78,7 @@ impl Client {
         if answer.code == StatusCode::NOT_FOUND {
             return Ok(false);
         }
-        let renewed: Vec<Answered> =
+        let renewed: Vec<Named> =
             serde_json::from_slice(&answer.body).map_err(|error| self.garbage(&call, error.to_string()))?;
         match renewed.iter().any(|renewed| *renewed.id == *session.as_str()) {
             true => Ok(true),

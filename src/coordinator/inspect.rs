@@ -8,7 +8,7 @@ use super::Error;
 use crate::{checkpoint::Checkpoint, kind::Kind};
 
 /// A place where checkpoints are kept, seen from outside.
-pub trait Keeper: Send + Sync + fmt::Debug {
+pub trait Inspector: Send + Sync + fmt::Debug {
     /// Where it is, for people.
     fn place(&self) -> String;
 
@@ -26,7 +26,7 @@ pub trait Keeper: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Nothing was done, unless the answer got lost on its way: look again.
-    fn forget(&self, kind: Kind, value: bool) -> BoxFuture<'_, Result<Outcome, Error>>;
+    fn forget(&self, kind: Kind, value: bool) -> BoxFuture<'_, Result<ResetOutcome, Error>>;
 }
 
 /// What a stored thing is called.
@@ -107,10 +107,10 @@ pub enum Content {
     },
 }
 
-/// What became of [`Keeper::forget`].
+/// What became of [`Inspector::forget`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Outcome {
+pub enum ResetOutcome {
     /// It is forgotten.
     Forgotten {
         /// How many keys or files were taken away, those of the lease not counted.

@@ -80,7 +80,7 @@ pub(crate) fn write_lines(writer: &mut impl Write, letters: &[Letter]) -> io::Re
     // Cannot fail: it writes into a text.
     SystemTime.format_time(&mut Writer::new(&mut time)).map_err(io::Error::other)?;
     for letter in letters {
-        serde_json::to_writer(&mut *writer, &Line::new(&time, letter))?;
+        serde_json::to_writer(&mut *writer, &LetterLine::new(&time, letter))?;
         writer.write_all(b"\n")?;
     }
     Ok(())
@@ -93,7 +93,7 @@ pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct LetterLine<'a> {
     time: &'a str,
     kind: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -135,13 +135,13 @@ impl Serialize for Hex<'_> {
     }
 }
 
-impl<'a> Line<'a> {
+impl<'a> LetterLine<'a> {
     fn new(time: &'a str, letter: &'a Letter) -> Self {
         let body = match std::str::from_utf8(&letter.body) {
             Ok(text) => Body::Body(text),
             Err(_) => Body::BodyHex(Hex(&letter.body)),
         };
-        Line {
+        LetterLine {
             time,
             kind: letter.kind,
             id: &letter.id,

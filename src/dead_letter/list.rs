@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::read::{Damaged, Stored, read};
+use super::read::{Damaged, StoredLetter, read};
 use crate::redact::{LINE, escaped_json, shown};
 
 /// One letter, for programs.
@@ -64,15 +64,15 @@ pub fn list(path: &Path, json: bool, out: &mut impl Write) -> io::Result<bool> {
     Ok(is_whole)
 }
 
-fn for_programs(letter: &Stored) -> Shown<'_> {
-    let Stored { time, kind, id, key, namespace, job, sink, reason, attempts, context, .. } = letter;
+fn for_programs(letter: &StoredLetter) -> Shown<'_> {
+    let StoredLetter { time, kind, id, key, namespace, job, sink, reason, attempts, context, .. } = letter;
     let bytes = letter.message().map(|message| message.len());
     let (reason, context) = (shown(reason, LINE), shown(context, LINE));
     Shown { time, kind, id, key, namespace, job, sink, reason, attempts: *attempts, context, bytes }
 }
 
-fn words(letter: &Stored) -> String {
-    let Stored { time, kind, id, reason, attempts, context, .. } = letter;
+fn words(letter: &StoredLetter) -> String {
+    let StoredLetter { time, kind, id, reason, attempts, context, .. } = letter;
     let what = if id.is_empty() { context } else { id };
     let bytes = letter.message().map_or("no message".to_owned(), |message| format!("{} bytes", message.len()));
     let reason = shown(reason, LINE);

@@ -16,7 +16,7 @@ use crate::kind::Kind;
 /// One line of a dead-letter file. Unknown fields are ignored, missing ones are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Stored {
+pub struct StoredLetter {
     /// When it was written, RFC 3339.
     pub time: String,
     /// `allocations`, `jobs` …; `input` for what never became a record.
@@ -43,7 +43,7 @@ pub struct Stored {
     body_hex: Option<String>,
 }
 
-impl Stored {
+impl StoredLetter {
     /// The message; `None` where the line has none, or its digits are none.
     pub fn message(&self) -> Option<Bytes> {
         match (&self.body, &self.body_hex) {
@@ -72,23 +72,23 @@ pub struct Damaged {
 
 /// One line of a dead-letter file.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub struct ReadLine {
     /// Which bytes of the file it is, its line break included.
     pub at: Range<u64>,
     /// What it says.
-    pub letter: Result<Stored, Damaged>,
+    pub letter: Result<StoredLetter, Damaged>,
 }
 
 /// Reads a dead-letter file line by line. A line that a crash cut off is damaged, and the others are not.
 ///
 /// # Errors
 /// The file cannot be opened or read.
-pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Line>> + use<>> {
+pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<ReadLine>> + use<>> {
     Ok(lines(File::open(path)?))
 }
 
 /// The lines of what is read from the start of a file.
-pub(crate) fn lines(file: impl Read) -> impl Iterator<Item = io::Result<Line>> {
+pub(crate) fn lines(file: impl Read) -> impl Iterator<Item = io::Result<ReadLine>> {
     let mut file = BufReader::with_capacity(1 << 16, file);
     let (mut number, mut end) = (0, 0);
     std::iter::from_fn(move || {
@@ -105,7 +105,7 @@ pub(crate) fn lines(file: impl Read) -> impl Iterator<Item = io::Result<Line>> {
             if !line.is_empty() {
                 let letter = serde_json::from_slice(line);
                 let letter = letter.map_err(|error| Damaged { line: number, reason: error.to_string() });
-                return Some(Ok(Line { at, letter }));
+                return Some(Ok(ReadLine { at, letter }));
             }
         }
     })

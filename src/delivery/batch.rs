@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::pace::Progress;
+use super::pace::Advance;
 use crate::{
     kind::Kind,
     lease::LeaseState,
@@ -28,20 +28,20 @@ pub(super) type Counts = BTreeMap<Kind, (usize, usize)>;
 
 /// What a round of sending came to.
 #[derive(Debug, Default)]
-pub(super) struct Round {
+pub(super) struct Settled {
     pub(super) delivered: Counts,
     pub(super) dead_lettered: Counts,
     pub(super) kept: Counts,
 }
 
-impl Round {
-    pub(super) fn progress(&self) -> Progress {
+impl Settled {
+    pub(super) fn progress(&self) -> Advance {
         if self.kept.is_empty() {
-            Progress::All
+            Advance::All
         } else if self.delivered.is_empty() && self.dead_lettered.is_empty() {
-            Progress::None
+            Advance::None
         } else {
-            Progress::Some
+            Advance::Some
         }
     }
 }
@@ -133,7 +133,7 @@ impl Batch {
     /// what was not sent: the records that there is no outcome for.
     ///
     /// `buried` says whether the rejected records are in the dead-letter place; otherwise they are failures.
-    pub(super) fn settle(&mut self, outcomes: &[Outcome], buried: bool) -> Round {
+    pub(super) fn settle(&mut self, outcomes: &[Outcome], buried: bool) -> Settled {
         let is_delivered = |outcome: &Outcome| matches!(outcome, Outcome::Delivered);
         if outcomes.len() == self.records.len() && outcomes.iter().all(is_delivered) {
             return self.all_delivered();
@@ -156,7 +156,7 @@ impl Batch {
                 blocked.contains(&key)
             })
             .collect();
-        let mut round = Round::default();
+        let mut round = Settled::default();
         self.each(|number, record| {
             match (keep.get(number), outcomes.get(number)) {
                 (Some(false), Some(Outcome::Reject { .. })) => count(&mut round.dead_lettered, &record),
@@ -174,8 +174,8 @@ impl Batch {
     }
 
     /// What most rounds come to: nothing has to be looked for or kept.
-    fn all_delivered(&mut self) -> Round {
-        let mut round = Round::default();
+    fn all_delivered(&mut self) -> Settled {
+        let mut round = Settled::default();
         self.attempts.clear();
         self.bytes = 0;
         for record in self.records.drain(..) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Observer, State};
+use super::{Flow, Observer};
 use crate::{
     kind::Kind,
     telemetry::{Metrics, SinkState, Status, metrics},
@@ -43,12 +43,12 @@ impl Observer for Counters {
         self.metrics.of(kind).records_unsent_at_lease_loss.inc_by(records as u64);
     }
 
-    fn state(&self, state: State) {
+    fn state(&self, state: Flow) {
         self.status.sink(match state {
-            State::Flowing => SinkState::Flowing,
-            State::Retrying { reason } => SinkState::Retrying { reason },
-            State::Held { reason } => SinkState::Held { reason },
-            State::Suspended => SinkState::Suspended,
+            Flow::Flowing => SinkState::Flowing,
+            Flow::Retrying { reason } => SinkState::Retrying { reason },
+            Flow::Held { reason } => SinkState::Held { reason },
+            Flow::Suspended => SinkState::Suspended,
         });
     }
 }
@@ -67,10 +67,10 @@ mod tests {
         status.lease(Kind::Nodes, Leadership::Standby);
         status.lease(Kind::Jobs, Leadership::Leading);
         status.source(Kind::Jobs, "*", SourceState::Blocked { reason: "nomad is away".to_owned() });
-        counters.state(State::Retrying { reason: "status 503".to_owned() });
+        counters.state(Flow::Retrying { reason: "status 503".to_owned() });
         let both = "jobs: blocked: nomad is away; the sink fails, delivery is retried: status 503";
         assert_eq!(shown(), ["nodes: standby", both]);
-        counters.state(State::Flowing);
+        counters.state(Flow::Flowing);
         assert_eq!(shown(), ["nodes: standby", "jobs: blocked: nomad is away"]);
     }
 }

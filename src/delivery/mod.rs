@@ -46,7 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     counters::Counters,
-    observer::{Observer, State},
+    observer::{Flow, Observer},
 };
 pub use crate::sink::Policy;
 use crate::{

@@ -6,7 +6,7 @@ use crate::kind::Kind;
 
 /// Whether records get through.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum Flow {
     /// The last batch went through, or there is none to be sent.
     Flowing,
     /// The sink does not take what it is sent; it is tried again.
@@ -56,7 +56,7 @@ pub trait Observer: Send + Sync + fmt::Debug {
     }
 
     /// The state changed, or the reason for it.
-    fn state(&self, state: State) {
+    fn state(&self, state: Flow) {
         let _ = state;
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Pace {
 
 /// What a round of sending came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum Advance {
     /// Everything that was sent is through.
     All,
     /// Some of it is.
@@ -53,18 +53,18 @@ impl Pace {
     }
 
     /// Takes in how a try went.
-    pub(super) fn went(&mut self, progress: Progress) {
+    pub(super) fn went(&mut self, progress: Advance) {
         match progress {
-            Progress::All => {
+            Advance::All => {
                 self.outage.reset();
                 self.held.reset();
                 self.allowance = self.allowance.saturating_mul(GROWTH);
             }
-            Progress::Some => {
+            Advance::Some => {
                 self.outage.reset();
                 self.held.reset();
             }
-            Progress::None => self.allowance = 1,
+            Advance::None => self.allowance = 1,
         }
     }
 
@@ -87,17 +87,17 @@ mod tests {
     fn an_outage_is_felt_with_one_record_and_left_in_steps() {
         let mut pace = Pace::new(&Policy::default());
         assert_eq!(pace.allowance(), usize::MAX);
-        pace.went(Progress::Some);
+        pace.went(Advance::Some);
         assert_eq!(pace.allowance(), usize::MAX);
-        pace.went(Progress::None);
+        pace.went(Advance::None);
         for allowance in [1, 4, 16] {
             assert_eq!(pace.allowance(), allowance);
-            pace.went(Progress::All);
+            pace.went(Advance::All);
         }
-        pace.went(Progress::Some);
+        pace.went(Advance::Some);
         assert_eq!(pace.allowance(), 64);
         for _ in 0..64 {
-            pace.went(Progress::All);
+            pace.went(Advance::All);
         }
         assert_eq!(pace.allowance(), usize::MAX);
     }
@@ -106,11 +106,11 @@ mod tests {
     fn whatever_gets_through_shortens_the_pauses() {
         let mut pace = Pace::new(&Policy::default());
         for _ in 0..20 {
-            pace.went(Progress::None);
+            pace.went(Advance::None);
             pace.failed(None);
             pace.rejected();
         }
-        pace.went(Progress::Some);
+        pace.went(Advance::Some);
         assert!(pace.failed(None) <= Duration::from_millis(100));
         assert!(pace.rejected() <= HELD);
     }

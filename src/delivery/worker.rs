@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    Message, Observer, Policy, State,
+    Flow, Message, Observer, Policy,
     batch::{Batch, Failures},
     pace::Pace,
     suspect::Suspect,
@@ -37,7 +37,7 @@ pub(super) struct Worker {
     backlog: VecDeque<Item>,
     pace: Pace,
     suspect: Suspect,
-    state: State,
+    state: Flow,
     /// Whether the log says that nothing gets through.
     told: bool,
     log: Throttle,
@@ -65,7 +65,7 @@ impl Worker {
             queue,
             backlog: VecDeque::new(),
             suspect: Suspect::default(),
-            state: State::Flowing,
+            state: Flow::Flowing,
             told: false,
             log: Throttle::default(),
         }
@@ -134,7 +134,7 @@ impl Worker {
             self.wait_for_leases(&mut batch).await;
             if batch.is_empty() {
                 // What did not get through was dropped with its lease: nothing is known against what comes next.
-                self.enter(State::Flowing);
+                self.enter(Flow::Flowing);
                 return Ok(());
             }
             let mut outcomes = self.send(&mut batch).await?;
@@ -166,12 +166,12 @@ impl Worker {
         loop {
             self.drop_lost(batch);
             if batch.is_empty() || batch.may_start() {
-                if self.state == State::Suspended {
-                    self.enter(State::Flowing);
+                if self.state == Flow::Suspended {
+                    self.enter(Flow::Flowing);
                 }
                 return;
             }
-            self.enter(State::Suspended);
+            self.enter(Flow::Suspended);
             sleep(LEASE_POLL).await;
         }
     }
@@ -218,10 +218,10 @@ impl Worker {
     fn failed(&mut self, batch: &Batch, failures: &Failures) -> Duration {
         let Some(failure) = &failures.reason else {
             let reason = failures.rejected.first().map(|(_, reason)| reason.clone()).unwrap_or_default();
-            self.enter(State::Held { reason });
+            self.enter(Flow::Held { reason });
             return self.pace.rejected();
         };
-        self.enter(State::Retrying { reason: failure.reason.clone() });
+        self.enter(Flow::Retrying { reason: failure.reason.clone() });
         let delay = self.pace.failed(failures.after);
         if let Some(Record { kind, id, key, .. }) = batch.records.first()
             && let Some(times) = self.log.due(failure.class())
@@ -263,10 +263,10 @@ impl Worker {
         if std::mem::take(&mut self.told) {
             tracing::info!(sink = self.sink.name(), "delivery goes on");
         }
-        self.enter(State::Flowing);
+        self.enter(Flow::Flowing);
     }
 
-    fn enter(&mut self, state: State) {
+    fn enter(&mut self, state: Flow) {
         if self.state != state {
             self.observer.state(state.clone());
             self.state = state;

@@ -2,12 +2,9 @@
 
 use std::{fmt, path::PathBuf};
 
-use reqwest::{Response, StatusCode};
-
-use super::{Names, Server};
 use crate::{
     redact::{LINE, shown},
-    tls::{self, BadFile, Words},
+    tls::BadFile,
 };
 
 /// What can go wrong before there is an answer. Each client makes its own error of it.
@@ -40,37 +37,11 @@ impl fmt::Display for Fault {
     }
 }
 
-impl Fault {
-    /// A failure to connect to `server`, or to send.
-    pub(crate) fn transport(names: &Names, server: &Server, what: &str, error: &reqwest::Error) -> Self {
-        let address = server.route();
-        let (what, reason) = (what.to_owned(), reason(error));
-        match tls::cause(error) {
-            Some(tls) => {
-                let Words { why, fix } = tls::words(tls, &names.tls);
-                Fault::Tls { address, reason: why, mend: fix }
-            }
-            None if reason.contains(EARLY) => Fault::Crowded { address, what },
-            None if error.is_connect() => {
-                let reason = server.proxy.as_ref().map_or_else(|| reason.clone(), |proxy| proxy.unreached(&reason));
-                Fault::Connect { address: server.label.clone(), reason }
-            }
-            None => Fault::Broken { address, what, reason },
-        }
-    }
-}
-
 /// What an agent does that takes no further connection.
 pub(crate) const UNASKED: &str = "answered before it was asked, and closed the connection";
 
 /// How hyper calls an answer that comes before the request: it has no other sign for it.
-const EARLY: &str = "received unexpected message from connection";
-
-/// What an answer means that is not the server's but its proxy's: only that the proxy wants a password is certain.
-pub(crate) fn of_proxy(server: &Server, response: &Response) -> Option<Fault> {
-    let proxy = server.proxy.as_ref().filter(|_| response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED)?;
-    Some(Fault::Connect { address: server.label.clone(), reason: proxy.refused() })
-}
+pub(super) const EARLY: &str = "received unexpected message from connection";
 
 impl From<BadFile> for Fault {
     fn from(BadFile { variable, path, reason }: BadFile) -> Self {

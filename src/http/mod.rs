@@ -13,6 +13,7 @@ mod proxy;
 mod secret;
 mod settings;
 mod token;
+mod transport;
 
 #[cfg(feature = "kinesis")]
 pub(crate) use self::connect::client;
@@ -24,10 +25,11 @@ pub use self::{
 pub(crate) use self::{
     body::{Cut, body, text},
     connect::{Reach, Server, servers},
-    fault::{Fault, UNASKED, of_proxy, reason},
+    fault::{Fault, UNASKED, reason},
     foreign::foreign,
     proxy::Proxies,
     settings::Names,
     token::Token,
+    transport::of_proxy,
 };
 pub use crate::tls::Tls;

@@ -1,6 +1,6 @@
 //! Reads the wanted values of a JSON text, and skips the others at the speed of memory.
 //!
-//! A [`Cursor`] checks what it reads: names, commas, brackets, and each value. A value that it skips ([`Cursor::skip`]) must
+//! A [`Scanner`] checks what it reads: names, commas, brackets, and each value. A value that it skips ([`Scanner::skip`]) must
 //! begin as a value and be complete, with all brackets and quotes closed; nothing else inside is checked. So a text that is
 //! cut anywhere never counts as complete, and a payload is passed on as it came.
 
@@ -23,20 +23,20 @@ pub struct Error {
 
 /// A place in a JSON text.
 #[derive(Clone, Debug)]
-pub struct Cursor<'a> {
+pub struct Scanner<'a> {
     text: &'a str,
     at: usize,
     /// Directly after an opening bracket, where no comma comes first.
     opened: bool,
 }
 
-impl<'a> Cursor<'a> {
-    /// A cursor at the beginning of `text`.
+impl<'a> Scanner<'a> {
+    /// A scanner at the beginning of `text`.
     pub fn new(text: &'a str) -> Self {
-        Cursor { text, at: 0, opened: false }
+        Scanner { text, at: 0, opened: false }
     }
 
-    /// Enters an object. Call [`Cursor::name`] until it returns `None`, and read or skip the value after each name.
+    /// Enters an object. Call [`Scanner::name`] until it returns `None`, and read or skip the value after each name.
     ///
     /// # Errors
     /// The next value is not an object.
@@ -44,7 +44,7 @@ impl<'a> Cursor<'a> {
         self.open(b'{', "an object")
     }
 
-    /// Enters an array. Call [`Cursor::element`] until it returns `false`, and read or skip each element.
+    /// Enters an array. Call [`Scanner::element`] until it returns `false`, and read or skip each element.
     ///
     /// # Errors
     /// The next value is not an array.
@@ -60,7 +60,7 @@ impl<'a> Cursor<'a> {
         if self.null() { Ok(false) } else { self.object().map(|()| true) }
     }
 
-    /// Enters an array, or skips a `null`, as [`Cursor::object_or_null`].
+    /// Enters an array, or skips a `null`, as [`Scanner::object_or_null`].
     ///
     /// # Errors
     /// The next value is neither.
@@ -85,7 +85,7 @@ impl<'a> Cursor<'a> {
         Ok(Some(name))
     }
 
-    /// Skips a comma, a name and its colon, if exactly these bytes come next. It is faster than [`Cursor::name`] for a caller
+    /// Skips a comma, a name and its colon, if exactly these bytes come next. It is faster than [`Scanner::name`] for a caller
     /// that knows which name is likely.
     pub fn passes(&mut self, comma_name_colon: &str) -> bool {
         let passes = !self.opened && self.text.as_bytes()[self.at..].starts_with(comma_name_colon.as_bytes());
@@ -122,7 +122,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The text from `start`, an earlier place, to here.
-    pub fn since(&self, start: &Cursor<'a>) -> &'a str {
+    pub fn since(&self, start: &Scanner<'a>) -> &'a str {
         self.text[start.at..self.at].trim_ascii_start()
     }
 

@@ -353,9 +353,9 @@ fn single_marks_are_given_until_whoever_stores_takes_all_of_them() {
 
 #[test]
 fn tasks_that_change_again_and_again_are_named_once() {
-    let mut set = Set::default();
+    let mut set = ChangedCursors::default();
     (0..100_000_u32).for_each(|number| set.add(task((number % 200) as u8)));
-    let Set::Of(mut tasks) = set else { panic!("they can be named") };
+    let ChangedCursors::Of(mut tasks) = set else { panic!("they can be named") };
     assert!(tasks.capacity() <= 4096, "{}", tasks.capacity());
     tasks.sort_unstable();
     tasks.dedup();

@@ -13,7 +13,7 @@ use bytestring::ByteString;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    json::{self, Cursor},
+    json::{self, Scanner},
     nomad::LongLine,
     position::{Identity, RaftIndex},
     throttle::{Class, Classified},
@@ -100,7 +100,7 @@ impl Classified for Error {
 
 /// No event.
 #[derive(Debug, thiserror::Error)]
-enum Unusable {
+enum BadEvent {
     #[error(transparent)]
     Json(#[from] json::Error),
     #[error("it has no Topic")]
@@ -120,41 +120,41 @@ struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    fn read(cursor: &mut Cursor<'a>) -> Result<Self, Unusable> {
+    fn read(scanner: &mut Scanner<'a>) -> Result<Self, BadEvent> {
         let mut trackers = Members::default();
-        cursor.object()?;
-        while let Some(name) = cursor.name()? {
+        scanner.object()?;
+        while let Some(name) = scanner.name()? {
             match name {
-                "Topic" => trackers.topic = Some(cursor.string()?),
-                "Type" => trackers.kind = cursor.string()?,
-                "Key" => trackers.key = cursor.string()?,
-                "Namespace" => trackers.namespace = cursor.string()?,
-                "FilterKeys" if cursor.array_or_null()? => {
-                    while cursor.element()? {
-                        trackers.filter_keys.push(cursor.string()?);
+                "Topic" => trackers.topic = Some(scanner.string()?),
+                "Type" => trackers.kind = scanner.string()?,
+                "Key" => trackers.key = scanner.string()?,
+                "Namespace" => trackers.namespace = scanner.string()?,
+                "FilterKeys" if scanner.array_or_null()? => {
+                    while scanner.element()? {
+                        trackers.filter_keys.push(scanner.string()?);
                     }
                 }
                 "FilterKeys" => {}
-                "Index" => trackers.index = cursor.number()?,
-                "Payload" => trackers.payload = cursor.skip()?,
-                _ => drop(cursor.skip()?),
+                "Index" => trackers.index = scanner.number()?,
+                "Payload" => trackers.payload = scanner.skip()?,
+                _ => drop(scanner.skip()?),
             }
         }
-        if trackers.topic.is_none() { Err(Unusable::NoTopic) } else { Ok(trackers) }
+        if trackers.topic.is_none() { Err(BadEvent::NoTopic) } else { Ok(trackers) }
     }
 }
 
-/// Counts how often an object was seen at an index, across the lines of that index. Stray lines of other indexes between
+/// IndexCounts how often an object was seen at an index, across the lines of that index. Stray lines of other indexes between
 /// them do not begin the count again.
 #[derive(Debug, Default)]
 pub struct Occurrences {
-    current: Counts,
+    current: IndexCounts,
     /// Those of the indexes before, the last one first.
-    others: VecDeque<Counts>,
+    others: VecDeque<IndexCounts>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct IndexCounts {
     index: RaftIndex,
     seen: HashMap<u64, u32>,
 }
@@ -176,7 +176,7 @@ impl Occurrences {
     fn turn_to(&mut self, index: RaftIndex) {
         let known = self.others.iter().position(|counts| counts.index == index);
         let next = known.and_then(|at| self.others.remove(at));
-        let next = next.unwrap_or_else(|| Counts { index, ..Counts::default() });
+        let next = next.unwrap_or_else(|| IndexCounts { index, ..IndexCounts::default() });
         self.others.push_front(std::mem::replace(&mut self.current, next));
         self.others.truncate(Self::OTHERS);
     }
@@ -248,28 +248,28 @@ impl<'a> Line<'a> {
     pub fn parse(text: &'a Text, occurrences: &mut Occurrences) -> Result<Self, Error> {
         let bytes = |part: &str| text.0.as_bytes().slice_ref(part.as_bytes());
         let (mut own_index, mut read, mut unusable) = (None, Vec::new(), Vec::new());
-        let mut cursor = Cursor::new(&text.0);
-        cursor.object()?;
-        while let Some(name) = cursor.name()? {
+        let mut scanner = Scanner::new(&text.0);
+        scanner.object()?;
+        while let Some(name) = scanner.name()? {
             match name {
-                "Events" if cursor.array_or_null()? => {
-                    while cursor.element()? {
-                        let start = cursor.clone();
-                        match Members::read(&mut cursor) {
-                            Ok(trackers) => read.push((trackers, cursor.since(&start))),
+                "Events" if scanner.array_or_null()? => {
+                    while scanner.element()? {
+                        let start = scanner.clone();
+                        match Members::read(&mut scanner) {
+                            Ok(trackers) => read.push((trackers, scanner.since(&start))),
                             Err(reason) => {
-                                cursor = start;
-                                unusable.push((bytes(cursor.skip()?), reason.to_string()));
+                                scanner = start;
+                                unusable.push((bytes(scanner.skip()?), reason.to_string()));
                             }
                         }
                     }
                 }
                 "Events" => {}
-                "Index" => own_index = cursor.skip()?.parse().ok(),
-                _ => drop(cursor.skip()?),
+                "Index" => own_index = scanner.skip()?.parse().ok(),
+                _ => drop(scanner.skip()?),
             }
         }
-        cursor.end_of_text()?;
+        scanner.end_of_text()?;
         let first_index = || read.iter().map(|(event, _)| event.index).find(|index| *index > 0);
         let index = own_index.or_else(first_index).map(RaftIndex).ok_or(Error::NoIndex)?;
         let events = read

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    dead_letter::{Letter, Returns, read::Stored},
+    dead_letter::{Letter, Returns, read::StoredLetter},
     ledger::Ledger,
 };
 
@@ -23,10 +23,10 @@ pub(super) struct Flight {
     attempts: u32,
     /// Where it stands in the file.
     at: Range<u64>,
-    state: State,
+    state: Fate,
 }
 
-enum State {
+enum Fate {
     /// Its own ledger: nothing is pending there when it is delivered.
     Sent(Arc<Ledger>),
     Refused(Box<Letter>),
@@ -46,12 +46,12 @@ pub(super) enum Done {
 
 impl Flight {
     pub(super) fn kept(at: Range<u64>) -> Self {
-        Flight { id: Box::default(), attempts: 0, at, state: State::Kept }
+        Flight { id: Box::default(), attempts: 0, at, state: Fate::Kept }
     }
 
-    pub(super) fn sent(at: Range<u64>, stored: &Stored, ledger: &Arc<Ledger>) -> Self {
-        let Stored { id, attempts, .. } = stored;
-        Flight { id: id.as_str().into(), attempts: *attempts, at, state: State::Sent(Arc::clone(ledger)) }
+    pub(super) fn sent(at: Range<u64>, stored: &StoredLetter, ledger: &Arc<Ledger>) -> Self {
+        let StoredLetter { id, attempts, .. } = stored;
+        Flight { id: id.as_str().into(), attempts: *attempts, at, state: Fate::Sent(Arc::clone(ledger)) }
     }
 }
 
@@ -62,7 +62,7 @@ impl Flights {
         let mut flights = self.lock();
         match flights.back_mut() {
             Some(last)
-                if matches!((&last.state, &flight.state), (State::Kept, State::Kept))
+                if matches!((&last.state, &flight.state), (Fate::Kept, Fate::Kept))
                     && last.at.end == flight.at.start =>
             {
                 last.at.end = flight.at.end;
@@ -101,7 +101,7 @@ impl Returns for Flights {
             let Some(found) = found.map(|found| found + from) else { continue };
             let flight = &mut flights[found];
             letter.attempts = letter.attempts.saturating_add(flight.attempts);
-            flight.state = State::Refused(Box::new(letter));
+            flight.state = Fate::Refused(Box::new(letter));
             from = found + 1;
         }
     }
@@ -109,15 +109,15 @@ impl Returns for Flights {
 
 impl Flight {
     fn is_on_the_way(&self) -> bool {
-        matches!(&self.state, State::Sent(ledger) if !is_delivered(ledger))
+        matches!(&self.state, Fate::Sent(ledger) if !is_delivered(ledger))
     }
 
     fn done(self) -> Done {
         match self.state {
-            State::Sent(ledger) if is_delivered(&ledger) => Done::Delivered,
-            State::Sent(_) => Done::Owed(self.at),
-            State::Refused(letter) => Done::Refused(letter),
-            State::Kept => Done::Kept(self.at),
+            Fate::Sent(ledger) if is_delivered(&ledger) => Done::Delivered,
+            Fate::Sent(_) => Done::Owed(self.at),
+            Fate::Refused(letter) => Done::Refused(letter),
+            Fate::Kept => Done::Kept(self.at),
         }
     }
 }
@@ -143,7 +143,7 @@ mod tests {
         let flights = Flights::default();
         let ledger = Ledger::new(Arc::new(Always), Checkpoint::default());
         flights.push(Flight::kept(0..10));
-        flights.push(Flight::sent(10..20, &Stored::default(), &ledger));
+        flights.push(Flight::sent(10..20, &StoredLetter::default(), &ledger));
         for start in (20..1_000).step_by(10) {
             flights.push(Flight::kept(start..start + 10));
         }

@@ -26,7 +26,7 @@ use crate::{
     coordinator::none::Always,
     dead_letter::{
         DeadLetters, Returns,
-        read::{self, Damaged, Line, Stored},
+        read::{self, Damaged, ReadLine, StoredLetter},
     },
     delivery::{self, Handle, Policy},
     kind::Kind,
@@ -154,7 +154,7 @@ impl Replay {
         let until = self.rest.until();
         let mut told = Instant::now();
         for line in read::lines(self.rest.handle()?.take(until)) {
-            let Line { at, letter } = line.map_err(|source| self.rest.broken(source))?;
+            let ReadLine { at, letter } = line.map_err(|source| self.rest.broken(source))?;
             if options.stop.is_cancelled() {
                 return Ok(at.start);
             }
@@ -195,7 +195,7 @@ impl Replay {
     }
 
     /// The letter of a line, if it is one that can be sent.
-    fn sendable(&mut self, letter: Result<Stored, Damaged>, sink: &str, any_sink: bool) -> Option<Sendable> {
+    fn sendable(&mut self, letter: Result<StoredLetter, Damaged>, sink: &str, any_sink: bool) -> Option<Sendable> {
         let stored = match letter {
             Ok(stored) if stored.kind == "input" => return None,
             Ok(stored) => stored,
@@ -255,12 +255,12 @@ async fn drain(delivery: &Handle, options: &Options) -> ControlFlow<()> {
 struct Sendable {
     kind: Kind,
     body: bytes::Bytes,
-    stored: Stored,
+    stored: StoredLetter,
 }
 
 impl Sendable {
     fn record(self, ack: crate::ledger::AckHandle) -> Record {
-        let Sendable { kind, body, stored: Stored { id, key, namespace, job, .. } } = self;
+        let Sendable { kind, body, stored: StoredLetter { id, key, namespace, job, .. } } = self;
         let [id, key, namespace, job] = [id, key, namespace, job].map(String::into_boxed_str);
         let [key, namespace, job] = [key, namespace, job].map(Arc::from);
         Record { kind, id, key, namespace, job, body, ack }

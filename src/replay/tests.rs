@@ -48,7 +48,7 @@ impl Files {
     fn letters(&self) -> Vec<(String, String, u32)> {
         let lines = read::read(&self.path()).expect("there").map(|line| line.expect("readable").letter);
         let letters = lines.map(|letter| match letter {
-            Ok(Stored { id, reason, attempts, .. }) => (id, reason, attempts),
+            Ok(StoredLetter { id, reason, attempts, .. }) => (id, reason, attempts),
             Err(_) => ("damaged".to_owned(), String::new(), 0),
         });
         letters.collect()

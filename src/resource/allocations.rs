@@ -10,7 +10,7 @@ use super::{
     task_events::{Events, KEPT, New, TaskEvent, unescaped},
 };
 use crate::{
-    json::Cursor,
+    json::Scanner,
     nomad::line::Event,
     position::RaftIndex,
     task_cursors::{EventHash, TaskCursor, TaskKey},
@@ -35,7 +35,7 @@ struct Allocation<'a> {
 }
 
 impl<'a> Allocation<'a> {
-    fn read(cursor: &mut Cursor<'a>) -> Result<Self, Unusable> {
+    fn read(scanner: &mut Scanner<'a>) -> Result<Self, Unusable> {
         const NONE: &str = r#""""#;
         let (mut id, mut modify_index) = (None, None);
         let mut allocation = Allocation {
@@ -53,19 +53,19 @@ impl<'a> Allocation<'a> {
             modify_index: 0,
             task_states: "null",
         };
-        cursor.object()?;
-        while let Some(name) = cursor.name()? {
+        scanner.object()?;
+        while let Some(name) = scanner.name()? {
             let field = match name {
                 "ID" => {
-                    id = Some(cursor.quoted()?);
+                    id = Some(scanner.quoted()?);
                     continue;
                 }
                 "ModifyIndex" => {
-                    modify_index = Some(cursor.number()?);
+                    modify_index = Some(scanner.number()?);
                     continue;
                 }
                 "TaskStates" => {
-                    allocation.task_states = cursor.skip()?;
+                    allocation.task_states = scanner.skip()?;
                     continue;
                 }
                 "Namespace" => &mut allocation.namespace,
@@ -79,11 +79,11 @@ impl<'a> Allocation<'a> {
                 "ClientStatus" => &mut allocation.client_status,
                 "ClientDescription" => &mut allocation.client_description,
                 _ => {
-                    cursor.skip()?;
+                    scanner.skip()?;
                     continue;
                 }
             };
-            *field = cursor.quoted()?;
+            *field = scanner.quoted()?;
         }
         allocation.id = id.ok_or_else(|| Unusable::new("the allocation has no ID"))?;
         allocation.modify_index = modify_index.ok_or_else(|| Unusable::new("the allocation has no ModifyIndex"))?;
@@ -101,22 +101,22 @@ struct TaskState<'a> {
 
 impl<'a> TaskState<'a> {
     /// Reads a task's state; `None` for `null`. See [`Events::read`] for `known`.
-    fn read(cursor: &mut Cursor<'a>, known: bool) -> Result<Option<Self>, Unusable> {
+    fn read(scanner: &mut Scanner<'a>, known: bool) -> Result<Option<Self>, Unusable> {
         /// Where Nomad wrote no time, Go's zero time.
         const NEVER: &str = r#""0001-01-01T00:00:00Z""#;
         let events = Events::Raw(Vec::new());
         let mut state = TaskState { state: r#""""#, failed: false, started_at: NEVER, finished_at: NEVER, events };
-        if !cursor.object_or_null()? {
+        if !scanner.object_or_null()? {
             return Ok(None);
         }
-        while let Some(name) = cursor.name()? {
+        while let Some(name) = scanner.name()? {
             match name {
-                "State" => state.state = cursor.quoted()?,
-                "Failed" => state.failed = cursor.boolean()?,
-                "StartedAt" => state.started_at = given(cursor.skip()?, NEVER),
-                "FinishedAt" => state.finished_at = given(cursor.skip()?, NEVER),
-                "Events" => state.events = Events::read(cursor, known)?,
-                _ => drop(cursor.skip()?),
+                "State" => state.state = scanner.quoted()?,
+                "Failed" => state.failed = scanner.boolean()?,
+                "StartedAt" => state.started_at = given(scanner.skip()?, NEVER),
+                "FinishedAt" => state.finished_at = given(scanner.skip()?, NEVER),
+                "Events" => state.events = Events::read(scanner, known)?,
+                _ => drop(scanner.skip()?),
             }
         }
         Ok(Some(state))
@@ -145,23 +145,23 @@ pub(super) fn from_object(object: &[u8], known: Known<'_>) -> Result<Made, Unusa
 
 fn made(allocation: &Allocation<'_>, index: Option<RaftIndex>, known: Known<'_>) -> Result<Made, Unusable> {
     let mut made = Made::default();
-    let mut cursor = Cursor::new(allocation.task_states);
-    if !cursor.object_or_null()? {
+    let mut scanner = Scanner::new(allocation.task_states);
+    if !scanner.object_or_null()? {
         return Ok(made);
     }
-    let id = Cursor::new(allocation.id).string()?;
+    let id = Scanner::new(allocation.id).string()?;
     let whose = Whose {
         key: Arc::from(&*id),
-        namespace: Cursor::new(allocation.namespace).string()?.into(),
-        job: Cursor::new(allocation.job_id).string()?.into(),
+        namespace: Scanner::new(allocation.namespace).string()?.into(),
+        job: Scanner::new(allocation.job_id).string()?.into(),
     };
     let version = index.unwrap_or(RaftIndex(allocation.modify_index));
-    let finished = matches!(&*Cursor::new(allocation.client_status).string()?, "complete" | "failed" | "lost");
-    while let Some(task) = cursor.name()? {
+    let finished = matches!(&*Scanner::new(allocation.client_status).string()?, "complete" | "failed" | "lost");
+    while let Some(task) = scanner.name()? {
         let name = unescaped(task)?;
         let key = TaskKey::new(&id, &name);
         let task_cursor = (known.task_cursor)(key);
-        let Some(mut state) = TaskState::read(&mut cursor, task_cursor.is_some())? else { continue };
+        let Some(mut state) = TaskState::read(&mut scanner, task_cursor.is_some())? else { continue };
         if task_cursor.is_some_and(|task_cursor| version < task_cursor.index()) {
             continue;
         }

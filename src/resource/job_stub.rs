@@ -6,7 +6,7 @@ use super::{
     Made, Unusable,
     object::{Head, Payload, draft, new_version, whole, with_deleted},
 };
-use crate::{json::Cursor, kind::Kind, nomad::line::Event, position::RaftIndex};
+use crate::{json::Scanner, kind::Kind, nomad::line::Event, position::RaftIndex};
 
 /// The fields of a stub in the order of the original's.
 const NAMES: [&str; 19] = [
@@ -53,7 +53,7 @@ pub(super) fn from_event(event: &Event<'_>) -> Result<Made, Unusable> {
 /// # Errors
 /// The summary is not JSON.
 pub(super) fn with_summary(body: &Bytes, summary: &[u8]) -> Result<Bytes, Unusable> {
-    let filled = stub(body, Some(whole(summary, |cursor| Ok(cursor.skip()?))?))?;
+    let filled = stub(body, Some(whole(summary, |scanner| Ok(scanner.skip()?))?))?;
     // As the last field of the whole it can only be that of a purge.
     let deleted = body.ends_with(b",\"Deleted\":true}");
     Ok(if deleted { with_deleted(&filled) } else { filled })
@@ -91,15 +91,15 @@ fn stub(object: &[u8], summary: Option<&str>) -> Result<Bytes, Unusable> {
 }
 
 /// The texts of the fields in [`NAMES`], and whether the job was dispatched.
-fn values<'a>(cursor: &mut Cursor<'a>) -> Result<([&'a str; NAMES.len()], bool), Unusable> {
+fn values<'a>(scanner: &mut Scanner<'a>) -> Result<([&'a str; NAMES.len()], bool), Unusable> {
     let (mut values, mut dispatched) = (["null"; NAMES.len()], false);
-    cursor.object()?;
-    while let Some(name) = cursor.name()? {
+    scanner.object()?;
+    while let Some(name) = scanner.name()? {
         if name == "Dispatched" {
-            dispatched = cursor.boolean()?;
+            dispatched = scanner.boolean()?;
             continue;
         }
-        let value = cursor.skip()?;
+        let value = scanner.skip()?;
         if let Some(number) = NAMES.iter().position(|wanted| *wanted == name) {
             values[number] = value;
         }

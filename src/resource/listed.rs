@@ -2,7 +2,7 @@
 
 use super::{DEFAULT_NAMESPACE, Unusable};
 use crate::{
-    json::Cursor,
+    json::Scanner,
     kind::Kind,
     position::{Identity, RaftIndex},
 };
@@ -30,16 +30,16 @@ impl Listed {
     pub fn parse(element: &[u8]) -> Result<Self, Unusable> {
         let text = std::str::from_utf8(element).map_err(Unusable::new)?;
         let (mut id, mut namespace, mut modify_index, mut create_index) = (None, None, None, 0);
-        let mut cursor = Cursor::new(text);
-        cursor.object()?;
+        let mut scanner = Scanner::new(text);
+        scanner.object()?;
         while id.is_none() || namespace.is_none() || modify_index.is_none() {
-            match cursor.name()? {
-                Some("ID") => id = Some(cursor.string()?),
-                Some("Namespace") => namespace = Some(cursor.string()?),
-                Some("ModifyIndex") => modify_index = Some(cursor.number()?),
+            match scanner.name()? {
+                Some("ID") => id = Some(scanner.string()?),
+                Some("Namespace") => namespace = Some(scanner.string()?),
+                Some("ModifyIndex") => modify_index = Some(scanner.number()?),
                 // Of another type, it is not found either.
-                Some("CreateIndex") => create_index = cursor.skip()?.parse().unwrap_or_default(),
-                Some(_) => drop(cursor.skip()?),
+                Some("CreateIndex") => create_index = scanner.skip()?.parse().unwrap_or_default(),
+                Some(_) => drop(scanner.skip()?),
                 None => break,
             }
         }

@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{DEFAULT_NAMESPACE, Draft, Made, Unusable, secrets};
 use crate::{
-    json::{self, Cursor},
+    json::{self, Scanner},
     kind::Kind,
     nomad::line::Event,
     position::RaftIndex,
@@ -26,23 +26,23 @@ impl<'a, T> Payload<'a, T> {
     /// Reads an event's payload, and `read` its object.
     pub(super) fn of(
         event: &Event<'a>,
-        read: impl Fn(&mut Cursor<'a>) -> Result<T, Unusable>,
+        read: impl Fn(&mut Scanner<'a>) -> Result<T, Unusable>,
     ) -> Result<Self, Unusable> {
         let (mut found, mut deleted) = (None, false);
-        let mut cursor = Cursor::new(event.payload);
-        cursor.object()?;
-        while let Some(name) = cursor.name()? {
+        let mut scanner = Scanner::new(event.payload);
+        scanner.object()?;
+        while let Some(name) = scanner.name()? {
             if name == event.topic {
-                let start = cursor.clone();
-                let object = read(&mut cursor)?;
-                found = Some((object, cursor.since(&start)));
+                let start = scanner.clone();
+                let object = read(&mut scanner)?;
+                found = Some((object, scanner.since(&start)));
             } else if name == "Deleted" {
-                deleted = cursor.boolean()?;
+                deleted = scanner.boolean()?;
             } else {
-                cursor.skip()?;
+                scanner.skip()?;
             }
         }
-        cursor.end_of_text()?;
+        scanner.end_of_text()?;
         let (object, text) = found.ok_or_else(|| Unusable::new(format!("the payload has no {}", event.topic)))?;
         Ok(Payload { text, object, deleted })
     }
@@ -51,11 +51,11 @@ impl<'a, T> Payload<'a, T> {
 /// Reads a text that is one value.
 pub(super) fn whole<'a, T>(
     object: &'a [u8],
-    read: impl Fn(&mut Cursor<'a>) -> Result<T, Unusable>,
+    read: impl Fn(&mut Scanner<'a>) -> Result<T, Unusable>,
 ) -> Result<T, Unusable> {
-    let mut cursor = Cursor::new(std::str::from_utf8(object).map_err(Unusable::new)?);
-    let value = read(&mut cursor)?;
-    cursor.end_of_text()?;
+    let mut scanner = Scanner::new(std::str::from_utf8(object).map_err(Unusable::new)?);
+    let value = read(&mut scanner)?;
+    scanner.end_of_text()?;
     Ok(value)
 }
 
@@ -74,17 +74,17 @@ pub(super) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    pub(super) fn read(cursor: &mut Cursor<'a>) -> Result<Self, Unusable> {
+    pub(super) fn read(scanner: &mut Scanner<'a>) -> Result<Self, Unusable> {
         let (mut id, mut modify_index) = (None, None);
         let (mut namespace, mut job) = (Cow::Borrowed(""), Cow::Borrowed(""));
-        cursor.object()?;
-        while let Some(name) = cursor.name()? {
+        scanner.object()?;
+        while let Some(name) = scanner.name()? {
             match name {
-                "ID" => id = Some(cursor.string()?),
-                "Namespace" => namespace = cursor.string()?,
-                "JobID" => job = cursor.string()?,
-                "ModifyIndex" => modify_index = Some(cursor.number()?),
-                _ => drop(cursor.skip()?),
+                "ID" => id = Some(scanner.string()?),
+                "Namespace" => namespace = scanner.string()?,
+                "JobID" => job = scanner.string()?,
+                "ModifyIndex" => modify_index = Some(scanner.number()?),
+                _ => drop(scanner.skip()?),
             }
         }
         let id = id.ok_or_else(|| Unusable::new("the object has no ID"))?;

@@ -12,12 +12,12 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use memchr::memmem::Finder;
 
 use crate::{
-    json::{self, Cursor},
+    json::{self, Scanner},
     nomad::line::Event,
 };
 
 /// A member that is not for anybody else.
-struct Secret {
+struct SecretMember {
     /// The names of the members that lead to it, in the payload of an event.
     path: &'static [&'static str],
     /// The last of them as it stands in a text. Most texts have it no more than once.
@@ -26,22 +26,22 @@ struct Secret {
     nothing: &'static str,
 }
 
-static OF_NODE: LazyLock<[Secret; 1]> = LazyLock::new(|| [Secret::new(&["Node", "SecretID"], "\"\"")]);
-static OF_ALLOCATION: LazyLock<[Secret; 1]> =
-    LazyLock::new(|| [Secret::new(&["Allocation", "SignedIdentities"], "null")]);
-static OF_TOKEN: LazyLock<[Secret; 1]> = LazyLock::new(|| [Secret::new(&["ACLToken", "SecretID"], "\"\"")]);
-static OF_AUTH_METHOD: LazyLock<[Secret; 3]> = LazyLock::new(|| {
+static OF_NODE: LazyLock<[SecretMember; 1]> = LazyLock::new(|| [SecretMember::new(&["Node", "SecretID"], "\"\"")]);
+static OF_ALLOCATION: LazyLock<[SecretMember; 1]> =
+    LazyLock::new(|| [SecretMember::new(&["Allocation", "SignedIdentities"], "null")]);
+static OF_TOKEN: LazyLock<[SecretMember; 1]> = LazyLock::new(|| [SecretMember::new(&["ACLToken", "SecretID"], "\"\"")]);
+static OF_AUTH_METHOD: LazyLock<[SecretMember; 3]> = LazyLock::new(|| {
     [
-        Secret::new(&["AuthMethod", "Config", "OIDCClientSecret"], "\"redacted\""),
-        Secret::new(&["AuthMethod", "Config", "OIDCClientAssertion", "ClientSecret"], "\"redacted\""),
-        Secret::new(&["AuthMethod", "Config", "OIDCClientAssertion", "PrivateKey", "PemKey"], "\"redacted\""),
+        SecretMember::new(&["AuthMethod", "Config", "OIDCClientSecret"], "\"redacted\""),
+        SecretMember::new(&["AuthMethod", "Config", "OIDCClientAssertion", "ClientSecret"], "\"redacted\""),
+        SecretMember::new(&["AuthMethod", "Config", "OIDCClientAssertion", "PrivateKey", "PemKey"], "\"redacted\""),
     ]
 });
 
-impl Secret {
+impl SecretMember {
     fn new(path: &'static [&'static str], nothing: &'static str) -> Self {
         let name = path.last().copied().unwrap_or_default();
-        Secret { path, quoted: Finder::new(&format!("\"{name}\"")).into_owned(), nothing }
+        SecretMember { path, quoted: Finder::new(&format!("\"{name}\"")).into_owned(), nothing }
     }
 
     /// Whether `text` has a member of its name, anywhere, with something in it.
@@ -59,23 +59,23 @@ fn is_nothing(value: &str) -> bool {
 }
 
 /// Adds what stands at `path` in the next value.
-fn find<'a>(cursor: &mut Cursor<'a>, path: &[&str], found: &mut Vec<&'a str>) -> Result<(), json::Error> {
+fn find<'a>(scanner: &mut Scanner<'a>, path: &[&str], found: &mut Vec<&'a str>) -> Result<(), json::Error> {
     let Some((next, path)) = path.split_first() else {
-        let value = cursor.skip()?;
+        let value = scanner.skip()?;
         found.extend((!is_nothing(value)).then_some(value));
         return Ok(());
     };
-    let start = cursor.clone();
-    if !cursor.skip()?.starts_with('{') {
+    let start = scanner.clone();
+    if !scanner.skip()?.starts_with('{') {
         return Ok(());
     }
-    *cursor = start;
-    cursor.object()?;
-    while let Some(name) = cursor.name()? {
+    *scanner = start;
+    scanner.object()?;
+    while let Some(name) = scanner.name()? {
         if name == *next {
-            find(cursor, path, found)?;
+            find(scanner, path, found)?;
         } else {
-            cursor.skip()?;
+            scanner.skip()?;
         }
     }
     Ok(())
@@ -83,12 +83,12 @@ fn find<'a>(cursor: &mut Cursor<'a>, path: &[&str], found: &mut Vec<&'a str>) ->
 
 /// `whole` with nothing in the place of secrets. `text` is the part of it in which they are looked for, `skipped` names of
 /// each path.
-fn blanked(whole: &Bytes, text: &str, secrets: &[Secret], skipped: usize) -> Bytes {
+fn blanked(whole: &Bytes, text: &str, secrets: &[SecretMember], skipped: usize) -> Bytes {
     let mut places = Vec::new();
     for secret in secrets.iter().filter(|secret| secret.may_be_in(text)) {
         let mut values = Vec::new();
         // Where a text breaks off, what was found before is taken out all the same.
-        find(&mut Cursor::new(text), &secret.path[skipped..], &mut values).ok();
+        find(&mut Scanner::new(text), &secret.path[skipped..], &mut values).ok();
         let place = |value: &str| (value.as_ptr().addr() - whole.as_ptr().addr(), value.len(), secret.nothing);
         places.extend(values.into_iter().map(place));
     }
@@ -108,7 +108,7 @@ fn blanked(whole: &Bytes, text: &str, secrets: &[Secret], skipped: usize) -> Byt
 
 /// An event as it came, without the secrets of its object.
 pub(super) fn without_in_event(event: &Event<'_>) -> Bytes {
-    let secrets: &[Secret] = match &*event.topic {
+    let secrets: &[SecretMember] = match &*event.topic {
         "Node" => &*OF_NODE,
         "Allocation" => &*OF_ALLOCATION,
         "ACLToken" => &*OF_TOKEN,

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Unusable;
 use crate::{
-    json::{self, Cursor},
+    json::{self, Scanner},
     task_cursors::EventHash,
 };
 
@@ -92,32 +92,32 @@ struct Detail<'a> {
 
 impl TaskEvent {
     fn of(text: &str, delivered: Option<EventHash>, bodies: &mut String) -> Result<Self, Unusable> {
-        let mut cursor = Cursor::new(text);
-        let event = TaskEvent::read(&mut cursor, delivered, bodies)?;
-        cursor.end_of_text()?;
+        let mut scanner = Scanner::new(text);
+        let event = TaskEvent::read(&mut scanner, delivered, bodies)?;
+        scanner.end_of_text()?;
         Ok(event)
     }
 
     /// Reads an event, and writes its body behind those of others; but that of the `delivered` one nobody needs.
-    fn read(cursor: &mut Cursor<'_>, delivered: Option<EventHash>, bodies: &mut String) -> Result<Self, Unusable> {
+    fn read(scanner: &mut Scanner<'_>, delivered: Option<EventHash>, bodies: &mut String) -> Result<Self, Unusable> {
         let mut fields = FIELDS.map(|(_, sort)| sort.zero());
         let (mut details, mut time) = (None, 0);
         let mut names = Names::default();
-        cursor.object()?;
-        while let Some(field) = names.next(cursor)? {
+        scanner.object()?;
+        while let Some(field) = names.next(scanner)? {
             let Some(number) = field else {
-                cursor.skip()?;
+                scanner.skip()?;
                 continue;
             };
             fields[number] = match FIELDS[number].1 {
-                Sort::Text => cursor.quoted()?,
-                Sort::Number => cursor.digits()?,
-                Sort::Truth => match cursor.boolean()? {
+                Sort::Text => scanner.quoted()?,
+                Sort::Number => scanner.digits()?,
+                Sort::Truth => match scanner.boolean()? {
                     true => "true",
                     false => "false",
                 },
                 Sort::Texts => {
-                    details = Detail::all(cursor)?;
+                    details = Detail::all(scanner)?;
                     continue;
                 }
             };
@@ -125,7 +125,7 @@ impl TaskEvent {
                 time = fields[TIME].parse().map_err(|_| Unusable::new("a task event's Time is no number of ns"))?;
             }
         }
-        let kind = Cursor::new(fields[TYPE]).string()?;
+        let kind = Scanner::new(fields[TYPE]).string()?;
         let hash = hash(time, &kind, details.as_deref().unwrap_or_default());
         let start = bodies.len();
         if Some(hash) != delivered {
@@ -162,14 +162,14 @@ struct Names {
 
 impl Names {
     /// Goes over the next name of an object. `None` at its end, `Some(None)` where it is none of [`FIELDS`].
-    fn next(&mut self, cursor: &mut Cursor<'_>) -> Result<Option<Option<usize>>, json::Error> {
+    fn next(&mut self, scanner: &mut Scanner<'_>) -> Result<Option<Option<usize>>, json::Error> {
         if let Some(number) = SORTED.get(self.next)
-            && cursor.passes(FIELDS[*number].0)
+            && scanner.passes(FIELDS[*number].0)
         {
             self.next += 1;
             return Ok(Some(Some(*number)));
         }
-        Ok(cursor.name()?.map(|name| self.find(name)))
+        Ok(scanner.name()?.map(|name| self.find(name)))
     }
 
     fn find(&mut self, name: &str) -> Option<usize> {
@@ -191,14 +191,14 @@ fn name_of(number: usize) -> &'static str {
 
 impl<'a> Detail<'a> {
     /// In the order of their names, as Go writes a map, each name once.
-    fn all(cursor: &mut Cursor<'a>) -> Result<Option<Vec<Self>>, Unusable> {
-        if !cursor.object_or_null()? {
+    fn all(scanner: &mut Scanner<'a>) -> Result<Option<Vec<Self>>, Unusable> {
+        if !scanner.object_or_null()? {
             return Ok(None);
         }
         let mut details: Vec<Self> = Vec::new();
-        while let Some(raw) = cursor.name()? {
-            let value = cursor.quoted()?;
-            let detail = Detail { name: unescaped(raw)?, value: Cursor::new(value).string()?, raw: (raw, value) };
+        while let Some(raw) = scanner.name()? {
+            let value = scanner.quoted()?;
+            let detail = Detail { name: unescaped(raw)?, value: Scanner::new(value).string()?, raw: (raw, value) };
             match details.binary_search_by(|known| known.name.cmp(&detail.name)) {
                 Ok(known) => details[known] = detail,
                 Err(place) => details.insert(place, detail),
@@ -265,20 +265,20 @@ impl<'a> Events<'a> {
     ///
     /// # Errors
     /// It is no list of task events.
-    pub(super) fn read(cursor: &mut Cursor<'a>, known: bool) -> Result<Self, Unusable> {
+    pub(super) fn read(scanner: &mut Scanner<'a>, known: bool) -> Result<Self, Unusable> {
         /// Some events with all their fields.
         const ROOM: usize = 4 << 10;
         let mut events = match known {
             true => Events::Raw(Vec::with_capacity(KEPT)),
             false => Events::Read(Vec::with_capacity(KEPT), String::with_capacity(ROOM)),
         };
-        if !cursor.array_or_null()? {
+        if !scanner.array_or_null()? {
             return Ok(events);
         }
-        while cursor.element()? {
+        while scanner.element()? {
             match &mut events {
-                Events::Raw(texts) => texts.push(cursor.skip()?),
-                Events::Read(events, bodies) => events.push(TaskEvent::read(cursor, None, bodies)?),
+                Events::Raw(texts) => texts.push(scanner.skip()?),
+                Events::Read(events, bodies) => events.push(TaskEvent::read(scanner, None, bodies)?),
             }
         }
         Ok(events)

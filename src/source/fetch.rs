@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::Context;
 use crate::{
-    json::{self, Cursor},
+    json::{self, Scanner},
     kind::Kind,
     nomad::{self, Client},
     resource::Listed,
@@ -129,7 +129,7 @@ fn is_it(kind: Kind, object: &[u8], namespace: &str, id: &str) -> bool {
 /// The text of a member of an object.
 fn tracker(object: &Bytes, wanted: &str) -> Option<Bytes> {
     let found = |text| -> Result<Option<&str>, json::Error> {
-        let mut cursor = Cursor::new(text);
+        let mut cursor = Scanner::new(text);
         cursor.object()?;
         while let Some(name) = cursor.name()? {
             let value = cursor.skip()?;

@@ -1,6 +1,6 @@
 //! `nomad-firehose state`: shows what is stored and who leads, and removes checkpoints, for an operator.
 //!
-//! Start at [`run`]. `view` turns what a [`Keeper`] found into a report, and `table` writes the report for people; both are pure.
+//! Start at [`run`]. `view` turns what an [`Inspector`] found into a report, and `table` writes the report for people; both are pure.
 
 mod table;
 mod view;
@@ -11,7 +11,7 @@ use crate::{
     coordinator::{
         consul::inspect::Folder,
         file,
-        inspect::{Inspected, Keeper, Leader, Next, Outcome, Unit},
+        inspect::{Inspected, Inspector, Leader, Next, ResetOutcome, Unit},
     },
     kind::Kind,
     lease::Error,
@@ -61,7 +61,7 @@ pub struct Answer {
 ///
 /// # Errors
 /// A certificate cannot be used.
-pub fn open(storage: &Storage) -> Result<Box<dyn Keeper>, consul::Error> {
+pub fn open(storage: &Storage) -> Result<Box<dyn Inspector>, consul::Error> {
     Ok(match &storage.keeper {
         config::Keeper::Consul { how, prefix } => {
             Box::new(Folder::new(consul::Client::new(how.client(prefix)?)?, prefix))
@@ -71,14 +71,14 @@ pub fn open(storage: &Storage) -> Result<Box<dyn Keeper>, consul::Error> {
 }
 
 /// Runs the subcommand.
-pub async fn run(action: &Action, keeper: &dyn Keeper) -> Answer {
+pub async fn run(action: &Action, keeper: &dyn Inspector) -> Answer {
     match action {
         Action::Show { kinds, json } => show(kinds, *json, keeper).await,
         Action::Reset { kinds, value } => reset(kinds, *value, keeper).await,
     }
 }
 
-async fn show(kinds: &[Kind], json: bool, keeper: &dyn Keeper) -> Answer {
+async fn show(kinds: &[Kind], json: bool, keeper: &dyn Inspector) -> Answer {
     let mut rows = Vec::new();
     for kind in if kinds.is_empty() { &Kind::ALL } else { kinds } {
         match keeper.look(*kind).await {
@@ -100,12 +100,12 @@ fn is_bare(found: &Inspected) -> bool {
     found.bytes == 0 && found.leader == Leader::Nobody
 }
 
-async fn reset(kinds: &[Kind], value: bool, keeper: &dyn Keeper) -> Answer {
+async fn reset(kinds: &[Kind], value: bool, keeper: &dyn Inspector) -> Answer {
     let mut answer = Answer { text: String::new(), error: None, is_well: true };
     for kind in kinds {
         match keeper.forget(*kind, value).await {
             Ok(outcome) => {
-                answer.is_well &= matches!(outcome, Outcome::Forgotten { .. });
+                answer.is_well &= matches!(outcome, ResetOutcome::Forgotten { .. });
                 answer.text += &format!("{kind}: {}\n", words(&outcome, keeper.unit()));
             }
             Err(error) => return Answer { error: Some(error), is_well: false, ..answer },
@@ -115,9 +115,9 @@ async fn reset(kinds: &[Kind], value: bool, keeper: &dyn Keeper) -> Answer {
 }
 
 /// What a reset did, and what the next start will do.
-fn words(outcome: &Outcome, unit: Unit) -> String {
+fn words(outcome: &ResetOutcome, unit: Unit) -> String {
     match outcome {
-        Outcome::Forgotten { entries, bytes, value, next } => {
+        ResetOutcome::Forgotten { entries, bytes, value, next } => {
             let mut text = match entries {
                 0 => "there was no checkpoint.".to_owned(),
                 _ => {
@@ -134,14 +134,14 @@ fn words(outcome: &Outcome, unit: Unit) -> String {
             };
             text
         }
-        Outcome::Led(leader @ Leader::NoLock { .. }) => {
+        ResetOutcome::Led(leader @ Leader::NoLock { .. }) => {
             format!("nothing was removed: {}.", view::no_lock(leader).unwrap_or_default())
         }
-        Outcome::Led(leader) => format!(
+        ResetOutcome::Led(leader) => format!(
             "nothing was removed: {} leads. Stop it first. If it is gone already, try again after its lease has expired.",
             table::leader(leader)
         ),
-        Outcome::NotGiven { reason } => format!(
+        ResetOutcome::NotGiven { reason } => format!(
             "nothing was removed: no replica leads, but the lock is not available ({}). Try again in a few seconds.",
             shown(reason, LINE)
         ),

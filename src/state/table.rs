@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::view::{Gap, Leading, Report, Row, StreamProgress};
+use super::view::{GapRow, Leading, Report, Row, StreamRow};
 use crate::{
     coordinator::inspect::{Leader, Unit},
     redact::{LINE, shown},
@@ -60,7 +60,7 @@ pub(super) fn write(report: &Report, unit: Unit) -> String {
 /// One row for each stream. The first one also has what belongs to the kind as a whole.
 fn rows(row: &Row) -> Vec<[String; 10]> {
     let checkpoint = row.checkpoint.as_ref();
-    let streams: Vec<Option<&StreamProgress>> = match checkpoint.map(|checkpoint| checkpoint.streams.as_slice()) {
+    let streams: Vec<Option<&StreamRow>> = match checkpoint.map(|checkpoint| checkpoint.streams.as_slice()) {
         Some(streams @ [_, ..]) => streams.iter().map(Some).collect(),
         _ => vec![None],
     };
@@ -85,7 +85,7 @@ fn rows(row: &Row) -> Vec<[String; 10]> {
     rows
 }
 
-fn stream_cells(stream: Option<&StreamProgress>) -> [String; 10] {
+fn stream_cells(stream: Option<&StreamRow>) -> [String; 10] {
     let mut cells: [String; 10] = Default::default();
     let Some(stream) = stream else {
         cells[1..4].fill(NONE.to_owned());
@@ -123,7 +123,7 @@ fn remarks(row: &Row) -> String {
 }
 
 /// What a backfill has still to do.
-fn unfinished(gap: &Gap) -> String {
+fn unfinished(gap: &GapRow) -> String {
     let mut ranges: Vec<_> =
         gap.ranges.iter().take(8).map(|range| format!("{} to {}", range.from, range.until.saturating_sub(1))).collect();
     if gap.ranges.len() > ranges.len() {

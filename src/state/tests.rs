@@ -95,7 +95,7 @@ fn an_original_that_led_in_between_is_noted() {
 
 #[test]
 fn a_reset_says_what_it_did_and_what_comes_next() {
-    let done = |value: Option<&str>, next| Outcome::Forgotten {
+    let done = |value: Option<&str>, next| ResetOutcome::Forgotten {
         entries: 1,
         bytes: 1_000,
         value: value.map(str::to_owned),
@@ -111,7 +111,7 @@ fn a_reset_says_what_it_did_and_what_comes_next() {
             "removed the checkpoint: 1 key, 1,000 bytes. Removed the legacy value, too: \"7\". The next start is a first start: NOMAD_FIREHOSE_START says where it begins.",
         ),
         (
-            Outcome::Led(led()),
+            ResetOutcome::Led(led()),
             "nothing was removed: process 7 on host (session 5e55) leads. Stop it first. If it is gone already, try again after its lease has expired.",
         ),
     ] {

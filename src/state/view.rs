@@ -27,7 +27,7 @@ pub(super) struct Row {
     /// `null` if no replica leads.
     pub(super) leader: Option<Leading>,
     /// `null` if there is none, or it cannot be read.
-    pub(super) checkpoint: Option<Stored>,
+    pub(super) checkpoint: Option<CheckpointRow>,
     /// Whether a start would refuse what is stored.
     pub(super) unreadable: bool,
     /// The legacy value.
@@ -54,38 +54,38 @@ pub(super) struct Leading {
 
 /// A readable checkpoint.
 #[derive(Debug, Serialize)]
-pub(super) struct Stored {
+pub(super) struct CheckpointRow {
     pub(super) version: u32,
     /// The cluster that it belongs to; `null` if an older version stored it.
     pub(super) cluster: Option<Identity>,
     pub(super) task_cursors: usize,
-    pub(super) streams: Vec<StreamProgress>,
+    pub(super) streams: Vec<StreamRow>,
 }
 
 /// The progress of one stream.
 #[derive(Debug, Serialize)]
-pub(super) struct StreamProgress {
+pub(super) struct StreamRow {
     pub(super) name: String,
     /// Everything up to this raft index is delivered, except for the gaps.
     pub(super) index: u64,
-    pub(super) gaps: Vec<Gap>,
+    pub(super) gaps: Vec<GapRow>,
     /// The topics of raw events up to that index; empty for every other kind, or if an older version stored it.
     pub(super) topics: Vec<String>,
 }
 
 /// What one backfill has still to deliver.
 #[derive(Debug, Serialize)]
-pub(super) struct Gap {
+pub(super) struct GapRow {
     /// The one namespace that it lists; `null` for all namespaces of the stream.
     pub(super) namespace: Option<String>,
-    pub(super) ranges: Vec<Range>,
+    pub(super) ranges: Vec<IndexRange>,
     /// The page at which it resumes; `null` is the first.
     pub(super) page: Option<String>,
 }
 
 /// Raft indexes.
 #[derive(Debug, Serialize)]
-pub(super) struct Range {
+pub(super) struct IndexRange {
     pub(super) from: u64,
     /// The first index after the range.
     pub(super) until: u64,
@@ -97,7 +97,7 @@ impl Row {
         let (mut problems, mut notes) = (Vec::new(), Vec::new());
         let checkpoint = match content {
             Content::Nothing => None,
-            Content::Readable { checkpoint, .. } => Some(Stored::new(checkpoint)),
+            Content::Readable { checkpoint, .. } => Some(CheckpointRow::new(checkpoint)),
             Content::Unreadable { path, reason, reset } => {
                 problems.push(format!(
                     "the checkpoint {path} cannot be read: {reason}; restore it, or remove it with: {reset}"
@@ -172,20 +172,20 @@ pub(super) fn no_lock(leader: &Leader) -> Option<String> {
     ))
 }
 
-impl Stored {
+impl CheckpointRow {
     fn new(checkpoint: &Checkpoint) -> Self {
-        let gap = |pass: &Pass| Gap {
+        let gap = |pass: &Pass| GapRow {
             namespace: pass.namespace.clone(),
-            ranges: pass.ranges.iter().map(|range| Range { from: range.from.0, until: range.until.0 }).collect(),
+            ranges: pass.ranges.iter().map(|range| IndexRange { from: range.from.0, until: range.until.0 }).collect(),
             page: pass.page.clone(),
         };
-        let streams = checkpoint.streams.iter().map(|(name, stream)| StreamProgress {
+        let streams = checkpoint.streams.iter().map(|(name, stream)| StreamRow {
             name: name.clone(),
             index: stream.position.index.0,
             gaps: stream.backfill.iter().map(gap).collect(),
             topics: stream.topics.clone(),
         });
         let (version, cluster) = (checkpoint.version, checkpoint.cluster.clone());
-        Stored { version, cluster, task_cursors: checkpoint.task_cursors.len(), streams: streams.collect() }
+        CheckpointRow { version, cluster, task_cursors: checkpoint.task_cursors.len(), streams: streams.collect() }
     }
 }

@@ -11,13 +11,13 @@ const PART_BITS: u32 = 12;
 /// A hash table that is full doubles, and needs both its sizes while it does: of a million marks 32 bytes each become
 /// 105 for that moment, and 70 after it. Here each part is a sorted list that grows by a few entries at a time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Table {
+pub(super) struct CursorTable {
     /// None before the first entry.
     parts: Box<[Vec<(TaskKey, TaskCursor)>]>,
     len: usize,
 }
 
-impl PartialEq for Table {
+impl PartialEq for CursorTable {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len && self.iter().eq(other.iter())
     }
@@ -32,7 +32,7 @@ fn place(part: &[(TaskKey, TaskCursor)], task: TaskKey) -> Result<usize, usize> 
     part.binary_search_by(|(known, _)| known.0.cmp(&task.0))
 }
 
-impl Table {
+impl CursorTable {
     pub(super) fn get(&self, task: TaskKey) -> Option<TaskCursor> {
         let part = self.parts.get(part_of(task))?;
         place(part, task).ok().map(|at| part[at].1)
@@ -120,7 +120,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_a_map_in_the_order_of_its_keys(steps in prop::collection::vec(step(), 0..200), of in 1_u32..5000) {
-            let mut table = Table::default();
+            let mut table = CursorTable::default();
             let mut model = BTreeMap::new();
             for step in steps {
                 match step {

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, fmt};
 
-use super::status::{Duty, Facets, Inner, Leadership, ListState, SinkState, SourceState};
+use super::facets::{Duty, Facets, Inner, Leadership, ListState, SinkState, SourceState};
 use crate::redact::{LINE, shown};
 
 /// What a resource is doing.

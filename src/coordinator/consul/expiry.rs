@@ -53,14 +53,14 @@ pub(super) fn holder(lock: Option<&Entry>, heartbeat: Option<&Entry>, us: &Sessi
 
 /// When the lease of a kind's leader is over, by all that a standby has read.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Expiry {
+pub(super) struct LeaseExpiry {
     /// The last leader that was seen and that has not given its lock back.
-    leader: Option<Seen>,
+    leader: Option<SeenLeader>,
 }
 
 /// A leader, and when something of it changed last.
 #[derive(Clone, Debug)]
-struct Seen {
+struct SeenLeader {
     session: SessionId,
     /// Its last heartbeat.
     heartbeat: Heartbeat,
@@ -72,7 +72,7 @@ struct Seen {
     floor: Moment,
 }
 
-impl Seen {
+impl SeenLeader {
     /// Until when it can emit that was well at `moment`.
     fn until(&self, moment: Moment) -> Moment {
         let lease = self.heartbeat.lease().clamp(SHORTEST, LONGEST);
@@ -91,7 +91,7 @@ impl Seen {
     }
 }
 
-impl Expiry {
+impl LeaseExpiry {
     /// Takes in a read that was answered at `answered`.
     pub(super) fn observe(
         &mut self,
@@ -120,7 +120,7 @@ impl Expiry {
             before => {
                 // It can have been well until now.
                 let floor = before.as_ref().map(|before| before.until(answered)).unwrap_or_default();
-                *before = Some(Seen { session, heartbeat: told, index, since: Some(answered), floor });
+                *before = Some(SeenLeader { session, heartbeat: told, index, since: Some(answered), floor });
             }
         }
     }
@@ -137,7 +137,7 @@ impl Expiry {
     /// From when on a read that shows the same proves that the lease is over. `None` where no leader is known that could
     /// still emit.
     pub(super) fn due(&self) -> Option<Moment> {
-        self.leader.as_ref().map(Seen::due)
+        self.leader.as_ref().map(SeenLeader::due)
     }
 
     /// Whether a read that was sent at `asked`, and taken in, proves that no leader emits any more.
@@ -219,7 +219,7 @@ mod tests {
         let led = lock(Some("a"), LOCK_FLAGS);
         let given_back = |by: &'static str| Entry { value: by.into(), ..lock(None, LOCK_FLAGS) };
         let seen = || {
-            let mut expiry = Expiry::default();
+            let mut expiry = LeaseExpiry::default();
             expiry.observe(Some(&led), Some(&beat("a", 1)), &us, ms(1000));
             assert_eq!(expiry.due(), Some(ms(5500)));
             expiry
@@ -261,7 +261,7 @@ mod tests {
         expiry.observe(Some(&given_back("b")), None, &us, ms(1600));
         assert!(expiry.is_over(ms(1600)));
         // A leader that was never seen is not waited for.
-        let mut expiry = Expiry::default();
+        let mut expiry = LeaseExpiry::default();
         expiry.observe(None, Some(&beat("us", 1)), &us, ms(1));
         expiry.observe(None, None, &us, ms(1));
         assert!(expiry.is_over(ms(1)));
@@ -371,7 +371,7 @@ mod tests {
                     }
                 }
             };
-            let (mut now, mut expiry, mut seen) = (begin, Expiry::default(), false);
+            let (mut now, mut expiry, mut seen) = (begin, LeaseExpiry::default(), false);
             // In the end Consul answers.
             let reads = reads.into_iter().chain(std::iter::repeat_n((500, 10, true), 200));
             let mut took = None;

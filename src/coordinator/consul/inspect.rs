@@ -13,7 +13,7 @@ use super::{
 use crate::{
     consul::{Client, Entry, Op, Session, SessionId, Transaction},
     coordinator::{
-        inspect::{Content, Inspected, Keeper, Leader, Next, Outcome, Unit},
+        inspect::{Content, Inspected, Inspector, Leader, Next, ResetOutcome, Unit},
         reset,
     },
     kind::Kind,
@@ -106,10 +106,10 @@ impl Folder {
         })
     }
 
-    async fn take_away(&self, kind: Kind, value: bool) -> Result<Outcome, Error> {
+    async fn take_away(&self, kind: Kind, value: bool) -> Result<ResetOutcome, Error> {
         let snapshot = self.read(kind).await?;
         if let led @ (Leader::Known { .. } | Leader::Silent { .. } | Leader::NoLock { .. }) = snapshot.leader() {
-            return Ok(Outcome::Led(led));
+            return Ok(ResetOutcome::Led(led));
         }
         let wanted = Session {
             name: "nomad-firehose-state-reset".to_owned(),
@@ -127,8 +127,8 @@ impl Folder {
             Ok(outcome) => Ok(outcome),
             // Somebody was quicker, or the lock-delay lasts.
             Err(reason) => match self.read(kind).await?.leader() {
-                Leader::Nobody => Ok(Outcome::NotGiven { reason }),
-                leader => Ok(Outcome::Led(leader)),
+                Leader::Nobody => Ok(ResetOutcome::NotGiven { reason }),
+                leader => Ok(ResetOutcome::Led(leader)),
             },
         }
     }
@@ -140,7 +140,7 @@ impl Folder {
         session: &SessionId,
         snapshot: &Snapshot,
         value: bool,
-    ) -> Result<Result<Outcome, String>, Error> {
+    ) -> Result<Result<ResetOutcome, String>, Error> {
         let Keys { lock, heartbeat, value: value_key, state } = &snapshot.keys;
         let (session, flags) = (session.clone(), LOCK_FLAGS);
         let mut ops = vec![
@@ -169,7 +169,7 @@ impl Folder {
             Some((_, Ok(number))) if removed.is_none() && number > 0 => Next::Value(number),
             _ => Next::Anew,
         };
-        Ok(Ok(Outcome::Forgotten {
+        Ok(Ok(ResetOutcome::Forgotten {
             entries: snapshot.state().count(),
             bytes: bytes(snapshot.state()),
             value: removed.map(|entry| String::from_utf8_lossy(&entry.value).into_owned()),
@@ -178,7 +178,7 @@ impl Folder {
     }
 }
 
-impl Keeper for Folder {
+impl Inspector for Folder {
     fn place(&self) -> String {
         format!("consul at {}, folder {}", self.client.address(), self.prefix)
     }
@@ -191,7 +191,7 @@ impl Keeper for Folder {
         Box::pin(self.inspect(kind))
     }
 
-    fn forget(&self, kind: Kind, value: bool) -> BoxFuture<'_, Result<Outcome, Error>> {
+    fn forget(&self, kind: Kind, value: bool) -> BoxFuture<'_, Result<ResetOutcome, Error>> {
         Box::pin(self.take_away(kind, value))
     }
 }

@@ -76,18 +76,18 @@ pub struct Consul {
     requests: Requests,
     positions: values::Receiver<Positions>,
     /// The one that takes leases.
-    watcher: Process,
-    session: Process,
+    watcher: OwnedTask,
+    session: OwnedTask,
 }
 
 /// A task, and how it is ended.
 #[derive(Debug, Default)]
-struct Process {
+struct OwnedTask {
     stop: CancellationToken,
     tracker: TaskTracker,
 }
 
-impl Process {
+impl OwnedTask {
     async fn end(&self) {
         self.stop.cancel();
         self.tracker.close();
@@ -104,7 +104,7 @@ impl Consul {
         let (requests, received) = Requests::new();
         let (sessions, session) = values::channel(None);
         let (publisher, positions) = values::channel(Positions::default());
-        let (keeper, watcher) = (Process::default(), Process::default());
+        let (keeper, watcher) = (OwnedTask::default(), OwnedTask::default());
         // It ends when it is asked to.
         tokio::spawn(Writer::new(Arc::clone(&shared)).run(received));
         keeper.tracker.spawn(session::keep(Arc::clone(&shared), sessions, keeper.stop.clone()));

@@ -19,7 +19,7 @@ use tracing::debug;
 use self::judge::Look;
 use super::{
     clock::Moment,
-    expiry::Expiry,
+    expiry::LeaseExpiry,
     heartbeat::{self, Heartbeat},
     keys::Keys,
     shared::Shared,
@@ -52,7 +52,7 @@ pub(super) struct Waiter {
 }
 
 /// A kind that is waited for.
-struct Wanted {
+struct Awaited {
     waiter: Waiter,
     /// When its leader's lease is over, where that is what is waited for.
     due: Option<Moment>,
@@ -83,9 +83,9 @@ pub(super) struct Watcher {
     session: watch::Receiver<Option<SessionId>>,
     positions: watch::Sender<Positions>,
     requests: Requests,
-    wanted: Vec<Wanted>,
+    wanted: Vec<Awaited>,
     /// What was seen of the leaders, until their leases are ours: also while they are not waited for.
-    expiries: BTreeMap<Kind, Expiry>,
+    expiries: BTreeMap<Kind, LeaseExpiry>,
     /// A lock has changed.
     changed: Arc<Notify>,
     outage: Outage,
@@ -147,7 +147,7 @@ impl Watcher {
 
     fn want(&mut self, waiter: Waiter) {
         let lock = lock::watch(Arc::clone(&self.shared), waiter.keys.lock.clone(), Arc::clone(&self.changed));
-        self.wanted.push(Wanted {
+        self.wanted.push(Awaited {
             waiter,
             due: None,
             last: None,
@@ -162,7 +162,7 @@ impl Watcher {
     /// Looks at all locks once, takes what can be taken, and says when to look again.
     async fn round(&mut self, us: &SessionId) -> Duration {
         let mut ops = Vec::new();
-        for Wanted { waiter, .. } in &self.wanted {
+        for Awaited { waiter, .. } in &self.wanted {
             // A tree of one key: a plain read of a key that is not there would fail the whole.
             ops.push(Op::GetTree { prefix: waiter.keys.lock.clone() });
             ops.push(Op::GetTree { prefix: waiter.keys.heartbeat.clone() });
@@ -177,7 +177,7 @@ impl Watcher {
             Err(error) => {
                 self.outage.log(&error);
                 self.shared.status.coordinator(Duty::Watch, Some(error.to_string()));
-                self.expiries.values_mut().for_each(Expiry::begin_anew);
+                self.expiries.values_mut().for_each(LeaseExpiry::begin_anew);
                 return self.backoff.failed();
             }
         };
@@ -188,7 +188,7 @@ impl Watcher {
         let chances = self.judge(&Look { entries: &entries, asked, answered }, us);
         self.publish();
         let refused = self.take_all(chances, us).await;
-        for Wanted { waiter, barred, .. } in &self.wanted {
+        for Awaited { waiter, barred, .. } in &self.wanted {
             self.shared.status.barred(waiter.kind, barred.clone());
         }
         self.turn_away();
@@ -207,7 +207,7 @@ impl Watcher {
 
     /// Tells how far the leaders have come.
     fn publish(&self) {
-        let positions = |wanted: &Wanted| Some((wanted.waiter.kind, wanted.last.as_ref()?.reach.positions.clone()));
+        let positions = |wanted: &Awaited| Some((wanted.waiter.kind, wanted.last.as_ref()?.reach.positions.clone()));
         let new: Positions = self.wanted.iter().filter_map(positions).collect();
         self.positions.send_if_modified(|old| {
             let is_new = *old != new;

@@ -41,7 +41,7 @@ const RETRY: Duration = Duration::from_millis(300);
 pub(super) enum Request {
     /// Send heartbeats for this tenure from now on.
     Lead(Arc<Tenure>),
-    Commit(Job),
+    Commit(Write),
     /// Send no more heartbeats for this tenure.
     Forget {
         tenure: Arc<Tenure>,
@@ -52,7 +52,7 @@ pub(super) enum Request {
 }
 
 /// Operations to be written under a lock.
-pub(super) struct Job {
+pub(super) struct Write {
     tenure: Arc<Tenure>,
     ops: Vec<Op>,
     /// How far the checkpoint reaches that these operations store, where they store one.
@@ -96,7 +96,7 @@ impl Requests {
         reach: Option<Reach>,
     ) -> Result<Option<ModifyIndex>, NotStored> {
         let (reply, answer) = oneshot::channel();
-        let job = Job { tenure: Arc::clone(tenure), ops, reach, reply };
+        let job = Write { tenure: Arc::clone(tenure), ops, reach, reply };
         self.0.send(Request::Commit(job)).await.map_err(|_| NotStored::Lost)?;
         answer.await.unwrap_or(Err(NotStored::Lost))
     }
@@ -123,14 +123,14 @@ impl Requests {
 struct Ended {
     sent: Moment,
     led: Vec<Arc<Tenure>>,
-    jobs: Vec<Job>,
+    jobs: Vec<Write>,
     result: Result<Transaction, consul::Error>,
 }
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
     led: Vec<Arc<Tenure>>,
-    queue: VecDeque<Job>,
+    queue: VecDeque<Write>,
     under_way: FuturesUnordered<BoxFuture<'static, Ended>>,
     /// Whether a transaction that stores something is under way.
     storing: bool,
@@ -237,7 +237,7 @@ impl Writer {
     }
 
     /// Takes as many jobs from the queue as fit after `ops`, in order.
-    fn fitting(&mut self, ops: &mut Vec<Op>) -> Vec<Job> {
+    fn fitting(&mut self, ops: &mut Vec<Op>) -> Vec<Write> {
         let mut bytes: usize = ops.iter().map(Op::wire_bytes).sum();
         let mut jobs = Vec::new();
         while let Some(job) = self.queue.pop_front() {
@@ -303,7 +303,7 @@ impl Writer {
 
     /// Consul refused a transaction, so nothing was written. A tenure whose lock was refused has lost it; the jobs of the
     /// others are sent again at once.
-    fn refused(&mut self, led: &[Arc<Tenure>], jobs: Vec<Job>, refused: &[usize], what: &str) {
+    fn refused(&mut self, led: &[Arc<Tenure>], jobs: Vec<Write>, refused: &[usize], what: &str) {
         let mut first = 2 * led.len();
         for (number, tenure) in led.iter().enumerate() {
             if refused.iter().any(|op| op / 2 == number) && tenure.lease_state() != LeaseState::Lost {
@@ -334,7 +334,7 @@ impl Writer {
     }
 }
 
-impl Job {
+impl Write {
     fn fail(self, failed: NotStored) {
         // A store that no longer waits reads the head before its next write.
         self.reply.send(Err(failed)).ok();

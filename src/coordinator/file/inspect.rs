@@ -10,11 +10,11 @@ use futures_util::future::BoxFuture;
 
 use super::{
     Directory, blocking,
-    lock::{self, Lock, Taken, failed, sync_parent},
+    lock::{self, Attempt, Lock, failed, sync_parent},
     store,
 };
 use crate::{
-    coordinator::inspect::{Content, Inspected, Keeper, Leader, Next, Outcome, Unit},
+    coordinator::inspect::{Content, Inspected, Inspector, Leader, Next, ResetOutcome, Unit},
     files,
     kind::Kind,
     lease::Error,
@@ -65,11 +65,11 @@ impl Files {
         }
     }
 
-    fn forget(&self) -> Result<Outcome, Error> {
+    fn forget(&self) -> Result<ResetOutcome, Error> {
         let files = [&self.checkpoint, &self.temporary];
         let lock = match Lock::try_take(self.lock.clone())? {
-            Taken::Ours(lock) => lock,
-            Taken::Theirs(holder) => return Ok(Outcome::Led(known(holder))),
+            Attempt::Ours(lock) => lock,
+            Attempt::Theirs(holder) => return Ok(ResetOutcome::Led(known(holder))),
         };
         let (entries, bytes) = sizes(&files)?;
         for path in files {
@@ -82,11 +82,11 @@ impl Files {
         }
         sync_parent(&self.checkpoint).map_err(failed("remove checkpoint", &self.checkpoint))?;
         lock.give_back()?;
-        Ok(Outcome::Forgotten { entries, bytes, value: None, next: Next::Anew })
+        Ok(ResetOutcome::Forgotten { entries, bytes, value: None, next: Next::Anew })
     }
 }
 
-impl Keeper for Directory {
+impl Inspector for Directory {
     fn place(&self) -> String {
         format!("files in {}", self.path.display())
     }
@@ -104,7 +104,7 @@ impl Keeper for Directory {
     }
 
     /// The original's integer is part of the checkpoint here, so it always goes along.
-    fn forget(&self, kind: Kind, _value: bool) -> BoxFuture<'_, Result<Outcome, Error>> {
+    fn forget(&self, kind: Kind, _value: bool) -> BoxFuture<'_, Result<ResetOutcome, Error>> {
         let directory = self.path.clone();
         Box::pin(blocking(move || {
             exists(&directory)?;

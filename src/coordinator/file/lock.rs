@@ -18,7 +18,7 @@ pub(super) struct Lock {
 
 /// What became of a try.
 #[derive(Debug)]
-pub(super) enum Taken {
+pub(super) enum Attempt {
     /// It is ours.
     Ours(Lock),
     /// Another process has it: what the lock file says of it.
@@ -50,23 +50,23 @@ impl Rival {
 }
 
 impl Lock {
-    pub(super) fn try_take(path: PathBuf) -> Result<Taken, Error> {
+    pub(super) fn try_take(path: PathBuf) -> Result<Attempt, Error> {
         Lock::try_take_after(path, &mut Vec::new())
     }
 
     /// As [`Lock::try_take`], for a standby that has seen `rivals`: whichever of them goes on keeps the lock from it.
-    pub(super) fn try_take_after(path: PathBuf, rivals: &mut Vec<Rival>) -> Result<Taken, Error> {
+    pub(super) fn try_take_after(path: PathBuf, rivals: &mut Vec<Rival>) -> Result<Attempt, Error> {
         match Lock::try_once(path)? {
             Ok(lock) => {
                 rivals.retain(|rival| !rival.is_file(&lock.file) && rival.goes_on());
-                Ok(rivals.first().map(|rival| Taken::Theirs(rival.holder.clone())).unwrap_or(Taken::Ours(lock)))
+                Ok(rivals.first().map(|rival| Attempt::Theirs(rival.holder.clone())).unwrap_or(Attempt::Ours(lock)))
             }
             Err(rival) => {
                 let holder = rival.holder.clone();
                 if !rivals.iter().any(|known| known.is_file(&rival.file)) {
                     rivals.push(rival);
                 }
-                Ok(Taken::Theirs(holder))
+                Ok(Attempt::Theirs(holder))
             }
         }
     }

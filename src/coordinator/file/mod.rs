@@ -45,8 +45,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    lock::{Lock, Taken},
-    store::Piece,
+    lock::{Attempt, Lock},
+    store::Part,
 };
 use super::{Claim, Coordinator};
 use crate::{
@@ -155,13 +155,13 @@ impl Directory {
                 Lock::try_take_after(path, &mut rivals.lock().unwrap_or_else(PoisonError::into_inner))
             };
             match blocking(take).await {
-                Ok(Taken::Ours(lock)) => {
+                Ok(Attempt::Ours(lock)) => {
                     if is_standby {
                         tracing::info!(%kind, "lease taken over");
                     }
-                    return Ok(Arc::new(Held::new(kind, lock, checkpoint_file)));
+                    return Ok(Arc::new(FileLease::new(kind, lock, checkpoint_file)));
                 }
-                Ok(Taken::Theirs(holder)) => {
+                Ok(Attempt::Theirs(holder)) => {
                     if !std::mem::replace(&mut is_standby, true) {
                         tracing::info!(%kind, %holder, path = %lock_file.display(), "standby, another process holds the lease");
                     }
@@ -216,18 +216,24 @@ fn is_passing(error: &Error) -> bool {
 
 /// The lock in hand.
 #[derive(Debug)]
-struct Held {
+struct FileLease {
     kind: Kind,
     lock: Arc<Lock>,
     checkpoint_file: PathBuf,
     lost: CancellationToken,
-    /// Held by the one save under way, also when nobody waits for it any more.
+    /// FileLease by the one save under way, also when nobody waits for it any more.
     saving: Arc<Mutex<()>>,
 }
 
-impl Held {
+impl FileLease {
     fn new(kind: Kind, lock: Lock, checkpoint_file: PathBuf) -> Self {
-        Held { kind, lock: Arc::new(lock), checkpoint_file, lost: CancellationToken::new(), saving: Arc::default() }
+        FileLease {
+            kind,
+            lock: Arc::new(lock),
+            checkpoint_file,
+            lost: CancellationToken::new(),
+            saving: Arc::default(),
+        }
     }
 
     async fn store(&self, progress: &dyn Progress) -> Result<(), Error> {
@@ -249,11 +255,11 @@ impl Held {
             for number in 0..all {
                 let task_cursors = progress.task_cursors(Shard { number, of: all });
                 // Whoever writes has failed, and says why.
-                if !task_cursors.is_empty() && pieces.send(Piece::TaskCursors(task_cursors)).await.is_err() {
+                if !task_cursors.is_empty() && pieces.send(Part::TaskCursors(task_cursors)).await.is_err() {
                     return;
                 }
             }
-            pieces.send(Piece::End).await.ok();
+            pieces.send(Part::End).await.ok();
         };
         let (stored, ()) = tokio::join!(writing, reading);
         stored.inspect(|()| offer.taken())
@@ -277,7 +283,7 @@ impl Drop for Offer<'_> {
     }
 }
 
-impl Lease for Held {
+impl Lease for FileLease {
     fn lease_state(&self) -> LeaseState {
         if self.lost.is_cancelled() { LeaseState::Lost } else { LeaseState::Held }
     }

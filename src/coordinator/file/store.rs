@@ -89,7 +89,7 @@ pub(super) fn read_cluster(path: &Path) -> Option<Identity> {
 
 /// A piece of what is stored.
 #[derive(Debug)]
-pub(super) enum Piece {
+pub(super) enum Part {
     /// Some of the marks.
     TaskCursors(Vec<(TaskKey, TaskCursor)>),
     /// There are no more.
@@ -99,7 +99,7 @@ pub(super) enum Piece {
 /// Replaces the checkpoint in `path` with `head` and the marks of `pieces`. On an error the old one is whole; only where
 /// the last step failed, the sync of the directory, it can be the new one. Pieces that stop before their end are an
 /// error, too.
-pub(super) fn write(path: &Path, head: &Checkpoint, mut pieces: impl FnMut() -> Option<Piece>) -> Result<(), Error> {
+pub(super) fn write(path: &Path, head: &Checkpoint, mut pieces: impl FnMut() -> Option<Part>) -> Result<(), Error> {
     let temporary = path.with_extension("json.tmp");
     let head = Checkpoint { version: VERSION, ..head.head() };
     let mut replace = || {
@@ -113,7 +113,7 @@ pub(super) fn write(path: &Path, head: &Checkpoint, mut pieces: impl FnMut() -> 
         let text = serde_json::to_vec(&head)?;
         writer.write_all(text.strip_suffix(b"}").unwrap_or(&text))?;
         let mut before: &[u8] = b",\"marks\":[";
-        while let Piece::TaskCursors(task_cursors) = pieces().ok_or(io::ErrorKind::Interrupted)? {
+        while let Part::TaskCursors(task_cursors) = pieces().ok_or(io::ErrorKind::Interrupted)? {
             for task_cursor in task_cursors {
                 writer.write_all(before)?;
                 writer.write_all(b"\"")?;

@@ -14,7 +14,7 @@ use crate::{
 
 /// Where the record of a probe waits for its turn.
 #[derive(Clone, Copy)]
-enum Place {
+enum Origin {
     Batch(usize),
     Backlog(usize),
 }
@@ -56,7 +56,7 @@ impl Worker {
     }
 
     /// The first record of another key than the refused one, if its write may start now.
-    fn find_probe(&mut self, batch: &Batch) -> Option<Place> {
+    fn find_probe(&mut self, batch: &Batch) -> Option<Origin> {
         let place = match self.first_of_another_key(batch) {
             Some(place) => place,
             None => {
@@ -73,30 +73,30 @@ impl Worker {
             }
         };
         let record = match place {
-            Place::Batch(number) => batch.records.get(number),
-            Place::Backlog(number) => self.backlog.get(number).and_then(Item::record),
+            Origin::Batch(number) => batch.records.get(number),
+            Origin::Backlog(number) => self.backlog.get(number).and_then(Item::record),
         };
         record.is_some_and(|record| record.ack.lease_state() == LeaseState::Held).then_some(place)
     }
 
     /// What it finds is the first undelivered record of its key: an earlier one would be found instead, or its key is the
     /// refused one's. Records whose lease is lost are never delivered.
-    fn first_of_another_key(&self, batch: &Batch) -> Option<Place> {
+    fn first_of_another_key(&self, batch: &Batch) -> Option<Origin> {
         let refused = batch.records.first()?;
         let fits = |record: &Record| {
             (record.kind, &record.key) != (refused.kind, &refused.key)
                 && !self.suspect.passes_over(record)
                 && record.ack.lease_state() != LeaseState::Lost
         };
-        let in_batch = batch.records.iter().position(fits).map(Place::Batch);
-        in_batch.or_else(|| self.backlog.iter().position(|item| item.record().is_some_and(fits)).map(Place::Backlog))
+        let in_batch = batch.records.iter().position(fits).map(Origin::Batch);
+        in_batch.or_else(|| self.backlog.iter().position(|item| item.record().is_some_and(fits)).map(Origin::Backlog))
     }
 
     /// Sends the record at `place` alone. Accepted, it is delivered; otherwise it stays where it is, as it is.
-    async fn probe(&mut self, batch: &mut Batch, place: Place) -> Result<Outcome, Closed> {
+    async fn probe(&mut self, batch: &mut Batch, place: Origin) -> Result<Outcome, Closed> {
         let record = match place {
-            Place::Batch(number) => Some(&batch.records[number]),
-            Place::Backlog(number) => self.backlog[number].record(),
+            Origin::Batch(number) => Some(&batch.records[number]),
+            Origin::Backlog(number) => self.backlog[number].record(),
         };
         let record = record.expect("the place of a record");
         let (kind, bytes) = (record.kind, record.body.len());
@@ -108,8 +108,8 @@ impl Worker {
             return Ok(outcome);
         }
         let record = match place {
-            Place::Batch(number) => Some(batch.remove(number)),
-            Place::Backlog(number) => self.backlog.remove(number).and_then(Item::into_record),
+            Origin::Batch(number) => Some(batch.remove(number)),
+            Origin::Backlog(number) => self.backlog.remove(number).and_then(Item::into_record),
         };
         record.expect("the place of a record").ack.delivered();
         self.observer.delivered(kind, 1, bytes);

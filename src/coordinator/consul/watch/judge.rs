@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use tracing::{error, info};
 
-use super::{Chance, Waiter, Wanted, Watcher, names};
+use super::{Awaited, Chance, Waiter, Watcher, names};
 use crate::{
     consul::{Entry, Op, SessionId},
     coordinator::{
         consul::{
             clock::Moment,
-            expiry::{Expiry, Holder, holder},
+            expiry::{Holder, LeaseExpiry, holder},
             heartbeat::Heartbeat,
             keys::{Keys, LOCK_FLAGS},
             shared::{SETTING, Shared, leader},
@@ -41,7 +41,7 @@ impl Watcher {
             let expiry = self.expiries.entry(kind).or_default();
             expiry.observe(lock, beat, us, look.answered);
             (wanted.due, wanted.last, wanted.barred) = (None, None, None);
-            let mut wait = |wanted: &mut Wanted, first: Vec<Op>| {
+            let mut wait = |wanted: &mut Awaited, first: Vec<Op>| {
                 if let Some(from) = wanted.wait(expiry, shared, look.asked) {
                     chances.push(Chance { number, first, from });
                 }
@@ -103,9 +103,9 @@ impl Watcher {
     }
 }
 
-impl Wanted {
+impl Awaited {
     /// Waits for the end of a lease. When it is over: whose it was, where that is known.
-    fn wait(&mut self, expiry: &Expiry, shared: &Shared, asked: Moment) -> Option<Option<String>> {
+    fn wait(&mut self, expiry: &LeaseExpiry, shared: &Shared, asked: Moment) -> Option<Option<String>> {
         self.due = expiry.due();
         let last = expiry.leader();
         // The positions of another cluster's leader are of no use.

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::oneshot;
 use tracing::{debug, info};
 
-use super::{Chance, Wanted, Watcher, names};
+use super::{Awaited, Chance, Watcher, names};
 use crate::{
     consul::{Op, SessionId, Transaction},
     coordinator::consul::{
-        expiry::Expiry,
+        expiry::LeaseExpiry,
         keys::LOCK_FLAGS,
         tenure::{Grant, Tenure},
     },
@@ -53,7 +53,7 @@ impl Watcher {
     async fn take(&mut self, chances: &[Chance], us: &SessionId) -> bool {
         let mut ops = Vec::new();
         for Chance { number, first, .. } in chances {
-            let Wanted { waiter, last, .. } = &self.wanted[*number];
+            let Awaited { waiter, last, .. } = &self.wanted[*number];
             let keys = &waiter.keys;
             ops.extend(first.iter().cloned());
             ops.push(Op::Lock { key: keys.lock.clone(), session: us.clone(), value: "".into(), flags: LOCK_FLAGS });
@@ -76,7 +76,7 @@ impl Watcher {
                     wanted.barred = Some(format!("the lease cannot be taken: {error}"));
                     // What the token may not do, it may not do the next time either.
                     if error.is_passing() {
-                        self.expiries.entry(wanted.waiter.kind).and_modify(Expiry::begin_anew);
+                        self.expiries.entry(wanted.waiter.kind).and_modify(LeaseExpiry::begin_anew);
                     }
                 }
                 return false;
@@ -84,7 +84,7 @@ impl Watcher {
         }
         let mut taken: BTreeMap<Option<String>, Vec<Kind>> = BTreeMap::new();
         for Chance { number, from, .. } in chances {
-            let Wanted { waiter, last, told, barred, .. } = &mut self.wanted[*number];
+            let Awaited { waiter, last, told, barred, .. } = &mut self.wanted[*number];
             *barred = None;
             if from.is_some() {
                 self.shared.metrics.takeover(waiter.kind);

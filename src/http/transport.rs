@@ -1,0 +1,36 @@
+//! What a failure on the way to a server means.
+
+use reqwest::{Response, StatusCode};
+
+use super::{
+    Names,
+    connect::Server,
+    fault::{EARLY, Fault, reason},
+};
+use crate::tls::{self, Words};
+
+impl Fault {
+    /// A failure to connect to `server`, or to send.
+    pub(crate) fn transport(names: &Names, server: &Server, what: &str, error: &reqwest::Error) -> Self {
+        let address = server.route();
+        let (what, reason) = (what.to_owned(), reason(error));
+        match tls::cause(error) {
+            Some(tls) => {
+                let Words { why, fix } = tls::words(tls, &names.tls);
+                Fault::Tls { address, reason: why, mend: fix }
+            }
+            None if reason.contains(EARLY) => Fault::Crowded { address, what },
+            None if error.is_connect() => {
+                let reason = server.proxy.as_ref().map_or_else(|| reason.clone(), |proxy| proxy.unreached(&reason));
+                Fault::Connect { address: server.label.clone(), reason }
+            }
+            None => Fault::Broken { address, what, reason },
+        }
+    }
+}
+
+/// What an answer means that is not the server's but its proxy's: only that the proxy wants a password is certain.
+pub(crate) fn of_proxy(server: &Server, response: &Response) -> Option<Fault> {
+    let proxy = server.proxy.as_ref().filter(|_| response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED)?;
+    Some(Fault::Connect { address: server.label.clone(), reason: proxy.refused() })
+}
