@@ -110,7 +110,7 @@ pub struct Changes {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Reading or writing failed.
-    #[error("{operation} {path}: {source}")]
+    #[error("cannot {operation} {path}: {source}")]
     Io {
         /// The operation that failed: "write checkpoint".
         operation: &'static str,
@@ -127,7 +127,9 @@ pub enum Error {
     #[error("the lease is lost")]
     Lost,
     /// Another program wrote where only the leader may; nothing was stored.
-    #[error("the checkpoint {path} is not as it was left")]
+    #[error(
+        "another program changed the checkpoint {path}, so nothing was stored; give each cluster a folder of its own"
+    )]
     Moved {
         /// The key.
         path: String,
@@ -135,7 +137,7 @@ pub enum Error {
     /// The stored state belongs to another cluster: replicas of two clusters share a place.
     #[error(
         "{what} belongs to another cluster: {difference}; set {setting} to a place that no other cluster uses, or, if it \
-         is the same cluster, forget the checkpoint with: {reset}"
+         is the same cluster, remove the checkpoint with: {reset}"
     )]
     Foreign {
         /// The resource.
@@ -150,7 +152,7 @@ pub enum Error {
         reset: String,
     },
     /// The stored text is not a checkpoint that this program can read.
-    #[error("the checkpoint {path} cannot be read: {reason}; mend it, or forget it with: {reset}")]
+    #[error("the checkpoint {path} cannot be read: {reason}; restore it, or remove it with: {reset}")]
     Corrupt {
         /// The file or key.
         path: String,

@@ -31,7 +31,7 @@ pub(crate) fn append(path: &Path, letters: &[Letter]) -> io::Result<()> {
     if written.is_err() {
         // Half a line would look like a letter. Where even this fails, the next write closes the line.
         if let Err(error) = file.set_len(before.len()) {
-            tracing::warn!(%error, path = %path.display(), "half-written dead letter cannot be taken back");
+            tracing::warn!(%error, path = %path.display(), "cannot undo half-written dead letter");
         }
     }
     written

@@ -99,7 +99,7 @@ impl fmt::Display for Place {
 
 /// The dead-letter file could not be written; none of the letters is in it.
 #[derive(Debug, thiserror::Error)]
-#[error("write dead letters to {}: {source}", path.display())]
+#[error("cannot write dead letters to {}: {source}", path.display())]
 pub struct Error {
     /// The file.
     pub path: PathBuf,
@@ -264,7 +264,7 @@ impl DeadLetters {
             body: without_echo(raw),
         };
         self.append(Arc::new([letter])).await?;
-        tracing::error!(reason, context, bytes = raw.len(), "input cannot be read, kept as a dead letter");
+        tracing::error!(reason, context, bytes = raw.len(), "input kept as a dead letter");
         Ok(())
     }
 

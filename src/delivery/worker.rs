@@ -108,7 +108,7 @@ impl Worker {
             match item {
                 Item::Drained(drained) if batch.is_empty() => {
                     if drained.send(()).is_err() {
-                        tracing::debug!("nobody waits for the drain any more");
+                        tracing::debug!("drain no longer awaited");
                     }
                 }
                 Item::Record(record)
@@ -195,7 +195,7 @@ impl Worker {
                     attempts = batch.attempts[*first],
                     rejected = failures.rejected.len(),
                     times,
-                    "sink rejects a record, everything behind it waits"
+                    "pipeline held by a rejected record"
                 );
             }
             return false;
@@ -233,7 +233,7 @@ impl Worker {
                 %kind, %id, %key,
                 attempts = batch.attempts.first().copied().unwrap_or_default(),
                 retry_in = ?delay,
-                "delivery failed, trying again"
+                "delivery failed"
             );
         }
         delay
@@ -254,14 +254,14 @@ impl Worker {
 
     fn drop_lost(&self, batch: &mut Batch) {
         for (kind, (records, _)) in batch.drop_lost() {
-            tracing::warn!(%kind, records, "lease lost, records dropped undelivered");
+            tracing::warn!(%kind, records, reason = "lease lost", "records dropped undelivered");
             self.observer.dropped(kind, records);
         }
     }
 
     fn flowing(&mut self) {
         if std::mem::take(&mut self.told) {
-            tracing::info!(sink = self.sink.name(), "delivery goes on");
+            tracing::info!(sink = self.sink.name(), "delivery recovered");
         }
         self.enter(Flow::Flowing);
     }

@@ -144,7 +144,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// IndexCounts how often an object was seen at an index, across the lines of that index. Stray lines of other indexes between
+/// Counts how often an object was seen at an index, across the lines of that index. Stray lines of other indexes between
 /// them do not begin the count again.
 #[derive(Debug, Default)]
 pub struct Occurrences {

@@ -114,19 +114,15 @@ impl Replay {
         end.cancel();
         match sending.await {
             Ok(Ok(())) => {}
-            Ok(Err(reason)) => info!(%reason, "nobody reads any more"),
-            Err(panic) => error!(%panic, "delivery failed; nothing can be delivered any more"),
+            Ok(Err(reason)) => info!(%reason, "sink closed by its reader"),
+            Err(panic) => error!(%panic, "delivery task failed"),
         }
         for done in self.flights.all() {
             self.done(done)?;
         }
         if self.other_sinks > 0 {
             let records = self.other_sinks;
-            warn!(
-                records,
-                sink = name,
-                "records that another sink has refused are left; --any-sink sends them as well"
-            );
+            warn!(records, sink = name, fix = "--any-sink sends them as well", "records of another sink left in file");
         }
         self.lock(options).await?;
         let Replay { rest, mut replayed, .. } = self;
@@ -200,7 +196,7 @@ impl Replay {
             Ok(stored) if stored.kind == "input" => return None,
             Ok(stored) => stored,
             Err(Damaged { line, reason }) => {
-                warn!(line, reason, "line is no dead letter, it is left");
+                warn!(line, reason, "line is not a dead letter");
                 self.replayed.owed += 1;
                 return None;
             }
@@ -208,7 +204,7 @@ impl Replay {
         let Some((kind, body)) =
             stored.kind.parse::<Kind>().ok().zip(stored.message()).filter(|_| !stored.id.is_empty())
         else {
-            warn!(kind = stored.kind, id = stored.id, "letter lacks what makes it a record, it is left");
+            warn!(kind = stored.kind, id = stored.id, "dead letter is not a record");
             self.replayed.owed += 1;
             return None;
         };

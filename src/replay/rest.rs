@@ -21,7 +21,7 @@ const CHUNK: usize = 1 << 16;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be opened, or the file beside it cannot be made.
-    #[error("open {}: {source}", path.display())]
+    #[error("cannot open {}: {source}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -30,7 +30,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A directory, a pipe or a device.
-    #[error("{} is no regular file", .0.display())]
+    #[error("{} is not a regular file", .0.display())]
     NoFile(PathBuf),
     /// Another replay is at work on it.
     #[error("another replay of {} is under way", .0.display())]
@@ -46,18 +46,18 @@ pub enum Error {
     },
     /// Another program holds the lock.
     #[error(
-        "{} is locked by another program for longer than a stop may wait; its letters are as they were, those that are \
-         delivered as well", .0.display()
+        "cannot lock {}: another program holds its lock; the file is unchanged, and the next replay sends its delivered \
+         letters again", .0.display()
     )]
     Locked(PathBuf),
     /// The file was renamed.
     #[error(
-        "{} was moved away in the midst of the replay: wherever it is now, it still holds all its letters, those that are \
-         delivered as well", .0.display()
+        "cannot replace {}: it was renamed during the replay; it still has all its letters, delivered ones included",
+        .0.display()
     )]
     Moved(PathBuf),
     /// It cannot be read, or its replacement cannot be written.
-    #[error("{}: {source}; the letters are as they were, those that are delivered as well", path.display())]
+    #[error("cannot replay {}: {source}; the file is unchanged, and the next replay sends its delivered letters again", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
@@ -218,7 +218,7 @@ impl Rest {
         self.placed = true;
         // Where only this fails, a crash of the machine could bring the old file back: repeats, and no loss.
         if let Err(error) = file::sync_parent(&path) {
-            tracing::warn!(%error, path = %path.display(), "directory of the dead letters cannot be synced");
+            tracing::warn!(%error, path = %path.display(), "cannot sync directory of dead letters");
         }
         Ok(self.lines)
     }
@@ -230,7 +230,7 @@ impl Drop for Rest {
             return;
         }
         if let Err(error) = fs::remove_file(&self.rest_path) {
-            tracing::warn!(%error, path = %self.rest_path.display(), "file beside the dead letters cannot be removed");
+            tracing::warn!(%error, path = %self.rest_path.display(), "cannot remove replacement file");
         }
     }
 }
