@@ -1,23 +1,22 @@
-//! Text that must not be printed.
+//! Text that must never be shown.
 
 use std::fmt;
 
 use crate::redact;
 
-/// A token or a password. Neither `Debug` nor `Display` shows anything of it, and `redact` takes it out of every text
-/// from outside.
+/// A token or a password. `Debug` and `Display` show nothing of it, and `redact` removes it from every text that comes from outside.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(Box<str>);
 
 impl Secret {
-    /// Takes the text in.
+    /// Makes a secret, and registers it for redaction.
     pub fn new(text: impl Into<Box<str>>) -> Self {
         let text = text.into();
         redact::keep(&text);
         Secret(text)
     }
 
-    /// The text itself, for the one place that sends it.
+    /// The text itself, for the code that sends it.
     pub fn expose(&self) -> &str {
         &self.0
     }

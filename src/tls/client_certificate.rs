@@ -1,4 +1,4 @@
-//! The certificate that is shown to servers.
+//! The client certificate that is presented to servers.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -11,63 +11,64 @@ use rustls::{
 
 use super::{
     PROVIDER, Tls, Variables,
-    expiry::Expiry,
-    file::{BadFile, Source, Watched, certificates, read},
+    file::{BadFile, Load, Watched, certificates, read},
+    validity::Validity,
 };
 
 /// A certificate with its chain, and its key.
 #[derive(Debug)]
-pub(super) struct Identity {
+pub(super) struct ClientCertificate {
     certificate: PathBuf,
     key: PathBuf,
     variables: &'static Variables,
 }
 
-impl Identity {
-    /// `None` where none is set.
+impl ClientCertificate {
+    /// `None` if none is set.
     pub(super) fn new(settings: &Tls, variables: &'static Variables) -> Result<Option<Self>, BadFile> {
         let both = |variable, present: &PathBuf, missing: &str| {
-            BadFile::new(variable, present, format!("is given without {missing}; give both or neither"))
+            BadFile::new(variable, present, format!("is set without {missing}; set both or neither"))
         };
         match (settings.client_cert.clone(), settings.client_key.clone()) {
             (None, None) => Ok(None),
             (Some(path), None) => Err(both(variables.client_cert, &path, variables.client_key)),
             (None, Some(path)) => Err(both(variables.client_key, &path, variables.client_cert)),
-            (Some(certificate), Some(key)) => Ok(Some(Identity { certificate, key, variables })),
+            (Some(certificate), Some(key)) => Ok(Some(ClientCertificate { certificate, key, variables })),
         }
     }
 }
 
-impl Source for Identity {
-    type Made = Arc<CertifiedKey>;
+impl Load for ClientCertificate {
+    type Loaded = Arc<CertifiedKey>;
 
     fn paths(&self) -> Vec<PathBuf> {
         vec![self.certificate.clone(), self.key.clone()]
     }
 
-    fn read(&self) -> Result<(Self::Made, Vec<Expiry>), BadFile> {
+    fn load(&self) -> Result<(Self::Loaded, Vec<Validity>), BadFile> {
         let Variables { client_cert, client_key, .. } = *self.variables;
         let chain = certificates(client_cert, &self.certificate)?;
         let wrong = |reason: String| BadFile::new(client_key, &self.key, reason);
         let key = PrivateKeyDer::from_pem_slice(&read(client_key, &self.key)?)
-            .map_err(|_| wrong("holds no private key; give one in PEM, without a passphrase".to_owned()))?;
-        let expiries = Expiry::of(self.variables, client_cert, &self.certificate, &chain);
-        let made = CertifiedKey::from_der(chain, key, &PROVIDER).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                wrong(format!("is not the key of {client_cert}={}", self.certificate.display()))
-            }
+            .map_err(|_| wrong("holds no private key; set it to one in PEM, without a passphrase".to_owned()))?;
+        let validity = Validity::of(self.variables, client_cert, &self.certificate, &chain);
+        let loaded = CertifiedKey::from_der(chain, key, &PROVIDER).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => wrong(format!(
+                "is not the key of {client_cert}={}; set both to a matching pair",
+                self.certificate.display()
+            )),
             rustls::Error::InvalidCertificate(_) => {
-                BadFile::new(client_cert, &self.certificate, "is not a certificate of X.509 version 3; make a new one")
+                BadFile::new(client_cert, &self.certificate, "is not an X.509 version 3 certificate; make a new one")
             }
-            _ => wrong("holds a key of a kind that is not supported; make an ECDSA, RSA or Ed25519 key".to_owned()),
+            _ => wrong("holds a key of an unsupported type; make an ECDSA, RSA or Ed25519 key".to_owned()),
         })?;
-        Ok((Arc::new(made), expiries.into_iter().collect()))
+        Ok((Arc::new(loaded), validity.into_iter().collect()))
     }
 }
 
-/// Shows the certificate as it lies on disk at each handshake.
+/// Presents the certificate that is on disk at the moment of the handshake.
 #[derive(Debug)]
-pub(super) struct Presented(pub(super) Arc<Watched<Identity>>);
+pub(super) struct Presented(pub(super) Arc<Watched<ClientCertificate>>);
 
 impl ResolvesClientCert for Presented {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
