@@ -1,4 +1,4 @@
-//! Log lines on stderr, one event each.
+//! The log: one line for each event, on stderr.
 
 use std::{fmt, io::IsTerminal as _};
 
@@ -39,17 +39,17 @@ fn subscriber<W>(log: Log, writer: W, colour: bool) -> impl Subscriber + Send + 
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // Libraries speak of their own matters; only what they warn of is ours, unless everything was asked for.
+    // Of libraries, only warnings concern an operator, unless everything was asked for.
     let others = if log.level == Level::TRACE { Level::TRACE } else { log.level.min(Level::WARN) };
-    // The AMQP client writes whole messages into its log, and at `trace` the frame with the password; the AWS SDK writes
-    // whole requests, and the token among their headers.
+    // The AMQP client logs whole messages, and at `trace` the frame with the password. The AWS SDK logs whole requests, with the
+    // token among their headers.
     let targets = Targets::new()
         .with_default(others)
         .with_target("nomad_firehose", LevelFilter::from_level(log.level))
         .with_target("lapin", LevelFilter::OFF)
         .with_target("amq_protocol", LevelFilter::OFF)
         .with_target("aws", log.level.min(Level::WARN))
-        // With each try, and with the whole answer: what it comes to is the reason that the sink gives.
+        // These log each try with the whole answer. The sink reports the reason once.
         .with_target("aws_config::imds::region", LevelFilter::OFF)
         .with_target("aws_config::meta::credentials", LevelFilter::OFF);
     let layer = tracing_subscriber::fmt::layer()
@@ -57,7 +57,7 @@ where
         .fmt_fields(JsonFields::new())
         .event_format(Lines(log.format))
         .with_writer(writer)
-        // It would report a stderr that is gone on that same stderr, and panic.
+        // The library would report a closed stderr on that same stderr, and panic.
         .log_internal_errors(false);
     tracing_subscriber::registry().with(layer.with_filter(targets))
 }
@@ -122,7 +122,7 @@ fn text(writer: &mut Writer<'_>, level: Level, fields: &Fields) -> fmt::Result {
 }
 
 fn json(writer: &mut Writer<'_>, keys: [&str; 3], level: Level, fields: Fields) -> fmt::Result {
-    // The original's words, so that what reads its logs reads these.
+    // The original's level names, so that programs that read its logs can read these.
     let level = match level {
         Level::ERROR => "error",
         Level::WARN => "warning",
@@ -138,7 +138,7 @@ fn json(writer: &mut Writer<'_>, keys: [&str; 3], level: Level, fields: Fields) 
     writeln!(writer, "{}", String::from_utf8_lossy(&line))
 }
 
-/// UTC, in milliseconds.
+/// The time in UTC, with milliseconds.
 fn now() -> String {
     let mut text = String::new();
     if SystemTime.format_time(&mut Writer::new(&mut text)).is_err() {
@@ -151,7 +151,7 @@ fn now() -> String {
     text
 }
 
-/// Whether a text needs no quotes to be one word of a line.
+/// Whether a text can be a field value without quotes.
 fn is_bare(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && !matches!(c, '"' | '=' | '\\'))
 }
@@ -159,7 +159,7 @@ fn is_bare(text: &str) -> bool {
 #[derive(Default)]
 struct Fields {
     message: String,
-    /// In the order they were written, those of the outermost span first.
+    /// In the order in which they were recorded, those of the outermost span first.
     rest: Vec<(String, Value)>,
 }
 
@@ -171,7 +171,7 @@ impl Fields {
         }
     }
 
-    /// As it may be shown: whatever was forgotten before, ends here.
+    /// Sets a field to a value that is safe to show. This is the last line of defence, should a caller have forgotten it.
     fn set(&mut self, name: &str, mut value: Value) {
         if let Value::String(text) = &mut value {
             *text = shown(&*text, LINE);
@@ -209,7 +209,7 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        // The cause is most often what one needs at night, and `Display` leaves it out.
+        // `Display` leaves out the causes, which are often what an operator needs.
         let mut text = value.to_string();
         let mut source = value.source();
         while let Some(cause) = source {

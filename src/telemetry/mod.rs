@@ -1,4 +1,4 @@
-//! What an operator sees: log lines on stderr, metrics, and a small status listener.
+//! What an operator sees: the log, the metrics, and the status pages.
 
 pub mod facets;
 pub mod lag;
