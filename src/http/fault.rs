@@ -55,6 +55,11 @@ pub(crate) fn reason(error: &reqwest::Error) -> String {
     let mut next = std::error::Error::source(error);
     while let Some(cause) = next {
         let mut words = cause.to_string();
+        next = cause.source();
+        if next.is_some() && words.starts_with("client error (") {
+            // The library's name for the step that failed: its cause says more.
+            continue;
+        }
         if words.contains("close_notify") {
             // The library's text refers to its own manual.
             "the server closed the connection".clone_into(&mut words);
@@ -66,7 +71,6 @@ pub(crate) fn reason(error: &reqwest::Error) -> String {
             }
             text.push_str(&words);
         }
-        next = cause.source();
     }
     if text.is_empty() {
         text = error.to_string();
