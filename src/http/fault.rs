@@ -17,7 +17,7 @@ pub(crate) enum Fault {
     /// No connection could be made.
     Connect { address: String, reason: String },
     /// The TLS handshake failed.
-    Tls { address: String, reason: String, mend: String },
+    Tls { address: String, reason: String, fix: String },
     /// The answer came before the request. An agent answers so when it accepts no further connection from this address.
     Crowded { address: String, what: String },
     /// The connection broke.
@@ -30,7 +30,7 @@ impl fmt::Display for Fault {
             Fault::File { variable, path, reason } => write!(f, "{variable}: {}: {reason}", path.display()),
             Fault::Setting { variable, reason } => write!(f, "{variable}: {reason}"),
             Fault::Connect { address, reason } => write!(f, "{address} cannot be reached: {reason}"),
-            Fault::Tls { address, reason, mend } => write!(f, "TLS with {address} failed: {reason}; {mend}"),
+            Fault::Tls { address, reason, fix } => write!(f, "TLS with {address} failed: {reason}; {fix}"),
             Fault::Crowded { address, what } => write!(f, "{what}: {address} {UNASKED}"),
             Fault::Broken { address, what, reason } => write!(f, "{what}: the connection to {address} broke: {reason}"),
         }
