@@ -3,6 +3,7 @@
 //! [`mod@file`] serves replicas on one machine, [`none`] serves a single process that keeps nothing.
 //! [`inspect`] is for an operator who wants to see what is stored.
 
+mod config;
 pub mod consul;
 pub mod file;
 pub mod inspect;
@@ -13,6 +14,7 @@ use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
 use futures_util::future::{self, BoxFuture};
 use tokio::sync::watch;
 
+pub use self::config::{Config, ConsulConfig, Run, Storage, Unusable};
 use crate::{
     cluster::Identity,
     kind::Kind,

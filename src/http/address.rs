@@ -4,22 +4,22 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use reqwest::Url;
 
-use super::Secret;
+use super::{BasicAuth, Secret};
 
 /// One address of an agent: `http://host:port`, `https://host:port` or `unix:///path/of/socket`.
 ///
 /// A path behind the host is that of a proxy: it comes before the path of each request. A user and password before the
 /// host are sent as basic authentication. [`fmt::Display`] gives the address without them: the label under which logs and
 /// errors name it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     label: String,
     pub(super) place: Place,
-    pub(super) auth: Option<(String, Secret)>,
+    pub(super) auth: Option<BasicAuth>,
 }
 
 /// How to get there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// Over TCP; the URL has no user, and its path is `/` or comes before that of each request.
     Tcp(Url),
@@ -85,11 +85,12 @@ impl FromStr for Address {
     }
 }
 
-fn user(url: &Url) -> Option<(String, Secret)> {
+/// The user and the password in a URL.
+pub(crate) fn user(url: &Url) -> Option<BasicAuth> {
     let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
     let password = url.password().unwrap_or_default();
     (!url.username().is_empty() || !password.is_empty())
-        .then(|| (decode(url.username()), Secret::new(decode(password))))
+        .then(|| BasicAuth { user: decode(url.username()), password: Secret::new(decode(password)) })
 }
 
 /// The address as it may be shown: what stands before an `@` can be a password.
@@ -128,8 +129,8 @@ mod tests {
     #[test]
     fn a_user_is_kept_and_never_shown() {
         let address = address("https://me:p%40ss@nomad:4646");
-        let (name, password) = address.auth.clone().expect("a user");
-        assert_eq!((name.as_str(), password.expose()), ("me", "p@ss"));
+        let BasicAuth { user, password } = address.auth.clone().expect("a user");
+        assert_eq!((user.as_str(), password.expose()), ("me", "p@ss"));
         assert_eq!(address.to_string(), "https://nomad:4646");
         assert!(!format!("{address:?}").contains("p@ss"));
     }

@@ -11,7 +11,7 @@ use reqwest::{
 use rustls::pki_types::ServerName;
 
 use super::{
-    Address, Fault, Names, Secret, Tls,
+    Address, BasicAuth, Fault, Names, Tls,
     address::Place,
     proxy::{Proxies, Proxy},
     reason,
@@ -24,7 +24,7 @@ pub(crate) struct Reach<'a> {
     /// For `https` addresses.
     pub(crate) tls: &'a Tls,
     /// User and password of basic authentication. Comes before one in an address.
-    pub(crate) basic_auth: Option<&'a (String, Secret)>,
+    pub(crate) basic_auth: Option<&'a BasicAuth>,
     /// Until a connection stands, TLS included.
     pub(crate) connect: Duration,
     pub(crate) names: &'static Names,
@@ -41,7 +41,7 @@ pub(crate) struct Server {
     /// The `Host` header, where the URL names the server by its certificate instead.
     host: Option<HeaderValue>,
     /// User and password of basic authentication.
-    auth: Option<(String, Secret)>,
+    auth: Option<BasicAuth>,
     /// Through which it is reached.
     pub(crate) proxy: Option<Proxy>,
     http: reqwest::Client,
@@ -64,7 +64,7 @@ impl Server {
         url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
         url.set_query(query);
         let mut request = self.http.request(method, url);
-        if let Some((user, password)) = &self.auth {
+        if let Some(BasicAuth { user, password }) = &self.auth {
             request = request.basic_auth(user, Some(password.expose()));
         }
         if let Some(host) = &self.host {
@@ -119,7 +119,7 @@ fn server(address: &Address, reach: &Reach<'_>) -> Result<Server, Fault> {
     let http = builder.tls_backend_preconfigured(config).build();
     let http = http.map_err(|error| Fault::Connect { address: label.clone(), reason: reason(&error) })?;
     let auth = reach.basic_auth.cloned().or_else(|| address.auth.clone());
-    if let Some((user, password)) = &auth {
+    if let Some(BasicAuth { user, password }) = &auth {
         redact::basic(user, password.expose());
     }
     Ok(Server { label, base, host, auth, proxy, http })

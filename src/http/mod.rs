@@ -16,12 +16,8 @@ mod token;
 
 #[cfg(feature = "kinesis")]
 pub(crate) use self::connect::client;
-pub use self::{
-    address::{Address, BadAddress},
-    secret::Secret,
-    settings::TokenSource,
-};
 pub(crate) use self::{
+    address::user,
     body::{Cut, body, text},
     connect::{Reach, Server, servers},
     fault::{Fault, UNASKED, of_proxy, reason},
@@ -29,5 +25,10 @@ pub(crate) use self::{
     proxy::Proxies,
     settings::Names,
     token::Token,
+};
+pub use self::{
+    address::{Address, BadAddress},
+    secret::{BasicAuth, Secret},
+    settings::TokenSource,
 };
 pub use crate::tls::Tls;

@@ -46,3 +46,19 @@ mod tests {
         assert!(!format!("{secret:?} {secret}").contains("hush"));
     }
 }
+
+/// The user and the password of basic authentication.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BasicAuth {
+    /// The user's name.
+    pub user: String,
+    /// The password; empty if there is none.
+    pub password: Secret,
+}
+
+impl fmt::Debug for BasicAuth {
+    /// Hides the user as well: a token that was given without a colon is read as the user.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}

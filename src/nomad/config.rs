@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    http::{Address, Names, Secret, Tls, TokenSource},
+    http::{Address, BasicAuth, Names, Tls, TokenSource},
     tls::Variables,
 };
 
@@ -23,7 +23,7 @@ pub(super) static NAMES: Names = Names {
 };
 
 /// How to reach and to address Nomad; validated by the configuration layer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where the agents are, at least one. The first that answers is used until it fails.
     pub addresses: Vec<Address>,
@@ -32,7 +32,7 @@ pub struct Config {
     /// The ACL token, and where it comes from.
     pub token: TokenSource,
     /// `NOMAD_HTTP_AUTH`: user and password of basic authentication. Comes before one in an address.
-    pub basic_auth: Option<(String, Secret)>,
+    pub basic_auth: Option<BasicAuth>,
     /// For `https` addresses.
     pub tls: Tls,
     /// Deadline of an ordinary call: until the answer is there, and for single objects until its last byte.
@@ -42,6 +42,7 @@ pub struct Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::Secret;
 
     #[test]
     fn secrets_are_shown_nowhere() {
@@ -49,7 +50,7 @@ mod tests {
             addresses: vec!["http://me:hush@nomad".parse().expect("an address")],
             region: None,
             token: TokenSource::Fixed(Secret::new("hush")),
-            basic_auth: Some(("me".to_owned(), Secret::new("hush"))),
+            basic_auth: Some(BasicAuth { user: "me".to_owned(), password: Secret::new("hush") }),
             tls: Tls::default(),
             timeout: Duration::from_secs(10),
         };

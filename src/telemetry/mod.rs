@@ -8,7 +8,7 @@ pub mod phase;
 pub mod status;
 
 pub use lag::{Backlog, Front};
-pub use log::init;
+pub use log::{Log, LogFormat, init};
 pub use metrics::Metrics;
 pub use phase::Phase;
 pub use status::{Duty, Leadership, ListState, SinkState, SourceState, Status};

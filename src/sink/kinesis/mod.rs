@@ -18,6 +18,7 @@ mod call;
 mod client;
 mod config;
 mod fault;
+mod settings;
 mod wire;
 
 #[cfg(test)]
@@ -32,12 +33,13 @@ use aws_sdk_kinesis::{
 use futures_util::future::BoxFuture;
 
 pub use self::config::{Config, Stream};
+pub(super) use self::settings::DEFINITION;
 use self::{
     call::{Entry, Load},
     client::Reach,
     fault::Fault,
 };
-use super::{Closed, Outcome, Sink, lease};
+use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable, lease};
 use crate::{kind::Kind, lease::LeaseState, record::Record};
 
 /// Writes records to one stream.
@@ -262,5 +264,11 @@ impl Sink for Kinesis {
 
     fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
         Box::pin(async { Ok(self.put(batch).await) })
+    }
+}
+
+impl Prepared for Config {
+    fn build(&self, _cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
+        Ok((Box::new(Kinesis::new(self.clone())), self.policy()))
     }
 }

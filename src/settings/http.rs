@@ -1,95 +1,28 @@
 //! What the settings of Nomad and of Consul have in common: addresses, tokens, basic authentication, TLS.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use percent_encoding::percent_decode_str;
 use reqwest::Url;
 
-use super::{Secret, Warning, catalogue::Setting, reader::Reader};
-use crate::http;
-
-/// Where the ACL token comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Token {
-    /// There is none.
-    None,
-    /// It was given.
-    Text(Secret),
-    /// It is in a file, and is renewed there.
-    File(PathBuf),
-    /// It was given, and a file of lower rank may hold its successor.
-    Both(Secret, PathBuf),
-}
-
-/// Basic authentication.
-#[derive(Clone, PartialEq, Eq)]
-pub struct BasicAuth {
-    /// The user's name.
-    pub user: String,
-    /// The password; empty where none was given.
-    pub password: Secret,
-}
-
-impl fmt::Debug for BasicAuth {
-    /// Without the user, too: a token that was given without a colon stands there.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
-/// What TLS needs. All files are PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// A file with certificate authorities.
-    pub ca_cert: Option<PathBuf>,
-    /// A directory of such files.
-    pub ca_path: Option<PathBuf>,
-    /// The certificate to present, with its key.
-    pub client: Option<(PathBuf, PathBuf)>,
-    /// The name expected in the server's certificate.
-    pub server_name: Option<String>,
-    /// Do not verify the server's certificate.
-    pub skip_verify: bool,
-}
-
-impl From<Token> for http::TokenSource {
-    fn from(token: Token) -> Self {
-        match token {
-            Token::None => http::TokenSource::None,
-            Token::Text(text) => http::TokenSource::Fixed(text),
-            Token::File(path) => http::TokenSource::File(path),
-            Token::Both(token, file) => http::TokenSource::Both { token, file },
-        }
-    }
-}
-
-impl From<Tls> for http::Tls {
-    fn from(tls: Tls) -> Self {
-        let Tls { ca_cert, ca_path, client, server_name, skip_verify } = tls;
-        let (client_cert, client_key) = client.unzip();
-        http::Tls { ca_cert, ca_path, client_cert, client_key, server_name, skip_verify }
-    }
-}
+use super::{Reader, Setting, Warning};
+use crate::http::{self, Address, BasicAuth, Secret, Tls, TokenSource};
 
 /// What the settings of TLS are called.
-pub(super) struct TlsSettings {
-    pub(super) ca_cert: &'static Setting,
+pub(crate) struct TlsSettings {
+    pub(crate) ca_cert: &'static Setting,
     /// `None` where a product has no such setting.
-    pub(super) ca_path: Option<&'static Setting>,
-    pub(super) client_cert: &'static Setting,
-    pub(super) client_key: &'static Setting,
+    pub(crate) ca_path: Option<&'static Setting>,
+    pub(crate) client_cert: &'static Setting,
+    pub(crate) client_key: &'static Setting,
     /// `None` where a product has no such setting.
-    pub(super) server_name: Option<&'static Setting>,
+    pub(crate) server_name: Option<&'static Setting>,
 }
 
 /// The address without its user, and the user. A path is that of a proxy, under which it serves the API.
-pub(super) fn address(text: &str) -> Result<(String, Option<BasicAuth>), String> {
+pub(crate) fn address(text: &str) -> Result<(Address, Option<BasicAuth>), String> {
     if let Some(path) = text.strip_prefix("unix://") {
         return match Path::new(path).is_absolute() {
-            true => Ok((text.to_owned(), None)),
+            true => Ok((parsed(text)?, None)),
             false => Err("the socket needs its whole path, such as unix:///run/agent.sock".to_owned()),
         };
     }
@@ -111,26 +44,21 @@ pub(super) fn address(text: &str) -> Result<(String, Option<BasicAuth>), String>
     if url.set_username("").and_then(|()| url.set_password(None)).is_err() {
         return Err("the host is missing".to_owned());
     }
-    Ok((url.as_str().trim_end_matches('/').to_owned(), auth))
+    Ok((parsed(url.as_str())?, auth))
 }
 
-/// The user and password in an address.
-pub(super) fn user(url: &Url) -> Option<BasicAuth> {
-    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    (!url.username().is_empty()).then(|| BasicAuth {
-        user: decode(url.username()),
-        password: Secret::new(decode(url.password().unwrap_or_default())),
-    })
+fn parsed(text: &str) -> Result<Address, String> {
+    text.parse().map_err(|error: http::BadAddress| error.to_string())
+}
+
+/// The user and the password in a URL; none if the user is empty.
+pub(crate) fn user(url: &Url) -> Option<BasicAuth> {
+    http::user(url).filter(|auth| !auth.user.is_empty())
 }
 
 /// The token of the place that goes first, and the file behind it; in the same place the file goes first, since it can be
 /// renewed.
-pub(super) fn token(
-    reader: &mut Reader<'_>,
-    text: &'static Setting,
-    file: &'static Setting,
-    warnings: &mut Vec<Warning>,
-) -> Token {
+pub(crate) fn token(reader: &mut Reader<'_>, text: &'static Setting, file: &'static Setting) -> TokenSource {
     let rank = |reader: &Reader<'_>, setting| reader.layers.get(setting).map(|given| given.origin.rank());
     let (text_rank, file_rank) = (rank(reader, text), rank(reader, file));
     let file_variable = file.variable;
@@ -139,40 +67,39 @@ pub(super) fn token(
     match (text, file) {
         (Some(text), Some(file)) => {
             if text_rank == file_rank {
-                warnings.push(Warning::TokenAndFile { used: file_variable });
+                reader.warn(Warning::TokenAndFile { used: file_variable });
             }
-            if text_rank > file_rank { Token::Both(text, file) } else { Token::File(file) }
+            if text_rank > file_rank { TokenSource::Both { token: text, file } } else { TokenSource::File(file) }
         }
-        (Some(text), None) => Token::Text(text),
-        (None, Some(file)) => Token::File(file),
-        (None, None) => Token::None,
+        (Some(text), None) => TokenSource::Fixed(text),
+        (None, Some(file)) => TokenSource::File(file),
+        (None, None) => TokenSource::None,
     }
 }
 
 /// All of TLS but whether to verify, which each product asks in its own way.
-pub(super) fn tls(reader: &mut Reader<'_>, names: &TlsSettings) -> Tls {
+pub(crate) fn tls(reader: &mut Reader<'_>, names: &TlsSettings) -> Tls {
     let mut path = |setting| reader.optional(setting, |text| Ok::<_, String>(PathBuf::from(text)));
     let (ca_cert, ca_path) = (path(names.ca_cert), names.ca_path.and_then(&mut path));
-    let client = match (path(names.client_cert), path(names.client_key)) {
-        (Some(cert), Some(key)) => Some((cert, key)),
-        (None, None) => None,
+    let (client_cert, client_key) = match (path(names.client_cert), path(names.client_key)) {
+        both @ (Some(_), Some(_)) | both @ (None, None) => both,
         (Some(_), None) => {
             let given = names.client_cert.variable;
             reader.missing(names.client_key, format!("{given} is set and needs its key; set both or neither"));
-            None
+            (None, None)
         }
         (None, Some(_)) => {
             let given = names.client_key.variable;
             reader.missing(names.client_cert, format!("{given} is set and needs its certificate; set both or neither"));
-            None
+            (None, None)
         }
     };
     let server_name = names.server_name.and_then(|setting| reader.optional(setting, plain));
-    Tls { ca_cert, ca_path, client, server_name, skip_verify: false }
+    Tls { ca_cert, ca_path, client_cert, client_key, server_name, skip_verify: false }
 }
 
 /// The spellings that HashiCorp's own command lines take (Go's `strconv.ParseBool`).
-pub(super) fn boolean(text: &str) -> Result<bool, &'static str> {
+pub(crate) fn boolean(text: &str) -> Result<bool, &'static str> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
@@ -180,7 +107,7 @@ pub(super) fn boolean(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-pub(super) fn basic_auth(text: &str) -> Result<BasicAuth, &'static str> {
+pub(crate) fn basic_auth(text: &str) -> Result<BasicAuth, &'static str> {
     let (user, password) = text.split_once(':').unwrap_or((text, ""));
     if text.chars().any(char::is_control) {
         return Err("it holds control characters; write USER:PASSWORD");
@@ -197,7 +124,7 @@ fn header_value(text: &str) -> Result<&str, &'static str> {
 }
 
 /// Text without blanks.
-pub(super) fn plain(text: &str) -> Result<String, &'static str> {
+pub(crate) fn plain(text: &str) -> Result<String, &'static str> {
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err("it holds spaces or control characters; write the name alone");
     }

@@ -1,52 +1,49 @@
-//! What is read for the sink `http`.
+use std::path::Path;
 
 use super::*;
 use crate::{
-    http::{Tls, TokenSource},
-    sink::http::{Compression, Config, Format, Health},
+    http::Tls,
+    settings::{Layers, testing},
 };
 
-const ADDRESS: (&str, &str) = ("SINK_HTTP_ADDRESS", "http://vector:8080/nomad?x=1");
+const GIVEN: (&str, &str) = ("SINK_HTTP_ADDRESS", "http://vector:8080/nomad?x=1");
 
 #[track_caller]
-fn http_of(arguments: &[&str], variables: &[(&str, &str)]) -> Config {
-    let own = variables.iter().any(|(name, _)| *name == ADDRESS.0);
-    let address: &[_] = if own { &[] } else { &[ADDRESS] };
-    match settings(&[arguments, &["--sink-type=http"]].concat(), &[address, variables].concat()).sink {
-        Sink::Http(http) => *http,
-        other => panic!("{other:?}"),
-    }
+fn http_of(kinds: &[Kind], variables: &[(&str, &str)]) -> Config {
+    let own = variables.iter().any(|(name, _)| *name == GIVEN.0);
+    let address: &[_] = if own { &[] } else { &[GIVEN] };
+    let read = |reader: &mut Reader<'_>| read(reader, &|_| kinds.to_vec());
+    testing::read(SETTINGS, &[address, variables].concat(), read).expect("valid settings").0
 }
 
 #[track_caller]
 fn http(variables: &[(&str, &str)]) -> Config {
-    http_of(&["jobs"], variables)
+    http_of(&[Kind::Jobs], variables)
 }
 
 #[track_caller]
 fn problems_of(variables: &[(&str, &str)]) -> Vec<String> {
-    problems(&["jobs", "--sink-type=http"], variables)
+    testing::read(SETTINGS, variables, |reader| read(reader, &|_| vec![Kind::Jobs])).expect_err("problems")
 }
 
 #[test]
 fn the_defaults_are_those_of_the_contract() {
     let http = http(&[]);
-    assert_eq!(http.url.url().as_str(), ADDRESS.1);
+    assert_eq!(http.url.url().as_str(), GIVEN.1);
     assert_eq!((http.format, http.workers, http.method.as_str()), (Format::Single, 1, "POST"));
-    assert_eq!((http.batch_count, http.batch_bytes, http.batch_linger), (500, 1 << 20, StdDuration::ZERO));
-    assert_eq!((http.timeout, http.compression), (StdDuration::from_secs(10), Compression::None));
+    assert_eq!((http.batch_count, http.batch_bytes, http.batch_linger), (500, 1 << 20, Duration::ZERO));
+    assert_eq!((http.timeout, http.compression), (Duration::from_secs(10), Compression::None));
     assert_eq!((http.basic_auth, http.token, http.tls, http.health), (None, TokenSource::None, Tls::default(), None));
     assert!(http.headers.is_empty());
 }
 
 #[test]
 fn the_format_follows_the_kinds_unless_it_is_given() {
-    let format = |arguments: &[&str], variables: &[(&str, &str)]| http_of(arguments, variables).format;
-    assert_eq!(format(&["events"], &[]), Format::Array);
-    assert_eq!(format(&["run", "--resources=events"], &[]), Format::Array);
-    assert_eq!(format(&["run", "--resources=all"], &[]), Format::Single);
-    assert_eq!(format(&["events"], &[("SINK_HTTP_FORMAT", "single")]), Format::Single);
-    assert_eq!(format(&["jobs"], &[("SINK_HTTP_FORMAT", "ndjson")]), Format::Ndjson);
+    let format = |kinds: &[Kind], variables: &[(&str, &str)]| http_of(kinds, variables).format;
+    assert_eq!(format(&[Kind::Events], &[]), Format::Array);
+    assert_eq!(format(&Kind::ALL, &[]), Format::Single);
+    assert_eq!(format(&[Kind::Events], &[("SINK_HTTP_FORMAT", "single")]), Format::Single);
+    assert_eq!(format(&[Kind::Jobs], &[("SINK_HTTP_FORMAT", "ndjson")]), Format::Ndjson);
 }
 
 #[test]
@@ -73,8 +70,7 @@ fn every_setting_of_the_sink_is_read() {
         ("SINK_HTTP_HEALTH_URL", "http://a/"),
         ("SINK_HTTP_HEALTH_STATUS", "204"),
     ];
-    let of_sink = catalogue::ALL.iter().filter(|setting| setting.heading == catalogue::HTTP_SINK);
-    assert_eq!(values.len() + 1, of_sink.count(), "a setting is missing from this test");
+    assert_eq!(values.len() + 1, SETTINGS.len(), "a setting is missing from this test");
     let bare = http(&[]);
     for pair in values {
         let with = match pair.0 {
@@ -94,7 +90,7 @@ fn every_setting_of_the_sink_is_read() {
 fn a_user_in_the_address_is_taken_out() {
     let http = http(&[("SINK_HTTP_ADDRESS", "https://us%40er:pass@a/b")]);
     assert_eq!(http.url.url().as_str(), "https://a/b");
-    assert_eq!(http.basic_auth, Some(("us@er".to_owned(), Secret::new("pass"))));
+    assert_eq!(http.basic_auth, Some(BasicAuth { user: "us@er".to_owned(), password: Secret::new("pass") }));
 }
 
 #[test]
@@ -106,8 +102,6 @@ fn headers_are_names_and_values() {
 #[test]
 fn all_problems_of_the_sink_come_at_once_and_show_no_secret() {
     assert!(problems_of(&[])[0].starts_with("SINK_HTTP_ADDRESS (--sink-http-address): the sink http needs it"));
-    // What belongs to a sink that was not chosen is nobody's problem.
-    settings(&["jobs"], &[("SINK_WORKER_COUNT", "many")]);
     let bad = [
         ("SINK_HTTP_ADDRESS", "ftp://u:hush@a/x?token=hush"),
         ("SINK_HTTP_FORMAT", "xml"),
@@ -136,10 +130,10 @@ fn all_problems_of_the_sink_come_at_once_and_show_no_secret() {
 #[test]
 fn one_way_to_authenticate_is_enough() {
     for given in [
-        vec![ADDRESS, ("SINK_HTTP_AUTH", "u:hush"), ("SINK_HTTP_TOKEN", "hush")],
+        vec![GIVEN, ("SINK_HTTP_AUTH", "u:hush"), ("SINK_HTTP_TOKEN", "hush")],
         vec![("SINK_HTTP_ADDRESS", "http://u:hush@a"), ("SINK_HTTP_TOKEN_FILE", "/t")],
-        vec![ADDRESS, ("SINK_HTTP_HEADERS", "authorization: hush"), ("SINK_HTTP_TOKEN", "hush")],
-        vec![ADDRESS, ("SINK_HTTP_HEADERS", "Host: hush")],
+        vec![GIVEN, ("SINK_HTTP_HEADERS", "authorization: hush"), ("SINK_HTTP_TOKEN", "hush")],
+        vec![GIVEN, ("SINK_HTTP_HEADERS", "Host: hush")],
     ] {
         let problems = problems_of(&given);
         assert_eq!(problems.len(), 1, "{problems:?}");
@@ -156,4 +150,32 @@ fn settings_of_the_sink_show_no_secret() {
     ]);
     let shown = format!("{http:?}");
     assert!(!shown.contains("hush"), "{shown}");
+}
+
+#[test]
+fn a_comma_in_a_header_is_explained_and_can_be_written() {
+    let problems = problems_of(&[GIVEN, ("SINK_HTTP_HEADERS", "A: 1, 2")]);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].contains("commas separate") && problems[0].contains("\\,"), "{problems:?}");
+    let one = [("a".to_owned(), Secret::new("1, 2"))];
+    let both = [one[0].clone(), ("b".to_owned(), Secret::new("3"))];
+    let headers = |value| http(&[("SINK_HTTP_HEADERS", value)]).headers;
+    assert_eq!(headers("A: 1\\, 2"), one);
+    assert_eq!(headers("A: 1\\, 2, B: 3"), both);
+    assert_eq!(headers("A: 1\\, 2, B: 3\n"), both);
+    let read = |layers: &Layers| {
+        let read = testing::read_layers(layers, |reader| read(reader, &|_| vec![Kind::Jobs]));
+        read.expect("valid settings").0.headers
+    };
+    let flags = vec![(&ADDRESS, vec![GIVEN.1.into()]), (&HEADERS, vec!["A: 1, 2".into(), "B: 3".into()])];
+    let (mut layers, mut problems) = (Layers::default(), Vec::new());
+    layers.flags(&flags, &mut problems);
+    assert_eq!(read(&layers), both);
+    for text in ["headers = ['A: 1, 2', 'B: 3']", "headers = \"A: 1\\\\, 2, B: 3\""] {
+        let text = format!("[sink.http]\naddress = 'http://h/'\n{text}\n");
+        let mut layers = Layers::default();
+        layers.file(SETTINGS, Path::new("file"), &text, &mut problems);
+        assert_eq!(read(&layers), both, "{text}");
+    }
+    assert!(problems.is_empty(), "{problems:?}");
 }

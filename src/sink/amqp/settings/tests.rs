@@ -1,13 +1,7 @@
-//! The settings of the AMQP sink.
-
 use super::*;
-use crate::{
-    http::Tls,
-    sink::amqp::{Config, Mechanism},
-};
+use crate::{http::Tls, settings::testing};
 
-const NEEDED: [(&str, &str); 4] = [
-    ("SINK_TYPE", "amqp"),
+const NEEDED: [(&str, &str); 3] = [
     ("SINK_AMQP_CONNECTION", "amqp://user:hush@rabbit:5672/"),
     ("SINK_AMQP_EXCHANGE", "nomad"),
     ("SINK_AMQP_ROUTING_KEY", "nomad.{JobID}"),
@@ -21,18 +15,12 @@ fn with<'a>(further: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
 
 #[track_caller]
 fn amqp(further: &[(&str, &str)]) -> Config {
-    match load(&["nodes"], &with(further)).expect("a valid configuration").0.sink {
-        Sink::Amqp(amqp) => *amqp,
-        other => panic!("{other:?}"),
-    }
+    testing::read(SETTINGS, &with(further), read).expect("valid settings").0
 }
 
 #[track_caller]
 fn problem(further: &[(&str, &str)]) -> String {
-    match load(&["nodes"], &with(further)) {
-        Err(Exit::Configuration(problems)) => problems.to_string(),
-        other => panic!("expected problems, got {other:?}"),
-    }
+    testing::read(SETTINGS, &with(further), read).expect_err("problems").join("\n")
 }
 
 #[test]
@@ -42,7 +30,6 @@ fn the_originals_variables_are_enough() {
     assert_eq!((read.exchange.to_string(), read.routing_key.to_string()), ("nomad".into(), "nomad.{JobID}".into()));
     assert_eq!((&*read.broker.host, read.broker.port, &*read.broker.vhost), ("rabbit", 5672, "/"));
     assert!(!format!("{read:?}").contains("hush"));
-    assert_eq!(amqp(&[("SINK_TYPE", "rabbitmq")]), read);
 }
 
 #[test]
@@ -81,6 +68,43 @@ fn what_is_wrong_is_named_without_the_password() {
 }
 
 #[test]
-fn the_settings_of_a_sink_that_is_not_chosen_are_not_read() {
-    assert_eq!(settings(&["nodes"], &[("SINK_AMQP_CONNECTION", "nonsense")]).sink, Sink::Stdout);
+fn a_connection_is_read_as_the_original_reads_it() {
+    for (text, shown) in [
+        ("amqp://localhost", "guest:guest@localhost:5672 / 15"),
+        ("amqp://guest:guest@127.0.0.1:5672/", "guest:guest@127.0.0.1:5672 / 15"),
+        ("amqps://u%40x:p%2Fw@[::1]/%2F", "u@x:p/w@::1:5671 / 15"),
+        ("amqp://u:@host:1/team%2Fa?heartbeat=30", "u:guest@host:1 team/a 30"),
+    ] {
+        let Broker { host, port, user, password, vhost, heartbeat, .. } = broker(text).expect("it is valid");
+        assert_eq!(format!("{user}:{}@{host}:{port} {vhost} {heartbeat}", password.expose()), shown, "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_connection_is_refused_without_its_password() {
+    for (text, part) in [
+        ("localhost:5672", "begin with"),
+        ("http://u:hush@host", "begin with"),
+        ("amqp://u:hush@", "host"),
+        ("amqp://u:hush@host:x", "port"),
+        ("amqp://u:hush@host?heartbeat=5", "heartbeat"),
+        ("amqp://u:hush@host?heartbeet=15", "only heartbeat"),
+        ("amqp://u:hush@host?auth_mechanism=none", "plain or external"),
+    ] {
+        let error = broker(text).expect_err(text);
+        assert!(error.contains(part) && !error.contains("hush"), "{text}: {error}");
+    }
+}
+
+/// The messages of Rust's own parsers name neither bounds nor unit.
+#[test]
+fn a_number_that_is_none_is_answered_with_its_bounds() {
+    let given = with(&[("SINK_AMQP_CONNECTION", "amqp://h?heartbeat=much"), ("SINK_AMQP_WORKERS", "many")]);
+    assert_eq!(
+        testing::read(SETTINGS, &given, read).expect_err("problems"),
+        [
+            "SINK_AMQP_CONNECTION (--sink-amqp-connection): heartbeat: write a whole number from 10 to 30",
+            "SINK_AMQP_WORKERS (--sink-amqp-workers) is \"many\": write a whole number from 1 to 64",
+        ]
+    );
 }

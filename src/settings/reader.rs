@@ -2,41 +2,44 @@
 
 use std::{borrow::Cow, fmt::Display, str::FromStr};
 
-use super::{
-    catalogue::{Form, Setting},
-    layers::{Layers, Origin},
-    problem::{Problem, Warning},
-};
+use super::{Form, Layers, Origin, Problem, Setting, Warning};
 
-pub(super) struct Reader<'a> {
-    pub(super) layers: &'a Layers,
-    pub(super) problems: Vec<Problem>,
-    /// What is taken as it was given, and is probably not meant so.
-    pub(super) doubts: Vec<Warning>,
+/// Reads settings, and collects problems and warnings.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    pub(crate) layers: &'a Layers,
+    pub(crate) problems: Vec<Problem>,
+    /// What is valid, and probably not meant.
+    pub(crate) warnings: Vec<Warning>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(crate) fn new(layers: &'a Layers, problems: Vec<Problem>, warnings: Vec<Warning>) -> Self {
+        Reader { layers, problems, warnings }
+    }
+
     /// The text that was given.
-    pub(super) fn text(&self, setting: &Setting) -> Option<&str> {
+    pub(crate) fn text(&self, setting: &Setting) -> Option<&str> {
         self.layers.get(setting)?.values.first().map(String::as_str)
     }
 
     /// The parsed value; `None` where none was given, or where it is wrong and noted.
-    pub(super) fn optional<T, E: Display>(
+    pub(crate) fn optional<T, E: Display>(
         &mut self,
         setting: &Setting,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let given = self.layers.get(setting)?;
+        let layers = self.layers;
+        let given = layers.get(setting)?;
         let text = given.values.first()?;
         let place = given.origin.place(setting);
         match judged(text, "the value is empty", parse) {
             Ok(value) => {
                 if given.padded {
-                    note(&mut self.doubts, Warning::Padded { place: place.clone() });
+                    self.warn(Warning::Padded { place: place.clone() });
                 }
                 if is_quoted(text) {
-                    note(&mut self.doubts, Warning::Quoted { place });
+                    self.warn(Warning::Quoted { place });
                 }
                 Some(value)
             }
@@ -48,7 +51,7 @@ impl Reader<'_> {
     }
 
     /// The parsed value, or the default. What is wrong is noted, and the default stands in for it.
-    pub(super) fn value<T, E: Display>(
+    pub(crate) fn value<T, E: Display>(
         &mut self,
         setting: &Setting,
         parse: impl Fn(&str) -> Result<T, E>,
@@ -66,7 +69,7 @@ impl Reader<'_> {
     }
 
     /// The parsed values, or those of the default, each once.
-    pub(super) fn list<T: PartialEq, E: Display>(
+    pub(crate) fn list<T: PartialEq, E: Display>(
         &mut self,
         setting: &Setting,
         parse: impl Fn(&str) -> Result<T, E>,
@@ -85,7 +88,7 @@ impl Reader<'_> {
                 Ok(value) => {
                     // `Job:"web"` has them around its key alone.
                     if is_quoted(&text) || text.split_once(':').is_some_and(|(_, rest)| is_quoted(rest.trim())) {
-                        note(&mut self.doubts, Warning::Quoted { place: origin.place(setting) });
+                        self.warn(Warning::Quoted { place: origin.place(setting) });
                     }
                     if !values.contains(&value) {
                         values.push(value);
@@ -100,13 +103,20 @@ impl Reader<'_> {
         values
     }
 
+    /// Notes a warning, once.
+    pub(crate) fn warn(&mut self, warning: Warning) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
     /// Notes that a value is needed that was not given.
-    pub(super) fn missing(&mut self, setting: &Setting, what: impl Into<String>) {
+    pub(crate) fn missing(&mut self, setting: &Setting, what: impl Into<String>) {
         self.problems.push(Problem::new(Origin::Variable.place(setting), None, what));
     }
 
     /// Notes what is wrong with a value that was given and by itself is well formed.
-    pub(super) fn wrong(&mut self, setting: &Setting, what: impl Into<String>) {
+    pub(crate) fn wrong(&mut self, setting: &Setting, what: impl Into<String>) {
         let given = self.layers.get(setting);
         let place = given.map_or(Origin::Variable.place(setting), |given| given.origin.place(setting));
         self.problems.push(Problem::new(place, None, what));
@@ -129,32 +139,26 @@ fn is_quoted(text: &str) -> bool {
     ['"', '\''].iter().any(|quote| text.len() > 1 && text.starts_with(*quote) && text.ends_with(*quote))
 }
 
-fn note(doubts: &mut Vec<Warning>, doubt: Warning) {
-    if !doubts.contains(&doubt) {
-        doubts.push(doubt);
-    }
-}
-
 /// There is no value, and a problem says why.
 #[derive(Debug)]
-pub(super) struct Broken;
+pub struct Broken;
 
 /// A parser that accepts what lies between two bounds.
-pub(super) fn between<T: FromStr + PartialOrd + Display>(least: T, most: T) -> impl Fn(&str) -> Result<T, String>
+pub(crate) fn between<T: FromStr + PartialOrd + Display>(least: T, most: T) -> impl Fn(&str) -> Result<T, String>
 where
     T::Err: Display,
 {
     move |text| {
         let value = text.parse::<T>().map_err(text_of)?;
         if value < least || value > most {
-            return Err(format!("out of bounds; it has to be from {least} to {most}"));
+            return Err(format!("out of bounds; write a size from {least} to {most}"));
         }
         Ok(value)
     }
 }
 
 /// A parser of a whole number between two bounds.
-pub(super) fn number<T: FromStr + PartialOrd + Display>(least: T, most: T) -> impl Fn(&str) -> Result<T, String> {
+pub(crate) fn number<T: FromStr + PartialOrd + Display>(least: T, most: T) -> impl Fn(&str) -> Result<T, String> {
     move |text| {
         let number = text.parse().ok().filter(|number| (&least..=&most).contains(&number));
         number.ok_or_else(|| format!("write a whole number from {least} to {most}"))

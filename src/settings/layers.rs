@@ -1,4 +1,4 @@
-//! What was given, and where: flags over environment over file. Nothing is judged here but the form.
+//! What was given, and where: flags come before variables, variables before the file. Only the form is checked here.
 
 use std::{
     collections::HashMap,
@@ -7,13 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    catalogue::{self, Form, Setting},
-    names,
-    problem::Problem,
-};
+use super::{Form, Problem, Setting, nearest::nearest_key};
 
-/// The process around the program, so that tests need not change their own.
+/// The environment of the process. Tests pass one of their own.
 pub struct Environment<'a> {
     /// The environment variables.
     pub variables: Vec<(OsString, OsString)>,
@@ -43,9 +39,9 @@ impl fmt::Debug for Environment<'_> {
     }
 }
 
-/// Where a value was given. The later one goes first.
+/// Where a value was given. A later variant comes before an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     File(PathBuf),
     Variable,
     Flag,
@@ -53,7 +49,7 @@ pub(super) enum Origin {
 
 impl Origin {
     /// The higher one decides.
-    pub(super) fn rank(&self) -> u8 {
+    pub(crate) fn rank(&self) -> u8 {
         match self {
             Origin::File(_) => 0,
             Origin::Variable => 1,
@@ -62,7 +58,7 @@ impl Origin {
     }
 
     /// What to call the setting in a message, with the other name it goes by.
-    pub(super) fn place(&self, setting: &Setting) -> String {
+    pub(crate) fn place(&self, setting: &Setting) -> String {
         let Setting { flag, variable, .. } = setting;
         match self {
             Origin::Flag => format!("--{flag} ({variable})"),
@@ -72,13 +68,13 @@ impl Origin {
     }
 }
 
-/// The values of one setting, from the highest place that gave any.
+/// The values of one setting, from the highest place that has any.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Given {
-    pub(super) values: Vec<String>,
-    pub(super) origin: Origin,
-    /// Blanks that stood around the value were left out.
-    pub(super) padded: bool,
+pub(crate) struct Given {
+    pub(crate) values: Vec<String>,
+    pub(crate) origin: Origin,
+    /// Blanks around the value were removed.
+    pub(crate) padded: bool,
 }
 
 impl fmt::Debug for Given {
@@ -93,23 +89,23 @@ pub type Flags = Vec<(&'static Setting, Vec<OsString>)>;
 
 /// All that was given.
 #[derive(Debug, Default)]
-pub(super) struct Layers {
+pub(crate) struct Layers {
     given: HashMap<&'static str, Given>,
     file_has_secrets: bool,
 }
 
 impl Layers {
-    pub(super) fn get(&self, setting: &Setting) -> Option<&Given> {
+    pub(crate) fn get(&self, setting: &Setting) -> Option<&Given> {
         self.given.get(setting.flag)
     }
 
     /// Whether the configuration file holds a secret, be it one that a variable or a flag goes before.
-    pub(super) fn file_has_secrets(&self) -> bool {
+    pub(crate) fn file_has_secrets(&self) -> bool {
         self.file_has_secrets
     }
 
     /// Takes in the flags. Call it first: what is given already stays.
-    pub(super) fn flags(&mut self, flags: &Flags, problems: &mut Vec<Problem>) {
+    pub(crate) fn flags(&mut self, flags: &Flags, problems: &mut Vec<Problem>) {
         for (setting, values) in flags {
             let split = setting.form == Form::List;
             self.offer(setting, values.iter().map(OsString::as_os_str), split, Origin::Flag, problems);
@@ -117,8 +113,13 @@ impl Layers {
     }
 
     /// Takes in the variables. Call it second.
-    pub(super) fn variables(&mut self, environment: &Environment<'_>, problems: &mut Vec<Problem>) {
-        for setting in catalogue::ALL {
+    pub(crate) fn variables(
+        &mut self,
+        settings: &[&'static Setting],
+        environment: &Environment<'_>,
+        problems: &mut Vec<Problem>,
+    ) {
+        for setting in settings {
             let value = environment.variables.iter().find(|(name, _)| name == setting.variable);
             // HashiCorp's own command lines take an empty variable for none, and so do job files that blank one.
             if let Some((_, value)) = value.filter(|(_, value)| !value.is_empty()) {
@@ -128,8 +129,8 @@ impl Layers {
         }
     }
 
-    /// Takes in the text of the configuration file. Call it last.
-    pub(super) fn file(&mut self, path: &Path, text: &str, problems: &mut Vec<Problem>) {
+    /// Takes in the text of the configuration file, which can hold these settings. Call it last.
+    pub(crate) fn file(&mut self, settings: &[&'static Setting], path: &Path, text: &str, problems: &mut Vec<Problem>) {
         let table = match text.parse::<toml::Table>() {
             Ok(table) => table,
             Err(error) => return problems.push(syntax(path, text, &error)),
@@ -137,9 +138,8 @@ impl Layers {
         let mut values = Vec::new();
         flatten("", table, &mut values);
         for (key, value) in values {
-            let setting = catalogue::ALL.iter().find(|setting| setting.flag == key);
-            let Some(setting) = setting.filter(|setting| setting.flag != catalogue::CONFIG.flag) else {
-                problems.push(Problem::unknown_key(path, &key, names::nearest_key(&key)));
+            let Some(setting) = settings.iter().find(|setting| setting.flag == key) else {
+                problems.push(Problem::unknown_key(path, &key, nearest_key(&key, settings)));
                 continue;
             };
             let origin = Origin::File(path.to_owned());

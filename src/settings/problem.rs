@@ -19,7 +19,7 @@ const SHOWN: usize = 80;
 impl Problem {
     /// `place` says which setting and where it was given, `value` is what was given unless it is a secret, `what` is
     /// what is wrong and how to mend it.
-    pub(super) fn new(place: impl Into<String>, value: Option<&str>, what: impl Into<String>) -> Self {
+    pub(crate) fn new(place: impl Into<String>, value: Option<&str>, what: impl Into<String>) -> Self {
         let value = value.map(|value| match value.char_indices().nth(SHOWN) {
             Some((end, _)) => format!("{}…", &value[..end]),
             None => value.to_owned(),
@@ -27,7 +27,7 @@ impl Problem {
         Problem { place: place.into(), value, what: what.into() }
     }
 
-    pub(super) fn unknown_key(path: &Path, key: &str, nearest: Option<&str>) -> Self {
+    pub(crate) fn unknown_key(path: &Path, key: &str, nearest: Option<&str>) -> Self {
         let what = match nearest {
             Some(nearest) => format!("no such setting; did you mean {nearest}?"),
             None => "no such setting; the keys are the names of the flags, see --help".to_owned(),
@@ -120,7 +120,7 @@ pub enum Warning {
 
 impl Warning {
     /// As a line among problems, where it can be the cause of one.
-    pub(super) fn problem(&self) -> Option<Problem> {
+    pub(crate) fn problem(&self) -> Option<Problem> {
         let Warning::UnknownVariable { name, nearest } = self else { return None };
         let hint = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
         Some(Problem::new(name.clone(), None, format!("there is no such variable{hint}")))

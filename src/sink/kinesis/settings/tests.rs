@@ -1,9 +1,7 @@
-//! The settings of the Kinesis sink.
-
 use super::*;
-use crate::sink::kinesis::{Config, Stream};
+use crate::settings::testing;
 
-const NEEDED: [(&str, &str); 2] = [("SINK_TYPE", "kinesis"), ("SINK_KINESIS_STREAM_NAME", "nomad")];
+const NEEDED: [(&str, &str); 1] = [("SINK_KINESIS_STREAM_NAME", "nomad")];
 
 /// What is needed, with these variables in addition or in its place.
 fn with<'a>(further: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
@@ -13,10 +11,7 @@ fn with<'a>(further: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
 
 #[track_caller]
 fn kinesis(further: &[(&str, &str)]) -> Config {
-    match load(&["nodes"], &with(further)).expect("a valid configuration").0.sink {
-        Sink::Kinesis(kinesis) => *kinesis,
-        other => panic!("{other:?}"),
-    }
+    testing::read(SETTINGS, &with(further), read).expect("valid settings").0
 }
 
 #[test]
@@ -45,7 +40,7 @@ fn what_is_wrong_is_named_all_at_once() {
         ("SINK_KINESIS_PARTITION_KEY", long.as_str()),
         ("SINK_KINESIS_MAX_RECORD_SIZE", "11MiB"),
     ]);
-    let all = problems(&["nodes"], &wrong);
+    let all = testing::read(SETTINGS, &wrong, read).expect_err("problems");
     assert_eq!(all.len(), 3, "{all:?}");
     for (problem, parts) in all.iter().zip([
         ["SINK_KINESIS_STREAM_NAME", "write arn:aws:kinesis:"],
@@ -54,12 +49,27 @@ fn what_is_wrong_is_named_all_at_once() {
     ]) {
         assert!(parts.iter().all(|part| problem.contains(part)), "{problem}");
     }
-    let missing = problems(&["nodes"], &[("SINK_TYPE", "kinesis"), ("SINK_KINESIS_PARTITION_KEY", "{a")]);
+    let missing = testing::read(SETTINGS, &[("SINK_KINESIS_PARTITION_KEY", "{a")], read).expect_err("problems");
     assert_eq!(missing.len(), 2, "{missing:?}");
     assert!(missing[0].contains("SINK_KINESIS_STREAM_NAME") && missing[0].contains("needs the stream"), "{missing:?}");
 }
 
 #[test]
-fn the_settings_of_a_sink_that_is_not_chosen_are_not_read() {
-    assert_eq!(settings(&["nodes"], &[("SINK_KINESIS_STREAM_NAME", "no stream")]).sink, Sink::Stdout);
+fn a_stream_is_a_name_or_an_arn() {
+    assert_eq!(stream("nomad-events_1.a"), Ok(Stream::Name("nomad-events_1.a".into())));
+    let arn = "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/nomad";
+    assert_eq!(stream(arn), Ok(Stream::Arn { arn: arn.into(), region: "cn-north-1".into() }));
+    for wrong in [
+        "a b",
+        "a/b",
+        &"x".repeat(129),
+        "arn:aws:kinesis",
+        "arn:aws:sqs:us-east-1:123456789012:nomad",
+        "arn:aws:kinesis:us-east-1:12:stream/nomad",
+        "arn:aws:kinesis::123456789012:stream/nomad",
+        "arn:aws:kinesis:us-east-1:123456789012:stream/",
+        "arn:aws:kinesis:us-east-1:123456789012:nomad",
+    ] {
+        assert!(stream(wrong).is_err(), "{wrong}");
+    }
 }

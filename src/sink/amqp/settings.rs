@@ -1,47 +1,82 @@
-//! The AMQP sink: the original's variables with their meanings, and ours.
+//! The settings of the AMQP sink: the variables of the original program with their meanings, and further ones.
 
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
+use tracing::level_filters::LevelFilter;
 
-use super::{
-    Secret, catalogue,
-    http::{self, TlsSettings},
-    reader::{Broken, Reader, number},
-};
+use super::{Broker, Config, Mechanism};
 use crate::{
-    sink::amqp::{Broker, Config, Mechanism},
+    http::Secret,
+    settings::{
+        Broken, Form, Reader, Setting, TlsSettings,
+        http::{self, boolean},
+        number, settings,
+    },
+    sink::Definition,
     template::Template,
 };
 
+pub(in crate::sink) static DEFINITION: Definition = Definition {
+    about: "an exchange of RabbitMQ",
+    settings: SETTINGS,
+    // The client logs whole messages, and at `trace` the frame with the password.
+    log: &[("lapin", LevelFilter::OFF), ("amq_protocol", LevelFilter::OFF)],
+    read: |reader, _| Ok(Box::new(read(reader)?)),
+};
+
+const HEADING: &str = "AMQP sink";
+
+settings! {
+    pub(super) SETTINGS:
+
+    CONNECTION = Setting::new(HEADING, "sink-amqp-connection", "SINK_AMQP_CONNECTION", "URL",
+        "The broker: amqp:// or amqps://USER:PASSWORD@HOST:PORT/VHOST, with ?heartbeat=SECONDS (10 to 30) or ?auth_mechanism=external where wanted").secret();
+    EXCHANGE = Setting::new(HEADING, "sink-amqp-exchange", "SINK_AMQP_EXCHANGE", "TEMPLATE",
+        "The exchange to publish to, which has to exist. Fields of the record can stand in it: {Kind}");
+    ROUTING_KEY = Setting::new(HEADING, "sink-amqp-routing-key", "SINK_AMQP_ROUTING_KEY", "TEMPLATE",
+        "The routing key. Fields of the record can stand in it: nomad.{Namespace}.{JobID}.{TaskEvent.Type}");
+    WORKERS = Setting::new(HEADING, "sink-amqp-workers", "SINK_AMQP_WORKERS", "COUNT",
+        "How many connections publish side by side, from 1 to 64; records of one key always take the same one").default("1");
+    MANDATORY = Setting::new(HEADING, "sink-amqp-mandatory", "SINK_AMQP_MANDATORY", "BOOL",
+        "Have the broker return what no queue is bound for, which makes it a dead letter; with false the broker drops it in silence")
+        .default("true").form(Form::Switch);
+    CACERT = Setting::new(HEADING, "sink-amqp-cacert", "SINK_AMQP_CACERT", "FILE",
+        "The certificate authority that signed the broker's certificate, PEM; without it those of the system");
+    CLIENT_CERT = Setting::new(HEADING, "sink-amqp-client-cert", "SINK_AMQP_CLIENT_CERT", "FILE",
+        "The certificate to present to the broker, PEM; needs the key");
+    CLIENT_KEY = Setting::new(HEADING, "sink-amqp-client-key", "SINK_AMQP_CLIENT_KEY", "FILE",
+        "The key of that certificate, PEM").secret_file();
+}
+
 static TLS: TlsSettings = TlsSettings {
-    ca_cert: &catalogue::SINK_AMQP_CACERT,
+    ca_cert: &CACERT,
     ca_path: None,
-    client_cert: &catalogue::SINK_AMQP_CLIENT_CERT,
-    client_key: &catalogue::SINK_AMQP_CLIENT_KEY,
+    client_cert: &CLIENT_CERT,
+    client_key: &CLIENT_KEY,
     server_name: None,
 };
 
-pub(super) fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
+fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     let needed = [
-        (&catalogue::SINK_AMQP_CONNECTION, "the amqp sink needs its broker: amqp://USER:PASSWORD@HOST:5672/"),
-        (&catalogue::SINK_AMQP_EXCHANGE, "the amqp sink needs the exchange to publish to"),
-        (&catalogue::SINK_AMQP_ROUTING_KEY, "the amqp sink needs a routing key"),
+        (&CONNECTION, "the amqp sink needs its broker: amqp://USER:PASSWORD@HOST:5672/"),
+        (&EXCHANGE, "the amqp sink needs the exchange to publish to"),
+        (&ROUTING_KEY, "the amqp sink needs a routing key"),
     ];
     for (setting, what) in needed {
         if reader.text(setting).is_none() {
             reader.missing(setting, what);
         }
     }
-    let broker = reader.optional(&catalogue::SINK_AMQP_CONNECTION, broker);
-    let exchange = reader.optional(&catalogue::SINK_AMQP_EXCHANGE, name);
-    let routing_key = reader.optional(&catalogue::SINK_AMQP_ROUTING_KEY, name);
-    let workers = reader.value(&catalogue::SINK_AMQP_WORKERS, number(1, 64));
-    let mandatory = reader.value(&catalogue::SINK_AMQP_MANDATORY, http::boolean);
+    let broker = reader.optional(&CONNECTION, broker);
+    let exchange = reader.optional(&EXCHANGE, name);
+    let routing_key = reader.optional(&ROUTING_KEY, name);
+    let workers = reader.value(&WORKERS, number(1, 64));
+    let mandatory = reader.value(&MANDATORY, boolean);
     let tls = http::tls(reader, &TLS);
-    if broker.as_ref().is_some_and(|broker| broker.mechanism == Mechanism::External) && tls.client.is_none() {
+    if broker.as_ref().is_some_and(|broker| broker.mechanism == Mechanism::External) && tls.client_cert.is_none() {
         let what =
             "auth_mechanism=external wants a client certificate; set SINK_AMQP_CLIENT_CERT and SINK_AMQP_CLIENT_KEY";
-        reader.wrong(&catalogue::SINK_AMQP_CONNECTION, what);
+        reader.wrong(&CONNECTION, what);
     }
     Ok(Config {
         broker: broker.ok_or(Broken)?,
@@ -49,7 +84,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
         routing_key: routing_key.ok_or(Broken)?,
         workers: workers?,
         mandatory: mandatory?,
-        tls: tls.into(),
+        tls,
     })
 }
 
@@ -115,35 +150,4 @@ fn broker(text: &str) -> Result<Broker, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connection_is_read_as_the_original_reads_it() {
-        for (text, shown) in [
-            ("amqp://localhost", "guest:guest@localhost:5672 / 15"),
-            ("amqp://guest:guest@127.0.0.1:5672/", "guest:guest@127.0.0.1:5672 / 15"),
-            ("amqps://u%40x:p%2Fw@[::1]/%2F", "u@x:p/w@::1:5671 / 15"),
-            ("amqp://u:@host:1/team%2Fa?heartbeat=30", "u:guest@host:1 team/a 30"),
-        ] {
-            let Broker { host, port, user, password, vhost, heartbeat, .. } = broker(text).expect("it is valid");
-            assert_eq!(format!("{user}:{}@{host}:{port} {vhost} {heartbeat}", password.expose()), shown, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_connection_is_refused_without_its_password() {
-        for (text, part) in [
-            ("localhost:5672", "begin with"),
-            ("http://u:hush@host", "begin with"),
-            ("amqp://u:hush@", "host"),
-            ("amqp://u:hush@host:x", "port"),
-            ("amqp://u:hush@host?heartbeat=5", "heartbeat"),
-            ("amqp://u:hush@host?heartbeet=15", "only heartbeat"),
-            ("amqp://u:hush@host?auth_mechanism=none", "plain or external"),
-        ] {
-            let error = broker(text).expect_err(text);
-            assert!(error.contains(part) && !error.contains("hush"), "{text}: {error}");
-        }
-    }
-}
+mod tests;
