@@ -1,4 +1,4 @@
-//! What a coordinator stores: how far everything is acknowledged, and what is still owed behind that.
+//! What a coordinator stores: how far everything is acknowledged, and which gaps are left below that.
 
 use std::collections::BTreeMap;
 
@@ -10,29 +10,29 @@ use crate::{
     task_cursors::TaskCursors,
 };
 
-/// Everything the next holder of the lease needs to go on without loss and without repeats.
+/// Everything the next leader needs to resume without loss and without repeats.
 ///
 /// Unknown fields are ignored, so that one version ahead stays readable during a rolling upgrade.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The layout of this text.
     pub version: u32,
-    /// The cluster that it is of, as far as it was known. A checkpoint of an older version has none. It stands before all
-    /// that can be long, so that it can be read without the rest.
+    /// The cluster that it belongs to, as far as it was known. A checkpoint of an older version has none. It comes
+    /// before everything that can be long, so that it can be read without the rest.
     #[serde(default, deserialize_with = "cluster::lenient", skip_serializing_if = "Option::is_none")]
     pub cluster: Option<cluster::Identity>,
-    /// The bare integer that the original program would have stored by now: of what is delivered the greatest task
-    /// event's time in ns (allocations), `ModifyIndex` of an object (nodes, jobs, job stubs, deployments) or raft index
-    /// (evaluations, and events, which the original does not have). See `docs/migration.md`.
+    /// The bare integer that the original program would have stored by now. It is the greatest of what is delivered: of
+    /// task events the time in ns (allocations), of objects the `ModifyIndex` (nodes, jobs, job stubs, deployments),
+    /// otherwise the raft index (evaluations, and events, which the original does not have). See `docs/migration.md`.
     pub value: u64,
-    /// One for each stream that the kind is read from: `*`, or the name of a namespace.
+    /// One for each stream of the resource: `*`, or the name of a namespace.
     #[serde(rename = "lanes")]
     pub streams: BTreeMap<String, StreamProgress>,
     /// The last delivered task event of each task; allocations only.
     #[serde(default, rename = "marks", skip_serializing_if = "TaskCursors::is_empty")]
     pub task_cursors: TaskCursors,
-    /// What the original program had delivered when it led before this one or in between. It is gone when every lane
-    /// has come past it.
+    /// What the original program had delivered when it led before this one or in between. It is removed when every
+    /// stream has passed it.
     #[serde(default, rename = "original", skip_serializing_if = "Option::is_none")]
     pub legacy: Option<LegacyValue>,
 }
@@ -40,17 +40,17 @@ pub struct Checkpoint {
 /// How far the original program had come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LegacyValue {
-    /// What it stored, in the meaning of [`Checkpoint::value`]. With 0 it had delivered nothing, or nothing that is of
-    /// use: everything is read.
+    /// What it stored, in the meaning of [`Checkpoint::value`]. With 0 it had delivered nothing, or nothing usable:
+    /// everything is read.
     pub value: u64,
-    /// The newest version that it can have known: where its table stood when this program had taken over. `None` until a
-    /// lane has asked.
+    /// The newest version that it can have known: the index of its table when this program took over. `None` until a
+    /// stream has asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<RaftIndex>,
 }
 
 impl Checkpoint {
-    /// Everything but the marks.
+    /// Everything but the task cursors.
     pub fn head(&self) -> Checkpoint {
         let Checkpoint { version, cluster, value, streams, task_cursors: _, legacy } = self;
         let (cluster, streams, task_cursors) = (cluster.clone(), streams.clone(), TaskCursors::default());
@@ -59,9 +59,8 @@ impl Checkpoint {
 }
 
 impl Checkpoint {
-    /// Keeps no more than `keep` of the events that are known at any one index or in any one range. The others are taken
-    /// for new when they come again: repeats, never a loss. Of a position one is left whatever `keep` is: with none, its
-    /// index would count as known whole.
+    /// Keeps at most `keep` of the known events of each index and each range. The others look new when they come again:
+    /// repeats, never a loss. A position keeps one whatever `keep` is: without any, its index would count as complete.
     pub fn forget_identities(&mut self, keep: usize) {
         let shorten = |seen: &mut Seen, keep: usize| {
             if seen.len() > keep {
@@ -75,7 +74,7 @@ impl Checkpoint {
         }
     }
 
-    /// Makes one range of all that a pass owes. What lies between them is read again: repeats, never a loss.
+    /// Joins all ranges of a pass into one. The versions between them are read again: repeats, never a loss.
     pub fn widen_ranges(&mut self) {
         for pass in self.streams.values_mut().flat_map(|stream| &mut stream.backfill) {
             let from = pass.ranges.iter().map(|gap| gap.from).min();
@@ -87,13 +86,28 @@ impl Checkpoint {
     }
 }
 
+impl StreamProgress {
+    /// Ends the passes without an end that older versions stored: of all namespaces, while only `default` could be listed.
+    /// What came after the position is the stream's to deliver.
+    pub fn end_open_passes(&mut self) {
+        for pass in self.backfill.iter_mut().filter(|pass| pass.namespace.as_deref() == Some("*")) {
+            let until = RaftIndex(self.position.index.0.saturating_add(1));
+            pass.namespace = None;
+            for gap in &mut pass.ranges {
+                gap.until = until.max(gap.from);
+                gap.known.extend(self.position.seen.iter().copied());
+            }
+        }
+    }
+}
+
 /// The layout that this program writes.
 pub const VERSION: u32 = 1;
 
 /// Whether a stored layout can be read: ours, and the next one, so that an upgrade can be rolled back.
 ///
 /// # Errors
-/// What to say of it.
+/// The layout cannot be read; the text says why.
 pub fn check_version(version: u32) -> Result<(), String> {
     let newest = VERSION + 1;
     if (1..=newest).contains(&version) {
@@ -105,58 +119,45 @@ pub fn check_version(version: u32) -> Result<(), String> {
 /// How far one stream is acknowledged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StreamProgress {
-    /// Everything at or below it is acknowledged, but for what `backfill` still owes.
+    /// Everything at or below it is acknowledged, except for the gaps in `backfill`.
     pub position: Position,
-    /// The raft index of the newest namespace that the stream was subscribed with; later ones are read from their
-    /// creation on.
+    /// The raft index of the newest namespace in the subscription; later namespaces are read from their creation on.
     #[serde(default)]
     pub namespaces: u64,
-    /// Proves that the cluster is still the one that the position is of.
+    /// Proves that the position belongs to this cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor: Option<Anchor>,
-    /// What lists still owe: index ranges in which the stream could have missed a version.
+    /// The passes that are not finished: index ranges in which the stream could have missed a version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backfill: Vec<Pass>,
-    /// The topics that raw events were read with, each in the form `Topic` or `Topic:FilterKey`. Empty for every other kind,
-    /// and where an older version stored it.
+    /// The topics of a stream of raw events, each in the form `Topic` or `Topic:FilterKey`. Empty for every other
+    /// resource, and where an older version stored it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<String>,
 }
 
-/// One pass over a table's list, and the ranges of `ModifyIndex` it is to deliver.
+/// One pass over a table's list, and the ranges of `ModifyIndex` that it has to deliver.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pass {
-    /// Which versions the pass owes.
+    /// The versions that the pass has to deliver.
     pub ranges: Vec<Gap>,
-    /// Versions outside the ranges lie before the first start: their task events are not sent, but known from here on.
+    /// Versions outside the ranges are older than the first start: their task events are not sent, but count as
+    /// delivered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub baseline: bool,
-    /// Whether its ranges are gaps at all is only known when the list has something in them: tables also move without
-    /// an event.
+    /// Only the list shows whether its ranges are gaps at all: tables also move without an event.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unreported: bool,
-    /// The one namespace it lists; all that the lane covers where it is `None`.
+    /// The one namespace that it lists; `None` lists every namespace of the stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The page to go on with; the first where it is `None`.
+    /// The page at which it resumes; `None` is the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
 }
 
 impl Pass {
-    /// What is owed of all namespaces while none of them can be listed but `default`: it has no end, and is not read
-    /// before they can.
-    pub fn unlisted(gap: Gap, baseline: bool) -> Self {
-        let ranges = vec![Gap { until: RaftIndex(u64::MAX), ..gap }];
-        Pass { ranges, baseline, namespace: Some("*".to_owned()), ..Pass::default() }
-    }
-
-    /// Whether it is one of [`Pass::unlisted`].
-    pub fn is_unlisted(&self) -> bool {
-        self.namespace.as_deref() == Some("*")
-    }
-
-    /// The same, with nothing known.
+    /// The same without known events.
     #[must_use]
     pub fn without_known(&self) -> Pass {
         let Pass { ranges, baseline, unreported, namespace, page } = self;
@@ -170,8 +171,8 @@ impl Pass {
         }
     }
 
-    /// Adds a range. One that goes on where the last one ends becomes one with it: each version is an event of its own,
-    /// so what is known of either is known of both.
+    /// Adds a range. It merges with the last one where that ends at its start: each version is an event of its own, so
+    /// the known events of either are known in both.
     pub fn add(&mut self, gap: Gap) {
         match self.ranges.last_mut().filter(|last| last.until == gap.from) {
             Some(last) => {
@@ -188,7 +189,7 @@ impl Pass {
 pub struct Gap {
     /// The first index in the range.
     pub from: RaftIndex,
-    /// The first index behind the range.
+    /// The first index after the range.
     pub until: RaftIndex,
     /// Events in the range that were delivered.
     #[serde(default, skip_serializing_if = "Seen::is_empty")]
@@ -196,13 +197,13 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// Whether a version is owed: in the range, and not known.
+    /// Whether a version has to be delivered: it is in the range, and not known.
     pub fn contains(&self, index: RaftIndex, identity: Identity) -> bool {
         self.from <= index && index < self.until && !self.known.contains(&identity)
     }
 }
 
-/// The last event that moved a table's index for certain. In the same history the table never falls below it again.
+/// The last event that is certain to have moved a table's index. In the same history the table never falls below it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Anchor {
     /// The topic of the event.
@@ -228,7 +229,7 @@ mod tests {
         }
         let [all] = &pass.ranges[..] else { panic!("{} ranges", pass.ranges.len()) };
         assert_eq!((all.from, all.until, all.known.len()), (RaftIndex(10), RaftIndex(10_010), 1_000));
-        // What lies between two is in neither.
+        // An index between two ranges is in neither.
         pass.add(a_gap(10_011, 10_020, 7));
         assert_eq!(pass.ranges.len(), 2);
         assert!(!pass.ranges.iter().any(|range| range.contains(RaftIndex(10_010), Identity(0))));

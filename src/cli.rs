@@ -7,15 +7,17 @@ use std::{ffi::OsString, fmt::Display, io::Write as _, process::ExitCode};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-pub use self::dead_letters::{List, Replay};
+pub use self::{
+    dead_letters::{List, Replay},
+    state::print,
+};
 use crate::{
-    config::{
-        self, Environment, Flags, Problems, Settings, Wanted, Warning,
-        catalogue::{self, Form, Scope, Setting},
-    },
+    config::{self, Environment, Flags, Problems, Settings, Wanted, Warning, catalogue},
     kind::Kind,
     redact,
+    settings::{Form, Scope, Setting},
     state::Command as StateCommand,
+    telemetry::Log,
 };
 
 /// The exit code of a wrong command line or configuration.
@@ -51,7 +53,12 @@ pub enum Task {
     /// To carry records.
     Carry(Box<Settings>),
     /// To look at what is stored, or to forget it.
-    State(Box<StateCommand>),
+    State {
+        /// What to do, and where.
+        command: Box<StateCommand>,
+        /// What is logged, and how.
+        log: Log,
+    },
     /// To list dead letters.
     DeadLetters(List),
     /// To send dead letters again.
@@ -79,8 +86,9 @@ pub fn load_from(
     let (name, matches) = matches.subcommand().unwrap_or((RUN, &matches));
     if name == state::NAME {
         let (action, storage) = state::read(matches).map_err(Exit::CommandLine)?;
-        let loaded = config::load_storage(&storage, environment).map_err(Exit::Configuration);
-        return loaded.map(|(storage, warnings)| (Task::State(Box::new(StateCommand { action, storage })), warnings));
+        let (config::State { storage, log }, warnings) =
+            config::load_state(&storage, environment).map_err(Exit::Configuration)?;
+        return Ok((Task::State { command: Box::new(StateCommand { action, storage }), log }, warnings));
     }
     if name == dead_letters::NAME {
         return dead_letters::read(matches, environment).map_err(Exit::Configuration);
@@ -155,10 +163,11 @@ fn arguments(scope: Scope) -> impl Iterator<Item = Arg> {
 fn argument(setting: &Setting) -> Arg {
     // The values are not clap's to read from the environment: all layers are checked together, and reported together.
     let default = setting.default.map(|default| format!("[default: {default}] ")).unwrap_or_default();
+    let choices = setting.choices.map(|choices| format!(": {}", choices())).unwrap_or_default();
     let argument = Arg::new(setting.flag)
         .long(setting.flag)
         .value_name(setting.value)
-        .help(format!("{}\n{default}[env: {}]", setting.help, setting.variable))
+        .help(format!("{}{choices}\n{default}[env: {}]", setting.help, setting.variable))
         .next_line_help(true)
         .hide_short_help(!COMMON.contains(&setting.flag))
         .help_heading(setting.heading)
@@ -200,7 +209,7 @@ mod tests {
         for name in [RUN, Kind::Events.name()] {
             help += &command.find_subcommand_mut(name).expect("it exists").render_long_help().to_string();
         }
-        for setting in catalogue::ALL {
+        for setting in catalogue::ALL.iter() {
             assert!(help.contains(&format!("--{}", setting.flag)), "{}", setting.flag);
             assert!(help.contains(&format!("[env: {}]", setting.variable)), "{}", setting.variable);
             let default = setting.default.map(|default| format!("[default: {default}]"));

@@ -20,16 +20,16 @@ use crate::{
 pub enum LeaseState {
     /// A write to a sink may start now.
     Held,
-    /// The deadline is past and the lease could not be renewed; whether it is still ours is not known. No write may
-    /// start, and nothing is given up: the next renewal that succeeds makes it [`LeaseState::Held`] again.
+    /// The deadline has passed and the lease could not be renewed; it is unknown whether it is still ours. No write may
+    /// start, and no record is dropped: the next successful renewal makes it [`LeaseState::Held`] again.
     Suspended,
     /// It is over for good.
     Lost,
 }
 
-/// The right to emit records of one kind, and to move its checkpoint.
+/// The right to emit records of one resource, and to move its checkpoint.
 pub trait Lease: Send + Sync + fmt::Debug {
-    /// Whether a write to a sink may start now. Cheap: asked before each write.
+    /// Whether a write to a sink may start now. Cheap: it is called before each write.
     fn lease_state(&self) -> LeaseState;
 
     /// Resolves when the lease is lost.
@@ -38,17 +38,17 @@ pub trait Lease: Send + Sync + fmt::Debug {
     /// The checkpoint of the last holder; `None` on the very first start.
     ///
     /// # Errors
-    /// What was read is no checkpoint: it is never taken for a first start.
+    /// The stored text is not a checkpoint. That is never a first start.
     fn load(&self) -> BoxFuture<'_, Result<Option<Checkpoint>, Error>>;
 
     /// Stores what changed at once and durably, if the lease is still ours. One call at a time.
     ///
     /// # Errors
-    /// It was not stored; the old checkpoint is whole, and `progress` offers the change again.
+    /// It was not stored; the old checkpoint is complete, and `progress` offers the change again.
     fn save<'a>(&'a self, progress: &'a dyn Progress) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// As [`Lease::save`], when it suits: together with the next renewal of the lease, say, but at once when `hurry` is
-    /// cancelled.
+    /// As [`Lease::save`], but at a convenient time: together with the next renewal of the lease, for example.
+    /// Cancelling `hurry` makes it store at once.
     ///
     /// # Errors
     /// As [`Lease::save`].
@@ -57,62 +57,62 @@ pub trait Lease: Send + Sync + fmt::Debug {
         progress: &'a dyn Progress,
         hurry: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), Error>> {
-        // Nothing is put off.
+        // This lease stores at once.
         let _ = hurry;
         self.save(progress)
     }
 
-    /// Whether what is saved is kept anywhere.
+    /// Whether it stores anything at all.
     fn keeps(&self) -> bool {
         true
     }
 
-    /// Gives the lease back, so that a standby takes over at once. It is not valid any more from the first poll on.
+    /// Gives the lease back, so that a standby takes over at once. The lease is invalid from the first poll on.
     ///
     /// # Errors
-    /// It could not be given back; it then ends with its own deadline, or with the process.
+    /// It could not be given back; it ends at its own deadline, or with the process.
     fn release(&self) -> BoxFuture<'_, Result<(), Error>>;
 }
 
 /// What a lease stores.
 pub trait Progress: Send + Sync {
-    /// Everything that is acknowledged but the marks, if something changed since the last call of this or of
-    /// [`Progress::changes`]. Whoever stores all marks with it reads them after it, shard by shard: they may run ahead of
-    /// it, for they only say what is delivered.
+    /// The acknowledged state without the task cursors, if something changed since the last call of this or of
+    /// [`Progress::changes`]. A lease that stores all task cursors reads them after it, shard by shard. They may be
+    /// newer than the head: they only say what is delivered.
     fn head(&self) -> Option<Checkpoint>;
 
-    /// What changed since the last call of this; `None` where nothing did. After a call of [`Progress::head`] it has all
-    /// marks.
+    /// What changed since the last call; `None` where nothing did. After a call of [`Progress::head`] it has all task
+    /// cursors.
     fn changes(&self) -> Option<Changes>;
 
-    /// What was given last did not get stored: it is to be offered again.
+    /// The last change was not stored: offer it again.
     fn not_stored(&self);
 
-    /// All marks of one shard of the tasks.
+    /// All task cursors of one shard of the tasks.
     fn task_cursors(&self, shard: Shard) -> Vec<(TaskKey, TaskCursor)>;
 
-    /// How many marks there are.
+    /// How many task cursors there are.
     fn task_cursors_len(&self) -> usize;
 }
 
-/// What [`Progress::changes`] gives.
+/// What [`Progress::changes`] returns.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
-    /// The checkpoint without its marks.
+    /// The checkpoint without its task cursors.
     pub head: Checkpoint,
-    /// The marks that were set. Marks are retired by a rule that the next holder knows as well, so nobody is told.
+    /// The task cursors that were set. Retired ones are not listed: the next holder retires them by the same rule.
     pub task_cursors: Vec<(TaskKey, TaskCursor)>,
-    /// All marks before these were forgotten.
+    /// All earlier task cursors were forgotten.
     pub forgotten: bool,
 }
 
-/// Why the coordinator could not do it.
+/// Why a coordinator failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Reading or writing failed.
-    #[error("{operation} {path}: {source}")]
+    #[error("cannot {operation} {path}: {source}")]
     Io {
-        /// What was tried: "write checkpoint".
+        /// The operation that failed: "write checkpoint".
         operation: &'static str,
         /// The file or key.
         path: String,
@@ -120,43 +120,45 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// Consul did not do it.
+    /// Consul failed, or refused.
     #[error(transparent)]
     Consul(Arc<consul::Error>),
-    /// The lease is over: somebody else may lead.
+    /// The lease is over: another replica may lead.
     #[error("the lease is lost")]
     Lost,
-    /// Somebody else has written where only the leader may; nothing was stored.
-    #[error("the checkpoint {path} is not as it was left")]
+    /// Another program wrote where only the leader may; nothing was stored.
+    #[error(
+        "another program changed the checkpoint {path}, so nothing was stored; give each cluster a folder of its own"
+    )]
     Moved {
         /// The key.
         path: String,
     },
-    /// What is stored is of another cluster: replicas of two clusters share a place.
+    /// The stored state belongs to another cluster: replicas of two clusters share a place.
     #[error(
         "{what} belongs to another cluster: {difference}; set {setting} to a place that no other cluster uses, or, if it \
-         is the same cluster, forget the checkpoint with: {reset}"
+         is the same cluster, remove the checkpoint with: {reset}"
     )]
     Foreign {
-        /// The kind.
+        /// The resource.
         kind: Kind,
-        /// What is stored, such as `the checkpoint PATH`.
+        /// The stored item, such as `the checkpoint PATH`.
         what: String,
-        /// What tells the two apart.
+        /// How the two clusters differ.
         difference: Difference,
         /// The variable that chooses the place.
         setting: &'static str,
-        /// The command that forgets it.
+        /// The command that removes it.
         reset: String,
     },
-    /// What is stored is not a checkpoint of ours.
-    #[error("the checkpoint {path} cannot be read: {reason}; mend it, or forget it with: {reset}")]
+    /// The stored text is not a checkpoint that this program can read.
+    #[error("the checkpoint {path} cannot be read: {reason}; restore it, or remove it with: {reset}")]
     Corrupt {
         /// The file or key.
         path: String,
         /// What is wrong with it.
         reason: String,
-        /// The command that forgets it.
+        /// The command that removes it.
         reset: String,
     },
 }

@@ -1,9 +1,9 @@
-//! Acknowledgement: which frames are delivered, and how far that reaches without a hole.
+//! Acknowledgement: which lines are delivered, and how far that reaches without a gap.
 //!
-//! Each line of the stream and each page of a list is entered once, in the order it was read, with the effect that its
-//! delivery has on the checkpoint. Its records carry [`AckHandle`]s; when the last of them is delivered the entry is done,
-//! and all done entries at the front take effect. A ticket that is dropped undelivered leaves its entry open, and
-//! nothing behind it ever reaches the checkpoint.
+//! The source enters each line of the stream and each page of a list once, in the order it read them, with the effect
+//! that its delivery has on the checkpoint. Its records carry [`AckHandle`]s. When the last of them is delivered the
+//! entry is done, and all done entries at the front take effect. An ack handle that is dropped undelivered leaves its
+//! entry open, and nothing after that entry ever reaches the checkpoint.
 
 #[cfg(test)]
 mod tests;
@@ -29,21 +29,21 @@ use crate::{
     window::Share,
 };
 
-/// Lanes that start over within this time do so for the same reason.
+/// Streams that start over within this time do so for the same reason.
 const FORGET_ONCE_WITHIN: Duration = Duration::from_secs(600);
 
 /// What the delivery of one entry changes in the checkpoint.
 #[derive(Debug, Default)]
 pub struct Effect {
-    /// The lane it belongs to.
+    /// The stream it belongs to.
     pub stream: Arc<str>,
-    /// A line was delivered: its raft index and the identities of its events.
+    /// A line was delivered: its raft index, and the identities of its events.
     pub line: Option<(RaftIndex, Vec<Identity>)>,
-    /// The index of the line before, where this effect has taken that in: the ledger's own business.
+    /// The index of the line before, once this effect has merged with it. Only the ledger sets it.
     pub before: Option<RaftIndex>,
-    /// The index of the last line is known whole.
+    /// No more events of the last line's index can come.
     pub whole: bool,
-    /// The passes that lists still owe from here on; `None` leaves them.
+    /// The backfill passes that are left from here on; `None` leaves them as they are.
     pub backfill: Option<Vec<Pass>>,
     /// Namespaces up to this index are covered from here on.
     pub namespaces: Option<RaftIndex>,
@@ -51,13 +51,13 @@ pub struct Effect {
     pub anchor: Option<Anchor>,
     /// Task events that are now delivered.
     pub task_cursors: Vec<(TaskKey, TaskCursor)>,
-    /// The original's value for this kind, where it grew.
+    /// The original program's value for this resource, where it grew.
     pub value: Option<u64>,
-    /// The topics that the lane is read with from here on; `None` leaves them.
+    /// The topics of the stream from here on; `None` leaves them as they are.
     pub topics: Option<Arc<[String]>>,
 }
 
-/// The acknowledged state of one kind, and what is on the way to it.
+/// The acknowledged state of one resource, and the entries on the way to it.
 pub struct Ledger {
     lease: Arc<dyn Lease>,
     inner: Mutex<Inner>,
@@ -68,17 +68,18 @@ struct Inner {
     /// The number of the entry at the front.
     first: u64,
     pending: VecDeque<Pending>,
-    /// The newest mark on the way for each task, with how many entries carry one.
+    /// The newest undelivered cursor of each task, and how many entries carry one.
     in_flight: HashMap<TaskKey, (TaskCursor, u32)>,
     acknowledged: Checkpoint,
     changed: Changed,
-    /// What was given to be stored last.
+    /// The change that was handed out last.
     given: Changed,
-    /// Lanes that still need what is stored of the original program, and until when; `None` where they do not know yet.
-    behind_original: BTreeMap<Arc<str>, Option<Behind>>,
-    /// How often each lane started over.
+    /// Streams that still need what the original program stored, and until when; `None` where they do not know yet.
+    waiting_for_legacy: BTreeMap<Arc<str>, Option<Behind>>,
+    /// How often each stream started over.
     epochs: HashMap<Arc<str>, u64>,
-    /// When the marks were last forgotten: all lanes see that their cluster is another one, one after the other.
+    /// When the task cursors were last forgotten: all streams find out one after the other that this is another
+    /// cluster.
     forgotten: Option<Instant>,
 }
 
@@ -90,11 +91,11 @@ struct Changed {
     forgotten: bool,
 }
 
-/// Marks that were set.
+/// Task cursors that were set.
 enum ChangedCursors {
-    /// Those of these tasks; some are named twice.
+    /// The cursors of these tasks; a task can be named twice.
     Of(Vec<TaskKey>),
-    /// Any: nobody asks for single ones, or they are too many to be named.
+    /// Any task: the coordinator stores all cursors, or there are too many to name.
     Any,
 }
 
@@ -108,7 +109,7 @@ impl ChangedCursors {
     fn add(&mut self, task: TaskKey) {
         let ChangedCursors::Of(tasks) = self else { return };
         if tasks.len() == tasks.capacity() && tasks.len() >= 1024 {
-            // Most often the same tasks change again and again.
+            // Usually the same tasks change again and again.
             tasks.sort_unstable();
             tasks.dedup();
         }
@@ -123,28 +124,28 @@ impl ChangedCursors {
     }
 }
 
-/// When a lane has come past what the original program had delivered.
+/// When a stream no longer needs what the original program had delivered.
 #[derive(Clone, Copy, Debug)]
 pub struct Behind {
-    /// With its position here.
+    /// Once its position is here.
     pub position: RaftIndex,
-    /// And with nothing owed by lists any more.
+    /// And once its backfill is finished.
     pub lists: bool,
 }
 
 struct Pending {
-    /// What was entered before a [`Ledger::start_over`] of its lane has no effect after it.
+    /// An entry from before a [`Ledger::start_over`] of its stream has no effect after it.
     epoch: u64,
-    /// It never had a record, so what follows it without one can be taken into it.
+    /// It never had a record, so the next effect without one can merge with it.
     empty: bool,
     done: bool,
     effect: Effect,
-    /// When it was entered, if the sink is waited for.
+    /// When it was entered, if the sink has to deliver it.
     since: Option<Instant>,
 }
 
 impl Effect {
-    /// What this one and then `next` come to.
+    /// Merges with the effect that follows.
     fn follow(&mut self, next: Effect) {
         if let Some((index, events)) = next.line {
             self.whole = false;
@@ -158,7 +159,7 @@ impl Effect {
                 Some((newer, _)) if *newer > index => {}
                 line => {
                     if let Some((before, known)) = line.replace((index, events)) {
-                        // As a position does that takes in both.
+                        // A position takes in two lines in the same way.
                         self.before = Some(if known.is_empty() { RaftIndex(0) } else { before });
                     }
                 }
@@ -175,16 +176,17 @@ impl Effect {
 }
 
 impl Ledger {
-    /// A ledger that goes on from `checkpoint`, under `lease`.
-    pub fn new(lease: Arc<dyn Lease>, checkpoint: Checkpoint) -> Arc<Self> {
+    /// A ledger that resumes from `checkpoint`, under `lease`.
+    pub fn new(lease: Arc<dyn Lease>, mut checkpoint: Checkpoint) -> Arc<Self> {
+        checkpoint.streams.values_mut().for_each(StreamProgress::end_open_passes);
         let inner = Inner { acknowledged: checkpoint, ..Inner::default() };
         Arc::new(Ledger { lease, inner: Mutex::new(inner) })
     }
 
-    /// Enters a line or page that has `records` records, and hands out their common ticket; `None` when it has none, so
-    /// that there is nothing to wait for.
+    /// Enters a line or page that has `records` records, and returns their common ack handle; `None` when it has none,
+    /// so that nothing has to be delivered.
     ///
-    /// `bytes` is its share of the window, given back when the last copy of the ticket is gone.
+    /// `bytes` is its share of the window. The share is freed when the last clone of the ack handle is dropped.
     pub fn enter(self: &Arc<Self>, effect: Effect, records: usize, bytes: Option<Share>) -> Option<AckHandle> {
         let mut inner = self.lock();
         for (task, task_cursor) in &effect.task_cursors {
@@ -194,7 +196,7 @@ impl Ledger {
         }
         let epoch = inner.epochs.get(&effect.stream).copied().unwrap_or_default();
         let effect = match records {
-            // However long a record is held, what passes by without one costs no memory.
+            // However long one record is held back, entries without records cost no memory.
             0 => inner.merge(epoch, effect)?,
             _ => effect,
         };
@@ -213,7 +215,7 @@ impl Ledger {
         })
     }
 
-    /// The mark of a task, those on the way included.
+    /// The cursor of a task, undelivered ones included.
     pub fn task_cursor(&self, task: TaskKey) -> Option<TaskCursor> {
         let inner = self.lock();
         inner
@@ -228,37 +230,38 @@ impl Ledger {
         self.lock().acknowledged.clone()
     }
 
-    /// Whether something changed that was not given to be stored yet.
+    /// Whether something has changed since a change was last handed out.
     pub fn is_changed(&self) -> bool {
         self.lock().changed.any
     }
 
-    /// Something beside the ledger is to be stored with it, where there is anything to go on from.
+    /// The coordinator has something of its own to store with the next checkpoint, if there is one.
     pub fn touch(&self) {
         let mut inner = self.lock();
         inner.changed.any |= !inner.acknowledged.streams.is_empty();
     }
 
-    /// A copy of the acknowledged state of one lane; `None` before its first start.
+    /// A copy of the acknowledged state of one stream; `None` before its first start.
     pub fn stream(&self, name: &str) -> Option<StreamProgress> {
         self.lock().acknowledged.streams.get(name).cloned()
     }
 
-    /// A lane is going to be read: what is stored of the original program is kept until it is past that.
+    /// `stream` will be read: the ledger keeps what the original program stored until this stream no longer needs it.
     pub fn expect(&self, stream: &Arc<str>) {
         let mut inner = self.lock();
         if inner.acknowledged.legacy.is_some() {
-            inner.behind_original.insert(Arc::clone(stream), None);
+            inner.waiting_for_legacy.insert(Arc::clone(stream), None);
         }
     }
 
-    /// What the original program had delivered, while some lane still needs it.
+    /// What the original program had delivered, while a stream still needs it.
     pub fn legacy(&self) -> Option<LegacyValue> {
         self.lock().acknowledged.legacy
     }
 
-    /// Goes on from what the original program had delivered, of versions up to `until`; where a lane said so before, its
-    /// index stays. Our value is not below the original's from here on, or it would be taken for new progress.
+    /// Resumes from what the original program had delivered, of versions up to `until`; if a stream called this before,
+    /// its index stays. From here on our value is not below the original's, or the original's would look like new
+    /// progress.
     pub fn go_on_from_original(&self, until: RaftIndex) -> Option<LegacyValue> {
         let mut inner = self.lock();
         let Checkpoint { legacy, value, .. } = &mut inner.acknowledged;
@@ -270,16 +273,16 @@ impl Ledger {
         Some(legacy)
     }
 
-    /// A lane needs what is stored of the original program until then.
+    /// `stream` needs what the original program stored until then.
     pub fn need_original(&self, stream: &Arc<str>, behind: Behind) {
         let mut inner = self.lock();
-        if let Some(need) = inner.behind_original.get_mut(stream) {
+        if let Some(need) = inner.waiting_for_legacy.get_mut(stream) {
             *need = Some(behind);
-            inner.leave_original(stream);
+            inner.drop_legacy(stream);
         }
     }
 
-    /// What the original program stored is of no use: it is as if it had delivered nothing.
+    /// The value that the original program stored is unusable: treat it as if nothing had been delivered.
     pub fn distrust_original(&self) {
         let mut inner = self.lock();
         if let Some(legacy) = &mut inner.acknowledged.legacy {
@@ -288,8 +291,8 @@ impl Ledger {
         }
     }
 
-    /// The cluster is another one: all marks and the lane's position are of no use any more. What is on the way is still
-    /// delivered, but changes nothing.
+    /// This is another cluster: all task cursors and the stream's position are void. Records on the way are still
+    /// delivered, but change nothing.
     pub fn start_over(&self, stream: &str) {
         let mut inner = self.lock();
         *inner.epochs.entry(Arc::from(stream)).or_default() += 1;
@@ -299,10 +302,10 @@ impl Ledger {
             inner.in_flight.clear();
             inner.acknowledged.task_cursors = TaskCursors::default();
             inner.changed = Changed { forgotten: true, ..Changed::default() };
-            // What another cluster had delivered would stand above all that this one delivers.
+            // The value of another cluster would be above everything that this one delivers.
             inner.acknowledged.value = 0;
             inner.acknowledged.legacy = None;
-            inner.behind_original.clear();
+            inner.waiting_for_legacy.clear();
             for entry in &mut inner.pending {
                 entry.effect.value = None;
                 entry.effect.task_cursors.clear();
@@ -339,7 +342,7 @@ impl Progress for Ledger {
         if !inner.give() {
             return None;
         }
-        // Whoever stores them all needs no list of them.
+        // A caller that stores all of them needs no list of them.
         (inner.given.task_cursors, inner.changed.task_cursors) = (ChangedCursors::Any, ChangedCursors::Any);
         Some(inner.acknowledged.head())
     }
@@ -355,7 +358,7 @@ impl Progress for Ledger {
             ChangedCursors::Of(tasks) => {
                 tasks.sort_unstable();
                 tasks.dedup();
-                // What was retired meanwhile needs no mark.
+                // A task that was retired meanwhile needs no cursor.
                 tasks.iter().filter_map(|task| Some((*task, task_cursors.get(*task)?))).collect()
             }
             ChangedCursors::Any => task_cursors.iter().collect(),
@@ -367,7 +370,7 @@ impl Progress for Ledger {
         let mut inner = self.lock();
         let Changed { any, task_cursors, forgotten } = std::mem::take(&mut inner.given);
         inner.changed.any |= any;
-        // What was forgotten since has no mark to be stored any more.
+        // Task cursors that were forgotten since then need not be stored.
         if !inner.changed.forgotten {
             inner.changed.task_cursors.join(task_cursors);
             inner.changed.forgotten = forgotten;
@@ -387,17 +390,17 @@ impl Backlog for Ledger {
     fn front(&self) -> Front {
         let inner = self.lock();
         let streams = || inner.acknowledged.streams.values();
-        let gap = streams().flat_map(|stream| &stream.backfill).filter(|pass| !pass.is_unlisted());
+        let gap = streams().flat_map(|stream| &stream.backfill);
         let gap = gap.flat_map(|pass| &pass.ranges).map(|gap| gap.from);
-        // A gap is booked with the line that shows it, and that line can wait for the sink. It begins with the index of the
-        // position, of which some is delivered.
+        // A gap is entered with the line that reveals it, and that line can wait for the sink. The gap begins at the
+        // index of the position, of which some events are delivered.
         let booked = inner.pending.iter().filter_map(|entry| {
-            let ranges = entry.effect.backfill.iter().flatten().filter(|pass| !pass.is_unlisted());
+            let ranges = entry.effect.backfill.iter().flatten();
             let from = ranges.flat_map(|pass| &pass.ranges).map(|gap| gap.from).min()?;
             let position = inner.acknowledged.streams.get(&*entry.effect.stream).map(|stream| stream.position.index);
             Some(from.max(RaftIndex(position.unwrap_or_default().0.saturating_add(1))))
         });
-        // What stands at the front is not done.
+        // The entry at the front is not done.
         let first = inner.pending.front();
         let line = first.and_then(|entry| entry.effect.line.as_ref()).map(|(index, _)| *index);
         Front {
@@ -415,7 +418,7 @@ impl fmt::Debug for Ledger {
 }
 
 impl Inner {
-    /// Moves what changed to what was given to be stored; `false` where nothing did.
+    /// Moves the change to `given`; `false` where nothing changed.
     fn give(&mut self) -> bool {
         if !self.changed.any {
             return false;
@@ -424,8 +427,8 @@ impl Inner {
         true
     }
 
-    /// Takes an effect without records into the last entry, if that has none either and is of the same lane. Gives it
-    /// back if it needs an entry of its own.
+    /// Merges an effect without records with the last entry, if that has none either and belongs to the same stream.
+    /// Returns the effect if it needs an entry of its own.
     fn merge(&mut self, epoch: u64, effect: Effect) -> Option<Effect> {
         let last = self.pending.back_mut();
         match last.filter(|last| last.empty && last.epoch == epoch && last.effect.stream == effect.stream) {
@@ -435,7 +438,7 @@ impl Inner {
         None
     }
 
-    /// Lets every done entry at the front take effect.
+    /// Applies every done entry at the front.
     fn settle(&mut self) {
         while self.pending.front().is_some_and(|entry| entry.done) {
             let Some(Pending { epoch, effect, .. }) = self.pending.pop_front() else { return };
@@ -458,19 +461,19 @@ impl Inner {
             }
             let stream = Arc::clone(&effect.stream);
             apply(&mut self.acknowledged, effect);
-            self.leave_original(&stream);
+            self.drop_legacy(&stream);
         }
     }
 
-    /// Forgets the original program once the last lane has come past what it had delivered.
-    fn leave_original(&mut self, stream: &Arc<str>) {
-        let Some(Some(behind)) = self.behind_original.get(stream) else { return };
+    /// Forgets what the original program stored once no stream needs it.
+    fn drop_legacy(&mut self, stream: &Arc<str>) {
+        let Some(Some(behind)) = self.waiting_for_legacy.get(stream) else { return };
         let Some(StreamProgress { position, backfill, .. }) = self.acknowledged.streams.get(&**stream) else { return };
-        if position.index < behind.position || behind.lists && !backfill.iter().all(Pass::is_unlisted) {
+        if position.index < behind.position || behind.lists && !backfill.is_empty() {
             return;
         }
-        self.behind_original.remove(stream);
-        if self.behind_original.is_empty() {
+        self.waiting_for_legacy.remove(stream);
+        if self.waiting_for_legacy.is_empty() {
             self.acknowledged.legacy = None;
             self.changed.any = true;
         }
@@ -528,12 +531,12 @@ impl AckHandle {
         self.0.ledger.lease.lease_state()
     }
 
-    /// Whether it stands and falls with the lease of `other`.
+    /// Whether both records are under the same lease.
     pub fn has_lease_of(&self, other: &AckHandle) -> bool {
         Arc::ptr_eq(&self.0.ledger.lease, &other.0.ledger.lease)
     }
 
-    /// The record is delivered, or in the dead-letter place. Call it once for each record.
+    /// The record is delivered, or is a dead letter. Call it once for each record.
     pub fn delivered(self) {
         if self.0.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.ledger.complete(self.0.number);
@@ -543,6 +546,6 @@ impl AckHandle {
 
 impl fmt::Debug for AckHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Ticket").field(&self.0.number).finish()
+        f.debug_tuple("AckHandle").field(&self.0.number).finish()
     }
 }

@@ -2,22 +2,26 @@
 //!
 //! # Layout
 //!
-//! Data flows one way, and the modules stand in its order. Read [`supervisor`] first: it owns a run from the lease to
-//! the last checkpoint. Then follow an event:
+//! Data flows one way, and no module uses one above it (`tests/imports` keeps the order). Read [`supervisor`] first: it
+//! owns a run from the lease to the last checkpoint, and says what happens between SIGTERM and exit. Then follow an
+//! event:
 //!
-//! - [`nomad`]: the client of Nomad's HTTP API. It knows connections, tokens and permissions, and nothing of records.
-//! - [`source`]: the event stream, the proof that nothing lies between two connections ([`source::proof`]), and the lists
-//!   that give what could have been missed.
-//! - [`resource`]: from events and listed objects to records. Pure functions; the task diff is here.
-//! - [`ledger`]: which lines are delivered, and how far that reaches without a hole. With [`marks`] and [`position`] it
-//!   becomes the [`checkpoint`].
-//! - [`delivery`]: batches, retries, order, and [dead letters](dead_letter). The only place that tries again.
-//! - [`sink`]: where records go. A sink sends once, and answers for each record.
-//! - [`coordinator`]: who may emit, and where it goes on.
-//! - [`consul`]: the client of Consul's HTTP API, for the coordinator of that name. [`http`] is what both clients share.
+//! 1. [`nomad`]: the client of Nomad's HTTP API. It knows connections, tokens and permissions, and no records.
+//!    [`nomad::line`] takes a line of the event stream apart.
+//! 2. [`source`]: reads the stream, proves that nothing lies between two connections ([`source::resume::proof`]), and
+//!    fills gaps from lists. Its page lists its own parts, bottom up.
+//! 3. [`resource`]: makes records of events and listed objects. Pure functions; the diff of task events is here.
+//! 4. [`ledger`]: which lines are delivered, and how far that reaches without a hole. With [`task_cursors`] and
+//!    [`position`] it becomes the [`checkpoint`].
+//! 5. [`delivery`]: batches, retries, order, and [dead letters](dead_letter). The only place that tries again.
+//! 6. [`sink`]: where records go. A sink sends once, and answers for each record.
+//! 7. [`coordinator`]: who may emit ([`lease`]), and where the checkpoint is stored. [`consul`] is the client of Consul's
+//!    HTTP API; [`http`] is what both clients share.
 //!
-//! Around them: [`cli`] and [`config`] give the settings, [`telemetry`] what an operator sees, and `redact` keeps
-//! secrets out of that.
+//! Around them: [`cli`] and [`config`] read the settings, [`telemetry`] shows an operator what happens, [`state`] prints
+//! what is stored, [`replay`] sends dead letters again, and `redact` keeps secrets out of all of it.
+//!
+//! The words are those of the dictionary in `ARCHITECTURE.md`; how and why each part works is in `docs/internals.md`.
 
 pub mod backoff;
 pub mod checkpoint;
@@ -36,10 +40,12 @@ pub mod lease;
 pub mod ledger;
 pub mod nomad;
 pub mod position;
+pub mod process;
 pub mod record;
 mod redact;
 pub mod replay;
 pub mod resource;
+pub mod settings;
 pub mod sink;
 pub mod source;
 pub mod state;

@@ -1,4 +1,4 @@
-//! Places in the raft log, and the identities that prove them.
+//! Positions in the raft log, and the identities that prove them.
 
 use std::{collections::HashSet, fmt, ops::Deref};
 
@@ -10,11 +10,11 @@ use xxhash_rust::xxh3::xxh3_64;
 #[serde(transparent)]
 pub struct RaftIndex(pub u64);
 
-/// No cluster goes this far between two things that we see of it, but for outages, which tables tell of.
+/// No cluster moves this far between two of its answers, except in an outage, and after one the tables show it.
 const JUMP: u64 = 1_000_000;
 
 impl RaftIndex {
-    /// Whether this index can be true where `confirmed` is, without anything else vouching for it.
+    /// Whether this index can be true if `confirmed` is, without any other evidence.
     pub fn is_plausible_after(self, confirmed: RaftIndex) -> bool {
         self.0 <= confirmed.0.saturating_add(JUMP)
     }
@@ -30,7 +30,7 @@ impl fmt::Display for RaftIndex {
     }
 }
 
-/// What makes an event itself, whichever server sent it and however it ordered the bytes: topic, namespace, key, raft
+/// What identifies an event, whichever server sent it and however it ordered the bytes: topic, namespace, key, raft
 /// index, and the occurrence within that index. Kept as a 64-bit hash, stable across versions of this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity(pub u64);
@@ -63,26 +63,26 @@ impl<'de> Deserialize<'de> for Identity {
     }
 }
 
-/// Events, each once, in the order they came. Asking for one takes constant time: one raft index can carry as many
-/// events as a plan places allocations.
+/// Events, each once, in the order they came. A lookup takes constant time: one raft index can carry as many events as
+/// a plan places allocations.
 #[derive(Clone, Default)]
 pub struct Seen {
     order: Vec<Identity>,
-    /// The same events, kept from [`Seen::SCANNED`] on. Identities are hashes already, but keys and ids in them are the
-    /// cluster's, so they are hashed again with a seed of our own.
+    /// The same events, kept from [`Seen::SCANNED`] on. Identities are hashes already, but the cluster chooses the keys
+    /// and ids in them, so they are hashed again with a seed of our own.
     set: HashSet<Identity>,
 }
 
 impl Seen {
-    /// Up to so many events, a scan is as quick as a set, and a set costs memory in each copy.
+    /// Up to this many events, a scan is as quick as a set, and a set costs memory in each copy.
     const SCANNED: usize = 32;
 
-    /// Whether `event` is among them.
+    /// Whether it has `event`.
     pub fn contains(&self, event: &Identity) -> bool {
         if self.order.len() <= Self::SCANNED { self.order.contains(event) } else { self.set.contains(event) }
     }
 
-    /// Adds `event`, and says whether it is new.
+    /// Adds `event`; returns whether it is new.
     pub fn insert(&mut self, event: Identity) -> bool {
         if self.contains(&event) {
             return false;
@@ -98,15 +98,15 @@ impl Seen {
         true
     }
 
-    /// Whether there are none.
+    /// Whether it has no event.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
 
-    /// Forgets all of them.
+    /// Forgets all events.
     pub fn clear(&mut self) {
         self.order.clear();
-        // With its memory: one large index is followed by many small ones.
+        // And frees the memory: many small indexes follow a large one.
         self.set = HashSet::new();
     }
 }
@@ -167,48 +167,48 @@ impl<'de> Deserialize<'de> for Seen {
     }
 }
 
-/// A raft index, and which events of it are known. Everything before it is known whole.
+/// A raft index, and which of its events are known. Everything before it is complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// The index.
     pub index: RaftIndex,
-    /// The events seen at it, in the order they came. Empty where a list, or the start, covers the index whole.
+    /// Its known events, in the order they came. Empty where a list, or the start, covers the whole index.
     #[serde(default)]
     pub seen: Seen,
-    /// No further line of the index is to be expected: the connection was quiet for a while behind the last one.
+    /// No more lines of the index can come: the connection was quiet for a while after its last line.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
-    /// The index of the line before this index; 0 where it is not known. Where a server still has that line, it has
-    /// this index from its first line on.
+    /// The index of the line before this index; 0 where it is unknown. A server that still has that line has all of
+    /// this index.
     #[serde(default, skip_serializing_if = "RaftIndex::is_zero")]
     pub before: RaftIndex,
 }
 
 impl Position {
-    /// A position that no event is known of.
+    /// A position without known events.
     pub fn at(index: RaftIndex) -> Self {
         Position { index, ..Position::default() }
     }
 
     /// Whether a line at the position could be taken for another one. Occurrences count from the first line of an index
-    /// that comes: where the server's buffer begins in the midst of the index, an object's second event looks like its
-    /// first, which is known. Where all of them are known, that is no harm.
+    /// that comes: where the server's buffer begins in the middle of the index, an object's second event looks like its
+    /// first, which is known. Where all its events are known, that does no harm.
     pub fn needs_line_before(&self) -> bool {
         !self.whole && !self.seen.is_empty() && self.before > RaftIndex(0)
     }
 
-    /// The index to ask a server for: that of the position, or of the line before, which says that the server has the
-    /// index of the position from its first line on.
+    /// The index to ask a server for: that of the position, or of the line before it, which proves that the server has
+    /// the whole index of the position.
     pub fn ask(&self) -> RaftIndex {
         if self.needs_line_before() { self.before } else { self.index }
     }
 
-    /// Takes in the events of one more line of `index`; none say that a list covers the index whole. A line below the
-    /// position adds nothing, and neither does one at an index that a list covers: it is a repeat of what is listed, and
-    /// with its events the next line of that index would look like a new one.
+    /// Takes in the events of one more line of `index`; an empty list means that a list covers the whole index. A line
+    /// below the position adds nothing. Nor does one at an index that a list covers: it repeats what is listed, and
+    /// with its events the next line of that index would look new.
     pub fn advance(&mut self, index: RaftIndex, events: &[Identity]) {
         if index > self.index {
-            // Where a list covers the old index, there need not be a line of it.
+            // Where a list covers the old index, there may be no line of it.
             let before = if self.seen.is_empty() { RaftIndex(0) } else { self.index };
             *self = Position { index, seen: events.iter().copied().collect(), whole: false, before };
         } else if index == self.index && events.is_empty() {
@@ -274,7 +274,7 @@ mod tests {
                 highest = highest.max(*index);
                 prop_assert_eq!(position.index, RaftIndex(highest));
             }
-            // Once a higher index came, a line below it adds nothing.
+            // Once a higher index has come, a line below it adds nothing.
             let start = lines.iter().position(|(index, _)| *index == highest).expect("it is one of them");
             let at_it = lines[start..].iter().filter(|(index, _)| *index == highest);
             let expected: Seen = at_it.map(|(_, event)| Identity(*event)).collect();

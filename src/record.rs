@@ -1,4 +1,4 @@
-//! What a sink is given: one message with its identity, and the ticket that says what became of it.
+//! One message for a sink: its identity, and the ack handle that says what became of it.
 
 use std::{fmt, sync::Arc};
 
@@ -8,7 +8,7 @@ use crate::{kind::Kind, ledger::AckHandle};
 
 /// One message for a sink.
 pub struct Record {
-    /// Which pipeline it came from.
+    /// The pipeline that it came from.
     pub kind: Kind,
     /// Stable identity: the same event has the same id from any replica, after any restart, from any server.
     pub id: Box<str>,
@@ -20,7 +20,7 @@ pub struct Record {
     pub job: Arc<str>,
     /// The message, one JSON text without a line break.
     pub body: Bytes,
-    /// Must be told when the record is delivered. Dropping it undelivered leaves the record unacknowledged.
+    /// Reports that the record is delivered. Dropping it undelivered leaves the record unacknowledged.
     pub ack: AckHandle,
 }
 

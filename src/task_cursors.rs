@@ -1,4 +1,4 @@
-//! The last delivered task event of each task: 32 bytes a live task.
+//! Task cursors: the last delivered task event of each task, in 32 bytes a live task.
 
 mod table;
 mod text;
@@ -11,12 +11,12 @@ use self::table::CursorTable;
 pub use self::text::{DIGITS, to_text};
 use crate::position::RaftIndex;
 
-/// How many tasks of finished allocations keep their marks; the oldest go first.
+/// How many tasks of finished allocations keep their cursors; the oldest are removed first.
 ///
-/// No event announces the end of an allocation, so a rule has to: an allocation whose client status is final
-/// (`complete`, `failed`, `lost`) can still be touched by the scheduler for a while (rescheduling links it to its
-/// successor, a job stop changes its desired status), and then its ten events come again. With the mark they are known.
-/// Without it they are sent again: a bounded repeat, never a loss.
+/// No event announces the end of an allocation, so a rule has to. The scheduler can still touch an allocation whose
+/// client status is final (`complete`, `failed`, `lost`) for a while: rescheduling links it to its successor, a job
+/// stop changes its desired status. Then its ten events come again. With the cursor they are known. Without it they are
+/// sent again: a bounded repeat, never a loss.
 pub const FINISHED_KEPT: usize = 65_536;
 
 /// One task of one allocation, as a 128-bit hash of both names.
@@ -34,10 +34,10 @@ impl TaskKey {
     }
 }
 
-/// A part of all tasks: number `number` of `of` parts that are about as large as each other.
+/// A part of all tasks: number `number` of `of` parts of about the same size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// From 0 on.
+    /// Counts from 0.
     pub number: u32,
     /// How many there are, at least one.
     pub of: u32,
@@ -47,7 +47,7 @@ impl Shard {
     /// All tasks.
     pub const ALL: Shard = Shard { number: 0, of: 1 };
 
-    /// Whether `task` is in it. Each task is in exactly one.
+    /// Whether `task` is in it. Each task is in exactly one shard.
     pub fn has(self, task: TaskKey) -> bool {
         // The key is a hash: its upper bits are spread evenly.
         let high = (task.0 >> 96) as u64;
@@ -64,14 +64,14 @@ pub struct EventHash(pub u64);
 pub struct TaskCursor {
     /// The last delivered event.
     pub event: EventHash,
-    /// The raft index of the allocation's version that carried it, and in the top bit whether it is finished.
+    /// The raft index of the allocation's version that carried it; the top bit says whether the allocation is finished.
     packed: u64,
 }
 
 const FINISHED: u64 = 1 << 63;
 
 impl TaskCursor {
-    /// A mark at `event`, carried by the version of `index`.
+    /// A cursor at `event`, which the version of `index` carried.
     pub fn new(event: EventHash, index: RaftIndex, finished: bool) -> Self {
         let flag = if finished { FINISHED } else { 0 };
         TaskCursor { event, packed: (index.0 & !FINISHED) | flag }
@@ -82,40 +82,41 @@ impl TaskCursor {
         RaftIndex(self.packed & !FINISHED)
     }
 
-    /// The same event, with a version of `index` in the place of the one that carried it.
+    /// The same event, carried by the version of `index`.
     #[must_use]
     pub fn at(self, index: RaftIndex) -> Self {
         TaskCursor::new(self.event, index, self.is_finished())
     }
 
-    /// Whether that version was the allocation's end.
+    /// Whether that version was the end of the allocation.
     pub fn is_finished(self) -> bool {
         self.packed & FINISHED != 0
     }
 }
 
-/// All marks.
+/// All task cursors.
 #[derive(Clone, Debug, Default)]
 pub struct TaskCursors {
     tasks: CursorTable,
-    /// Finished tasks, oldest first, with the mark they finished at. An entry whose mark has changed since is stale.
+    /// Finished tasks, oldest first, with the cursor at which they finished. An entry whose cursor has changed since
+    /// then is stale.
     finished: VecDeque<(TaskKey, TaskCursor)>,
 }
 
 impl PartialEq for TaskCursors {
-    /// Compares what is known; the order in which tasks finished is not part of it.
+    /// Compares what is known; the order in which tasks finished does not count.
     fn eq(&self, other: &Self) -> bool {
         self.tasks == other.tasks
     }
 }
 
 impl TaskCursors {
-    /// The mark of a task.
+    /// The cursor of a task.
     pub fn get(&self, task: TaskKey) -> Option<TaskCursor> {
         self.tasks.get(task)
     }
 
-    /// Sets the mark of a task, and retires the oldest finished ones past [`FINISHED_KEPT`].
+    /// Sets the cursor of a task, and retires the oldest finished tasks past [`FINISHED_KEPT`].
     pub fn set(&mut self, task: TaskKey, task_cursor: TaskCursor) {
         let before = self.tasks.insert(task, task_cursor);
         if task_cursor.is_finished() && before != Some(task_cursor) {
@@ -134,12 +135,12 @@ impl TaskCursors {
         }
     }
 
-    /// All of them, in no order.
+    /// All task cursors, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (TaskKey, TaskCursor)> {
         self.tasks.iter()
     }
 
-    /// Those of one shard, in no order.
+    /// The task cursors of one shard, in no order.
     pub fn shard(&self, shard: Shard) -> impl Iterator<Item = (TaskKey, TaskCursor)> {
         self.tasks.shard(shard)
     }
@@ -155,7 +156,7 @@ impl TaskCursors {
     }
 }
 
-/// The last mark of a task holds.
+/// The last cursor of a task wins.
 impl FromIterator<(TaskKey, TaskCursor)> for TaskCursors {
     fn from_iter<I: IntoIterator<Item = (TaskKey, TaskCursor)>>(entries: I) -> Self {
         let mut task_cursors = TaskCursors::default();
@@ -170,10 +171,10 @@ impl FromIterator<(TaskKey, TaskCursor)> for TaskCursors {
     }
 }
 
-/// As 32 bytes, the numbers with their least byte first: key, event, index with the finished bit on top.
+/// 32 bytes, the numbers in little endian: key, event, index with the finished bit on top.
 pub const ENTRY_BYTES: usize = 32;
 
-/// The bytes of a mark.
+/// The bytes of a task cursor.
 pub fn to_bytes((task, task_cursor): (TaskKey, TaskCursor)) -> [u8; ENTRY_BYTES] {
     let mut bytes = [0; ENTRY_BYTES];
     bytes[..16].copy_from_slice(&task.0.to_le_bytes());
@@ -182,7 +183,7 @@ pub fn to_bytes((task, task_cursor): (TaskKey, TaskCursor)) -> [u8; ENTRY_BYTES]
     bytes
 }
 
-/// The mark of these bytes.
+/// The task cursor of these bytes.
 pub fn from_bytes(bytes: [u8; ENTRY_BYTES]) -> (TaskKey, TaskCursor) {
     let number =
         |from: usize| bytes[from..from + 8].iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));

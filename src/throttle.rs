@@ -183,11 +183,11 @@ impl Outage {
         let Some(times) = self.throttle.due(failure.class()) else { return };
         self.logged = true;
         self.named = failure.asked().filter(|_| self.names_calls).map(|asked| format!("reading {asked}"));
-        let (operation, for_seconds) = (self.named.as_deref().unwrap_or(self.operation), (now - since).as_secs());
+        let (what, for_seconds) = (self.named.as_deref().unwrap_or(self.operation), (now - since).as_secs());
         if self.mild {
-            warn!(operation, reason = %failure, times, for_seconds, "standby operation failing, retrying");
+            warn!(what, reason = %failure, times, for_seconds, "standby operation failing");
         } else {
-            error!(operation, reason = %failure, times, for_seconds, "operation failing, retrying");
+            error!(what, reason = %failure, times, for_seconds, "operation failing");
         }
     }
 
@@ -198,8 +198,8 @@ impl Outage {
             && mem::take(&mut self.logged)
         {
             let named = self.named.take();
-            let operation = named.as_deref().unwrap_or(self.operation);
-            info!(operation, after_seconds = since.elapsed().as_secs(), "operation recovered");
+            let what = named.as_deref().unwrap_or(self.operation);
+            info!(what, after_seconds = since.elapsed().as_secs(), "operation recovered");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The bytes in flight: a line or a listed object takes its share before it goes on, and gives it back when the last of
-//! its records is delivered.
+//! The bound on bytes in flight. A line or a listed object takes its share before it is processed, and frees it when
+//! the last of its records is delivered.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::telemetry::Metrics;
 
-/// A share of a window. Given back when the last copy is dropped.
+/// A share of a window. It is freed when the last clone is dropped.
 pub type Share = Arc<Reserved>;
 
-/// Bytes of a window that are taken.
+/// Bytes of a window that are in use.
 #[derive(Debug)]
 pub struct Reserved {
     permit: OwnedSemaphorePermit,
@@ -23,7 +23,7 @@ impl Drop for Reserved {
     }
 }
 
-/// Bounds on bytes in flight. Lines and listed objects have one each, so that lines which wait behind a page can never
+/// Bounds on bytes in flight. Lines and listed objects have one each, so that lines that wait behind a page never
 /// starve the page.
 #[derive(Clone, Debug)]
 pub struct Window {
@@ -45,13 +45,13 @@ impl Window {
         Window { lines: Bound::new(bytes - page, metrics.clone()), pages: Bound::new(page, metrics.clone()) }
     }
 
-    /// Waits until there is any room for a line. Asked before a line is read, so that at most one line is in memory that
-    /// has no share yet.
+    /// Waits until there is any room for a line. Call it before reading a line, so that at most one line in memory has
+    /// no share.
     pub async fn room(&self) {
         drop(self.lines.take(1).await);
     }
 
-    /// Whether there is room for a line right now.
+    /// Whether there is room for a line now.
     pub fn has_room(&self) -> bool {
         self.lines.semaphore.available_permits() > 0
     }
@@ -78,7 +78,7 @@ impl Bound {
         Bound { semaphore: Arc::new(Semaphore::new(bytes as usize)), bytes, metrics }
     }
 
-    /// `None` only when the semaphore is closed, which it never is.
+    /// `None` only when the semaphore is closed, which never happens.
     async fn take(&self, bytes: usize) -> Option<Share> {
         let share = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.bytes);
         let permit = Arc::clone(&self.semaphore).acquire_many_owned(share).await.ok()?;

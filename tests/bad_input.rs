@@ -101,7 +101,7 @@ async fn an_event_of_a_strange_kind_and_index_is_passed_on() {
         let line = format!(r#"{{"Events":[{strange}],"Index":1,"New":{{}}}}"#);
         publish_around(&sim, &process, &lines, &["events"], line.as_bytes()).await;
         process.until("the strange one is printed", || process.printed().iter().any(|record| record == strange)).await;
-        process.until_logged("index is not plausible").await;
+        process.until_logged("index of an event is implausible").await;
         let printed = process.stop().await;
         let known: Vec<_> = printed.iter().filter(|record| *record != strange).collect();
         assert_eq!(known.len(), printed.len() - 1);
@@ -119,7 +119,7 @@ async fn garbage_ends_the_connection_and_nothing_else() {
         let process = Setup::new(&["run", "--resources", "evaluations,events"], &sim.url(0)).spawn();
         let kinds = ["evaluations", "events"];
         publish_around(&sim, &process, &lines, &kinds, bad).await;
-        process.until_logged("a line of the event stream cannot be read").await;
+        process.until_logged("cannot read an event stream line").await;
         let all: Vec<_> = kinds.iter().flat_map(|kind| expected(kind, &lines)).collect();
         assert_exactly(&all_seen(&process.stop().await), &all);
     }

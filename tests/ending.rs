@@ -180,7 +180,7 @@ async fn what_did_not_happen_is_neither_counted_nor_logged() {
     }
     let ended = process.end_by(Signal::TERM).await;
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
-    for words in ["the list is read", "0ns", "everything that was read is delivered"] {
+    for words in ["backfill finished", "0ns", "everything that was read is delivered"] {
         assert!(!ended.log.contains(words), "{words}:\n{}", ended.log);
     }
 }

@@ -92,7 +92,7 @@ async fn a_refused_token_is_replaced_by_that_of_the_file() {
         }
         append(&sim, 20..=29).await;
         process.until_printed(20).await;
-        let said = "token refused, following the token file  variable=NOMAD_TOKEN";
+        let said = "refused token replaced by the token file  variable=NOMAD_TOKEN";
         assert_eq!(process.logged(said), 1, "{}", process.log());
         assert_eq!(process.logged(&secrets.file().display().to_string()), 1, "{}", process.log());
         // For good: the file is renewed on.
@@ -114,7 +114,7 @@ async fn without_another_token_in_the_file_the_refusal_stays() {
     std::fs::remove_file(secrets.file()).expect("a file");
     let process = secrets.setup(&sim).spawn();
     process.until_logged("does not accept the token: ACL token expired").await;
-    assert_eq!(process.logged("following"), 0, "{}", process.log());
+    assert_eq!(process.logged("the token file"), 0, "{}", process.log());
     // It comes late.
     secrets.renew(TOKENS[1]);
     process.until_printed(10).await;
@@ -148,7 +148,7 @@ async fn consul_and_the_http_sink_are_asked_with_the_token_of_the_file() {
         .spawn();
     process.until("all arrive", || server.taken().len() >= 10).await;
     for variable in ["CONSUL_HTTP_TOKEN", "SINK_HTTP_TOKEN"] {
-        let said = format!("token refused, following the token file  variable={variable} ");
+        let said = format!("refused token replaced by the token file  variable={variable} ");
         assert_eq!(process.logged(&said), 1, "{}", process.log());
     }
     assert_no_secret(&process);

@@ -40,7 +40,7 @@ async fn stopped_after_each(groups: &[&[String]]) {
         let due = due.by_ref().take(group.len()).flatten().collect::<Vec<_>>();
         process.until_printed(due.len()).await;
         if n == 0 {
-            process.until("the lists are read", || process.logged("the list is read") >= OBJECTS.len()).await;
+            process.until("the lists are read", || process.logged("backfill finished") >= OBJECTS.len()).await;
         }
         // What a run sends again, it sends before anything new.
         printed.extend(process.stop().await);

@@ -1,13 +1,21 @@
 //! `dead-letters`: the part of the command line that looks into a dead-letter file, and sends its records again.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, BufWriter},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::PathBufValueParser};
 
-use super::{Task, arguments, flags};
+use super::{Task, arguments, flags, tell};
 use crate::{
-    config::{self, Environment, Outlet, Problems, Warning, catalogue::Scope},
-    dead_letter::read::kinds,
+    config::{self, Environment, Outlet, Problems, Warning},
+    dead_letter::{list, read::kinds},
+    replay::{self, Replayed},
+    settings::Scope,
+    sink::{Policy, Sink},
+    supervisor::Shutdown,
 };
 
 pub(super) const NAME: &str = "dead-letters";
@@ -70,8 +78,25 @@ pub struct List {
     pub json: bool,
 }
 
+impl List {
+    /// Prints the list, and gives the exit code.
+    pub fn run(&self) -> ExitCode {
+        let mut out = BufWriter::new(io::stdout().lock());
+        match list::list(&self.path, self.json, &mut out) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            // A reader that stops before the end has seen what it wanted.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(error) => {
+                tell(&format!("cannot read {}: {error}; name a dead-letter file", self.path.display()));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
 /// What `replay` asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Replay {
     /// The dead-letter file.
     pub path: PathBuf,
@@ -79,6 +104,45 @@ pub struct Replay {
     pub any_sink: bool,
     /// Where the records go.
     pub outlet: Outlet,
+}
+
+impl Replay {
+    /// Sends the records to `sink`, prints the sums, and gives the exit code.
+    pub async fn run(&self, sink: Box<dyn Sink>, policy: Policy, shutdown: Shutdown) -> ExitCode {
+        let Replay { path, any_sink, outlet } = self;
+        let policy = Policy { retry_max: outlet.retry_max, ..policy };
+        let options = replay::Options {
+            max_in_flight: outlet.max_in_flight,
+            grace: outlet.shutdown_grace,
+            any_sink: *any_sink,
+            stop: shutdown.stop,
+            abort: shutdown.abort,
+        };
+        let replayed = match replay::Replay::open(path) {
+            Ok(replay) => replay.run(sink, policy, &options).await,
+            Err(error) => Err(error),
+        };
+        match replayed {
+            Ok(replayed) => {
+                tell(&sums(&replayed, path));
+                if replayed.is_done() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            }
+            Err(error) => {
+                tell(&error);
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn sums(replayed: &Replayed, path: &Path) -> String {
+    let path = path.display();
+    if *replayed == Replayed::default() {
+        return format!("no dead letters in {path}");
+    }
+    let Replayed { delivered, refused, left, interrupted, .. } = replayed;
+    let ended = if *interrupted { "stopped: " } else { "" };
+    format!("{ended}{delivered} delivered, {refused} refused again, {left} left in {path}")
 }
 
 pub(super) fn command() -> Command {
@@ -134,11 +198,7 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
-    use crate::{
-        cli::{Exit, load_from},
-        config::Sink,
-        sink::http::Format,
-    };
+    use crate::cli::{Exit, load_from};
 
     fn asked(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Task, Exit> {
         let variables = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
@@ -165,7 +225,7 @@ mod tests {
     fn a_replay_needs_a_sink_and_looks_at_nothing_of_nomad_or_consul() {
         let wrong = [("NOMAD_ADDR", "ftp://nomad"), ("CONSUL_HTTP_ADDR", "ftp://consul"), ("SINK_TYPE", "stdout")];
         let it = replay(&["--sink-type=stdout", REPLAY, "letters", "--cluster", "prod"], &wrong);
-        assert_eq!((it.outlet.sink, it.outlet.cluster.as_deref(), it.any_sink), (Sink::Stdout, Some("prod"), false));
+        assert_eq!((it.outlet.sink.name(), it.outlet.cluster.as_deref(), it.any_sink), ("stdout", Some("prod"), false));
         match asked(&[REPLAY, "letters"], &[]) {
             Err(Exit::Configuration(problems)) => assert!(problems.to_string().contains("SINK_TYPE"), "{problems}"),
             other => panic!("{other:?}"),
@@ -178,17 +238,18 @@ mod tests {
         let file = directory.path().join("letters");
         let path = file.to_str().expect("text");
         let http = [("SINK_TYPE", "http"), ("SINK_HTTP_ADDRESS", "http://collector")];
-        let format = |more: &[(&str, &str)]| match replay(&[REPLAY, path], &[&http, more].concat()).outlet.sink {
-            Sink::Http(http) => http.format,
-            other => panic!("{other:?}"),
+        let format = |more: &[(&str, &str)]| {
+            let shown = format!("{:?}", replay(&[REPLAY, path], &[&http, more].concat()).outlet.sink);
+            let (_, format) = shown.split_once("format: ").expect("it is in the settings");
+            format.split(',').next().unwrap_or_default().to_owned()
         };
-        assert_eq!(format(&[]), Format::Single, "no file is no events");
+        assert_eq!(format(&[]), "Single", "no file is no events");
         std::fs::write(&file, "{\"kind\":\"events\"}\n{\"kind\":\"input\"}\nno letter\n").expect("writable");
-        assert_eq!(format(&[]), Format::Array);
-        assert_eq!(format(&[("NOMAD_FIREHOSE_RESOURCES", "jobs,events")]), Format::Single);
-        assert_eq!(format(&[("SINK_HTTP_FORMAT", "ndjson")]), Format::Ndjson);
+        assert_eq!(format(&[]), "Array");
+        assert_eq!(format(&[("NOMAD_FIREHOSE_RESOURCES", "jobs,events")]), "Single");
+        assert_eq!(format(&[("SINK_HTTP_FORMAT", "ndjson")]), "Ndjson");
         std::fs::write(&file, "{\"kind\":\"events\"}\n{\"kind\":\"jobs\"}\n").expect("writable");
-        assert_eq!(format(&[]), Format::Single);
+        assert_eq!(format(&[]), "Single");
     }
 
     #[test]

@@ -1,12 +1,18 @@
 //! `state`: the part of the command line that looks at what is stored.
 
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, error::ErrorKind};
 
-use super::{arguments, flags};
+use super::{arguments, flags, tell};
 use crate::{
-    config::{Flags, catalogue::Scope},
+    config::Flags,
     kind::Kind,
-    state::Action,
+    settings::Scope,
+    state::{Action, Answer},
 };
 
 pub(super) const NAME: &str = "state";
@@ -114,6 +120,16 @@ pub(super) fn read(matches: &ArgMatches) -> Result<(Action, Flags), clap::Error>
     Ok((action, flags(matches)))
 }
 
+/// Prints what the subcommand found to stdout, and why it stopped to stderr. Gives the exit code.
+pub fn print(answer: &Answer) -> ExitCode {
+    // A reader that stops before the end has seen what it wanted.
+    io::stdout().write_all(answer.text.as_bytes()).ok();
+    if let Some(error) = &answer.error {
+        tell(error);
+    }
+    if answer.is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 fn is_ours(flag: &str) -> bool {
     flag.starts_with("consul-") && !OF_SESSIONS.contains(&flag) || OURS.contains(&flag)
 }
@@ -130,7 +146,8 @@ mod tests {
     use super::*;
     use crate::{
         cli::{Exit, Task, load_from},
-        config::{Environment, Keeper, Storage},
+        config::Environment,
+        coordinator::Storage,
     };
 
     /// The state of `arguments`, with what a run would refuse in the environment: nothing of it is looked at.
@@ -139,7 +156,7 @@ mod tests {
         let variables = wrong.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let arguments = ["nomad-firehose", NAME].iter().chain(arguments).map(OsString::from);
         match load_from(arguments, &Environment { variables, exists: &|_| false })?.0 {
-            Task::State(command) => Ok((command.action, command.storage)),
+            Task::State { command, .. } => Ok((command.action, command.storage)),
             other => panic!("{other:?}"),
         }
     }
@@ -151,7 +168,7 @@ mod tests {
             lines.map(|line| asked(&line.split_whitespace().collect::<Vec<_>>()).expect("works")).collect();
         assert_eq!(examples.len(), 3);
         assert_eq!(examples[1].0, Action::Show { kinds: vec![Kind::Nodes, Kind::Jobs], json: true });
-        assert!(matches!(&examples[1].1.keeper, Keeper::Consul { prefix, .. } if prefix == "firehose/prod"));
+        assert!(matches!(&examples[1].1, Storage::Consul(config) if config.folder == "firehose/prod"));
         assert_eq!(examples[2].0, Action::Reset { kinds: vec![Kind::Allocations], value: false });
     }
 
@@ -162,7 +179,7 @@ mod tests {
         {
             let (action, storage) = asked(arguments).expect("it is valid");
             assert_eq!(action, Action::Show { kinds: vec![], json: false });
-            assert_eq!(storage.keeper, Keeper::File { data_dir: "/d".into() });
+            assert_eq!(storage, Storage::File { data_dir: "/d".into() });
         }
         let (action, _) = asked(&["reset", "all", "--value"]).expect("it is valid");
         assert_eq!(action, Action::Reset { kinds: Kind::ALL.to_vec(), value: true });

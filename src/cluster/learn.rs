@@ -56,7 +56,7 @@ impl Known {
         let (sender, known) = watch::channel(View { identity, settled: false });
         tokio::spawn(async move {
             tokio::select! {
-                () = ask_for_ever(&client, &sender) => {}
+                () = keep_asking(&client, &sender) => {}
                 () = sender.closed() => {}
             }
         });
@@ -92,7 +92,7 @@ impl Known {
     }
 }
 
-async fn ask_for_ever(client: &Client, sender: &watch::Sender<View>) {
+async fn keep_asking(client: &Client, sender: &watch::Sender<View>) {
     let mut unreachable = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut unreadable = Backoff::new(Duration::from_secs(2), REFRESH);
     let mut tries = 0;

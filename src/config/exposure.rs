@@ -1,4 +1,4 @@
-//! Files that others on the machine can get at, and should not.
+//! Files that other users of the machine can access, and should not.
 
 use std::{
     fs,
@@ -6,28 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    catalogue::{self, Setting},
-    layers::Layers,
-    problem::Warning,
-};
-
-/// Settings that name a file with a secret in it.
-static SECRETS: [&Setting; 7] = [
-    &catalogue::NOMAD_TOKEN_FILE,
-    &catalogue::NOMAD_CLIENT_KEY,
-    &catalogue::CONSUL_HTTP_TOKEN_FILE,
-    &catalogue::CONSUL_CLIENT_KEY,
-    &catalogue::SINK_AMQP_CLIENT_KEY,
-    &catalogue::SINK_HTTP_TOKEN_FILE,
-    &catalogue::SINK_HTTP_CLIENT_KEY,
-];
+use super::catalogue;
+use crate::settings::{Layers, Setting, Warning};
 
 const READ: u32 = 0o004;
 const WRITE: u32 = 0o002;
 
-/// What others can read that has secrets in it, and what they can write that decides on what the program does. A group is
-/// given access on purpose. Nothing is said of what is not there: whoever opens it does.
+/// Warns of files with secrets that other users can read, and of files and directories that they can write and that decide what
+/// the program does. Access of a group is taken to be intended. A file that does not exist is reported by whoever opens it.
 pub(super) fn warnings(layers: &Layers) -> Vec<Warning> {
     let mut found = Vec::new();
     let mut look = |setting: &Setting, path: &Path, bits: u32| {
@@ -43,7 +29,7 @@ pub(super) fn warnings(layers: &Layers) -> Vec<Warning> {
     if let Some(file) = path(&catalogue::CONFIG) {
         look(&catalogue::CONFIG, &file, if layers.file_has_secrets() { READ | WRITE } else { WRITE });
     }
-    for setting in SECRETS {
+    for setting in catalogue::ALL.iter().filter(|setting| setting.secret_file) {
         if let Some(file) = path(setting) {
             look(setting, &file, READ | WRITE);
         }

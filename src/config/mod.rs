@@ -1,38 +1,28 @@
-//! Configuration: what was given as flags, variables and keys of a file becomes [`Settings`], or all its problems.
+//! The configuration: flags, environment variables and a file become [`Settings`], or all their problems.
 //!
-//! Start at [`load`]. [`catalogue`] names every setting once.
+//! Start at [`load`]. [`catalogue`] names every setting once. Each component has its own type of settings; the ones here only put
+//! these together. Sinks declare and read their own settings, see [`crate::sink::SINKS`].
 
-#[cfg(feature = "amqp")]
-mod amqp;
 pub mod catalogue;
 mod consul;
-mod duration;
 mod exposure;
-mod http;
-mod http_sink;
-#[cfg(feature = "kinesis")]
-mod kinesis;
-mod layers;
 mod names;
 mod nomad;
-mod problem;
-mod reader;
-mod size;
 mod validate;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration as StdDuration};
+use std::{net::SocketAddr, time::Duration};
 
-pub use consul::Consul;
-pub use duration::{Duration, Error as DurationError};
-pub use http::{BasicAuth, Tls, Token};
-pub use layers::{Environment, Flags};
-pub use nomad::Nomad;
-pub use problem::{Problem, Problems, Warning};
-pub use size::{ByteSize, Error as ByteSizeError};
-
-pub use crate::http::Secret;
-pub use crate::source::Source;
-use crate::{kind::Kind, position::RaftIndex, sink};
+pub use crate::settings::{Environment, Flags, Problem, Problems, Warning};
+use crate::{
+    coordinator,
+    dead_letter::Place,
+    kind::Kind,
+    nomad::{Config as Nomad, Topic},
+    settings::{Layers, Setting},
+    sink::Chosen,
+    source::{Polling, Start},
+    telemetry::Log,
+};
 
 /// What the subcommand asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +33,8 @@ pub enum Wanted {
     Listed,
 }
 
-/// A valid configuration. Files that it names have not been opened yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A valid configuration of a run. The files that it names have not been opened yet.
+#[derive(Debug)]
 pub struct Settings {
     /// What to carry: at least one, each once, in the order of [`Kind::ALL`].
     pub kinds: Vec<Kind>,
@@ -52,37 +42,28 @@ pub struct Settings {
     pub topics: Vec<Topic>,
     /// How to reach Nomad.
     pub nomad: Nomad,
-    /// Where records come from.
-    pub source: Source,
-    /// The shortest pause between two lists of a kind: 100 ms to 10 min.
-    pub poll_interval: StdDuration,
-    /// How long ago the server that answers a list may have heard of its leader; only the leader answers where it is
-    /// `None`.
-    pub stale: Option<StdDuration>,
+    /// Where records come from, and how lists are read.
+    pub polling: Polling,
     /// Whose events to carry: `*` alone, or names, each once.
     pub namespaces: Vec<String>,
-    /// Who keeps leases and checkpoints.
-    pub coordinator: Coordinator,
-    /// The folder in Consul's KV store, without `/` at either end.
-    pub consul_prefix: String,
-    /// How long a leader goes on without a heartbeat that Consul took: 1 s to 1 min.
-    pub lease: StdDuration,
+    /// Which coordinator keeps leases and checkpoints.
+    pub coordinator: coordinator::Config,
     /// How many bytes of the stream a standby keeps, at most 2 GiB; 0 is none.
     pub standby_buffer: usize,
     /// How often the checkpoint is stored: 100 ms to 1 h.
-    pub checkpoint_interval: StdDuration,
+    pub checkpoint_interval: Duration,
     /// Where the first start begins.
     pub start: Start,
-    /// Bytes of events that may be read and not yet delivered: 64 KiB to 2 GiB, so it fits 32 bits.
+    /// How many bytes of events may be read and not yet delivered: 64 KiB to 2 GiB, so it fits 32 bits.
     pub max_in_flight: usize,
     /// How long a stop may take: 100 ms to 10 min.
-    pub shutdown_grace: StdDuration,
+    pub shutdown_grace: Duration,
     /// The longest pause between two tries: 100 ms to 10 min.
-    pub retry_max: StdDuration,
+    pub retry_max: Duration,
     /// Where records go.
-    pub sink: Sink,
-    /// What becomes of records that the sink refuses.
-    pub dead_letter: DeadLetter,
+    pub sink: Chosen,
+    /// Where records go that the sink rejects.
+    pub dead_letter: Place,
     /// The label of this cluster.
     pub cluster: Option<String>,
     /// Where the status page and the metrics are served.
@@ -91,130 +72,40 @@ pub struct Settings {
     pub log: Log,
 }
 
-/// A topic of the event stream, and the filter key its events must have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Topic {
-    /// `Job`, or `*` for all.
-    pub name: String,
-    /// The filter key: an id, or what Nomad lists in an event's `FilterKeys`. `None` is any.
-    pub key: Option<String>,
+impl Settings {
+    /// The topics that `kind` subscribes to.
+    pub fn topics_of(&self, kind: Kind) -> Vec<Topic> {
+        kind.topic().map_or_else(|| self.topics.clone(), |topic| vec![Topic::all(topic)])
+    }
 }
 
-/// Who keeps leases and checkpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Coordinator {
-    /// Consul's sessions and KV store: replicas anywhere.
-    Consul(Box<Consul>),
-    /// Files in a directory: replicas on one machine.
-    File {
-        /// The directory.
-        data_dir: PathBuf,
-    },
-    /// Nobody: one process, which begins anew each time.
-    None,
-}
-
-/// Where checkpoints are stored, for who looks at them from outside. Nothing else of a run need be set for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Storage {
+/// The settings of `state`: where checkpoints are stored. It needs no other setting of a run.
+#[derive(Debug)]
+pub struct State {
     /// The place.
-    pub keeper: Keeper,
+    pub storage: coordinator::Storage,
     /// What is logged, and how.
     pub log: Log,
 }
 
-/// A coordinator that keeps something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keeper {
-    /// Consul's KV store.
-    Consul {
-        /// How to reach it.
-        how: Box<Consul>,
-        /// The folder, without `/` at either end.
-        prefix: String,
-    },
-    /// Files in a directory.
-    File {
-        /// The directory.
-        data_dir: PathBuf,
-    },
-}
-
-/// A sink and what goes with it, for who sends records that are there already. Nothing else of a run need be set for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The settings of a replay: a sink and what belongs to it. It needs no other setting of a run.
+#[derive(Debug)]
 pub struct Outlet {
     /// Where records go.
-    pub sink: Sink,
+    pub sink: Chosen,
     /// The label of this cluster.
     pub cluster: Option<String>,
-    /// Bytes of records that may be read and not yet delivered: 64 KiB to 2 GiB.
+    /// How many bytes of records may be read and not yet delivered: 64 KiB to 2 GiB.
     pub max_in_flight: usize,
     /// How long a stop may take: 100 ms to 10 min.
-    pub shutdown_grace: StdDuration,
+    pub shutdown_grace: Duration,
     /// The longest pause between two tries: 100 ms to 10 min.
-    pub retry_max: StdDuration,
+    pub retry_max: Duration,
     /// What is logged, and how.
     pub log: Log,
 }
 
-/// Where the first start begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// With everything that the cluster holds.
-    All,
-    /// With what comes from now on.
-    Now,
-    /// With what happened at this index or later.
-    Index(RaftIndex),
-}
-
-/// Where records go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sink {
-    /// Standard output, one record a line.
-    Stdout,
-    /// An HTTP server.
-    Http(Box<sink::http::Config>),
-    /// An exchange of RabbitMQ.
-    #[cfg(feature = "amqp")]
-    Amqp(Box<sink::amqp::Config>),
-    /// A stream of Amazon Kinesis.
-    #[cfg(feature = "kinesis")]
-    Kinesis(Box<sink::kinesis::Config>),
-}
-
-/// What becomes of a record that the sink refuses as data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeadLetter {
-    /// Hold everything behind it, and keep trying.
-    Stop,
-    /// Log it and go on.
-    Log,
-    /// Append it to a file and go on.
-    File(PathBuf),
-}
-
-/// What is logged, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// The least important level that is logged.
-    pub level: tracing::Level,
-    /// How a line looks.
-    pub format: LogFormat,
-}
-
-/// How a line of the log looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Time, level, message, fields.
-    Text,
-    /// One JSON object a line, with `time`, `level` and `msg`.
-    Json,
-    /// The same with `@timestamp`, `@level` and `@message`.
-    SeatgeekJson,
-}
-
-/// Reads the configuration file where one is named, lays flags over variables over it, and checks the whole.
+/// Reads the configuration file if one is named, puts variables and then flags before it, and checks the whole.
 ///
 /// # Errors
 /// Everything that is wrong, at once.
@@ -228,24 +119,23 @@ pub fn load(
     valid.map(|(settings, warnings)| (settings, with_exposure(&layers, warnings)))
 }
 
-/// As [`load`], for the settings that [`Storage`] is made of; the others are not looked at.
+/// As [`load`], but reads only the settings of [`State`].
 ///
 /// # Errors
 /// Everything that is wrong with these, at once.
-pub fn load_storage(flags: &Flags, environment: &Environment<'_>) -> Result<(Storage, Vec<Warning>), Problems> {
+pub fn load_state(flags: &Flags, environment: &Environment<'_>) -> Result<(State, Vec<Warning>), Problems> {
     let (layers, problems) = gather(flags, environment);
-    let valid = validate::validate_storage(&layers, environment, problems);
-    valid.map(|(storage, warnings)| (storage, with_exposure(&layers, warnings)))
+    let valid = validate::validate_state(&layers, environment, problems);
+    valid.map(|(state, warnings)| (state, with_exposure(&layers, warnings)))
 }
 
-/// As [`load`], for the settings that [`Outlet`] is made of; the others are not looked at, but for the resources: where
-/// they are set, the sink formats records as `run` does with them. Otherwise it does as with `kinds`, which are asked for
-/// only then.
+/// As [`load`], but reads only the settings of [`Outlet`]. A sink that needs to know the kinds of its records gets those of
+/// `NOMAD_FIREHOSE_RESOURCES` if it is set, and otherwise what `kinds` returns, which is called only then.
 ///
 /// # Errors
-/// Everything that is wrong with these, at once. No sink being chosen is wrong, too.
+/// Everything that is wrong with these, at once. It is wrong to name no sink.
 pub fn load_outlet(
-    kinds: impl FnOnce() -> Vec<Kind>,
+    kinds: impl Fn() -> Vec<Kind>,
     flags: &Flags,
     environment: &Environment<'_>,
 ) -> Result<(Outlet, Vec<Warning>), Problems> {
@@ -254,28 +144,32 @@ pub fn load_outlet(
     valid.map(|(outlet, warnings)| (outlet, with_exposure(&layers, warnings)))
 }
 
-fn with_exposure(layers: &layers::Layers, mut warnings: Vec<Warning>) -> Vec<Warning> {
+fn with_exposure(layers: &Layers, mut warnings: Vec<Warning>) -> Vec<Warning> {
     warnings.extend(exposure::warnings(layers));
     warnings
 }
 
-/// Lays flags over variables over the file.
-fn gather(flags: &Flags, environment: &Environment<'_>) -> (layers::Layers, Vec<Problem>) {
-    let (mut layers, mut problems) = (layers::Layers::default(), Vec::new());
+/// What was given: flags come before variables, variables before the file.
+fn gather(flags: &Flags, environment: &Environment<'_>) -> (Layers, Vec<Problem>) {
+    let (mut layers, mut problems) = (Layers::default(), Vec::new());
     layers.flags(flags, &mut problems);
-    layers.variables(environment, &mut problems);
+    layers.variables(&catalogue::ALL, environment, &mut problems);
     let named = layers.get(&catalogue::CONFIG).cloned();
     if let Some(named) = named
         && let [path] = named.values.as_slice()
     {
         match std::fs::read_to_string(path) {
-            Ok(text) => layers.file(path.as_ref(), &text, &mut problems),
+            Ok(text) => {
+                // A file cannot name another one.
+                let all = catalogue::ALL.iter().copied().filter(|setting| setting.flag != catalogue::CONFIG.flag);
+                layers.file(&all.collect::<Vec<&Setting>>(), path.as_ref(), &text, &mut problems);
+            }
             Err(error) => {
                 let place = named.origin.place(&catalogue::CONFIG);
                 problems.push(Problem::new(
                     place,
                     Some(path),
-                    format!("the file cannot be read: {error}; name a TOML file that this program may read"),
+                    format!("cannot read the file: {error}; name a TOML file that this program may read"),
                 ));
             }
         }

@@ -1,8 +1,9 @@
-//! Names that are nearly right.
+//! Variables whose names are almost right.
 
-use super::{catalogue, layers::Environment, problem::Warning};
+use super::catalogue;
+use crate::settings::{Environment, Warning, nearest};
 
-/// Variables of the original's sinks. They are no mistake in the environment of a migration, whichever sink is chosen.
+/// Variables of the original program's sinks. In the environment of a migration they are no mistake, whichever sink is chosen.
 const ORIGINAL: [&str; 20] = [
     "SINK_EVENT_BUS_DETAIL_TYPE",
     "SINK_EVENT_BUS_NAME",
@@ -50,26 +51,6 @@ pub(super) const TOPICS: [&str; 18] = [
     "Service",
     "Variable",
 ];
-
-/// The one of `names` that `name` is most like, if it is like any.
-pub(super) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let name = name.to_ascii_lowercase();
-    let score = |candidate: &str| strsim::jaro_winkler(&name, &candidate.to_ascii_lowercase());
-    let scored = names.into_iter().map(|candidate| (score(candidate), candidate));
-    let (score, best) = scored.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
-    (score >= 0.8).then_some(best)
-}
-
-/// The key of the configuration file that `key` is most like.
-pub(super) fn nearest_key(key: &str) -> Option<&'static str> {
-    let key = key.to_ascii_lowercase().replace('_', "-");
-    let by_variable =
-        catalogue::ALL.iter().find(|setting| setting.variable.to_ascii_lowercase().replace('_', "-") == key);
-    by_variable.map(|setting| setting.flag).or_else(|| {
-        let flags = catalogue::ALL.iter().map(|setting| setting.flag);
-        nearest(&key, flags.filter(|flag| *flag != catalogue::CONFIG.flag))
-    })
-}
 
 /// Variables with our prefixes that mean nothing, and such of Nomad's and Consul's that are probably misspelt.
 pub(super) fn unknown_variables(environment: &Environment<'_>) -> Vec<Warning> {
@@ -200,12 +181,5 @@ mod tests {
             "SINK_HTTP_ADDRESS",
         ];
         assert_eq!(warned(&names), []);
-    }
-
-    #[test]
-    fn a_key_may_be_written_as_the_variable_it_stands_for() {
-        assert_eq!(nearest_key("NOMAD_FIREHOSE_START"), Some("start"));
-        assert_eq!(nearest_key("nomad_addr"), Some("nomad-addr"));
-        assert_eq!(nearest_key("zzz"), None);
     }
 }

@@ -1,30 +1,33 @@
-//! From what was given to [`Settings`]: pure, and all problems at once.
+//! Checks what was given and makes [`Settings`] of it. Pure, and reports all problems at once.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
-    time::Duration as StdDuration,
+    time::Duration,
 };
 
-use super::{
-    ByteSize, Coordinator, DeadLetter, Duration, Environment, Keeper, Log, LogFormat, Outlet, Problem, Problems,
-    Settings, Sink, Source, Start, Storage, Topic, Wanted, Warning, catalogue, consul, http_sink,
-    layers::{Layers, Origin},
-    names, nomad,
-    reader::{Broken, Reader, between},
+use super::{Outlet, Settings, State, Wanted, catalogue, consul, names, nomad};
+use crate::{
+    coordinator::{self, Storage},
+    dead_letter::Place,
+    kind::Kind,
+    nomad::Topic,
+    position::RaftIndex,
+    settings::{
+        Broken, ByteSize, Environment, Layers, Origin, Problem, Problems, Reader, Warning, between, duration, nearest,
+    },
+    sink::{self, Chosen, Kinds},
+    source::{Polling, Source, Start},
+    telemetry::{Log, LogFormat},
 };
-use crate::{kind::Kind, position::RaftIndex};
-
-/// The original's other sinks.
-const SINKS_TO_COME: [&str; 8] = ["eventbridge", "kafka", "mongo", "mongodb", "nsq", "redis", "sqs", "syslog"];
 
 /// The kinds that lists give.
 const POLLED: [Kind; 6] =
     [Kind::Allocations, Kind::Nodes, Kind::Evaluations, Kind::Jobs, Kind::JobListStubs, Kind::Deployments];
 
-/// The shortest interval that anything is to be done in, and the longest that a stop or a pause may take.
+/// The shortest interval between repeated actions, and the longest that a stop or a pause may take.
 const SHORT: Duration = Duration::from_millis(100);
-const TEN_MINUTES: Duration = Duration::from_millis(600_000);
+const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 pub(super) fn validate(
     wanted: Wanted,
@@ -32,57 +35,50 @@ pub(super) fn validate(
     environment: &Environment<'_>,
     problems: Vec<Problem>,
 ) -> Result<(Settings, Vec<Warning>), Problems> {
-    all_or_problems(layers, environment, problems, |reader, warnings| settings(wanted, reader, environment, warnings))
+    all_or_problems(layers, environment, problems, |reader| settings(wanted, reader, environment))
 }
 
-pub(super) fn validate_storage(
+pub(super) fn validate_state(
     layers: &Layers,
     environment: &Environment<'_>,
     problems: Vec<Problem>,
-) -> Result<(Storage, Vec<Warning>), Problems> {
-    all_or_problems(layers, environment, problems, storage)
+) -> Result<(State, Vec<Warning>), Problems> {
+    all_or_problems(layers, environment, problems, state)
 }
 
 pub(super) fn validate_outlet(
-    kinds: impl FnOnce() -> Vec<Kind>,
+    kinds: impl Fn() -> Vec<Kind>,
     layers: &Layers,
     environment: &Environment<'_>,
     problems: Vec<Problem>,
 ) -> Result<(Outlet, Vec<Warning>), Problems> {
-    all_or_problems(layers, environment, problems, |reader, warnings| outlet(kinds, reader, warnings))
+    all_or_problems(layers, environment, problems, |reader| outlet(kinds, reader))
 }
 
 fn all_or_problems<T>(
     layers: &Layers,
     environment: &Environment<'_>,
     problems: Vec<Problem>,
-    read: impl FnOnce(&mut Reader<'_>, &mut Vec<Warning>) -> Result<T, Broken>,
+    read: impl FnOnce(&mut Reader<'_>) -> Result<T, Broken>,
 ) -> Result<(T, Vec<Warning>), Problems> {
-    let mut reader = Reader { layers, problems, doubts: Vec::new() };
-    let mut warnings = names::unknown_variables(environment);
-    match read(&mut reader, &mut warnings) {
-        Ok(settings) if reader.problems.is_empty() => {
-            warnings.append(&mut reader.doubts);
-            Ok((settings, warnings))
-        }
-        // A variable that is wrong can be a misspelt one that is missing.
+    let mut reader = Reader::new(layers, problems, names::unknown_variables(environment));
+    let read = read(&mut reader);
+    let Reader { mut problems, warnings, .. } = reader;
+    match read {
+        Ok(settings) if problems.is_empty() => Ok((settings, warnings)),
+        // A misspelt variable can be why another one is missing.
         _ => {
-            reader.problems.extend(warnings.iter().filter_map(Warning::problem));
-            Err(Problems(reader.problems))
+            problems.extend(warnings.iter().filter_map(Warning::problem));
+            Err(Problems(problems))
         }
     }
 }
 
 /// Reads every setting before it gives up on any, so that all problems are noted.
-fn settings(
-    wanted: Wanted,
-    reader: &mut Reader<'_>,
-    environment: &Environment<'_>,
-    warnings: &mut Vec<Warning>,
-) -> Result<Settings, Broken> {
+fn settings(wanted: Wanted, reader: &mut Reader<'_>, environment: &Environment<'_>) -> Result<Settings, Broken> {
     let kinds = kinds(wanted, reader);
     let topics = reader.list(&catalogue::TOPIC, topic);
-    let nomad = nomad::read(reader, environment, warnings);
+    let nomad = nomad::read(reader, environment);
     let source = reader.value(&catalogue::SOURCE, source);
     if matches!(source, Ok(Source::Poll)) && kinds.contains(&Kind::Events) {
         let others = kinds.iter().filter(|kind| **kind != Kind::Events);
@@ -91,27 +87,19 @@ fn settings(
         let what = format!("no list gives raw events; carry others (run --resources {}) or use auto", others.join(","));
         reader.wrong(&catalogue::SOURCE, what);
     }
-    let poll_interval = reader.value(&catalogue::POLL_INTERVAL, between(SHORT, TEN_MINUTES));
-    let stale = reader.optional(&catalogue::STALE, between(SHORT, TEN_MINUTES));
-    let namespaces = namespaces(reader, environment, warnings);
-    let coordinator = coordinator(reader, warnings);
-    let consul_prefix = reader.value(&catalogue::CONSUL_PREFIX, folder);
-    let lease = reader.value(&catalogue::LEASE, between(Duration::from_millis(1_000), Duration::from_millis(60_000)));
+    let poll_interval = reader.value(&catalogue::POLL_INTERVAL, duration(SHORT, TEN_MINUTES));
+    let stale = reader.optional(&catalogue::STALE, duration(SHORT, TEN_MINUTES));
+    let namespaces = namespaces(reader, environment);
+    let lease = reader.value(&catalogue::LEASE, duration(Duration::from_secs(1), Duration::from_secs(60)));
+    let coordinator = coordinator(reader, lease);
     let standby_buffer = reader.value(&catalogue::STANDBY_BUFFER, between(ByteSize::new(0), ByteSize::new(2 << 30)));
-    if let (Ok(Coordinator::Consul(consul)), Ok(lease)) = (&coordinator, &lease)
-        && StdDuration::from(*lease) > consul.session_ttl
-    {
-        let what = "it is longer than NOMAD_FIREHOSE_CONSUL_SESSION_TTL: Consul could end the session of a leader that \
-            still holds its lease; shorten the one or lengthen the other";
-        reader.wrong(&catalogue::LEASE, what);
-    }
-    let hour = Duration::from_millis(3_600_000);
-    let checkpoint_interval = reader.value(&catalogue::CHECKPOINT_INTERVAL, between(SHORT, hour));
+    let hour = Duration::from_secs(60 * 60);
+    let checkpoint_interval = reader.value(&catalogue::CHECKPOINT_INTERVAL, duration(SHORT, hour));
     let start = reader.value(&catalogue::START, start);
     let max_in_flight = max_in_flight(reader);
     let shutdown_grace = shutdown_grace(reader);
     let retry_max = retry_max(reader);
-    let sink = sink(reader, &kinds, warnings);
+    let sink = sink(reader, &|_| kinds.clone());
     let dead_letter = reader.value(&catalogue::DEAD_LETTER, dead_letter);
     let cluster = reader.optional(&catalogue::CLUSTER, label);
     let listen = reader.optional(&catalogue::LISTEN, listen);
@@ -120,24 +108,19 @@ fn settings(
 
     if kinds.contains(&Kind::Events) {
         let unknown = topics.iter().filter(|topic| !names::TOPICS.contains(&topic.name.as_str()));
-        warnings.extend(unknown.map(|topic| Warning::UnknownTopic {
-            topic: topic.name.clone(),
-            nearest: names::nearest(&topic.name, names::TOPICS),
-        }));
+        for Topic { name, .. } in unknown {
+            reader.warn(Warning::UnknownTopic { topic: name.clone(), nearest: nearest(name, names::TOPICS) });
+        }
     }
     Ok(Settings {
         kinds,
         topics,
         nomad: nomad?,
-        source: source?,
-        poll_interval: poll_interval?.into(),
-        stale: stale.map(StdDuration::from),
+        polling: Polling { source: source?, interval: poll_interval?, stale },
         namespaces,
         coordinator: coordinator?,
-        consul_prefix: consul_prefix?,
-        lease: lease?.into(),
         standby_buffer: usize::try_from(standby_buffer?.bytes()).map_err(|_| Broken)?,
-        checkpoint_interval: checkpoint_interval?.into(),
+        checkpoint_interval: checkpoint_interval?,
         start: start?,
         max_in_flight: max_in_flight?,
         shutdown_grace: shutdown_grace?,
@@ -150,42 +133,33 @@ fn settings(
     })
 }
 
-/// The settings of [`Storage`] alone.
-fn storage(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Result<Storage, Broken> {
-    let coordinator = coordinator(reader, warnings);
-    let prefix = reader.value(&catalogue::CONSUL_PREFIX, folder);
+/// The settings of [`State`] alone.
+fn state(reader: &mut Reader<'_>) -> Result<State, Broken> {
+    // Who only looks at what is stored holds no lease.
+    let coordinator = coordinator(reader, Ok(Duration::ZERO));
     let level = reader.value(&catalogue::LOG_LEVEL, level);
     let format = reader.value(&catalogue::LOG_FORMAT, format);
-    let keeper = match coordinator? {
-        Coordinator::Consul(how) => Keeper::Consul { how, prefix: prefix? },
-        Coordinator::File { data_dir } => Keeper::File { data_dir },
-        Coordinator::None => {
-            reader.wrong(&catalogue::COORDINATOR, "it is none, which stores nothing: there is no state to look at");
+    let storage = match coordinator? {
+        coordinator::Config::Consul(config) => Storage::Consul(Box::new(config.client)),
+        coordinator::Config::File { data_dir } => Storage::File { data_dir },
+        coordinator::Config::None => {
+            reader.wrong(&catalogue::COORDINATOR, "none stores no state; name the coordinator of the run");
             return Err(Broken);
         }
     };
-    Ok(Storage { keeper, log: Log { level: level?, format: format? } })
+    Ok(State { storage, log: Log { level: level?, format: format? } })
 }
 
 /// The settings of [`Outlet`] alone.
-fn outlet(
-    kinds: impl FnOnce() -> Vec<Kind>,
-    reader: &mut Reader<'_>,
-    warnings: &mut Vec<Warning>,
-) -> Result<Outlet, Broken> {
-    // The default would print the records, and call that delivered.
+fn outlet(kinds: impl Fn() -> Vec<Kind>, reader: &mut Reader<'_>) -> Result<Outlet, Broken> {
+    // The default would print the records and count them as delivered.
     if reader.layers.get(&catalogue::SINK_TYPE).is_none() {
-        reader.missing(&catalogue::SINK_TYPE, "name the sink that the records are to go to, with its settings");
+        reader.missing(&catalogue::SINK_TYPE, "a replay has no default sink; name the sink and set its settings");
     }
-    // They decide on nothing but a format that is not set.
-    let asks =
-        reader.text(&catalogue::SINK_TYPE) == Some("http") && reader.text(&catalogue::SINK_HTTP_FORMAT).is_none();
-    let kinds = match reader.layers.get(&catalogue::RESOURCES) {
-        _ if !asks => Vec::new(),
+    let sink = sink(reader, &|reader| match reader.layers.get(&catalogue::RESOURCES) {
         Some(_) => self::kinds(Wanted::Listed, reader),
         None => kinds(),
-    };
-    let sink = sink(reader, &kinds, warnings);
+    });
     let cluster = reader.optional(&catalogue::CLUSTER, label);
     let max_in_flight = max_in_flight(reader);
     let shutdown_grace = shutdown_grace(reader);
@@ -207,12 +181,12 @@ fn max_in_flight(reader: &mut Reader<'_>) -> Result<usize, Broken> {
     usize::try_from(size.bytes()).map_err(|_| Broken)
 }
 
-fn shutdown_grace(reader: &mut Reader<'_>) -> Result<StdDuration, Broken> {
-    reader.value(&catalogue::SHUTDOWN_GRACE, between(SHORT, TEN_MINUTES)).map(StdDuration::from)
+fn shutdown_grace(reader: &mut Reader<'_>) -> Result<Duration, Broken> {
+    reader.value(&catalogue::SHUTDOWN_GRACE, duration(SHORT, TEN_MINUTES))
 }
 
-fn retry_max(reader: &mut Reader<'_>) -> Result<StdDuration, Broken> {
-    reader.value(&catalogue::RETRY_MAX, between(SHORT, TEN_MINUTES)).map(StdDuration::from)
+fn retry_max(reader: &mut Reader<'_>) -> Result<Duration, Broken> {
+    reader.value(&catalogue::RETRY_MAX, duration(SHORT, TEN_MINUTES))
 }
 
 fn kinds(wanted: Wanted, reader: &mut Reader<'_>) -> Vec<Kind> {
@@ -227,7 +201,7 @@ fn kinds(wanted: Wanted, reader: &mut Reader<'_>) -> Vec<Kind> {
         "all" => Ok(None),
         name => name.parse::<Kind>().map(Some).map_err(|_| {
             let names = Kind::ALL.iter().map(|kind| kind.name()).chain(["all"]);
-            let nearest = names::nearest(name, names.clone()).map(|nearest| format!(", did you mean {nearest}?"));
+            let nearest = nearest(name, names.clone()).map(|nearest| format!(", did you mean {nearest}?"));
             format!("no such kind{}; there are {}", nearest.unwrap_or_default(), names.collect::<Vec<_>>().join(", "))
         }),
     });
@@ -252,7 +226,7 @@ fn topic(text: &str) -> Result<Topic, &'static str> {
     Ok(Topic { name: name.to_owned(), key: key.filter(|key| *key != "*").map(str::to_owned) })
 }
 
-fn namespaces(reader: &mut Reader<'_>, environment: &Environment<'_>, warnings: &mut Vec<Warning>) -> Vec<String> {
+fn namespaces(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Vec<String> {
     let namespaces = reader.list(&catalogue::NOMAD_NAMESPACE, |text| {
         // Nomad's own rule (`validNamespaceName`).
         let valid = text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
@@ -271,27 +245,30 @@ fn namespaces(reader: &mut Reader<'_>, environment: &Environment<'_>, warnings: 
         && only != "*"
         && environment.get("NOMAD_ALLOC_ID").is_some()
     {
-        warnings.push(Warning::InjectedNamespace { namespace: only.clone() });
+        reader.warn(Warning::InjectedNamespace { namespace: only.clone() });
     }
     namespaces
 }
 
-fn coordinator(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Result<Coordinator, Broken> {
+fn coordinator(reader: &mut Reader<'_>, lease: Result<Duration, Broken>) -> Result<coordinator::Config, Broken> {
     const NAMES: [&str; 3] = ["consul", "file", "none"];
     let given = reader.text(&catalogue::COORDINATOR).is_some();
     let name = reader.optional(&catalogue::COORDINATOR, |text| {
         NAMES.into_iter().find(|name| *name == text).ok_or_else(|| {
-            let nearest = names::nearest(text, NAMES);
+            let nearest = nearest(text, NAMES);
             let nearest = nearest.map(|nearest| format!(", did you mean {nearest}?")).unwrap_or_default();
             format!("no such coordinator{nearest}; there are consul, file and none")
         })
     });
     let data_dir = reader.optional(&catalogue::DATA_DIR, |text| Ok::<_, String>(PathBuf::from(text)));
+    let folder = reader.value(&catalogue::CONSUL_PREFIX, folder);
     match (name.or(if given { None } else { catalogue::COORDINATOR.default }), data_dir) {
-        // Only here are the settings of Consul read: what a machine says about it is no concern of the others.
-        (Some("consul"), _) => consul::read(reader, warnings).map(|consul| Coordinator::Consul(Box::new(consul))),
-        (Some("none"), _) => Ok(Coordinator::None),
-        (Some(_), Some(data_dir)) => Ok(Coordinator::File { data_dir }),
+        // Only the Consul coordinator reads how to reach Consul: a machine can have that in its environment for other programs.
+        (Some("consul"), _) => {
+            consul::read(reader, folder, lease).map(|consul| coordinator::Config::Consul(Box::new(consul)))
+        }
+        (Some("none"), _) => folder.and(lease).map(|_| coordinator::Config::None),
+        (Some(_), Some(data_dir)) => folder.and(lease).map(|_| coordinator::Config::File { data_dir }),
         (Some(_), None) => {
             if reader.text(&catalogue::DATA_DIR).is_none() {
                 reader.missing(&catalogue::DATA_DIR, "the file coordinator needs a directory for its checkpoints");
@@ -334,46 +311,12 @@ fn start(text: &str) -> Result<Start, &'static str> {
     }
 }
 
-/// The sink that is chosen, with its own settings: what stands there about the others is no concern of this one.
-fn sink(reader: &mut Reader<'_>, kinds: &[Kind], warnings: &mut Vec<Warning>) -> Result<Sink, Broken> {
-    const NAMES: [&str; 5] = ["stdout", "amqp", "rabbitmq", "http", "kinesis"];
-    let name = reader.value(&catalogue::SINK_TYPE, |text| {
-        if matches!(text, "amqp" | "rabbitmq") && !cfg!(feature = "amqp") {
-            return Err("this program was built without it (the feature amqp)".to_owned());
-        }
-        if text == "kinesis" && !cfg!(feature = "kinesis") {
-            return Err("this program was built without it (the feature kinesis)".to_owned());
-        }
-        if let Some(name) = NAMES.into_iter().find(|name| *name == text) {
-            return Ok(name);
-        }
-        let names = NAMES.join(", ");
-        if SINKS_TO_COME.contains(&text) {
-            return Err(format!("this sink is not built in yet; there are {names}"));
-        }
-        let nearest = names::nearest(text, SINKS_TO_COME.into_iter().chain(NAMES));
-        let nearest = nearest.map(|nearest| format!(", did you mean {nearest}?")).unwrap_or_default();
-        Err(format!("no such sink{nearest}; there are {names}"))
-    });
-    match name? {
-        #[cfg(feature = "amqp")]
-        "amqp" | "rabbitmq" => super::amqp::read(reader).map(|amqp| Sink::Amqp(Box::new(amqp))),
-        "http" => http_sink::read(reader, kinds, warnings).map(|http| Sink::Http(Box::new(http))),
-        #[cfg(feature = "kinesis")]
-        "kinesis" => super::kinesis::read(reader).map(|kinesis| Sink::Kinesis(Box::new(kinesis))),
-        _ => Ok(Sink::Stdout),
-    }
+fn sink(reader: &mut Reader<'_>, kinds: Kinds<'_>) -> Result<Chosen, Broken> {
+    sink::registry::read(&catalogue::SINK_TYPE, reader, kinds)
 }
 
-fn dead_letter(text: &str) -> Result<DeadLetter, &'static str> {
-    match text {
-        "stop" => Ok(DeadLetter::Stop),
-        "log" => Ok(DeadLetter::Log),
-        text => match text.strip_prefix("file:") {
-            Some(path) if !path.is_empty() => Ok(DeadLetter::File(path.into())),
-            _ => Err("write stop, log, or file:PATH"),
-        },
-    }
+fn dead_letter(text: &str) -> Result<Place, &'static str> {
+    text.parse().map_err(|_| "write stop, log, or file:PATH")
 }
 
 fn label(text: &str) -> Result<String, &'static str> {

@@ -93,12 +93,7 @@ impl Client {
 
     /// Sends `call` and reads the whole answer. Returns a success and the statuses in `also`, and turns all others into
     /// errors. If Consul refuses the token and the token file has a new one, the call is sent again with that.
-    pub(super) async fn ask(
-        &self,
-        call: &Call<'_>,
-        also: &[StatusCode],
-        deadline: Duration,
-    ) -> Result<Reply, Error> {
+    pub(super) async fn send(&self, call: &Call<'_>, also: &[StatusCode], deadline: Duration) -> Result<Reply, Error> {
         let exchange = || async {
             let request = self.request(call).await?;
             let response = request

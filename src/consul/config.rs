@@ -1,7 +1,7 @@
 //! The client's settings.
 
 use crate::{
-    http::{Address, Names, Secret, Tls, TokenSource},
+    http::{Address, BasicAuth, Names, Tls, TokenSource},
     tls::Variables,
 };
 
@@ -21,14 +21,14 @@ pub(super) static NAMES: Names = Names {
 };
 
 /// How to reach and to address Consul. The configuration layer validates it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The address of the agent: TCP with or without TLS, or a Unix socket.
     pub address: Address,
     /// The ACL token, and its source.
     pub token: TokenSource,
     /// `CONSUL_HTTP_AUTH`: user and password of basic authentication. They override those in the address.
-    pub basic_auth: Option<(String, Secret)>,
+    pub basic_auth: Option<BasicAuth>,
     /// `CONSUL_NAMESPACE`, of Consul Enterprise: at most 64 bytes.
     pub namespace: Option<String>,
     /// `CONSUL_PARTITION`, of Consul Enterprise: at most 64 bytes.

@@ -92,7 +92,7 @@ impl Client {
             deadline += how.wait + how.wait / 16;
         }
         let call = self.read_call(key, &query, MAX_ENTRY);
-        let answer = self.ask(&call, &[StatusCode::NOT_FOUND], deadline).await?;
+        let answer = self.send(&call, &[StatusCode::NOT_FOUND], deadline).await?;
         let index = next_index(answer.index, how.after);
         let mut entries = self.entries(&call, answer)?;
         match entries.iter().find(|entry| entry.key != key) {
@@ -110,7 +110,7 @@ impl Client {
     pub async fn tree(&self, prefix: &str, deadline: Duration) -> Result<Read<Vec<Entry>>, Error> {
         let query = [("recurse", String::new()), ("consistent", String::new())];
         let call = self.read_call(prefix, &query, MAX_TREE);
-        let answer = self.ask(&call, &[StatusCode::NOT_FOUND], deadline).await?;
+        let answer = self.send(&call, &[StatusCode::NOT_FOUND], deadline).await?;
         let index = next_index(answer.index, None);
         let value = self.entries(&call, answer)?;
         if let Some(other) = value.iter().find(|entry| !entry.key.starts_with(prefix)) {

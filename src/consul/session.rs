@@ -55,14 +55,14 @@ impl Client {
     pub async fn create_session(&self, session: &Session, deadline: Duration) -> Result<SessionId, Error> {
         let request = Request {
             name: &session.name,
-            ttl: go(session.ttl),
-            lock_delay: go(session.lock_delay),
+            ttl: go_duration(session.ttl),
+            lock_delay: go_duration(session.lock_delay),
             behavior: "release",
             node_checks: (!session.node_checks).then_some([]),
         };
         let body = serde_json::to_vec(&request).expect("texts and numbers are JSON").into();
         let call = session_call("create", Some(body), "create a session");
-        let answer = self.ask(&call, &[], deadline).await?;
+        let answer = self.send(&call, &[], deadline).await?;
         let created: Named =
             serde_json::from_slice(&answer.body).map_err(|error| self.garbage(&call, error.to_string()))?;
         Ok(SessionId::new(created.id))
@@ -74,7 +74,7 @@ impl Client {
     /// It is not known whether Consul renewed it, unless Consul refused.
     pub async fn renew_session(&self, session: &SessionId, deadline: Duration) -> Result<bool, Error> {
         let call = session_call(&format!("renew/{}", super::kv::encoded(session.as_str())), None, "renew the session");
-        let answer = self.ask(&call, &[StatusCode::NOT_FOUND], deadline).await?;
+        let answer = self.send(&call, &[StatusCode::NOT_FOUND], deadline).await?;
         if answer.code == StatusCode::NOT_FOUND {
             return Ok(false);
         }
@@ -92,7 +92,7 @@ impl Client {
     /// The session lives on, at most until its TTL, unless [`Error::may_have_happened`].
     pub async fn destroy_session(&self, session: &SessionId, deadline: Duration) -> Result<(), Error> {
         let call = session_call(&format!("destroy/{}", super::kv::encoded(session.as_str())), None, "end the session");
-        let answer = self.ask(&call, &[], deadline).await?;
+        let answer = self.send(&call, &[], deadline).await?;
         match answer.body.trim_ascii() {
             b"true" => Ok(()),
             text => Err(self.garbage(&call, String::from_utf8_lossy(text))),
@@ -115,6 +115,6 @@ fn session_call(path: &str, body: Option<bytes::Bytes>, what: &str) -> Call<'sta
 }
 
 /// Writes a duration as Go does, always with a unit: Consul takes a small number without one for seconds.
-fn go(duration: Duration) -> String {
+fn go_duration(duration: Duration) -> String {
     if duration.is_zero() { "0s".to_owned() } else { format!("{}ms", duration.as_millis()) }
 }

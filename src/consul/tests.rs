@@ -82,7 +82,7 @@ async fn every_request_carries_what_the_settings_say() {
     let server = serve(|| say(200, r#"{"Results":[],"Errors":null}"#)).await;
     let client = client_at(&server.address, |config| {
         config.token = TokenSource::Fixed(Secret::new("hush"));
-        config.basic_auth = Some(("me".to_owned(), Secret::new("pass")));
+        config.basic_auth = Some(crate::http::BasicAuth { user: "me".to_owned(), password: Secret::new("pass") });
         config.namespace = Some("team".to_owned());
         config.partition = Some("part".to_owned());
         config.datacenter = Some("eu".to_owned());

@@ -173,7 +173,7 @@ impl Op {
                 (key, value.len(), session.as_str())
             }
         };
-        FRAME + escaped(key) + escaped(session) + value.div_ceil(3) * 4
+        FRAME + escaped_len(key) + escaped_len(session) + value.div_ceil(3) * 4
     }
 
     fn key(&self) -> &str {
@@ -290,7 +290,7 @@ impl Client {
             needs: first.map(|op| self.key_rule(op.key())).unwrap_or_default(),
             limit: MAX_TREE,
         };
-        let answer = self.ask(&call, &[StatusCode::CONFLICT], deadline).await?;
+        let answer = self.send(&call, &[StatusCode::CONFLICT], deadline).await?;
         let read: WireAnswer<'_> =
             serde_json::from_slice(&answer.body).map_err(|error| self.garbage(&call, error.to_string()))?;
         let refusals = read.errors.unwrap_or_default();
@@ -299,7 +299,7 @@ impl Client {
             let entries = entries.map(Raw::decode).collect::<Result<Vec<_>, _>>();
             let entries = entries.map_err(|text| self.garbage(&call, text))?;
             // A success of something other than Consul must not count as a lock, or as a stored checkpoint.
-            if !answers(ops, &entries) {
+            if !are_results_of(&entries, ops) {
                 return Err(self.garbage(&call, "its results are not those of the operations"));
             }
             return Ok(Transaction::Done(entries));
@@ -318,7 +318,7 @@ impl Client {
 }
 
 /// Whether `entries` are the results of all of `ops`, in their order.
-fn answers(ops: &[Op], entries: &[Entry]) -> bool {
+fn are_results_of(entries: &[Entry], ops: &[Op]) -> bool {
     // How many entries can belong to the operations so far. Only the operations after a tree show where it ends.
     let mut ends = BTreeSet::from([0]);
     for op in ops {
@@ -352,7 +352,7 @@ fn what(op: &Op) -> String {
 }
 
 /// The greatest length of a text in JSON.
-fn escaped(text: &str) -> usize {
+fn escaped_len(text: &str) -> usize {
     text.bytes()
         .map(|byte| match byte {
             b'"' | b'\\' => 2,
@@ -420,18 +420,18 @@ mod tests {
                     }
                 });
             }
-            prop_assert!(answers(&asked, &entries));
+            prop_assert!(are_results_of(&entries, &asked));
             let mut more = entries.clone();
             more.insert(at % (entries.len() + 1), entry("b"));
-            prop_assert!(!answers(&asked, &more));
+            prop_assert!(!are_results_of(&more, &asked));
             if !entries.is_empty() {
                 let mut other = entries.clone();
                 other[at % entries.len()].key = "b".to_owned();
-                prop_assert!(!answers(&asked, &other));
+                prop_assert!(!are_results_of(&other, &asked));
             }
             if asked.iter().all(|op| !matches!(op, Op::GetTree { .. })) && !entries.is_empty() {
                 entries.remove(at % entries.len());
-                prop_assert!(!answers(&asked, &entries));
+                prop_assert!(!are_results_of(&entries, &asked));
             }
         }
 

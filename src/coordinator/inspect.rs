@@ -1,4 +1,4 @@
-//! Looking at what is stored, and forgetting it: for an operator, from outside of any run.
+//! Shows and removes stored state: for an operator, from outside of any run.
 
 use std::{fmt, time::Duration};
 
@@ -7,47 +7,47 @@ use futures_util::future::BoxFuture;
 use super::Error;
 use crate::{checkpoint::Checkpoint, kind::Kind};
 
-/// A place where checkpoints are kept, seen from outside.
+/// A place where checkpoints are stored, seen from outside.
 pub trait Inspector: Send + Sync + fmt::Debug {
-    /// Where it is, for people.
+    /// The place, for people.
     fn place(&self) -> String;
 
-    /// What one stored thing is called there.
+    /// Whether it stores keys or files.
     fn unit(&self) -> Unit;
 
-    /// What is stored of `kind` at one moment, and who leads. Changes nothing.
+    /// The stored state of `kind` at one moment, and who leads. Changes nothing.
     ///
     /// # Errors
-    /// The place could not be read. A checkpoint that cannot be read is none: see [`Content::Unreadable`].
+    /// The place could not be read. A checkpoint that cannot be read is no error: see [`Content::Unreadable`].
     fn look(&self, kind: Kind) -> BoxFuture<'_, Result<Inspected, Error>>;
 
-    /// Takes the checkpoint of `kind` away, at once and only where nobody leads; with `value` the original's progress
-    /// too.
+    /// Removes the checkpoint of `kind`, in one step and only while no replica leads; with `value` the original
+    /// program's progress too.
     ///
     /// # Errors
-    /// Nothing was done, unless the answer got lost on its way: look again.
+    /// Nothing was removed, unless the answer was lost on its way: look again.
     fn forget(&self, kind: Kind, value: bool) -> BoxFuture<'_, Result<ResetOutcome, Error>>;
 }
 
-/// What a stored thing is called.
+/// What a coordinator stores its state in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// A key of Consul's KV store.
+    /// Keys of Consul's KV store.
     Keys,
-    /// A file.
+    /// Files.
     Files,
 }
 
-/// What was found of one kind.
+/// The stored state of one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inspected {
-    /// The kind.
+    /// The resource.
     pub kind: Kind,
     /// Who leads it.
     pub leader: Leader,
     /// Its checkpoint.
     pub content: Content,
-    /// The original's integer, or what is wrong with it. `None` where there is none.
+    /// The original program's integer, or what is wrong with it. `None` where there is none.
     pub value: Option<Result<u64, String>>,
     /// How many keys or files there are, those of the lease included.
     pub entries: usize,
@@ -55,19 +55,18 @@ pub struct Inspected {
     pub bytes: u64,
 }
 
-/// Who has the lease, as far as can be told without a comparison of clocks: a leader that has died a moment ago still
-/// has it.
+/// Who has the lease, as far as a read can show without comparing clocks: a leader that died a moment ago still has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leader {
-    /// Nobody.
+    /// No program.
     Nobody,
     /// A program like this one.
     Known {
-        /// What it says of itself.
+        /// The name that it gives itself.
         holder: String,
         /// Its session in Consul.
         session: Option<String>,
-        /// How long it may go on without a heartbeat.
+        /// How long it may go without a heartbeat.
         lease: Option<Duration>,
     },
     /// A program that writes no heartbeat, such as the original.
@@ -79,21 +78,22 @@ pub enum Leader {
     NoLock {
         /// The key.
         path: String,
-        /// The number beside its value.
+        /// Its flags.
         flags: u64,
     },
 }
 
-/// A checkpoint as it was found.
+/// The stored checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
     /// There is none.
     Nothing,
     /// It can be read.
     Readable {
-        /// With its marks.
+        /// With its task cursors.
         checkpoint: Box<Checkpoint>,
-        /// What the original's key held when it was written: a greater number there is the original's own progress.
+        /// What the original program's key held when it was written: a greater number there is the original's own
+        /// progress.
         stored_value: Option<u64>,
     },
     /// A start would refuse it.
@@ -102,31 +102,31 @@ pub enum Content {
         path: String,
         /// What is wrong with it.
         reason: String,
-        /// The command that forgets it.
+        /// The command that removes it.
         reset: String,
     },
 }
 
-/// What became of [`Inspector::forget`].
+/// The result of [`Inspector::forget`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum ResetOutcome {
-    /// It is forgotten.
+    /// It is removed.
     Forgotten {
-        /// How many keys or files were taken away, those of the lease not counted.
+        /// How many keys or files were removed, those of the lease not counted.
         entries: usize,
         /// The bytes in them.
         bytes: u64,
-        /// The original's key was taken away too: its text.
+        /// The text of the original program's key, where that was removed too.
         value: Option<String>,
         /// What the next start does.
         next: Next,
     },
-    /// Somebody leads; nothing was done.
+    /// A replica leads; nothing was removed.
     Led(Leader),
-    /// The lock is free, but was not given; nothing was done.
+    /// The lock is free, but was refused; nothing was removed.
     NotGiven {
-        /// Why, in the words of whoever refused it.
+        /// Why, in Consul's words.
         reason: String,
     },
 }
@@ -134,7 +134,7 @@ pub enum ResetOutcome {
 /// What the next start of the program does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// It goes on from this value of the original's.
+    /// It resumes from this value of the original program.
     Value(u64),
     /// It is a first start.
     Anew,

@@ -1,8 +1,9 @@
-//! Who may emit, and where it went on: one lease and one checkpoint for each [`Kind`].
+//! Coordinators decide who may emit and where it resumes: one lease and one checkpoint for each [`Kind`].
 //!
-//! [`mod@file`] serves replicas on one machine, [`none`] serves a single process that keeps nothing.
-//! [`inspect`] is for an operator who wants to see what is stored.
+//! [`mod@file`] serves replicas on one machine, [`none`] serves a single process that stores nothing. [`inspect`] shows
+//! an operator what is stored.
 
+mod config;
 pub mod consul;
 pub mod file;
 pub mod inspect;
@@ -13,6 +14,7 @@ use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
 use futures_util::future::{self, BoxFuture};
 use tokio::sync::watch;
 
+pub use self::config::{Config, ConsulConfig, Run, Storage, Unusable};
 use crate::{
     cluster::Identity,
     kind::Kind,
@@ -20,31 +22,31 @@ use crate::{
     position::RaftIndex,
 };
 
-/// How far the leaders have come, by their heartbeats: for each kind, the raft index of each lane (`*`, or a namespace's
-/// name).
+/// How far the leaders have come, by their heartbeats: for each resource, the raft index of each stream (`*`, or a
+/// namespace).
 pub type Positions = BTreeMap<Kind, BTreeMap<String, RaftIndex>>;
 
-/// Hands out the leases.
+/// Grants leases.
 pub trait Coordinator: Send + Sync + fmt::Debug {
-    /// Waits, as a standby, until the lease of `kind` is ours. Cancel by dropping the future.
+    /// Waits, as a standby, until the lease of `kind` is ours. Drop the future to cancel.
     ///
     /// # Errors
-    /// Only what waiting cannot mend (a directory that cannot be written); outages are waited out, loudly. And
-    /// [`Error::Foreign`], where the leader is seen to be another cluster's.
+    /// Only what waiting cannot fix (a directory that cannot be written); outages are waited out and logged. And
+    /// [`Error::Foreign`], where the leader belongs to another cluster.
     fn acquire(&self, kind: Kind) -> BoxFuture<'_, Result<Arc<dyn Lease>, Error>>;
 
-    /// How far the leaders of the kinds that we wait for have come; `None` where nobody tells, so that a standby has
-    /// nothing to hold the stream ready for.
+    /// How far the leaders have come whose leases we wait for; `None` where leaders do not report it, so that a standby
+    /// does not hold a stream ready.
     fn leaders(&self) -> Option<watch::Receiver<Positions>> {
         None
     }
 
-    /// How often to call [`Lease::keep`], where `interval` is what the operator wants at most.
+    /// How often to call [`Lease::keep`]; the operator asked for at most `interval`.
     fn keep_every(&self, interval: Duration) -> Duration {
         interval
     }
 
-    /// What the leader and the checkpoint of `kind` say of the cluster that they are of. Changes nothing.
+    /// Which clusters the leader and the checkpoint of `kind` belong to, by their own word. Changes nothing.
     ///
     /// # Errors
     /// It could not be read.
@@ -53,35 +55,34 @@ pub trait Coordinator: Send + Sync + fmt::Debug {
         Box::pin(future::ready(Ok(Vec::new())))
     }
 
-    /// Where the checkpoint of `kind` lies, and the variable that chooses the place.
+    /// The place of the checkpoint of `kind`, and the variable that chooses it.
     fn place(&self, kind: Kind) -> (String, &'static str) {
         (kind.to_string(), "NOMAD_FIREHOSE_COORDINATOR")
     }
 
-    /// The command that forgets the checkpoint of `kind`.
+    /// The command that removes the checkpoint of `kind`.
     fn reset(&self, kind: Kind) -> String {
         reset(kind, None)
     }
 
-    /// Ends what the coordinator keeps with its far side. All leases are released before.
+    /// Ends what the coordinator keeps in its store, such as a session. Release all leases before.
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(future::ready(()))
     }
 }
 
-/// What something that is stored says of its cluster.
+/// Which cluster a stored item belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// What says it, such as `the checkpoint PATH`.
+    /// The item, such as `the checkpoint PATH`.
     pub what: String,
-    /// What it says.
+    /// The cluster.
     pub cluster: Identity,
-    /// It is a leader's heartbeat, and not a checkpoint that was left.
+    /// It is the heartbeat of a leader, and not a checkpoint.
     pub is_leader: bool,
 }
 
-/// The command that forgets the checkpoint of `kind`; with `data_dir` where files keep it, wherever the setting of the run
-/// came from.
+/// The command that removes the checkpoint of `kind`; with `data_dir` for a directory, however the run was configured.
 pub(crate) fn reset(kind: Kind, data_dir: Option<&Path>) -> String {
     let command = format!("nomad-firehose state reset {kind}");
     let Some(data_dir) = data_dir else { return command };

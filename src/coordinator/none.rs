@@ -1,4 +1,4 @@
-//! No coordination: the lease is there at once, and nothing is kept. Each start is a first start.
+//! No coordination: the lease is there at once, and nothing is stored. Each start is a first start.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     lease::{Error, Lease, LeaseState, Progress},
 };
 
-/// Hands out every lease. Two processes that use it both emit.
+/// Grants every lease. Two processes that use it both emit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unshared;
 
@@ -39,7 +39,7 @@ impl Lease for Always {
     }
 
     fn save<'a>(&'a self, progress: &'a dyn Progress) -> BoxFuture<'a, Result<(), Error>> {
-        // Taken and let go, so that nothing gathers.
+        // Takes the change and drops it, so that changes do not pile up.
         drop(progress.head());
         Box::pin(future::ready(Ok(())))
     }

@@ -17,7 +17,7 @@ use tracing_subscriber::fmt::{
 use super::Letter;
 use crate::files;
 
-/// How often a file is opened again because another one has taken its name before it was locked.
+/// How often a file is opened again because another one took its name before it was locked.
 const REPLACED: usize = 16;
 
 /// Appends `letters` and waits until they are on disk: all of them, or none.
@@ -29,17 +29,17 @@ pub(crate) fn append(path: &Path, letters: &[Letter]) -> io::Result<()> {
     let written = write(&file, &before, letters).and_then(|()| file.sync_data());
     let written = written.and_then(|()| if before.len() == 0 { sync_parent(path) } else { Ok(()) });
     if written.is_err() {
-        // A half line would be taken for a letter. Where even this fails, the next write closes the line.
+        // Half a line would look like a letter. Where even this fails, the next write closes the line.
         if let Err(error) = file.set_len(before.len()) {
-            tracing::warn!(%error, path = %path.display(), "half-written dead letter cannot be taken back");
+            tracing::warn!(%error, path = %path.display(), "cannot undo half-written dead letter");
         }
     }
     written
 }
 
-/// Opens and locks the file that has this name. The lock is given back when the file is closed.
+/// Opens and locks the file of this name. Closing the file frees the lock.
 ///
-/// A replay puts another file in its place while we wait for the lock: what is written to the old one then is lost.
+/// A replay can replace the file while we wait for the lock: whatever is written to the old one then is lost.
 fn open(path: &Path) -> io::Result<(File, Metadata)> {
     for _ in 0..REPLACED {
         let file = files::open(path, OpenOptions::new().read(true).append(true).create(true).mode(0o600))?;
@@ -52,7 +52,7 @@ fn open(path: &Path) -> io::Result<(File, Metadata)> {
     Err(io::Error::new(io::ErrorKind::Interrupted, "the file is replaced over and over"))
 }
 
-/// Whether the file that `metadata` is of still has this name.
+/// Whether the file of `metadata` still has this name.
 pub(crate) fn is_named(path: &Path, metadata: &Metadata) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(named) => Ok((named.dev(), named.ino()) == (metadata.dev(), metadata.ino())),
@@ -86,7 +86,7 @@ pub(crate) fn write_lines(writer: &mut impl Write, letters: &[Letter]) -> io::Re
     Ok(())
 }
 
-/// Has the name of this file on disk: a new file survives a crash only with its directory's entry.
+/// Writes the directory entry to disk: without it, a new file does not survive a crash.
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()

@@ -1,4 +1,4 @@
-//! What is in a dead-letter file, for people and for programs. Without the messages: they can carry secrets.
+//! Lists a dead-letter file for people and programs, without the messages: they can carry secrets.
 
 use std::{
     collections::BTreeMap,
@@ -27,8 +27,8 @@ struct Shown<'a> {
     bytes: Option<usize>,
 }
 
-/// Writes a line for each letter of the file: as text with a sum at the end, or as one JSON object each. `false` where a
-/// line cannot be read; which one it is, is said in its place.
+/// Writes a line for each letter of the file: as text with a sum at the end, or as one JSON object each. `false` where
+/// a line cannot be read; a line in its place says which.
 ///
 /// # Errors
 /// The file cannot be read, or `out` cannot be written.

@@ -1,4 +1,4 @@
-//! Where goes what no sink takes, and what could not be made into a record.
+//! Records that no sink takes, and inputs that no record can be made of.
 //!
 //! # The file
 //!
@@ -16,15 +16,15 @@
 //! | `body` | the message as text |
 //! | `body_hex` | in place of `body` where the bytes are not UTF-8 |
 //!
-//! The file is opened for each write, so that it can be rotated by renaming, and locked while it is written, so that
-//! several processes can share it, a [`replay`](crate::replay) among them, which puts another file in its place. A write
-//! that fails half-way is taken back; a line that a crash cut off is closed with a line break before the next one.
+//! Each write opens the file, so that it can be rotated by renaming, and locks it, so that several processes can share
+//! it. One of them can be a [`replay`](crate::replay), which replaces the file. A write that fails halfway is undone;
+//! the next write ends a line that a crash cut off.
 //!
 //! # The log
 //!
-//! No place writes bodies of records: those carry secrets. With `log` and `stop`, inputs that could not be read are logged
-//! once, cut to [`LOGGED`] bytes, because most of them are an error message of the far side; a file has them whole, and the
-//! log nothing of them.
+//! The log never has bodies of records: those carry secrets. With `log` and `stop`, an input that could not be read is
+//! logged once, cut to [`LOGGED`] bytes, because most inputs are an error message of the far side. With a file, the
+//! file has it whole, and the log nothing of it.
 
 pub(crate) mod file;
 pub mod list;
@@ -63,9 +63,9 @@ pub enum Place {
     /// Hold the position and try again slowly: everything behind it waits.
     #[default]
     Stop,
-    /// Log its identity and the reason, and go on: the body is gone.
+    /// Log its identity and the reason, and drop its body.
     Log,
-    /// Append it to a file, and go on.
+    /// Append it to a file.
     File(PathBuf),
 }
 
@@ -97,9 +97,9 @@ impl fmt::Display for Place {
     }
 }
 
-/// The dead-letter file could not be written; nothing of the letters is in it.
+/// The dead-letter file could not be written; none of the letters is in it.
 #[derive(Debug, thiserror::Error)]
-#[error("write dead letters to {}: {source}", path.display())]
+#[error("cannot write dead letters to {}: {source}", path.display())]
 pub struct Error {
     /// The file.
     pub path: PathBuf,
@@ -112,13 +112,13 @@ pub struct Error {
 #[derive(Clone, Debug, Default)]
 pub struct DeadLetters {
     place: Place,
-    /// Held by the one write under way, also when nobody waits for it any more: a disk that hangs costs one thread.
+    /// The one write under way holds it, even when no caller waits for it any more: a disk that hangs costs one thread.
     writing: Arc<Mutex<()>>,
-    /// Gets rejected records back; there is no other place then.
+    /// Gets rejected records back; there is no file then.
     returns: Option<Arc<dyn Returns>>,
 }
 
-/// Takes rejected records back, where they come from a dead-letter file themselves.
+/// Takes rejected records back that come from a dead-letter file themselves.
 pub(crate) trait Returns: Send + Sync + fmt::Debug {
     /// The sink has rejected these again.
     fn rejected(&self, letters: &[Letter]);
@@ -141,8 +141,8 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// The letter for `record`, which `sink` rejected for `reason` when it was sent for the `attempts`th time. The body
-    /// is shared, not copied.
+    /// The letter for `record`, which `sink` rejected for `reason` at the given attempt. The body is shared, not
+    /// copied.
     pub fn new(record: &Record, sink: &'static str, reason: String, attempts: u32) -> Self {
         Letter {
             kind: record.kind.name(),
@@ -159,7 +159,7 @@ impl Letter {
     }
 }
 
-/// What no record can be made of.
+/// An input that no record can be made of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Input<'a> {
     /// As it came.
@@ -185,7 +185,7 @@ impl fmt::Debug for Letter {
 }
 
 impl DeadLetters {
-    /// The dead letters of `place`. Touches nothing yet.
+    /// The dead letters of `place`. Opens nothing yet.
     pub fn new(place: Place) -> Self {
         DeadLetters { place, ..DeadLetters::default() }
     }
@@ -195,17 +195,17 @@ impl DeadLetters {
         DeadLetters { place: Place::Log, returns: Some(returns), ..DeadLetters::default() }
     }
 
-    /// Whether a rejected record holds everything behind it.
+    /// Whether a rejected record holds up everything behind it.
     pub fn holds(&self) -> bool {
         self.place == Place::Stop
     }
 
-    /// Whether what cannot be delivered is kept in a file.
+    /// Whether a file keeps them.
     pub(crate) fn keeps(&self) -> bool {
         matches!(self.place, Place::File(_))
     }
 
-    /// Opens the file, so that a wrong path is found at the start rather than with the first letter.
+    /// Opens the file, so that a wrong path is found at the start and not with the first letter.
     ///
     /// # Errors
     /// The file cannot be opened for writing.
@@ -218,11 +218,11 @@ impl DeadLetters {
     /// With [`Place::Stop`] they are only logged; ask [`DeadLetters::holds`] first.
     ///
     /// # Errors
-    /// The file could not be written. Try again: nothing may be dropped for it.
+    /// The file could not be written. Try again: nothing may be dropped because of it.
     pub async fn rejected(&self, letters: Vec<Letter>) -> Result<(), Error> {
         let letters: Arc<[Letter]> = letters.into();
         self.append(Arc::clone(&letters)).await?;
-        // Not before: a full disk would have each of them logged with each try.
+        // Only after the write: on a full disk, each attempt would log all of them.
         for Letter { kind, id, key, sink, reason, attempts, body, .. } in &*letters {
             tracing::error!(kind, %id, %key, sink, %reason, attempts, bytes = body.len(), "record rejected by the sink");
         }
@@ -233,11 +233,11 @@ impl DeadLetters {
     }
 
     /// Takes an event that could not be made into a record: `raw` as it came, why it could not be used, and where it
-    /// came from. Without a file it is logged, cut to [`LOGGED`] bytes, whatever the place: holding the pipeline would
-    /// mend nothing.
+    /// came from. Without a file it is logged, cut to [`LOGGED`] bytes, whatever the place: to hold up the pipeline
+    /// would fix nothing.
     ///
     /// # Errors
-    /// The file could not be written within 30 s. Try again: nothing may be dropped for it.
+    /// The file could not be written within 30 s. Try again: nothing may be dropped because of it.
     pub async fn input(&self, raw: &[u8], reason: &str, context: &str) -> Result<(), Error> {
         self.unreadable(Input { raw, reason, context, is_logged: false }).await
     }
@@ -264,7 +264,7 @@ impl DeadLetters {
             body: without_echo(raw),
         };
         self.append(Arc::new([letter])).await?;
-        tracing::error!(reason, context, bytes = raw.len(), "input cannot be read, kept as a dead letter");
+        tracing::error!(reason, context, bytes = raw.len(), "input kept as a dead letter");
         Ok(())
     }
 
@@ -289,7 +289,7 @@ impl DeadLetters {
     }
 }
 
-/// An input as it is kept. JSON stays as it is; anything else can be the page of a proxy that echoes our request.
+/// The body of an input. JSON stays as it is; anything else can be the page of a proxy that echoes our request.
 fn without_echo(raw: &[u8]) -> Bytes {
     match std::str::from_utf8(raw) {
         Ok(text) if serde_json::from_str::<IgnoredAny>(text).is_err() => {

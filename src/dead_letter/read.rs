@@ -1,4 +1,4 @@
-//! What a dead-letter file holds, read back. Blocking.
+//! Reads a dead-letter file. Blocking.
 
 use std::{
     collections::BTreeSet,
@@ -44,7 +44,7 @@ pub struct StoredLetter {
 }
 
 impl StoredLetter {
-    /// The message; `None` where the line has none, or its digits are none.
+    /// The message; `None` where the line has none, or its digits are invalid.
     pub fn message(&self) -> Option<Bytes> {
         match (&self.body, &self.body_hex) {
             (Some(text), _) => Some(Bytes::copy_from_slice(text.as_bytes())),
@@ -61,7 +61,7 @@ fn unhex(digits: &str) -> Option<Vec<u8>> {
     if rest.is_empty() { pairs.iter().map(byte).collect() } else { None }
 }
 
-/// A line that is no dead letter: its number in the file, from 1 on, and what is wrong with it.
+/// A line that is not a dead letter: its number in the file, counted from 1, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damaged {
     /// The line's number.
@@ -73,13 +73,13 @@ pub struct Damaged {
 /// One line of a dead-letter file.
 #[derive(Clone, Debug)]
 pub struct ReadLine {
-    /// Which bytes of the file it is, its line break included.
+    /// Its bytes in the file, line break included.
     pub at: Range<u64>,
-    /// What it says.
+    /// Its content.
     pub letter: Result<StoredLetter, Damaged>,
 }
 
-/// Reads a dead-letter file line by line. A line that a crash cut off is damaged, and the others are not.
+/// Reads a dead-letter file line by line. A line that a crash cut off is damaged; the others can be read.
 ///
 /// # Errors
 /// The file cannot be opened or read.
@@ -87,7 +87,7 @@ pub fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<ReadLine>
     Ok(lines(File::open(path)?))
 }
 
-/// The lines of what is read from the start of a file.
+/// The lines of a file that is read from its start.
 pub(crate) fn lines(file: impl Read) -> impl Iterator<Item = io::Result<ReadLine>> {
     let mut file = BufReader::with_capacity(1 << 16, file);
     let (mut number, mut end) = (0, 0);
@@ -111,9 +111,9 @@ pub(crate) fn lines(file: impl Read) -> impl Iterator<Item = io::Result<ReadLine
     })
 }
 
-/// Which kinds of record a file holds; what cannot be read is none.
+/// Which resources a file has records of; an unreadable file has none.
 pub fn kinds(path: &Path) -> Vec<Kind> {
-    // A pipe would be empty for who reads it next.
+    // Reading a pipe would empty it for the next reader.
     if !path.is_file() {
         return Vec::new();
     }

@@ -172,7 +172,7 @@ proptest! {
         let path = directory.path().join("dead");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.block_on(in_file(&path).input(&raw, &reason, &context)).expect("there is room");
-        // Without a file there is nothing to fail.
+        // Without a file, nothing can fail.
         runtime.block_on(DeadLetters::new(Place::Log).input(&raw, &reason, &context)).expect("only logged");
         let letter = lines(&path).remove(0);
         let body = match (letter["body"].as_str(), letter["body_hex"].as_str()) {

@@ -23,10 +23,10 @@ pub(super) struct Batch {
     pub(super) bytes: usize,
 }
 
-/// Counts by kind: records and bytes.
+/// Records and bytes by resource.
 pub(super) type Counts = BTreeMap<Kind, (usize, usize)>;
 
-/// What a round of sending came to.
+/// The result of a round of sending.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     pub(super) delivered: Counts,
@@ -51,9 +51,9 @@ impl Settled {
 pub(super) struct Failures {
     /// Why the first record that has to be sent again failed.
     pub(super) reason: Option<Failure>,
-    /// The longest wait that was asked for.
+    /// The longest wait that the far side asked for.
     pub(super) after: Option<Duration>,
-    /// The rejected records that no failure of the same key stands before, with the reason.
+    /// The rejected records without an earlier failure of the same key, with the reason.
     pub(super) rejected: Vec<(usize, String)>,
 }
 
@@ -68,7 +68,7 @@ impl Batch {
         self.attempts.push(0);
     }
 
-    /// Counts one more try of the first `records`.
+    /// Counts one more attempt of the first `records`.
     pub(super) fn tried(&mut self, records: usize) {
         for attempts in &mut self.attempts[..records] {
             *attempts = attempts.saturating_add(1);
@@ -83,7 +83,7 @@ impl Batch {
         record
     }
 
-    /// Drops, undelivered, what must not be sent any more.
+    /// Drops, undelivered, the records whose lease is lost.
     pub(super) fn drop_lost(&mut self) -> Counts {
         let mut lost = Counts::new();
         let is_lost = |record: &Record| record.ack.lease_state() == LeaseState::Lost;
@@ -100,12 +100,12 @@ impl Batch {
         lost
     }
 
-    /// Whether a write of it may start right now.
+    /// Whether a write of it may start now.
     pub(super) fn may_start(&self) -> bool {
         self.records.iter().all(|record| record.ack.lease_state() == LeaseState::Held)
     }
 
-    /// What failed. Rejected records behind a failure of their key are not listed: they are sent again first.
+    /// The failures. A rejected record after a failure of its key is not listed: it is sent again first.
     pub(super) fn failures(&self, outcomes: &mut [Outcome]) -> Failures {
         let mut failures = Failures::default();
         let mut blocked = HashSet::new();
@@ -129,10 +129,10 @@ impl Batch {
         failures
     }
 
-    /// Acknowledges what is through, and keeps the rest: each failure, all that was sent behind it under its key, and
-    /// what was not sent: the records that there is no outcome for.
+    /// Acknowledges the records that were delivered, and keeps the rest: each failure, every later record of its key,
+    /// and the records without an outcome, which were not sent.
     ///
-    /// `buried` says whether the rejected records are in the dead-letter place; otherwise they are failures.
+    /// `buried` says whether the rejected records are dead letters now; otherwise they are failures.
     pub(super) fn settle(&mut self, outcomes: &[Outcome], buried: bool) -> Settled {
         let is_delivered = |outcome: &Outcome| matches!(outcome, Outcome::Delivered);
         if outcomes.len() == self.records.len() && outcomes.iter().all(is_delivered) {
@@ -173,7 +173,7 @@ impl Batch {
         round
     }
 
-    /// What most rounds come to: nothing has to be looked for or kept.
+    /// The usual round: everything is delivered.
     fn all_delivered(&mut self) -> Settled {
         let mut round = Settled::default();
         self.attempts.clear();
@@ -185,7 +185,7 @@ impl Batch {
         round
     }
 
-    /// Passes each record through `keep`, in order.
+    /// Passes each record to `keep`, in order.
     fn each(&mut self, mut keep: impl FnMut(usize, Record) -> Option<Record>) {
         let records = std::mem::take(&mut self.records);
         let attempts = std::mem::take(&mut self.attempts);

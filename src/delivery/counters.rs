@@ -1,4 +1,4 @@
-//! What delivery does, as metrics and as the state of the sink.
+//! Counts in metrics what the delivery does, and shows the state of the sink.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::{
     telemetry::{Metrics, SinkState, Status, metrics},
 };
 
-/// Counts what the delivery tells.
+/// The observer of a run.
 #[derive(Debug)]
 pub struct Counters {
     metrics: Metrics,

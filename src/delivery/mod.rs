@@ -1,27 +1,27 @@
 //! From queue to sink: batches, retries, order, dead letters, acknowledgement. One task owns the sink.
 //!
-//! Batches leave in the order of submission, and one is in flight at a time. What was queued meanwhile leaves at once
-//! with the next one: a slow sink gets large batches, a quick one gets small ones, and nothing lingers unless
-//! [`Policy::linger`] says so.
+//! Batches leave in the order of submission, one at a time. Records that were queued meanwhile leave at once with the
+//! next batch: a slow sink gets large batches, a quick one gets small ones, and nothing waits unless [`Policy::linger`]
+//! says so.
 //!
 //! **Order per key.** When a record has to be sent again, every later record of its key in the batch is sent again
-//! behind it, delivered or not, before anything newer leaves. So a consumer sees repeats, but every inversion lies
-//! inside a re-sent stretch that is itself in order.
+//! after it, delivered or not, before any newer record. So a consumer sees repeats, but every inversion lies inside a
+//! re-sent stretch that is itself in order.
 //!
-//! **Retries** come from here alone, with full jitter and no end. While nothing gets through, a try carries one record,
-//! and the tries after it grow again; see [`Policy`] for the pauses.
+//! **Retries** happen here and nowhere else, with full jitter and no end. While nothing gets through, an attempt
+//! carries one record, and the attempts after it grow again; see [`Policy`] for the pauses.
 //!
-//! **Nothing overtakes a batch**, not even records of other keys: each would wait behind the hole in the ledger, and an
-//! outage of one record would fill the memory with the acknowledgements of all others.
+//! **Nothing overtakes a batch**, not even records of other keys: their acknowledgements would wait behind the gap in
+//! the ledger, and an outage of one record would fill the memory with them.
 //!
-//! The one exception is a **probe**. A far side that answers and refuses can mean the credentials or the record. After each
-//! such refusal one record of another key is sent, alone: the first undelivered one of its key, so that the order per key
-//! holds. Accepted, it is delivered, and the ledger's front stays at the refused record; what waits behind that front is
-//! bounded by the number of tries. `suspect.rs` says when the probes prove that the record is to blame.
+//! The one exception is a **probe**. A refusal can mean the credentials or the record. After each refusal, the delivery
+//! sends one record of another key, alone: the first undelivered one of its key, so that the order per key holds. If
+//! the far side accepts it, it is delivered, and the ledger's front stays at the refused record; the number of attempts
+//! bounds what waits behind that front. `suspect.rs` decides when the probes prove that the record is to blame.
 //!
-//! **Dropped is not delivered.** A record leaves this module in one of three ways: its ticket is told that it was
-//! delivered (which a dead letter on disk or in the log is, too), or it is dropped because its lease is gone, or because
-//! the task was cancelled or the sink closed. The last two never move the checkpoint.
+//! **Dropped is not delivered.** A record leaves this module in one of three ways: its ack handle reports it as
+//! delivered (which a dead letter on disk or in the log also is), or it is dropped because its lease is lost, or
+//! because the task was cancelled or the sink closed. The last two never move the checkpoint.
 
 mod batch;
 mod counters;
@@ -55,12 +55,13 @@ use crate::{
     sink::{Closed, Sink},
 };
 
-/// The delivery has ended: it was cancelled, or the sink is closed. What was not acknowledged is not delivered.
+/// The delivery has ended: it was cancelled, or the sink is closed. Records that are not acknowledged are not
+/// delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the delivery has ended")]
 pub struct Stopped;
 
-/// The way into the queue. When the last one is dropped, the task sends what is queued and ends.
+/// The way into the queue. When the last clone is dropped, the task sends what is queued and ends.
 #[derive(Clone, Debug)]
 pub struct Handle {
     queue: mpsc::Sender<Message>,
@@ -74,8 +75,8 @@ enum Message {
 
 /// Starts the task that owns `sink`.
 ///
-/// `cancel` ends it at once, also in the midst of a send or a wait: what is not acknowledged is dropped undelivered.
-/// The task's result is `Ok` then, too; the sink being closed is its only error.
+/// Cancelling `cancel` ends it at once, even during a send or a wait: unacknowledged records are dropped undelivered.
+/// The task's result is `Ok` then, too; a closed sink is its only error.
 pub fn spawn(
     sink: Box<dyn Sink>,
     policy: Policy,
@@ -101,7 +102,8 @@ impl Handle {
         self.queue.send(Message::Records(records)).await.map_err(|_| Stopped)
     }
 
-    /// Waits until everything submitted before is delivered, dead-lettered, or dropped because its lease is gone.
+    /// Waits until every record submitted before is delivered, is a dead letter, or was dropped because its lease is
+    /// lost.
     ///
     /// # Errors
     /// [`Stopped`] when the task ended before that.

@@ -1,4 +1,4 @@
-//! What the delivery tells whoever counts: metrics and readiness.
+//! What the delivery reports for metrics and readiness.
 
 use std::{fmt, time::Duration};
 
@@ -7,14 +7,14 @@ use crate::kind::Kind;
 /// Whether records get through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// The last batch went through, or there is none to be sent.
+    /// The last batch was delivered, or there is none to send.
     Flowing,
-    /// The sink does not take what it is sent; it is tried again.
+    /// The sink did not take a batch; the delivery tries again.
     Retrying {
-        /// Why the last try failed.
+        /// Why the last attempt failed.
         reason: String,
     },
-    /// The sink rejected a record as it is, and the dead-letter policy is `stop`. The program is not ready.
+    /// The sink rejected a record, and the dead-letter policy is `stop`. The program is not ready.
     Held {
         /// Why it was rejected.
         reason: String,
@@ -23,34 +23,34 @@ pub enum Flow {
     Suspended,
 }
 
-/// Is told what happens. Called on the delivery's task: count and return.
+/// Observes the delivery. Its task calls these methods: count and return.
 pub trait Observer: Send + Sync + fmt::Debug {
-    /// The sink has so many records and bytes of bodies in hand; none of them when it has answered.
+    /// The sink has this many records and bytes of bodies in hand; none once it has answered.
     fn in_flight(&self, records: usize, bytes: usize) {
         let (_, _) = (records, bytes);
     }
 
-    /// The sink answered for a batch of `records`, `elapsed` after it was given it.
+    /// The sink answered for a batch of `records`, `elapsed` after it got it.
     fn answered(&self, records: usize, elapsed: Duration) {
         let (_, _) = (records, elapsed);
     }
 
-    /// Delivered and acknowledged.
+    /// Records were delivered and acknowledged.
     fn delivered(&self, kind: Kind, records: usize, bytes: usize) {
         let (_, _, _) = (kind, records, bytes);
     }
 
-    /// To be sent again: what failed, and what follows it under the same key.
+    /// Records will be sent again: failures, and the later records of their keys.
     fn retried(&self, kind: Kind, records: usize) {
         let (_, _) = (kind, records);
     }
 
-    /// Rejected by the sink and put into the dead-letter place, which acknowledges them.
+    /// The sink rejected records; they are dead letters now, which acknowledges them.
     fn dead_lettered(&self, kind: Kind, records: usize) {
         let (_, _) = (kind, records);
     }
 
-    /// Dropped undelivered, because the lease was lost before they could be sent.
+    /// Records were dropped undelivered: the lease was lost before they could be sent.
     fn dropped(&self, kind: Kind, records: usize) {
         let (_, _) = (kind, records);
     }

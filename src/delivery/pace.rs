@@ -5,35 +5,35 @@ use std::time::Duration;
 use super::Policy;
 use crate::backoff::Backoff;
 
-/// The bound of the first pause behind a rejected record that holds everything up. A mended cause is noticed soon, and
-/// the sink that takes all other records is not asked the same question ten times a second.
+/// The bound of the first pause after a rejected record that holds up the rest. A fix is noticed soon, and a sink that
+/// takes all other records is not asked the same thing ten times a second.
 const HELD: Duration = Duration::from_secs(1);
 
-/// By how much the next try grows with each one that gets through, after an outage.
+/// By how much the next attempt grows with each one that gets through, after an outage.
 const GROWTH: usize = 4;
 
-/// The retry policy: pauses that grow while nothing gets through, and one record that feels whether the way is free.
+/// The retry policy: pauses that grow while nothing gets through, and attempts of one record until one is delivered.
 ///
-/// A round that delivers anything at all begins anew: what failed in it is a matter of single records, or of a sink that
-/// takes less than it is given. While nothing gets through, each try carries one record. When that is taken, the next one
-/// carries more, so that a sink that has only just come back, or that is too slow for a whole batch, is not buried.
+/// A round that delivers anything resets the pauses: its failures concern single records, or a sink that takes less
+/// than it is given. While nothing gets through, each attempt carries one record. When that is delivered, the next
+/// attempt carries more, so that a sink that has just recovered, or is too slow for a whole batch, is not flooded.
 #[derive(Debug)]
 pub(super) struct Pace {
     outage: Backoff,
     held: Backoff,
     after_max: Duration,
-    /// How many records the next try may carry.
+    /// How many records the next attempt may carry.
     allowance: usize,
 }
 
-/// What a round of sending came to.
+/// The result of a round of sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Advance {
-    /// Everything that was sent is through.
+    /// Every record that was sent is delivered.
     All,
-    /// Some of it is.
+    /// Some are.
     Some,
-    /// Nothing is.
+    /// None is.
     None,
 }
 
@@ -47,12 +47,12 @@ impl Pace {
         }
     }
 
-    /// How many records the next try may carry; at least one.
+    /// How many records the next attempt may carry; at least one.
     pub(super) fn allowance(&self) -> usize {
         self.allowance
     }
 
-    /// Takes in how a try went.
+    /// Takes in the result of an attempt.
     pub(super) fn went(&mut self, progress: Advance) {
         match progress {
             Advance::All => {
@@ -68,12 +68,12 @@ impl Pace {
         }
     }
 
-    /// How long to wait after a failure that a later try can mend; `after` is what the far side asked for.
+    /// How long to wait after a failure that a retry can fix; `after` is what the far side asked for.
     pub(super) fn failed(&mut self, after: Option<Duration>) -> Duration {
         self.outage.failed().max(after.unwrap_or_default().min(self.after_max))
     }
 
-    /// How long to wait behind a rejected record.
+    /// How long to wait after a rejected record.
     pub(super) fn rejected(&mut self) -> Duration {
         self.held.failed()
     }

@@ -103,7 +103,8 @@ impl Finding {
         self.refusals >= REFUSALS && self.over >= OVER
     }
 
-    /// For the log, the status and the dead letter: what is known about `record`, which the far side answered with `answer`.
+    /// For the log, the status and the dead letter: what is known about `record`, for which the far side answered
+    /// `answer`.
     pub(super) fn text(self, record: &Record, answer: &str) -> String {
         let Record { kind, id, key, .. } = record;
         if !self.is_proven() {
@@ -174,7 +175,7 @@ mod tests {
             ([passed(9, 60), vec![(Failed, 1), (Passed, 1)]].concat(), false),
             ([passed(9, 60), vec![(NoAnswer, 1), (Passed, 1)]].concat(), false),
             ([passed(9, 60), vec![(Other, 1), (Passed, 1)]].concat(), false),
-            // Neither for it nor against it.
+            // Says nothing about the record.
             ([passed(9, 60), vec![(NoProbe, 1); 5], passed(1, 1)].concat(), true),
             ([passed(9, 60), vec![(NoProbe, 60); 5]].concat(), false),
             ([passed(9, 60), vec![(Failed, 1)], passed(9, 60)].concat(), false),

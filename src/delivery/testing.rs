@@ -1,4 +1,4 @@
-//! Records with real tickets, and sinks that answer as they are told.
+//! Records with real ack handles, and scripted sinks.
 
 use std::{
     fmt,
@@ -20,7 +20,7 @@ use crate::{
     task_cursors::{Shard, TaskCursor, TaskKey},
 };
 
-/// A lease that is what it is told to be.
+/// A lease whose state the test sets.
 #[derive(Clone, Debug)]
 pub(crate) struct Switch(Arc<Mutex<LeaseState>>);
 
@@ -36,7 +36,7 @@ impl Switch {
     }
 }
 
-/// A checkpoint that is to be stored whole each time.
+/// A checkpoint that is stored whole each time.
 impl Progress for Checkpoint {
     fn head(&self) -> Option<Checkpoint> {
         Some(Checkpoint::head(self))
@@ -132,7 +132,7 @@ pub(crate) fn number(record: &Record) -> u64 {
 
 type Answer = Box<dyn FnMut(&[Record]) -> Option<Result<Vec<Outcome>, Closed>> + Send>;
 
-/// A sink that asks a closure, never answers where that gives `None`, and tells which ids it was sent.
+/// A sink that asks a closure, never answers where that returns `None`, and reports which ids it was sent.
 pub(crate) struct Script {
     answer: Answer,
     sent: mpsc::UnboundedSender<Vec<String>>,
@@ -180,7 +180,7 @@ pub(crate) fn retry(reason: &str) -> Outcome {
     Outcome::retry(reason)
 }
 
-/// The far side answered, and refuses.
+/// The far side answered with a refusal.
 pub(crate) fn refuse(answer: &str) -> Outcome {
     let refusal = Some(answer.to_owned());
     Outcome::Retry { reason: format!("{answer}; see the credentials"), after: None, refusal }
@@ -190,14 +190,14 @@ pub(crate) fn reject(reason: &str) -> Outcome {
     Outcome::Reject { reason: reason.to_owned() }
 }
 
-/// Runs `test` once more in a process whose files cannot grow past 8 KiB, and fails where it fails there. `true` in
-/// that process: a write then ends half-way with an error, as on a disk that fills up.
+/// Runs `test` again in a process whose files cannot grow past 8 KiB, and fails where it fails there. `true` in that
+/// process: a write there ends halfway with an error, as on a full disk.
 pub(crate) fn with_small_files(test: &str) -> bool {
     const MARK: &str = "WITH_SMALL_FILES";
     if std::env::var_os(MARK).is_some() {
         return true;
     }
-    // The unit of -f is 512 bytes in sh. Ignored, the signal becomes an error of the write.
+    // The unit of -f is 512 bytes in sh. An ignored signal becomes an error of the write.
     let limited = "trap '' XFSZ; ulimit -f 16; exec \"$0\" \"$@\"";
     let program = std::env::current_exe().expect("this test");
     let output = std::process::Command::new("sh")

@@ -1,4 +1,4 @@
-//! The worker under a paused clock, with sinks that answer as they are told.
+//! The worker under a paused clock, with scripted sinks.
 
 use std::{
     os::unix::fs::symlink,
@@ -222,7 +222,7 @@ async fn an_outage_is_felt_with_one_record_and_then_left_in_steps() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_gets_on_is_not_waited_for_longer_and_longer() {
-    // It takes the first record of each try, and fails with the second.
+    // It takes the first record of each attempt, and fails at the second.
     let (sink, _batches) = Script::new(|batch| {
         let answer = |number| if number == 0 { Outcome::Delivered } else { retry("busy") };
         Some(Ok((0..batch.len()).map(answer).collect()))

@@ -22,7 +22,7 @@ use crate::{
     throttle::{Classified, Failure, Throttle},
 };
 
-/// How soon a wait notices that a lease is gone.
+/// How soon a wait notices that a lease is lost.
 const LEASE_CHECK: Duration = Duration::from_secs(1);
 
 /// How soon a renewed lease is noticed.
@@ -102,13 +102,13 @@ impl Worker {
         }
     }
 
-    /// Moves the backlog into `batch`, and says whether that has to leave now.
+    /// Moves the backlog into `batch`; returns whether the batch has to leave now.
     fn fill(&mut self, batch: &mut Batch) -> bool {
         while let Some(item) = self.backlog.pop_front() {
             match item {
                 Item::Drained(drained) if batch.is_empty() => {
                     if drained.send(()).is_err() {
-                        tracing::debug!("nobody waits for the drain any more");
+                        tracing::debug!("drain no longer awaited");
                     }
                 }
                 Item::Record(record)
@@ -128,12 +128,12 @@ impl Worker {
         false
     }
 
-    /// Sends `batch` until nothing is left of it.
+    /// Sends `batch` until every record of it is delivered or dropped.
     async fn deliver(&mut self, mut batch: Batch) -> Result<(), Closed> {
         loop {
             self.wait_for_leases(&mut batch).await;
             if batch.is_empty() {
-                // What did not get through was dropped with its lease: nothing is known against what comes next.
+                // The failed records were dropped with their lease: no failure is known of the next ones.
                 self.enter(Flow::Flowing);
                 return Ok(());
             }
@@ -161,7 +161,7 @@ impl Worker {
         }
     }
 
-    /// Waits while a lease is suspended, and drops the records of those that are lost. What is left may be sent.
+    /// Waits while a lease is suspended, and drops the records of lost leases. The remaining records may be sent.
     async fn wait_for_leases(&mut self, batch: &mut Batch) {
         loop {
             self.drop_lost(batch);
@@ -183,7 +183,7 @@ impl Worker {
         ask(&mut *self.sink, &*self.observer, &batch.records[..records]).await
     }
 
-    /// Puts the rejected records into the dead-letter place; `false` where they have to be sent again.
+    /// Writes the rejected records to the dead-letter place; `false` where they have to be sent again.
     async fn bury(&mut self, batch: &Batch, failures: &mut Failures) -> bool {
         let Some((first, reason)) = failures.rejected.first() else { return true };
         if self.dead_letters.holds() {
@@ -195,7 +195,7 @@ impl Worker {
                     attempts = batch.attempts[*first],
                     rejected = failures.rejected.len(),
                     times,
-                    "sink rejects a record, everything behind it waits"
+                    "pipeline held by a rejected record"
                 );
             }
             return false;
@@ -214,7 +214,7 @@ impl Worker {
         }
     }
 
-    /// Speaks of the failure, and says how long to wait.
+    /// Logs and shows the failure; returns how long to wait.
     fn failed(&mut self, batch: &Batch, failures: &Failures) -> Duration {
         let Some(failure) = &failures.reason else {
             let reason = failures.rejected.first().map(|(_, reason)| reason.clone()).unwrap_or_default();
@@ -233,7 +233,7 @@ impl Worker {
                 %kind, %id, %key,
                 attempts = batch.attempts.first().copied().unwrap_or_default(),
                 retry_in = ?delay,
-                "delivery failed, trying again"
+                "delivery failed"
             );
         }
         delay
@@ -254,14 +254,14 @@ impl Worker {
 
     fn drop_lost(&self, batch: &mut Batch) {
         for (kind, (records, _)) in batch.drop_lost() {
-            tracing::warn!(%kind, records, "lease lost, records dropped undelivered");
+            tracing::warn!(%kind, records, reason = "lease lost", "records dropped undelivered");
             self.observer.dropped(kind, records);
         }
     }
 
     fn flowing(&mut self) {
         if std::mem::take(&mut self.told) {
-            tracing::info!(sink = self.sink.name(), "delivery goes on");
+            tracing::info!(sink = self.sink.name(), "delivery recovered");
         }
         self.enter(Flow::Flowing);
     }
@@ -274,7 +274,7 @@ impl Worker {
     }
 }
 
-/// Sends `records` once, and gives an outcome for each.
+/// Sends `records` once, and returns an outcome for each.
 async fn ask(sink: &mut dyn Sink, observer: &dyn Observer, records: &[Record]) -> Result<Vec<Outcome>, Closed> {
     let count = records.len();
     observer.in_flight(count, records.iter().map(|record| record.body.len()).sum());
@@ -285,7 +285,7 @@ async fn ask(sink: &mut dyn Sink, observer: &dyn Observer, records: &[Record]) -
     observer.answered(count, started.elapsed());
     if outcomes.len() != count {
         tracing::error!(sink = sink.name(), records = count, outcomes = outcomes.len(), "sink miscounted its answers");
-        // An answer too many belongs to nobody; a record without one is not known to be delivered.
+        // Drops surplus answers. A record without an answer is not known to be delivered.
         outcomes.resize_with(count, || Outcome::retry("the sink did not answer for the record"));
     }
     Ok(outcomes)

@@ -1,33 +1,32 @@
-//! Where an agent is reached.
+//! The address of an agent.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use reqwest::Url;
 
-use super::Secret;
+use super::{BasicAuth, Secret};
 
 /// One address of an agent: `http://host:port`, `https://host:port` or `unix:///path/of/socket`.
 ///
-/// A path behind the host is that of a proxy: it comes before the path of each request. A user and password before the
-/// host are sent as basic authentication. [`fmt::Display`] gives the address without them: the label under which logs and
-/// errors name it.
-#[derive(Clone, Debug)]
+/// A path after the host belongs to a proxy, and is prepended to the path of each request. A user and password before the host are
+/// sent as basic authentication. [`fmt::Display`] shows the address without them, as logs and errors name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     label: String,
     pub(super) place: Place,
-    pub(super) auth: Option<(String, Secret)>,
+    pub(super) auth: Option<BasicAuth>,
 }
 
-/// How to get there.
-#[derive(Clone, Debug)]
+/// How to connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Over TCP; the URL has no user, and its path is `/` or comes before that of each request.
+    /// Over TCP. The URL has no user. Its path is `/`, or is prepended to that of each request.
     Tcp(Url),
     /// Over a Unix socket, in plain HTTP.
     Unix(PathBuf),
 }
 
-/// The text is no address.
+/// The text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the address {address:?} {problem}")]
 pub struct BadAddress {
@@ -36,7 +35,7 @@ pub struct BadAddress {
 }
 
 impl Address {
-    /// Whether TLS is spoken there.
+    /// Whether the connection uses TLS.
     pub fn is_tls(&self) -> bool {
         matches!(&self.place, Place::Tcp(url) if url.scheme() == "https")
     }
@@ -55,18 +54,18 @@ impl FromStr for Address {
         let text = text.trim();
         let bad = |problem: String| BadAddress { address: without_user(text), problem };
         if text.is_empty() {
-            return Err(bad("is empty: give one like http://127.0.0.1:4646".to_owned()));
+            return Err(bad("is empty; set it to one such as http://127.0.0.1:4646".to_owned()));
         }
         if let Some(path) = text.strip_prefix("unix://") {
             if !path.starts_with('/') {
-                return Err(bad("names no absolute path: give one like unix:///run/agent.sock".to_owned()));
+                return Err(bad("names no absolute path; write it as unix:///run/agent.sock".to_owned()));
             }
             return Ok(Address { label: text.to_owned(), place: Place::Unix(PathBuf::from(path)), auth: None });
         }
         if !text.starts_with("http://") && !text.starts_with("https://") {
             let problem = match text.split_once("://") {
-                Some((scheme, _)) => format!("has the unknown scheme {scheme:?}: use http, https or unix"),
-                None => format!("has no scheme: did you mean http://{} or https://…?", without_user(text)),
+                Some((scheme, _)) => format!("has the unknown scheme {scheme:?}; use http, https or unix"),
+                None => format!("has no scheme; did you mean http://{} or https://…?", without_user(text)),
             };
             return Err(bad(problem));
         }
@@ -76,7 +75,7 @@ impl FromStr for Address {
             return Err(bad("has no host".to_owned()));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(bad("goes on after its path: end it before ? and #".to_owned()));
+            return Err(bad("continues after its path; end it before ? and #".to_owned()));
         }
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);
@@ -85,14 +84,15 @@ impl FromStr for Address {
     }
 }
 
-fn user(url: &Url) -> Option<(String, Secret)> {
+/// The user and the password in a URL.
+pub(crate) fn user(url: &Url) -> Option<BasicAuth> {
     let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
     let password = url.password().unwrap_or_default();
     (!url.username().is_empty() || !password.is_empty())
-        .then(|| (decode(url.username()), Secret::new(decode(password))))
+        .then(|| BasicAuth { user: decode(url.username()), password: Secret::new(decode(password)) })
 }
 
-/// The address as it may be shown: what stands before an `@` can be a password.
+/// The address, safe to show: the part before an `@` can be a password.
 fn without_user(text: &str) -> String {
     let start = text.find("://").map_or(0, |at| at + 3);
     match text[start..].rfind('@') {
@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn a_user_is_kept_and_never_shown() {
         let address = address("https://me:p%40ss@nomad:4646");
-        let (name, password) = address.auth.clone().expect("a user");
-        assert_eq!((name.as_str(), password.expose()), ("me", "p@ss"));
+        let BasicAuth { user, password } = address.auth.clone().expect("a user");
+        assert_eq!((user.as_str(), password.expose()), ("me", "p@ss"));
         assert_eq!(address.to_string(), "https://nomad:4646");
         assert!(!format!("{address:?}").contains("p@ss"));
     }

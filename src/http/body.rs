@@ -1,4 +1,4 @@
-//! Bodies, never without a bound.
+//! Reads bodies, always with a bound.
 
 use std::time::Duration;
 
@@ -9,20 +9,19 @@ use tokio::time::timeout;
 use super::reason;
 use crate::redact;
 
-/// How much of an error's text is read.
+/// The most bytes that are read of an error's text.
 const MAX_TEXT: usize = 4 << 10;
 
-/// Why there is no whole body.
+/// Why a body is incomplete.
 #[derive(Debug)]
 pub(crate) enum Cut {
-    /// It is larger than the caller takes.
+    /// It is larger than the caller's limit.
     TooLarge,
-    /// The connection broke, with the cause.
+    /// The connection broke, for this reason.
     Broken(String),
 }
 
-/// The start of a body, for a message, as it may be shown. Never fails: what cannot be read by `deadline` is
-/// left out.
+/// The start of a body, for a message, safe to show. It never fails: what cannot be read within `deadline` is left out.
 pub(crate) async fn text(mut response: Response, deadline: Duration) -> String {
     let mut text = Vec::new();
     let read = async {
@@ -33,12 +32,12 @@ pub(crate) async fn text(mut response: Response, deadline: Duration) -> String {
             }
         }
     };
-    // What has arrived by then is enough for a message.
+    // What has arrived by the deadline is enough for a message.
     timeout(deadline, read).await.ok();
     redact::shown(text.trim_ascii(), redact::WORDS)
 }
 
-/// A whole body of at most `limit` bytes. Without a deadline of its own.
+/// A whole body of at most `limit` bytes. The caller sets the deadline.
 pub(crate) async fn body(mut response: Response, limit: usize) -> Result<Bytes, Cut> {
     let mut body = BytesMut::new();
     loop {

@@ -1,4 +1,4 @@
-//! One HTTP client for each address: certificates, server names, sockets, proxies.
+//! Builds one HTTP client for each address: certificates, server names, sockets, proxies.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,49 +11,49 @@ use reqwest::{
 use rustls::pki_types::ServerName;
 
 use super::{
-    Address, Fault, Names, Secret, Tls,
+    Address, BasicAuth, Fault, Names, Tls,
     address::Place,
     proxy::{Proxies, Proxy},
     reason,
 };
 use crate::{redact, tls};
 
-/// How the addresses of one client are reached.
+/// How one client connects to its addresses.
 #[derive(Debug)]
 pub(crate) struct Reach<'a> {
     /// For `https` addresses.
     pub(crate) tls: &'a Tls,
-    /// User and password of basic authentication. Comes before one in an address.
-    pub(crate) basic_auth: Option<&'a (String, Secret)>,
-    /// Until a connection stands, TLS included.
+    /// User and password of basic authentication. They take precedence over those in an address.
+    pub(crate) basic_auth: Option<&'a BasicAuth>,
+    /// The deadline for a connection, TLS included.
     pub(crate) connect: Duration,
     pub(crate) names: &'static Names,
     pub(crate) proxies: &'a Proxies,
 }
 
-/// Where one agent is, and how to talk to it.
+/// One agent, and the client that talks to it.
 #[derive(Debug)]
 pub(crate) struct Server {
-    /// Its address as it may be shown.
+    /// Its address, safe to show.
     pub(crate) label: String,
-    /// What request paths are put behind, its own path included.
+    /// The URL to which request paths are appended, with its own path.
     base: Url,
-    /// The `Host` header, where the URL names the server by its certificate instead.
+    /// The `Host` header, if the host of the URL is the certificate's name instead.
     host: Option<HeaderValue>,
     /// User and password of basic authentication.
-    auth: Option<(String, Secret)>,
-    /// Through which it is reached.
+    auth: Option<BasicAuth>,
+    /// The proxy on the way, if there is one.
     pub(crate) proxy: Option<Proxy>,
     http: reqwest::Client,
 }
 
 impl Server {
-    /// Its address and the proxy before it, for messages.
+    /// Its address, and the proxy on the way, for messages.
     pub(crate) fn route(&self) -> String {
         self.proxy.as_ref().map_or_else(|| self.label.clone(), |proxy| format!("{} through {proxy}", self.label))
     }
 
-    /// A request with what the address and the settings say about every one of them. `path` is percent-encoded.
+    /// A request with everything that the address and the settings add to each request. `path` is percent-encoded.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.request_with(method, path, None)
     }
@@ -64,7 +64,7 @@ impl Server {
         url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
         url.set_query(query);
         let mut request = self.http.request(method, url);
-        if let Some((user, password)) = &self.auth {
+        if let Some(BasicAuth { user, password }) = &self.auth {
             request = request.basic_auth(user, Some(password.expose()));
         }
         if let Some(host) = &self.host {
@@ -78,7 +78,7 @@ impl Server {
 pub(crate) fn servers(addresses: &[Address], reach: &Reach<'_>) -> Result<Vec<Server>, Fault> {
     if addresses.is_empty() {
         let variable = reach.names.address;
-        return Err(Fault::Setting { variable, reason: "give at least one address".to_owned() });
+        return Err(Fault::Setting { variable, reason: "is empty; set it to at least one address".to_owned() });
     }
     addresses.iter().map(|address| server(address, reach)).collect()
 }
@@ -88,7 +88,7 @@ fn server(address: &Address, reach: &Reach<'_>) -> Result<Server, Fault> {
     let mut builder = client(reach.connect);
     let mut host = None;
     let (mut base, proxy) = match &address.place {
-        // A socket is on this machine.
+        // A socket is on this machine, so no proxy applies.
         Place::Unix(path) => {
             builder = builder.unix_socket(path.clone());
             (Url::parse("http://127.0.0.1").expect("a constant URL"), None)
@@ -99,7 +99,7 @@ fn server(address: &Address, reach: &Reach<'_>) -> Result<Server, Fault> {
     if let (Some(name), Place::Tcp(url), true) = (&reach.tls.server_name, &address.place, address.is_tls()) {
         let (renamed, fixed) = Fixed::rename(url, name, reach.names)?;
         if proxy.is_some() {
-            // The proxy resolves the name of the URL, so that has to stay the address's own.
+            // The proxy resolves the host of the URL, so that it has to stay the address's own.
             expected = ServerName::try_from(name.clone()).ok();
         } else {
             host = HeaderValue::from_str(&authority(url)).ok();
@@ -119,14 +119,14 @@ fn server(address: &Address, reach: &Reach<'_>) -> Result<Server, Fault> {
     let http = builder.tls_backend_preconfigured(config).build();
     let http = http.map_err(|error| Fault::Connect { address: label.clone(), reason: reason(&error) })?;
     let auth = reach.basic_auth.cloned().or_else(|| address.auth.clone());
-    if let Some((user, password)) = &auth {
+    if let Some(BasicAuth { user, password }) = &auth {
         redact::basic(user, password.expose());
     }
     Ok(Server { label, base, host, auth, proxy, http })
 }
 
-/// What all clients have in common. Credentials go to the address given and to no other, so no redirect is followed; which
-/// proxy is used is decided here and not by the library.
+/// What all clients have in common. They follow no redirect, so that credentials go to the given address alone. This module, and not
+/// the library, decides which proxy is used.
 pub(crate) fn client(connect: Duration) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(concat!("nomad-firehose/", env!("CARGO_PKG_VERSION")))
@@ -134,34 +134,33 @@ pub(crate) fn client(connect: Duration) -> reqwest::ClientBuilder {
         .no_proxy()
         .referer(false)
         .http1_only()
-        // Compression is never asked for; a proxy that compresses all the same is understood.
+        // The client never asks for compression, but reads the answer of a proxy that compresses anyway.
         .gzip(true)
         .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
         .tcp_nodelay(true)
         .connect_timeout(connect)
 }
 
-/// Host and port as the `Host` header has them.
+/// Host and port as in the `Host` header.
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Resolves every name to the address's own host: the URL then can carry the certificate's name, which TLS asks for and
-/// verifies.
+/// Resolves every name to the address's own host. The URL can then carry the certificate's name, which TLS sends and verifies.
 #[derive(Debug)]
 struct Fixed(String);
 
 impl Fixed {
-    /// The URL with `name` in the place of its host, and the resolver that still finds the host.
+    /// The URL with `name` in place of its host, and the resolver that still finds the host.
     fn rename(url: &Url, name: &str, names: &Names) -> Result<(Url, Self), Fault> {
         let wrong = |reason: &str| Fault::Setting { variable: names.tls.server_name, reason: reason.to_owned() };
         if name.parse::<std::net::IpAddr>().is_ok() {
-            return Err(wrong("an IP address is not supported here; give a host name the certificate holds"));
+            return Err(wrong("an IP address is not supported here; set it to a host name of the certificate"));
         }
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let mut url = url.clone();
-        url.set_host(Some(name)).map_err(|_| wrong("is no host name"))?;
+        url.set_host(Some(name)).map_err(|_| wrong("is not a host name; set it to one of the certificate"))?;
         Ok((url, Fixed(host)))
     }
 }

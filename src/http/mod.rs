@@ -1,8 +1,8 @@
-//! What the clients of Nomad and of Consul and the HTTP sink share: addresses, certificates, tokens, and the causes of
-//! a failed request.
+//! What the Nomad client, the Consul client and the HTTP sink share: addresses, certificates, tokens, and the causes of a failed
+//! request.
 //!
-//! All are reached alike, and their settings have the same names with another prefix: `Names` holds that prefix's
-//! variables, so that every message names the one to mend.
+//! Their settings have the same names with different prefixes. [`Names`] holds the variables of one prefix, so that every message
+//! names the variable to fix.
 
 mod address;
 mod body;
@@ -17,12 +17,8 @@ mod transport;
 
 #[cfg(feature = "kinesis")]
 pub(crate) use self::connect::client;
-pub use self::{
-    address::{Address, BadAddress},
-    secret::Secret,
-    settings::TokenSource,
-};
 pub(crate) use self::{
+    address::user,
     body::{Cut, body, text},
     connect::{Reach, Server, servers},
     fault::{Fault, UNASKED, reason},
@@ -31,5 +27,10 @@ pub(crate) use self::{
     settings::Names,
     token::Token,
     transport::of_proxy,
+};
+pub use self::{
+    address::{Address, BadAddress},
+    secret::{BasicAuth, Secret},
+    settings::TokenSource,
 };
 pub use crate::tls::Tls;

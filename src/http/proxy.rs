@@ -1,8 +1,8 @@
-//! The proxy that the environment names for a server.
+//! The proxies that the environment names.
 //!
 //! `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, or their names in lower case, mean what they mean to Go's
-//! `http.ProxyFromEnvironment`, which Nomad's and Consul's own clients use: this machine itself is never reached through
-//! a proxy, and an entry of `NO_PROXY` can end with a port.
+//! `http.ProxyFromEnvironment`, which Nomad's and Consul's own clients use: connections to this machine never go through a proxy,
+//! and an entry of `NO_PROXY` can end with a port.
 
 use std::{fmt, net::IpAddr};
 
@@ -11,7 +11,7 @@ use reqwest::Url;
 
 use super::Fault;
 
-/// What the environment says.
+/// The proxy settings of the environment.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Proxies {
     http: Option<Given>,
@@ -60,16 +60,16 @@ impl fmt::Display for Proxy {
 }
 
 impl Proxies {
-    /// Those of this process.
+    /// The settings of this process.
     ///
     /// # Errors
-    /// One of them is no address of a proxy.
+    /// One of them is not a proxy address.
     pub(crate) fn from_environment() -> Result<Self, Fault> {
         Proxies::new(|name| std::env::var(name).ok())
     }
 
     pub(super) fn new(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Fault> {
-        // As Go reads them: an empty one is none.
+        // As in Go, an empty variable counts as unset.
         let first = |names: [&'static str; 2]| {
             let found =
                 names.into_iter().find_map(|name| Some((name, variable(name).filter(|text| !text.is_empty())?)));
@@ -81,13 +81,13 @@ impl Proxies {
         for given in proxies.http.iter().chain(&proxies.https) {
             given.proxy().ok_or_else(|| Fault::Setting {
                 variable: given.variable,
-                reason: "is no address of a proxy; write http://PROXY:3128, https://… or socks5://…".to_owned(),
+                reason: "is not a proxy address; write http://PROXY:3128, https://… or socks5://…".to_owned(),
             })?;
         }
         Ok(proxies)
     }
 
-    /// The proxy through which `url` is reached; `None` where it is reached directly.
+    /// The proxy for `url`; `None` for a direct connection.
     pub(crate) fn of(&self, url: &Url) -> Option<Proxy> {
         let given = if url.scheme() == "https" { &self.https } else { &self.http }.as_ref()?;
         let host = url.host_str()?;
@@ -95,7 +95,7 @@ impl Proxies {
         if excepted { None } else { given.proxy() }
     }
 
-    /// Whether an entry of `NO_PROXY` covers the host. Its domains and networks are matched by the library.
+    /// Whether an entry of `NO_PROXY` covers the host. The library matches domains and networks.
     fn excepts(&self, host: &str, port: Option<u16>) -> bool {
         let entries = self.except.split([',', ' ']).map(str::trim).filter_map(|entry| for_port(entry, port));
         let matcher = Matcher::builder().all("http://proxy.invalid").no(entries.collect::<Vec<_>>().join(",")).build();
@@ -104,7 +104,7 @@ impl Proxies {
     }
 }
 
-/// The entry without its port; `None` where it is of another port, or there is none.
+/// The entry without its port; `None` if it is empty or names another port.
 fn for_port(entry: &str, port: Option<u16>) -> Option<String> {
     let entry = entry.to_ascii_lowercase();
     // `*.example.com` means what `.example.com` does.
@@ -114,7 +114,7 @@ fn for_port(entry: &str, port: Option<u16>) -> Option<String> {
         return None;
     }
     match entry.rsplit_once(':') {
-        // The colons of an IPv6 address that stands alone begin no port.
+        // The colons of a bare IPv6 address do not begin a port.
         Some((host, digits)) if !host.contains(':') || host.ends_with(']') => {
             (digits.parse().ok() == port).then(|| bare(host))
         }
@@ -122,7 +122,7 @@ fn for_port(entry: &str, port: Option<u16>) -> Option<String> {
     }
 }
 
-/// Loopback, and the addresses of the link, at which clouds tell a machine about itself.
+/// Whether the host is loopback or link-local. Clouds serve the metadata of a machine at link-local addresses.
 fn is_this_machine(host: &str) -> bool {
     match host.trim_matches(['[', ']']).parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),
@@ -132,7 +132,7 @@ fn is_this_machine(host: &str) -> bool {
 }
 
 impl Given {
-    /// `None` where it is no address of a proxy.
+    /// `None` if the value is not a proxy address.
     fn proxy(&self) -> Option<Proxy> {
         let text = if self.value.contains("://") { self.value.clone() } else { format!("http://{}", self.value) };
         let url: Url = text.parse().ok()?;
@@ -146,40 +146,38 @@ impl Given {
 }
 
 impl Proxy {
-    /// Whether TLS is spoken with the proxy itself.
+    /// Whether the connection to the proxy itself uses TLS.
     pub(super) fn is_tls(&self) -> bool {
         self.url.scheme() == "https"
     }
 
-    /// Why nothing behind the proxy can be reached, and what to do about it. `reason` is the library's.
+    /// Why the server cannot be reached through the proxy, and what to do about it. `reason` is the library's text.
     pub(crate) fn unreached(&self, reason: &str) -> String {
         let variable = self.variable;
-        // What the proxy answers to a request for a tunnel. The library keeps its status, and its words, to itself.
+        // The proxy's answer to CONNECT. The library does not pass on its status or its text.
         if reason.contains("proxy authorization required") {
             return self.refused();
         }
         if reason.contains("tunnel error: unsuccessful") {
-            return format!("{self} refuses to connect to it; let the proxy allow it, or list the server in NO_PROXY");
+            return format!("{self} refuses to connect to it; allow it in the proxy, or list the server in NO_PROXY");
         }
-        format!(
-            "{self} cannot be reached: {reason}; set {variable} to a proxy that runs, or list the server in NO_PROXY"
-        )
+        format!("{self} cannot be reached: {reason}; set {variable} to a running proxy, or list the server in NO_PROXY")
     }
 
-    /// What the proxy's own 407 means.
+    /// Explains a 407 of the proxy.
     pub(crate) fn refused(&self) -> String {
         let variable = self.variable;
         format!(
-            "{self} does not accept our user and password (407); write user and password into {variable}, as \
+            "{self} does not accept our user and password (407); set {variable} with user and password, as \
              http://USER:PASSWORD@HOST:PORT"
         )
     }
 
     pub(super) fn unusable(&self) -> Fault {
-        Fault::Setting { variable: self.variable, reason: "the proxy cannot be used; check its address".to_owned() }
+        Fault::Setting { variable: self.variable, reason: "is not usable as a proxy; check its address".to_owned() }
     }
 
-    /// For the library: its address with user and password.
+    /// Its address with user and password, for the library.
     pub(crate) fn url(&self) -> &Url {
         &self.url
     }

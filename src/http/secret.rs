@@ -1,23 +1,22 @@
-//! Text that must not be printed.
+//! Text that must never be shown.
 
 use std::fmt;
 
 use crate::redact;
 
-/// A token or a password. Neither `Debug` nor `Display` shows anything of it, and `redact` takes it out of every text
-/// from outside.
+/// A token or a password. `Debug` and `Display` show nothing of it, and `redact` removes it from every text that comes from outside.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(Box<str>);
 
 impl Secret {
-    /// Takes the text in.
+    /// Makes a secret, and registers it for redaction.
     pub fn new(text: impl Into<Box<str>>) -> Self {
         let text = text.into();
         redact::keep(&text);
         Secret(text)
     }
 
-    /// The text itself, for the one place that sends it.
+    /// The text itself, for the code that sends it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -44,5 +43,21 @@ mod tests {
         let secret = Secret::new("hush");
         assert_eq!(secret.expose(), "hush");
         assert!(!format!("{secret:?} {secret}").contains("hush"));
+    }
+}
+
+/// The user and the password of basic authentication.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BasicAuth {
+    /// The user's name.
+    pub user: String,
+    /// The password; empty if there is none.
+    pub password: Secret,
+}
+
+impl fmt::Debug for BasicAuth {
+    /// Hides the user as well: a token that was given without a colon is read as the user.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
     }
 }

@@ -1,11 +1,11 @@
-//! The settings that all clients take, and what each calls them.
+//! The settings that all clients share, and the variables of each client.
 
 use std::path::PathBuf;
 
 use super::Secret;
 use crate::tls::Variables;
 
-/// The variables of one product, for messages.
+/// The variables of one client, for messages.
 #[derive(Debug)]
 pub(crate) struct Names {
     pub(crate) address: &'static str,
@@ -17,15 +17,15 @@ pub(crate) struct Names {
 /// Where the ACL token comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TokenSource {
-    /// No token: the anonymous policy applies.
+    /// There is no token: the anonymous policy applies.
     #[default]
     None,
     /// The token itself: `NOMAD_TOKEN`, `CONSUL_HTTP_TOKEN`.
     Fixed(Secret),
-    /// A file that holds the token, read before each request: workload identities rotate.
+    /// A file with the token, read before each request because workload identities rotate.
     File(PathBuf),
-    /// The token, and a file that may hold its successor: `NOMAD_TOKEN` beside Nomad's own file for a workload identity.
-    /// The file is followed where it holds the same token at the start, and once the token is refused.
+    /// A token, and a file that may hold its successor: `NOMAD_TOKEN` beside Nomad's own file of a workload identity. The client
+    /// follows the file if it holds the same token at the start, and as soon as the token is refused.
     Both {
         /// The token that was given.
         token: Secret,

@@ -1,4 +1,4 @@
-//! The ACL token as a header.
+//! The ACL token as a header value.
 
 use std::{
     io,
@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use super::{Fault, Names, TokenSource};
 use crate::{files, redact};
 
-/// Largest token file: a signed identity is some hundreds of bytes.
+/// The largest token file. A signed identity takes some hundreds of bytes.
 const MAX_TOKEN: usize = 64 << 10;
 
 /// The token of one client.
@@ -20,16 +20,16 @@ const MAX_TOKEN: usize = 64 << 10;
 pub(crate) struct Token {
     source: TokenSource,
     names: &'static Names,
-    /// Of a setting and a file: the file is used, from now on and for good.
+    /// Whether the file is used instead of the setting. Once set, it stays set.
     follows_file: AtomicBool,
 }
 
 impl Token {
-    /// Follows the file from the start where it holds the same token as the setting: only the file is renewed.
+    /// Follows the file from the start if it holds the same token as the setting, because only the file is renewed.
     pub(crate) fn new(source: TokenSource, names: &'static Names) -> Self {
         let mut follows_file = false;
         if let TokenSource::Both { token, file } = &source {
-            // A file that cannot be read yet is looked at again when the token is refused.
+            // A file that cannot be read yet is read again when the token is refused.
             let held = files::read(file, MAX_TOKEN).unwrap_or_default();
             let held = String::from_utf8_lossy(&held);
             follows_file = held.trim() == token.expose().trim();
@@ -37,7 +37,8 @@ impl Token {
                 tracing::info!(
                     variable = names.token,
                     file = %file.display(),
-                    "token file holds the same token, following it"
+                    reason = "it holds the same token",
+                    "following the token file"
                 );
             }
         }
@@ -48,7 +49,7 @@ impl Token {
         self.source != TokenSource::None
     }
 
-    /// The header's value; `None` where there is no token.
+    /// The header's value; `None` if there is no token.
     pub(crate) async fn header(&self) -> Result<Option<HeaderValue>, Fault> {
         match &self.source {
             TokenSource::None => Ok(None),
@@ -62,13 +63,13 @@ impl Token {
         }
     }
 
-    /// Whether a request that is sent now has the token of the file; to be asked before it is sent, for [`Token::renew`].
+    /// Whether a request that is sent now carries the token of the file. Ask before sending, for [`Token::renew`].
     pub(crate) fn follows_file(&self) -> bool {
         self.follows_file.load(Ordering::Relaxed)
     }
 
-    /// The server does not accept the token of a request that was sent when [`Token::follows_file`] was `followed`: whether
-    /// the next request will have another one. Then the setting is never used again.
+    /// Handles a refused token. `followed` is what [`Token::follows_file`] was when the request was sent. Returns whether the next
+    /// request will carry another token; then the setting is never used again.
     pub(crate) async fn renew(&self, followed: bool) -> bool {
         let TokenSource::Both { token, file } = &self.source else { return false };
         if followed {
@@ -79,7 +80,7 @@ impl Token {
             tracing::warn!(
                 variable = self.names.token,
                 file = %file.display(),
-                "token refused, following the token file"
+                "refused token replaced by the token file"
             );
         }
         is_other
@@ -91,13 +92,14 @@ impl Token {
                 value.set_sensitive(true);
                 Ok((!text.is_empty()).then_some(value))
             }
-            Err(_) => {
-                Err(Fault::Setting { variable, reason: "the token holds characters no header can carry".to_owned() })
-            }
+            Err(_) => Err(Fault::Setting {
+                variable,
+                reason: "is not a token: it holds characters that no header can carry".to_owned(),
+            }),
         }
     }
 
-    /// Read each time: it is small, it lies in memory where Nomad writes it, and so a rotation can never be missed.
+    /// Reads the file. Once for each request: it is small, Nomad keeps it in memory, and no rotation can be missed.
     async fn held(&self, path: &Path) -> Result<String, Fault> {
         let bad = |reason: String| Fault::File { variable: self.names.token_file, path: path.to_owned(), reason };
         let file = path.to_owned();
@@ -106,12 +108,12 @@ impl Token {
             text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
         });
         match read.await.unwrap_or_else(|stopped| Err(stopped.into())) {
-            Ok(text) if text.trim().is_empty() => Err(bad("the token file is empty".to_owned())),
+            Ok(text) if text.trim().is_empty() => Err(bad("is empty; write a token into it".to_owned())),
             Ok(text) => {
                 redact::renew(&text);
                 Ok(text.trim().to_owned())
             }
-            Err(error) => Err(bad(format!("{error}; give a file this program may read"))),
+            Err(error) => Err(bad(format!("{error}; set it to a file that this program may read"))),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a failure on the way to a server means.
+//! Explains a failure on the way to a server.
 
 use reqwest::{Response, StatusCode};
 
@@ -17,7 +17,7 @@ impl Fault {
         match tls::cause(error) {
             Some(tls) => {
                 let Words { why, fix } = tls::words(tls, &names.tls);
-                Fault::Tls { address, reason: why, mend: fix }
+                Fault::Tls { address, reason: why, fix }
             }
             None if reason.contains(EARLY) => Fault::Crowded { address, what },
             None if error.is_connect() => {
@@ -29,7 +29,7 @@ impl Fault {
     }
 }
 
-/// What an answer means that is not the server's but its proxy's: only that the proxy wants a password is certain.
+/// The failure behind an answer of the proxy instead of the server. Only 407 is certain to be the proxy's.
 pub(crate) fn of_proxy(server: &Server, response: &Response) -> Option<Fault> {
     let proxy = server.proxy.as_ref().filter(|_| response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED)?;
     Some(Fault::Connect { address: server.label.clone(), reason: proxy.refused() })

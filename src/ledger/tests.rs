@@ -1,4 +1,4 @@
-//! Any order of deliveries, any drops: the checkpoint stands right before the first record that is not delivered.
+//! For any order of deliveries and any drops, the checkpoint ends right before the first record that is not delivered.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -39,7 +39,7 @@ struct Line {
 #[derive(Clone, Debug)]
 struct Case {
     lines: Vec<Line>,
-    /// Which records are told to be delivered, in this order; the others are dropped.
+    /// Which records are delivered, in this order; the others are dropped.
     deliveries: Vec<(usize, bool)>,
 }
 
@@ -60,7 +60,7 @@ fn cases() -> impl Strategy<Value = Case> {
     })
 }
 
-/// What is to be stored, as one that stores all of it reads it.
+/// What a coordinator that stores everything reads.
 fn whole(ledger: &Ledger) -> Option<Checkpoint> {
     let head = ledger.head()?;
     Some(Checkpoint { task_cursors: ledger.task_cursors(Shard::ALL).into_iter().collect(), ..head })
@@ -99,7 +99,7 @@ proptest! {
             prop_assert_eq!(ack.is_some(), line.records > 0);
             acks.push(ack.map(|ack| vec![ack; line.records]).unwrap_or_default());
             remaining.push(line.records);
-            // What is on the way counts for the next difference of the same task.
+            // An undelivered cursor counts for the next difference of the same task.
             prop_assert_eq!(ledger.task_cursor(task(line.task)), Some(task_cursor(number)));
         }
         for (line, is_delivered) in case.deliveries {
@@ -119,7 +119,7 @@ proptest! {
         let all = remaining.iter().all(|records| *records == 0);
         stored = whole(&ledger).unwrap_or(stored);
         prop_assert_eq!(stored.value == case.lines.len() as u64, all);
-        // Marks on the way stay known, whatever became of their records.
+        // Undelivered cursors stay known, whatever becomes of their records.
         let newest: HashMap<u8, u64> = case.lines.iter().map(|line| line.task).zip(1..).collect();
         for (name, number) in newest {
             prop_assert_eq!(ledger.task_cursor(task(name)), Some(task_cursor(number)));
@@ -235,7 +235,8 @@ fn a_lane_that_starts_over_takes_nothing_from_another_that_did() {
     assert_eq!(ledger.task_cursor(task(1)), Some(task_cursor(9)));
 }
 
-/// A restored cluster has the same allocations at lower indexes: with a mark of before, all that they do would look old.
+/// A restored cluster has the same allocations at lower indexes: with an old task cursor, all their events would look
+/// delivered.
 #[test]
 fn what_another_lane_had_on_the_way_brings_no_mark_back() {
     for entered_between in [false, true] {
@@ -273,7 +274,7 @@ fn the_original_is_remembered_until_every_lane_is_past_it() {
     let streams = LANES.map(Arc::<str>::from);
     streams.iter().for_each(|stream| ledger.expect(stream));
     assert_eq!(ledger.go_on_from_original(RaftIndex(9)), Some(LegacyValue { value: 7, until: Some(RaftIndex(9)) }));
-    // What it can have known stays what it was when the first lane asked.
+    // The index that the first stream set stays.
     assert_eq!(ledger.go_on_from_original(RaftIndex(11)), Some(LegacyValue { value: 7, until: Some(RaftIndex(9)) }));
     assert_eq!(whole(&ledger).map(|checkpoint| checkpoint.value), Some(7));
     let line = |stream: &Arc<str>, index, backfill| Effect {
@@ -290,7 +291,7 @@ fn the_original_is_remembered_until_every_lane_is_past_it() {
         assert!(ledger.legacy().is_some(), "{stream} {index}");
         held.delivered();
     }
-    // The other lane is there, but has not said yet what it needs.
+    // The other stream exists, but has not said yet what it needs.
     assert!(ledger.legacy().is_some());
     ledger.need_original(&streams[1], behind);
     assert_eq!(ledger.legacy(), None);
@@ -362,7 +363,7 @@ fn tasks_that_change_again_and_again_are_named_once() {
     assert_eq!(tasks.len(), 200);
 }
 
-/// The gap is booked with the line that shows it, which waits for the sink as all others do.
+/// The gap is entered with the line that reveals it, and waits for the sink as every line does.
 #[test]
 fn a_gap_that_waits_with_its_line_is_not_delivered() {
     let (ledger, _) = ledger();
@@ -381,7 +382,7 @@ fn a_gap_that_waits_with_its_line_is_not_delivered() {
     let front = ledger.front();
     assert_eq!((front.position, front.undelivered), (RaftIndex(15), Some(RaftIndex(16))));
     ack.delivered();
-    // Now the list owes it, the index of the position included.
+    // Now the backfill has the gap, the index of the position included.
     let front = ledger.front();
     assert_eq!((front.position, front.undelivered), (RaftIndex(66), Some(RaftIndex(15))));
 }

@@ -128,7 +128,7 @@ impl Client {
     pub fn fail_over(&self, from: &str) {
         let at = self.inner.current.load(Ordering::Relaxed);
         if self.inner.servers[at].label == from {
-            self.leave(at);
+            self.switch_from(at);
         }
     }
 
@@ -168,7 +168,7 @@ impl Client {
         &self.inner.servers[self.inner.current.load(Ordering::Relaxed)]
     }
 
-    fn leave(&self, at: usize) {
+    fn switch_from(&self, at: usize) {
         let next = (at + 1) % self.inner.servers.len();
         // If another caller has switched meanwhile, its choice stays.
         let moved = self.inner.current.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
@@ -183,22 +183,22 @@ impl Client {
 
     /// Sends the request to the current server. If the connection fails, it tries the others in turn. Returns the head of the
     /// answer, whatever its status.
-    pub(super) async fn ask(&self, call: &Call, deadline: Duration) -> Result<(Response, &Server), Error> {
+    pub(super) async fn send(&self, call: &Call, deadline: Duration) -> Result<(Response, &Server), Error> {
         let token = self.token().await?;
         let start = self.inner.current.load(Ordering::Relaxed);
         let count = self.inner.servers.len();
         let mut last = None;
         for at in (0..count).map(|step| (start + step) % count) {
             let server = &self.inner.servers[at];
-            match self.ask_one(server, call, token.clone(), deadline).await {
+            match self.send_once(server, call, token.clone(), deadline).await {
                 Ok(response) => return Ok((response, server)),
                 Err(error @ (Error::Connect { .. } | Error::Tls { .. })) => {
-                    self.leave(at);
+                    self.switch_from(at);
                     // The first failure is that of the current address, so it is the one to report.
                     last.get_or_insert(error);
                 }
                 Err(error) => {
-                    self.leave(at);
+                    self.switch_from(at);
                     return Err(error);
                 }
             }
@@ -207,12 +207,12 @@ impl Client {
     }
 
     /// Sends the request to `server` alone.
-    pub(super) async fn ask_at(&self, server: &Server, call: &Call) -> Result<Response, Error> {
+    pub(super) async fn send_to(&self, server: &Server, call: &Call) -> Result<Response, Error> {
         let token = self.token().await?;
-        self.ask_one(server, call, token, self.inner.timeout).await
+        self.send_once(server, call, token, self.inner.timeout).await
     }
 
-    async fn ask_one(
+    async fn send_once(
         &self,
         server: &Server,
         call: &Call,
@@ -231,7 +231,7 @@ impl Client {
         let response = match timeout(deadline, request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(Fault::transport(&NAMES, server, &call.what, &error).into()),
-            Err(_) => return Err(self.late(server, call, deadline)),
+            Err(_) => return Err(self.timeout_error(server, call, deadline)),
         };
         if let Some(fault) = http::of_proxy(server, &response) {
             return Err(fault.into());
@@ -243,7 +243,7 @@ impl Client {
     }
 
     /// Makes an attempt. If the server refuses the token and the token file has a new one, it makes another attempt at once.
-    pub(super) async fn renewing<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, Error>
+    pub(super) async fn with_renewed_token<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -254,13 +254,13 @@ impl Client {
         }
     }
 
-    /// As [`Client::ask`], and turns every status except success into an error.
+    /// As [`Client::send`], and turns every status except success into an error.
     pub(super) async fn get(&self, call: &Call, deadline: Duration) -> Result<(Response, &Server), Error> {
-        self.renewing(|| self.get_once(call, deadline)).await
+        self.with_renewed_token(|| self.get_once(call, deadline)).await
     }
 
     async fn get_once(&self, call: &Call, deadline: Duration) -> Result<(Response, &Server), Error> {
-        let (response, server) = self.ask(call, deadline).await?;
+        let (response, server) = self.send(call, deadline).await?;
         if response.status().is_success() {
             return Ok((response, server));
         }
@@ -268,13 +268,13 @@ impl Client {
     }
 
     /// The deadline of a whole call, including the tries of other servers, is over: blames the current address.
-    pub(super) fn gave_up(&self, call: &Call, after: Duration) -> Error {
+    pub(super) fn timed_out(&self, call: &Call, after: Duration) -> Error {
         let address = self.address().to_owned();
         self.fail_over(&address);
         Error::Timeout { address, what: call.what.clone(), after }
     }
 
-    pub(super) fn late(&self, server: &Server, call: &Call, after: Duration) -> Error {
+    pub(super) fn timeout_error(&self, server: &Server, call: &Call, after: Duration) -> Error {
         Error::Timeout { address: server.label.clone(), what: call.what.clone(), after }
     }
 
@@ -330,7 +330,7 @@ impl Client {
             needs: String::new(),
         };
         let asked = async {
-            let response = self.ask_at(server, &call).await?;
+            let response = self.send_to(server, &call).await?;
             self.body(server, &call, response, MAX_REGIONS).await
         };
         let body = timeout(self.inner.timeout, asked).await.ok().and_then(Result::ok).unwrap_or_default();

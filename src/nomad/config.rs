@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    http::{Address, Names, Secret, Tls, TokenSource},
+    http::{Address, BasicAuth, Names, Tls, TokenSource},
     tls::Variables,
 };
 
@@ -23,7 +23,7 @@ pub(super) static NAMES: Names = Names {
 };
 
 /// How to reach and to address Nomad. The configuration layer validates it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The addresses of the agents, at least one. The client uses the first that answers, until it fails.
     pub addresses: Vec<Address>,
@@ -32,7 +32,7 @@ pub struct Config {
     /// The ACL token, and its source.
     pub token: TokenSource,
     /// `NOMAD_HTTP_AUTH`: user and password of basic authentication. They override those in an address.
-    pub basic_auth: Option<(String, Secret)>,
+    pub basic_auth: Option<BasicAuth>,
     /// For `https` addresses.
     pub tls: Tls,
     /// Deadline of an ordinary call, until the head of the answer; for single objects until its last byte.
@@ -42,6 +42,7 @@ pub struct Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::Secret;
 
     #[test]
     fn secrets_are_shown_nowhere() {
@@ -49,7 +50,7 @@ mod tests {
             addresses: vec!["http://me:hush@nomad".parse().expect("an address")],
             region: None,
             token: TokenSource::Fixed(Secret::new("hush")),
-            basic_auth: Some(("me".to_owned(), Secret::new("hush"))),
+            basic_auth: Some(BasicAuth { user: "me".to_owned(), password: Secret::new("hush") }),
             tls: Tls::default(),
             timeout: Duration::from_secs(10),
         };

@@ -267,7 +267,7 @@ impl From<Fault> for Error {
             Fault::File { variable, path, reason } => Error::File { variable, path, reason },
             Fault::Setting { variable, reason } => Error::Setting { variable, reason },
             Fault::Connect { address, reason } => Error::Connect { address, reason },
-            Fault::Tls { address, reason, mend } => Error::Tls { address, reason, fix: mend },
+            Fault::Tls { address, reason, fix } => Error::Tls { address, reason, fix },
             Fault::Crowded { address, what } => Error::Busy { address, what, text: UNASKED.to_owned() },
             Fault::Broken { address, what, reason } => Error::Broken { address, what, reason },
         }

@@ -83,7 +83,7 @@ impl Client {
         };
         match timeout(deadline, read).await {
             Ok(read) => read,
-            Err(_) => Err(self.gave_up(call, deadline)),
+            Err(_) => Err(self.timed_out(call, deadline)),
         }
     }
 }

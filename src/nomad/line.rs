@@ -1,7 +1,7 @@
-//! One line of the event stream, taken apart as far as delivery needs it and no further.
+//! Parses one line of the event stream, as far as delivery needs it.
 //!
 //! A line is `{"Events":[{Topic,Type,Key,Namespace,FilterKeys,Index,Payload}],"Index":N}`, keys in any order (Nomad
-//! 2.0.5, `nomad/stream/ndjson.go`). Payloads are left as the bytes that came.
+//! 2.0.5, `nomad/stream/ndjson.go`). Payloads keep the bytes that came.
 
 use std::{
     borrow::Cow,
@@ -24,10 +24,10 @@ use crate::{
 pub struct Text(ByteString);
 
 impl Text {
-    /// The line as it came. What is not UTF-8 is mended with U+FFFD, for records must be JSON and JSON is UTF-8.
+    /// The line as it came. Bytes that are not UTF-8 become U+FFFD, because records must be JSON, and JSON is UTF-8.
     pub fn new(line: Bytes) -> Self {
-        let mended = |line: &Bytes| String::from_utf8_lossy(line).into_owned().into();
-        Text(ByteString::try_from(line.clone()).unwrap_or_else(|_| mended(&line)))
+        let repaired = |line: &Bytes| String::from_utf8_lossy(line).into_owned().into();
+        Text(ByteString::try_from(line.clone()).unwrap_or_else(|_| repaired(&line)))
     }
 }
 
@@ -40,21 +40,21 @@ pub struct Event<'a> {
     pub kind: Cow<'a, str>,
     /// The id of the object.
     pub key: Cow<'a, str>,
-    /// Other keys under which the event can be asked for.
+    /// Other keys that a subscription can filter by.
     pub filter_keys: Vec<Cow<'a, str>>,
-    /// The namespace of the object; empty where it has none.
+    /// The namespace of the object; empty if it has none.
     pub namespace: Cow<'a, str>,
     /// The transaction that published it.
     pub index: RaftIndex,
     /// How often the same object came before at this index.
     pub occurrence: u32,
-    /// What makes it itself.
+    /// Distinguishes this event from every other one.
     pub identity: Identity,
     /// The whole event as it came.
     pub raw: Bytes,
-    /// The payload as it came; empty where there was none.
+    /// The payload as it came; empty if there was none.
     pub payload: &'a str,
-    /// It is delivered already: when it first came, the line's index was in doubt.
+    /// It is delivered already, at a time when the index of its line was in doubt.
     pub delivered: bool,
 }
 
@@ -67,20 +67,20 @@ pub struct Line<'a> {
     pub events: Vec<Event<'a>>,
     /// Its events that could not be read, with the reason.
     pub unusable: Vec<(Bytes, String)>,
-    /// What the line is known by, where it was too long to be held: it has no events then.
+    /// The identity of a line that was too long to be held. Such a line has no events.
     pub passed_over: Option<Identity>,
 }
 
-/// The line is no line of events.
+/// The line is not a line of events.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not JSON, or cut short. Nomad also reports errors of the stream as a plain text line.
     #[error("not a line of events: {0}")]
     Garbage(#[from] json::Error),
-    /// JSON, but with neither an index of its own nor an event that has one.
+    /// JSON, but neither the line nor any event has an index.
     #[error("a line without an index")]
     NoIndex,
-    /// Too long to be held, and without an index that it can be placed by.
+    /// Too long to be held, and without a plausible index.
     #[error("a line of {bytes} bytes is too long, and has no plausible index at its start or end")]
     TooLong {
         /// How long it was.
@@ -98,7 +98,7 @@ impl Classified for Error {
     }
 }
 
-/// No event.
+/// The value is not an event.
 #[derive(Debug, thiserror::Error)]
 enum BadEvent {
     #[error(transparent)]
@@ -121,35 +121,35 @@ struct Members<'a> {
 
 impl<'a> Members<'a> {
     fn read(scanner: &mut Scanner<'a>) -> Result<Self, BadEvent> {
-        let mut trackers = Members::default();
+        let mut members = Members::default();
         scanner.object()?;
         while let Some(name) = scanner.name()? {
             match name {
-                "Topic" => trackers.topic = Some(scanner.string()?),
-                "Type" => trackers.kind = scanner.string()?,
-                "Key" => trackers.key = scanner.string()?,
-                "Namespace" => trackers.namespace = scanner.string()?,
+                "Topic" => members.topic = Some(scanner.string()?),
+                "Type" => members.kind = scanner.string()?,
+                "Key" => members.key = scanner.string()?,
+                "Namespace" => members.namespace = scanner.string()?,
                 "FilterKeys" if scanner.array_or_null()? => {
                     while scanner.element()? {
-                        trackers.filter_keys.push(scanner.string()?);
+                        members.filter_keys.push(scanner.string()?);
                     }
                 }
                 "FilterKeys" => {}
-                "Index" => trackers.index = scanner.number()?,
-                "Payload" => trackers.payload = scanner.skip()?,
+                "Index" => members.index = scanner.number()?,
+                "Payload" => members.payload = scanner.skip()?,
                 _ => drop(scanner.skip()?),
             }
         }
-        if trackers.topic.is_none() { Err(BadEvent::NoTopic) } else { Ok(trackers) }
+        if members.topic.is_none() { Err(BadEvent::NoTopic) } else { Ok(members) }
     }
 }
 
-/// IndexCounts how often an object was seen at an index, across the lines of that index. Stray lines of other indexes between
+/// Counts how often an object was seen at an index, across the lines of that index. Stray lines of other indexes between
 /// them do not begin the count again.
 #[derive(Debug, Default)]
 pub struct Occurrences {
     current: IndexCounts,
-    /// Those of the indexes before, the last one first.
+    /// The counts of earlier indexes, the latest one first.
     others: VecDeque<IndexCounts>,
 }
 
@@ -160,7 +160,7 @@ struct IndexCounts {
 }
 
 impl Occurrences {
-    /// So many other indexes are remembered.
+    /// How many other indexes are remembered.
     const OTHERS: usize = 8;
 
     fn next(&mut self, index: RaftIndex, topic: &str, namespace: &str, key: &str) -> u32 {
@@ -181,7 +181,7 @@ impl Occurrences {
         self.others.truncate(Self::OTHERS);
     }
 
-    /// The last line is going to be read once more.
+    /// Takes back the counts of the last line, because it will be read again.
     pub fn forget(&mut self, line: &Line<'_>) {
         for event in &line.events {
             let object = Identity::new(&event.topic, &event.namespace, &event.key, RaftIndex(0), 0).0;
@@ -199,10 +199,10 @@ pub struct Garbage {
 }
 
 impl Garbage {
-    /// What came so often at one place is the server's own, and no damage on the wire.
+    /// A line that came this often at one place comes from the server, and is not damage on the wire.
     pub const PASSED_OVER: u32 = 3;
 
-    /// Such a line came after `place`: how often it has come there by now.
+    /// Counts such a line after `place`, and returns how often it has come there.
     pub fn seen(&mut self, hash: u64, place: RaftIndex) -> u32 {
         let again = self.hash == hash && self.place == place;
         let times = if again { self.times.saturating_add(1) } else { 1 };
@@ -214,8 +214,8 @@ impl Garbage {
 /// The member that a line begins or ends with.
 const INDEX: &[u8] = b"\"Index\":";
 
-/// The index of a line, without a look at what lies in between: the last member of its object, as Nomad writes it, or the first.
-/// For figures alone; `None` where it stands elsewhere.
+/// The index of a line, from the last member of its object, where Nomad writes it, or from the first. Nothing else is read. Use
+/// it for metrics only; `None` if the index is elsewhere.
 pub(crate) fn index_of(line: &[u8]) -> Option<RaftIndex> {
     index_at_end(line).or_else(|| index_at_start(line))
 }
@@ -241,10 +241,10 @@ fn number(digits: &[u8]) -> Option<RaftIndex> {
 }
 
 impl<'a> Line<'a> {
-    /// Reads one line. `occurrences` goes with the connection: one for each, fed with every line in order.
+    /// Reads one line. `occurrences` belongs to the connection, and must see every line in order.
     ///
     /// # Errors
-    /// The whole line is unusable; the connection it came on is not to be trusted further.
+    /// The whole line is unusable. Do not trust the connection that it came on any further.
     pub fn parse(text: &'a Text, occurrences: &mut Occurrences) -> Result<Self, Error> {
         let bytes = |part: &str| text.0.as_bytes().slice_ref(part.as_bytes());
         let (mut own_index, mut read, mut unusable) = (None, Vec::new(), Vec::new());
@@ -256,7 +256,7 @@ impl<'a> Line<'a> {
                     while scanner.element()? {
                         let start = scanner.clone();
                         match Members::read(&mut scanner) {
-                            Ok(trackers) => read.push((trackers, scanner.since(&start))),
+                            Ok(members) => read.push((members, scanner.since(&start))),
                             Err(reason) => {
                                 scanner = start;
                                 unusable.push((bytes(scanner.skip()?), reason.to_string()));
@@ -274,8 +274,8 @@ impl<'a> Line<'a> {
         let index = own_index.or_else(first_index).map(RaftIndex).ok_or(Error::NoIndex)?;
         let events = read
             .into_iter()
-            .map(|(trackers, raw)| {
-                let Members { topic, kind, key, filter_keys, namespace, payload, .. } = trackers;
+            .map(|(members, raw)| {
+                let Members { topic, kind, key, filter_keys, namespace, payload, .. } = members;
                 let topic = topic.unwrap_or_default();
                 let occurrence = occurrences.next(index, &topic, &namespace, &key);
                 Event {
@@ -296,14 +296,14 @@ impl<'a> Line<'a> {
         Ok(Line { index, events, unusable, passed_over: None })
     }
 
-    /// The line at `index` that was too long to be held. `occurrences` as for [`Line::parse`].
+    /// The line at `index` that was too long to be held. `occurrences` is as for [`Line::parse`].
     pub fn passed_over(index: RaftIndex, occurrences: &mut Occurrences) -> Self {
-        // An event of no topic: no other one is known by that.
+        // No event is without a topic, so no event has this identity.
         let identity = Identity::new("", "", "", index, occurrences.next(index, "", "", ""));
         Line { index, events: Vec::new(), unusable: Vec::new(), passed_over: Some(identity) }
     }
 
-    /// Marks those of its events that are delivered already, and leaves out those that could not be read.
+    /// Marks the events that are delivered already, and drops those that could not be read.
     pub fn know(&mut self, is_delivered: impl Fn(&Identity) -> bool) {
         self.events.iter_mut().for_each(|event| event.delivered = is_delivered(&event.identity));
         let index = self.index;
@@ -325,7 +325,7 @@ fn of_unusable(index: RaftIndex, raw: &Bytes) -> Identity {
 mod tests {
     use super::*;
 
-    /// Lines that have no place among those of one index, whichever they are.
+    /// Stray lines between those of one index, whichever they are, do not change the counts.
     #[test]
     fn stray_lines_between_those_of_an_index_do_not_begin_its_count_again() {
         let line = |index: u64| {
@@ -365,7 +365,7 @@ mod tests {
         for (head, tail, index) in [
             (r#"{"Events":[{"Index":7,"#, r#""Payload":{"Index":8}}],"Index":9}"#, Some(9)),
             (r#"{"Index":9,"Events":[{"Index":7,"#, r#""Payload":{"Index":8}}]}"#, Some(9)),
-            // Where the start of the line happens to end is no end of it.
+            // The end of the held start is not the end of the line.
             (r#"{"Events":[{"Index":7}"#, r#""Payload":{"Index":8}}]}"#, None),
             ("upstream says", "no", None),
             ("", "", None),

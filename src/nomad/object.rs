@@ -53,7 +53,7 @@ impl Client {
     pub async fn job_version(&self, namespace: &str, id: &str) -> Result<Option<Bytes>, Error> {
         let (call, deadline) = (job_call(namespace, id, "/versions"), self.deadline());
         let read = async {
-            let (response, server) = self.ask(&call, deadline).await?;
+            let (response, server) = self.send(&call, deadline).await?;
             match response.status() {
                 StatusCode::NOT_FOUND => Ok(None),
                 status if status.is_success() => self.first_version(server, &call, response).await,
@@ -62,7 +62,7 @@ impl Client {
         };
         match timeout(deadline, read).await {
             Ok(read) => read,
-            Err(_) => Err(self.gave_up(&call, deadline)),
+            Err(_) => Err(self.timed_out(&call, deadline)),
         }
     }
 
@@ -163,16 +163,16 @@ impl Client {
     async fn object(&self, call: Call) -> Result<Option<Bytes>, Error> {
         let deadline = self.deadline();
         let read = || async {
-            let (response, server) = self.ask(&call, deadline).await?;
+            let (response, server) = self.send(&call, deadline).await?;
             match response.status() {
                 StatusCode::NOT_FOUND => Ok(None),
                 status if status.is_success() => self.body(server, &call, response, MAX_ELEMENT).await.map(Some),
                 _ => Err(self.failure(server, &call, response).await),
             }
         };
-        match timeout(deadline, self.renewing(read)).await {
+        match timeout(deadline, self.with_renewed_token(read)).await {
             Ok(read) => read,
-            Err(_) => Err(self.gave_up(&call, deadline)),
+            Err(_) => Err(self.timed_out(&call, deadline)),
         }
     }
 
@@ -229,7 +229,7 @@ impl Client {
                 Err(Error::Unsupported { address, what, text })
             }
             Ok(read) => read,
-            Err(_) => Err(self.gave_up(&call, deadline)),
+            Err(_) => Err(self.timed_out(&call, deadline)),
         }
     }
 }

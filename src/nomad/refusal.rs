@@ -216,7 +216,7 @@ impl Client {
     ) -> Result<Reply, Error> {
         let call = Call { what: what.to_owned(), path, query, needs: String::new() };
         let read = async {
-            let response = self.ask_at(server, &call).await?;
+            let response = self.send_to(server, &call).await?;
             let code = response.status();
             if code.is_success() {
                 let body = self.body(server, &call, response, MAX_BODY).await?.to_vec();
@@ -228,7 +228,7 @@ impl Client {
             }
             Ok(Reply { code, body: text.into_bytes() })
         };
-        timeout(self.deadline(), read).await.unwrap_or_else(|_| Err(self.late(server, &call, self.deadline())))
+        timeout(self.deadline(), read).await.unwrap_or_else(|_| Err(self.timeout_error(server, &call, self.deadline())))
     }
 }
 

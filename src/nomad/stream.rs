@@ -285,14 +285,14 @@ impl Client {
     /// [`Error::Denied`] names the missing permission, [`Error::NoNamespace`] the missing namespace,
     /// [`Error::NoStream`] a cluster without events, and [`Error::Refused`] is left when the reason stays unknown.
     pub async fn stream(&self, query: &StreamQuery) -> Result<EventStream, Error> {
-        self.renewing(|| self.subscribe(query)).await
+        self.with_renewed_token(|| self.subscribe(query)).await
     }
 
     async fn subscribe(&self, query: &StreamQuery) -> Result<EventStream, Error> {
         let call = query.call();
         let limit = self.limits().open;
         let asked = Instant::now();
-        let (response, server) = match self.ask(&call, limit).await {
+        let (response, server) = match self.send(&call, limit).await {
             // A proxy that waits for a full buffer holds back even the head of the answer.
             Err(error @ Error::Timeout { .. }) => return Err(self.held_back(error, query, asked).await),
             asked => asked?,

@@ -1,4 +1,4 @@
-//! What is under way: which letters of the file were handed over, and what became of each.
+//! Which letters of the file were submitted, and what became of each.
 
 use std::{
     collections::VecDeque,
@@ -12,22 +12,22 @@ use crate::{
     ledger::Ledger,
 };
 
-/// Letters in the order of the file. Delivery gives back what the sink refuses again.
+/// Letters in the order of the file. The delivery returns the letters that the sink refuses again.
 #[derive(Default)]
 pub(super) struct Flights(Mutex<VecDeque<Flight>>);
 
-/// One letter, or several side by side that are not to be sent.
+/// One letter, or several neighbours that are not to be sent.
 pub(super) struct Flight {
     id: Box<str>,
     /// How often it had been sent before.
     attempts: u32,
-    /// Where it stands in the file.
+    /// Its bytes in the file.
     at: Range<u64>,
     state: Fate,
 }
 
 enum Fate {
-    /// Its own ledger: nothing is pending there when it is delivered.
+    /// Its own ledger: it has no pending entry once the letter is delivered.
     Sent(Arc<Ledger>),
     Refused(Box<Letter>),
     Kept,
@@ -56,8 +56,8 @@ impl Flight {
 }
 
 impl Flights {
-    /// Takes a letter in. One that is not to be sent joins such a one before it: the window bounds what is sent, and these
-    /// wait behind it, however many they are.
+    /// Adds a letter. One that is not to be sent merges with such a neighbour: the window bounds only the letters that
+    /// are sent, and any number of others can wait behind them.
     pub(super) fn push(&self, flight: Flight) {
         let mut flights = self.lock();
         match flights.back_mut() {
@@ -71,7 +71,7 @@ impl Flights {
         }
     }
 
-    /// The first letter, if it is known what became of it.
+    /// The first letter, if its fate is known.
     pub(super) fn next(&self) -> Option<Done> {
         let mut flights = self.lock();
         if flights.front()?.is_on_the_way() {
@@ -80,7 +80,7 @@ impl Flights {
         flights.pop_front().map(Flight::done)
     }
 
-    /// All that are left, now that delivery has ended.
+    /// All letters that are left, after the delivery has ended.
     pub(super) fn all(&self) -> Vec<Done> {
         self.lock().drain(..).map(Flight::done).collect()
     }
@@ -122,7 +122,7 @@ impl Flight {
     }
 }
 
-/// The ledger acknowledges its one entry.
+/// The ledger has acknowledged its one entry.
 fn is_delivered(ledger: &Ledger) -> bool {
     ledger.is_changed()
 }
@@ -147,7 +147,7 @@ mod tests {
         for start in (20..1_000).step_by(10) {
             flights.push(Flight::kept(start..start + 10));
         }
-        // Behind an empty line.
+        // After an empty line.
         flights.push(Flight::kept(1_001..1_010));
         let done = flights.all();
         assert!(

@@ -1,8 +1,8 @@
 //! Sends the records of a dead-letter file again.
 //!
-//! The file stays as it is while its records are sent, and running programs go on appending to it. At the end, what was
-//! not delivered and what was appended meanwhile takes its place, in one step and in the old order. Whatever ends the
-//! replay before that leaves the file as it was: all of it is sent again by the next one, with the same ids.
+//! The file stays unchanged while its records are sent, and running programs go on appending to it. At the end, a file
+//! with the undelivered letters and those that were appended meanwhile replaces it, in one step and in the old order.
+//! If the replay ends before that, the file is as it was: the next replay sends all of it again, with the same ids.
 
 mod flights;
 mod rest;
@@ -38,36 +38,36 @@ use crate::{
     window::Window,
 };
 
-/// How often the log tells how far it is.
+/// How often the log reports progress.
 const PROGRESS: Duration = Duration::from_secs(10);
 
-/// How a file is replayed.
+/// How to replay a file.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Bytes of letters that may be read and not yet delivered.
     pub max_in_flight: usize,
-    /// How long what is under way may take after `stop`.
+    /// How long the delivery may take after `stop`.
     pub grace: Duration,
-    /// Also what another sink has refused.
+    /// Also send what another sink has refused.
     pub any_sink: bool,
-    /// Sends nothing more, and ends when what is under way is delivered.
+    /// Cancelled: sends nothing more, and ends when what was sent is delivered.
     pub stop: CancellationToken,
-    /// Ends at once.
+    /// Cancelled: ends at once.
     pub abort: CancellationToken,
 }
 
 /// What became of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// Records that the sink has taken: they are out of the file.
+    /// Records that the sink took: they are no longer in the file.
     pub delivered: usize,
-    /// Records that it has refused again: they are in the file, with the new reason.
+    /// Records that it refused again: they are in the file, with the new reason.
     pub refused: usize,
-    /// Records that were not delivered, lines that are damaged among them. Inputs that never were a record are not.
+    /// Records that were not delivered, damaged lines included. Inputs that never were a record do not count.
     pub owed: usize,
-    /// Letters that are in the file now: refused, owed, inputs, and what was appended meanwhile.
+    /// Letters that are in the file now: refused, undelivered, inputs, and those that were appended meanwhile.
     pub left: usize,
-    /// It was ended before the last letter was sent.
+    /// It was stopped before the last letter was sent.
     pub interrupted: bool,
 }
 
@@ -78,7 +78,7 @@ impl Replayed {
     }
 }
 
-/// A dead-letter file that is going to be replayed. Nobody else replays it meanwhile.
+/// A dead-letter file that will be replayed. No other process replays it meanwhile.
 #[derive(Debug)]
 pub struct Replay {
     rest: Rest,
@@ -91,17 +91,17 @@ impl Replay {
     /// Opens the file.
     ///
     /// # Errors
-    /// It cannot be replaced by what is left of it, or another replay is at work on it.
+    /// It cannot be replaced, or another replay is at work on it.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let (rest, flights) = (Rest::open(path)?, Arc::default());
         Ok(Replay { rest, flights, replayed: Replayed::default(), other_sinks: 0 })
     }
 
-    /// Sends every record to `sink`, in the order of the file; an outage is waited for. What is appended from now on is
-    /// left.
+    /// Sends every record to `sink`, in the order of the file, and waits for a sink that fails. Letters that are
+    /// appended from now on stay.
     ///
     /// # Errors
-    /// The file cannot be read or replaced; it is as it was then, and the next replay sends all of it.
+    /// The file cannot be read or replaced; it is unchanged, and the next replay sends all of it.
     pub async fn run(mut self, sink: Box<dyn Sink>, policy: Policy, options: &Options) -> Result<Replayed, Error> {
         let (name, end) = (sink.name(), options.abort.child_token());
         let _end = end.clone().drop_guard();
@@ -114,19 +114,15 @@ impl Replay {
         end.cancel();
         match sending.await {
             Ok(Ok(())) => {}
-            Ok(Err(reason)) => info!(%reason, "nobody reads any more"),
-            Err(panic) => error!(%panic, "delivery failed; nothing can be delivered any more"),
+            Ok(Err(reason)) => info!(%reason, "sink closed by its reader"),
+            Err(panic) => error!(%panic, "delivery task failed"),
         }
         for done in self.flights.all() {
             self.done(done)?;
         }
         if self.other_sinks > 0 {
             let records = self.other_sinks;
-            warn!(
-                records,
-                sink = name,
-                "records that another sink has refused are left; --any-sink sends them as well"
-            );
+            warn!(records, sink = name, fix = "--any-sink sends them as well", "records of another sink left in file");
         }
         self.lock(options).await?;
         let Replay { rest, mut replayed, .. } = self;
@@ -135,7 +131,7 @@ impl Replay {
         Ok(replayed)
     }
 
-    /// Waits until nobody writes to the file, and keeps it so.
+    /// Waits for the lock of the file, and keeps it.
     async fn lock(&self, options: &Options) -> Result<(), Error> {
         let handle = self.rest.handle()?;
         let locked = tokio::task::spawn_blocking(move || handle.lock());
@@ -147,7 +143,7 @@ impl Replay {
         }
     }
 
-    /// Hands records to delivery until there are no more or it is to end, and says where the next line begins then.
+    /// Submits records until there are no more or `options` stop it; returns where the next line begins.
     async fn send(&mut self, delivery: &Handle, sink: &str, options: &Options) -> Result<u64, Error> {
         let window = Window::new(options.max_in_flight, &Metrics::new(&[]));
         let lease: Arc<dyn Lease> = Arc::new(Always);
@@ -175,7 +171,7 @@ impl Replay {
             let bytes = usize::try_from(at.end - at.start).unwrap_or(usize::MAX);
             let submitted = async {
                 let share = window.line(bytes).await;
-                // It has a record, so there is a ticket.
+                // It has a record, so there is an ack handle.
                 let Some(ack) = ledger.enter(Effect::default(), 1, share) else { return ControlFlow::Break(()) };
                 match delivery.submit(vec![letter.record(ack)]).await {
                     Ok(()) => ControlFlow::Continue(()),
@@ -194,13 +190,13 @@ impl Replay {
         Ok(until)
     }
 
-    /// The letter of a line, if it is one that can be sent.
+    /// The letter of a line, if it can be sent.
     fn sendable(&mut self, letter: Result<StoredLetter, Damaged>, sink: &str, any_sink: bool) -> Option<Sendable> {
         let stored = match letter {
             Ok(stored) if stored.kind == "input" => return None,
             Ok(stored) => stored,
             Err(Damaged { line, reason }) => {
-                warn!(line, reason, "line is no dead letter, it is left");
+                warn!(line, reason, "line is not a dead letter");
                 self.replayed.owed += 1;
                 return None;
             }
@@ -208,7 +204,7 @@ impl Replay {
         let Some((kind, body)) =
             stored.kind.parse::<Kind>().ok().zip(stored.message()).filter(|_| !stored.id.is_empty())
         else {
-            warn!(kind = stored.kind, id = stored.id, "letter lacks what makes it a record, it is left");
+            warn!(kind = stored.kind, id = stored.id, "dead letter is not a record");
             self.replayed.owed += 1;
             return None;
         };
@@ -220,7 +216,7 @@ impl Replay {
         Some(Sendable { kind, body, stored })
     }
 
-    /// Counts what became of a letter, and keeps it where it has to be kept.
+    /// Counts what became of a letter, and keeps it in the file where necessary.
     fn done(&mut self, done: Done) -> Result<(), Error> {
         match done {
             Done::Delivered => self.replayed.delivered += 1,
@@ -238,7 +234,7 @@ impl Replay {
     }
 }
 
-/// Waits until all is delivered that was handed over. Breaks where it was not.
+/// Waits until all submitted records are delivered. Breaks where they are not.
 async fn drain(delivery: &Handle, options: &Options) -> ControlFlow<()> {
     tokio::select! {
         drained = delivery.drain() => return if drained.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) },

@@ -1,4 +1,4 @@
-//! The file, and what is going to take its place. Blocking.
+//! The file, and the one that will replace it. Blocking.
 
 use std::{
     ffi::OsString,
@@ -17,49 +17,49 @@ use crate::{
 /// How many bytes are copied at a time.
 const CHUNK: usize = 1 << 16;
 
-/// A dead-letter file cannot be replayed.
+/// Why a dead-letter file cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be opened, or its neighbour cannot be made.
-    #[error("open {}: {source}", path.display())]
+    /// It cannot be opened, or the file beside it cannot be made.
+    #[error("cannot open {}: {source}", path.display())]
     Open {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// The cause.
         #[source]
         source: io::Error,
     },
     /// A directory, a pipe or a device.
-    #[error("{} is no regular file", .0.display())]
+    #[error("{} is not a regular file", .0.display())]
     NoFile(PathBuf),
-    /// Somebody else is at it.
+    /// Another replay is at work on it.
     #[error("another replay of {} is under way", .0.display())]
     Busy(PathBuf),
-    /// What takes its place would belong to somebody else, and the program could not write to it any more.
+    /// The replacement would belong to another user, and the program could no longer write to it.
     #[error("{} belongs to another user; replay it as that user or as root: {source}", path.display())]
     Owner {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Somebody has locked it and does not let go.
+    /// Another program holds the lock.
     #[error(
-        "{} is locked by another program for longer than a stop may wait; its letters are as they were, those that are \
-         delivered as well", .0.display()
+        "cannot lock {}: another program holds its lock; the file is unchanged, and the next replay sends its delivered \
+         letters again", .0.display()
     )]
     Locked(PathBuf),
-    /// It has another name now.
+    /// The file was renamed.
     #[error(
-        "{} was moved away in the midst of the replay: wherever it is now, it still holds all its letters, those that are \
-         delivered as well", .0.display()
+        "cannot replace {}: it was renamed during the replay; it still has all its letters, delivered ones included",
+        .0.display()
     )]
     Moved(PathBuf),
-    /// It cannot be read, or what is left of it cannot be written.
-    #[error("{}: {source}; the letters are as they were, those that are delivered as well", path.display())]
+    /// It cannot be read, or its replacement cannot be written.
+    #[error("cannot replay {}: {source}; the file is unchanged, and the next replay sends its delivered letters again", path.display())]
     Broken {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// The cause.
         #[source]
@@ -67,7 +67,7 @@ pub enum Error {
     },
 }
 
-/// A dead-letter file, and beside it, as `PATH.replaying`, what will be left of it. That file is locked for as long as
+/// A dead-letter file, and beside it, as `PATH.replaying`, its replacement. The replacement is locked for as long as
 /// this lives, so that one replay is at work at a time.
 #[derive(Debug)]
 pub(super) struct Rest {
@@ -78,7 +78,7 @@ pub(super) struct Rest {
     rest_path: PathBuf,
     rest: BufWriter<File>,
     lines: usize,
-    /// The neighbour has gone to its place.
+    /// The replacement is in its place.
     placed: bool,
 }
 
@@ -88,7 +88,7 @@ impl Rest {
             let path = path.to_owned();
             move |source| Error::Open { path, source }
         };
-        // A link stays one: what it points to is replaced.
+        // A link stays a link: its target is replaced.
         let path = fs::canonicalize(path).map_err(failed(path))?;
         if !path.is_file() {
             return Err(Error::NoFile(path));
@@ -104,21 +104,21 @@ impl Rest {
                 Err(fs::TryLockError::WouldBlock) => return Err(Error::Busy(path)),
                 Err(fs::TryLockError::Error(error)) => return Err(failed(&rest_path)(error)),
             }
-            // Whoever held the lock before has put it into its place or removed it.
+            // The last holder of the lock has renamed or removed it.
             let metadata = rest.metadata().map_err(failed(&rest_path))?;
             if file::is_named(&rest_path, &metadata).map_err(failed(&rest_path))? {
                 break rest;
             }
         };
         let (lines, placed) = (0, false);
-        // From here on, dropping it removes the neighbour.
+        // From here on, dropping it removes the replacement.
         let rest = BufWriter::with_capacity(CHUNK, rest);
         let opened = Rest { path, letters, until: 0, rest_path, rest, lines, placed };
         opened.own()?;
         Ok(opened)
     }
 
-    /// Empties the neighbour, and gives it the owner and the mode of the file.
+    /// Empties the replacement, and gives it the owner and the mode of the file.
     fn own(&self) -> Result<(), Error> {
         let rest = self.rest.get_ref();
         let set = || {
@@ -135,12 +135,12 @@ impl Rest {
         })
     }
 
-    /// A second handle on the file: what it locks is locked for the first one as well.
+    /// A second handle on the file: a lock on it covers the first one as well.
     pub(super) fn handle(&self) -> Result<File, Error> {
         self.letters.try_clone().map_err(|source| self.broken(source))
     }
 
-    /// Takes note of where the file ends. To be called under its lock, which is given back.
+    /// Notes where the file ends. Call it under the file's lock, which it frees.
     pub(super) fn measure(&mut self) -> Result<(), Error> {
         let bytes = self.letters.metadata().map(|metadata| metadata.len());
         let measured = bytes.and_then(|bytes| self.letters.unlock().map(|()| bytes));
@@ -152,7 +152,7 @@ impl Rest {
         &self.path
     }
 
-    /// Where the letters end that are to be replayed.
+    /// Where the letters end that are replayed.
     pub(super) fn until(&self) -> u64 {
         self.until
     }
@@ -161,19 +161,19 @@ impl Rest {
         Error::Broken { path: self.path.clone(), source }
     }
 
-    /// Leaves a letter in the file, with what is new about it.
+    /// Keeps a letter in the file, with its new reason and attempts.
     pub(super) fn write(&mut self, letter: Letter) -> Result<(), Error> {
         self.lines += 1;
         file::write_lines(&mut self.rest, &[letter])
             .map_err(|source| Error::Broken { path: self.rest_path.clone(), source })
     }
 
-    /// Leaves a line in the file as it is.
+    /// Keeps a line in the file as it is.
     pub(super) fn keep(&mut self, at: &Range<u64>) -> Result<(), Error> {
         self.copy(at).map_err(|source| Error::Broken { path: self.rest_path.clone(), source })
     }
 
-    /// Copies whole lines; one that is cut off is closed.
+    /// Copies whole lines; closes one that is cut off.
     fn copy(&mut self, at: &Range<u64>) -> io::Result<()> {
         let mut chunk = vec![0; usize::try_from(at.end - at.start).map_or(CHUNK, |bytes| bytes.min(CHUNK))];
         let (mut place, mut last) = (at.start, b'\n');
@@ -192,15 +192,15 @@ impl Rest {
         if last == b'\n' { Ok(()) } else { self.rest.write_all(b"\n") }
     }
 
-    /// Puts what is left, and the file from this byte on, into the place of the file; how many letters that are. Where
-    /// nothing has changed, the file is let be. To be called under its lock.
+    /// Replaces the file by the letters that are left and everything from byte `from` on; returns how many letters that
+    /// are. Where nothing has changed, the file stays. Call it under the file's lock.
     pub(super) fn commit(mut self, from: u64, changed: bool) -> Result<usize, Error> {
         let broken = |path: &Path| {
             let path = path.to_owned();
             move |source| Error::Broken { path, source }
         };
         let (path, rest_path) = (self.path.clone(), self.rest_path.clone());
-        // Whoever waits for the lock finds another file under the name, and writes to that.
+        // A writer that waits for the lock finds another file under the name, and writes to that.
         let metadata = self.letters.metadata().map_err(broken(&path))?;
         if !file::is_named(&path, &metadata).map_err(broken(&path))? {
             return Err(Error::Moved(path));
@@ -218,7 +218,7 @@ impl Rest {
         self.placed = true;
         // Where only this fails, a crash of the machine could bring the old file back: repeats, and no loss.
         if let Err(error) = file::sync_parent(&path) {
-            tracing::warn!(%error, path = %path.display(), "directory of the dead letters cannot be synced");
+            tracing::warn!(%error, path = %path.display(), "cannot sync directory of dead letters");
         }
         Ok(self.lines)
     }
@@ -230,12 +230,12 @@ impl Drop for Rest {
             return;
         }
         if let Err(error) = fs::remove_file(&self.rest_path) {
-            tracing::warn!(%error, path = %self.rest_path.display(), "file beside the dead letters cannot be removed");
+            tracing::warn!(%error, path = %self.rest_path.display(), "cannot remove replacement file");
         }
     }
 }
 
-/// For its owner alone, and nothing that a link points to: a directory can belong to others.
+/// Readable by its owner alone, and never through a link: the directory can belong to others.
 fn neighbour(path: &Path) -> io::Result<File> {
     files::open(path, OpenOptions::new().read(true).append(true).create(true).mode(0o600))
 }

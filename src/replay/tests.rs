@@ -1,4 +1,4 @@
-//! Real files, a real delivery, and sinks that answer as they are told.
+//! Real files, a real delivery, and scripted sinks.
 
 use std::{
     fs::{self, OpenOptions},
@@ -58,7 +58,7 @@ impl Files {
         self.letters().into_iter().map(|(id, ..)| id).collect()
     }
 
-    /// Nothing is beside the file.
+    /// There is no file beside it.
     fn assert_alone(&self) {
         let names: Vec<_> =
             fs::read_dir(self.directory.path()).expect("there").map(|it| it.expect("it").path()).collect();
@@ -144,7 +144,7 @@ async fn what_is_damaged_foreign_or_no_record_is_left_as_it_was() {
     assert_eq!(sent.recv().await.expect("sent"), ["x/1"]);
 }
 
-/// A sink whose record `until` comes once, after which it fails for ever; says when.
+/// A sink to which record `until` comes once, and which then fails for ever; says when.
 fn failing(last: &'static str) -> (Box<Script>, tokio::sync::mpsc::UnboundedReceiver<Vec<String>>) {
     let down = Mutex::new(false);
     Script::new(move |batch| {
@@ -182,7 +182,7 @@ async fn what_is_not_delivered_when_it_is_stopped_is_in_the_file() {
     }
 }
 
-/// The window is full of what the sink does not take.
+/// The window is full of records that the sink does not take.
 #[tokio::test]
 async fn what_was_never_handed_over_is_in_the_file_too() {
     let (files, book) = (Files::new(), Book::new());
@@ -220,7 +220,7 @@ async fn what_is_appended_meanwhile_stays_behind_what_is_refused() {
     assert!(ids.len() >= 2 && ids[1..].iter().all(|id| id.starts_with("late/")), "{ids:?}");
 }
 
-/// Writers that wait for the lock while the file is replaced must not write to the one that is gone.
+/// Writers that wait for the lock while the file is replaced must not write to the old one.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_writes_all_the_time_loses_nothing() {
     let (files, book) = (Files::new(), Book::new());
@@ -244,7 +244,7 @@ async fn whoever_writes_all_the_time_loses_nothing() {
     let mut seen = Vec::new();
     for round in 0..30 {
         files.append(&book.records(&["r"]));
-        // One that is refused makes another file of it, and without one it is emptied.
+        // A refused letter replaces the file; without one the file is emptied.
         let (sink, mut sent) = Script::new(move |batch| {
             let refused = |number: usize| round % 2 == 0 && number == 0;
             let answer = |number| if refused(number) { reject("still") } else { Outcome::Delivered };
@@ -276,7 +276,7 @@ async fn one_at_a_time_and_only_what_is_a_file() {
     files.assert_alone();
     assert!(matches!(Replay::open(files.directory.path()), Err(Error::NoFile(_))));
     assert!(matches!(Replay::open(&files.directory.path().join("none")), Err(Error::Open { .. })));
-    // Somebody else's link in the place of the neighbour is not followed.
+    // A foreign link in the place of the replacement is not followed.
     let (neighbour, target) = (files.directory.path().join("letters.replaying"), files.directory.path().join("target"));
     fs::write(&target, "precious").expect("writable");
     symlink(&target, &neighbour).expect("a link");
@@ -318,7 +318,7 @@ async fn a_file_that_is_rotated_meanwhile_is_let_be() {
     let error = replay.run(sink, Policy::default(), &options()).await.expect_err("it is gone");
     assert!(matches!(error, Error::Moved(_)), "{error}");
     assert_eq!(fs::read_to_string(&away).expect("there"), before);
-    // What a program appends from here on is a file of its own.
+    // A program that appends from here on writes to a file of its own.
     DeadLetters::new(Place::File(path)).input(b"x", "no JSON", "").await.expect("writable");
     assert_eq!(files.letters().len(), 1);
     assert!(!files.directory.path().join("letters.replaying").exists());

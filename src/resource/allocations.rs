@@ -1,4 +1,4 @@
-//! Allocations: one record for each new task event, in the original's shape.
+//! Allocations: one record for each new task event, in the original program's shape.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::{
     task_cursors::{EventHash, TaskCursor, TaskKey},
 };
 
-/// The allocation of an event, or the stub of a list: both have these fields under these names. Texts are as they came,
-/// with their quotes.
+/// The allocation of an event, or the stub of a list: both have these fields under these names. Texts are kept as they
+/// came, with their quotes.
 struct Allocation<'a> {
     id: &'a str,
     namespace: &'a str,
@@ -135,7 +135,7 @@ pub(super) fn from_event(event: &Event<'_>, known: Known<'_>) -> Result<Made, Un
     made(&Payload::of(event, Allocation::read)?.object, Some(event.index), known)
 }
 
-/// The records of an allocation as a list has it. What is known though it has no mark is not sent, and gets its mark.
+/// The records of an allocation from a list. A known event without a task cursor is not sent, but sets its cursor.
 ///
 /// # Errors
 /// The object is no allocation.
@@ -184,11 +184,11 @@ fn made(allocation: &Allocation<'_>, index: Option<RaftIndex>, known: Known<'_>)
 }
 
 impl LegacyProgress {
-    /// How many of a task's new events are known, the first ones.
+    /// How many of a task's new events are known; they are the first ones.
     fn among(self, version: RaftIndex, new: &New) -> usize {
         match self {
             LegacyProgress::Before { time, until } if version <= until => {
-                // Before 1970 is before any time.
+                // A time before 1970 counts as no time.
                 let is_owed = |event: &TaskEvent| u64::try_from(event.time).is_ok_and(|at| at >= time);
                 new.events.iter().position(is_owed).unwrap_or(new.events.len())
             }
@@ -197,8 +197,8 @@ impl LegacyProgress {
         }
     }
 
-    /// Whether events can be missing before the new ones: the mark is gone, or none of the ten is one that the original
-    /// program had delivered.
+    /// Whether events can be missing before the new ones: the last delivered event is gone from the list, or none of
+    /// the ten is one that the original program had delivered.
     fn is_overrun(self, version: RaftIndex, new: &New, marked: bool) -> bool {
         let unknown =
             || matches!(self, LegacyProgress::Before { until, .. } if version <= until) && new.events.len() >= KEPT;
@@ -214,7 +214,7 @@ struct Whose {
     job: Arc<str>,
 }
 
-/// The original's record: these fields, in this order.
+/// The record of the original program: these fields, in this order.
 fn draft(
     allocation: &Allocation<'_>,
     whose: &Whose,
@@ -275,7 +275,7 @@ mod tests {
         made(index, times, task_cursor, legacy).0
     }
 
-    /// The mark of the event at `time`.
+    /// The task cursor of the event at `time`.
     fn mark_at(time: i64) -> TaskCursor {
         made(1, &[time], None, LegacyProgress::Nothing).1.task_cursors[0].1
     }
@@ -284,7 +284,7 @@ mod tests {
     fn what_precedes_the_first_event_that_is_not_older_is_known_up_to_an_index() {
         assert_eq!(sent(50, &[1, 99, 100, 101], None, TOLD), [100, 101]);
         assert_eq!(sent(51, &[1, 99, 100, 101], None, TOLD), [1, 99, 100, 101]);
-        // Times go back: what follows is new, whatever its time.
+        // Times go back: later events in the list are new, whatever their time.
         assert_eq!(sent(50, &[-5, 99, 100, 7], None, TOLD), [100, 7]);
         assert_eq!(sent(50, &[1, 2, 3], Some(mark_at(1)), TOLD), [] as [i64; 0]);
         assert_eq!(sent(50, &[100, 101], Some(mark_at(100)), TOLD), [101]);
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(made(50, &ten, None, TOLD).1.overruns, 1);
         assert_eq!(made(50, &ten[1..], None, TOLD).1.overruns, 0);
         assert_eq!(made(51, &ten, None, TOLD).1.overruns, 0);
-        // Our mark is gone, but the original has delivered what followed it.
+        // The event of our cursor is gone, but the original program has delivered the ones after it.
         let known = [99, 100, 101, 102, 103, 104, 105, 106, 107, 108];
         assert_eq!(made(50, &known, Some(mark_at(5)), TOLD).1.overruns, 0);
         assert_eq!(made(51, &known, Some(mark_at(5)), TOLD).1.overruns, 1);

@@ -1,4 +1,4 @@
-//! Job list stubs: the shape of `GET /v1/jobs`, made from the job that an event carries or from the list itself.
+//! Job list stubs: the shape of `GET /v1/jobs`, made from the job of an event or from the list itself.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{json::Scanner, kind::Kind, nomad::line::Event, position::RaftIndex};
 
-/// The fields of a stub in the order of the original's.
+/// The fields of a stub in the order of the original program's.
 const NAMES: [&str; 19] = [
     "ID",
     "ParentID",
@@ -34,7 +34,7 @@ const PERIODIC: usize = 5;
 const PARAMETERIZED: usize = 6;
 const SUMMARY: usize = 10;
 
-/// The stub of an event's job, yet without its summary: no event carries it.
+/// The stub of an event's job, without its summary so far: no event carries it.
 ///
 /// # Errors
 /// The payload is no job.
@@ -54,12 +54,12 @@ pub(super) fn from_event(event: &Event<'_>) -> Result<Made, Unusable> {
 /// The summary is not JSON.
 pub(super) fn with_summary(body: &Bytes, summary: &[u8]) -> Result<Bytes, Unusable> {
     let filled = stub(body, Some(whole(summary, |scanner| Ok(scanner.skip()?))?))?;
-    // As the last field of the whole it can only be that of a purge.
+    // As the last field of the object it can only be that of a purge.
     let deleted = body.ends_with(b",\"Deleted\":true}");
     Ok(if deleted { with_deleted(&filled) } else { filled })
 }
 
-/// The stub as the list gave it.
+/// The stub as the list has it.
 ///
 /// # Errors
 /// It is no stub.
@@ -69,7 +69,7 @@ pub(super) fn from_object(object: &[u8]) -> Result<Made, Unusable> {
     Ok(Made::one(draft, head.modify_index))
 }
 
-/// The fields of a stub, of a job or of a stub that a list gave. What is copied stays as it came.
+/// The fields of a stub, from a job or from a listed stub. Copied values stay as they came.
 fn stub(object: &[u8], summary: Option<&str>) -> Result<Bytes, Unusable> {
     let (mut values, dispatched) = whole(object, values)?;
     if let Some(summary) = summary {

@@ -1,4 +1,4 @@
-//! What a list says of an object before it is read in full.
+//! The head of a listed object, read before the whole object.
 
 use super::{DEFAULT_NAMESPACE, Unusable};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     position::{Identity, RaftIndex},
 };
 
-/// What a list says of one object, before it is read in full.
+/// What a list says of one object, before the object is read in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// The object's id.
@@ -16,14 +16,14 @@ pub struct Listed {
     pub namespace: String,
     /// The raft index of its version.
     pub modify_index: RaftIndex,
-    /// The raft index of its first version; 0 where that is not found on the way to the others.
+    /// The raft index of its first version; 0 where the reader did not meet it on its way to the other fields.
     pub create_index: RaftIndex,
 }
 
 impl Listed {
-    /// Reads an element of any list. Where id, namespace and index are found it looks no further: Nomad sorts the
-    /// members of an object by name, so that of an allocation's stub the bulk, the states of its tasks, comes behind them.
-    /// Whether the rest is whole is for its parser to say.
+    /// Reads an element of any list, and stops once it has id, namespace and index. Nomad sorts the members of an
+    /// object by name, so the bulk of an allocation's stub, the states of its tasks, comes after them. Its own parser
+    /// checks the rest.
     ///
     /// # Errors
     /// It has no id or no `ModifyIndex`.
@@ -37,7 +37,7 @@ impl Listed {
                 Some("ID") => id = Some(scanner.string()?),
                 Some("Namespace") => namespace = Some(scanner.string()?),
                 Some("ModifyIndex") => modify_index = Some(scanner.number()?),
-                // Of another type, it is not found either.
+                // A field of another type counts as missing, too.
                 Some("CreateIndex") => create_index = scanner.skip()?.parse().unwrap_or_default(),
                 Some(_) => drop(scanner.skip()?),
                 None => break,
@@ -52,7 +52,7 @@ impl Listed {
         })
     }
 
-    /// As the list of `kind` means it: a Nomad without namespaces names none, and has the default one.
+    /// Adjusts it to the list of `kind`: a Nomad without namespaces writes none, and means the default one.
     #[must_use]
     pub fn of(mut self, kind: Kind) -> Self {
         if self.namespace.is_empty() && kind != Kind::Nodes {
@@ -61,7 +61,7 @@ impl Listed {
         self
     }
 
-    /// The identity that the stream's first event of this version has.
+    /// The identity of the stream's first event of this version.
     pub fn identity(&self, topic: &str) -> Identity {
         Identity::new(topic, &self.namespace, &self.id, self.modify_index, 0)
     }

@@ -21,10 +21,10 @@ use crate::{
     task_cursors::{TaskCursor, TaskKey},
 };
 
-/// The namespace of what names none, nodes apart.
+/// The namespace of an object that names none; nodes have no namespace.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// A record without its ticket.
+/// A record without its ack handle.
 #[derive(Debug)]
 pub struct Draft {
     /// See [`crate::record::Record::id`].
@@ -39,19 +39,19 @@ pub struct Draft {
     pub body: Bytes,
 }
 
-/// What one event or one listed object comes to.
+/// The records of one event or one listed object.
 #[derive(Debug, Default)]
 pub struct Made {
-    /// Its records, in order.
+    /// The records, in order.
     pub drafts: Vec<Draft>,
     /// The task events that are delivered with them.
     pub task_cursors: Vec<(TaskKey, TaskCursor)>,
-    /// What the original program would store when it had delivered this: the newest task event's time in ns since 1970
+    /// What the original program would store after delivering this: the newest task event's time in ns since 1970
     /// (allocations), the object's `ModifyIndex`, or for evaluations the raft index. `None` where there is no record.
     pub value: Option<u64>,
     /// Tasks whose last delivered event had fallen out of the ten that Nomad keeps.
     pub overruns: u32,
-    /// The records are yet to get the summary of their job, see [`with_summary`].
+    /// The records still need the summary of their job, see [`with_summary`].
     pub lacks_summary: bool,
 }
 
@@ -72,30 +72,30 @@ impl Unusable {
     }
 }
 
-/// The marks that hold before the event or object.
-pub type MarkOf<'a> = &'a dyn Fn(TaskKey) -> Option<TaskCursor>;
+/// The task cursors before the event or object.
+pub type CursorOf<'a> = &'a dyn Fn(TaskKey) -> Option<TaskCursor>;
 
 /// What is known of tasks before an event or object.
 #[derive(Clone, Copy)]
 pub struct Known<'a> {
-    task_cursor: MarkOf<'a>,
+    task_cursor: CursorOf<'a>,
     legacy: LegacyProgress,
 }
 
-/// Task events that somebody else has delivered, or that nobody wants, though no mark says so.
+/// Task events that another program has delivered, or that were not asked for, though no task cursor says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LegacyProgress {
     /// None.
     #[default]
     Nothing,
-    /// In versions up to an index, what comes in a task's list before the first event of at least this time.
+    /// In versions up to an index, the events of a task that come before the first one of at least this time.
     Before {
         /// In ns since 1970, by the clients' clocks.
         time: u64,
         /// The newest version that this holds for.
         until: RaftIndex,
     },
-    /// All: they lie before the first start.
+    /// All events: they are older than the first start.
     All,
 }
 
@@ -106,12 +106,12 @@ impl fmt::Debug for Known<'_> {
 }
 
 impl<'a> Known<'a> {
-    /// What marks say.
-    pub fn task_cursors(task_cursor: MarkOf<'a>) -> Self {
+    /// What task cursors say.
+    pub fn task_cursors(task_cursor: CursorOf<'a>) -> Self {
         Known { task_cursor, legacy: LegacyProgress::Nothing }
     }
 
-    /// And of what follows them, `told`.
+    /// And `told` for the events after them.
     pub fn and(self, legacy: LegacyProgress) -> Self {
         Known { legacy, ..self }
     }
@@ -120,7 +120,7 @@ impl<'a> Known<'a> {
 /// The records of an event.
 ///
 /// # Errors
-/// The event belongs to the kind's topic, but is not what the topic carries: a case for the dead-letter place.
+/// The event belongs to the resource's topic, but its payload does not: it goes to the dead letters.
 pub fn from_event(kind: Kind, event: &Event<'_>, known: Known<'_>) -> Result<Made, Unusable> {
     if kind.topic().is_some_and(|topic| topic != &*event.topic) {
         return Ok(Made::default());
@@ -133,7 +133,7 @@ pub fn from_event(kind: Kind, event: &Event<'_>, known: Known<'_>) -> Result<Mad
     }
 }
 
-/// The body of a job's stub with the answer of `/v1/job/ID/summary`, which no event carries.
+/// The body of a job's stub, with the answer of `/v1/job/ID/summary`, which no event carries.
 ///
 /// # Errors
 /// The summary is not JSON.
@@ -141,11 +141,11 @@ pub fn with_summary(body: &Bytes, summary: &[u8]) -> Result<Bytes, Unusable> {
     job_stub::with_summary(body, summary)
 }
 
-/// The records of an object from a list (allocations, evaluations, deployments, job stubs) or a single read (jobs,
+/// The records of an object from a list (allocations, evaluations, deployments, job stubs) or from a single read (jobs,
 /// nodes).
 ///
 /// # Errors
-/// It is not what the list of this kind gives.
+/// It is not an object of this resource's list.
 pub fn from_object(kind: Kind, object: &Bytes, known: Known<'_>) -> Result<Made, Unusable> {
     match kind {
         Kind::Allocations => allocations::from_object(object, known),
@@ -155,12 +155,12 @@ pub fn from_object(kind: Kind, object: &Bytes, known: Known<'_>) -> Result<Made,
     }
 }
 
-/// The record that says in the stream of events itself where it has a hole.
+/// The record that reports a gap in the stream of events itself.
 pub fn gap(lane: &str, gap: &Gap) -> Draft {
     raw_event::gap(lane, gap)
 }
 
-/// The same where topics were added: they are delivered `from` this raft index on.
+/// The same for added topics, which are delivered `from` this raft index on.
 pub fn gap_of_topics(lane: &str, from: RaftIndex, topics: &[String]) -> Draft {
     raw_event::gap_of_topics(lane, from, topics)
 }

@@ -1,4 +1,4 @@
-//! Nodes, evaluations, jobs and deployments: the object as Nomad gives it, once for each new version.
+//! Nodes, evaluations, jobs and deployments: the object as Nomad has it, once for each new version.
 
 use std::borrow::Cow;
 
@@ -12,18 +12,18 @@ use crate::{
     position::RaftIndex,
 };
 
-/// The payload of an event: the object under the name of its topic, and for a purge `Deleted`. What else it carries, newer
-/// versions of Nomad may have added.
+/// The payload of an event: the object under the name of its topic, and for a purge `Deleted`. Newer versions of Nomad
+/// may have added more.
 pub(super) struct Payload<'a, T> {
     /// The object's text.
     pub(super) text: &'a str,
-    /// What was read of it.
+    /// The fields that were read of it.
     pub(super) object: T,
     pub(super) deleted: bool,
 }
 
 impl<'a, T> Payload<'a, T> {
-    /// Reads an event's payload, and `read` its object.
+    /// Reads an event's payload; `read` reads its object.
     pub(super) fn of(
         event: &Event<'a>,
         read: impl Fn(&mut Scanner<'a>) -> Result<T, Unusable>,
@@ -93,11 +93,11 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Whether the event is a new version of its object, or repeats a bystander of somebody else's transaction.
+/// Whether the event is a new version of its object, or a bystander that a transaction about other objects repeats.
 ///
-/// Seen on Nomad 2.0.5: jobs and deployments carry the transaction's index in `ModifyIndex` exactly when it changed them,
-/// and a purge repeats the unchanged job with `Deleted`. Node events change the node without moving its `ModifyIndex`,
-/// except that `AllocationUpdated` only moves `LastAllocUpdateIndex`. Evaluations are never bystanders.
+/// Seen on Nomad 2.0.5: jobs and deployments carry the transaction's index in `ModifyIndex` exactly when it changed
+/// them, and a purge repeats the unchanged job with `Deleted`. Node events change the node without moving its
+/// `ModifyIndex`, except that `AllocationUpdated` only moves `LastAllocUpdateIndex`. Evaluations are never bystanders.
 fn is_new_version(kind: Kind, event: &Event<'_>, modify_index: u64, deleted: bool) -> bool {
     match kind {
         Kind::Nodes => &*event.kind != "AllocationUpdated",
@@ -109,7 +109,7 @@ fn is_new_version(kind: Kind, event: &Event<'_>, modify_index: u64, deleted: boo
 /// The payload of an event with the head of its object, if it is a new version.
 ///
 /// # Errors
-/// The payload is not what this topic carries.
+/// The payload does not belong to this topic.
 pub(super) fn new_version<'a>(kind: Kind, event: &Event<'a>) -> Result<Option<Payload<'a, Head<'a>>>, Unusable> {
     let payload = Payload::of(event, Head::read)?;
     let is_new = is_new_version(kind, event, payload.object.modify_index, payload.deleted);
@@ -119,7 +119,7 @@ pub(super) fn new_version<'a>(kind: Kind, event: &Event<'a>) -> Result<Option<Pa
 /// The record of an event, if it is a new version.
 ///
 /// # Errors
-/// The payload is not what this topic carries.
+/// The payload does not belong to this topic.
 pub(super) fn from_event(kind: Kind, event: &Event<'_>) -> Result<Made, Unusable> {
     let Some(Payload { text, object: head, deleted }) = new_version(kind, event)? else { return Ok(Made::default()) };
     let object = without_secrets(kind, event.raw.slice_ref(text.as_bytes()));
@@ -129,17 +129,17 @@ pub(super) fn from_event(kind: Kind, event: &Event<'_>) -> Result<Made, Unusable
     Ok(Made::one(draft(kind, &head, event.index, event.occurrence, body), value))
 }
 
-/// The record of an object that a list or a single read gave, at the version it has there.
+/// The record of an object from a list or a single read, at the version it has there.
 ///
 /// # Errors
-/// The object lacks what an object of this kind has.
+/// The object lacks a field of its resource.
 pub(super) fn from_object(kind: Kind, object: &Bytes) -> Result<Made, Unusable> {
     let head = whole(object, Head::read)?;
     let index = RaftIndex(head.modify_index);
     Ok(Made::one(draft(kind, &head, index, 0, without_secrets(kind, object.clone())), index.0))
 }
 
-/// Nodes alone have a secret.
+/// Only nodes have a secret.
 fn without_secrets(kind: Kind, object: Bytes) -> Bytes {
     if kind == Kind::Nodes { secrets::without_in_node(&object) } else { object }
 }

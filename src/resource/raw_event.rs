@@ -1,4 +1,4 @@
-//! The stream's own events, passed through as they came but for what is secret in them, and the gap record among them.
+//! The stream's own events, passed through unchanged except for their secrets, and the gap record among them.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -23,15 +23,15 @@ pub(super) fn from_event(event: &Event<'_>) -> Draft {
     }
 }
 
-/// A record in the stream itself that says where it has a hole: an event of the topic `Firehose`, which Nomad does not
-/// have, of type `Gap`, with the range of raft indexes in which events may be missing.
+/// A record that reports a gap in the stream itself: an event of the topic `Firehose`, which Nomad does not have, of
+/// type `Gap`, with the range of raft indexes in which events may be missing.
 pub(super) fn gap(lane: &str, gap: &Gap) -> Draft {
     let id = format!("events/{}/gap/{lane}/{}", gap.until, gap.from);
     gap_record(id, lane, gap.until, &json!({"FromIndex": gap.from, "UntilIndex": gap.until}))
 }
 
-/// The same for topics that were added, and are delivered `from` this raft index on. `topics` are in order, so that the
-/// id of the same report is the same.
+/// The same for added topics, which are delivered `from` this raft index on. `topics` are sorted, so that the id of the
+/// same report is the same.
 pub(super) fn gap_of_topics(lane: &str, from: RaftIndex, topics: &[String]) -> Draft {
     let id = format!("events/{from}/gap/{lane}/0/{:016x}", xxh3_64(topics.join(",").as_bytes()));
     gap_record(id, lane, from, &json!({"FromIndex": 0, "UntilIndex": from, "Topics": topics}))

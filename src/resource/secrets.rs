@@ -1,10 +1,10 @@
-//! What older versions of Nomad give away: a node's secret, with which anybody can speak for it, the signed identities of an
-//! allocation, with which anybody can act as its tasks, and what a login of users is set up with.
+//! Secrets that older versions of Nomad reveal: a node's secret, with which anybody can speak for it; the signed
+//! identities of an allocation, with which anybody can act as its tasks; and the credentials of a login method.
 //!
-//! Nomad takes them out of objects and events itself by now (the `Sanitize` of `Node`, `Allocation`, `ACLToken` and
-//! `ACLAuthMethod` in 2.0.5; identities since 1.9.6 and 1.8.10, logins since 1.9.7), and leaves an empty string, a `null` or a
-//! word in their place. So is it done here for all versions. What holds no secret is passed on as it came: it is searched for
-//! a name, and neither parsed nor copied.
+//! Newer versions of Nomad remove them from objects and events (the `Sanitize` of `Node`, `Allocation`, `ACLToken` and
+//! `ACLAuthMethod` in 2.0.5; identities since 1.9.6 and 1.8.10, logins since 1.9.7), and write an empty string, a
+//! `null` or a word in their place. This module does the same for all versions. A text without a secret is passed on
+//! unchanged: it is searched for the name, and neither parsed nor copied.
 
 use std::sync::LazyLock;
 
@@ -16,11 +16,11 @@ use crate::{
     nomad::line::Event,
 };
 
-/// A member that is not for anybody else.
+/// A member that must not be passed on.
 struct SecretMember {
     /// The names of the members that lead to it, in the payload of an event.
     path: &'static [&'static str],
-    /// The last of them as it stands in a text. Most texts have it no more than once.
+    /// The last of these names as it is written in a text. Most texts have it at most once.
     quoted: Finder<'static>,
     /// What Nomad writes in its place.
     nothing: &'static str,
@@ -44,7 +44,7 @@ impl SecretMember {
         SecretMember { path, quoted: Finder::new(&format!("\"{name}\"")).into_owned(), nothing }
     }
 
-    /// Whether `text` has a member of its name, anywhere, with something in it.
+    /// Whether `text` has a member of this name, anywhere, with a value in it.
     fn may_be_in(&self, text: &str) -> bool {
         self.quoted.find_iter(text.as_bytes()).any(|at| {
             let value = text[at + self.quoted.needle().len()..].trim_start();
@@ -53,12 +53,12 @@ impl SecretMember {
     }
 }
 
-/// Whether a value, or a text that begins with it, says nothing.
+/// Whether a value, or a text that begins with it, is empty.
 fn is_nothing(value: &str) -> bool {
     ["\"\"", "null", "{}", "[]", "\"redacted\""].iter().any(|nothing| value.starts_with(nothing))
 }
 
-/// Adds what stands at `path` in the next value.
+/// Adds the values at `path` in the next value.
 fn find<'a>(scanner: &mut Scanner<'a>, path: &[&str], found: &mut Vec<&'a str>) -> Result<(), json::Error> {
     let Some((next, path)) = path.split_first() else {
         let value = scanner.skip()?;
@@ -81,13 +81,13 @@ fn find<'a>(scanner: &mut Scanner<'a>, path: &[&str], found: &mut Vec<&'a str>) 
     Ok(())
 }
 
-/// `whole` with nothing in the place of secrets. `text` is the part of it in which they are looked for, `skipped` names of
-/// each path.
+/// `whole` with the secrets emptied. `text` is the part of it to search, and `skipped` the names of each path that lead
+/// to it.
 fn blanked(whole: &Bytes, text: &str, secrets: &[SecretMember], skipped: usize) -> Bytes {
     let mut places = Vec::new();
     for secret in secrets.iter().filter(|secret| secret.may_be_in(text)) {
         let mut values = Vec::new();
-        // Where a text breaks off, what was found before is taken out all the same.
+        // Where a text is cut off, the secrets before that point are emptied all the same.
         find(&mut Scanner::new(text), &secret.path[skipped..], &mut values).ok();
         let place = |value: &str| (value.as_ptr().addr() - whole.as_ptr().addr(), value.len(), secret.nothing);
         places.extend(values.into_iter().map(place));
@@ -138,7 +138,7 @@ mod tests {
         resource::{Known, from_event, from_object},
     };
 
-    /// The bodies that one event comes to, of raw events and of its own kind.
+    /// The bodies of one event, as a raw event and as its own resource.
     fn bodies(topic: &str, payload: &str) -> Vec<(Kind, Bytes)> {
         let event = format!(
             r#"{{"Topic":"{topic}","Type":"T","Key":"k","Namespace":"","FilterKeys":null,"Index":7,"Payload":{payload}}}"#

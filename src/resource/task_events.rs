@@ -1,7 +1,7 @@
 //! Which of a task's events are new, and their text.
 //!
-//! A task keeps its last ten events, and each version of its allocation repeats them all. What follows the last
-//! delivered one in the list's order is new, whatever its time: times are the client's clock and can go back.
+//! A task keeps its last ten events, and each version of its allocation repeats them all. The events after the last
+//! delivered one in the list's order are new, whatever their time: times come from the client's clock and can go back.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -16,7 +16,7 @@ use crate::{
 /// How many events Nomad keeps of a task.
 pub(super) const KEPT: usize = 10;
 
-/// The fields of the original's records, in their order: as they are written behind the one before, and what they hold.
+/// The fields of the original program's records, in their order: the text before each value, and the kind of value.
 const FIELDS: [(&str, Sort); 25] = [
     (",\"Type\":", Sort::Text),
     (",\"Time\":", Sort::Number),
@@ -44,12 +44,12 @@ const FIELDS: [(&str, Sort); 25] = [
     (",\"TaskSignal\":", Sort::Text),
     (",\"GenericSource\":", Sort::Text),
 ];
-/// What a name has around it in [`FIELDS`].
+/// The text around a name in [`FIELDS`].
 const AROUND: (usize, usize) = (2, 2);
 const TYPE: usize = 0;
 const TIME: usize = 1;
 
-/// What a field holds.
+/// The kind of value of a field.
 #[derive(Clone, Copy)]
 enum Sort {
     Text,
@@ -74,7 +74,7 @@ impl Sort {
 /// A task event.
 #[derive(Clone, Debug)]
 pub(super) struct TaskEvent {
-    /// With exactly the fields of the original's records, in their order: a part of [`New::bodies`].
+    /// With exactly the fields of the original program's records, in their order: a part of [`New::bodies`].
     pub(super) body: Range<usize>,
     /// By the client's clock, in ns since 1970.
     pub(super) time: i64,
@@ -98,7 +98,7 @@ impl TaskEvent {
         Ok(event)
     }
 
-    /// Reads an event, and writes its body behind those of others; but that of the `delivered` one nobody needs.
+    /// Reads an event, and writes its body after those of others; the body of the `delivered` one is not needed.
     fn read(scanner: &mut Scanner<'_>, delivered: Option<EventHash>, bodies: &mut String) -> Result<Self, Unusable> {
         let mut fields = FIELDS.map(|(_, sort)| sort.zero());
         let (mut details, mut time) = (None, 0);
@@ -149,19 +149,19 @@ fn write(fields: &[&str; FIELDS.len()], details: Option<&[Detail<'_>]>, body: &m
     body.push('}');
 }
 
-/// [`FIELDS`] by their names, which is how lists have them; streams have them in an order of their own, and few of them.
+/// [`FIELDS`] sorted by name, as lists have them; streams have them in an order of their own, and few of them.
 const SORTED: [usize; FIELDS.len()] =
     [3, 18, 19, 2, 16, 7, 8, 9, 20, 4, 24, 14, 12, 13, 11, 5, 6, 10, 15, 23, 22, 1, 0, 17, 21];
 
 /// Finds fields by their names.
 #[derive(Default)]
 struct Names {
-    /// The place in [`SORTED`] behind the last one.
+    /// The place in [`SORTED`] after the last one.
     next: usize,
 }
 
 impl Names {
-    /// Goes over the next name of an object. `None` at its end, `Some(None)` where it is none of [`FIELDS`].
+    /// Passes over the next name of an object. `None` at its end, `Some(None)` where it is none of [`FIELDS`].
     fn next(&mut self, scanner: &mut Scanner<'_>) -> Result<Option<Option<usize>>, json::Error> {
         if let Some(number) = SORTED.get(self.next)
             && scanner.passes(FIELDS[*number].0)
@@ -227,7 +227,7 @@ pub(super) fn unescaped(name: &str) -> Result<Cow<'_, str>, Unusable> {
     serde_json::from_str(&format!("\"{name}\"")).map(Cow::Owned).map_err(Unusable::new)
 }
 
-/// What makes a task event itself. What the server adds later (`DisplayMessage`) is no part of it.
+/// The identity of a task event. Fields that the server adds later (`DisplayMessage`) are no part of it.
 fn hash(time: i64, kind: &str, details: &[Detail<'_>]) -> EventHash {
     const WORD: usize = size_of::<u64>();
     let words = [time.cast_unsigned(), xxh3_64(kind.as_bytes())];
@@ -243,11 +243,11 @@ fn hash(time: i64, kind: &str, details: &[Detail<'_>]) -> EventHash {
 pub(super) struct New {
     /// The new ones, in order.
     pub(super) events: Vec<TaskEvent>,
-    /// What they are in records.
+    /// Their bodies in records.
     pub(super) bodies: String,
     /// The last one of all; `None` where there is none.
     pub(super) last: Option<EventHash>,
-    /// The last delivered one is no longer there, so that events between may be lost to the limit of ten.
+    /// The last delivered event is no longer there, so that events between may be lost to the limit of ten.
     pub(super) overrun: bool,
 }
 
@@ -256,12 +256,12 @@ pub(super) struct New {
 pub(super) enum Events<'a> {
     /// All of them, with their bodies.
     Read(Vec<TaskEvent>, String),
-    /// Their texts, for seldom more than the last one has to be read.
+    /// Their texts: usually only the last one has to be read.
     Raw(Vec<&'a str>),
 }
 
 impl<'a> Events<'a> {
-    /// Reads the events of a task; where some are `known`, only as far as their ends.
+    /// Reads the events of a task; where some are `known`, only to find their ends.
     ///
     /// # Errors
     /// It is no list of task events.
@@ -284,10 +284,10 @@ impl<'a> Events<'a> {
         Ok(events)
     }
 
-    /// What follows `delivered` in them.
+    /// The events after `delivered`.
     ///
     /// # Errors
-    /// An event that had to be looked at is no task event.
+    /// An event that had to be read is no task event.
     pub(super) fn behind(self, delivered: Option<EventHash>) -> Result<New, Unusable> {
         let (events, bodies, found) = match self {
             Events::Read(mut events, bodies) => {
@@ -324,7 +324,7 @@ mod tests {
         format!(r#"{{"Type":"Started","Time":{time},"Details":{{"a":"1","b":"2"}}}}"#)
     }
 
-    /// The same, whether all are read at once or only where they have to be.
+    /// The result is the same whether all are read at once or only those that are needed.
     fn new_events(texts: &[&str], delivered: Option<EventHash>) -> Result<New, Unusable> {
         let mut bodies = String::new();
         let read = texts.iter().map(|text| TaskEvent::of(text, None, &mut bodies)).collect::<Result<_, _>>()?;
@@ -387,8 +387,8 @@ mod tests {
     }
 
     proptest! {
-        /// However the versions are cut and whichever times they carry, a window of ten that moves by at most ten
-        /// gives each event once, in order.
+        /// However the versions are cut and whichever times they carry, a window of ten that moves by at most ten has
+        /// each event once, in order.
         #[test]
         fn a_moving_window_gives_each_event_once(
             times in prop::collection::vec(0i64..50, 1..80),

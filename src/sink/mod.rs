@@ -9,13 +9,17 @@ pub mod kinesis;
 #[cfg(any(feature = "amqp", feature = "kinesis"))]
 mod lease;
 mod policy;
+pub mod registry;
 pub mod stdout;
 
 use std::{fmt, time::Duration};
 
 use futures_util::future::BoxFuture;
 
-pub use self::policy::Policy;
+pub use self::{
+    policy::Policy,
+    registry::{Chosen, Definition, Kinds, Prepared, SINKS, Unusable},
+};
 use crate::record::Record;
 
 /// What became of one record.

@@ -6,11 +6,8 @@ mod table;
 mod view;
 
 use crate::{
-    config::{self, Storage},
-    consul,
     coordinator::{
-        consul::inspect::Folder,
-        file,
+        Storage,
         inspect::{Inspected, Inspector, Leader, Next, ResetOutcome, Unit},
     },
     kind::Kind,
@@ -55,19 +52,6 @@ pub struct Answer {
     pub error: Option<Error>,
     /// Whether everything was readable, or everything asked for was done.
     pub is_well: bool,
-}
-
-/// Opens the place that the settings name. Connects to nothing yet.
-///
-/// # Errors
-/// A certificate cannot be used.
-pub fn open(storage: &Storage) -> Result<Box<dyn Inspector>, consul::Error> {
-    Ok(match &storage.keeper {
-        config::Keeper::Consul { how, prefix } => {
-            Box::new(Folder::new(consul::Client::new(how.client(prefix)?)?, prefix))
-        }
-        config::Keeper::File { data_dir } => Box::new(file::Directory::new(data_dir)),
-    })
 }
 
 /// Runs the subcommand.

@@ -4,6 +4,7 @@
 //!
 //! This file has the loop that acts on what happens; [`shutdown`] has everything between SIGTERM and the end of the process.
 
+mod delivery;
 mod group;
 mod guard;
 mod leases;
@@ -20,7 +21,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-pub use self::shutdown::{Ending, Shutdown};
+pub use self::{
+    delivery::watch_delivery,
+    shutdown::{Ending, Shutdown},
+};
 use self::{
     group::Group,
     leases::{Acquired, Leases, Led},

@@ -1,15 +1,15 @@
-//! A table of marks that grows in small steps.
+//! A table of task cursors that grows in small steps.
 
 use super::{Shard, TaskCursor, TaskKey};
 
-/// Parts of the table; the upper bits of a key say which one it is in. Of a million tasks each part has some 250.
+/// Parts of the table; the upper bits of a key choose one. Of a million tasks each part has about 250.
 const PARTS: usize = 1 << PART_BITS;
 const PART_BITS: u32 = 12;
 
-/// Marks by task.
+/// Task cursors by task.
 ///
-/// A hash table that is full doubles, and needs both its sizes while it does: of a million marks 32 bytes each become
-/// 105 for that moment, and 70 after it. Here each part is a sorted list that grows by a few entries at a time.
+/// A full hash table doubles, and needs both sizes while it does: of a million cursors, 32 bytes each become 105 for
+/// that moment, and 70 after it. Here each part is a sorted list that grows by a few entries at a time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CursorTable {
     /// None before the first entry.
@@ -38,7 +38,7 @@ impl CursorTable {
         place(part, task).ok().map(|at| part[at].1)
     }
 
-    /// Gives what was there before.
+    /// Returns the cursor that was there before.
     pub(super) fn insert(&mut self, task: TaskKey, task_cursor: TaskCursor) -> Option<TaskCursor> {
         if self.parts.is_empty() {
             self.parts = std::iter::repeat_with(Vec::new).take(PARTS).collect();
@@ -71,7 +71,7 @@ impl CursorTable {
         self.parts.iter().flatten().copied()
     }
 
-    /// What is in `shard`, in the order of the keys; looks at little else.
+    /// The cursors in `shard`, in the order of the keys; reads little else.
     pub(super) fn shard(&self, shard: Shard) -> impl Iterator<Item = (TaskKey, TaskCursor)> {
         // A shard is a range of keys.
         let edge = |number: u32| {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     fn step() -> impl Strategy<Value = Step> {
-        // Few keys, so that they meet again, at both ends of the parts and within one.
+        // Few keys, so that they repeat, at both ends of the parts and within one.
         let key = prop_oneof![
             0..8_u128,
             (0..8_u128).prop_map(|low| u128::MAX - low),

@@ -1,4 +1,4 @@
-//! Marks as text: 64 hexadecimal digits a task, for its key, its event, and its index with the finished bit.
+//! Task cursors as text: 64 hexadecimal digits a task, for its key, its event, and its index with the finished bit.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{EventHash, TaskCursor, TaskCursors, TaskKey};
 
-/// The digits of one mark.
+/// The digits of one task cursor.
 pub const DIGITS: usize = 64;
 
-/// A mark as it stands in a file.
+/// A task cursor as it is in a file.
 pub fn to_text((task, task_cursor): (TaskKey, TaskCursor)) -> [u8; DIGITS] {
     let mut text = [0; DIGITS];
     let number = |digits: &mut [u8], number: u128| {
@@ -72,7 +72,7 @@ impl Serialize for TaskCursors {
     }
 }
 
-/// Reads one after the other: of a million marks, the texts would be a hundred megabytes.
+/// Reads one after the other: the texts of a million cursors would take a hundred megabytes.
 impl<'de> Deserialize<'de> for TaskCursors {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct List;

@@ -7,16 +7,16 @@ use crate::kind::Kind;
 /// The lease of a resource. Written by the supervisor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Leadership {
-    /// The coordinator was not asked for it yet.
+    /// The coordinator was not asked for the lease yet.
     #[default]
     Starting,
-    /// It is waited for, ready to take over.
+    /// Another replica holds it. This one is ready to take over.
     Standby,
-    /// It is held: the resource is read and delivered.
+    /// This replica holds it, reads the resource and delivers it.
     Leading,
-    /// The resource has ended.
+    /// The resource has stopped.
     Stopped,
-    /// The coordinator refuses it, or cannot work.
+    /// The coordinator refuses it, or fails.
     Blocked {
         /// Why, for a person.
         reason: String,
@@ -24,21 +24,21 @@ pub enum Leadership {
 }
 
 impl Leadership {
-    /// Whether the resource is read under it.
+    /// Whether the resource can be read under it.
     pub(super) fn is_held(&self) -> bool {
         matches!(self, Leadership::Leading | Leadership::Blocked { .. })
     }
 }
 
-/// How a lane reads a resource. Written by the lane, for its namespace.
+/// How a resource is read. Written by each of its streams, for its namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SourceState {
-    /// No connection has worked yet.
+    /// No connection has succeeded yet.
     #[default]
     Connecting,
-    /// The event stream is read.
+    /// Reading the event stream.
     Streaming,
-    /// Lists are read: there is no event stream.
+    /// Reading lists, because there is no event stream.
     Polling {
         /// Why there is none, for a person.
         reason: Option<String>,
@@ -50,18 +50,18 @@ pub enum SourceState {
     },
 }
 
-/// The lists of a resource. Written by the reader of lists, for the namespace of its lane.
+/// The lists of a resource. Written by the reader of lists, for the namespace of its stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ListState {
-    /// None is to be read, or the last page was read.
+    /// No list is due, or the last page was read.
     #[default]
     Fine,
-    /// They are read, and take long.
+    /// A list is being read, and takes long.
     Slow {
         /// How long, for a person.
         text: String,
     },
-    /// The list under way cannot be read.
+    /// A list cannot be read.
     Failing {
         /// Why, for a person.
         reason: String,
@@ -74,21 +74,21 @@ pub enum SinkState {
     /// The last batch was delivered, or none was sent yet.
     #[default]
     Flowing,
-    /// It does not take what it is sent; delivery tries again.
+    /// The sink fails, and delivery retries.
     Retrying {
         /// Why, for a person.
         reason: String,
     },
-    /// It rejects a record, and everything behind that waits.
+    /// The sink rejected a record, and everything after it waits.
     Held {
         /// Why, for a person.
         reason: String,
     },
-    /// The lease could not be renewed in time: nothing may be sent until it is.
+    /// The lease was not renewed in time: delivery sends nothing until it is.
     Suspended,
 }
 
-/// A task of the coordinator. Each is the owner of its own fault.
+/// A task of the coordinator. Each writes its own fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Duty {
     /// Keeps the session under which leases are taken.
@@ -102,18 +102,18 @@ pub enum Duty {
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     pub(super) kinds: BTreeMap<Kind, Facets>,
-    /// What is the matter with the coordinator's tasks; those that work are missing.
+    /// Why the coordinator's tasks fail. A task that works has no entry.
     pub(super) faults: BTreeMap<Duty, String>,
     pub(super) sink: SinkState,
 }
 
-/// What belongs to one resource alone.
+/// The facets of one resource.
 #[derive(Debug, Default)]
 pub(super) struct Facets {
     pub(super) lease: Leadership,
-    /// Why the lease cannot be taken, though nobody else has it.
+    /// Why this replica could not take the lease if it were free.
     pub(super) barred: Option<String>,
-    /// By namespace, as are the lists.
+    /// By namespace, like the lists.
     pub(super) sources: BTreeMap<String, SourceState>,
     pub(super) lists: BTreeMap<String, ListState>,
 }

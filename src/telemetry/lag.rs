@@ -1,5 +1,5 @@
-//! How far delivery is behind what is known of the cluster. Computed when it is asked for, from facts that are kept anyway: the
-//! newest index that any line or table had, and the front of the ledger.
+//! How far delivery is behind the cluster. Computed on demand from what is known anyway: the newest index of any line or table, and
+//! the front of the ledger.
 
 use std::{
     fmt,
@@ -13,26 +13,25 @@ use tokio::time::Instant;
 
 use crate::position::RaftIndex;
 
-/// What is delivered of a kind, and what is not. The ledger.
+/// What is delivered of a kind, and what is not: the ledger.
 pub trait Backlog: Send + Sync {
-    /// Where delivery is now.
+    /// How far delivery is now.
     fn front(&self) -> Front;
 }
 
-/// Where delivery is.
+/// How far delivery is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Front {
-    /// Up to here everything that the stream brought is delivered, on the lane that is furthest.
+    /// Everything that the event stream brought up to here is delivered, on the stream that is furthest.
     pub position: RaftIndex,
-    /// The first index of which it is known that something is not delivered: a line that waits for the sink, or a range that a
-    /// list is to give.
+    /// The first index that is known to be undelivered: of a line that waits for the sink, or of a gap.
     pub undelivered: Option<RaftIndex>,
-    /// Since when the oldest event waits for the sink.
+    /// When the oldest undelivered event arrived.
     pub oldest: Option<Instant>,
 }
 
 impl Front {
-    /// Up to here nothing waits.
+    /// The last index up to which nothing is undelivered.
     fn delivered(&self) -> RaftIndex {
         self.undelivered.map_or(self.position, |index| RaftIndex(index.0.saturating_sub(1)))
     }
@@ -46,15 +45,15 @@ pub(super) struct Lag {
     backlog: Mutex<Option<Arc<dyn Backlog>>>,
 }
 
-/// What the cluster has, and nothing brings.
+/// Indexes that the cluster has reached, and that this replica cannot receive.
 #[derive(Clone, Copy, Debug)]
 struct Unreachable {
     newest: RaftIndex,
-    /// Since when something of it is known.
+    /// When the first of them became known.
     since: Instant,
 }
 
-/// How far it is behind.
+/// How far delivery is behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Behind {
     pub(super) position: RaftIndex,
@@ -67,24 +66,25 @@ impl Lag {
         self.newest.fetch_max(index.0, Ordering::Relaxed);
     }
 
-    /// A line that has come, and that nothing vouches for yet: one absurd index must not show as lag for ever.
+    /// Notes the index of a line that nothing confirms yet. It counts only if it is plausible: one absurd index must not show as lag
+    /// for ever.
     pub(super) fn received(&self, index: RaftIndex) {
         if index.is_plausible_after(RaftIndex(self.newest.load(Ordering::Relaxed))) {
             self.seen(index);
         }
     }
 
-    /// The cluster has come to `index`, and there is nothing that could bring it.
+    /// Notes that the cluster has reached `index`, and that this replica cannot receive it.
     pub(super) fn unreachable(&self, index: RaftIndex) {
         let mut unreachable = lock(&self.unreachable);
-        // What is delivered, some table stands at as well.
+        // Tables also report indexes that are delivered already.
         let known = unreachable.filter(|known| known.newest > self.delivered());
         let since = known.map_or_else(Instant::now, |known| known.since);
         let newest = known.map_or(index, |known| known.newest.max(index));
         *unreachable = Some(Unreachable { newest, since });
     }
 
-    /// Whatever there is, comes.
+    /// Notes that this replica receives everything again.
     pub(super) fn reachable(&self) {
         *lock(&self.unreachable) = None;
     }
@@ -98,10 +98,10 @@ impl Lag {
         *lock(&self.backlog) = backlog;
     }
 
-    /// `None` while the kind is not led: what others deliver is not known here.
+    /// `None` while another replica leads: this one does not know what it has delivered.
     pub(super) fn behind(&self) -> Option<Behind> {
         let backlog = lock(&self.backlog).clone()?;
-        // The front first: what comes and is delivered between the two is not behind.
+        // The front first: what arrives and is delivered between the two reads must not count as lag.
         let front = backlog.front();
         let (delivered, Front { position, oldest, .. }) = (front.delivered(), front);
         let unreachable = lock(&self.unreachable).filter(|unreachable| unreachable.newest > delivered);
@@ -154,10 +154,10 @@ mod tests {
         let front = Front { position: RaftIndex(15), ..Front::default() };
         let behind = |front: Front| {
             lag.follow(Some(Arc::new(At(front))));
-            lag.behind().expect("it is led")
+            lag.behind().expect("a leader")
         };
         assert_eq!(behind(front).indexes, 150);
-        // A quiet lane, whose position is old, is behind by what waits on it.
+        // A quiet stream has an old position, and is behind by what waits on it alone.
         let waits = Front { undelivered: Some(RaftIndex(160)), oldest: Some(Instant::now()), ..front };
         advance(Duration::from_millis(1500)).await;
         let seen = behind(waits);
@@ -168,7 +168,7 @@ mod tests {
         lag.received(RaftIndex(1 << 63));
         lag.received(RaftIndex(166));
         assert_eq!(behind(Front { position: RaftIndex(165), ..front }).indexes, 1);
-        // A table that stands where everything is delivered neither begins nor hides it.
+        // A table below what is delivered neither starts nor hides the lag.
         lag.unreachable(RaftIndex(100));
         advance(Duration::from_secs(9)).await;
         lag.unreachable(RaftIndex(170));

@@ -16,7 +16,7 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, JoinHandle, JoinSet},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -59,6 +59,22 @@ pub struct BindError {
     address: SocketAddr,
     #[source]
     source: io::Error,
+}
+
+/// Serves the pages at `address` in a task of its own, which the caller may abort. Without an address the task ends at once.
+///
+/// # Errors
+/// See [`bind`].
+pub async fn start(
+    address: Option<SocketAddr>,
+    metrics: &Metrics,
+    status: &Status,
+    cluster: Option<String>,
+) -> Result<JoinHandle<()>, BindError> {
+    let Some(address) = address else { return Ok(tokio::spawn(async {})) };
+    let listener = bind(address).await?;
+    let view = View::new(metrics.clone(), status.clone(), cluster);
+    Ok(tokio::spawn(serve(listener, view, CancellationToken::new())))
 }
 
 /// Binds the address at the start, so that a port in use fails the start and not a task later.

@@ -1,4 +1,4 @@
-//! Log lines on stderr, one event each.
+//! The log: one line for each event, on stderr.
 
 use std::{fmt, io::IsTerminal as _};
 
@@ -21,43 +21,59 @@ use tracing_subscriber::{
     util::{SubscriberInitExt as _, TryInitError},
 };
 
-use crate::{
-    config::{Log, LogFormat},
-    redact::{LINE, shown},
-};
+use crate::redact::{LINE, shown};
 
-/// Logs to stderr from now on, in colour if stderr is a terminal and `NO_COLOR` is unset.
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least important level that is logged.
+    pub level: Level,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Time, level, message, fields.
+    Text,
+    /// One JSON object a line, with `time`, `level` and `msg`.
+    Json,
+    /// The same with `@timestamp`, `@level` and `@message`.
+    SeatgeekJson,
+}
+
+/// Logs to stderr from now on, in colour if stderr is a terminal and `NO_COLOR` is unset. `limits` names log targets, each with
+/// the most that is ever logged of it.
 ///
 /// # Errors
 /// The process already logs elsewhere.
-pub fn init(log: Log) -> Result<(), TryInitError> {
+pub fn init(log: Log, limits: impl IntoIterator<Item = (&'static str, LevelFilter)>) -> Result<(), TryInitError> {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    subscriber(log, std::io::stderr, colour).try_init()
+    subscriber(log, limits, std::io::stderr, colour).try_init()
 }
 
-fn subscriber<W>(log: Log, writer: W, colour: bool) -> impl Subscriber + Send + Sync + for<'a> LookupSpan<'a>
+fn subscriber<W>(
+    log: Log,
+    limits: impl IntoIterator<Item = (&'static str, LevelFilter)>,
+    writer: W,
+    colour: bool,
+) -> impl Subscriber + Send + Sync + for<'a> LookupSpan<'a>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // Libraries speak of their own matters; only what they warn of is ours, unless everything was asked for.
+    // Of libraries only warnings are logged, unless the level is trace.
     let others = if log.level == Level::TRACE { Level::TRACE } else { log.level.min(Level::WARN) };
-    // The AMQP client writes whole messages into its log, and at `trace` the frame with the password; the AWS SDK writes
-    // whole requests, and the token among their headers.
     let targets = Targets::new()
         .with_default(others)
-        .with_target("nomad_firehose", LevelFilter::from_level(log.level))
-        .with_target("lapin", LevelFilter::OFF)
-        .with_target("amq_protocol", LevelFilter::OFF)
-        .with_target("aws", log.level.min(Level::WARN))
-        // With each try, and with the whole answer: what it comes to is the reason that the sink gives.
-        .with_target("aws_config::imds::region", LevelFilter::OFF)
-        .with_target("aws_config::meta::credentials", LevelFilter::OFF);
+        .with_target("nomad_firehose", log.level)
+        .with_targets(limits.into_iter().map(|(target, most)| (target, most.min(LevelFilter::from_level(log.level)))));
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(colour)
         .fmt_fields(JsonFields::new())
         .event_format(Lines(log.format))
         .with_writer(writer)
-        // It would report a stderr that is gone on that same stderr, and panic.
+        // The library would report a closed stderr on that same stderr, and panic.
         .log_internal_errors(false);
     tracing_subscriber::registry().with(layer.with_filter(targets))
 }
@@ -122,7 +138,7 @@ fn text(writer: &mut Writer<'_>, level: Level, fields: &Fields) -> fmt::Result {
 }
 
 fn json(writer: &mut Writer<'_>, keys: [&str; 3], level: Level, fields: Fields) -> fmt::Result {
-    // The original's words, so that what reads its logs reads these.
+    // The original's level names, so that programs that read its logs can read these.
     let level = match level {
         Level::ERROR => "error",
         Level::WARN => "warning",
@@ -138,7 +154,7 @@ fn json(writer: &mut Writer<'_>, keys: [&str; 3], level: Level, fields: Fields) 
     writeln!(writer, "{}", String::from_utf8_lossy(&line))
 }
 
-/// UTC, in milliseconds.
+/// The time in UTC, with milliseconds.
 fn now() -> String {
     let mut text = String::new();
     if SystemTime.format_time(&mut Writer::new(&mut text)).is_err() {
@@ -151,7 +167,7 @@ fn now() -> String {
     text
 }
 
-/// Whether a text needs no quotes to be one word of a line.
+/// Whether a text can be a field value without quotes.
 fn is_bare(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && !matches!(c, '"' | '=' | '\\'))
 }
@@ -159,7 +175,7 @@ fn is_bare(text: &str) -> bool {
 #[derive(Default)]
 struct Fields {
     message: String,
-    /// In the order they were written, those of the outermost span first.
+    /// In the order in which they were recorded, those of the outermost span first.
     rest: Vec<(String, Value)>,
 }
 
@@ -171,7 +187,7 @@ impl Fields {
         }
     }
 
-    /// As it may be shown: whatever was forgotten before, ends here.
+    /// Sets a field to a value that is safe to show. This is the last line of defence, should a caller have forgotten it.
     fn set(&mut self, name: &str, mut value: Value) {
         if let Value::String(text) = &mut value {
             *text = shown(&*text, LINE);
@@ -209,7 +225,7 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        // The cause is most often what one needs at night, and `Display` leaves it out.
+        // `Display` leaves out the causes, which are often what an operator needs.
         let mut text = value.to_string();
         let mut source = value.source();
         while let Some(cause) = source {
@@ -233,6 +249,8 @@ mod tests {
 
     use super::*;
 
+    const LIMITS: [(&str, LevelFilter); 2] = [("loud::part", LevelFilter::OFF), ("chatty", LevelFilter::WARN)];
+
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);
 
@@ -249,7 +267,7 @@ mod tests {
     fn logged(format: LogFormat, level: Level, action: impl FnOnce()) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let subscriber = subscriber(Log { level, format }, move || writer.clone(), false);
+        let subscriber = subscriber(Log { level, format }, LIMITS, move || writer.clone(), false);
         tracing::subscriber::with_default(subscriber, action);
         let bytes = buffer.0.lock().expect("no panic holds it").clone();
         String::from_utf8(bytes).expect("log lines are UTF-8")
@@ -319,10 +337,11 @@ mod tests {
             tracing::info!("shown");
             tracing::info!(target: "hyper", "hidden");
             tracing::warn!(target: "hyper", "shown");
-            tracing::warn!(target: "aws_config::imds::region", "hidden");
-            tracing::warn!(target: "aws_config::meta::credentials::chain", "hidden");
+            tracing::warn!(target: "loud::part::more", "hidden");
+            tracing::warn!(target: "chatty", "shown");
+            tracing::info!(target: "chatty", "hidden");
         });
-        assert_eq!((lines.matches("shown").count(), lines.matches("hidden").count()), (2, 0), "{lines}");
+        assert_eq!((lines.matches("shown").count(), lines.matches("hidden").count()), (3, 0), "{lines}");
         let lines = logged(LogFormat::Text, Level::ERROR, || {
             tracing::warn!("hidden");
             tracing::warn!(target: "hyper", "hidden");
@@ -342,6 +361,6 @@ mod tests {
             }
         }
         let log = Log { level: Level::INFO, format: LogFormat::Text };
-        tracing::subscriber::with_default(subscriber(log, || Gone, false), ended);
+        tracing::subscriber::with_default(subscriber(log, [], || Gone, false), ended);
     }
 }

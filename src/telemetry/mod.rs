@@ -1,4 +1,4 @@
-//! What an operator sees: log lines on stderr, metrics, and a small status listener.
+//! What an operator sees: the log, the metrics, and the status pages.
 
 pub mod facets;
 pub mod lag;
@@ -10,7 +10,7 @@ pub mod status;
 
 pub use facets::{Duty, Leadership, ListState, SinkState, SourceState};
 pub use lag::{Backlog, Front};
-pub use log::init;
+pub use log::{Log, LogFormat, init};
 pub use metrics::Metrics;
 pub use phase::Phase;
 pub use status::Status;

@@ -83,7 +83,9 @@ impl Phase {
         let sink = match &all.sink {
             SinkState::Flowing => None,
             SinkState::Retrying { reason } => Some(format!("the sink fails, delivery is retried: {reason}")),
-            SinkState::Held { reason } => Some(format!("the sink rejected a record: {reason}")),
+            SinkState::Held { reason } => Some(format!(
+                "the sink rejected a record: {reason}; fix the cause, or set NOMAD_FIREHOSE_DEAD_LETTER=file:PATH"
+            )),
             // The fault of the renewal says why.
             SinkState::Suspended if !renewal.is_empty() => None,
             SinkState::Suspended => {

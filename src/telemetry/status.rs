@@ -1,8 +1,8 @@
 //! The state of each resource, for `/readyz` and the status page.
 //!
-//! It is kept as independent facets: the lease, what bars it, the coordinator's tasks, the source, the lists, the sink. Each facet is written by
-//! its owner alone, and the [`Phase`] that is shown is derived from all of them. So a sink that recovers cannot hide an outage
-//! of Nomad, nor make a standby look like a leader.
+//! The state consists of independent facets: the lease, what keeps it from being taken, the coordinator's tasks, the source, the
+//! lists, the sink. Each facet has one writer, and the [`Phase`] that is shown is derived from all of them. So a sink that recovers
+//! cannot hide an outage of Nomad, nor make a standby look like a leader.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,18 +12,18 @@ use super::{
 };
 use crate::kind::Kind;
 
-/// The state of all resources. Cheap to clone; all clones are one.
+/// The state of all resources. Cheap to clone; all clones share the same state.
 #[derive(Clone, Debug)]
 pub struct Status(Arc<Mutex<Inner>>);
 
 impl Status {
-    /// Every one of `kinds` is starting.
+    /// The state in which all of `kinds` are starting.
     pub fn new(kinds: &[Kind]) -> Self {
         let kinds = kinds.iter().map(|kind| (*kind, Facets::default())).collect();
         Status(Arc::new(Mutex::new(Inner { kinds, ..Inner::default() })))
     }
 
-    /// Sets the lease of `kind`. Where it begins or ends, what lanes said of their sources and lists is forgotten.
+    /// Sets the lease of `kind`. When it is acquired or lost, the states of the sources and lists under it are cleared.
     pub fn lease(&self, kind: Kind, state: Leadership) {
         let mut inner = self.lock();
         let facets = inner.kinds.entry(kind).or_default();
@@ -34,7 +34,7 @@ impl Status {
         facets.lease = state;
     }
 
-    /// Sets the fault of one of the coordinator's tasks: `None` while it works.
+    /// Sets the fault of one of the coordinator's tasks; `None` while it works.
     pub fn coordinator(&self, duty: Duty, fault: Option<String>) {
         let faults = &mut self.lock().faults;
         match fault {
@@ -43,17 +43,17 @@ impl Status {
         };
     }
 
-    /// Sets why the coordinator cannot take the lease of `kind`, though nobody else has it: `None` while it can.
+    /// Sets why the coordinator could not take the lease of `kind` if it were free; `None` while it could.
     pub fn barred(&self, kind: Kind, reason: Option<String>) {
         self.lock().kinds.entry(kind).or_default().barred = reason;
     }
 
-    /// Sets how the lane of `namespace` reads `kind`.
+    /// Sets how the stream of `namespace` reads `kind`.
     pub fn source(&self, kind: Kind, namespace: &str, state: SourceState) {
         self.lock().kinds.entry(kind).or_default().sources.insert(namespace.to_owned(), state);
     }
 
-    /// Sets how the lists of `kind` are read on the lane of `namespace`.
+    /// Sets how the lists of `kind` are read for the stream of `namespace`.
     pub fn list(&self, kind: Kind, namespace: &str, state: ListState) {
         self.lock().kinds.entry(kind).or_default().lists.insert(namespace.to_owned(), state);
     }
@@ -63,7 +63,7 @@ impl Status {
         self.lock().sink = state;
     }
 
-    /// What every resource is doing. Every text in it is one short line without secrets, whoever wrote it.
+    /// What each resource is doing. Every text in it is one short line without secrets, wherever it came from.
     pub fn phases(&self) -> Vec<(Kind, Phase)> {
         let inner = self.lock();
         inner.kinds.iter().map(|(kind, facets)| (*kind, Phase::of(facets, &inner).shown())).collect()

@@ -99,8 +99,8 @@ async fn the_call_that_failed_is_named() {
     outage.over();
     outage.log(&from_port(1));
     let lines = log.lines();
-    assert!(lines[..2].iter().all(|line| line.contains(r#"operation="reading the list of namespaces""#)), "{lines:?}");
-    assert!(lines[2].contains(r#"operation="reading the event stream""#), "{lines:?}");
+    assert!(lines[..2].iter().all(|line| line.contains(r#"what="reading the list of namespaces""#)), "{lines:?}");
+    assert!(lines[2].contains(r#"what="reading the event stream""#), "{lines:?}");
 }
 
 #[tokio::test(start_paused = true)]

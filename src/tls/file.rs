@@ -1,4 +1,4 @@
-//! Files that are read again when they have changed.
+//! Files that are loaded again when they have changed.
 
 use std::{
     fs,
@@ -10,16 +10,17 @@ use std::{
 
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
-use super::expiry::{self, Expiring, Expiry};
+use super::validity::{self, HasValidity, Validity};
 use crate::files;
 
-/// The largest PEM file: the authorities of a whole system are some hundreds of KiB.
+/// The largest PEM file. The authorities of a whole system take some hundreds of KiB.
 const MAX_PEM: usize = 16 << 20;
 
-/// A file that changed this recently may change again without a trace: clocks of file systems tick coarsely.
+/// A file that changed more recently is loaded again each time: file system clocks tick coarsely, so that it may change once more with
+/// the same timestamp.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// A file that cannot be used: the variable that names it, and why.
+/// A file that cannot be used, with the variable that names it and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadFile {
     pub(crate) variable: &'static str,
@@ -33,66 +34,66 @@ impl BadFile {
     }
 }
 
-/// What is made of some files.
-pub(super) trait Source: Send + Sync + std::fmt::Debug + 'static {
-    type Made: Clone + Send + std::fmt::Debug;
+/// Something that is loaded from files.
+pub(super) trait Load: Send + Sync + std::fmt::Debug + 'static {
+    type Loaded: Clone + Send + std::fmt::Debug;
 
-    /// The files as they are now; a directory counts as one.
+    /// The files that exist now. A directory counts as one.
     fn paths(&self) -> Vec<PathBuf>;
 
-    /// Reads them, with the time at which what they hold expires.
-    fn read(&self) -> Result<(Self::Made, Vec<Expiry>), BadFile>;
+    /// Loads the files, with the validity of their certificates.
+    fn load(&self) -> Result<(Self::Loaded, Vec<Validity>), BadFile>;
 }
 
-/// What was last made of the files, kept up to date.
+/// What was last loaded from the files, kept up to date.
 #[derive(Debug)]
-pub(super) struct Watched<S: Source> {
+pub(super) struct Watched<S: Load> {
     source: S,
-    state: Mutex<State<S::Made>>,
+    state: Mutex<State<S::Loaded>>,
 }
 
 #[derive(Debug)]
 struct State<T> {
-    made: T,
-    expiries: Vec<Expiry>,
-    stamp: Stamp,
-    /// Nothing can have changed since the last look unless the stamp has.
+    loaded: T,
+    validities: Vec<Validity>,
+    versions: FileVersions,
+    /// Whether equal versions prove that nothing has changed.
     is_settled: bool,
-    /// What the log already says is wrong with the files.
+    /// The problem with the files that was logged last.
     reported: Option<BadFile>,
 }
 
-impl<S: Source> Watched<S> {
-    /// Reads the files for the first time.
+impl<S: Load> Watched<S> {
+    /// Loads the files for the first time.
     pub(super) fn new(source: S) -> Result<Arc<Self>, BadFile> {
-        let stamp = Stamp::of(&source.paths());
-        let (made, expiries) = source.read()?;
-        expiries.iter().for_each(Expiry::log);
-        let is_settled = stamp.is_settled();
-        let state = Mutex::new(State { made, expiries, stamp, is_settled, reported: None });
+        let versions = FileVersions::of(&source.paths());
+        let (loaded, validities) = source.load()?;
+        validities.iter().for_each(Validity::log);
+        let is_settled = versions.is_settled();
+        let state = Mutex::new(State { loaded, validities, versions, is_settled, reported: None });
         let watched = Arc::new(Watched { source, state });
-        expiry::watch(&watched);
+        validity::watch(&watched);
         Ok(watched)
     }
 
-    /// What is made of the files as they are now, or of what they were when they could last be used.
-    pub(super) fn current(&self) -> S::Made {
-        self.refreshed().made.clone()
+    /// What the files hold now. If they cannot be used now, what they held when they last could.
+    pub(super) fn current(&self) -> S::Loaded {
+        self.refreshed().loaded.clone()
     }
 
-    fn refreshed(&self) -> MutexGuard<'_, State<S::Made>> {
+    fn refreshed(&self) -> MutexGuard<'_, State<S::Loaded>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // Taken before the files are read: what changes meanwhile is seen the next time.
-        let stamp = Stamp::of(&self.source.paths());
-        if state.is_settled && stamp == state.stamp {
+        // Taken before the files are read, so that a change during the read is noticed the next time.
+        let versions = FileVersions::of(&self.source.paths());
+        if state.is_settled && versions == state.versions {
             return state;
         }
-        match self.source.read() {
-            Ok((made, expiries)) => {
-                if stamp != state.stamp || state.reported.is_some() {
-                    expiries.iter().for_each(Expiry::log);
+        match self.source.load() {
+            Ok((loaded, validities)) => {
+                if versions != state.versions || state.reported.is_some() {
+                    validities.iter().for_each(Validity::log);
                 }
-                (state.made, state.expiries, state.reported) = (made, expiries, None);
+                (state.loaded, state.validities, state.reported) = (loaded, validities, None);
             }
             Err(bad) if state.reported.as_ref() == Some(&bad) => {}
             Err(bad) => {
@@ -102,34 +103,34 @@ impl<S: Source> Watched<S> {
                 state.reported = Some(bad);
             }
         }
-        state.is_settled = stamp.is_settled();
-        state.stamp = stamp;
+        state.is_settled = versions.is_settled();
+        state.versions = versions;
         state
     }
 }
 
-impl<S: Source> Expiring for Watched<S> {
-    fn expiries(&self) -> Vec<Expiry> {
-        self.refreshed().expiries.clone()
+impl<S: Load> HasValidity for Watched<S> {
+    fn validities(&self) -> Vec<Validity> {
+        self.refreshed().validities.clone()
     }
 }
 
-/// By what one state of files is told from another. Links are followed: Kubernetes exchanges one above the files.
+/// Tells one state of the files from another. Links are followed: Kubernetes replaces a link above the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp(Vec<(PathBuf, Option<[i64; 4]>)>, i64);
+struct FileVersions(Vec<(PathBuf, Option<[i64; 4]>)>, i64);
 
-impl Stamp {
+impl FileVersions {
     fn of(paths: &[PathBuf]) -> Self {
         let mut newest = 0;
         let mut look = |path: &PathBuf| {
             let found = fs::metadata(path).ok()?;
             newest = newest.max(found.ctime());
-            // The time of the last change of the inode can be set by nobody, unlike that of the content.
+            // The change time of the inode, because no program can set it, unlike the modification time.
             let changed = found.ctime().wrapping_mul(1_000_000_000).wrapping_add(found.ctime_nsec());
             Some([found.dev().cast_signed(), found.ino().cast_signed(), found.size().cast_signed(), changed])
         };
         let stamps = paths.iter().map(|path| (path.clone(), look(path))).collect();
-        Stamp(stamps, newest)
+        FileVersions(stamps, newest)
     }
 
     fn is_settled(&self) -> bool {
@@ -139,7 +140,8 @@ impl Stamp {
 }
 
 pub(super) fn read(variable: &'static str, path: &Path) -> Result<Vec<u8>, BadFile> {
-    let unreadable = |error| BadFile::new(variable, path, format!("{error}; give a PEM file this program may read"));
+    let unreadable =
+        |error| BadFile::new(variable, path, format!("{error}; set it to a PEM file that this program may read"));
     files::read(path, MAX_PEM).map_err(unreadable)
 }
 
@@ -148,7 +150,9 @@ pub(super) fn certificates(variable: &'static str, path: &Path) -> Result<Vec<Ce
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(variable, path)?).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(BadFile::new(variable, path, "holds no certificate; give one in PEM")),
-        Err(error) => Err(BadFile::new(variable, path, format!("is no PEM file: {error}; give a certificate in PEM"))),
+        Ok(_) => Err(BadFile::new(variable, path, "holds no certificate; set it to a PEM file with one")),
+        Err(error) => {
+            Err(BadFile::new(variable, path, format!("is not a PEM file: {error}; set it to a certificate in PEM")))
+        }
     }
 }

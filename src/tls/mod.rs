@@ -1,13 +1,13 @@
-//! TLS of every connection: which certificates are trusted and shown, and what a failed handshake means.
+//! TLS of every connection: which certificates are trusted and presented, and what a failed handshake means.
 //!
-//! [`client`] gives a configuration that outlives its files: each handshake looks whether they have changed ([`file`]) and
-//! reads them again if so. A file that cannot be used is reported once, and what was read before stays in force.
+//! [`client`] makes a configuration that stays valid when its files change: each handshake checks whether they have changed
+//! ([`file`]), and loads them again if so. A file that cannot be used is reported once, and what was loaded before stays in force.
 
-mod expiry;
+mod client_certificate;
 mod file;
-mod identity;
 mod settings;
 mod trust;
+mod validity;
 mod words;
 
 #[cfg(test)]
@@ -23,24 +23,24 @@ use rustls::{
 };
 
 pub use self::settings::Tls;
-pub(crate) use self::{
-    expiry::expiries,
-    file::BadFile,
-    settings::Variables,
-    words::{Words, cause, words},
-};
 use self::{
+    client_certificate::{ClientCertificate, Presented},
     file::Watched,
-    identity::{Identity, Presented},
     trust::{Anything, Roots, Trusting},
 };
+pub(crate) use self::{
+    file::BadFile,
+    settings::Variables,
+    validity::validities,
+    words::{Words, cause, words},
+};
 
-/// AWS-LC rather than ring, which knows no P-521 keys.
+/// AWS-LC rather than ring, which does not support P-521 keys.
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
 
-/// A configuration with the certificates of `settings`. `name` is expected in the server's certificate in place of the
-/// name that was connected to.
+/// A configuration with the certificates of `settings`. The server's certificate has to be for `name`, if it is given, instead of the
+/// host name of the address.
 pub(crate) fn client(
     settings: &Tls,
     variables: &'static Variables,
@@ -57,16 +57,16 @@ pub(crate) fn client(
         .expect("the provider has a cipher suite for each version")
         .dangerous()
         .with_custom_certificate_verifier(verifier);
-    let mut config = match Identity::new(settings, variables)? {
+    let mut config = match ClientCertificate::new(settings, variables)? {
         None => builder.with_no_client_auth(),
-        Some(identity) => builder.with_client_cert_resolver(Arc::new(Presented(Watched::new(identity)?))),
+        Some(certificate) => builder.with_client_cert_resolver(Arc::new(Presented(Watched::new(certificate)?))),
     };
-    // A resumed session would neither show the new certificate nor look at the server's.
+    // A resumed session would neither present the new certificate nor verify the server's.
     config.resumption = Resumption::disabled();
     Ok(config)
 }
 
-/// A configuration for a client that meets no TLS.
+/// A configuration for a client that never uses TLS.
 pub(crate) fn unused() -> ClientConfig {
     ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_safe_default_protocol_versions()

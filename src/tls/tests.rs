@@ -1,4 +1,4 @@
-//! Real handshakes, and the words for those that fail.
+//! Real handshakes, and the explanations of those that fail.
 
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -10,7 +10,7 @@ use rustls::{
 };
 use time::{Duration, OffsetDateTime};
 
-use super::{expiry::Expiry, *};
+use super::{validity::Validity, *};
 
 static VARIABLES: Variables = Variables {
     role: "test",
@@ -279,8 +279,8 @@ fn the_days_that_are_left_are_counted_from_the_files() {
     let path = files.write("ca.pem", &pem_until(&mut params, 10));
     let config = client(&trusting(path.clone()), &VARIABLES, None).expect("a good file");
     let days = || {
-        let all = expiries();
-        let mine: Vec<_> = all.iter().filter(|expiry| expiry.path == path).map(Expiry::days_left).collect();
+        let all = validities();
+        let mine: Vec<_> = all.iter().filter(|validity| validity.path == path).map(Validity::days_left).collect();
         mine
     };
     let is = |days: Vec<f64>, wanted: f64| days.len() == 1 && (days[0] - wanted).abs() < 0.1;

@@ -22,12 +22,12 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use super::{
     PROVIDER, Tls, Variables,
-    expiry::Expiry,
-    file::{BadFile, Source, Watched, certificates, read},
+    file::{BadFile, Load, Watched, certificates, read},
+    validity::Validity,
     words::Untrusted,
 };
 
-/// Where the certificates of authorities lie.
+/// The certificates of authorities on disk.
 #[derive(Debug)]
 pub(super) struct Roots {
     place: Place,
@@ -38,7 +38,7 @@ pub(super) struct Roots {
 enum Place {
     File(PathBuf),
     Directory(PathBuf),
-    /// Where this system keeps them, or `SSL_CERT_FILE` and `SSL_CERT_DIR` say.
+    /// Where the system keeps them, unless `SSL_CERT_FILE` and `SSL_CERT_DIR` say otherwise.
     System,
 }
 
@@ -53,10 +53,10 @@ impl Roots {
     }
 }
 
-/// What was read of them.
+/// The loaded certificates of authorities.
 #[derive(Clone, Debug)]
 pub(super) struct Trusted {
-    /// `None` where there is no certificate at all, which only a system can be without.
+    /// `None` if there is no certificate at all, which can happen only to those of the system.
     verifier: Option<Arc<WebPkiServerVerifier>>,
     certificates: Arc<HashSet<CertificateDer<'static>>>,
 }
@@ -64,25 +64,25 @@ pub(super) struct Trusted {
 impl Trusted {
     fn new(certificates: Vec<CertificateDer<'static>>) -> Option<Self> {
         let mut store = RootCertStore::empty();
-        // Those of a kind that nobody can use are in many bundles.
+        // Many bundles hold some certificates that no library can use.
         let (used, _) = store.add_parsable_certificates(certificates.iter().cloned());
         if used == 0 && !certificates.is_empty() {
             return None;
         }
         let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&PROVIDER));
-        // It fails without a root alone.
+        // It fails only without a root.
         Some(Trusted { verifier: builder.build().ok(), certificates: Arc::new(certificates.into_iter().collect()) })
     }
 }
 
-impl Source for Roots {
-    type Made = Trusted;
+impl Load for Roots {
+    type Loaded = Trusted;
 
     fn paths(&self) -> Vec<PathBuf> {
         match &self.place {
             Place::File(path) => vec![path.clone()],
             Place::Directory(path) => {
-                // Where it cannot be read, reading says so.
+                // If the directory cannot be read, loading reports it.
                 let mut files = files_below(self.variables.ca_path, path).unwrap_or_default();
                 files.push(path.clone());
                 files.sort_unstable();
@@ -95,47 +95,48 @@ impl Source for Roots {
         }
     }
 
-    fn read(&self) -> Result<(Trusted, Vec<Expiry>), BadFile> {
+    fn load(&self) -> Result<(Trusted, Vec<Validity>), BadFile> {
         let Variables { ca_cert, ca_path, .. } = *self.variables;
-        let useless =
-            |variable, path: &Path| BadFile::new(variable, path, "holds no certificate of X.509 that can be used");
+        let useless = |variable, path: &Path| {
+            BadFile::new(variable, path, "holds no usable X.509 certificate; set it to one in PEM")
+        };
         match &self.place {
             Place::File(path) => {
                 let found = certificates(ca_cert, path)?;
-                let expiry = Expiry::of(self.variables, ca_cert, path, &found);
-                Ok((Trusted::new(found).ok_or_else(|| useless(ca_cert, path))?, expiry.into_iter().collect()))
+                let validity = Validity::of(self.variables, ca_cert, path, &found);
+                Ok((Trusted::new(found).ok_or_else(|| useless(ca_cert, path))?, validity.into_iter().collect()))
             }
             Place::Directory(directory) => {
-                let (mut all, mut expiries) = (Vec::new(), Vec::new());
+                let (mut all, mut validities) = (Vec::new(), Vec::new());
                 for path in files_below(ca_path, directory)? {
                     read(ca_path, &path)?;
-                    // Files that hold none are passed over.
+                    // A file without certificates is skipped.
                     let Ok(found) = certificates(ca_path, &path) else { continue };
-                    expiries.extend(Expiry::of(self.variables, ca_path, &path, &found));
+                    validities.extend(Validity::of(self.variables, ca_path, &path, &found));
                     all.extend(found);
                 }
                 if all.is_empty() {
-                    let reason = "no file in this directory holds a certificate; give one with PEM files";
+                    let reason = "no file in this directory holds a certificate; set it to a directory of PEM files";
                     return Err(BadFile::new(ca_path, directory, reason));
                 }
-                Ok((Trusted::new(all).ok_or_else(|| useless(ca_path, directory))?, expiries))
+                Ok((Trusted::new(all).ok_or_else(|| useless(ca_path, directory))?, validities))
             }
             Place::System => {
                 let found = rustls_native_certs::load_native_certs();
                 let path = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-                let expiry = path.and_then(|path| Expiry::of(self.variables, "SSL_CERT_FILE", &path, &found.certs));
+                let validity = path.and_then(|path| Validity::of(self.variables, "SSL_CERT_FILE", &path, &found.certs));
                 let trusted = Trusted::new(found.certs);
                 let trusted = trusted.unwrap_or(Trusted { verifier: None, certificates: Arc::default() });
-                Ok((trusted, expiry.into_iter().collect()))
+                Ok((trusted, validity.into_iter().collect()))
             }
         }
     }
 }
 
-/// The files in a directory and in those below it.
+/// The files in a directory and its subdirectories.
 fn files_below(variable: &'static str, root: &Path) -> Result<Vec<PathBuf>, BadFile> {
     let unreadable = |path: &Path, error: std::io::Error| {
-        BadFile::new(variable, path, format!("{error}; give a directory of PEM files"))
+        BadFile::new(variable, path, format!("{error}; set it to a directory of PEM files"))
     };
     let mut found = Vec::new();
     let mut directories = vec![root.to_owned()];
@@ -143,7 +144,7 @@ fn files_below(variable: &'static str, root: &Path) -> Result<Vec<PathBuf>, BadF
         for entry in fs::read_dir(&directory).map_err(|error| unreadable(&directory, error))? {
             let entry = entry.map_err(|error| unreadable(&directory, error))?;
             let path = entry.path();
-            // A link to a directory is not followed: it can lead back here.
+            // A link to a directory is not followed: it could form a cycle.
             if entry.file_type().map_err(|error| unreadable(&path, error))?.is_dir() {
                 directories.push(path);
             } else if path.is_file() {
@@ -154,11 +155,11 @@ fn files_below(variable: &'static str, root: &Path) -> Result<Vec<PathBuf>, BadF
     Ok(found)
 }
 
-/// Trusts who is signed by one of the roots, or is one of them.
+/// Trusts a server whose certificate is signed by one of the roots, or is one of them.
 #[derive(Debug)]
 pub(super) struct Trusting {
     pub(super) roots: Arc<Watched<Roots>>,
-    /// The name to expect in place of that of the connection.
+    /// The name to verify in place of the connection's.
     pub(super) name: Option<ServerName<'static>>,
     pub(super) provider: Arc<CryptoProvider>,
 }
@@ -235,7 +236,7 @@ fn verify_pinned(
     Ok(ServerCertVerified::assertion())
 }
 
-/// Trusts everybody.
+/// Trusts every server.
 #[derive(Debug)]
 pub(super) struct Anything(pub(super) Arc<CryptoProvider>);
 

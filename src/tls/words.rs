@@ -1,4 +1,4 @@
-//! What a failed handshake means, in plain words: why, and what to do.
+//! Explains a failed handshake: why it failed, and what to do.
 
 use std::{error::Error, fmt, io, sync::Arc};
 
@@ -8,7 +8,7 @@ use rustls::{
 };
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
-use super::{Variables, expiry::Date};
+use super::{Variables, validity::Date};
 
 /// Why a handshake failed, and what to do about it.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,12 +17,12 @@ pub(crate) struct Words {
     pub(crate) fix: String,
 }
 
-/// Why a server is not trusted, where the library says less than is known.
+/// Why a server is not trusted, for the cases in which the library knows less than we do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Untrusted {
-    /// There is not one certificate to trust.
+    /// There is no certificate of an authority.
     NoRoots,
-    /// The signature is of nobody who is trusted.
+    /// No trusted authority has signed the certificate.
     Unknown { issuer: String, is_own: bool },
 }
 
@@ -58,14 +58,14 @@ impl From<Untrusted> for rustls::Error {
     }
 }
 
-/// The failure of TLS among the causes of an error.
+/// The TLS failure among the causes of an error.
 pub(crate) fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut next = Some(error);
     while let Some(cause) = next {
         if let Some(tls) = cause.downcast_ref() {
             return Some(tls);
         }
-        // An `io::Error` hides the error it carries from the chain: its own source is the carried one's.
+        // An `io::Error` hides the error that it wraps from the chain: its source is the wrapped error's source.
         let carried = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         next = match carried {
             Some(carried) => Some(carried),
@@ -75,44 +75,39 @@ pub(crate) fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::
     None
 }
 
-/// Each message says what a person can find out or change: none shows the names that a library has for things.
+/// Explains a TLS failure by what a person can check or change. No message shows the library's names for things.
 pub(crate) fn words(error: &rustls::Error, variables: &Variables) -> Words {
     let say = |why: &str, fix: String| Words { why: why.to_owned(), fix };
     let Variables { ca_cert, client_cert, .. } = variables;
     match error {
         rustls::Error::InvalidCertificate(problem) => certificate(problem, variables),
         rustls::Error::AlertReceived(alert) => refused(*alert, variables),
-        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            say(
-                "the server does not speak TLS",
-                "use http:// (or amqp://), or the port that serves TLS; an agent of Nomad or Consul also answers so when it \
-                 takes no further connection from this address (http_max_conns_per_client in its limits)"
-                    .to_owned(),
-            )
-        }
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => say(
+            "the server does not speak TLS",
+            "use http:// (or amqp://), or the port that serves TLS; a Nomad or Consul agent also answers so when it \
+                 accepts no further connection from this address (http_max_conns_per_client in its limits)"
+                .to_owned(),
+        ),
         rustls::Error::InvalidMessage(_) | rustls::Error::PeerSentOversizedRecord => say(
-            "the server's answer is no TLS that can be read",
-            "check that the port serves TLS, and what stands between".to_owned(),
+            "the server's answer is not readable as TLS",
+            "check that the port serves TLS, and any proxy in between".to_owned(),
         ),
         rustls::Error::PeerIncompatible(
             PeerIncompatible::ServerDoesNotSupportTls12Or13 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
         ) => say("the server speaks neither TLS 1.2 nor TLS 1.3", "allow TLS 1.2 or 1.3 on the server".to_owned()),
         rustls::Error::PeerIncompatible(_) => say(
-            "the server offers no cipher suite, key exchange or signature that is safe",
+            "the server offers no safe cipher suite, key exchange or signature",
             "allow the usual ones of TLS 1.2 with ECDHE, or TLS 1.3, on the server".to_owned(),
         ),
         rustls::Error::NoCertificatesPresented => {
-            say("the server shows no certificate", "configure one on the server".to_owned())
+            say("the server presents no certificate", "configure one on the server".to_owned())
         }
-        rustls::Error::DecryptError => {
-            say("a message arrived damaged", "check what stands between, such as a proxy".to_owned())
-        }
+        rustls::Error::DecryptError => say("a message arrived damaged", "check any proxy in between".to_owned()),
         rustls::Error::PeerMisbehaved(_)
         | rustls::Error::InappropriateMessage { .. }
-        | rustls::Error::InappropriateHandshakeMessage { .. } => say(
-            "the server breaks the rules of TLS",
-            "check what stands between, such as a proxy, and update the server".to_owned(),
-        ),
+        | rustls::Error::InappropriateHandshakeMessage { .. } => {
+            say("the server violates the TLS protocol", "check any proxy in between, and update the server".to_owned())
+        }
         _ => say("the handshake failed", format!("check {}", listed(&[ca_cert, client_cert]))),
     }
 }
@@ -138,7 +133,7 @@ fn certificate(problem: &CertificateError, variables: &Variables) -> Words {
             say("the server's certificate is for another name".to_owned(), rename(server_name, usual_name))
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            // The library shows names as `DnsName("a")`.
+            // The library writes names as `DnsName("a")`.
             let names: Vec<_> = presented.iter().map(|name| plain_name(name)).collect();
             let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
             let why = format!("the server's certificate is for {names}, and not for {}", expected.to_str());
@@ -154,17 +149,14 @@ fn certificate(problem: &CertificateError, variables: &Variables) -> Words {
         CertificateError::Revoked => say("the server's certificate is revoked".to_owned(), renew()),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => say(
             "the server's certificate is not made for servers".to_owned(),
-            "make one with the extended key usage serverAuth".to_owned(),
+            "make a certificate with the extended key usage serverAuth".to_owned(),
         ),
         CertificateError::BadEncoding => {
             say("the server's certificate is malformed, or older than version 3 of X.509".to_owned(), remake())
         }
         CertificateError::Other(OtherError(other)) => other_certificate(&**other, &trust(), ca_cert),
-        // The rest are algorithms and extensions that are not supported; their names are numbers here.
-        _ => say(
-            "the server's certificate has a kind of signature or extension that is not supported".to_owned(),
-            remake(),
-        ),
+        // The rest are unsupported algorithms and extensions, which the library names by number.
+        _ => say("the server's certificate has an unsupported signature or extension".to_owned(), remake()),
     }
 }
 
@@ -172,16 +164,16 @@ fn other_certificate(other: &(dyn Error + Send + Sync + 'static), trust: &str, c
     if let Some(untrusted) = other.downcast_ref::<Untrusted>() {
         let fix = match untrusted {
             Untrusted::NoRoots => format!("set {ca_cert}, or install the system's certificates (ca-certificates)"),
-            Untrusted::Unknown { is_own: true, .. } => format!("set {ca_cert} to this very certificate"),
+            Untrusted::Unknown { is_own: true, .. } => format!("set {ca_cert} to this certificate"),
             Untrusted::Unknown { .. } => trust.to_owned(),
         };
         return Words { why: untrusted.to_string(), fix };
     }
-    // A self-signed certificate that is an authority and no root of ours: the library names this after its own type.
+    // A self-signed certificate of an authority that is none of our roots. The library names only its own error type.
     if other.to_string().contains("CaUsedAsEndEntity") {
         return Words {
-            why: "the server's certificate is that of an authority".to_owned(),
-            fix: format!("set {ca_cert} to this very certificate if it is self-signed, or {}", remake()),
+            why: "the server's certificate is an authority's".to_owned(),
+            fix: format!("set {ca_cert} to this certificate if it is self-signed, or {}", remake()),
         };
     }
     Words { why: "the server's certificate cannot be verified".to_owned(), fix: remake() }
@@ -193,10 +185,10 @@ fn remake() -> String {
         .to_owned()
 }
 
-/// What the server has against us.
+/// Why the server refused our side of the handshake.
 fn refused(alert: AlertDescription, variables: &Variables) -> Words {
     let client = if variables.client_cert.is_empty() {
-        "the server wants a client certificate, which cannot be given here".to_owned()
+        "there is no setting for a client certificate here".to_owned()
     } else {
         format!("set {} and {} to a pair that the server trusts", variables.client_cert, variables.client_key)
     };
@@ -224,25 +216,25 @@ fn refused(alert: AlertDescription, variables: &Variables) -> Words {
             say("the server speaks neither TLS 1.2 nor TLS 1.3", "allow TLS 1.2 or 1.3 on the server".to_owned())
         }
         AlertDescription::InsufficientSecurity => say(
-            "the server wants stronger cipher suites than there are in common",
+            "the server requires stronger cipher suites than both sides share",
             "check the cipher suites of the server".to_owned(),
         ),
-        AlertDescription::UnrecognisedName => say(
-            "the server does not know the name it was asked for",
-            rename(variables.server_name, variables.usual_name),
-        ),
+        AlertDescription::UnrecognisedName => {
+            say("the server does not serve the requested name", rename(variables.server_name, variables.usual_name))
+        }
         AlertDescription::InternalError => {
             say("the server reports an internal error", "see the server's log".to_owned())
         }
-        _ => say("the server broke the handshake off", "see the server's log".to_owned()),
+        _ => say("the server aborted the handshake", "see the server's log".to_owned()),
     }
 }
 
 fn rename(server_name: &str, usual_name: &str) -> String {
     if server_name.is_empty() {
-        return "use a name of the certificate in the address, or make one with the address's name".to_owned();
+        return "use a name of the certificate in the address, or make a certificate with the address's name"
+            .to_owned();
     }
-    format!("set {server_name} to a name it has ({usual_name})")
+    format!("set {server_name} to a name of the certificate ({usual_name})")
 }
 
 /// `DnsName("a")` as `a`.

@@ -53,7 +53,7 @@ async fn a_checkpoint_without_identity_is_gone_on_from() {
             }
             at.store("jobs", &checkpoint).await;
             let process = at.run(&sim, "jobs").spawn();
-            process.until_logged("going on from the checkpoint").await;
+            process.until_logged("checkpoint=stored").await;
             at.until("jobs", |checkpoint| checkpoint["cluster"]["region"] == "eu").await;
             assert_eq!(process.stop().await, [""; 0]);
         }
@@ -72,7 +72,7 @@ async fn who_led_before_it_could_ask_stores_nothing_and_gives_the_lease_back() {
         let before = at.snapshot("jobs").await;
         us.set_evidence(Evidence::Hanging);
         let other = at.run(&us, "jobs").env("NOMAD_TIMEOUT", "30s").spawn();
-        other.until_logged("going on from the checkpoint").await;
+        other.until_logged("checkpoint=stored").await;
         us.append_line(made::job(901, 901, 1)).await.expect("a line of a stream");
         other.until_printed(1).await;
         assert_eq!(at.snapshot("jobs").await, before);
@@ -83,7 +83,7 @@ async fn who_led_before_it_could_ask_stores_nothing_and_gives_the_lease_back() {
         other.until_logged(at.variable()).await;
         assert_eq!(at.snapshot("jobs").await, before);
         let rightful = at.run(&eu, "jobs").spawn();
-        rightful.until_logged("going on from the checkpoint").await;
+        rightful.until_logged("checkpoint=stored").await;
         rightful.stop().await;
         other.stop().await;
     }

@@ -36,7 +36,7 @@ async fn another_region_neither_leads_nor_goes_on(at: &At) {
     other.stop().await;
     // The rightful replica goes on from there.
     let leader = at.run(&eu, "jobs").env("NOMAD_REGION", "eu").spawn();
-    leader.until_logged("going on from the checkpoint").await;
+    leader.until_logged("checkpoint=stored").await;
     eu.append_line(common::made::job(503, 503, 1)).await.expect("a line of a stream");
     leader.until_printed(1).await;
     assert!(leader.stop().await[0].contains("job-503"));
@@ -77,7 +77,7 @@ async fn a_region_that_is_not_set_is_asked_for() {
         // The same region, asked for through the servers of the other one.
         if federated {
             let process = at.run(&us, "jobs").env("NOMAD_REGION", "eu").spawn();
-            process.until_logged("going on from the checkpoint").await;
+            process.until_logged("checkpoint=stored").await;
             process.stop().await;
         }
         assert_eq!(other.stop().await, [""; 0]);
@@ -123,8 +123,8 @@ async fn labels_tell_clusters_apart_and_may_be_renamed() {
     refuses(&other, &at, r#""production""#, r#""test""#).await;
     assert_eq!(other.stop().await, [""; 0]);
     let renamed = label(&one, "live").spawn();
-    renamed.until_logged("going on from the checkpoint").await;
-    renamed.until_logged("was renamed").await;
+    renamed.until_logged("checkpoint=stored").await;
+    renamed.until_logged("cluster renamed").await;
     at.until("jobs", |checkpoint| checkpoint["cluster"]["label"] == "live").await;
     assert_eq!(renamed.stop().await, [""; 0]);
 }
@@ -142,7 +142,7 @@ async fn a_leader_that_dies_is_not_followed_by_another_cluster() {
     let rightful = at.run(&eu, "jobs").env("NOMAD_FIREHOSE_LEASE", "10s").spawn();
     rightful.until_logged("standing by").await;
     leader.end_by(common::Signal::KILL).await;
-    rightful.until_logged("going on from the checkpoint").await;
+    rightful.until_logged("checkpoint=stored").await;
     assert_eq!((other.count(), other.logged("leases taken")), (0, 0), "{}", other.log());
     rightful.stop().await;
     assert_eq!(other.stop().await, [""; 0]);

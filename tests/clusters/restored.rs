@@ -60,7 +60,7 @@ async fn a_rotated_keyring_is_the_same_cluster() {
     for (keys, known) in [(vec!["new", &old], vec!["new", &old]), (vec!["newer", "new"], vec!["newer", "new", &old])] {
         sim.set_keys(&keys, None);
         let process = at.run(&sim, "jobs").spawn();
-        process.until_logged("going on from the checkpoint").await;
+        process.until_logged("checkpoint=stored").await;
         at.until("jobs", |checkpoint| checkpoint["cluster"]["keys"] == serde_json::json!(known)).await;
         assert_eq!(process.stop().await, [""; 0]);
     }

@@ -58,7 +58,7 @@ async fn a_consul_that_is_down_for_long_gives_no_two_leaders() {
     sleep(Duration::from_secs(3)).await;
     let lines = scene.rest().await;
     // Where the window was full for too long, the list gave final versions: their order and the report are held.
-    if replicas.iter().all(|replica| replica.logged("events may be missing") == 0) {
+    if replicas.iter().all(|replica| replica.logged("gap detected") == 0) {
         scene.until_whole(&lines).await;
         check(&scene.journal.all(), &lines, true);
     }

@@ -34,7 +34,7 @@ async fn a_leader_that_stood_still_sends_nothing_any_more_and_stands_by() {
         frozen.signal(Signal::CONT);
         // All kinds are lost, and all stand by again.
         frozen.until_logged("no longer leader", lost + 7).await;
-        assert!(frozen.logged("the lock is not ours any more") + frozen.logged("the leases could not be renewed") > 0);
+        assert!(frozen.logged("lease lost") + frozen.logged("leases not renewed") > 0);
         frozen.until_ready().await;
         sleep(Duration::from_millis(500)).await;
         late += scene.journal.count_after(leader, went_on);

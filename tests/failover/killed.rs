@@ -58,6 +58,6 @@ async fn a_killed_leader_is_replaced_within_seconds_and_no_version_is_lost() {
     }
     assert!(took <= longest(), "{took:?}");
     for replica in &replicas {
-        assert_eq!(replica.logged("events may be missing"), 0, "{}", replica.log());
+        assert_eq!(replica.logged("gap detected"), 0, "{}", replica.log());
     }
 }

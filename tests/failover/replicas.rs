@@ -32,7 +32,7 @@ pub const BUFFER: usize = 100;
 /// Transactions a second, at least.
 const PACE: f64 = 60.0;
 /// What a replica says that holds the stream ready.
-const OPEN: &str = "standing by: the event stream is open";
+const OPEN: &str = "standby subscribed to the event stream";
 /// Objects of each kind.
 const OBJECTS: u64 = 12;
 

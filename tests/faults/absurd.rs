@@ -31,7 +31,7 @@ async fn an_absurd_index_is_delivered_once_and_does_not_move_the_position() {
     process.until_printed(7).await;
     append_evaluations(&sim, 16..=17).await;
     process.until_printed(9).await;
-    process.until_logged("index is not plausible").await;
+    process.until_logged("index of an event is implausible").await;
     // The next subscription brings it again.
     let asked = subscriptions(&sim);
     process.until("it subscribes again", || subscriptions(&sim) > 1).await;
@@ -41,7 +41,7 @@ async fn an_absurd_index_is_delivered_once_and_does_not_move_the_position() {
     append_evaluations(&sim, 20..=20).await;
     process.until_printed(12).await;
     assert!(subscriptions(&sim) <= asked.max(2) + 1, "it subscribes again and again:\n{}", process.log());
-    assert_eq!(process.logged("index is not plausible"), 1, "{}", process.log());
+    assert_eq!(process.logged("index of an event is implausible"), 1, "{}", process.log());
     assert_eq!(metric(ports.base, "nomad_firehose_implausible_indexes_total").await, 1);
     assert_eq!(metric(ports.base, "nomad_firehose_position_index{kind=\"evaluations\"}").await, 20);
     let first = process.stop().await;
@@ -64,7 +64,7 @@ async fn a_long_way_that_the_cluster_has_gone_is_believed() {
     append_evaluations(&sim, 5_000_000..=5_000_000).await;
     let process = Setup::new(&["evaluations"], &sim.url(0)).verbose().spawn();
     process.until_printed(1).await;
-    process.until_logged("the list is read").await;
+    process.until_logged("backfill finished").await;
     assert!(table_looks(&sim) <= 1 + watches(), "{:?}", sim.requests());
     append_evaluations(&sim, 5_000_001..=5_000_002).await;
     process.until_printed(3).await;
@@ -72,7 +72,7 @@ async fn a_long_way_that_the_cluster_has_gone_is_believed() {
     append_evaluations(&sim, 7_100_000..=7_100_009).await;
     sim.server(0).refuse(false);
     process.until_printed(13).await;
-    assert_eq!(process.logged("events may be missing"), 1, "{}", process.log());
+    assert_eq!(process.logged("gap detected"), 1, "{}", process.log());
     assert!(table_looks(&sim) <= 2 + watches(), "{:?}", sim.requests());
     let mut printed = indexes(&process.stop().await);
     printed.sort_unstable();
@@ -146,7 +146,7 @@ async fn an_absurd_index_of_an_allocation_costs_none_of_its_later_task_events() 
         sim.server(0).publish_stray(allocation(absurd, 10, 1..=2)).expect("a line of events");
         sim.server(0).publish_stray(allocation(absurd, 11, 3..=3)).expect("a line of events");
         process.until_printed(3).await;
-        process.until_logged("index is not plausible").await;
+        process.until_logged("index of an event is implausible").await;
         sim.append_lines([allocation(20, 10, 1..=4), allocation(21, 11, 3..=5)]).await.expect("lines of events");
         // What comes behind them in the stream says that they have been read.
         sim.append_line(allocation(22, 12, 6..=6)).await.expect("a line of events");
@@ -183,7 +183,7 @@ async fn a_wrong_index_that_is_believed_costs_nothing_that_follows() {
     process.until_printed(7).await;
     append_evaluations(&sim, 16..=20).await;
     process.until_printed(12).await;
-    assert_eq!(process.logged("index is not plausible"), 1, "{}", process.log());
+    assert_eq!(process.logged("index of an event is implausible"), 1, "{}", process.log());
     let printed = indexes(&process.stop().await);
     assert_eq!(printed, [10, 11, 12, 13, 14, 15, 500_000, 16, 17, 18, 19, 20]);
 }

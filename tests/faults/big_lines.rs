@@ -47,7 +47,7 @@ async fn passes(kind: &'static str) {
     });
     // The first list is read, so that the big ones come through the stream alone. Raw events have none.
     until_stream(&sim).await;
-    let is_read = || log.lock().expect("no panic").iter().any(|line| line.contains("the list is read"));
+    let is_read = || log.lock().expect("no panic").iter().any(|line| line.contains("backfill finished"));
     until("the first list is read", || kind == "events" || is_read()).await;
     for index in 20..=22 {
         sim.append_lines([job(index, 2, LINE), job(index + 10, 1, 10)].into_iter().take(if index == 22 {

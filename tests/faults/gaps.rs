@@ -63,7 +63,7 @@ async fn what_happened_while_stopped_comes_from_the_lists_and_is_told_of() {
     let process = setup.spawn();
     process.until_printed(before.len()).await;
     // Those of the first start: what a stop leaves of them, the next run is through with.
-    process.until("the lists are read", || process.logged("the list is read") == LISTS).await;
+    process.until("the lists are read", || process.logged("backfill finished") == LISTS).await;
     let first = process.stop().await;
     assert_exactly(&all_seen(&first), &before);
 
@@ -73,14 +73,14 @@ async fn what_happened_while_stopped_comes_from_the_lists_and_is_told_of() {
     let process = setup.spawn();
     let owed = listed(&sim, MIDDLE).await;
     assert!(owed.len() > 20, "too little happened: {}", owed.len());
-    process.until("the lists are read", || process.logged("the list is read") >= LISTS).await;
+    process.until("the lists are read", || process.logged("backfill finished") >= LISTS).await;
     let all = || [&first[..], &process.printed()].concat();
     process.until("final versions are printed", || owed.is_subset(&printed_facts(&all()))).await;
     for kind in ALL {
         assert_eq!(metric(ports.base, &format!("nomad_firehose_gaps_total{{kind=\"{kind}\"}}")).await, 1, "{kind}");
     }
-    assert_eq!(process.logged("events may be missing"), ALL.len());
-    assert_eq!(process.logged("the list is read"), LISTS, "a list was read twice:\n{}", process.log());
+    assert_eq!(process.logged("gap detected"), ALL.len());
+    assert_eq!(process.logged("backfill finished"), LISTS, "a list was read twice:\n{}", process.log());
     let second = process.stop().await;
 
     let together = all_seen(&[first, second].concat());
@@ -107,7 +107,7 @@ async fn raw_events_carry_a_record_of_the_hole() {
     let held = 21;
     process.until_printed(6 + 1 + held).await;
     assert_eq!(metric(ports.base, "nomad_firehose_gaps_total{kind=\"events\"}").await, 1);
-    assert_eq!(process.logged("events may be missing"), 1);
+    assert_eq!(process.logged("gap detected"), 1);
     let printed = process.stop().await;
     let records: Vec<Value> = printed.iter().map(|record| serde_json::from_str(record).expect("JSON")).collect();
     let indexes: Vec<_> = records.iter().filter_map(|record| record["Index"].as_u64()).collect();
@@ -156,7 +156,7 @@ async fn an_emptied_buffer_is_made_up_for_by_the_lists_though_nothing_streams() 
     sim.server(0).restart();
     sim.server(0).refuse(false);
     process.until_printed(16).await;
-    assert!(process.logged("events may be missing") > 0);
+    assert!(process.logged("gap detected") > 0);
     append_evaluations(&sim, 30..=31).await;
     process.until_printed(18).await;
     assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));

@@ -39,7 +39,7 @@ async fn a_page_that_is_refused_is_asked_for_again() {
     process.until_printed(600).await;
     sim.server(0).fail_lists(2);
     process.until_printed(MANY as usize).await;
-    process.until_logged("the list is read").await;
+    process.until_logged("backfill finished").await;
     assert!(process.logged("cannot read the list") >= 2);
     assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));
 }
@@ -92,7 +92,7 @@ async fn a_page_that_breaks_off_repeats_nothing_of_what_it_brought() {
     let url = cutting_proxy(sim.addr(0), &[20_000, 50_000, 3_000]).await;
     let process = Setup::new(&["evaluations"], &url).verbose().spawn();
     process.until_printed(MANY as usize).await;
-    process.until_logged("the list is read").await;
+    process.until_logged("backfill finished").await;
     assert_eq!(process.logged("cannot read the list"), 3, "{}", process.log());
     assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));
 }
@@ -114,7 +114,7 @@ async fn a_list_slower_than_the_buffer_turns_over_comes_to_its_end() {
         sim.server(0).drop_connections();
     }
     process.until("it is cut off", || subscriptions(&sim) > 3).await;
-    process.until("a list is read while it goes on", || process.logged("the list is read") > 0).await;
+    process.until("a list is read while it goes on", || process.logged("backfill finished") > 0).await;
     sim.pause();
     sim.server(0).slow_lists(Duration::ZERO);
     let tasks = |object: &Value| -> Vec<(String, Value)> {
@@ -187,7 +187,7 @@ async fn a_list_that_was_killed_goes_on_with_its_page() {
     sim.server(0).hang(Hanging::default());
     let (before, page) = (sim.requests().len(), stored_page().expect("it was there"));
     let process = setup.spawn();
-    process.until_logged("the list is read").await;
+    process.until_logged("backfill finished").await;
     let second_run = process.stop().await;
 
     let second_pages = pages(before);

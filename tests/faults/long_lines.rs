@@ -65,7 +65,7 @@ async fn a_line_that_is_too_long_is_a_gap_and_everything_behind_it_goes_on() {
     let peak = process.peak_memory();
     println!("{} MiB at most", peak >> 20);
     assert!(peak < LIMIT as u64 + CONSTANT, "{} MiB", peak >> 20);
-    assert_eq!(process.logged("event stream line is too long"), 1, "{}", process.log());
+    assert_eq!(process.logged("event stream line too long"), 1, "{}", process.log());
     let printed = process.stop().await;
     assert_eq!(gaps(&printed).len(), 1);
 

@@ -28,7 +28,7 @@ fn run(sim: &Sim) -> Setup {
 async fn subscribed(sim: &Sim, setup: &Setup) -> Process {
     let process = setup.spawn();
     process.until_printed(expected_of(sim, &ALL).len()).await;
-    process.until("the lists are read", || process.logged("the list is read") == LISTS).await;
+    process.until("the lists are read", || process.logged("backfill finished") == LISTS).await;
     process
 }
 
@@ -42,7 +42,7 @@ async fn a_namespace_created_later_is_delivered_once() {
         process.until_printed(expected_of(&sim, &ALL).len()).await;
     }
     assert_eq!(full_lists(&sim).len(), lists, "{:#?}", full_lists(&sim));
-    assert_eq!(process.logged("events may be missing"), 0);
+    assert_eq!(process.logged("gap detected"), 0);
     let lines = fixture_lines(RECORDING);
     let all: Vec<_> = ALL.iter().flat_map(|kind| expected(kind, &lines)).collect();
     assert_exactly(&all_seen(&process.stop().await), &all);
@@ -54,7 +54,7 @@ async fn its_first_events_come_before_anyone_could_have_subscribed_again() {
     let process = subscribed(&sim, &run(&sim)).await;
     sim.play_all().await;
     process.until_printed(expected_of(&sim, &ALL).len()).await;
-    assert_eq!(process.logged("events may be missing"), 0);
+    assert_eq!(process.logged("gap detected"), 0);
     assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &ALL));
 }
 
@@ -69,7 +69,7 @@ async fn one_created_while_the_program_was_stopped_is_delivered_once() {
     process.until_printed(expected_of(&sim, &ALL).len() - printed.len()).await;
     sim.play_all().await;
     process.until_printed(expected_of(&sim, &ALL).len() - printed.len()).await;
-    assert_eq!(process.logged("events may be missing"), 0, "{}", process.log());
+    assert_eq!(process.logged("gap detected"), 0, "{}", process.log());
     printed.extend(process.stop().await);
     assert_exactly(&all_seen(&printed), &expected_of(&sim, &ALL));
 }
@@ -96,7 +96,7 @@ async fn several_at_once_and_a_cut_connection_lose_and_repeat_nothing() {
     process.until_printed(expected_of(&sim, &["evaluations"]).len()).await;
     append_evaluations(&sim, index + 1..=index + 1).await;
     process.until_printed(expected_of(&sim, &["evaluations"]).len()).await;
-    assert_eq!(process.logged("events may be missing"), 0, "{}", process.log());
+    assert_eq!(process.logged("gap detected"), 0, "{}", process.log());
     assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["evaluations"]));
 }
 
@@ -107,7 +107,7 @@ async fn one_created_between_the_list_and_the_subscription_is_delivered_once() {
     append_evaluations(&sim, 10..=12).await;
     let process = Setup::new(&["evaluations"], &sim.url(0)).verbose().spawn();
     process.until_printed(3).await;
-    process.until("the list is read", || process.logged("the list is read") == 1).await;
+    process.until("backfill finished", || process.logged("backfill finished") == 1).await;
     let lists = || sim.requests().iter().filter(|request| request.target == "/v1/namespaces").count();
     let before = lists();
     sim.server(0).slow_namespaces(Duration::from_millis(300));
@@ -179,7 +179,7 @@ async fn where_the_buffer_has_passed_its_creation_its_list_is_read() {
     process.until_printed(printed + 10 + 1).await;
     sim.append_line(evaluation_in("late", 70, 70)).await.expect("a line");
     process.until_printed(printed + 10 + 1 + 2).await;
-    assert_eq!(process.logged("events may be missing"), 2, "{}", process.log());
+    assert_eq!(process.logged("gap detected"), 2, "{}", process.log());
     let mut seen = all_seen(&process.stop().await);
     seen.retain(|record| record.kind == "evaluations");
     assert_exactly(&seen, &expected_of(&sim, &["evaluations"]));
@@ -226,7 +226,7 @@ async fn no_version_comes_after_a_newer_one_that_a_list_gave_before_the_namespac
     append_evaluations(&sim, 10..=12).await;
     let process = Setup::new(&["evaluations"], &sim.url(0)).spawn();
     process.until_printed(3).await;
-    process.until("the list is read", || process.logged("the list is read") == 1).await;
+    process.until("backfill finished", || process.logged("backfill finished") == 1).await;
     let waits = || sim.requests().iter().filter(|request| request.target.starts_with("/v1/namespaces?index=")).count();
     process.until("it waits for namespaces", || waits() > 0).await;
     let before = waits();

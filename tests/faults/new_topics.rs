@@ -14,7 +14,7 @@ use crate::common::{
 };
 use crate::support::*;
 
-const ADDED: &str = "topics added, their earlier events are not delivered";
+const ADDED: &str = "topics added without their earlier events";
 
 /// A cluster with evaluations up to 9 and nodes from 10 to 12.
 async fn cluster() -> Sim {

@@ -62,7 +62,7 @@ async fn a_job_whose_id_ends_like_a_path_comes_as_itself() {
     let sim = cluster(&IDS).await;
     let process = Setup::new(&["run", "--resources", "jobs,jobliststubs"], &sim.url(0)).verbose().spawn();
     process.until_printed(2 * (IDS.len() + 1)).await;
-    process.until("both lists are read", || process.logged("the list is read") == 2).await;
+    process.until("both lists are read", || process.logged("backfill finished") == 2).await;
     let mut all: Vec<String> = IDS.iter().chain(&["last"]).map(|id| id.to_string()).collect();
     all.sort_unstable();
     assert_eq!(printed(&process), [all.clone(), all]);
@@ -79,7 +79,7 @@ async fn a_job_that_has_no_path_is_named_in_the_dead_letters_and_holds_up_nothin
     let setup = Setup::new(&["run", "--resources", "jobs,jobliststubs"], &sim.url(0)).verbose();
     let setup = setup.env("NOMAD_FIREHOSE_LISTEN", ports.address());
     let process = setup.env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display())).spawn();
-    process.until("both lists are read", || process.logged("the list is read") == 2).await;
+    process.until("both lists are read", || process.logged("backfill finished") == 2).await;
     process.until_printed(5).await;
     let letters = std::fs::read_to_string(&file).expect("a dead letter");
     assert_eq!(letters.lines().count(), 1, "{letters}");
@@ -134,10 +134,10 @@ async fn a_list_whose_pages_repeat_is_not_taken_for_read() {
     let pages = full_lists(&sim).len();
     let times = process.logged("the list has no end");
     assert!((3..=times + 2).contains(&pages), "{pages} pages were asked for, found out {times} times");
-    assert_eq!(process.logged("the list is read"), 0);
+    assert_eq!(process.logged("backfill finished"), 0);
     sim.server(0).cycle_pages(false);
     process.until_printed(1_700).await;
-    process.until_logged("the list is read").await;
+    process.until_logged("backfill finished").await;
     let printed = crate::common::truth::all_seen(&process.stop().await);
     assert_no_repeats(&printed);
     assert_eq!(printed.len(), 1_700);

@@ -18,7 +18,7 @@ async fn after_a_disconnect_only_the_first_start_has_read_lists() {
     let sim = recording().await;
     let process = Setup::new(&["run", "--resources", "all"], &sim.url(0)).verbose().spawn();
     process.until_printed(expected_of(&sim, &ALL).len()).await;
-    process.until("the lists are read", || process.logged("the list is read") == LISTS).await;
+    process.until("the lists are read", || process.logged("backfill finished") == LISTS).await;
     let lists = full_lists(&sim).len();
     for index in [51, 80, 81, 120, 121, 200] {
         reconnect(&sim, &process).await;
@@ -29,7 +29,7 @@ async fn after_a_disconnect_only_the_first_start_has_read_lists() {
     sim.play_all().await;
     process.until_printed(expected_of(&sim, &ALL).len()).await;
     assert_eq!(full_lists(&sim).len(), lists, "{:#?}", full_lists(&sim));
-    assert_eq!(process.logged("events may be missing"), 0);
+    assert_eq!(process.logged("gap detected"), 0);
     assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &ALL));
 }
 
@@ -40,14 +40,14 @@ async fn after_a_restart_only_the_first_start_has_read_lists() {
     let setup = Setup::new(&["run", "--resources", "all"], &sim.url(0)).verbose().data_dir(dir.path());
     let process = setup.spawn();
     process.until_printed(expected_of(&sim, &ALL).len()).await;
-    process.until("the lists are read", || process.logged("the list is read") == LISTS).await;
+    process.until("the lists are read", || process.logged("backfill finished") == LISTS).await;
     let mut printed = process.stop().await;
     let lists = full_lists(&sim).len();
     for index in [51, 90, 91, u64::MAX] {
         sim.play_to(index).await;
         let process = setup.spawn();
         process.until_printed(expected_of(&sim, &ALL).len() - printed.len()).await;
-        assert_eq!(process.logged("events may be missing"), 0, "{}", process.log());
+        assert_eq!(process.logged("gap detected"), 0, "{}", process.log());
         printed.extend(process.stop().await);
     }
     assert_eq!(full_lists(&sim).len(), lists, "{:#?}", full_lists(&sim));
@@ -62,7 +62,7 @@ async fn quiet_nodes() -> (Sim, Process, tempfile::TempDir) {
     let setup = Setup::new(&["nodes"], &sim.url(0)).env("LOG_LEVEL", "debug").data_dir(dir.path());
     let process = setup.env("NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "100ms").spawn();
     process.until_printed(2).await;
-    process.until("the list is read", || process.logged("the list is read") == 1).await;
+    process.until("backfill finished", || process.logged("backfill finished") == 1).await;
     // Until then another line of the last index could be on its way.
     let checkpoint = || std::fs::read_to_string(dir.path().join("nodes.json")).unwrap_or_default();
     process.until("the last index is known whole", || checkpoint().contains("\"whole\":true")).await;
@@ -79,7 +79,7 @@ async fn a_quiet_kind_is_proven_by_its_table() {
     sim.append_line(node(70, 1)).await.expect("a line");
     process.until_printed(3).await;
     assert_eq!(full_lists(&sim).len(), lists);
-    assert_eq!(process.logged("events may be missing"), 0);
+    assert_eq!(process.logged("gap detected"), 0);
     assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["nodes"]));
 }
 
@@ -111,7 +111,7 @@ async fn a_lagging_server_is_waited_for() {
         process.until_printed(expected_of(&sim, names).len()).await;
         // That of the first start, which may come long after the stream has brought everything.
         let first = names.iter().filter(|kind| **kind != "events").count();
-        process.until("the lists are read", || process.logged("the list is read") == first).await;
+        process.until("the lists are read", || process.logged("backfill finished") == first).await;
         sim.server(1).lag(Lag::At(40));
         append_evaluations(&sim, 50..=60).await;
         process.until_printed(expected_of(&sim, names).len()).await;
@@ -129,7 +129,7 @@ async fn a_lagging_server_is_waited_for() {
         sim.server(1).lag(Lag::None);
         process.until_printed(expected_of(&sim, names).len()).await;
         assert_eq!(full_lists(&sim).len(), lists, "{:#?}", full_lists(&sim));
-        assert_eq!(process.logged("starting over") + process.logged("events may be missing"), 0, "{}", process.log());
+        assert_eq!(process.logged("starting over") + process.logged("gap detected"), 0, "{}", process.log());
         assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, names));
     }
 }

@@ -44,7 +44,7 @@ async fn restored_while_connected(arguments: &[&str], kinds: &[&str]) {
     process.until_printed(before).await;
     // A list that is read half of one history and half of the other is another story.
     let lists = kinds.iter().filter(|kind| **kind != "events").count();
-    process.until("the lists are read", || process.logged("the list is read") >= lists).await;
+    process.until("the lists are read", || process.logged("backfill finished") >= lists).await;
     let old = sim.truth().len();
     sim.rebuild().await;
     sim.play_to(60).await;
@@ -87,7 +87,7 @@ async fn a_cluster_restored_while_stopped_is_found_though_nothing_streams() {
     let old = if sim.truth().len() < old { 0 } else { old };
     let process = setup.spawn();
     process.until_logged(OVER).await;
-    process.until("the list is read", || process.logged("the list is read") == 1).await;
+    process.until("backfill finished", || process.logged("backfill finished") == 1).await;
     // Of each evaluation the final version, for nothing streams.
     let want = expected("evaluations", &texts(&sim.truth()[old..]));
     let want: std::collections::BTreeSet<_> = newest(&want).into_keys().map(|(_, key)| key.to_owned()).collect();
@@ -111,7 +111,7 @@ async fn a_restored_cluster_that_is_busy_is_found() {
     append_evaluations(&sim, 50_000..=50_010).await;
     let process = Setup::new(&["evaluations"], &sim.url(0)).verbose().spawn();
     process.until_printed(11).await;
-    process.until_logged("the list is read").await;
+    process.until_logged("backfill finished").await;
     sim.rebuild().await;
     let mut index = 10;
     let deadline = Instant::now() + PATIENCE;

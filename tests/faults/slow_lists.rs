@@ -55,7 +55,7 @@ async fn pages_hang_or_trickle(what: &str, hanging: Hanging, trickle: Duration) 
     let asked = full_lists(&sim).len();
     show(what, live(&sim, &process, |n| made::evaluation(1_000 + n, 1_000 + n)).await);
     assert_eq!(full_lists(&sim).len(), asked, "the first page is still under way");
-    assert_eq!(process.logged("cannot read the list") + process.logged("the list is read"), 0, "{}", process.log());
+    assert_eq!(process.logged("cannot read the list") + process.logged("backfill finished"), 0, "{}", process.log());
     sim.server(0).hang(NOTHING);
     sim.server(0).trickle(Duration::ZERO);
     process.until_printed((LISTED + LIVE) as usize).await;
@@ -82,7 +82,7 @@ async fn live_events_flow_while_single_objects_are_not_answered() {
     let asked = || sim.requests().iter().filter(|request| request.target.starts_with("/v1/job/")).count();
     process.until("a job is asked for", || asked() > 0).await;
     show("jobs that hang", live(&sim, &process, |n| made::job(1_000 + n, 1_000 + n, 1)).await);
-    assert_eq!(process.logged("cannot read the list") + process.logged("the list is read"), 0, "{}", process.log());
+    assert_eq!(process.logged("cannot read the list") + process.logged("backfill finished"), 0, "{}", process.log());
     sim.server(0).hang(NOTHING);
     process.until_printed((LISTED + LIVE) as usize).await;
     assert_exactly(&all_seen(&process.stop().await), &expected_of(&sim, &["jobs"]));

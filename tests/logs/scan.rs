@@ -1,4 +1,4 @@
-//! The log events of the code, by its tokens: what stands in comments, in strings or in tests is none.
+//! Finds the log events in the tokens of the code. Comments, strings and tests do not count.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,10 +14,10 @@ pub(crate) struct Event {
     /// From the top of the repository.
     pub(crate) file: String,
     pub(crate) line: usize,
-    /// The folder or file below `src`.
+    /// The top-level module: the folder or file below `src`.
     pub(crate) module: String,
     pub(crate) level: &'static str,
-    /// The message; for an outage, its `what`. Empty where the call has no constant message.
+    /// The message; for an outage, its `operation`. Empty if the call has no constant message.
     pub(crate) text: String,
 }
 
@@ -27,12 +27,13 @@ impl Event {
     }
 }
 
-/// What fails, where the event is an outage (`src/throttle.rs`): all outages share their messages, and differ in this field.
+/// The operation that fails, if the event is an outage (`src/throttle.rs`). All outages share their messages, and differ in
+/// this field.
 pub(crate) fn outage(event: &str) -> Option<&str> {
-    event.strip_prefix("what=\"")?.strip_suffix('"')
+    event.strip_prefix("operation=\"")?.strip_suffix('"')
 }
 
-/// The files below a folder, by their paths in it, in order.
+/// The source files below a folder, with their paths in it, in order.
 pub(crate) fn sources(folder: &Path) -> Vec<(String, String)> {
     let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(next) = folders.pop() {
@@ -50,7 +51,7 @@ pub(crate) fn sources(folder: &Path) -> Vec<(String, String)> {
     files
 }
 
-/// The events of these files, but for those of tests.
+/// The events of these files, except for those of tests.
 pub(crate) fn events(files: &[(String, String)]) -> Vec<Event> {
     let files: Vec<File<'_>> = files
         .iter()
@@ -78,15 +79,15 @@ fn is_of(name: &str, path: &str) -> bool {
 
 struct File<'a> {
     name: &'a str,
-    /// Without what is behind `#[cfg(test)]`, and with the contents of groups behind them.
+    /// Its tokens, without the items of `#[cfg(test)]`.
     tokens: Vec<TokenTree>,
-    /// The modules that are there for tests alone, by their paths.
+    /// The paths of the modules that exist only in tests.
     tests: Vec<String>,
     constants: HashMap<String, String>,
 }
 
 impl File<'_> {
-    /// The tokens of a group and of those in it; in the place of an item for tests there is nothing.
+    /// The tokens, without the items of `#[cfg(test)]` on any level.
     fn without_tests(&mut self, tokens: TokenStream) -> Vec<TokenTree> {
         let mut kept = Vec::new();
         let mut tokens = tokens.into_iter().peekable();
@@ -164,7 +165,7 @@ impl Scan<'_> {
                 {
                     let level = if constructor == "mild" { "warn" } else { "error" };
                     if let Some(what) = group.stream().into_iter().next().as_ref().and_then(literal) {
-                        self.add(level, name.span().start().line, format!("what=\"{what}\""));
+                        self.add(level, name.span().start().line, format!("operation=\"{what}\""));
                     }
                 }
                 _ => {}
@@ -180,13 +181,13 @@ impl Scan<'_> {
         self.events.push(Event { file: format!("src/{}", self.file), line, module, level, text });
     }
 
-    /// The message of a call: the first argument that is a string and not the value of a field.
+    /// The message of a call: its first argument that is a string, and not the value of a field.
     fn message(&self, call: &Group) -> String {
         let tokens: Vec<_> = call.stream().into_iter().collect();
         let arguments: Vec<_> = tokens.split(|token| is_punct(Some(token), ',')).collect();
         for (at, argument) in arguments.iter().enumerate() {
             match argument {
-                // The name of a field can be a string, too.
+                // The name of a field can be a string.
                 [_, equals, ..] if is_punct(Some(equals), '=') && literal(&argument[0]).is_some() => {}
                 [TokenTree::Ident(name), equals, text] if name == "message" && is_punct(Some(equals), '=') => {
                     return literal(text).unwrap_or_default();
@@ -202,7 +203,7 @@ impl Scan<'_> {
         String::new()
     }
 
-    /// `{NAME}`, and `{}` before `NAME`, are what the constant `NAME` is.
+    /// Replaces `{NAME}`, and `{}` before `NAME`, by the value of the constant `NAME`.
     fn with_constants(&self, mut text: String, next: Option<&[TokenTree]>) -> String {
         if let Some([TokenTree::Ident(name)]) = next {
             text = text.replacen("{}", &format!("{{{name}}}"), 1);
@@ -218,7 +219,7 @@ fn is_punct(token: Option<&TokenTree>, mark: char) -> bool {
     matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == mark)
 }
 
-/// What a string says, its escapes resolved.
+/// The value of a string literal.
 fn literal(token: &TokenTree) -> Option<String> {
     let TokenTree::Literal(literal) = token else { return None };
     syn::parse_str::<syn::LitStr>(&literal.to_string()).ok().map(|text| text.value())
@@ -299,8 +300,8 @@ mod tests {
         let code = "Outage::new(\"reading\"); Outage::mild(\"writing\").of_calls(); Outage::new(what)";
         let found = of(&[("a.rs", &format!("fn f() {{ {code} }}"))]);
         let found: Vec<_> = found.iter().map(|(_, _, level, text)| (*level, text.as_str())).collect();
-        assert_eq!(found, [("error", "what=\"reading\""), ("warn", "what=\"writing\"")]);
-        assert_eq!(outage("what=\"reading\""), Some("reading"));
+        assert_eq!(found, [("error", "operation=\"reading\""), ("warn", "operation=\"writing\"")]);
+        assert_eq!(outage("operation=\"reading\""), Some("reading"));
         assert_eq!(outage("reading"), None);
     }
 }

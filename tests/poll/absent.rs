@@ -7,9 +7,9 @@ use nomad_sim::{Broker, Policy, Sim};
 use crate::common::{Process, Setup, made, probe::readiness};
 use crate::support::*;
 
-const PERHAPS: &str = "if that lasts, lists are read";
-const BACK: &str = "there is an event stream again";
-const LEFT: &str = "deletions and versions in between may be missing";
+const PERHAPS: &str = "event stream unavailable";
+const BACK: &str = "event stream available again";
+const LEFT: &str = "polled in place of the stream";
 
 /// A program that has come to index 30 by the stream, and its place in a directory.
 async fn begun(sim: &Sim, setup: &Setup) -> Vec<Version> {
@@ -94,82 +94,24 @@ async fn a_range_that_lists_stood_in_for_is_reported() {
     process.stop().await;
 }
 
-/// All paths that old servers lack are missing for a while, from where a checkpoint goes on. `meanwhile` is played while
-/// `default` alone is listed.
-async fn all_namespaces_come_after(meanwhile: Option<u64>, then: Broker) {
+/// All paths that old servers lack are missing for a while, from where a checkpoint goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_namespace_is_lost_over_a_moment_without_any() {
     let (sim, dir) = (recorded().await, tempfile::tempdir().expect("a directory"));
     let setup = setup(&sim).data_dir(dir.path());
     let before = begun(&sim, &setup).await;
     sim.set_old(true);
     let process = setup.spawn();
     process.until_logged(POLLING).await;
-    if let Some(index) = meanwhile {
-        sim.play_to(index).await;
-        until_shown_of(&sim, &process, &before, "default").await;
-    }
+    process.until_logged("NOMAD_NAMESPACE=default").await;
     sim.set_old(false);
-    sim.set_broker(then);
+    sim.set_broker(Broker::Enabled);
     sim.play_to(100).await;
     until_shown(&sim, &process, &before).await;
     while sim.step(20).await > 0 {}
     until_shown(&sim, &process, &before).await;
     let printed = versions(&process.stop().await);
     assert_true(&sim, &printed);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_namespace_is_lost_over_a_moment_without_any() {
-    all_namespaces_come_after(None, Broker::Enabled).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_namespace_is_lost_while_one_is_listed_and_the_stream_comes_back() {
-    all_namespaces_come_after(Some(60), Broker::Enabled).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_namespace_is_lost_while_one_is_listed_and_lists_go_on() {
-    all_namespaces_come_after(Some(60), Broker::Missing).await;
-}
-
-/// What was not listed is owed over a restart, too; and a first start that is to begin now has it from there on.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_listed_is_owed_over_a_restart() {
-    for start in ["all", "now"] {
-        for broker in [Broker::Enabled, Broker::Missing] {
-            let (sim, dir) = (recorded().await, tempfile::tempdir().expect("a directory"));
-            let setup = setup(&sim).data_dir(dir.path()).env("NOMAD_FIREHOSE_START", start);
-            sim.play_to(20).await;
-            sim.set_old(true);
-            let old = shown(&sim, "*").await;
-            let process = setup.spawn();
-            process.until_logged(POLLING).await;
-            // Listed once, it has begun.
-            process
-                .until("the tables are watched", || {
-                    sim.requests().iter().filter(|request| request.target.starts_with("/v1/nodes")).count() > 5
-                })
-                .await;
-            sim.play_to(60).await;
-            let printed = |process: &Process| versions(&process.printed()).into_iter().collect::<BTreeSet<_>>();
-            let default = shown(&sim, "default").await;
-            process.until("default", || default.difference(&old).all(|it| printed(&process).contains(it))).await;
-            let mut before = versions(&process.stop().await);
-            assert!(before.iter().all(|version| !version.key.starts_with("team-")), "{before:#?}");
-            sim.set_old(false);
-            sim.set_broker(broker);
-            let process = setup.spawn();
-            sim.play_to(100).await;
-            let all = shown(&sim, "*").await;
-            let has = || {
-                let printed: BTreeSet<_> = printed(&process).into_iter().chain(before.iter().cloned()).collect();
-                all.difference(&old).all(|it| printed.contains(it))
-            };
-            process.until("all namespaces", has).await;
-            before = versions(&process.stop().await);
-            assert_true(&sim, &before);
-        }
-    }
 }
 
 /// A token for one namespace, and a table that is empty: there is nothing to complain of.

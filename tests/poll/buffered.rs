@@ -75,7 +75,7 @@ async fn raw_events_lag_while_lists_stand_in_for_the_stream() {
     until_value(ports.base, OLDEST, |age| age > 0.1).await;
     assert_eq!(metric(ports.base, "nomad_firehose_lag_indexes{kind=\"evaluations\"}").await, 0);
     nginx.restart("proxy_buffering off;").await;
-    process.until_logged("there is an event stream again").await;
+    process.until_logged("event stream available again").await;
     process.until_printed(16).await;
     until_value(ports.base, LAG, |lag| lag == 0.0).await;
     until_value(ports.base, OLDEST, |age| age == 0.0).await;
@@ -147,7 +147,7 @@ async fn a_stream_that_is_held_back_stays_blocked_where_lists_are_not_wanted() {
     }
     nginx.restart("proxy_buffering off;").await;
     until_ready(ports.base, true, "leader").await;
-    process.until_logged("event stream is not held back any more").await;
+    process.until_logged("event stream is no longer held back").await;
     process.until_printed(usize::try_from(next - 1_000).expect("few")).await;
     assert_no_repeats(&versions(&process.stop().await));
 }

@@ -7,7 +7,7 @@ use nomad_sim::{Broker, Sim};
 use crate::common::{Process, Setup, seed};
 use crate::support::*;
 
-const BACK: &str = "leaving the lists";
+const BACK: &str = "event stream available again";
 
 /// Takes the stream away, as a server does that starts anew with its broker off, and waits for the lists.
 async fn away(sim: &Sim, process: &Process) {

@@ -5,6 +5,7 @@ use nomad_sim::Broker;
 use crate::{
     common::{
         Setup, Signal, made,
+        probe::readiness,
         server::{Reply, Server},
         until,
     },
@@ -12,10 +13,11 @@ use crate::{
 };
 
 /// Only the namespace `default` is there, and no page ends: what is not asked for must not be read.
-async fn what_lists_show_is_printed_once(namespace: &str) {
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lists_show_of_the_one_namespace_is_printed_once() {
     let sim = recorded().await;
     sim.set_old(true);
-    let process = setup(&sim).env("NOMAD_NAMESPACE", namespace).spawn();
+    let process = setup(&sim).env("NOMAD_NAMESPACE", "default").spawn();
     while sim.step(11).await > 0 {
         until_shown_of(&sim, &process, &[], "default").await;
     }
@@ -26,14 +28,16 @@ async fn what_lists_show_is_printed_once(namespace: &str) {
     assert!(printed.iter().all(|version| !version.key.starts_with("team-")), "{printed:#?}");
 }
 
+/// Its lists of all namespaces are empty: that must not be taken for a cluster without objects.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_all_namespaces() {
-    what_lists_show_is_printed_once("*").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_the_one_namespace() {
-    what_lists_show_is_printed_once("default").await;
+async fn all_namespaces_of_a_nomad_without_them_are_refused_with_the_setting_to_change() {
+    let (sim, ports) = (recorded().await, Ports::reserve());
+    sim.set_old(true);
+    let process = setup(&sim).env("NOMAD_FIREHOSE_LISTEN", ports.address()).spawn();
+    process.until_logged("set NOMAD_NAMESPACE=default").await;
+    let (ready, page) = readiness(ports.base).await.expect("a page");
+    assert!(!ready && page.contains("set NOMAD_NAMESPACE=default"), "{page}");
+    assert!(process.stop().await.is_empty());
 }
 
 /// From 1.0 to 1.2.3 there are namespaces, and some lists of all of them are empty: that is not to be taken for nothing.
@@ -65,6 +69,7 @@ async fn a_list_without_pages_is_left_in_its_midst() {
     let (server, dir) = (server.await, tempfile::tempdir().expect("a directory"));
     let setup = Setup::new(&["evaluations"], &sim.url(0))
         .data_dir(dir.path())
+        .env("NOMAD_NAMESPACE", "default")
         .env("NOMAD_FIREHOSE_MAX_IN_FLIGHT", "64KiB")
         .env("SINK_TYPE", "http")
         .env("SINK_WORKER_COUNT", "1")

@@ -19,12 +19,17 @@ async fn a_standby_goes_on_with_lists() {
     sim.play_to(60).await;
     until_shown(&sim, &leader, &[]).await;
     let standby = setup.spawn();
-    standby.until_logged("standing by without a stream").await;
+    standby.until_logged("standby needs no replay buffer").await;
     sim.play_to(90).await;
     until_shown(&sim, &leader, &[]).await;
     // Time enough to say it again.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!((standby.logged("without a stream"), standby.logged("operation failing")), (1, 0), "{}", standby.log());
+    assert_eq!(
+        (standby.logged("standby needs no replay buffer"), standby.logged("operation failing")),
+        (1, 0),
+        "{}",
+        standby.log()
+    );
     let printed = versions(&leader.end_by(Signal::KILL).await.printed);
     sim.play_to(110).await;
     until_shown(&sim, &standby, &printed).await;

@@ -15,7 +15,7 @@ pub use crate::common::{ports::Ports, probe::get};
 
 pub const RECORDING: &str = "stream-complete.ndjson";
 pub const SIX: &str = "allocations,nodes,evaluations,jobs,jobliststubs,deployments";
-pub const POLLING: &str = "records come from lists";
+pub const POLLING: &str = "polling lists instead of streaming";
 
 /// What was printed, or is to be: of an object its `ModifyIndex` is the version, for a list gives of other changes what
 /// it happens to hold.

@@ -111,12 +111,12 @@ async fn without_its_stream_it_waits_with_one_message_and_no_secret() {
     sim.append_lines(lines.clone()).await.expect("lines of a stream");
     let process = setup(&sim, &kinesis.url(), "evaluations").env("LOG_LEVEL", "trace").spawn();
     process.until_logged("the stream nomad does not exist in us-east-1; create it").await;
-    process.until_logged("delivery failed, trying again").await;
+    process.until_logged("delivery failed").await;
     kinesis.create_stream(STREAM, 2).await;
     let all = take(&kinesis, &process, lines.len()).await;
     assert_eq!(assert_order(bodies(&all), &lines, Leaps::Never), 0);
-    process.until_logged("delivery goes on").await;
-    assert_eq!(process.logged("the stream cannot be written to until somebody mends it"), 1);
+    process.until_logged("delivery recovered").await;
+    assert_eq!(process.logged("stream refuses every record"), 1);
     let log = process.log();
     assert!(SECRETS.iter().all(|secret| !log.contains(secret)), "a secret is shown");
     process.stop().await;
@@ -158,7 +158,7 @@ async fn expired_credentials_are_read_anew_and_what_a_refusal_echoes_is_not_show
     write("hush-new");
     let all = take(&kinesis, &process, lines.len()).await;
     assert_eq!(assert_order(bodies(&all), &lines, Leaps::Never), 0);
-    process.until_logged("delivery goes on").await;
+    process.until_logged("delivery recovered").await;
     assert!(!process.log().contains("hush"), "a secret is shown");
     process.stop().await;
 }
@@ -173,7 +173,7 @@ async fn without_region_or_credentials_it_says_so_and_waits() {
         // Nobody is there; it does not come so far.
         let process = setup(&sim, "http://127.0.0.1:1", "evaluations").without(variable).spawn();
         process.until_logged(said).await;
-        assert_eq!(process.logged("the stream cannot be written to until somebody mends it"), 1, "{}", process.log());
+        assert_eq!(process.logged("stream refuses every record"), 1, "{}", process.log());
         assert!(!process.log().contains("hush"), "a secret is shown");
         process.end_by(super::common::Signal::KILL).await;
     }

@@ -1,17 +1,15 @@
-#[cfg(feature = "amqp")]
-mod amqp;
 mod consul;
-mod http_sink;
-#[cfg(feature = "kinesis")]
-mod kinesis;
 mod wrong;
 
-use std::{ffi::OsString, io::Write as _, time::Duration as StdDuration};
+use std::{ffi::OsString, io::Write as _};
 
 use super::*;
 use crate::{
     cli::{self, Exit},
-    config::{BasicAuth, Nomad, Secret, Tls, Token},
+    config::Nomad,
+    http::{Address, BasicAuth, Secret, Tls, TokenSource},
+    settings::Setting,
+    sink::{SINKS, registry::Listed},
 };
 
 fn load(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(Settings, Vec<Warning>), Exit> {
@@ -42,6 +40,10 @@ fn problems(arguments: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
     }
 }
 
+fn shown(addresses: &[Address]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
+}
+
 fn file(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(text.as_bytes()).expect("it can be written");
@@ -58,35 +60,33 @@ fn defaults_are_those_of_the_contract() {
         kinds: vec![Kind::Nodes],
         topics: vec![Topic { name: "*".to_owned(), key: None }],
         nomad: Nomad {
-            addresses: vec!["http://127.0.0.1:4646".to_owned()],
+            addresses: vec!["http://127.0.0.1:4646".parse().expect("an address")],
             region: None,
-            token: Token::None,
-            http_auth: None,
+            token: TokenSource::None,
+            basic_auth: None,
             tls: Tls::default(),
-            timeout: StdDuration::from_secs(10),
+            timeout: Duration::from_secs(10),
         },
-        source: Source::Auto,
-        poll_interval: StdDuration::from_secs(1),
-        stale: None,
+        polling: Polling { source: Source::Auto, interval: Duration::from_secs(1), stale: None },
         namespaces: vec!["*".to_owned()],
-        coordinator: Coordinator::None,
-        consul_prefix: "nomad-firehose".to_owned(),
-        lease: StdDuration::from_secs(4),
+        coordinator: coordinator::Config::None,
         standby_buffer: 32 << 20,
-        checkpoint_interval: StdDuration::from_secs(10),
+        checkpoint_interval: Duration::from_secs(10),
         start: Start::All,
         max_in_flight: 32 << 20,
-        shutdown_grace: StdDuration::from_secs(4),
-        retry_max: StdDuration::from_secs(30),
-        sink: Sink::Stdout,
-        dead_letter: DeadLetter::Stop,
+        shutdown_grace: Duration::from_secs(4),
+        retry_max: Duration::from_secs(30),
+        sink: settings(&["nodes", "--sink-type=stdout"], &[]).sink,
+        dead_letter: Place::Stop,
         cluster: None,
         listen: None,
         log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
     };
-    assert_eq!(settings(&["nodes"], &[]), expected);
+    let expected = format!("{expected:?}");
+    assert_eq!(format!("{:?}", settings(&["nodes"], &[])), expected);
     // An empty variable is none.
-    assert_eq!(settings(&["nodes"], &[("NOMAD_ADDR", ""), ("NOMAD_TOKEN", ""), ("SINK_TYPE", "")]), expected);
+    let empty = [("NOMAD_ADDR", ""), ("NOMAD_TOKEN", ""), ("SINK_TYPE", "")];
+    assert_eq!(format!("{:?}", settings(&["nodes"], &empty)), expected);
 }
 
 #[test]
@@ -161,12 +161,8 @@ fn every_setting_is_read_from_all_three_places() {
     ];
     let rest = ["coordinator", "sink-type", "config"];
     // Those of a sink are read with that sink alone: see the tests of the sinks.
-    let is_of_a_sink = |setting: &&&catalogue::Setting| {
-        setting.heading == catalogue::HTTP_SINK
-            || ["SINK_AMQP_", "SINK_KINESIS_"].iter().any(|prefix| setting.variable.starts_with(prefix))
-    };
-    let all = catalogue::ALL.iter().filter(|setting| !is_of_a_sink(setting));
-    assert_eq!(values.len() + rest.len(), all.count(), "a setting is missing from this test");
+    let of_sinks = SINKS.iter().flat_map(Listed::settings).count();
+    assert_eq!(values.len() + rest.len(), catalogue::ALL.len() - of_sinks, "a setting is missing from this test");
     let pairs = |names: &[&str]| -> Vec<(String, String)> {
         let chosen = values.iter().filter(|(flag, _)| names.is_empty() || names.contains(flag));
         chosen.map(|(flag, value)| ((*flag).to_owned(), (*value).to_owned())).collect()
@@ -189,7 +185,7 @@ fn every_setting_is_read_from_all_three_places() {
             _ => arguments.push(format!("--config={}", path(&file))),
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        load(&arguments, &variables).expect("a valid configuration").0
+        format!("{:?}", load(&arguments, &variables).expect("a valid configuration").0)
     };
     let bare = given("flag", &[]);
     let all = given("flag", &pairs(&[]));
@@ -242,8 +238,8 @@ fn all_problems_come_at_once_and_name_setting_value_and_mend() {
         "--nomad-skip-verify (NOMAD_SKIP_VERIFY) is \"maybe\": write true or false",
         "NOMAD_FIREHOSE_CHECKPOINT_INTERVAL (--checkpoint-interval) is \"10\": the number has no unit; write 10s for seconds or 10ms for milliseconds",
         "--start (NOMAD_FIREHOSE_START) is \"yesterday\": write all, now, or a raft index such as 4711",
-        "NOMAD_FIREHOSE_MAX_IN_FLIGHT (--max-in-flight) is \"1KiB\": out of bounds; it has to be from 64KiB to 2GiB",
-        "SINK_TYPE (--sink-type) is \"kafka\": this sink is not built in yet; there are stdout, amqp, rabbitmq, http, kinesis",
+        "NOMAD_FIREHOSE_MAX_IN_FLIGHT (--max-in-flight) is \"1KiB\": out of bounds; write a size from 64KiB to 2GiB",
+        "SINK_TYPE (--sink-type) is \"kafka\": this sink does not exist yet; choose one of stdout, amqp, rabbitmq, http, kinesis",
         "LOG_FORMAT (--log-format) is \"gelf\": GELF is not written here; choose json, and let the log shipper turn it into GELF",
     ];
     assert_eq!(problems, expected);
@@ -269,7 +265,10 @@ fn the_coordinator_is_consul_unless_another_is_chosen() {
         }
     }
     let chosen = |arguments: &[&str]| load(arguments, &[]).expect("a valid configuration").0.coordinator;
-    assert_eq!(chosen(&["nodes", "--coordinator=file", "--data-dir=/d"]), Coordinator::File { data_dir: "/d".into() });
+    assert_eq!(
+        chosen(&["nodes", "--coordinator=file", "--data-dir=/d"]),
+        coordinator::Config::File { data_dir: "/d".into() }
+    );
     assert_eq!(chosen(&["nodes"]), chosen(&["nodes", "--coordinator=consul"]));
 }
 
@@ -300,12 +299,12 @@ fn topics_are_repeated_flags_or_one_variable() {
 fn addresses_are_checked_and_their_users_taken_out() {
     let nomad = |text: &str| settings(&["nodes", "--nomad-addr", text], &[]).nomad;
     assert_eq!(
-        nomad("http://a:1/,https://b/nomad/, unix:///run/n.sock").addresses,
+        shown(&nomad("http://a:1/,https://b/nomad/, unix:///run/n.sock").addresses),
         ["http://a:1", "https://b/nomad", "unix:///run/n.sock"]
     );
     let with_user = nomad("https://us%40er:pass@a:1");
-    assert_eq!(with_user.addresses, ["https://a:1"]);
-    assert_eq!(with_user.http_auth, Some(BasicAuth { user: "us@er".to_owned(), password: Secret::new("pass") }));
+    assert_eq!(shown(&with_user.addresses), ["https://a:1"]);
+    assert_eq!(with_user.basic_auth, Some(BasicAuth { user: "us@er".to_owned(), password: Secret::new("pass") }));
     for wrong in
         ["ftp://a", "http://", "http://a?x", "unix://relative", "http://a:99999", "a", ",", "http://u:p@a,http://v:q@b"]
     {
@@ -317,20 +316,20 @@ fn addresses_are_checked_and_their_users_taken_out() {
 #[test]
 fn the_token_of_the_place_that_goes_first_is_used() {
     let token = |arguments: &[&str], variables: &[(&str, &str)]| settings(arguments, variables).nomad.token;
-    let text = Token::Text(Secret::new("t"));
-    let behind = |file: &str| Token::Both(Secret::new("t"), file.into());
+    let text = TokenSource::Fixed(Secret::new("t"));
+    let behind = |file: &str| TokenSource::Both { token: Secret::new("t"), file: file.into() };
     assert_eq!(token(&["nodes"], &[("NOMAD_TOKEN", "t")]), text);
     assert_eq!(token(&["nodes", "--nomad-token=t"], &[("NOMAD_TOKEN_FILE", "/f")]), behind("/f"));
-    assert_eq!(token(&["nodes", "--nomad-token-file=/f"], &[("NOMAD_TOKEN", "t")]), Token::File("/f".into()));
+    assert_eq!(token(&["nodes", "--nomad-token-file=/f"], &[("NOMAD_TOKEN", "t")]), TokenSource::File("/f".into()));
     let both = [("NOMAD_TOKEN_FILE", "/f"), ("NOMAD_TOKEN", "t")];
-    assert_eq!(token(&["nodes"], &both), Token::File("/f".into()));
+    assert_eq!(token(&["nodes"], &both), TokenSource::File("/f".into()));
     assert_eq!(
         load(&["nodes", "--coordinator=none"], &both).expect("valid").1,
         [Warning::TokenAndFile { used: "NOMAD_TOKEN_FILE" }]
     );
-    let identity = Token::File("/present/nomad_token".into());
+    let identity = TokenSource::File("/present/nomad_token".into());
     assert_eq!(token(&["nodes"], &[("NOMAD_SECRETS_DIR", "/present")]), identity);
-    assert_eq!(token(&["nodes"], &[("NOMAD_SECRETS_DIR", "/absent")]), Token::None);
+    assert_eq!(token(&["nodes"], &[("NOMAD_SECRETS_DIR", "/absent")]), TokenSource::None);
     for directory in ["/present", "/absent"] {
         let with_identity = [("NOMAD_SECRETS_DIR", directory), ("NOMAD_TOKEN", "t")];
         assert_eq!(token(&["nodes"], &with_identity), behind(&format!("{directory}/nomad_token")));
@@ -372,14 +371,14 @@ fn a_file_takes_numbers_switches_and_lists() {
     assert_eq!((settings.start, settings.max_in_flight), (Start::Index(RaftIndex(7)), 65_536));
     assert_eq!(settings.topics[0].key.as_deref(), Some("a,b"));
     assert!(settings.nomad.tls.skip_verify);
-    assert_eq!(settings.nomad.addresses, ["http://a", "http://b"]);
+    assert_eq!(shown(&settings.nomad.addresses), ["http://a", "http://b"]);
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_a_problem() {
     let problems = problems(&["nodes", "--config=/does/not/exist.toml"], &[]);
     assert!(
-        problems[0].starts_with("--config (NOMAD_FIREHOSE_CONFIG) is \"/does/not/exist.toml\": the file cannot be")
+        problems[0].starts_with("--config (NOMAD_FIREHOSE_CONFIG) is \"/does/not/exist.toml\": cannot read the file:")
     );
 }
 
@@ -445,9 +444,29 @@ fn the_rest_of_the_values_are_checked() {
     ];
     let settings = settings(&["nodes"], &good);
     assert_eq!(settings.listen, Some(([0, 0, 0, 0], 9090).into()));
-    assert_eq!(settings.dead_letter, DeadLetter::File("/x/y".into()));
-    assert_eq!(settings.consul_prefix, "a/b");
+    assert_eq!(settings.dead_letter, Place::File("/x/y".into()));
     assert_eq!(settings.log, Log { level: tracing::Level::ERROR, format: LogFormat::SeatgeekJson });
+}
+
+#[test]
+fn the_settings_of_a_sink_that_is_not_chosen_are_not_read() {
+    let wrong = [
+        ("SINK_AMQP_CONNECTION", "nonsense"),
+        ("SINK_KINESIS_STREAM_NAME", "no stream"),
+        ("SINK_WORKER_COUNT", "many"),
+    ];
+    assert_eq!(settings(&["nodes"], &wrong).sink.name(), "stdout");
+}
+
+#[cfg(feature = "amqp")]
+#[test]
+fn a_sink_can_have_another_name() {
+    let needed = [
+        ("SINK_AMQP_CONNECTION", "amqp://rabbit"),
+        ("SINK_AMQP_EXCHANGE", "nomad"),
+        ("SINK_AMQP_ROUTING_KEY", "nomad"),
+    ];
+    assert_eq!(settings(&["nodes", "--sink-type=rabbitmq"], &needed).sink.name(), "amqp");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The clock of leases: it counts the time in which the machine is suspended or the process is stopped.
 //!
-//! Rust's and tokio's `Instant` are `CLOCK_MONOTONIC` on Linux, which stands still while the machine is suspended: a
-//! leader that wakes up after an hour would believe that its lease still holds.
+//! On Linux, Rust's and tokio's `Instant` are `CLOCK_MONOTONIC`, which stops while the machine is suspended: a leader
+//! that wakes up after an hour would believe that its lease still holds.
 
 use std::{fmt, time::Duration};
 
@@ -22,7 +22,7 @@ impl Moment {
     }
 }
 
-/// Tells the time of leases. Never goes back.
+/// The time of leases. Never goes back.
 pub(super) trait Clock: Send + Sync + fmt::Debug {
     fn now(&self) -> Moment;
 }
@@ -34,7 +34,7 @@ pub(super) struct Boot;
 impl Clock for Boot {
     fn now(&self) -> Moment {
         let now = clock_gettime(ClockId::Boottime);
-        // Neither is negative: it begins at zero.
+        // Neither is negative: the clock starts at zero.
         let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
         Moment(Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default()))
     }

@@ -1,10 +1,11 @@
-//! Decides when a leader's lease is over, from what was read of it. Pure.
+//! Decides when a leader's lease is over, from what a standby has read of it. Pure.
 //!
-//! A leader emits until its lease is over, counted from the moment at which it sent its last heartbeat. Whoever saw that
-//! heartbeat in Consul saw it later, so a lease that is waited for from then on has ended by any clock that runs as fast.
+//! A leader emits until its lease is over, counted from the moment at which it sent its last heartbeat. A standby sees
+//! that heartbeat in Consul later, so if it waits for the lease from then on, the lease has ended by any clock that
+//! runs as fast.
 //!
-//! What was seen once is remembered: a lock or a heartbeat that somebody has deleted is no proof that the leader has
-//! stopped. It has stopped when it said so in the lock it gave back, or when its lease is over.
+//! A standby remembers what it has seen: a deleted lock or heartbeat does not prove that the leader has stopped. A
+//! leader has stopped when its lock says so after it was given back, or when its lease is over.
 
 use std::time::Duration;
 
@@ -15,18 +16,18 @@ use super::{
 };
 use crate::consul::{Entry, ModifyIndex, SessionId};
 
-/// The shortest lease that is believed, whatever a heartbeat says.
+/// The shortest lease that a standby believes, whatever a heartbeat says.
 const SHORTEST: Duration = Duration::from_millis(500);
-/// The longest: a heartbeat that says more is damaged, and nobody is waited for for ever.
+/// The longest: a heartbeat that says more is damaged, and no standby waits for ever.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Who has a lock, by the lock and the heartbeat as one read gave them.
+/// Who has a lock, by the lock and the heartbeat from one read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Holder {
-    /// Nobody, as far as Consul knows: whoever led last may not know yet that it has lost the lock. It may still be
-    /// refused, while Consul's lock-delay lasts.
+    /// No session, as far as Consul knows. The last leader may not know yet that it has lost the lock. Consul can still
+    /// refuse it, until its lock-delay is over.
     Nobody,
-    /// Our own session: an earlier request got through whose answer did not.
+    /// Our own session: an earlier request arrived, but its answer did not.
     Us,
     /// A program like this one.
     Leader { session: SessionId, heartbeat: Heartbeat },
@@ -51,29 +52,29 @@ pub(super) fn holder(lock: Option<&Entry>, heartbeat: Option<&Entry>, us: &Sessi
     }
 }
 
-/// When the lease of a kind's leader is over, by all that a standby has read.
+/// When the lease of a resource's leader is over, by everything that a standby has read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LeaseExpiry {
     /// The last leader that was seen and that has not given its lock back.
     leader: Option<SeenLeader>,
 }
 
-/// A leader, and when something of it changed last.
+/// A leader, and when its heartbeat changed last.
 #[derive(Clone, Debug)]
 struct SeenLeader {
     session: SessionId,
     /// Its last heartbeat.
     heartbeat: Heartbeat,
-    /// What was last at the heartbeat's key: its index, and `None` where there was nothing.
+    /// The last index of the heartbeat's key; `None` where there was no key.
     index: Option<ModifyIndex>,
-    /// When the answer came that showed that first; `None` where it is to be counted from the next answer on.
+    /// When the answer came that showed that first; `None` counts from the next answer on.
     since: Option<Moment>,
-    /// The lease of a leader before it, which lost its lock in an unknown way, runs until then.
+    /// The end of the lease of an earlier leader, which lost its lock in an unknown way.
     floor: Moment,
 }
 
 impl SeenLeader {
-    /// Until when it can emit that was well at `moment`.
+    /// How long a leader can emit that was healthy at `moment`.
     fn until(&self, moment: Moment) -> Moment {
         let lease = self.heartbeat.lease().clamp(SHORTEST, LONGEST);
         moment.after(lease + margin(lease)).max(self.floor)
@@ -83,7 +84,7 @@ impl SeenLeader {
         self.since.map_or(self.floor, |since| self.until(since))
     }
 
-    /// Something else was found at the heartbeat's key at `answered`.
+    /// The heartbeat's key changed, by an answer that came at `answered`.
     fn moved(&mut self, index: Option<ModifyIndex>, answered: Moment) {
         if self.index != index || self.since.is_none() {
             (self.index, self.since) = (index, Some(answered));
@@ -92,7 +93,7 @@ impl SeenLeader {
 }
 
 impl LeaseExpiry {
-    /// Takes in a read that was answered at `answered`.
+    /// Takes in a read whose answer came at `answered`.
     pub(super) fn observe(
         &mut self,
         lock: Option<&Entry>,
@@ -103,7 +104,7 @@ impl LeaseExpiry {
         let index = heartbeat.map(|entry| entry.modify_index);
         let told = heartbeat.and_then(|entry| Heartbeat::parse(&entry.value)).filter(|told| !told.is_of(us));
         let Some(told) = told else {
-            // One of our own has no leader behind it: we know that we do not lead.
+            // A heartbeat of our own has no other leader behind it: we know that we do not lead.
             match &mut self.leader {
                 Some(leader) if is_farewell(lock, &leader.session) => self.leader = None,
                 Some(leader) => leader.moved(index, answered),
@@ -118,15 +119,15 @@ impl LeaseExpiry {
                 leader.heartbeat = told;
             }
             before => {
-                // It can have been well until now.
+                // It can have been healthy until now.
                 let floor = before.as_ref().map(|before| before.until(answered)).unwrap_or_default();
                 *before = Some(SeenLeader { session, heartbeat: told, index, since: Some(answered), floor });
             }
         }
     }
 
-    /// Counts from the next answer on. While Consul does not answer a leader cannot renew its lease, and is to have the
-    /// time for it afterwards.
+    /// Counts from the next answer on. While Consul does not answer, a leader cannot renew its lease; afterwards it
+    /// gets the time for it.
     pub(super) fn begin_anew(&mut self) {
         if let Some(leader) = &mut self.leader {
             leader.floor = leader.due();
@@ -134,8 +135,8 @@ impl LeaseExpiry {
         }
     }
 
-    /// From when on a read that shows the same proves that the lease is over. `None` where no leader is known that could
-    /// still emit.
+    /// From when on a read that shows the same proves that the lease is over. `None` where no known leader could still
+    /// emit.
     pub(super) fn due(&self) -> Option<Moment> {
         self.leader.as_ref().map(SeenLeader::due)
     }
@@ -145,12 +146,12 @@ impl LeaseExpiry {
         self.due().is_none_or(|due| asked >= due)
     }
 
-    /// The last heartbeat of the leader that is waited for.
+    /// The last heartbeat of the leader.
     pub(super) fn leader(&self) -> Option<&Heartbeat> {
         self.leader.as_ref().map(|leader| &leader.heartbeat)
     }
 
-    /// Whether the leader that is waited for has this session.
+    /// Whether the leader has this session.
     pub(super) fn is_of(&self, session: &SessionId) -> bool {
         self.leader.as_ref().is_some_and(|leader| leader.session == *session)
     }
@@ -227,7 +228,7 @@ mod tests {
         let mut expiry = seen();
         expiry.observe(Some(&given_back("a")), None, &us, ms(1500));
         assert!(expiry.is_over(ms(0)) && expiry.leader().is_none());
-        // Gone, taken away, overwritten, our own from before, or given back by another one.
+        // Gone, taken away, overwritten, our own from before, or given back by another leader.
         let garbage = Entry { value: "garbage".into(), ..beat("a", 2) };
         for (lock, beat) in [
             (None, None),
@@ -245,7 +246,7 @@ mod tests {
             }
             assert!(expiry.is_of(&session("a")));
         }
-        // What did not change is waited for from where it was, and anew where Consul did not answer.
+        // A key that did not change keeps its time; after an outage of Consul the time starts again.
         let mut expiry = seen();
         expiry.observe(None, Some(&beat("a", 1)), &us, ms(1500));
         assert_eq!(expiry.due(), Some(ms(5500)));
@@ -260,14 +261,14 @@ mod tests {
         assert_eq!(expiry.due(), Some(ms(6000)));
         expiry.observe(Some(&given_back("b")), None, &us, ms(1600));
         assert!(expiry.is_over(ms(1600)));
-        // A leader that was never seen is not waited for.
+        // A standby does not wait for a leader that it never saw.
         let mut expiry = LeaseExpiry::default();
         expiry.observe(None, Some(&beat("us", 1)), &us, ms(1));
         expiry.observe(None, None, &us, ms(1));
         assert!(expiry.is_over(ms(1)));
     }
 
-    /// What somebody does to the keys.
+    /// What a stranger does to the keys.
     #[derive(Clone, Copy, Debug)]
     enum Attack {
         Lock,
@@ -277,7 +278,7 @@ mod tests {
         Overwrite,
     }
 
-    /// The keys of a kind, led by `a`.
+    /// The keys of a resource that `a` leads.
     #[derive(Debug)]
     struct Store {
         lock: Option<Entry>,
@@ -312,14 +313,14 @@ mod tests {
         /// A heartbeat arrives that was sent then.
         Beat(u64),
         Attack(Attack),
-        /// The lock is given back by a leader that has stopped then.
+        /// A leader that stopped then gives the lock back.
         GiveBack(u64),
     }
 
     proptest! {
         /// A leader that sends heartbeats, and stops when its lease less the margin is over or when it gives the lock
-        /// back; somebody who does what he likes to the keys; and a standby that reads at any moments. It never takes
-        /// over before the leader has stopped, and always does in the end: at once after a farewell that it sees.
+        /// back; a stranger who changes the keys at will; and a standby that reads at any moments. It never takes over
+        /// before the leader has stopped, and always does in the end: at once after a farewell that it sees.
         #[test]
         fn a_standby_never_takes_over_before_the_leader_has_stopped(
             beats in prop::collection::vec((1_u64..3000, 0_u64..5000), 1..20),
@@ -333,7 +334,7 @@ mod tests {
             let us = session("us");
             let (mut at, mut arrives) = (0, 0);
             let mut events = Vec::new();
-            // None overtakes another.
+            // No heartbeat overtakes another.
             for (pause, way) in beats {
                 at += pause;
                 arrives = (at + way).max(arrives + 1);
@@ -346,7 +347,7 @@ mod tests {
             events.extend(attacks.into_iter().map(|(at, attack)| (begin + 1 + at, Event::Attack(attack))));
             events.sort_by_key(|(at, _)| *at);
             let mut store = Store { lock: Some(lock(Some("a"), LOCK_FLAGS)), beat: None, index: 0 };
-            // Until when it emits, at the longest: it is told nothing, and only time stops it.
+            // How long it emits at most: it learns nothing, and only time stops it.
             let mut stops = 0;
             let mut farewell = None;
             let mut events = events.into_iter().peekable();
@@ -388,7 +389,7 @@ mod tests {
                 expiry.observe(lock.as_ref(), found.as_ref(), &us, ms(now));
                 seen |= expiry.leader().is_some();
                 if !seen {
-                    // A replica that has never seen a leader begins at once, as on the very first start.
+                    // A replica that has never seen a leader starts at once, as on the very first start.
                     continue;
                 }
                 let others = matches!(holder(lock.as_ref(), found.as_ref(), &us), Holder::Other { .. });
@@ -397,7 +398,7 @@ mod tests {
                 }
                 if expiry.is_over(ms(asked)) {
                     until(now, &mut store, &mut stops, &mut farewell);
-                    // The transaction checks that heartbeat and lock are as they were found.
+                    // The transaction checks that heartbeat and lock are unchanged.
                     let index = |entry: &Option<Entry>| entry.as_ref().map(|entry| entry.modify_index);
                     let holds = |entry: &Option<Entry>| entry.as_ref().and_then(|entry| entry.session.clone());
                     if index(&store.beat) == index(&found) && (holds(&store.lock).is_none() || holds(&lock).is_some()) {

@@ -14,16 +14,16 @@ use crate::{
 /// The text of the heartbeat's key. Unknown fields are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Heartbeat {
-    /// The session that holds the lock. Where the lock has another one, the heartbeat is a dead leader's.
+    /// The session that holds the lock. Where the lock has another session, the heartbeat belongs to a dead leader.
     pub(super) session: String,
-    /// Grows with each one, so that no two are alike.
+    /// Grows with each heartbeat, so that no two are equal.
     pub(super) counter: u64,
-    /// The leader's lease: without a heartbeat for so long it does not emit.
+    /// The leader's lease: after this time without a heartbeat it does not emit.
     pub(super) lease_ms: u64,
-    /// Who it is, for people.
+    /// Its name, for people.
     #[serde(default)]
     pub(super) holder: String,
-    /// The cluster that it reads, as far as it knows it. An older version says nothing.
+    /// The cluster that it reads, as far as it knows it. An older version does not write it.
     #[serde(default, deserialize_with = "cluster::lenient", skip_serializing_if = "Option::is_none")]
     pub(super) cluster: Option<cluster::Identity>,
     #[serde(flatten)]
@@ -33,18 +33,18 @@ pub(super) struct Heartbeat {
 /// How far a stored checkpoint reaches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Reach {
-    /// From where on a standby has to hold each lane's stream: the position, or the line before that proves it.
+    /// From where on a standby has to hold each stream: the position, or the line before it, which proves it.
     #[serde(default)]
     pub(super) positions: BTreeMap<String, RaftIndex>,
-    /// Where each lane can go on without the checkpoint. Empty where it cannot; an older version does not say.
+    /// Where each stream can resume without the checkpoint. Empty where it cannot; an older version does not write it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) resume: BTreeMap<String, Resume>,
 }
 
-/// Where a lane goes on whose checkpoint is gone.
+/// Where a stream resumes whose checkpoint is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Resume {
-    /// Everything at or below it is delivered, and nothing there is owed.
+    /// Everything at or below it is delivered, without a gap.
     after: RaftIndex,
     /// As [`StreamProgress::namespaces`].
     #[serde(default)]
@@ -60,7 +60,7 @@ impl Reach {
         let positions = streams().map(|(name, stream)| (name.clone(), stream.position.ask())).collect();
         let resume = match checkpoint.legacy {
             None => streams().map(|(name, stream)| (name.clone(), Resume::of(stream))).collect(),
-            // What the original had delivered is needed, too.
+            // The progress of the original program is needed, too.
             Some(_) => BTreeMap::new(),
         };
         Reach { positions, resume }
@@ -71,7 +71,7 @@ impl Resume {
     fn of(stream: &StreamProgress) -> Self {
         let Position { index, seen, whole, .. } = &stream.position;
         let before = |index: RaftIndex| RaftIndex(index.0.saturating_sub(1));
-        // More of its index can be to come, unless it is known whole.
+        // More of its index can come, unless it is complete.
         let reached = if *whole || seen.is_empty() { *index } else { before(*index) };
         let gap = stream.backfill.iter().flat_map(|pass| &pass.ranges).map(|gap| before(gap.from));
         Resume {
@@ -88,7 +88,7 @@ impl Heartbeat {
         serde_json::from_slice(text).ok()
     }
 
-    /// What to go on from where the checkpoint is gone: what was delivered since may come again.
+    /// Where to resume if the checkpoint is gone: records that were delivered since then may come again.
     pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
         let stream = |resume: &Resume| StreamProgress {
             position: Position::at(resume.after),
@@ -116,12 +116,12 @@ impl Heartbeat {
 }
 
 /// How long before the end of its lease a leader stops, and how long after it a standby waits: clocks do not run
-/// exactly alike, and between a look at the clock and the write that follows it a thread can be kept waiting.
+/// exactly alike, and a thread can be delayed between a look at the clock and the write that follows it.
 pub(super) fn margin(lease: Duration) -> Duration {
     lease / 8
 }
 
-/// How often a leader writes one.
+/// How often a leader writes a heartbeat.
 pub(super) fn interval(lease: Duration) -> Duration {
     lease / 3
 }

@@ -20,11 +20,11 @@ use crate::{
     lease::Error,
 };
 
-/// The deadline of reading everything of a kind, or of forgetting it.
+/// The deadline of reading or removing everything of a resource.
 const WITHIN: Duration = Duration::from_secs(30);
 /// The deadline of a call about a session.
 const SESSION_WITHIN: Duration = Duration::from_secs(5);
-/// The shortest that Consul has: it is destroyed long before.
+/// The shortest that Consul allows: the session is destroyed long before.
 const SESSION_TTL: Duration = Duration::from_secs(10);
 
 /// The keys below one folder.
@@ -34,7 +34,7 @@ pub struct Folder {
     prefix: String,
 }
 
-/// Everything of a kind, as one read gave it.
+/// Everything of a resource, from one read.
 struct Snapshot {
     keys: Keys,
     entries: Vec<Entry>,
@@ -46,7 +46,7 @@ impl Snapshot {
     }
 
     fn leader(&self) -> Leader {
-        // The lock is never ours: what takes it gives it back in the same transaction.
+        // The lock is never ours: the transaction that takes it gives it back.
         let nobody = SessionId::new("");
         match holder(self.find(&self.keys.lock), self.find(&self.keys.heartbeat), &nobody) {
             Holder::Nobody | Holder::Us => Leader::Nobody,
@@ -73,7 +73,7 @@ impl Snapshot {
         }
     }
 
-    /// The head, and all that lies below it.
+    /// The head, and everything below it.
     fn state(&self) -> impl Iterator<Item = &Entry> {
         let Keys { state, .. } = &self.keys;
         self.entries.iter().filter(move |entry| {
@@ -114,18 +114,18 @@ impl Folder {
         let wanted = Session {
             name: "nomad-firehose-state-reset".to_owned(),
             ttl: SESSION_TTL,
-            // Nobody has to wait for us, however this ends.
+            // However this ends, no program has to wait for us.
             lock_delay: Duration::ZERO,
             node_checks: false,
         };
         let session = self.client.create_session(&wanted, SESSION_WITHIN).await.map_err(failed)?;
         let forgotten = self.take_away_as(&session, &snapshot, value).await;
         if let Err(error) = self.client.destroy_session(&session, SESSION_WITHIN).await {
-            debug!(%error, "the session could not be destroyed; it ends by itself");
+            debug!(%error, "cannot destroy session");
         }
         match forgotten? {
             Ok(outcome) => Ok(outcome),
-            // Somebody was quicker, or the lock-delay lasts.
+            // Another program was quicker, or the lock-delay lasts.
             Err(reason) => match self.read(kind).await?.leader() {
                 Leader::Nobody => Ok(ResetOutcome::NotGiven { reason }),
                 leader => Ok(ResetOutcome::Led(leader)),
@@ -133,8 +133,8 @@ impl Folder {
         }
     }
 
-    /// All in one transaction, from taking the lock to giving it back: nobody leads in between, and nobody sees half of
-    /// it. Why Consul refused it, where it did.
+    /// One transaction from taking the lock to giving it back: no program leads in between, and none sees half of it.
+    /// Returns why Consul refused it, where it did.
     async fn take_away_as(
         &self,
         session: &SessionId,
@@ -149,11 +149,11 @@ impl Folder {
             Op::DeleteTree { prefix: format!("{state}/") },
             Op::Delete { key: heartbeat.clone() },
         ];
-        // With a value that is no number the next start would refuse to begin, and neither program can use it.
+        // If the value is no number, the next start would fail, and neither program can use it.
         let stored = snapshot.find(value_key).zip(snapshot.value());
         let removed = stored.as_ref().filter(|(_, parsed)| value || parsed.is_err()).map(|(entry, _)| *entry);
         if let Some(entry) = removed {
-            // An original can have led for a moment.
+            // An original program can have led for a moment.
             ops.push(Op::CheckIndex { key: value_key.clone(), index: entry.modify_index });
             ops.push(Op::Delete { key: value_key.clone() });
         }

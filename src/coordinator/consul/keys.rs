@@ -1,4 +1,4 @@
-//! The keys of one kind. `PREFIX/TYPE.lock` and `PREFIX/TYPE.value` are those of the original program.
+//! The keys of one resource. `PREFIX/TYPE.lock` and `PREFIX/TYPE.value` are those of the original program.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::kind::Kind;
 /// The flags that mark a key as a lock, for every program that follows the protocol of Consul's Go client (`api/lock.go`).
 pub(super) const LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
 
-/// The keys of one kind.
+/// The keys of one resource.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     /// The leader's session holds this lock.

@@ -1,15 +1,15 @@
-//! How a checkpoint lies in Consul's KV store.
+//! How a checkpoint is stored in Consul's KV store.
 //!
 //! | key | |
 //! |---|---|
-//! | `PREFIX/TYPE.state` | the head: the [`Checkpoint`] without its marks, and which keys the marks are in |
-//! | `PREFIX/TYPE.state/G/page/N` | marks of generation G, a part of all tasks each |
-//! | `PREFIX/TYPE.state/G/log/N` | marks that were set since, oldest first |
-//! | `PREFIX/TYPE.value` | the original's integer |
+//! | `PREFIX/TYPE.state` | the head: the [`Checkpoint`] without its task cursors, and which keys those are in |
+//! | `PREFIX/TYPE.state/G/page/N` | task cursors of generation G, a part of all tasks each |
+//! | `PREFIX/TYPE.state/G/log/N` | task cursors that were set since, oldest first |
+//! | `PREFIX/TYPE.value` | the original program's integer |
 //!
-//! The head says how many pages and logs its generation has; what else there is belongs to a write that is under way,
-//! or was cut off. When the logs have as many bytes as the pages, the pages are written anew, as the next generation,
-//! one with each save; the head that names them takes the old ones away in the same transaction.
+//! The head says how many pages and logs its generation has; all other keys belong to a write that is under way or was
+//! cut off. When the logs have as many bytes as the pages, the pages are written again as the next generation, one with
+//! each save; the transaction of the head that names them deletes the old ones.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ use crate::{
     task_cursors::{ENTRY_BYTES, TaskCursor, TaskCursors, TaskKey, from_bytes, to_bytes},
 };
 
-/// The checksum before the marks of a page or log.
+/// The checksum before the task cursors of a page or log.
 const SUM_BYTES: usize = 8;
 
 /// The text of the head's key.
@@ -33,23 +33,24 @@ const SUM_BYTES: usize = 8;
 pub(super) struct Head {
     #[serde(flatten)]
     pub(super) checkpoint: Checkpoint,
-    /// Where the marks are. A checkpoint that has none says nothing of it.
+    /// Where the task cursors are. A checkpoint without them omits it.
     #[serde(default, rename = "stored_marks")]
     pub(super) extent: Extent,
-    /// What the original's key held when this was written: only a greater number there is the original's own progress.
+    /// What the original program's key held when this was written: only a greater number there is the original's own
+    /// progress.
     #[serde(default)]
     pub(super) stored_value: u64,
 }
 
-/// A checkpoint as it was found.
+/// A checkpoint that was read.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) checkpoint: Checkpoint,
     pub(super) extent: Extent,
-    /// What the original's key held then.
+    /// What the original program's key held then.
     pub(super) stored_value: u64,
     pub(super) head: ModifyIndex,
-    /// Marks in all pages, and in all logs.
+    /// Task cursors in all pages, and in all logs.
     pub(super) in_pages: usize,
     pub(super) in_logs: usize,
 }
@@ -61,7 +62,7 @@ pub(super) struct Corrupt {
     pub(super) reason: String,
 }
 
-/// Marks with their checksum.
+/// Task cursors with their checksum.
 pub(super) fn encode(task_cursors: &[(TaskKey, TaskCursor)]) -> Bytes {
     let mut bytes = vec![0; SUM_BYTES];
     bytes.reserve_exact(task_cursors.len() * ENTRY_BYTES);
@@ -75,7 +76,7 @@ fn decode(bytes: &[u8]) -> Result<impl ExactSizeIterator<Item = (TaskKey, TaskCu
     let (sum, task_cursors) = bytes.split_first_chunk::<SUM_BYTES>().ok_or("it is too short")?;
     let (entries, rest) = task_cursors.as_chunks::<ENTRY_BYTES>();
     if !rest.is_empty() {
-        return Err("it ends in the midst of a mark".to_owned());
+        return Err("it ends in the middle of a task cursor".to_owned());
     }
     if xxh3_64(task_cursors).to_le_bytes() != *sum {
         return Err("its checksum is wrong".to_owned());
@@ -83,7 +84,7 @@ fn decode(bytes: &[u8]) -> Result<impl ExactSizeIterator<Item = (TaskKey, TaskCu
     Ok(entries.iter().map(|entry| from_bytes(*entry)))
 }
 
-/// Which keys the marks are in, by the text of the head; `None` where it cannot be read.
+/// Where the task cursors are, by the text of the head; `None` where it cannot be read.
 pub(super) fn extent(head: &[u8]) -> Option<Extent> {
     #[derive(Deserialize)]
     struct Stated {
@@ -94,7 +95,7 @@ pub(super) fn extent(head: &[u8]) -> Option<Extent> {
     Some(extent)
 }
 
-/// The cluster that the checkpoint is of, by the text of its head; `None` where that does not tell.
+/// The cluster of the checkpoint, by the text of its head; `None` where that does not show it.
 pub(super) fn cluster(head: &[u8]) -> Option<Identity> {
     #[derive(Deserialize)]
     struct Of {
@@ -116,19 +117,19 @@ pub(super) fn read(keys: &Keys, entries: &[Entry]) -> Result<Option<Found>, Corr
     let by_key: BTreeMap<&str, &Entry> = entries.iter().map(|entry| (entry.key.as_str(), entry)).collect();
     let Some(head) = by_key.get(keys.state.as_str()) else {
         return match by_key.keys().find(|key| key.starts_with(&folder)) {
-            Some(_) => Err(corrupt(&keys.state, "it is not there, but its marks are".to_owned())),
+            Some(_) => Err(corrupt(&keys.state, "it is missing, but its task cursors exist".to_owned())),
             None => Ok(None),
         };
     };
     let wrong = |error: serde_json::Error| corrupt(&keys.state, error.to_string());
-    // The version first: what else is there is up to the layout.
+    // The layout decides what else is there, so report a wrong version first.
     let Layout { version } = serde_json::from_slice(&head.value).map_err(wrong)?;
     check_version(version).map_err(|reason| corrupt(&keys.state, reason))?;
     let Head { mut checkpoint, extent, stored_value } = serde_json::from_slice(&head.value).map_err(wrong)?;
     let Extent { generation, pages, logs } = extent;
     let found = |key: String| {
         let Some(entry) = by_key.get(key.as_str()) else {
-            return Err(corrupt(&key, "it is not there".to_owned()));
+            return Err(corrupt(&key, "it is missing".to_owned()));
         };
         decode(&entry.value).map_err(|reason| corrupt(&key, reason))
     };

@@ -12,7 +12,7 @@ use crate::{
     lease::{Error, Lease, LeaseState, Progress},
 };
 
-/// The lease of one kind in Consul.
+/// The lease of one resource in Consul.
 pub(super) struct ConsulLease {
     tenure: Arc<Tenure>,
     store: Mutex<Store>,

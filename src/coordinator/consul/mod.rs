@@ -1,23 +1,23 @@
-//! Leases and checkpoints in Consul: one leader for each kind among any number of replicas.
+//! Leases and checkpoints in Consul: one leader for each resource among any number of replicas.
 //!
 //! # How it is led
 //!
-//! A process has one session, and heartbeats for all that it leads in one transaction about every third of the lease:
-//! each says that the session still has the lock, or the whole is refused. A leader may emit until its lease, counted
-//! from the moment at which it sent its last successful heartbeat, is over, less a margin, on a clock that counts
-//! suspension ([`LeaseState`](super::Standing)). A standby that has seen the same heartbeat for the lease and a margin
-//! takes the lock from the old session in one transaction, which checks that the heartbeat has not moved. So no two
-//! lead at a time, without any two clocks being compared, and nobody waits for Consul's lock-delay. The same is waited for
-//! where a lock is free or gone that its leader has not given back, whatever became of its heartbeat: that leader may not
-//! know yet that it has lost it. A leader that gives its lock back leaves its session's id as a farewell in the lock's value.
+//! A process has one session. About every third of the lease it sends the heartbeats of all its leases in one
+//! transaction; Consul refuses the whole transaction if the session has lost one of the locks. A leader may emit until
+//! its lease is over, counted from the moment at which it sent its last successful heartbeat, less a margin, on a clock
+//! that counts suspension ([`LeaseState`](crate::lease::LeaseState)). A standby that has seen the same heartbeat for
+//! the lease and a margin takes the lock from the old session in one transaction, which checks that the heartbeat has
+//! not changed. So no two replicas lead at a time, no two clocks are compared, and no standby waits for Consul's
+//! lock-delay. A standby waits the same time for a lock that is free or gone although its leader has not given it back,
+//! whatever became of the heartbeat: that leader may not know yet that it has lost the lock. A leader that gives its
+//! lock back leaves its session's id as a farewell in the lock's value.
 //!
-//! A holder without heartbeats is the original program: its lock is waited for by Consul's own rules, and it waits for
-//! ours by them.
+//! A holder without heartbeats is the original program. Both programs wait for each other's lock by Consul's own rules.
 //!
 //! # Where to look
 //!
-//! `watch` is the standby, `expiry` its decision, `writer` the heartbeats, `lease` the deadline, `store` and `layout`
-//! the checkpoint, `session` the session. Start at [`Consul::start`].
+//! `watch` is the standby, `expiry` its decision, `tenure` a lock in hand, `writer` the heartbeats, `store`, `plan` and
+//! `layout` the checkpoint, `session` the session. Start at [`Consul::start`].
 
 mod clock;
 mod expiry;
@@ -58,11 +58,11 @@ use crate::{
     telemetry::{Metrics, Status},
 };
 
-/// Leases that are asked for at the same moment: some for each kind.
+/// Leases that a process asks for at the same moment: some for each resource.
 const QUEUE: usize = 64;
-/// The deadline of a look at what is stored.
+/// The deadline of a look at the stored state.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
-/// How long the end may take.
+/// How long [`Coordinator::close`] may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The coordinator of `NOMAD_FIREHOSE_COORDINATOR=consul`.
@@ -75,12 +75,12 @@ pub struct Consul {
     waiters: mpsc::Sender<Waiter>,
     requests: Requests,
     positions: values::Receiver<Positions>,
-    /// The one that takes leases.
+    /// The task that takes leases.
     watcher: OwnedTask,
     session: OwnedTask,
 }
 
-/// A task, and how it is ended.
+/// A task, and the way to end it.
 #[derive(Debug, Default)]
 struct OwnedTask {
     stop: CancellationToken,
@@ -153,17 +153,17 @@ impl Consul {
     }
 
     async fn end(&self) {
-        // Before all else: what it is about to take is given back with the rest, or is not taken.
+        // First of all: a lease that it is about to take is given back with the others, or is not taken.
         self.watcher.end().await;
         let led = self.requests.close().await;
         join_all(led.iter().map(|tenure| async move {
             tenure.lose();
             if let Err(error) = tenure.give_back().await {
-                warn!(kind = %tenure.kind, %error, "the lease is not given back; it ends by itself");
+                warn!(kind = %tenure.kind, %error, "cannot release lease");
             }
         }))
         .await;
-        // The session last: with locks still in hand its end would begin their lock-delay.
+        // The session last: if it ended while it has locks, their lock-delay would begin.
         self.session.end().await;
     }
 }
@@ -185,7 +185,7 @@ impl Coordinator for Consul {
         (self.keys(kind).state, SETTING)
     }
 
-    /// What changed goes with each heartbeat: a take-over then repeats no more than what followed the last one.
+    /// Each heartbeat carries what changed: a take-over then repeats only what followed the last heartbeat.
     fn keep_every(&self, _interval: Duration) -> Duration {
         heartbeat::interval(self.options.lease)
     }
@@ -193,7 +193,7 @@ impl Coordinator for Consul {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             if tokio::time::timeout(CLOSE_WITHIN, self.end()).await.is_err() {
-                debug!("consul did not answer in time; the session ends by itself");
+                debug!("consul did not answer in time");
             }
         })
     }

@@ -18,7 +18,7 @@ use crate::{
 
 /// Bytes of a transaction that are left for the heartbeats that go along with a write.
 const FOR_HEARTBEATS: usize = 32 << 10;
-/// The same in operations: two for each kind.
+/// The same in operations: two for each resource.
 const OPS_FOR_HEARTBEATS: usize = 16;
 /// The most task cursors in one log: 128 KiB.
 const LOG_CURSORS: usize = 4096;
@@ -240,7 +240,7 @@ mod tests {
         position::{Identity, Position, RaftIndex},
     };
 
-    /// A head with so many ranges, which do not meet, and identities that are known: of the position, and of each range.
+    /// A head with this many separate ranges, and known identities of the position and of each range.
     fn head(ranges: u64, seen: u64, known: u64) -> Head {
         let identities = |count: u64| (0..count).map(|n| Identity(u64::MAX - n)).collect();
         let range = |n: u64| Gap { from: RaftIndex(10 * n), until: RaftIndex(10 * n + 5), known: identities(known) };

@@ -17,7 +17,7 @@ use crate::{
 /// The deadline of each call.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// Makes a session, renews it, and makes another one when it is gone, until `stop`. The last one is destroyed.
+/// Creates a session, renews it, and creates another one when it is gone, until `stop`. Then it destroys the last one.
 pub(super) async fn keep(shared: Arc<Shared>, current: watch::Sender<Option<SessionId>>, stop: CancellationToken) {
     let kept = stop.run_until_cancelled(renew(&shared, &current)).await;
     debug_assert!(kept.is_none(), "it has no end of its own");
@@ -25,7 +25,7 @@ pub(super) async fn keep(shared: Arc<Shared>, current: watch::Sender<Option<Sess
     if let Some(session) = last
         && let Err(error) = shared.client.destroy_session(&session, WITHIN).await
     {
-        debug!(%error, "the session could not be destroyed; it ends by itself");
+        debug!(%error, "cannot destroy session");
     }
 }
 
@@ -36,8 +36,8 @@ async fn renew(shared: &Shared, current: &watch::Sender<Option<SessionId>>) {
     let wanted = Session {
         name: options.session_name.clone(),
         ttl: options.session_ttl,
-        // When Consul ends the session, the leader emits for as long, and no original may lead meanwhile. Standbys know
-        // that without it.
+        // When Consul ends the session, the leader can emit for this long, and no original program may lead meanwhile.
+        // Standbys know that without it.
         lock_delay: options.lease,
         node_checks: options.node_checks,
     };
@@ -54,10 +54,10 @@ async fn renew(shared: &Shared, current: &watch::Sender<Option<SessionId>>) {
         outage.over();
         shared.status.coordinator(Duty::Session, None);
         backoff.reset();
-        info!(session = session.as_str(), name = options.session_name, "session made");
+        info!(session = session.as_str(), name = options.session_name, "session created");
         current.send_replace(Some(session.clone()));
         loop {
-            // Not all processes at once, even where they were started together.
+            // Not all processes renew at the same moment, even if they started together.
             sleep(options.session_ttl.mul_f64(0.3 + 0.1 * fastrand::f64())).await;
             let mut renewed = shared.client.renew_session(&session, WITHIN).await;
             while let Err(error) = &renewed {
@@ -68,7 +68,7 @@ async fn renew(shared: &Shared, current: &watch::Sender<Option<SessionId>>) {
             outage.over();
             backoff.reset();
             if matches!(renewed, Ok(false)) {
-                warn!(session = session.as_str(), "consul has ended the session; making another one");
+                warn!(session = session.as_str(), "session ended by consul");
                 current.send_replace(None);
                 break;
             }

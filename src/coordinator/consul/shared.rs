@@ -77,7 +77,7 @@ impl Shared {
     }
 }
 
-/// The leader of a kind, in a message.
+/// The leader of a resource, in a message.
 pub(super) fn leader(holder: &str, kind: Kind) -> String {
     format!("the leader of {kind}, {holder},")
 }

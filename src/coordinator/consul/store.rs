@@ -60,7 +60,7 @@ impl Store {
                 return Err(self.corrupt(Corrupt { key: tenure.keys.value.clone(), reason }));
             }
             Some(Err(reason)) => {
-                warn!(key = tenure.keys.value, reason, "the value is not one of the original's; it is not looked at");
+                warn!(key = tenure.keys.value, reason, "legacy value is not a number");
                 0
             }
         };
@@ -73,12 +73,12 @@ impl Store {
         if value > stored_value {
             warn!(
                 kind = %tenure.kind, value, ours = stored_value,
-                "the value was moved on since our last checkpoint: the original led in between; taking over its progress"
+                "legacy value changed since the last checkpoint"
             );
             checkpoint.legacy = Some(LegacyValue { value, until: None });
         }
         tenure.reached(&checkpoint);
-        // A first checkpoint that was cut off is none.
+        // A first checkpoint that was cut off does not count.
         let is_one = !checkpoint.streams.is_empty() || checkpoint.legacy.is_some();
         Ok(is_one.then_some(checkpoint))
     }
@@ -89,11 +89,11 @@ impl Store {
         if value == 0 {
             let known = self.tenure.known.clone();
             if known.is_some() {
-                warn!(%kind, "checkpoint missing, resuming from the last heartbeat");
+                warn!(%kind, checkpoint = "missing", "resuming from the last heartbeat");
             }
             return known;
         }
-        info!(%kind, value, "there is no checkpoint, but a value of the original's; going on from it");
+        info!(%kind, value, checkpoint = "missing", "resuming from the legacy value");
         let legacy = Some(LegacyValue { value, until: None });
         Some(Checkpoint { version: VERSION, legacy, ..Checkpoint::default() })
     }
@@ -175,7 +175,7 @@ impl Store {
         } else if head.and_then(|head| layout::extent(&head.value)) == Some(tried.extent) {
             tried
         } else {
-            // Somebody else has written.
+            // Another program has written.
             let entries = self.read_state().await.map_err(failed)?;
             let found = layout::read(&self.tenure.keys, &entries).map_err(|corrupt| self.corrupt(corrupt))?;
             let (head, written) = match found {

@@ -1,4 +1,4 @@
-//! A lock in hand: who holds it, and until when it may be relied on.
+//! A lock in hand: its session, and until when it may be relied on.
 
 use std::{
     fmt,
@@ -27,7 +27,7 @@ use crate::{
 /// The deadline of giving a lock back.
 const GIVE_BACK_WITHIN: Duration = Duration::from_secs(2);
 
-/// The right to lead one kind, under one session.
+/// The right to lead one resource, under one session.
 pub(super) struct Tenure {
     pub(super) kind: Kind,
     pub(super) keys: Keys,

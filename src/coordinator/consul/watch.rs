@@ -1,7 +1,7 @@
-//! The standby: one task that watches the locks of all kinds that are waited for, and takes them.
+//! The standby: one task that watches the locks of all resources that this process does not lead, and takes them.
 //!
-//! A lock that is given back is noticed at once, by a blocking query on each. Leaders that live are looked at about eight
-//! times in a lease: one read gives the locks and heartbeats of all kinds.
+//! A blocking query on each lock notices at once when it is given back. About eight times in a lease, one read gets the
+//! locks and heartbeats of all resources.
 
 mod judge;
 mod lock;
@@ -36,32 +36,32 @@ use crate::{
     throttle::{Outage, Throttle},
 };
 
-/// How long leases that are asked for at the same moment are waited for, so that they are taken together.
+/// How long the standby waits for further leases that are asked for at the same moment, so that it takes them together.
 const GATHER: Duration = Duration::from_millis(5);
-/// How often a lock is looked at that nobody of ours has.
+/// How often it looks at a lock whose holder sends no heartbeats.
 const OTHERS: Duration = Duration::from_secs(5);
-/// How soon a lock is tried again that was refused: its lock-delay lasts, or somebody was quicker.
+/// How soon it tries a refused lock again: the lock-delay lasts, or another replica was quicker.
 const REFUSED: Duration = Duration::from_secs(1);
-/// The deadline of a read beside that.
+/// The deadline of a read.
 const READ_WITHIN: Duration = Duration::from_secs(3);
-/// Somebody who waits for a lease.
+/// A pipeline that waits for a lease.
 pub(super) struct Waiter {
     pub(super) kind: Kind,
     pub(super) keys: Keys,
     pub(super) reply: oneshot::Sender<Result<Arc<Tenure>, Error>>,
 }
 
-/// A kind that is waited for.
+/// A resource whose lease is awaited.
 struct Awaited {
     waiter: Waiter,
-    /// When its leader's lease is over, where that is what is waited for.
+    /// When its leader's lease is over, if the standby waits for that.
     due: Option<Moment>,
-    /// The leader's last heartbeat, where that is of use.
+    /// The leader's last heartbeat, if it can be used.
     last: Option<Heartbeat>,
-    /// What the log says of its holder.
+    /// The holder that the log has named.
     told: Option<SessionId>,
     log: Throttle,
-    /// Its leader is another cluster's.
+    /// Its leader belongs to another cluster.
     foreign: Option<Error>,
     /// Why the lock cannot be taken, though no program has it.
     barred: Option<String>,
@@ -70,11 +70,11 @@ struct Awaited {
 
 /// A lock that may be ours.
 struct Chance {
-    /// Which of those that are wanted.
+    /// Its place in `wanted`.
     number: usize,
-    /// What has to be so, before the lock is taken.
+    /// Checks that come before the lock in the transaction.
     first: Vec<Op>,
-    /// The leader whose lease is over, where it was not given back.
+    /// The leader whose lease is over, if it did not give the lock back.
     from: Option<String>,
 }
 
@@ -84,12 +84,12 @@ pub(super) struct Watcher {
     positions: watch::Sender<Positions>,
     requests: Requests,
     wanted: Vec<Awaited>,
-    /// What was seen of the leaders, until their leases are ours: also while they are not waited for.
+    /// What the standby has seen of the leaders, until it has their leases: also while no pipeline waits for them.
     expiries: BTreeMap<Kind, LeaseExpiry>,
     /// A lock has changed.
     changed: Arc<Notify>,
     outage: Outage,
-    /// Leases are not taken that could be.
+    /// Leases could be taken, but Consul refuses or fails.
     taking: Outage,
     backoff: Backoff,
 }
@@ -159,11 +159,11 @@ impl Watcher {
         });
     }
 
-    /// Looks at all locks once, takes what can be taken, and says when to look again.
+    /// Looks at all locks once, and takes those that may be taken; returns when to look again.
     async fn round(&mut self, us: &SessionId) -> Duration {
         let mut ops = Vec::new();
         for Awaited { waiter, .. } in &self.wanted {
-            // A tree of one key: a plain read of a key that is not there would fail the whole.
+            // A tree of one key: a plain read of a missing key would fail the whole transaction.
             ops.push(Op::GetTree { prefix: waiter.keys.lock.clone() });
             ops.push(Op::GetTree { prefix: waiter.keys.heartbeat.clone() });
         }
@@ -171,7 +171,7 @@ impl Watcher {
         let entries = match self.shared.client.look(&ops, READ_WITHIN).await {
             Ok(Transaction::Done(entries)) => entries,
             Ok(Transaction::Refused(refusals)) => {
-                debug!(?refusals, "a read was refused");
+                debug!(?refusals, "read refused");
                 Vec::new()
             }
             Err(error) => {
@@ -195,17 +195,17 @@ impl Watcher {
         self.pause(refused)
     }
 
-    /// Whose leader is another cluster's is waited for no more: its place is not ours to take.
+    /// Ends the wait for a lease whose leader belongs to another cluster: its place is not ours to take.
     fn turn_away(&mut self) {
         for wanted in self.wanted.extract_if(.., |wanted| wanted.foreign.is_some()) {
             if let Some(foreign) = wanted.foreign {
-                // Nobody waits any more, perhaps.
+                // The pipeline may have stopped waiting.
                 wanted.waiter.reply.send(Err(foreign)).ok();
             }
         }
     }
 
-    /// Tells how far the leaders have come.
+    /// Publishes how far the leaders have come.
     fn publish(&self) {
         let positions = |wanted: &Awaited| Some((wanted.waiter.kind, wanted.last.as_ref()?.reach.positions.clone()));
         let new: Positions = self.wanted.iter().filter_map(positions).collect();
@@ -226,7 +226,7 @@ impl Watcher {
         }
         for due in self.wanted.iter().filter_map(|wanted| wanted.due) {
             pause = pause.min(jittered(heartbeat::interval(self.shared.options.lease) * 3 / 8));
-            // What is refused though it is due is tried again at the next look.
+            // A refused lock that is due is tried again at the next look.
             if due > now {
                 pause = pause.min(due.since(now));
             }
@@ -235,7 +235,7 @@ impl Watcher {
     }
 }
 
-/// Kinds, for the log.
+/// Resources, for the log.
 fn names(kinds: &[Kind]) -> String {
     let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
     names.join(",")

@@ -26,9 +26,9 @@ use crate::{
     throttle::Outage,
 };
 
-/// Requests that wait for the writer: some for each kind.
+/// Requests that wait for the writer: some for each resource.
 const QUEUE: usize = 64;
-/// How long a transaction waits for further jobs: the kinds of a process are saved at the same moment.
+/// How long a transaction waits for further writes: the resources of a process are saved at the same moment.
 const GATHER: Duration = Duration::from_millis(5);
 /// The deadline of a write that stores something. A heartbeat that takes this long is useless; a stored checkpoint is not.
 const STORE_WITHIN: Duration = Duration::from_secs(10);
@@ -195,7 +195,7 @@ impl Writer {
         }
     }
 
-    /// Sends a heartbeat for each tenure, with as many waiting jobs as fit.
+    /// Sends a heartbeat for each tenure, with as many waiting writes as fit.
     fn send(&mut self) {
         let period = heartbeat::interval(self.shared.options.lease);
         self.next_beat = Instant::now() + period;
@@ -236,7 +236,7 @@ impl Writer {
         Op::Set { key: tenure.keys.heartbeat.clone(), value, flags: 0 }
     }
 
-    /// Takes as many jobs from the queue as fit after `ops`, in order.
+    /// Takes as many writes from the queue as fit after `ops`, in order.
     fn fitting(&mut self, ops: &mut Vec<Op>) -> Vec<Write> {
         let mut bytes: usize = ops.iter().map(Op::wire_bytes).sum();
         let mut jobs = Vec::new();
@@ -267,7 +267,7 @@ impl Writer {
                 self.outage.over();
                 self.shared.metrics.heartbeat(true);
                 if std::mem::take(&mut self.suspended) {
-                    info!("the leases are renewed; going on");
+                    info!("leases renewed");
                     self.shared.status.coordinator(Duty::Renewal, None);
                 }
                 for job in jobs {
@@ -289,10 +289,10 @@ impl Writer {
                 self.next_beat = self.next_beat.min(Instant::now() + RETRY.mul_f64(0.5 + fastrand::f64()));
                 if !self.suspended && self.led.iter().any(|tenure| tenure.lease_state() == LeaseState::Suspended) {
                     self.suspended = true;
-                    error!("the leases could not be renewed in time; standing still until consul answers");
+                    error!("leases not renewed in time");
                 }
                 if self.suspended {
-                    let reason = format!("the lease could not be renewed: {error}");
+                    let reason = format!("cannot renew the lease: {error}");
                     self.shared.status.coordinator(Duty::Renewal, Some(reason));
                 }
                 let error = Arc::new(error);
@@ -301,13 +301,13 @@ impl Writer {
         }
     }
 
-    /// Consul refused a transaction, so nothing was written. A tenure whose lock was refused has lost it; the jobs of the
-    /// others are sent again at once.
+    /// Consul refused a transaction, so nothing was written. A tenure whose lock was refused has lost it; the writes of
+    /// the others are sent again at once.
     fn refused(&mut self, led: &[Arc<Tenure>], jobs: Vec<Write>, refused: &[usize], what: &str) {
         let mut first = 2 * led.len();
         for (number, tenure) in led.iter().enumerate() {
             if refused.iter().any(|op| op / 2 == number) && tenure.lease_state() != LeaseState::Lost {
-                warn!(kind = %tenure.kind, reason = what, "consul says that the lock is not ours any more");
+                warn!(kind = %tenure.kind, reason = what, "lease lost");
                 tenure.lose();
             }
         }

@@ -1,4 +1,4 @@
-//! The checkpoints in a directory, seen from outside. Blocking, but for the trait.
+//! The checkpoints in a directory, seen from outside. Blocking, except for the trait.
 
 use std::{
     fs::{self, OpenOptions, TryLockError},
@@ -20,12 +20,12 @@ use crate::{
     lease::Error,
 };
 
-/// The files of one kind.
+/// The files of one resource.
 struct Files {
     kind: Kind,
     lock: PathBuf,
     checkpoint: PathBuf,
-    /// Half a checkpoint.
+    /// A checkpoint that was cut off.
     temporary: PathBuf,
 }
 
@@ -50,8 +50,8 @@ impl Files {
         Ok(Inspected { kind: self.kind, leader: self.leader()?, content, value, entries, bytes })
     }
 
-    /// A shared lock is refused while somebody has the exclusive one. A standby that tries in the same moment tries again
-    /// a moment later.
+    /// The system refuses a shared lock while another process has the exclusive one. A standby that tries at the same
+    /// moment tries again a moment later.
     fn leader(&self) -> Result<Leader, Error> {
         let file = match files::open(&self.lock, OpenOptions::new().read(true)) {
             Ok(file) => file,
@@ -103,7 +103,7 @@ impl Inspector for Directory {
         }))
     }
 
-    /// The original's integer is part of the checkpoint here, so it always goes along.
+    /// The original program's integer is part of the checkpoint here, so it is always removed as well.
     fn forget(&self, kind: Kind, _value: bool) -> BoxFuture<'_, Result<ResetOutcome, Error>> {
         let directory = self.path.clone();
         Box::pin(blocking(move || {
@@ -117,12 +117,12 @@ fn known(holder: String) -> Leader {
     Leader::Known { holder, session: None, lease: None }
 }
 
-/// A directory that is not there is more likely misspelt than empty.
+/// A missing directory is more likely misspelt than empty.
 fn exists(directory: &Path) -> Result<(), Error> {
     fs::read_dir(directory).map(drop).map_err(failed("open data directory", directory))
 }
 
-/// How many of these files there are, and how large they are together.
+/// How many of these files there are, and their size together.
 fn sizes(files: &[&PathBuf]) -> Result<(usize, u64), Error> {
     let (mut entries, mut bytes) = (0, 0);
     for path in files {

@@ -1,4 +1,4 @@
-//! The lock file, and the directory it lies in. Blocking.
+//! The lock file, and its directory. Blocking.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
@@ -9,24 +9,24 @@ use std::{
 
 use crate::{files, lease::Error};
 
-/// An exclusive lock, given back when it is dropped.
+/// An exclusive lock. Dropping it frees it.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
     path: PathBuf,
 }
 
-/// What became of a try.
+/// The result of an attempt to lock.
 #[derive(Debug)]
 pub(super) enum Attempt {
-    /// It is ours.
+    /// This process has it.
     Ours(Lock),
-    /// Another process has it: what the lock file says of it.
+    /// Another process has it: the text of the lock file.
     Theirs(String),
 }
 
-/// A lock file that another process had locked. It is remembered by the file and not by its path: somebody who removes it
-/// does not stop that process.
+/// A lock file that another process had locked. It is remembered by the file and not by its path: removing it does not
+/// stop that process.
 #[derive(Debug)]
 pub(super) struct Rival {
     file: File,
@@ -34,10 +34,10 @@ pub(super) struct Rival {
 }
 
 impl Rival {
-    /// Whether it is locked still.
+    /// Whether it is still locked.
     fn goes_on(&self) -> bool {
         match self.file.try_lock() {
-            // Closed with the last handle in any case.
+            // The last handle frees it in any case.
             Ok(()) => self.file.unlock().is_err(),
             Err(_) => true,
         }
@@ -54,7 +54,8 @@ impl Lock {
         Lock::try_take_after(path, &mut Vec::new())
     }
 
-    /// As [`Lock::try_take`], for a standby that has seen `rivals`: whichever of them goes on keeps the lock from it.
+    /// As [`Lock::try_take`], for a standby that has seen `rivals`: a rival that is still locked keeps the standby from
+    /// the lock.
     pub(super) fn try_take_after(path: PathBuf, rivals: &mut Vec<Rival>) -> Result<Attempt, Error> {
         match Lock::try_once(path)? {
             Ok(lock) => {
@@ -82,7 +83,7 @@ impl Lock {
                 Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
             }
             let lock = Lock { file, path: path.clone() };
-            // Somebody can have replaced the file between the two calls; then this lock keeps nobody out.
+            // Another process can have replaced the file between the two calls; then this lock keeps no process out.
             if lock.check().is_ok() {
                 lock.sign();
                 return Ok(Ok(lock));
@@ -104,10 +105,10 @@ impl Lock {
         self.file.unlock().map_err(failed("unlock", &self.path))
     }
 
-    /// Says who holds it. Only people read that, so a full disk does not matter.
+    /// Writes who holds it. Only people read that, so a full disk does not matter.
     fn sign(&self) {
         let sign = || -> io::Result<()> {
-            // A second name would be somebody else's: its file is not to be emptied.
+            // A second name belongs to another program: do not empty its file.
             if self.file.metadata()?.nlink() > 1 {
                 return Ok(());
             }
@@ -115,7 +116,7 @@ impl Lock {
             (&self.file).write_all(format!("pid {}\n", std::process::id()).as_bytes())
         };
         if let Err(error) = sign() {
-            tracing::debug!(%error, path = %self.path.display(), "lock file cannot be signed");
+            tracing::debug!(%error, path = %self.path.display(), "cannot sign lock file");
         }
     }
 }
@@ -126,7 +127,7 @@ pub(super) fn holder(mut file: &File) -> String {
     String::from_utf8_lossy(&text[..length]).trim().to_owned()
 }
 
-/// Makes the data directory, so that it survives a crash.
+/// Creates the data directory, so that it survives a crash.
 pub(super) fn prepare(directory: &Path) -> Result<(), Error> {
     match directory.metadata() {
         Ok(found) if found.is_dir() => return Ok(()),
@@ -144,7 +145,7 @@ pub(super) fn prepare(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Waits until the directory's entry of `path` is on disk.
+/// Waits until the directory entry of `path` is on disk.
 pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()

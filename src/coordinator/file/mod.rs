@@ -4,16 +4,16 @@
 //!
 //! `TYPE` is [`Kind::storage_name`]: `allocations`, `jobs`, `jobliststub` …
 //!
-//! - `TYPE.lock`: whoever holds an exclusive `flock` on it has the lease. It holds the process id of the last holder,
-//!   for people. The kernel gives the lock back when the process ends, however it ends; the file stays, because
-//!   removing it would let two processes lock two files of one name. Where somebody removes it, a standby that has seen
-//!   it locked waits for that file too, and the leader ends with its next save.
+//! - `TYPE.lock`: the process with an exclusive `flock` on it has the lease. The file has the process id of the last
+//!   holder, for people. The kernel frees the lock when the process ends, however it ends. The file stays, because
+//!   removing it would let two processes lock two files of one name. If somebody removes it, a standby that has seen it
+//!   locked waits for that file too, and the leader ends with its next save.
 //! - `TYPE.json`: the [`Checkpoint`], one JSON object, replaced whole by a rename, and on disk before a save returns:
 //!
 //!   | field | |
 //!   |---|---|
 //!   | `version` | the layout; this program writes [`VERSION`](crate::checkpoint::VERSION) and reads the next one, too |
-//!   | `cluster` | the cluster that it is of, as far as it was known: `region`, `label`, `keys`, and `until` when these are proof |
+//!   | `cluster` | the cluster that it belongs to, as far as it was known: `region`, `label`, `keys`, and `until` when these are proof |
 //!   | `value` | last task event's time in ns for `allocations`, else the last raft index |
 //!   | `lanes` | by namespace, or `*`: `position` (`index` and the identities `seen` at it), `namespaces`, `backfill`, of `events` `topics` |
 //!   | `marks` | for `allocations`: 64 hexadecimal digits a task |
@@ -59,17 +59,17 @@ use crate::{
     throttle::{Classified, Throttle},
 };
 
-/// How often a standby tries the lock. `flock` wakes nobody who does not block in it, and a thread that blocks cannot be
+/// How often a standby tries the lock. `flock` notifies only threads that block in it, and a blocked thread cannot be
 /// cancelled.
 const POLL: Duration = Duration::from_millis(100);
 
-/// How often a standby looks whose checkpoint the leader writes.
+/// How often a standby checks which cluster the leader's checkpoint belongs to.
 const COMPARE: Duration = Duration::from_secs(5);
 
-/// Marks that are taken out of the ledger at a time: 256 KiB.
+/// Task cursors that are taken out of the ledger at a time: 256 KiB.
 const PIECE_MARKS: usize = 8192;
-/// Pieces that wait to be written. A checkpoint with few marks is in hand as a whole, and is written even if nobody waits
-/// for it any more.
+/// Parts that wait to be written. A checkpoint with few task cursors fits into them, and is written even if the caller
+/// stops waiting.
 const PIECES_READY: usize = 2;
 
 /// The directory of `NOMAD_FIREHOSE_DATA_DIR`.
@@ -80,7 +80,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// The coordinator in `path`. The directory is made, for this user alone, when the first lease is asked for.
+    /// The coordinator in `path`. The first lease creates the directory, for this user alone.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Directory { path: path.into(), known: Known::nothing() }
     }
@@ -91,8 +91,8 @@ impl Directory {
         Directory { known, ..self }
     }
 
-    /// Whether what lies in the directory can be the program's own, so that it is found at the start and not when a lease
-    /// is asked for. The directory can be missing.
+    /// Checks at the start, and not with the first lease, that the files in the directory can be the program's own. The
+    /// directory can be missing.
     ///
     /// # Errors
     /// It is no directory, or a lock or a checkpoint of one of `kinds` is no regular file.
@@ -116,7 +116,7 @@ impl Directory {
         self.path.join(format!("{}.json", kind.storage_name()))
     }
 
-    /// What the checkpoint says of its cluster.
+    /// Which cluster the checkpoint belongs to.
     async fn claim(&self, kind: Kind) -> Result<Option<Claim>, Error> {
         let path = self.checkpoint_file(kind);
         let what = format!("the checkpoint {}", path.display());
@@ -124,7 +124,7 @@ impl Directory {
         Ok(cluster.map(|cluster| Claim { what, cluster, is_leader: false }))
     }
 
-    /// Why a standby is not to wait for the leader to end.
+    /// Fails if the leader belongs to another cluster, so that a standby does not wait for it.
     async fn objection(&self, kind: Kind) -> Result<(), Error> {
         let ours = self.known.identity();
         if ours.is_empty() {
@@ -132,7 +132,7 @@ impl Directory {
         }
         let Some(Claim { what, cluster, .. }) = self.claim(kind).await? else { return Ok(()) };
         match ours.verdict(&cluster, cluster::now()) {
-            // Whether these are two clusters, the whole checkpoint tells.
+            // Only the whole checkpoint shows whether these are two clusters.
             Verdict::Other(Difference::Keys) | Verdict::Same { .. } | Verdict::Unknown => Ok(()),
             Verdict::Other(difference) => {
                 let (setting, reset) = (self.place(kind).1, self.reset(kind));
@@ -163,7 +163,7 @@ impl Directory {
                 }
                 Ok(Attempt::Theirs(holder)) => {
                     if !std::mem::replace(&mut is_standby, true) {
-                        tracing::info!(%kind, %holder, path = %lock_file.display(), "standby, another process holds the lease");
+                        tracing::info!(%kind, %holder, path = %lock_file.display(), "standing by");
                     }
                     if compared.is_none_or(|last| last.elapsed() >= COMPARE) {
                         compared = Some(Instant::now());
@@ -172,7 +172,7 @@ impl Directory {
                 }
                 Err(error) if is_passing(&error) => {
                     if let Some(times) = log.due(error.class()) {
-                        tracing::warn!(%kind, %error, times, "lease cannot be taken, trying again");
+                        tracing::warn!(%kind, %error, times, "cannot take lease");
                     }
                 }
                 Err(error) => return Err(error),
@@ -200,7 +200,7 @@ impl Coordinator for Directory {
     }
 }
 
-/// Whether waiting can mend it: a full disk, too many open files, an interrupted call.
+/// Whether waiting can fix it: a full disk, too many open files, an interrupted call.
 fn is_passing(error: &Error) -> bool {
     let Error::Io { source, .. } = error else { return false };
     let kinds = [
@@ -214,14 +214,14 @@ fn is_passing(error: &Error) -> bool {
     kinds.contains(&source.kind()) || matches!(source.raw_os_error(), Some(23 | 24))
 }
 
-/// The lock in hand.
+/// The lease of one resource in a directory.
 #[derive(Debug)]
 struct FileLease {
     kind: Kind,
     lock: Arc<Lock>,
     checkpoint_file: PathBuf,
     lost: CancellationToken,
-    /// FileLease by the one save under way, also when nobody waits for it any more.
+    /// The one save under way holds it, even when no caller waits for it any more.
     saving: Arc<Mutex<()>>,
 }
 
@@ -237,12 +237,12 @@ impl FileLease {
     }
 
     async fn store(&self, progress: &dyn Progress) -> Result<(), Error> {
-        // In the order of the calls, whether or not the earlier one was waited for.
+        // Saves run in the order of the calls, even if the caller of an earlier one stopped waiting.
         let turn = Arc::clone(&self.saving).lock_owned().await;
         let Some(head) = progress.head() else { return Ok(()) };
         let offer = Offer(Some(progress));
         let (pieces, mut queue) = mpsc::channel(PIECES_READY);
-        // The lock goes along: it is not given back while an abandoned save can still write.
+        // The save keeps the lock: it is not freed while an abandoned save can still write.
         let (lock, lost, path) = (Arc::clone(&self.lock), self.lost.clone(), self.checkpoint_file.clone());
         let writing = blocking(move || {
             let mut write = || store::write(&path, &head, || queue.blocking_recv());
@@ -254,7 +254,7 @@ impl FileLease {
         let reading = async {
             for number in 0..all {
                 let task_cursors = progress.task_cursors(Shard { number, of: all });
-                // Whoever writes has failed, and says why.
+                // The writer has failed, and reports why.
                 if !task_cursors.is_empty() && pieces.send(Part::TaskCursors(task_cursors)).await.is_err() {
                     return;
                 }
@@ -266,7 +266,7 @@ impl FileLease {
     }
 }
 
-/// What was given to be stored. Dropped before it is, it is offered again.
+/// A change that is being stored. If it is dropped before it is stored, it is offered again.
 struct Offer<'a>(Option<&'a dyn Progress>);
 
 impl Offer<'_> {

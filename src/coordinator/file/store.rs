@@ -43,7 +43,7 @@ pub(super) fn read(kind: Kind, path: &Path) -> Result<Option<Checkpoint>, Error>
     };
     let read = match serde_json::from_slice::<Checkpoint>(&text) {
         Ok(checkpoint) => check_version(checkpoint.version).map(|()| checkpoint),
-        // What else is there is up to the layout, so it is to blame first.
+        // The layout decides what else is there, so report a wrong layout first.
         Err(error) => Err(match serde_json::from_slice(&text).map(|Layout { version }| check_version(version)) {
             Ok(Err(reason)) => reason,
             _ => error.to_string(),
@@ -52,10 +52,11 @@ pub(super) fn read(kind: Kind, path: &Path) -> Result<Option<Checkpoint>, Error>
     read.map(Some).map_err(corrupt)
 }
 
-/// Where the cluster stands in the text: before the lanes and the marks.
+/// The cluster is within this many bytes: it comes before the streams and the task cursors.
 const BEGINNING: u64 = 16 << 10;
 
-/// The cluster that the checkpoint in `path` is of, read from its beginning alone. `None` where that does not tell.
+/// The cluster of the checkpoint in `path`, read from the beginning of the file alone. `None` where that does not show
+/// it.
 pub(super) fn read_cluster(path: &Path) -> Option<Identity> {
     struct Begin<'a>(&'a mut Option<Identity>);
     impl<'de> Visitor<'de> for Begin<'_> {
@@ -82,28 +83,28 @@ pub(super) fn read_cluster(path: &Path) -> Option<Identity> {
     let mut text = Vec::new();
     files::open(path, OpenOptions::new().read(true)).ok()?.take(BEGINNING).read_to_end(&mut text).ok()?;
     let mut cluster = None;
-    // It always ends in an error, for it does not read to the end.
+    // It always ends in an error, because it does not read to the end.
     serde_json::Deserializer::from_slice(&text).deserialize_map(Begin(&mut cluster)).ok();
     cluster
 }
 
-/// A piece of what is stored.
+/// A part of a checkpoint.
 #[derive(Debug)]
 pub(super) enum Part {
-    /// Some of the marks.
+    /// Some of the task cursors.
     TaskCursors(Vec<(TaskKey, TaskCursor)>),
     /// There are no more.
     End,
 }
 
-/// Replaces the checkpoint in `path` with `head` and the marks of `pieces`. On an error the old one is whole; only where
-/// the last step failed, the sync of the directory, it can be the new one. Pieces that stop before their end are an
-/// error, too.
+/// Replaces the checkpoint in `path` with `head` and the task cursors of `pieces`. On an error the old one is complete;
+/// only if the last step failed, the sync of the directory, it can be the new one. Parts that stop before their end are
+/// an error, too.
 pub(super) fn write(path: &Path, head: &Checkpoint, mut pieces: impl FnMut() -> Option<Part>) -> Result<(), Error> {
     let temporary = path.with_extension("json.tmp");
     let head = Checkpoint { version: VERSION, ..head.head() };
     let mut replace = || {
-        // What a crash has left, or what somebody has put there for us to write through.
+        // A crash has left it, or somebody has put it there for us to write through.
         match fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -121,7 +122,7 @@ pub(super) fn write(path: &Path, head: &Checkpoint, mut pieces: impl FnMut() -> 
                 before = b"\",";
             }
         }
-        // Where no mark was written, there is no list to be ended.
+        // Without task cursors, there is no list to end.
         writer.write_all(if before == b"\"," { b"\"]}\n" } else { b"}\n" })?;
         writer.flush()?;
         drop(writer);
@@ -129,11 +130,11 @@ pub(super) fn write(path: &Path, head: &Checkpoint, mut pieces: impl FnMut() -> 
         fs::rename(&temporary, path)
     };
     if let Err(error) = replace() {
-        // It takes room that the next try needs; where it is not there, nothing was opened.
+        // It takes space that the next attempt needs; where it is missing, nothing was opened.
         if let Err(left) = fs::remove_file(&temporary)
             && left.kind() != io::ErrorKind::NotFound
         {
-            tracing::debug!(error = %left, path = %temporary.display(), "half a checkpoint cannot be removed");
+            tracing::debug!(error = %left, path = %temporary.display(), "cannot remove half-written checkpoint");
         }
         return Err(failed("write checkpoint", path)(error));
     }

@@ -56,7 +56,7 @@ async fn the_next_holder_loads_what_the_last_one_saved() {
     assert_eq!(fs::metadata(&path).expect("made").permissions().mode() & 0o777, 0o700);
     assert_eq!(first.load().await.expect("a first start"), None);
     for value in [1, 2] {
-        // Whatever the layout it came from, it is stored in ours.
+        // Whatever layout it had, it is stored in ours.
         let saved = Checkpoint { version: 0, ..checkpoint(value) };
         first.save(&saved).await.expect("there is room");
     }
@@ -144,7 +144,7 @@ async fn an_abandoned_save_is_done_before_the_next_holder_loads() {
         let first = lease(directory.path(), Kind::Jobs).await;
         let newest = checkpoint(round * 2 + 1);
         let save = first.save(&newest);
-        // Polled once: the write is on its way and nobody waits for it.
+        // Polled once: the write is under way, and its caller no longer waits.
         assert!(timeout(Duration::ZERO, save).await.is_ok_and(|result| result.is_ok()) || is_held(&*first));
         drop(first);
         let second = timeout(SOON, lease(directory.path(), Kind::Jobs)).await.expect("given back");
@@ -325,14 +325,14 @@ proptest! {
         let mut pieces = checkpoint.task_cursors.iter().map(|task_cursor| store::Part::TaskCursors(vec![task_cursor])).collect::<Vec<_>>().into_iter();
         let written = store::write(&path, &checkpoint, || Some(pieces.next().unwrap_or(store::Part::End)));
         written.expect("there is room");
-        // As the program wrote it before it wrote marks piece by piece.
+        // As the program wrote it before it wrote task cursors in parts.
         let text = fs::read(&path).expect("saved");
         prop_assert_eq!(&serde_json::from_slice::<Checkpoint>(&text).expect("an object"), &checkpoint);
         let cut_off = store::write(&path, &Checkpoint::default(), || None);
         prop_assert!(cut_off.is_err());
         prop_assert_eq!(store::read(Kind::Jobs, &path).expect("whole"), Some(checkpoint));
         let whole = fs::read(&path).expect("saved");
-        // But for the line break at the end, every byte matters.
+        // Except for the line break at the end, every byte matters.
         let half = &whole[..((whole.len() - 1) as f64 * cut) as usize];
         fs::write(&path, half).expect("there is room");
         let is_corrupt = matches!(store::read(Kind::Jobs, &path), Err(Error::Corrupt { .. }));

@@ -21,7 +21,7 @@ enum Answer {
 struct Case {
     /// The keys of the records, by submission.
     submissions: Vec<Vec<usize>>,
-    /// The answers in the order of sending; what follows is delivered.
+    /// The answers in the order of sending; later sends are delivered.
     answers: Vec<Answer>,
     batch_records: usize,
     /// The send before which the lease is lost.
@@ -68,10 +68,10 @@ async fn run(case: Case) -> (Book, Seen) {
         if let Some(early) = (1..=ledger.acknowledged()).find(|number| !seen.through.contains(number)) {
             seen.early = Some(early);
         }
-        // A rejected probe is no dead letter: it stays where it is.
+        // A rejected probe is no dead letter: it stays in its place.
         let refused = seen.refused.take();
         let is_probe = refused.is_some_and(|refused| refused != number(&batch[0]));
-        // What follows a failure of its key is not through, whatever its answer.
+        // A record after a failure of its key is not delivered, whatever its answer.
         let mut failed = HashSet::new();
         let outcomes = batch.iter().map(|record| {
             seen.sent.push((record.key.to_string(), number(record)));

@@ -35,7 +35,7 @@ fn is_poisoned(record: &Record) -> bool {
     record.body.windows(6).any(|word| word == b"poison")
 }
 
-/// Records of keys of their own, behind a poisoned one of the key `bad`, which also has a harmless one.
+/// Records of keys of their own, after a poisoned one of the key `bad`, which also has a harmless one.
 fn submission(book: &Book, others: usize) -> Vec<Record> {
     let mut records = vec![book.record("bad", "poison"), book.record("bad", "{}")];
     records.extend((0..others).map(|number| book.record(&format!("good{number}"), "{}")));
@@ -62,7 +62,7 @@ async fn a_record_that_is_refused_while_others_pass_is_a_dead_letter() {
     assert!(reason.contains(ANSWER) && reason.contains("records of other keys"), "{reason}");
     assert!(letter["attempts"].as_u64().is_some_and(|attempts| attempts >= 10), "{letter}");
 
-    // After each try of the refused record at most one other record, and that of another key.
+    // After each attempt of the refused record at most one other record, of another key.
     let mut sent = Vec::new();
     while let Ok(batch) = batches.try_recv() {
         sent.push(batch);
@@ -147,7 +147,7 @@ async fn nothing_is_concluded_without_a_record_of_another_key() {
     assert!(timeout(10 * LONG, running.handle.drain()).await.is_err(), "held");
     assert_eq!(running.counts.with(|counts| (counts.delivered, counts.dead_lettered)), (9, 0));
     while batches.try_recv().is_ok() {}
-    // What is submitted later is behind the drain.
+    // What is submitted later comes after the drain.
     running.handle.submit(vec![book.record("bad", "{}"), book.record("good", "{}")]).await.expect("it runs");
     running.handle.drain().await.expect("it runs");
     assert_eq!(running.counts.with(|counts| (counts.delivered, counts.dead_lettered)), (12, 1));

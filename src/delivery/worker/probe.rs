@@ -12,7 +12,7 @@ use crate::{
     sink::{Closed, Outcome},
 };
 
-/// Where the record of a probe waits for its turn.
+/// Where the record of a probe waits.
 #[derive(Clone, Copy)]
 enum Origin {
     Batch(usize),
@@ -21,7 +21,7 @@ enum Origin {
 
 impl Worker {
     /// Finds out whether the refusal of the first record, which was sent alone, is about that record. Its outcome then
-    /// says so, and once that is proven it is a rejection.
+    /// says so, and becomes a rejection once that is proven.
     pub(super) async fn examine(&mut self, batch: &mut Batch, outcomes: &mut [Outcome]) -> Result<(), Closed> {
         let [outcome] = outcomes else {
             self.suspect.clear();
@@ -60,7 +60,7 @@ impl Worker {
         let place = match self.first_of_another_key(batch) {
             Some(place) => place,
             None => {
-                // Bodies that are queued count in the window, wherever they wait.
+                // Queued bodies count in the window, wherever they wait.
                 for _ in 0..self.policy.queue {
                     let Ok(message) = self.queue.try_recv() else { break };
                     self.take(message);
@@ -79,8 +79,8 @@ impl Worker {
         record.is_some_and(|record| record.ack.lease_state() == LeaseState::Held).then_some(place)
     }
 
-    /// What it finds is the first undelivered record of its key: an earlier one would be found instead, or its key is the
-    /// refused one's. Records whose lease is lost are never delivered.
+    /// The record found is the first undelivered one of its key: an earlier one would have been found instead, or has
+    /// the refused key. Records whose lease is lost are never delivered.
     fn first_of_another_key(&self, batch: &Batch) -> Option<Origin> {
         let refused = batch.records.first()?;
         let fits = |record: &Record| {
@@ -92,7 +92,8 @@ impl Worker {
         in_batch.or_else(|| self.backlog.iter().position(|item| item.record().is_some_and(fits)).map(Origin::Backlog))
     }
 
-    /// Sends the record at `place` alone. Accepted, it is delivered; otherwise it stays where it is, as it is.
+    /// Sends the record at `place` alone. If the sink accepts it, it is delivered; otherwise it stays unchanged in its
+    /// place.
     async fn probe(&mut self, batch: &mut Batch, place: Origin) -> Result<Outcome, Closed> {
         let record = match place {
             Origin::Batch(number) => Some(&batch.records[number]),
@@ -116,7 +117,7 @@ impl Worker {
         Ok(outcome)
     }
 
-    /// Puts what was submitted behind everything that came before it.
+    /// Puts a submission behind everything that came before it.
     pub(super) fn take(&mut self, message: Message) {
         match message {
             Message::Records(records) => self.backlog.extend(records.into_iter().map(Item::Record)),

@@ -127,7 +127,7 @@ async fn credentials_and_region_go_with_each_request() {
     let client = Client::new(Config {
         region: Some("eu west".to_owned()),
         token: TokenSource::Fixed(Secret::new("s3cret")),
-        basic_auth: Some(("me".to_owned(), Secret::new("hush"))),
+        basic_auth: Some(crate::http::BasicAuth { user: "me".to_owned(), password: Secret::new("hush") }),
         ..config(&[&server.address])
     })
     .expect("a plain configuration");

@@ -7,6 +7,7 @@
 
 mod config;
 mod fault;
+mod settings;
 mod tls;
 mod wire;
 mod worker;
@@ -20,12 +21,13 @@ use futures_util::future::{self, BoxFuture};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use xxhash_rust::xxh3::xxh3_64;
 
+pub(super) use self::settings::DEFINITION;
 use self::worker::Worker;
 pub use self::{
     config::{Broker, Config, Mechanism, UNCONFIRMED},
     tls::Error,
 };
-use super::{Closed, Outcome, Sink};
+use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable};
 use crate::{record::Record, template::Template};
 
 /// The largest frame that we agree to, in bytes. The client takes two buffers of 32 frames for each connection, 2 MiB at
@@ -120,5 +122,12 @@ impl Sink for Amqp {
 
     fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
         Box::pin(async { Ok(self.publish(batch).await) })
+    }
+}
+
+impl Prepared for Config {
+    fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
+        let sink = Amqp::new(self.clone(), cluster).map_err(Unusable::new)?;
+        Ok((Box::new(sink), self.policy()))
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use reqwest::{Method, StatusCode, Url};
 
 use crate::{
-    http::{Secret, Tls, TokenSource},
+    http::{BasicAuth, Secret, Tls, TokenSource},
     sink::Policy,
 };
 
@@ -68,7 +68,7 @@ pub struct Config {
     /// `http` or `https`; path and query are kept.
     pub url: Link,
     /// User and password. Not beside a token.
-    pub basic_auth: Option<(String, Secret)>,
+    pub basic_auth: Option<BasicAuth>,
     /// The bearer token.
     pub token: TokenSource,
     /// For `https`.

@@ -16,6 +16,7 @@ mod body;
 mod config;
 mod fault;
 mod request;
+mod settings;
 mod single;
 mod split;
 
@@ -31,9 +32,10 @@ use reqwest::{
 };
 
 pub use self::config::{Compression, Config, Format, Health, Link};
-use super::{Closed, Outcome, Sink};
+pub(super) use self::settings::DEFINITION;
+use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable};
 use crate::{
-    http::{self, Address, Fault, Names, Proxies, Reach, Secret, Server, Token, TokenSource},
+    http::{self, Address, BasicAuth, Fault, Names, Proxies, Reach, Server, Token, TokenSource},
     record::Record,
     redact,
     tls::Variables,
@@ -183,12 +185,7 @@ impl Http {
     }
 }
 
-fn server(
-    url: &Url,
-    tls: &http::Tls,
-    basic_auth: Option<&(String, Secret)>,
-    timeout: Duration,
-) -> Result<Server, Error> {
+fn server(url: &Url, tls: &http::Tls, basic_auth: Option<&BasicAuth>, timeout: Duration) -> Result<Server, Error> {
     let wrong = |reason: String| Error(format!("{}: {reason}", NAMES.address));
     // Path and query can hold a token: they go with each request, and never into the label.
     let mut server = url.clone();
@@ -258,5 +255,12 @@ impl Sink for Http {
 
     fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
         Box::pin(async move { Ok(self.outcomes(batch).await) })
+    }
+}
+
+impl Prepared for Config {
+    fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
+        let sink = Http::new(self.clone(), cluster).map_err(Unusable::new)?;
+        Ok((Box::new(sink), self.policy()))
     }
 }

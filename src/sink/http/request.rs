@@ -136,7 +136,8 @@ impl Http {
                 if !matches!(read, Ok(Ok(_))) && !self.endless.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         server = %label,
-                        "the server does not end the body of its answer: each request needs a new connection"
+                        effect = "each request needs a new connection",
+                        "server does not end its answer"
                     );
                 }
                 fault::Answer::Delivered

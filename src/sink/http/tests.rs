@@ -208,7 +208,7 @@ async fn credentials_and_headers_are_sent_and_never_shown() {
     let echo = |came: &Came| say(500, &format!("no: {}", came.header("authorization")));
     let server = Server::start(echo).await;
     let secret = || Secret::new("hush");
-    let auth = Some(("me".to_owned(), secret()));
+    let auth = Some(BasicAuth { user: "me".to_owned(), password: secret() });
     for (config, sent) in [
         (Config { basic_auth: auth, ..config(&server.address) }, "Basic bWU6aHVzaA=="),
         (Config { token: TokenSource::Fixed(secret()), ..config(&server.address) }, "Bearer hush"),
@@ -236,7 +236,7 @@ async fn credentials_and_headers_are_sent_and_never_shown() {
 async fn a_refusal_names_what_is_configured() {
     let server = Server::start(|_| say(403, "no")).await;
     let plain = config(&server.address);
-    let user = Some(("me".to_owned(), Secret::new("hush-of-403")));
+    let user = Some(BasicAuth { user: "me".to_owned(), password: Secret::new("hush-of-403") });
     for (config, wanted, unwanted) in [
         (plain.clone(), "no credentials are set", "the credentials"),
         (Config { basic_auth: user, ..plain.clone() }, "SINK_HTTP_AUTH", "SINK_HTTP_TOKEN"),

@@ -18,6 +18,7 @@ mod call;
 mod client;
 mod config;
 mod fault;
+mod settings;
 mod wire;
 
 #[cfg(test)]
@@ -32,12 +33,13 @@ use aws_sdk_kinesis::{
 use futures_util::future::BoxFuture;
 
 pub use self::config::{Config, Stream};
+pub(super) use self::settings::DEFINITION;
 use self::{
     call::{Entry, Load},
     client::Reach,
     fault::Fault,
 };
-use super::{Closed, Outcome, Sink, lease};
+use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable, lease};
 use crate::{kind::Kind, lease::LeaseState, record::Record};
 
 /// Writes records to one stream.
@@ -145,7 +147,7 @@ impl Kinesis {
     /// What only people can mend looks like any other outage unless it is told apart.
     fn speak_of(&mut self, fault: &Fault) {
         if fault.needs_people() && !mem::replace(&mut self.told, true) {
-            tracing::error!(reason = fault.reason(), "the stream cannot be written to until somebody mends it");
+            tracing::error!(reason = fault.reason(), "stream refuses every record");
         }
     }
 }
@@ -262,5 +264,11 @@ impl Sink for Kinesis {
 
     fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
         Box::pin(async { Ok(self.put(batch).await) })
+    }
+}
+
+impl Prepared for Config {
+    fn build(&self, _cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
+        Ok((Box::new(Kinesis::new(self.clone())), self.policy()))
     }
 }

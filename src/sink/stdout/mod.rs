@@ -1,6 +1,7 @@
 //! One record a line to standard output. Delivered means written and flushed.
 
 mod lines;
+mod settings;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use rustix::fs::{OFlags, fcntl_getfl};
 use tokio::sync::{mpsc, oneshot};
 
 use self::lines::Lines;
+pub(super) use self::settings::DEFINITION;
 use super::{Closed, Outcome, Sink};
 use crate::{lease::LeaseState, ledger::AckHandle, record::Record};
 

@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 
-use super::buffer::ReplayBuffer;
 use crate::{
     nomad::line::{Error, Line, Occurrences, Text},
     position::{Identity, Position, RaftIndex, Seen},
-    source::proof::{Cursor, Verdict},
+    source::{
+        resume::proof::{Cursor, Verdict},
+        stream::replay_buffer::ReplayBuffer,
+    },
 };
 
 /// What feeds a ring.

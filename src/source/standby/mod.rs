@@ -1,10 +1,9 @@
 //! Standing by: the event stream stays open into a bounded ring, from where the leaders are on, so that a take-over
 //! needs nothing of the server's small buffer (its `event_buffer_size` is 100 transactions unless set).
 
-mod buffer;
 mod doubt;
+mod follow;
 mod intake;
-mod lane;
 
 #[cfg(test)]
 pub(super) mod testing;
@@ -16,13 +15,16 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::buffer::ReplayBuffer;
-use self::{intake::Intake, lane::Lane};
-use super::{Context, is_on_lane};
+use self::{follow::Follower, intake::Intake};
+use super::{
+    context::Context,
+    resume::namespaces::Namespaces,
+    stream::{replay_buffer::ReplayBuffer, subscription::reads},
+};
 use crate::{
     coordinator::Positions,
     kind::Kind,
-    nomad::{EventStream, Namespace, Topic},
+    nomad::{EventStream, Topic},
     position::RaftIndex,
 };
 
@@ -30,7 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Standby {
     stop: CancellationToken,
-    lanes: JoinSet<(Arc<str>, WarmLane)>,
+    followers: JoinSet<(Arc<str>, WarmStream)>,
 }
 
 impl Standby {
@@ -49,28 +51,28 @@ impl Standby {
         bytes: usize,
     ) -> Standby {
         let stop = ctx.stop.child_token();
-        let mut lanes = JoinSet::new();
+        let mut followers = JoinSet::new();
         for (n, namespace) in namespaces.iter().enumerate().filter(|_| bytes > 0) {
-            let kinds: Vec<_> = kinds.iter().filter(|(kind, _)| is_on_lane(*kind, n == 0)).collect();
+            let kinds: Vec<_> = kinds.iter().filter(|(kind, _)| reads(*kind, n == 0)).collect();
             if kinds.is_empty() {
                 continue;
             }
             let namespace: Arc<str> = Arc::from(&**namespace);
             let intake = Intake::new(ReplayBuffer::new(bytes / namespaces.len(), ctx.metrics.clone()));
-            let lane = Lane::new(ctx.clone(), Arc::clone(&namespace), &kinds, leaders.clone(), intake);
+            let follower = Follower::new(ctx.clone(), Arc::clone(&namespace), &kinds, leaders.clone(), intake);
             let stop = stop.clone();
-            lanes.spawn(async move { (namespace, lane.run(stop).await) });
+            followers.spawn(async move { (namespace, follower.run(stop).await) });
         }
-        Standby { stop, lanes }
+        Standby { stop, followers }
     }
 
     /// Ends standing by, and hands over what is held, and the streams that are open. Waits for no server.
     pub async fn take(mut self) -> Warm {
         self.stop.cancel();
         let mut warm = Warm::default();
-        while let Some(ended) = self.lanes.join_next().await {
-            let (namespace, lane) = ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-            warm.lanes.insert(namespace, lane);
+        while let Some(ended) = self.followers.join_next().await {
+            let (namespace, stream) = ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            warm.streams.insert(namespace, stream);
         }
         warm
     }
@@ -79,19 +81,19 @@ impl Standby {
 /// What a standby has held. The default holds nothing.
 #[derive(Debug, Default)]
 pub struct Warm {
-    lanes: HashMap<Arc<str>, WarmLane>,
+    streams: HashMap<Arc<str>, WarmStream>,
 }
 
 impl Warm {
     /// Takes out what was held of one namespace.
-    pub(super) fn take(&mut self, namespace: &str) -> Option<WarmLane> {
-        self.lanes.remove(namespace)
+    pub(super) fn take(&mut self, namespace: &str) -> Option<WarmStream> {
+        self.streams.remove(namespace)
     }
 }
 
 /// What was held of one namespace.
 #[derive(Debug)]
-pub(super) struct WarmLane {
+pub(super) struct WarmStream {
     /// The lines.
     pub(super) buffer: ReplayBuffer,
     /// The index of the last line that was read, held or not.
@@ -100,8 +102,6 @@ pub(super) struct WarmLane {
     pub(super) stream: Option<EventStream>,
     /// What the subscription was to.
     pub(super) topics: Vec<Topic>,
-    /// The namespaces of the subscription, where it is one of all.
-    pub(super) found: Option<Vec<Namespace>>,
-    /// What was created up to here, and exists, is one of them.
-    pub(super) namespaces: RaftIndex,
+    /// The namespaces of the subscription.
+    pub(super) namespaces: Namespaces,
 }

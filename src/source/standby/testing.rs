@@ -2,11 +2,15 @@
 
 use bytes::Bytes;
 
-use super::{WarmLane, buffer::ReplayBuffer, intake::Intake};
-use crate::{position::RaftIndex, telemetry::Metrics};
+use super::{WarmStream, intake::Intake};
+use crate::{
+    position::RaftIndex,
+    source::{resume::namespaces::Namespaces, stream::replay_buffer::ReplayBuffer},
+    telemetry::Metrics,
+};
 
 /// What is held after these lines, each of a job, when the leaders are at `leaders`.
-pub(in crate::source) fn warm(lines: &[(u64, &str)], leaders: u64) -> WarmLane {
+pub(in crate::source) fn warm(lines: &[(u64, &str)], leaders: u64) -> WarmStream {
     let mut intake = Intake::new(ReplayBuffer::new(1 << 20, Metrics::new(&[])));
     for (index, key) in lines {
         let event = format!(r#"{{"Topic":"Job","Key":"{key}","Namespace":"default","Index":{index}}}"#);
@@ -14,12 +18,11 @@ pub(in crate::source) fn warm(lines: &[(u64, &str)], leaders: u64) -> WarmLane {
         intake.take(&Bytes::from(line), RaftIndex(0)).expect("a line of events");
     }
     intake.buffer.trim(RaftIndex(leaders));
-    WarmLane {
+    WarmStream {
         read_to: intake.read_to().unwrap_or_default(),
         buffer: intake.buffer,
         stream: None,
         topics: Vec::new(),
-        found: None,
-        namespaces: RaftIndex(0),
+        namespaces: Namespaces::default(),
     }
 }

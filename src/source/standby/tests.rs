@@ -296,9 +296,9 @@ async fn named_namespaces_are_held_apart() {
     scene.append(20..=39, "default").await;
     scene.append(40..=59, "other").await;
     let warm = standby.take().await;
-    assert_eq!(warm.lanes.len(), 2);
-    let nodes = |lane: &WarmLane| lane.topics.contains(&Topic::all("Node"));
-    assert!(nodes(&warm.lanes["default"]) && !nodes(&warm.lanes["other"]));
+    assert_eq!(warm.streams.len(), 2);
+    let nodes = |lane: &WarmStream| lane.topics.contains(&Topic::all("Node"));
+    assert!(nodes(&warm.streams["default"]) && !nodes(&warm.streams["other"]));
     scene.lead_in(&names, warm);
     scene.delivers(20..=59).await;
     scene.assert_nothing_missed();
@@ -457,6 +457,6 @@ async fn it_hands_over_at_once_while_nothing_answers() {
     // Turned off, it opens nothing.
     let before = scene.sim.requests().len();
     let off = scene.start(0);
-    assert!(off.take().await.lanes.is_empty());
+    assert!(off.take().await.streams.is_empty());
     assert_eq!(scene.sim.requests().len(), before);
 }

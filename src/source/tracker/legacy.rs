@@ -7,14 +7,17 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{error, info};
 
-use super::{super::Context, super::Stopped, Batch, Tracker};
+use super::{Batch, Origin, Tracker};
 use crate::{
     checkpoint::LegacyValue,
     kind::Kind,
     ledger::Behind,
     position::{Position, RaftIndex},
     resource::LegacyProgress,
-    source::proof::Cursor,
+    source::{
+        context::{Context, Stopped},
+        resume::proof::Cursor,
+    },
 };
 
 /// How much older than the original's newest task event an event must be to be taken for delivered.
@@ -23,6 +26,22 @@ use crate::{
 /// milliseconds after it happened, later where it has to be repeated: an event of a slower clock or a slower client can
 /// be older and still not have been seen. Repeats at a migration are harmless, a loss is not.
 const OVERLAP: Duration = Duration::from_secs(10);
+
+/// What the original program had delivered, as far as it decides what is sent.
+#[derive(Debug, Default)]
+pub(super) struct Legacy {
+    /// Of task events.
+    pub(super) task_events: LegacyProgress,
+    /// At this index it may have delivered some events and not others.
+    half_sent: Option<RaftIndex>,
+}
+
+impl Legacy {
+    /// Whether it may have delivered some events of `index` and not others.
+    pub(super) fn is_half_sent(&self, index: RaftIndex) -> bool {
+        self.half_sent == Some(index)
+    }
+}
 
 impl Tracker {
     /// Whether the original program led before, and this lane is not past what it had delivered.
@@ -41,9 +60,8 @@ impl Tracker {
         let Some(stored) = self.ledger.legacy() else { return Ok(None) };
         if !is_credible(self.kind, stored, table, now()) {
             error!(
-                kind = %self.kind, namespace = &*self.lane, value = stored.value, %table,
-                "the value that the original program stored is ahead of the cluster or of the clock; it is not used, and \
-                 nothing is taken for delivered on its word"
+                kind = %self.kind, namespace = &*self.namespace, value = stored.value, %table,
+                reason = "it is ahead of the cluster or of the clock", "legacy value ignored"
             );
             self.ledger.distrust_original();
         }
@@ -54,16 +72,16 @@ impl Tracker {
         };
         let value = RaftIndex(legacy.value);
         // Until the stream has gone on, a restart is to trust the index as this start does.
-        self.ledger.need_original(&self.lane, Behind { position: RaftIndex(last.0 + 1), lists: false });
+        self.ledger.need_original(&self.namespace, Behind { position: RaftIndex(last.0 + 1), lists: false });
         let position = self.cursor.position();
         if position.index > last || position.index == last && *position != Position::at(last) {
             return Ok(None);
         }
-        info!(kind = %self.kind, namespace = &*self.lane, %value, "going on from what the original program stored");
+        info!(kind = %self.kind, namespace = &*self.namespace, %value, "resuming from the legacy value");
         self.cursor = Cursor::trusting(last);
-        self.legacy_half_sent = (last < value).then_some(value);
+        self.legacy.half_sent = (last < value).then_some(value);
         // What follows it is owed, and what is gone of that has to be said.
-        self.first_start = false;
+        self.origin = Origin::Resumed;
         let mut batch = Batch::default();
         batch.effect.line = Some((last, Vec::new()));
         batch.effect.namespaces = Some(value);
@@ -75,16 +93,17 @@ impl Tracker {
         let until = legacy.until.unwrap_or_default();
         if self.kind != Kind::Allocations || legacy.value == 0 {
             // Nothing is delivered by it: once the lane is there, it goes on as any other.
-            self.ledger.need_original(&self.lane, Behind { position: RaftIndex(1), lists: false });
+            self.ledger.need_original(&self.namespace, Behind { position: RaftIndex(1), lists: false });
             return;
         }
         // The passes that are owed have the versions up to there, too.
-        self.ledger.need_original(&self.lane, Behind { position: until.max(RaftIndex(1)), lists: true });
+        self.ledger.need_original(&self.namespace, Behind { position: until.max(RaftIndex(1)), lists: true });
         info!(
-            kind = %self.kind, namespace = &*self.lane, time = legacy.value, %until,
-            "going on from what the original program stored"
+            kind = %self.kind, namespace = &*self.namespace, time = legacy.value, %until,
+            "resuming from the legacy value"
         );
-        self.legacy = LegacyProgress::Before { time: legacy.value.saturating_sub(nanoseconds(OVERLAP)), until };
+        self.legacy.task_events =
+            LegacyProgress::Before { time: legacy.value.saturating_sub(nanoseconds(OVERLAP)), until };
     }
 }
 

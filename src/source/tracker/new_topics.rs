@@ -6,32 +6,26 @@ use super::{Batch, Tracker};
 use crate::{
     position::RaftIndex,
     resource,
-    source::{Context, Stopped, topics},
+    source::context::{Context, Stopped},
 };
 
 impl Tracker {
     /// Reports the topics that are wanted, and that the checkpoint's own subscription did not have. The report and the
-    /// topics of the checkpoint take effect together: until it is delivered it comes again, and after that never.
-    ///
-    /// An older version stored no topics: nothing can be said of them.
+    /// topics of the checkpoint take effect together: until it is delivered it is repeated, and after that never.
     pub(in crate::source) async fn report_new_topics(&mut self, ctx: &Context) -> Result<(), Stopped> {
-        let (Some(now), Some(before)) = (&self.stored_topics, self.topics_before.take()) else { return Ok(()) };
-        if before[..] == now[..] {
-            return Ok(());
-        }
-        let new = if before.is_empty() { Vec::new() } else { topics::added(&before, &self.topics) };
+        let Some(new) = self.topics.take_added() else { return Ok(()) };
         let mut batch = Batch::default();
         if !new.is_empty() {
             let from = RaftIndex(self.cursor.position().index.0.saturating_add(1));
             ctx.metrics.gap(self.kind, from.0);
             warn!(
                 kind = %self.kind,
-                namespace = &*self.lane,
+                namespace = &*self.namespace,
                 topics = new.join(","),
                 %from,
-                "topics added, their earlier events are not delivered"
+                "topics added without their earlier events"
             );
-            batch.drafts.push(resource::gap_of_topics(&self.lane, from, &new));
+            batch.drafts.push(resource::gap_of_topics(&self.namespace, from, &new));
         }
         // Fewer topics are stored, too: what they miss from here on is a gap when they are wanted again.
         self.submit(ctx, batch, None).await

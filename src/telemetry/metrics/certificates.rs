@@ -18,15 +18,15 @@ pub(super) struct Certificates;
 
 impl Collector for Certificates {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let expiries = tls::expiries();
-        if expiries.is_empty() {
+        let validities = tls::validities();
+        if validities.is_empty() {
             return Ok(());
         }
         let mut metric = encoder.encode_descriptor(NAME, HELP, None, MetricType::Gauge)?;
-        for expiry in expiries {
-            let file = expiry.path.display().to_string();
-            let labels = [("role", expiry.role), ("variable", expiry.variable), ("file", &file)];
-            ConstGauge::new(expiry.days_left()).encode(metric.encode_family(&labels)?)?;
+        for validity in validities {
+            let file = validity.path.display().to_string();
+            let labels = [("role", validity.role), ("variable", validity.variable), ("file", &file)];
+            ConstGauge::new(validity.days_left()).encode(metric.encode_family(&labels)?)?;
         }
         Ok(())
     }

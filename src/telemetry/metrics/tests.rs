@@ -1,5 +1,10 @@
+use std::time::Duration;
+
 use super::*;
-use crate::telemetry::Front;
+use crate::{
+    position::RaftIndex,
+    telemetry::{Backlog, Front},
+};
 
 struct At15;
 

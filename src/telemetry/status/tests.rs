@@ -1,4 +1,4 @@
-//! The facets in all combinations, held against what is to be shown of each.
+//! All combinations of the facets, compared with what has to be shown.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn sinks() -> Facet<SinkState> {
 
 const DUTIES: [Duty; 3] = [Duty::Session, Duty::Watch, Duty::Renewal];
 
-/// One combination, of two lanes.
+/// One combination, of two streams.
 #[derive(Clone, Debug)]
 struct All {
     lease: Leadership,
@@ -73,7 +73,7 @@ impl All {
     /// Writes the facets of `kind`, beginning with the facet `first`.
     fn write(&self, status: &Status, kind: Kind, first: usize) {
         const FACETS: usize = 4;
-        // The lease comes first: what lanes say is said under it.
+        // The lease comes first: it clears what the streams reported under the last one.
         status.lease(kind, self.lease.clone());
         for facet in (0..FACETS).map(|n| (n + first) % FACETS) {
             match facet {
@@ -95,7 +95,7 @@ impl All {
         }
     }
 
-    /// The word that is shown, and what its text has to have.
+    /// The word that is shown, and the parts of its text.
     fn expected(&self) -> (&'static str, Vec<String>) {
         let faults = |of: &[Duty]| -> Vec<String> {
             self.faults.iter().filter(|duty| of.contains(duty)).map(|duty| format!("{duty:?}")).collect()
@@ -156,7 +156,7 @@ fn every_combination_of_facets_is_shown_as_what_it_is_in_whatever_order_they_are
         assert!(texts.iter().all(|wanted| text.contains(wanted)), "{shown} {combination:?}");
         let is_ready = matches!(word, "standby" | "leader" | "leader, polling");
         assert_eq!(phases[0].1.is_ready(), is_ready, "{shown}");
-        // What is shared comes to a standby in its own way, and what is another resource's not at all.
+        // Of the shared facets, some concern a standby. Those of another resource do not.
         let standby = if combination.faults.iter().any(|duty| *duty != Duty::Renewal) { "blocked" } else { "standby" };
         assert!(phases[1].1.to_string().starts_with(standby), "{combination:?}");
         assert_eq!(status.is_ready(), is_ready && standby == "standby", "{combination:?}");
@@ -165,7 +165,7 @@ fn every_combination_of_facets_is_shown_as_what_it_is_in_whatever_order_they_are
 
 #[test]
 fn every_combination_follows_every_change_of_one_facet() {
-    // What was there before a facet was written leaves nothing behind, but for the lanes' own facets under one lease.
+    // An earlier value of a facet leaves no trace, except for the streams' facets under one lease.
     let status = Status::new(&[Kind::Nodes]);
     for (number, combination) in combinations().iter().enumerate() {
         status.lease(Kind::Nodes, Leadership::Standby);
@@ -182,7 +182,7 @@ fn a_lease_that_comes_again_does_not_inherit_what_the_lanes_said_under_the_last_
     status.source(Kind::Nodes, "*", SourceState::Streaming);
     status.list(Kind::Nodes, "*", ListState::Failing { reason: "no route".to_owned() });
     status.clone().lease(Kind::Nodes, Leadership::Standby);
-    // A lane that ends has a last word.
+    // A stream that ends can still report.
     status.source(Kind::Nodes, "*", SourceState::Blocked { reason: "stopped".to_owned() });
     assert_eq!(status.phases()[0].1, Phase::Standby);
     status.lease(Kind::Nodes, Leadership::Leading);
@@ -223,7 +223,7 @@ fn what_bars_a_lease_blocks_the_standby_of_that_kind_alone() {
     assert!(status.is_ready());
 }
 
-/// What a far side says can hold anything.
+/// A text from outside can hold anything.
 const OUTSIDE: &str = "no\u{1b}]0;owned\u{7}\u{1b}[2J\r\njobs: leading\u{202e}\u{2028}\u{2066}\u{9b}31m";
 
 #[test]

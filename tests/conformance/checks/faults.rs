@@ -8,8 +8,8 @@ use crate::{
 };
 
 const ALL: &[&str] = &["default", "busy"];
-const FAILED: &str = "delivery failed, trying again";
-const RECOVERED: &str = "delivery goes on";
+const FAILED: &str = "delivery failed";
+const RECOVERED: &str = "delivery recovered";
 
 /// Whatever befalls the server, everything arrives, and each key's records in order but for stretches sent again.
 pub(crate) async fn order_per_key<R: Rig>(rig: R) {
@@ -79,7 +79,7 @@ pub(crate) async fn reject_with_stop<R: Rig>(rig: R) {
     let process = stage.start(&stage.setup()).await;
     stage.rig.suffer(Cause::Refusing).await;
     stage.publish(20, &["default", "other"]).await;
-    process.until_logged("sink rejects a record, everything behind it waits").await;
+    process.until_logged("pipeline held by a rejected record").await;
     process.until_logged(R::REFUSAL).await;
     stage.until_ready(false, "the sink rejected a record").await;
     stage.publish(20, ALL).await;

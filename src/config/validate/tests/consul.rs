@@ -1,12 +1,12 @@
 //! The settings of the coordinator that is the default.
 
 use super::*;
-use crate::config::Consul;
+use crate::{consul, coordinator::ConsulConfig};
 
 #[track_caller]
-fn consul(variables: &[(&str, &str)]) -> Consul {
+fn consul(variables: &[(&str, &str)]) -> ConsulConfig {
     match load(&["nodes"], variables).expect("a valid configuration").0.coordinator {
-        Coordinator::Consul(consul) => *consul,
+        coordinator::Config::Consul(consul) => *consul,
         other => panic!("{other:?}"),
     }
 }
@@ -21,16 +21,20 @@ fn problems(variables: &[(&str, &str)]) -> Vec<String> {
 
 #[test]
 fn defaults_are_those_of_consuls_command_line() {
-    let expected = Consul {
-        address: "http://127.0.0.1:8500".to_owned(),
-        token: Token::None,
-        http_auth: None,
-        namespace: None,
-        partition: None,
-        datacenter: None,
-        tls: Tls::default(),
-        session_ttl: StdDuration::from_secs(10),
-        node_check: false,
+    let expected = ConsulConfig {
+        client: consul::Config {
+            address: "http://127.0.0.1:8500".parse().expect("an address"),
+            token: TokenSource::None,
+            basic_auth: None,
+            namespace: None,
+            partition: None,
+            datacenter: None,
+            tls: Tls::default(),
+            folder: "nomad-firehose".to_owned(),
+        },
+        lease: Duration::from_secs(4),
+        session_ttl: Duration::from_secs(10),
+        node_checks: false,
     };
     assert_eq!(consul(&[]), expected);
     assert_eq!(consul(&[("CONSUL_HTTP_ADDR", ""), ("CONSUL_HTTP_SSL", "")]), expected);
@@ -51,12 +55,14 @@ fn addresses_are_read_as_consuls_command_line_reads_them() {
         ("unix:///run/consul.sock", "true", "unix:///run/consul.sock"),
     ] {
         let consul = consul(&[("CONSUL_HTTP_ADDR", address), ("CONSUL_HTTP_SSL", ssl)]);
-        assert_eq!(consul.address, read);
-        assert_eq!(consul.client("f").expect("the address was checked").address.to_string(), read);
+        assert_eq!(consul.client.address.to_string(), read);
     }
     let with_user = consul(&[("CONSUL_HTTP_ADDR", "us%40er:pass@consul:8500")]);
-    assert_eq!(with_user.address, "http://consul:8500");
-    assert_eq!(with_user.http_auth, Some(BasicAuth { user: "us@er".to_owned(), password: Secret::new("pass") }));
+    assert_eq!(with_user.client.address.to_string(), "http://consul:8500");
+    assert_eq!(
+        with_user.client.basic_auth,
+        Some(BasicAuth { user: "us@er".to_owned(), password: Secret::new("pass") })
+    );
     for wrong in
         ["ftp://a", "a:b", "unix://relative", "http://", "consul:8500/ui/dc1", "consul:8500/consul/v1", "a:1,b:2"]
     {
@@ -78,12 +84,13 @@ fn the_client_gets_what_was_set() {
         ("CONSUL_NAMESPACE", "team"),
         ("CONSUL_PARTITION", "part"),
         ("CONSUL_DATACENTER", "eu"),
+        ("NOMAD_FIREHOSE_CONSUL_PREFIX", "folder"),
     ]);
-    let config = consul.client("folder").expect("the address was checked");
+    let config = consul.client;
     assert!(config.tls.skip_verify);
     assert_eq!(config.tls.client_key.as_deref(), Some("/key".as_ref()));
-    assert!(matches!(config.token, crate::consul::TokenSource::File(path) if path == *"/token"));
-    assert_eq!(config.basic_auth, Some(("me".to_owned(), Secret::new("hush"))));
+    assert!(matches!(config.token, TokenSource::File(path) if path == *"/token"));
+    assert_eq!(config.basic_auth, Some(BasicAuth { user: "me".to_owned(), password: Secret::new("hush") }));
     let names = [&config.namespace, &config.partition, &config.datacenter].map(|name| name.as_deref());
     assert_eq!(names, [Some("team"), Some("part"), Some("eu")]);
     assert_eq!(config.folder, "folder");
@@ -94,7 +101,7 @@ fn what_is_probably_not_meant_is_warned_of() {
     let warnings = |variables: &[(&str, &str)]| load(&["nodes"], variables).expect("valid").1;
     let both = [("CONSUL_HTTP_TOKEN", "t"), ("CONSUL_HTTP_TOKEN_FILE", "/f")];
     assert_eq!(warnings(&both), [Warning::TokenAndFile { used: "CONSUL_HTTP_TOKEN_FILE" }]);
-    assert_eq!(consul(&both).token, Token::File("/f".into()));
+    assert_eq!(consul(&both).client.token, TokenSource::File("/f".into()));
     let verify = ("CONSUL_HTTP_SSL_VERIFY", "false");
     assert_eq!(warnings(&[verify]), []);
     let skipped = [Warning::SkipVerify { because: "CONSUL_HTTP_SSL_VERIFY is false" }];
@@ -122,7 +129,7 @@ fn all_problems_come_at_once_and_name_setting_value_and_mend() {
         "CONSUL_CLIENT_CERT (--consul-client-cert): CONSUL_CLIENT_KEY is set and needs its certificate",
         "CONSUL_NAMESPACE (--consul-namespace) is \"a/b\"",
         "CONSUL_DATACENTER (--consul-datacenter) is \"a b\"",
-        "NOMAD_FIREHOSE_CONSUL_SESSION_TTL (--consul-session-ttl) is \"9s\": out of bounds; it has to be from 10s to 24h",
+        "NOMAD_FIREHOSE_CONSUL_SESSION_TTL (--consul-session-ttl) is \"9s\": out of bounds; write a duration from 10s to 24h",
         "NOMAD_FIREHOSE_CONSUL_NODE_CHECK (--consul-node-check) is \"yes\"",
         "CONSUL_HTTP_TOKE: there is no such variable; did you mean CONSUL_HTTP_TOKEN?",
     ] {
@@ -140,13 +147,18 @@ fn a_lease_outlives_no_session() {
     );
     assert_eq!(consul(&[lease, ("NOMAD_FIREHOSE_CONSUL_SESSION_TTL", "30s")]).session_ttl.as_secs(), 30);
     // Without Consul there is no session to outlive.
-    assert_eq!(settings(&["nodes"], &[lease]).lease.as_secs(), 30);
+    settings(&["nodes"], &[lease]);
 }
 
 #[test]
 fn a_folder_is_one_whose_keys_consul_takes_as_they_are() {
-    let folder =
-        |text: &str| load(&["nodes", "--consul-prefix", text], &[]).map(|(settings, _)| settings.consul_prefix);
+    let folder = |text: &str| {
+        let loaded = load(&["nodes", "--consul-prefix", text], &[]);
+        loaded.map(|(settings, _)| match settings.coordinator {
+            coordinator::Config::Consul(consul) => consul.client.folder,
+            other => panic!("{other:?}"),
+        })
+    };
     for (text, read) in [("a", "a"), ("a/b/", "a/b"), ("team x/é..", "team x/é..")] {
         assert_eq!(folder(text).expect("a folder"), read);
     }

@@ -10,7 +10,7 @@ fn warnings(variables: &[(&str, &str)]) -> Vec<Warning> {
 
 #[test]
 fn an_address_keeps_its_path() {
-    let addresses = |text: &str| settings(&["nodes", "--nomad-addr", text], &[]).nomad.addresses;
+    let addresses = |text: &str| shown(&settings(&["nodes", "--nomad-addr", text], &[]).nomad.addresses);
     assert_eq!(
         addresses("http://h/nomad/,http://h/nomad,https://u:p@h:1/a%20b/c/,http://h/"),
         ["http://h/nomad", "https://h:1/a%20b/c", "http://h",]
@@ -65,10 +65,10 @@ fn blanks_around_a_value_are_left_out() {
         ("NOMAD_FIREHOSE_SOURCE", "stream "),
     ];
     let (settings, warnings) = load(&["nodes", "--coordinator=none"], &padded).expect("a valid configuration");
-    assert_eq!(settings.nomad.addresses, ["http://h:1"]);
+    assert_eq!(shown(&settings.nomad.addresses), ["http://h:1"]);
     assert_eq!(settings.nomad.region.as_deref(), Some("eu"));
-    assert_eq!(settings.nomad.token, Token::Text(Secret::new("hush")));
-    assert_eq!(settings.nomad.http_auth.expect("given").password, Secret::new("hush"));
+    assert_eq!(settings.nomad.token, TokenSource::Fixed(Secret::new("hush")));
+    assert_eq!(settings.nomad.basic_auth.expect("given").password, Secret::new("hush"));
     // A line break at the end is what a file ends with; a blank can be meant.
     let shown = format!("{warnings:?}");
     assert_eq!(warnings.len(), 2, "{shown}");
@@ -86,32 +86,6 @@ fn a_topic_that_nomad_never_accepts_is_refused_at_the_start() {
     }
     let colon = &problems(&["events", "--topic", "Job:a:b"], &[])[0];
     assert!(colon.contains("one colon"), "{colon}");
-}
-
-#[test]
-fn a_comma_in_a_header_is_explained_and_can_be_written() {
-    const ADDRESS: (&str, &str) = ("SINK_HTTP_ADDRESS", "http://h/");
-    let headers = |arguments: &[&str], value: Option<&str>| {
-        let value = value.map(|value| ("SINK_HTTP_HEADERS", value));
-        let variables: Vec<_> = [ADDRESS].into_iter().chain(value).collect();
-        match settings(&[&["jobs", "--sink-type=http"], arguments].concat(), &variables).sink {
-            Sink::Http(http) => http.headers,
-            other => panic!("{other:?}"),
-        }
-    };
-    let problems = problems(&["jobs", "--sink-type=http"], &[ADDRESS, ("SINK_HTTP_HEADERS", "A: 1, 2")]);
-    assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(problems[0].contains("commas separate") && problems[0].contains("\\,"), "{problems:?}");
-    let one = [("a".to_owned(), Secret::new("1, 2"))];
-    let both = [one[0].clone(), ("b".to_owned(), Secret::new("3"))];
-    assert_eq!(headers(&[], Some("A: 1\\, 2")), one);
-    assert_eq!(headers(&[], Some("A: 1\\, 2, B: 3")), both);
-    assert_eq!(headers(&[], Some("A: 1\\, 2, B: 3\n")), both);
-    assert_eq!(headers(&["--sink-http-headers", "A: 1, 2", "--sink-http-headers", "B: 3"], None), both);
-    for text in ["[sink-http]\nheaders = ['A: 1, 2', 'B: 3']\n", "[sink.http]\nheaders = \"A: 1\\\\, 2, B: 3\"\n"] {
-        let file = file(text);
-        assert_eq!(headers(&["--config", path(&file)], None), both, "{text}");
-    }
 }
 
 #[test]
@@ -143,27 +117,6 @@ fn names_that_would_be_refused_for_ever_are_refused_at_the_start() {
             other => panic!("{variable}: {other:?}"),
         }
     }
-}
-
-/// What Rust's own parsers say names neither bounds nor unit.
-#[cfg(feature = "amqp")]
-#[test]
-fn a_number_that_is_none_is_answered_with_its_bounds() {
-    let connection = "amqp://h?heartbeat=much";
-    let given = [
-        ("SINK_AMQP_CONNECTION", connection),
-        ("SINK_AMQP_EXCHANGE", "x"),
-        ("SINK_AMQP_ROUTING_KEY", "k"),
-        ("SINK_AMQP_WORKERS", "many"),
-    ];
-    let problems = problems(&["jobs", "--sink-type=amqp"], &given);
-    assert_eq!(
-        problems,
-        [
-            "SINK_AMQP_CONNECTION (--sink-amqp-connection): heartbeat: write a whole number from 10 to 30",
-            "SINK_AMQP_WORKERS (--sink-amqp-workers) is \"many\": write a whole number from 1 to 64",
-        ]
-    );
 }
 
 /// Every setting with every kind of slip: it is taken, or refused by its name.
@@ -228,12 +181,8 @@ fn no_slip_in_any_setting_goes_without_its_name() {
 }
 
 /// Whether the sink that is chosen reads the setting: what belongs to another one is not looked at.
-fn is_read(setting: &catalogue::Setting, sink: &[&str]) -> bool {
+fn is_read(setting: &Setting, sink: &[&str]) -> bool {
     let chosen = sink.iter().find_map(|argument| argument.strip_prefix("--sink-type=")).unwrap_or_default();
-    let of = |prefix: &str| setting.variable.starts_with(prefix);
-    match chosen {
-        "http" => !(of("SINK_AMQP_") || of("SINK_KINESIS_")),
-        "amqp" => !(setting.heading == catalogue::HTTP_SINK || of("SINK_KINESIS_")),
-        _ => !(setting.heading == catalogue::HTTP_SINK || of("SINK_AMQP_")),
-    }
+    let has = |sink: &Listed| sink.settings().iter().any(|own| own.flag == setting.flag);
+    SINKS.iter().all(|sink| sink.name == chosen || !has(sink))
 }

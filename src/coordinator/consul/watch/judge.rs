@@ -1,4 +1,4 @@
-//! What one read of all locks and heartbeats means.
+//! Decides what one read of all locks and heartbeats means.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,10 @@ use crate::{
     lease::Error,
 };
 
-/// What was read, and when that was asked for.
+/// What to do about a key that is not a lock.
+const FIX: &str = "remove it, or set NOMAD_FIREHOSE_CONSUL_PREFIX to another folder";
+
+/// The result of a read, and when it was sent and answered.
 pub(super) struct Look<'a> {
     pub(super) entries: &'a [Entry],
     pub(super) asked: Moment,
@@ -63,34 +66,19 @@ impl Watcher {
                         leaders.entry((session, heartbeat.holder)).or_default().push(kind);
                     }
                 }
-                // Its heartbeat was deleted, and the next one brings it again.
+                // Its heartbeat was deleted; the next one brings it back.
                 Holder::Other { session } if expiry.is_of(&session) => {
                     wait(wanted, vec![unmoved(&keys, beat), take_away(&keys, session)]);
                 }
                 Holder::Other { session } => {
                     if wanted.is_new(&session) {
-                        info!(
-                            %kind,
-                            session = session.as_str(),
-                            "standing by: a program without heartbeats has the lock, such as the original; consul says when \
-                             it is over"
-                        );
+                        info!(%kind, session = session.as_str(), "standing by for a program without heartbeats");
                     }
                 }
                 Holder::NoLock { flags } => {
-                    let reason = format!(
-                        "the key {} is not a lock: another program has written it; remove it, or set {SETTING} to another \
-                         folder",
-                        keys.lock
-                    );
+                    let reason = format!("the key {} is not a lock: another program has written it; {FIX}", keys.lock);
                     if wanted.log.due("no lock").is_some() {
-                        error!(
-                            %kind,
-                            key = keys.lock,
-                            flags,
-                            "the key is not a lock: another program has written it; remove it, or choose another \
-                             NOMAD_FIREHOSE_CONSUL_PREFIX"
-                        );
+                        error!(%kind, key = keys.lock, flags, fix = FIX, "key is not a lock");
                     }
                     wanted.barred = Some(reason);
                 }
@@ -104,22 +92,22 @@ impl Watcher {
 }
 
 impl Awaited {
-    /// Waits for the end of a lease. When it is over: whose it was, where that is known.
+    /// Waits for the end of a lease. Once it is over, returns whose it was, where that is known.
     fn wait(&mut self, expiry: &LeaseExpiry, shared: &Shared, asked: Moment) -> Option<Option<String>> {
         self.due = expiry.due();
         let last = expiry.leader();
-        // The positions of another cluster's leader are of no use.
+        // The positions of another cluster's leader are useless.
         self.last = last.filter(|heartbeat| shared.differs(heartbeat).is_none()).cloned();
         expiry.is_over(asked).then(|| last.map(|Heartbeat { holder, .. }| holder.clone()))
     }
 
-    /// Whether the log does not have this holder yet.
+    /// Whether the log has not named this holder yet.
     fn is_new(&mut self, session: &SessionId) -> bool {
         self.told.replace(session.clone()).as_ref() != Some(session)
     }
 }
 
-/// Refuses what follows where a leader has come, or come back, since the read.
+/// Refuses the transaction if a leader has come, or come back, since the read.
 fn unmoved(keys: &Keys, beat: Option<&Entry>) -> Op {
     let key = keys.heartbeat.clone();
     match beat {
@@ -128,7 +116,7 @@ fn unmoved(keys: &Keys, beat: Option<&Entry>) -> Op {
     }
 }
 
-/// Takes the lock from a leader whose lease is over. With its heartbeat unmoved, its next one is refused.
+/// Takes the lock from a leader whose lease is over. If its heartbeat is unchanged, its next one is refused.
 fn take_away(keys: &Keys, session: SessionId) -> Op {
     Op::Unlock { key: keys.lock.clone(), session, value: "".into(), flags: LOCK_FLAGS }
 }

@@ -1,4 +1,4 @@
-//! A lock under watch, so that one that is given back is noticed at once.
+//! Watches one lock, so that the standby notices at once when it is given back.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
 /// How long a blocking query may wait.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
 
-/// Tells when a lock changes.
+/// Notifies `changed` when the lock changes.
 pub(super) async fn watch(shared: Arc<Shared>, key: String, changed: Arc<Notify>) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     let mut after = None;
@@ -30,7 +30,7 @@ pub(super) async fn watch(shared: Arc<Shared>, key: String, changed: Arc<Notify>
                 }
                 after = Some(index);
             }
-            // What is wrong, the rounds say.
+            // The rounds of the standby report the failure.
             Err(_) => {
                 after = None;
                 sleep(backoff.failed()).await;

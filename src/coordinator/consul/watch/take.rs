@@ -1,4 +1,4 @@
-//! Taking the locks that may be taken.
+//! Takes the locks that may be taken.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,8 +17,8 @@ use crate::{
 };
 
 impl Watcher {
-    /// Takes the locks together, and one by one where that is refused: each can have its own reason. Says whether one was
-    /// refused.
+    /// Takes the locks together, and one by one if that is refused: each can have its own reason. Returns whether one
+    /// was refused.
     pub(super) async fn take_all(&mut self, chances: Vec<Chance>, us: &SessionId) -> bool {
         if chances.is_empty() {
             return false;
@@ -38,7 +38,7 @@ impl Watcher {
         } else {
             refused = true;
         }
-        // What is refused is answered, too: another replica was quicker, or the lock-delay lasts.
+        // A refusal is an answer, too: another replica was quicker, or the lock-delay lasts.
         if chances.iter().all(|chance| self.wanted[chance.number].barred.is_none()) {
             self.taking.over();
         }
@@ -57,7 +57,7 @@ impl Watcher {
             let keys = &waiter.keys;
             ops.extend(first.iter().cloned());
             ops.push(Op::Lock { key: keys.lock.clone(), session: us.clone(), value: "".into(), flags: LOCK_FLAGS });
-            // Until our own is stored, the old leader's progress holds.
+            // Until this leader has stored a checkpoint, the last leader's progress holds.
             let reach = last.as_ref().map(|heartbeat| heartbeat.reach.clone()).unwrap_or_default();
             ops.push(Op::Set { key: keys.heartbeat.clone(), value: self.shared.heartbeat(us, 0, reach), flags: 0 });
         }
@@ -65,7 +65,7 @@ impl Watcher {
         match self.shared.client.transact(&ops, self.shared.term()).await {
             Ok(Transaction::Done(_)) => {}
             Ok(Transaction::Refused(refusals)) => {
-                debug!(?refusals, "a lock was refused");
+                debug!(?refusals, "lock refused");
                 chances.iter().for_each(|chance| self.wanted[chance.number].barred = None);
                 return false;
             }
@@ -73,8 +73,8 @@ impl Watcher {
                 self.taking.log(&error);
                 for Chance { number, .. } in chances {
                     let wanted = &mut self.wanted[*number];
-                    wanted.barred = Some(format!("the lease cannot be taken: {error}"));
-                    // What the token may not do, it may not do the next time either.
+                    wanted.barred = Some(format!("cannot take the lease: {error}"));
+                    // What the token is not allowed to do now, it will not be allowed to do next time.
                     if error.is_passing() {
                         self.expiries.entry(wanted.waiter.kind).and_modify(LeaseExpiry::begin_anew);
                     }
@@ -108,14 +108,14 @@ impl Watcher {
             // The writer sends its heartbeats from now on, even where its pipeline no longer waits for it: then the
             // coordinator gives it back when it is closed. The writer ends only with the process.
             if !self.requests.lead(&tenure).await || reply.send(Ok(tenure)).is_err() {
-                debug!("nobody waits for the lease any more");
+                debug!("pipeline no longer waits for its lease");
             }
         }
         for (from, kinds) in taken {
             let kinds = names(&kinds);
             match from {
                 Some(from) => {
-                    info!(kinds, from, "leases taken over: their leader stood still for longer than its lease")
+                    info!(kinds, from, reason = "its leader sent no heartbeat within the lease", "leases taken over")
                 }
                 None => info!(kinds, "leases taken"),
             }

@@ -1,0 +1,137 @@
+//! Which coordinator a run uses, and how it is built.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use super::{
+    Coordinator,
+    consul::{Consul, Options, inspect::Folder},
+    file::Directory,
+    inspect::Inspector,
+    none::Unshared,
+};
+use crate::{
+    cluster::Known,
+    consul,
+    kind::Kind,
+    telemetry::{Metrics, Status},
+};
+
+/// Which coordinator keeps leases and checkpoints, with its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Config {
+    /// Consul: replicas anywhere.
+    Consul(Box<ConsulConfig>),
+    /// Files in a directory: replicas on one machine.
+    File {
+        /// The directory.
+        data_dir: PathBuf,
+    },
+    /// Nothing is kept: one process, and each start is a first start.
+    None,
+}
+
+/// The settings of the Consul coordinator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsulConfig {
+    /// How to reach Consul. Its folder is that of the keys.
+    pub client: consul::Config,
+    /// How long a leader may go without a heartbeat: 1 s to 60 s.
+    pub lease: Duration,
+    /// The session's TTL: 10 s to 24 h, and no shorter than the lease.
+    pub session_ttl: Duration,
+    /// Whether the session also ends when Consul's health checks find the agent's node dead.
+    pub node_checks: bool,
+}
+
+/// A coordinator cannot be built from its settings.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// The client of Consul cannot be built.
+    #[error(transparent)]
+    Consul(#[from] consul::Error),
+    /// The directory of the file coordinator cannot be used.
+    #[error("cannot use NOMAD_FIREHOSE_DATA_DIR: {0}; name a directory that holds only files of this program")]
+    Directory(String),
+}
+
+/// What a coordinator needs to know of the run.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// What the run carries.
+    pub kinds: &'a [Kind],
+    /// Who this replica is, for people.
+    pub holder: String,
+    /// The cluster that this replica reads.
+    pub cluster: Known,
+    /// Where to count.
+    pub metrics: Metrics,
+    /// Where to report.
+    pub status: Status,
+}
+
+impl Config {
+    /// Builds the coordinator, and starts its tasks.
+    ///
+    /// # Errors
+    /// A certificate or the directory cannot be used.
+    pub fn build(&self, run: Run<'_>) -> Result<Arc<dyn Coordinator>, Unusable> {
+        let Run { kinds, holder, cluster, metrics, status } = run;
+        match self {
+            Config::Consul(config) => {
+                let client = consul::Client::new(config.client.clone())?;
+                let options = Options {
+                    prefix: config.client.folder.clone(),
+                    lease: config.lease,
+                    session_ttl: config.session_ttl,
+                    node_checks: config.node_checks,
+                    session_name: session_name(kinds),
+                    holder,
+                    cluster,
+                };
+                Ok(Arc::new(Consul::start(client, options, metrics, status)))
+            }
+            Config::File { data_dir } => {
+                let directory = Directory::new(data_dir).of_cluster(cluster);
+                directory.check(kinds).map_err(|error| Unusable::Directory(error.to_string()))?;
+                Ok(Arc::new(directory))
+            }
+            Config::None => Ok(Arc::new(Unshared)),
+        }
+    }
+}
+
+/// The original program names its sessions like this, and each of its processes carries one kind.
+fn session_name(kinds: &[Kind]) -> String {
+    match kinds {
+        [kind] => format!("nomad-firehose-{}", kind.storage_name()),
+        _ => "nomad-firehose".to_owned(),
+    }
+}
+
+/// Where checkpoints are stored, for an operator who looks at them from outside of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// Consul's KV store, in the folder of the client.
+    Consul(Box<consul::Config>),
+    /// Files in a directory.
+    File {
+        /// The directory.
+        data_dir: PathBuf,
+    },
+}
+
+impl Storage {
+    /// Opens the place. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// A certificate cannot be used.
+    pub fn open(&self) -> Result<Box<dyn Inspector>, consul::Error> {
+        Ok(match self {
+            Storage::Consul(config) => {
+                let folder = config.folder.clone();
+                Box::new(Folder::new(consul::Client::new((**config).clone())?, folder))
+            }
+            Storage::File { data_dir } => Box::new(Directory::new(data_dir)),
+        })
+    }
+}

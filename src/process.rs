@@ -1,0 +1,149 @@
+//! What the program asks of the operating system: a runtime, descriptors, signals, and a name for this process.
+
+use std::{future::Future, io, time::Duration};
+
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
+use tracing::{debug, info};
+
+use crate::supervisor::Shutdown;
+
+/// How long the end of the process waits for threads that block. A write that the far side never takes must not keep it.
+const BLOCKED: Duration = Duration::from_millis(100);
+
+/// Runs `task` to its end.
+///
+/// All tasks share one thread, besides the threads that block: each line passes from task to task on its way from the stream to
+/// the sink, and waking another thread costs more than the work that is done there.
+///
+/// # Errors
+/// The runtime could not be started.
+pub fn block_on<T>(task: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let output = runtime.block_on(task);
+    runtime.shutdown_timeout(BLOCKED);
+    Ok(output)
+}
+
+/// Raises the limit on open files to the most that the system allows: connections to Nomad, Consul and the sink need them after
+/// an outage.
+pub fn raise_descriptor_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        debug!(%error, "limit on open files not raised");
+    }
+}
+
+/// Who this process is, for people who look for the leader.
+pub fn holder() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let process = std::process::id();
+    match std::env::var("NOMAD_ALLOC_ID") {
+        Ok(allocation) => format!("allocation {allocation} on {host}"),
+        Err(_) => format!("process {process} on {host}"),
+    }
+}
+
+/// Signals that end a process unless it listens, and that mean nothing to this one. SIGHUP asks a daemon to read its files again;
+/// this program watches the files that can change. SIGXFSZ comes from a limit on the size of files: if it is ignored, the write
+/// fails with a reason.
+const IGNORED: [(Signal, &str); 9] = [
+    (Signal::HUP, "SIGHUP"),
+    (Signal::USR1, "SIGUSR1"),
+    (Signal::USR2, "SIGUSR2"),
+    (Signal::ALARM, "SIGALRM"),
+    (Signal::VTALARM, "SIGVTALRM"),
+    (Signal::PROF, "SIGPROF"),
+    (Signal::IO, "SIGIO"),
+    (Signal::POWER, "SIGPWR"),
+    (Signal::XFSZ, "SIGXFSZ"),
+];
+
+/// Logs each of the signals in [`IGNORED`].
+fn ignore_signals() -> io::Result<()> {
+    for (number, name) in IGNORED {
+        let mut signals = signal(SignalKind::from_raw(number.as_raw()))?;
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                info!(signal = name, "signal ignored");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// From now on, the first SIGINT or SIGTERM cancels [`Shutdown::stop`], and the second cancels [`Shutdown::abort`]. Call it before
+/// the first log line, so that whoever reads the log can stop the program cleanly.
+///
+/// # Errors
+/// The system refuses a handler.
+pub fn shutdown_on_signals() -> io::Result<Shutdown> {
+    ignore_signals()?;
+    let shutdown = Shutdown::default();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let Shutdown { stop, abort } = shutdown.clone();
+    tokio::spawn(async move {
+        let mut first = None;
+        loop {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            match meaning(&mut first, name, Instant::now()) {
+                Meaning::Stop => {
+                    info!(signal = name, "stopping");
+                    stop.cancel();
+                }
+                Meaning::Repeat => debug!(signal = name, "already stopping"),
+                Meaning::Abort => {
+                    info!(signal = name, "stopping at once");
+                    abort.cancel();
+                    return;
+                }
+            }
+        }
+    });
+    Ok(shutdown)
+}
+
+/// The same signal this soon after the first one is the same request: `timeout` and some supervisors signal both a process and
+/// its group, so the process receives each stop twice.
+const REPEAT_WITHIN: Duration = Duration::from_millis(500);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning {
+    Stop,
+    Repeat,
+    Abort,
+}
+
+/// What the signal `name` at `now` means. `first` remembers the first signal.
+fn meaning(first: &mut Option<(&'static str, Instant)>, name: &'static str, now: Instant) -> Meaning {
+    match *first {
+        None => {
+            *first = Some((name, now));
+            Meaning::Stop
+        }
+        Some((known, at)) if known == name && now.duration_since(at) < REPEAT_WITHIN => Meaning::Repeat,
+        Some(_) => Meaning::Abort,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_that_is_sent_twice_is_no_abort() {
+        let (mut first, now) = (None, Instant::now());
+        assert_eq!(meaning(&mut first, "SIGTERM", now), Meaning::Stop);
+        assert_eq!(meaning(&mut first, "SIGTERM", now), Meaning::Repeat);
+        assert_eq!(meaning(&mut first, "SIGINT", now), Meaning::Abort);
+        assert_eq!(meaning(&mut first, "SIGTERM", now + REPEAT_WITHIN), Meaning::Abort);
+    }
+}

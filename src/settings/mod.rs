@@ -1,0 +1,31 @@
+//! How settings are declared and read: what was given, where, and what is wrong with it.
+//!
+//! A component declares each of its settings as a [`Setting`] and reads them through a [`Reader`], which collects every problem
+//! before the program gives up. This module knows no component; [`crate::config`] and the sinks use it.
+
+mod duration;
+pub(crate) mod http;
+mod layers;
+mod nearest;
+mod problem;
+mod reader;
+mod setting;
+mod size;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub(crate) use self::{
+    duration::duration,
+    http::TlsSettings,
+    layers::{Layers, Origin},
+    nearest::nearest,
+    reader::{between, number},
+    setting::settings,
+};
+pub use self::{
+    layers::{Environment, Flags},
+    problem::{Problem, Problems, Warning},
+    reader::{Broken, Reader},
+    setting::{Form, Scope, Setting},
+    size::{ByteSize, Error as ByteSizeError},
+};

@@ -1,0 +1,169 @@
+//! What is wrong with a configuration, and what only looks wrong.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+/// One thing to mend.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problem {
+    place: String,
+    value: Option<String>,
+    what: String,
+}
+
+/// How much of a value is shown.
+const SHOWN: usize = 80;
+
+impl Problem {
+    /// `place` says which setting and where it was given, `value` is what was given unless it is a secret, `what` is
+    /// what is wrong and how to mend it.
+    pub(crate) fn new(place: impl Into<String>, value: Option<&str>, what: impl Into<String>) -> Self {
+        let value = value.map(|value| match value.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{}…", &value[..end]),
+            None => value.to_owned(),
+        });
+        Problem { place: place.into(), value, what: what.into() }
+    }
+
+    pub(crate) fn unknown_key(path: &Path, key: &str, nearest: Option<&str>) -> Self {
+        let what = match nearest {
+            Some(nearest) => format!("no such setting; did you mean {nearest}?"),
+            None => "no such setting; the keys are the names of the flags, see --help".to_owned(),
+        };
+        Problem::new(format!("{key} in {}", path.display()), None, what)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{} is {value:?}: {}", self.place, self.what),
+            None => write!(f, "{}: {}", self.place, self.what),
+        }
+    }
+}
+
+/// All that is wrong, at once. Never empty, and free of secrets.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl std::error::Error for Problems {}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [one] => write!(f, "the configuration has a problem: {one}"),
+            all => {
+                write!(f, "the configuration has {} problems:", all.len())?;
+                all.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+            }
+        }
+    }
+}
+
+/// Something that holds, and is probably not meant. Logged once the log is set up.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// A variable that looks like one of ours and is none.
+    UnknownVariable {
+        /// Its name.
+        name: String,
+        /// The valid name that it is most like.
+        nearest: Option<&'static str>,
+    },
+    /// A topic that Nomad 2.0.5 does not have; Nomad accepts any name in silence.
+    UnknownTopic {
+        /// The topic.
+        topic: String,
+        /// The topic that it is most like.
+        nearest: Option<&'static str>,
+    },
+    /// The only namespace is the one that Nomad sets in every task's environment.
+    InjectedNamespace {
+        /// That namespace.
+        namespace: String,
+    },
+    /// A token and a token file were given in the same place; the file is used.
+    TokenAndFile {
+        /// The variable of the file.
+        used: &'static str,
+    },
+    /// A value that stands in quotes, which were probably meant for a shell. They are taken for a part of it.
+    Quoted {
+        /// The setting, and where it was given.
+        place: String,
+    },
+    /// Blanks around a value, which are left out.
+    Padded {
+        /// The setting, and where it was given.
+        place: String,
+    },
+    /// Others on the machine can read a file with secrets in it, or write a file or a directory of the program.
+    Exposed {
+        /// The setting, and where it was given.
+        setting: String,
+        /// The file or directory.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// Whether it is a directory.
+        is_directory: bool,
+    },
+    /// A certificate is not verified.
+    SkipVerify {
+        /// Why.
+        because: &'static str,
+    },
+}
+
+impl Warning {
+    /// As a line among problems, where it can be the cause of one.
+    pub(crate) fn problem(&self) -> Option<Problem> {
+        let Warning::UnknownVariable { name, nearest } = self else { return None };
+        let hint = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
+        Some(Problem::new(name.clone(), None, format!("there is no such variable{hint}")))
+    }
+
+    /// Logs it.
+    pub fn log(&self) {
+        match self {
+            Warning::UnknownVariable { name, nearest: Some(nearest) } => {
+                tracing::warn!(%name, did_you_mean = %nearest, "unknown environment variable ignored");
+            }
+            Warning::UnknownVariable { name, nearest: None } => {
+                tracing::warn!(%name, "unknown environment variable ignored");
+            }
+            Warning::UnknownTopic { topic, nearest: Some(nearest) } => {
+                tracing::warn!(%topic, did_you_mean = %nearest, "unknown topic");
+            }
+            Warning::UnknownTopic { topic, nearest: None } => {
+                tracing::warn!(%topic, "unknown topic");
+            }
+            Warning::InjectedNamespace { namespace } => tracing::warn!(
+                %namespace,
+                fix = "set NOMAD_NAMESPACE in the env block of the job: * carries every namespace",
+                "carrying only the namespace of this job"
+            ),
+            Warning::TokenAndFile { used } => tracing::warn!(used, "token and token file are both set"),
+            Warning::Quoted { place } => tracing::warn!(
+                setting = %place,
+                fix = "write the value without the quotes",
+                "setting has quotes in its value"
+            ),
+            Warning::Padded { place } => tracing::warn!(setting = %place, "blanks around the value ignored"),
+            Warning::Exposed { setting, path, mode, is_directory } => {
+                let (path, mode) = (path.display(), format!("{mode:04o}"));
+                if *is_directory {
+                    let fix = format!("chmod o-w {path}");
+                    tracing::warn!(%setting, %path, mode, fix, "other users can write to the directory");
+                } else {
+                    let fix = format!("chmod 600 {path}");
+                    tracing::warn!(%setting, %path, mode, fix, "other users can access the file");
+                }
+            }
+            Warning::SkipVerify { because } => tracing::warn!(because, "certificates are not verified"),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Takes values out of the layers one setting at a time, and gathers what is wrong with them.
+
+use std::{borrow::Cow, fmt::Display, str::FromStr};
+
+use super::{Form, Layers, Origin, Problem, Setting, Warning};
+
+/// Reads settings, and collects problems and warnings.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    pub(crate) layers: &'a Layers,
+    pub(crate) problems: Vec<Problem>,
+    /// What is valid, and probably not meant.
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(layers: &'a Layers, problems: Vec<Problem>, warnings: Vec<Warning>) -> Self {
+        Reader { layers, problems, warnings }
+    }
+
+    /// The text that was given.
+    pub(crate) fn text(&self, setting: &Setting) -> Option<&str> {
+        self.layers.get(setting)?.values.first().map(String::as_str)
+    }
+
+    /// The parsed value; `None` where none was given, or where it is wrong and noted.
+    pub(crate) fn optional<T, E: Display>(
+        &mut self,
+        setting: &Setting,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let layers = self.layers;
+        let given = layers.get(setting)?;
+        let text = given.values.first()?;
+        let place = given.origin.place(setting);
+        match judged(text, "the value is empty", parse) {
+            Ok(value) => {
+                if given.padded {
+                    self.warn(Warning::Padded { place: place.clone() });
+                }
+                if is_quoted(text) {
+                    self.warn(Warning::Quoted { place });
+                }
+                Some(value)
+            }
+            Err(what) => {
+                self.problems.push(Problem::new(place, shown(setting, text).as_deref(), what));
+                None
+            }
+        }
+    }
+
+    /// The parsed value, or the default. What is wrong is noted, and the default stands in for it.
+    pub(crate) fn value<T, E: Display>(
+        &mut self,
+        setting: &Setting,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<T, Broken> {
+        if let Some(value) = self.optional(setting, &parse) {
+            return Ok(value);
+        }
+        let default = setting.default.ok_or(Broken)?;
+        parse(default).map_err(|error| {
+            if self.layers.get(setting).is_none() {
+                self.missing(setting, format!("the default, {default}, does not hold: {error}"));
+            }
+            Broken
+        })
+    }
+
+    /// The parsed values, or those of the default, each once.
+    pub(crate) fn list<T: PartialEq, E: Display>(
+        &mut self,
+        setting: &Setting,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        debug_assert!(matches!(setting.form, Form::List | Form::Repeated));
+        let (texts, origin) = match self.layers.get(setting) {
+            Some(given) => (given.values.clone(), &given.origin),
+            None => (setting.default.map(str::to_owned).into_iter().collect(), &Origin::Variable),
+        };
+        let mut values = Vec::new();
+        if texts.is_empty() && self.layers.get(setting).is_some() {
+            self.problems.push(Problem::new(origin.place(setting), None, "the list is empty"));
+        }
+        for text in texts {
+            match judged(&text, "an item of the list is empty", &parse) {
+                Ok(value) => {
+                    // `Job:"web"` has them around its key alone.
+                    if is_quoted(&text) || text.split_once(':').is_some_and(|(_, rest)| is_quoted(rest.trim())) {
+                        self.warn(Warning::Quoted { place: origin.place(setting) });
+                    }
+                    if !values.contains(&value) {
+                        values.push(value);
+                    }
+                }
+                Err(what) => {
+                    let shown = shown(setting, &text);
+                    self.problems.push(Problem::new(origin.place(setting), shown.as_deref(), what));
+                }
+            }
+        }
+        values
+    }
+
+    /// Notes a warning, once.
+    pub(crate) fn warn(&mut self, warning: Warning) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// Notes that a value is needed that was not given.
+    pub(crate) fn missing(&mut self, setting: &Setting, what: impl Into<String>) {
+        self.problems.push(Problem::new(Origin::Variable.place(setting), None, what));
+    }
+
+    /// Notes what is wrong with a value that was given and by itself is well formed.
+    pub(crate) fn wrong(&mut self, setting: &Setting, what: impl Into<String>) {
+        let given = self.layers.get(setting);
+        let place = given.map_or(Origin::Variable.place(setting), |given| given.origin.place(setting));
+        self.problems.push(Problem::new(place, None, what));
+    }
+}
+
+/// The parsed text, or what is wrong with it.
+fn judged<T, E: Display>(text: &str, empty: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, String> {
+    if text.is_empty() {
+        return Err(empty.to_owned());
+    }
+    parse(text).map_err(|error| {
+        let quotes = if is_quoted(text) { "; write the value without the quotes around it" } else { "" };
+        format!("{error}{quotes}")
+    })
+}
+
+/// Quotes that a shell would have taken away; a file of variables or a job's `env` block leaves them where they are.
+fn is_quoted(text: &str) -> bool {
+    ['"', '\''].iter().any(|quote| text.len() > 1 && text.starts_with(*quote) && text.ends_with(*quote))
+}
+
+/// There is no value, and a problem says why.
+#[derive(Debug)]
+pub struct Broken;
+
+/// A parser that accepts what lies between two bounds.
+pub(crate) fn between<T: FromStr + PartialOrd + Display>(least: T, most: T) -> impl Fn(&str) -> Result<T, String>
+where
+    T::Err: Display,
+{
+    move |text| {
+        let value = text.parse::<T>().map_err(text_of)?;
+        if value < least || value > most {
+            return Err(format!("out of bounds; write a size from {least} to {most}"));
+        }
+        Ok(value)
+    }
+}
+
+/// A parser of a whole number between two bounds.
+pub(crate) fn number<T: FromStr + PartialOrd + Display>(least: T, most: T) -> impl Fn(&str) -> Result<T, String> {
+    move |text| {
+        let number = text.parse().ok().filter(|number| (&least..=&most).contains(&number));
+        number.ok_or_else(|| format!("write a whole number from {least} to {most}"))
+    }
+}
+
+fn text_of(error: impl Display) -> String {
+    error.to_string()
+}
+
+/// The value as it may be printed: nothing of a secret, and no password in an address.
+fn shown<'a>(setting: &Setting, text: &'a str) -> Option<Cow<'a, str>> {
+    if setting.secret || text.is_empty() {
+        return None;
+    }
+    let (head, rest) = text.split_once("//").map_or(("", text), |(scheme, rest)| (&text[..scheme.len() + 2], rest));
+    Some(match rest.rsplit_once('@') {
+        Some((_, host)) if !head.is_empty() || rest.contains(':') => Cow::Owned(format!("{head}…@{host}")),
+        _ => Cow::Borrowed(text),
+    })
+}

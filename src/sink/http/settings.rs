@@ -1,0 +1,240 @@
+//! The settings of the HTTP sink.
+
+use std::time::Duration;
+
+use reqwest::{
+    Method, StatusCode, Url,
+    header::{HeaderName, HeaderValue},
+};
+
+use super::{Compression, Config, Format, Health, Link};
+use crate::{
+    http::{BasicAuth, Secret, TokenSource},
+    kind::Kind,
+    settings::{
+        Broken, ByteSize, Form, Reader, Setting, TlsSettings, Warning, between, duration,
+        http::{self, boolean},
+        number, settings,
+    },
+    sink::{Definition, Kinds},
+};
+
+pub(in crate::sink) static DEFINITION: Definition = Definition {
+    about: "an HTTP server",
+    settings: SETTINGS,
+    log: &[],
+    read: |reader, kinds| Ok(Box::new(read(reader, kinds)?)),
+};
+
+const HEADING: &str = "HTTP sink";
+
+settings! {
+    pub(super) SETTINGS:
+
+    ADDRESS = Setting::new(HEADING, "sink-http-address", "SINK_HTTP_ADDRESS", "URL",
+        "Where records are sent, with path and query: http://vector:8080/nomad. A user and a password in it become basic authentication").secret();
+    FORMAT = Setting::new(HEADING, "sink-http-format", "SINK_HTTP_FORMAT", "FORMAT",
+        "How records lie in a request: single (one a request), array (a batch as a JSON array), ndjson (a batch, one a line). Without it array for `events` alone, else single");
+    WORKER_COUNT = Setting::new(HEADING, "sink-worker-count", "SINK_WORKER_COUNT", "NUMBER",
+        "With the format single: how many requests are under way at a time, from 1 to 256; never two of one key")
+        .default("1");
+    BATCH_COUNT = Setting::new(HEADING, "sink-batch-count", "SINK_BATCH_COUNT", "NUMBER",
+        "The most records in a batch, from 1 to 10000").default("500");
+    BATCH_BYTES = Setting::new(HEADING, "sink-batch-bytes", "SINK_BATCH_BYTES", "SIZE",
+        "The most bytes of records in a batch before it is compressed, from 1KiB to 64MiB; a single larger record goes alone")
+        .default("1MiB");
+    BATCH_LINGER = Setting::new(HEADING, "sink-batch-linger", "SINK_BATCH_LINGER", "DURATION",
+        "How long a batch that is not full waits for more, up to 1m. With 0s nothing waits: what comes while one batch is under way leaves with the next")
+        .default("0s");
+    TIMEOUT = Setting::new(HEADING, "sink-http-timeout", "SINK_HTTP_TIMEOUT", "DURATION",
+        "How long the server may take to answer one request, from 100ms to 10m").default("10s");
+    METHOD = Setting::new(HEADING, "sink-http-method", "SINK_HTTP_METHOD", "METHOD",
+        "POST, PUT or PATCH").default("POST");
+    HEADERS = Setting::new(HEADING, "sink-http-headers", "SINK_HTTP_HEADERS", "NAME: VALUE",
+        "Further headers. Values of four or more characters are removed from all that is logged or shown; shorter ones only where they look like credentials. Repeat the flag; in the variable, separate by commas, and write \\, for a comma within a value")
+        .form(Form::Repeated).secret();
+    AUTH = Setting::new(HEADING, "sink-http-auth", "SINK_HTTP_AUTH", "USER[:PASSWORD]",
+        "Basic authentication. A flag can be seen in the list of processes: prefer the variable").secret();
+    TOKEN = Setting::new(HEADING, "sink-http-token", "SINK_HTTP_TOKEN", "SECRET",
+        "A bearer token. A flag can be seen in the list of processes: prefer the variable or the file").secret();
+    TOKEN_FILE = Setting::new(HEADING, "sink-http-token-file", "SINK_HTTP_TOKEN_FILE", "FILE",
+        "A file with the bearer token, read again for each request").secret_file();
+    CACERT = Setting::new(HEADING, "sink-http-cacert", "SINK_HTTP_CACERT", "FILE",
+        "The certificate authority that signed the server's certificate, PEM");
+    CAPATH = Setting::new(HEADING, "sink-http-capath", "SINK_HTTP_CAPATH", "DIR",
+        "A directory of such PEM files. SINK_HTTP_CACERT goes first");
+    CLIENT_CERT = Setting::new(HEADING, "sink-http-client-cert", "SINK_HTTP_CLIENT_CERT", "FILE",
+        "The certificate to present to the server, PEM; needs the key");
+    CLIENT_KEY = Setting::new(HEADING, "sink-http-client-key", "SINK_HTTP_CLIENT_KEY", "FILE",
+        "The key of that certificate, PEM").secret_file();
+    TLS_SERVER_NAME = Setting::new(HEADING, "sink-http-tls-server-name", "SINK_HTTP_TLS_SERVER_NAME", "NAME",
+        "The name expected in the server's certificate, where it is not that of the address");
+    SKIP_VERIFY = Setting::new(HEADING, "sink-http-skip-verify", "SINK_HTTP_SKIP_VERIFY", "BOOL",
+        "Do not verify the server's certificate. For tests only").default("false").form(Form::Switch);
+    COMPRESSION = Setting::new(HEADING, "sink-http-compression", "SINK_HTTP_COMPRESSION", "NAME",
+        "How requests are compressed: none, gzip or zstd. The server has to take it").default("none");
+    HEALTH_URL = Setting::new(HEADING, "sink-http-health-url", "SINK_HTTP_HEALTH_URL", "URL",
+        "Asked with GET before the first record is sent, until it answers as it should; credentials go with it to the host of the address alone").secret();
+    HEALTH_STATUS = Setting::new(HEADING, "sink-http-health-status", "SINK_HTTP_HEALTH_STATUS", "STATUS",
+        "The status that it has to answer with, from 100 to 599").default("200");
+}
+
+static TLS: TlsSettings = TlsSettings {
+    ca_cert: &CACERT,
+    ca_path: Some(&CAPATH),
+    client_cert: &CLIENT_CERT,
+    client_key: &CLIENT_KEY,
+    server_name: Some(&TLS_SERVER_NAME),
+};
+
+fn read(reader: &mut Reader<'_>, kinds: Kinds<'_>) -> Result<Config, Broken> {
+    if reader.layers.get(&ADDRESS).is_none() {
+        reader.missing(&ADDRESS, "the sink http needs it, such as http://vector:8080/nomad");
+    }
+    let address = reader.optional(&ADDRESS, url);
+    let format = match reader.optional(&FORMAT, format) {
+        Some(format) => format,
+        // Each format is the one that consumers of these records already read.
+        None if kinds(reader) == [Kind::Events] => Format::Array,
+        None => Format::Single,
+    };
+    let workers = reader.value(&WORKER_COUNT, number(1, 256));
+    let batch_count = reader.value(&BATCH_COUNT, number(1, 10_000));
+    let batch_bytes = reader.value(&BATCH_BYTES, between(ByteSize::new(1 << 10), ByteSize::new(64 << 20)));
+    let batch_linger = reader.value(&BATCH_LINGER, duration(Duration::ZERO, Duration::from_secs(60)));
+    let timeout = reader.value(&TIMEOUT, duration(Duration::from_millis(100), Duration::from_secs(600)));
+    let method = reader.value(&METHOD, method);
+    let headers = reader.list(&HEADERS, header);
+    let auth = reader.optional(&AUTH, http::basic_auth);
+    let token = http::token(reader, &TOKEN, &TOKEN_FILE);
+    let mut tls = http::tls(reader, &TLS);
+    let skip_verify = reader.value(&SKIP_VERIFY, boolean);
+    let compression = reader.value(&COMPRESSION, compression);
+    let health_url = reader.optional(&HEALTH_URL, |text| match url(text) {
+        Ok((_, Some(_))) => Err("a user does not belong there: on the host of the address its credentials are used"),
+        Ok((url, None)) => Ok(url),
+        Err(what) => Err(what),
+    });
+    let health_status = reader.value(&HEALTH_STATUS, status);
+    let (url, in_address) = address.unzip();
+    let auth = auth.or(in_address.flatten());
+    if auth.is_some() && token != TokenSource::None {
+        let what = "basic authentication is given as well, in SINK_HTTP_AUTH or in the address; give one of the two";
+        let given = if matches!(token, TokenSource::File(_)) { &TOKEN_FILE } else { &TOKEN };
+        reader.wrong(given, what);
+    }
+    let credentials = auth.is_some() || token != TokenSource::None;
+    if credentials && headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
+        let what = "it holds Authorization, which SINK_HTTP_AUTH or SINK_HTTP_TOKEN gives, too; give one of them";
+        reader.wrong(&HEADERS, what);
+    }
+    tls.skip_verify = skip_verify?;
+    let url = url.ok_or(Broken)?;
+    if tls.skip_verify && url.url().scheme() == "https" {
+        reader.warn(Warning::SkipVerify { because: "SINK_HTTP_SKIP_VERIFY is set" });
+    }
+    let status = health_status?;
+    Ok(Config {
+        url,
+        basic_auth: auth,
+        token,
+        tls,
+        method: method?,
+        headers,
+        format,
+        compression: compression?,
+        workers: workers?,
+        timeout: timeout?,
+        health: health_url.map(|url| Health { url, status }),
+        batch_count: batch_count?,
+        batch_bytes: usize::try_from(batch_bytes?.bytes()).map_err(|_| Broken)?,
+        batch_linger: batch_linger?,
+    })
+}
+
+/// The URL without its user, and the user.
+fn url(text: &str) -> Result<(Link, Option<BasicAuth>), &'static str> {
+    let mend = "write a whole URL, such as http://vector:8080/nomad or https://collector.example.com/";
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        return Err("begin with http:// or https://, such as http://vector:8080/nomad");
+    }
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("it holds spaces or control characters; write them as %20 and the like");
+    }
+    let mut url = Url::parse(text).map_err(|_| mend)?;
+    if url.fragment().is_some() {
+        return Err("an address ends before #");
+    }
+    let auth = http::user(&url);
+    url.set_username("").and_then(|()| url.set_password(None)).map_err(|()| mend)?;
+    Ok((Link::new(url), auth))
+}
+
+fn format(text: &str) -> Result<Format, &'static str> {
+    match text {
+        "single" => Ok(Format::Single),
+        "array" => Ok(Format::Array),
+        "ndjson" => Ok(Format::Ndjson),
+        _ => Err("no such format; there are single, array, ndjson"),
+    }
+}
+
+fn compression(text: &str) -> Result<Compression, &'static str> {
+    match text {
+        "none" => Ok(Compression::None),
+        "gzip" => Ok(Compression::Gzip),
+        "zstd" => Ok(Compression::Zstd),
+        _ => Err("no such compression; there are none, gzip, zstd"),
+    }
+}
+
+fn method(text: &str) -> Result<Method, &'static str> {
+    match text.to_ascii_uppercase().as_str() {
+        "POST" => Ok(Method::POST),
+        "PUT" => Ok(Method::PUT),
+        "PATCH" => Ok(Method::PATCH),
+        _ => Err("write POST, PUT or PATCH"),
+    }
+}
+
+fn status(text: &str) -> Result<StatusCode, &'static str> {
+    let number = text.parse().ok().filter(|number| (100..600).contains(number));
+    number.and_then(|number| StatusCode::from_u16(number).ok()).ok_or("write a status from 100 to 599, such as 200")
+}
+
+/// What says how a message travels is the sink's to write.
+const OURS: [&str; 7] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "host",
+    "idempotency-key",
+    "transfer-encoding",
+    "x-nomad-firehose-kind",
+];
+
+/// The messages never show the text: what stands before the colon can be a secret as well.
+fn header(text: &str) -> Result<(String, Secret), String> {
+    let Some((name, value)) = text.split_once(':') else {
+        return Err(
+            "a header lacks its colon; write NAME: VALUE, such as X-Scope-OrgID: web. In a variable commas separate \
+            headers: write \\, for a comma within a value"
+                .to_owned(),
+        );
+    };
+    let (name, value) = (name.trim(), value.trim());
+    let Ok(name) = name.parse::<HeaderName>() else {
+        return Err("what stands before the colon is no name of a header; use letters, digits and -".to_owned());
+    };
+    if OURS.contains(&name.as_str()) {
+        let ours = OURS.join(", ");
+        return Err(format!("it sets one that the sink writes itself ({ours})"));
+    }
+    if HeaderValue::from_str(value).is_err() {
+        return Err("a header's value can hold visible ASCII characters and blanks only".to_owned());
+    }
+    Ok((name.to_string(), Secret::new(value)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! The settings of the Kinesis sink: the variables of the original program, and further ones. Region, endpoint and
+//! credentials are read where every program for AWS reads them.
+
+use tracing::level_filters::LevelFilter;
+
+use super::{Config, Stream};
+use crate::{
+    settings::{Broken, ByteSize, Reader, Setting, between, settings},
+    sink::Definition,
+    template::Template,
+};
+
+pub(in crate::sink) static DEFINITION: Definition = Definition {
+    about: "a stream of Amazon Kinesis",
+    settings: SETTINGS,
+    log: &[
+        // The SDK logs whole requests, and the token among their headers.
+        ("aws", LevelFilter::WARN),
+        // They log each try with the whole answer. The sink gives the result as its reason.
+        ("aws_config::imds::region", LevelFilter::OFF),
+        ("aws_config::meta::credentials", LevelFilter::OFF),
+    ],
+    read: |reader, _| Ok(Box::new(read(reader)?)),
+};
+
+const HEADING: &str = "Kinesis sink";
+
+settings! {
+    pub(super) SETTINGS:
+
+    STREAM_NAME = Setting::new(HEADING, "sink-kinesis-stream-name", "SINK_KINESIS_STREAM_NAME", "NAME|ARN",
+        "The stream to write to, which has to exist. Region and credentials come from where AWS's own tools take them: AWS_REGION, AWS_PROFILE and the like");
+    PARTITION_KEY = Setting::new(HEADING, "sink-kinesis-partition-key", "SINK_KINESIS_PARTITION_KEY", "TEMPLATE",
+        "The partition key. Fields of the record can stand in it: {Namespace}/{JobID}. Without it the record's own key, so that what is about one object stays in one shard");
+    MAX_RECORD_SIZE = Setting::new(HEADING, "sink-kinesis-max-record-size", "SINK_KINESIS_MAX_RECORD_SIZE", "SIZE",
+        "The most that the stream takes as one record, its partition key included, from 1MiB to 10MiB; a larger one is a dead letter")
+        .default("1MiB");
+}
+
+fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
+    if reader.text(&STREAM_NAME).is_none() {
+        let what = "the kinesis sink needs the stream to write to, its name or its ARN";
+        reader.missing(&STREAM_NAME, what);
+    }
+    let stream = reader.optional(&STREAM_NAME, stream);
+    let partition_key = reader.optional(&PARTITION_KEY, partition_key);
+    let (least, most) = (ByteSize::new(1 << 20), ByteSize::new(10 << 20));
+    let max_record_size = reader.value(&MAX_RECORD_SIZE, between(least, most));
+    Ok(Config {
+        stream: stream.ok_or(Broken)?,
+        partition_key,
+        max_record_size: usize::try_from(max_record_size?.bytes()).map_err(|_| Broken)?,
+    })
+}
+
+/// The API's own rules for `StreamName` and `StreamARN` (its reference, `PutRecords`).
+fn stream(text: &str) -> Result<Stream, &'static str> {
+    if !text.starts_with("arn:") {
+        return if is_name(text) {
+            Ok(Stream::Name(text.to_owned()))
+        } else {
+            Err("a stream's name has 1 to 128 letters, digits, and _ . -")
+        };
+    }
+    let parts: Vec<_> = text.splitn(6, ':').collect();
+    let &["arn", partition, "kinesis", region, account, resource] = parts.as_slice() else { return Err(NO_ARN) };
+    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    let is_stream = resource.strip_prefix("stream/").is_some_and(is_name);
+    if !partition.starts_with("aws") || region.is_empty() || !is_account || !is_stream {
+        return Err(NO_ARN);
+    }
+    Ok(Stream::Arn { arn: text.to_owned(), region: region.to_owned() })
+}
+
+const NO_ARN: &str = "no ARN of a stream; write arn:aws:kinesis:REGION:ACCOUNT:stream/NAME";
+
+fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    (1..=128).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// A key on the wire has at most 256 characters; what a template gives beyond that is hashed.
+fn partition_key(text: &str) -> Result<Template, String> {
+    let template: Template = text.parse().map_err(|error| format!("{error}"))?;
+    if template.is_constant() && text.encode_utf16().count() > 256 {
+        return Err("a partition key has at most 256 characters".to_owned());
+    }
+    Ok(template)
+}
+
+#[cfg(test)]
+mod tests;

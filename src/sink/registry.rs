@@ -1,0 +1,195 @@
+//! Every sink of the program. A new one is its folder, its `mod` line in `mod.rs`, and one line of [`SINKS`].
+
+use std::fmt;
+
+use tracing::level_filters::LevelFilter;
+
+use super::{Policy, Sink};
+use crate::{
+    kind::Kind,
+    settings::{Broken, Reader, Setting, nearest},
+};
+
+/// The sinks, in the order of the help.
+pub static SINKS: &[Listed] =
+    &[listed!(stdout), listed!(amqp or "rabbitmq", feature "amqp"), listed!(http), listed!(kinesis, feature "kinesis")];
+
+/// Sinks of the original program that this one does not have.
+const NOT_YET: [&str; 8] = ["eventbridge", "kafka", "mongo", "mongodb", "nsq", "redis", "sqs", "syslog"];
+
+/// What a sink says of itself. A `static` of this type, `DEFINITION`, is in the `settings.rs` of each sink.
+#[derive(Debug)]
+pub struct Definition {
+    /// Where records go, for the help of `SINK_TYPE`: `an exchange of RabbitMQ`.
+    pub about: &'static str,
+    /// Its settings, in the order of the help.
+    pub settings: &'static [&'static Setting],
+    /// Log targets of its libraries, each with the most that is ever logged of it: some log secrets or whole messages.
+    pub log: &'static [(&'static str, LevelFilter)],
+    /// Reads and checks the settings without I/O. It notes every problem before it gives up.
+    pub read: fn(&mut Reader<'_>, Kinds<'_>) -> Read,
+}
+
+/// What a sink reads of its settings.
+pub type Read = Result<Box<dyn Prepared>, Broken>;
+
+/// Tells a sink which kinds of record it will get. Called only by a sink that needs to know.
+pub type Kinds<'a> = &'a dyn Fn(&mut Reader<'_>) -> Vec<Kind>;
+
+/// The valid settings of a sink.
+pub trait Prepared: fmt::Debug + Send + Sync {
+    /// Builds the sink, and says how it wants its batches. `cluster` is the label of this cluster. Reads certificates, and
+    /// connects to nothing yet.
+    ///
+    /// # Errors
+    /// A file cannot be used, or a value cannot be sent: the message names the variable.
+    fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable>;
+}
+
+/// A sink cannot be built from its settings. The message names the variable, and says why and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(String);
+
+impl Unusable {
+    /// For an error whose message names the variable.
+    pub fn new(error: impl fmt::Display) -> Self {
+        Unusable(error.to_string())
+    }
+}
+
+/// One line of [`SINKS`].
+#[derive(Debug)]
+pub struct Listed {
+    /// The value of `SINK_TYPE`.
+    pub name: &'static str,
+    /// Another value that means the same.
+    pub alias: Option<&'static str>,
+    /// `None` if this build does not have the sink, because its cargo feature is off.
+    pub definition: Option<&'static Definition>,
+}
+
+impl Listed {
+    /// Its settings; none if this build does not have the sink.
+    pub fn settings(&self) -> &'static [&'static Setting] {
+        self.definition.map_or(&[], |definition| definition.settings)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        [self.name].into_iter().chain(self.alias)
+    }
+}
+
+/// The sink that the settings name.
+#[derive(Debug)]
+pub struct Chosen {
+    name: &'static str,
+    prepared: Box<dyn Prepared>,
+}
+
+impl Chosen {
+    /// The value of `SINK_TYPE` that names it.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// See [`Prepared::build`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
+        self.prepared.build(cluster)
+    }
+}
+
+/// Reads the sink that `setting` names, with its own settings. The settings of other sinks are not looked at.
+pub(crate) fn read(setting: &Setting, reader: &mut Reader<'_>, kinds: Kinds<'_>) -> Result<Chosen, Broken> {
+    let (name, definition) = reader.value(setting, find)?;
+    let prepared = (definition.read)(reader, kinds)?;
+    Ok(Chosen { name, prepared })
+}
+
+/// The log targets of all sinks; see [`Definition::log`].
+pub fn log_limits() -> impl Iterator<Item = (&'static str, LevelFilter)> {
+    SINKS.iter().filter_map(|sink| sink.definition).flat_map(|definition| definition.log).copied()
+}
+
+/// The sinks that this build has, for the help: `amqp (an exchange of RabbitMQ; also rabbitmq)`.
+pub fn choices() -> String {
+    let choice = |sink: &Listed| {
+        let Listed { name, alias, definition } = sink;
+        let alias = alias.map(|alias| format!("; also {alias}")).unwrap_or_default();
+        definition.map(|Definition { about, .. }| format!("{name} ({about}{alias})"))
+    };
+    SINKS.iter().filter_map(choice).collect::<Vec<_>>().join(", ")
+}
+
+fn find(text: &str) -> Result<(&'static str, &'static Definition), String> {
+    let built = || SINKS.iter().filter(|sink| sink.definition.is_some()).flat_map(Listed::names);
+    let there_are = || built().collect::<Vec<_>>().join(", ");
+    if let Some(sink) = SINKS.iter().find(|sink| sink.names().any(|name| name == text)) {
+        let Listed { name, definition, .. } = sink;
+        return definition.map(|definition| (*name, definition)).ok_or_else(|| {
+            format!(
+                "this build has no {name} sink; build with the cargo feature {name}, or choose one of {}",
+                there_are()
+            )
+        });
+    }
+    if NOT_YET.contains(&text) {
+        return Err(format!("this sink does not exist yet; choose one of {}", there_are()));
+    }
+    let meant = nearest(text, NOT_YET.into_iter().chain(built()));
+    let meant = meant.map(|meant| format!(", did you mean {meant}?")).unwrap_or_default();
+    Err(format!("no such sink{meant}; choose one of {}", there_are()))
+}
+
+/// A line of [`SINKS`]: the sink's module, which is its name, perhaps another name, and its cargo feature if it has one.
+macro_rules! listed {
+    ($sink:ident $(or $alias:literal)?) => {
+        Listed { name: stringify!($sink), alias: listed!(@alias $($alias)?), definition: Some(&super::$sink::DEFINITION) }
+    };
+    ($sink:ident $(or $alias:literal)?, feature $feature:tt) => {
+        Listed {
+            name: stringify!($sink),
+            alias: listed!(@alias $($alias)?),
+            definition: {
+                #[cfg(feature = $feature)]
+                {
+                    Some(&super::$sink::DEFINITION)
+                }
+                #[cfg(not(feature = $feature))]
+                {
+                    None
+                }
+            },
+        }
+    };
+    (@alias) => { None };
+    (@alias $alias:literal) => { Some($alias) };
+}
+use listed;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_found_or_the_message_says_what_there_is() {
+        assert_eq!(find("stdout").expect("it is built").0, "stdout");
+        for (text, part) in [
+            ("stdot", "did you mean stdout?; choose one of stdout, "),
+            ("kafka", "this sink does not exist yet; choose one of stdout, "),
+        ] {
+            assert!(find(text).expect_err(text).contains(part), "{text}");
+        }
+        for (name, built) in [("amqp", cfg!(feature = "amqp")), ("kinesis", cfg!(feature = "kinesis"))] {
+            match find(name) {
+                Ok((found, _)) => assert!(built && found == name),
+                Err(error) => {
+                    assert!(!built && error.starts_with(&format!("this build has no {name} sink")), "{error}")
+                }
+            }
+        }
+    }
+}

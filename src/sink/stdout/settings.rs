@@ -1,0 +1,24 @@
+//! The sink `stdout` has no settings.
+
+use super::Stdout;
+use crate::sink::{Definition, Policy, Prepared, Sink, Unusable};
+
+pub(in crate::sink) static DEFINITION: Definition = Definition {
+    about: "one record a line to standard output",
+    settings: &[],
+    log: &[],
+    read: |_, _| Ok(Box::new(Config)),
+};
+
+/// What the sink is to do: there is nothing to choose.
+#[derive(Clone, Copy, Debug)]
+struct Config;
+
+impl Prepared for Config {
+    fn build(&self, _cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
+        let stdout = Stdout::open().map_err(|error| {
+            Unusable::new(format!("cannot write to stdout: {error}; start the program with a standard output"))
+        })?;
+        Ok((Box::new(stdout), Policy::default()))
+    }
+}

@@ -1,0 +1,131 @@
+//! What every driver needs: the cluster, the way to the sink, bounds, settings, and what tells an operator how it goes.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    backoff::Backoff,
+    dead_letter::{DeadLetters, Input},
+    delivery::Handle,
+    kind::Kind,
+    nomad::Client,
+    position::RaftIndex,
+    record::Record,
+    telemetry::{Metrics, Status, metrics},
+    throttle::Outage,
+    window::Window,
+};
+
+/// Where the very first start begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With everything that the cluster still has.
+    All,
+    /// With what happens from now on.
+    Now,
+    /// With what happened at this raft index or later, as far as the cluster still has it.
+    Index(RaftIndex),
+}
+
+/// Where records come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// From the event stream where there is one, otherwise from lists until there is.
+    #[default]
+    Auto,
+    /// From the event stream alone.
+    Stream,
+    /// From lists alone.
+    Poll,
+}
+
+/// How lists are polled where there is no event stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Polling {
+    /// Whether they are.
+    pub source: Source,
+    /// The shortest pause between two lists of one kind.
+    pub interval: Duration,
+    /// How long ago the server that answers may have heard of its leader; `None` has only the leader answer.
+    pub stale: Option<Duration>,
+}
+
+impl Default for Polling {
+    fn default() -> Self {
+        Polling { source: Source::Auto, interval: Duration::from_secs(1), stale: None }
+    }
+}
+
+/// What every driver needs.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The cluster.
+    pub client: Client,
+    /// Where records go.
+    pub delivery: Handle,
+    /// Where input goes that no record can be made of.
+    pub dead_letters: DeadLetters,
+    /// The bound on bytes in flight.
+    pub window: Window,
+    /// Counters.
+    pub metrics: Metrics,
+    /// What each kind is doing, for the status page.
+    pub status: Status,
+    /// Where the first start begins.
+    pub start: Start,
+    /// What takes the stream's place where there is none.
+    pub polling: Polling,
+    /// Cancelled when nothing new may be read.
+    pub stop: CancellationToken,
+}
+
+/// The program stops, or delivery has ended: whoever gets this returns it.
+#[derive(Debug)]
+pub(super) struct Stopped;
+
+/// Why an answer that was waited for is of no use.
+#[derive(Debug)]
+pub(super) enum Interrupted<E> {
+    Stopped,
+    Failed(E),
+}
+
+impl<E> From<Stopped> for Interrupted<E> {
+    fn from(Stopped: Stopped) -> Self {
+        Interrupted::Stopped
+    }
+}
+
+impl Context {
+    pub(super) async fn submit(&self, records: Vec<Record>) -> Result<(), Stopped> {
+        self.delivery.submit(records).await.map_err(|_| Stopped)
+    }
+
+    /// Waits, unless the program stops meanwhile.
+    pub(super) async fn pause(&self, pause: Duration) -> Result<(), Stopped> {
+        tokio::select! {
+            () = self.stop.cancelled() => Err(Stopped),
+            () = sleep(pause) => Ok(()),
+        }
+    }
+
+    /// Writes a dead letter of input that no record can be made of. Waits for a dead-letter file that cannot be written.
+    pub(super) async fn dead_letter(&self, kind: Kind, raw: &[u8], reason: &str) -> Result<(), Stopped> {
+        self.unreadable(kind, Input { raw, reason, context: kind.name(), is_logged: false }).await
+    }
+
+    /// The same, of input that the log may have already.
+    pub(super) async fn unreadable(&self, kind: Kind, input: Input<'_>) -> Result<(), Stopped> {
+        let mut backoff = Backoff::default();
+        let mut outage = Outage::new("writing dead letters");
+        while let Err(error) = self.dead_letters.unreadable(input).await {
+            outage.log(&error);
+            self.pause(backoff.failed()).await?;
+        }
+        outage.over();
+        self.metrics.dead_letters(kind, metrics::INPUT, 1);
+        Ok(())
+    }
+}

@@ -1,0 +1,274 @@
+//! A stream that something on the way holds back, most often a proxy that buffers: whether it is so.
+//!
+//! Tables also move without an event, so a table that is ahead of the stream is no proof. Where it stays ahead on a
+//! second connection, its list is asked: only a version there that the stream should have brought says for certain that
+//! the stream is held back.
+
+use serde::Deserialize;
+use tracing::{error, info, warn};
+
+use super::{
+    Driver,
+    live::End,
+    tables::{Probe, TableAnswer, Why},
+};
+use crate::{
+    kind::Kind,
+    nomad::{Client, Error, ListQuery, Table},
+    position::RaftIndex,
+    source::{backfill::Tokens, context::Stopped, tracker::Tracker},
+    telemetry::SourceState,
+};
+
+/// What the operator can do about it.
+const HINT: &str =
+    "a proxy probably buffers the stream: turn that off for /v1/event/stream (nginx: proxy_buffering off)";
+/// Objects a page.
+const PER_PAGE: u32 = 500;
+
+/// What is known of the stream being held back.
+#[derive(Debug, Default)]
+pub(super) struct Suspicion {
+    /// A table was ahead of the stream on the connection before, too.
+    pub(super) suspected: bool,
+    /// The stream is held back, for all that is known, and shown so: until a connection shows that nothing holds it back.
+    /// That it has caught up is no proof, for a full buffer is passed on.
+    pub(super) held_back: bool,
+    /// What lists are to be asked for.
+    to_check: Vec<Range>,
+    /// Up to here tables moved without an event.
+    cleared: RaftIndex,
+}
+
+impl Suspicion {
+    /// Tables moved without an event: nothing is missing now.
+    fn clear(&mut self, cleared: RaftIndex) {
+        *self = Suspicion { cleared, held_back: self.held_back, ..Suspicion::default() };
+    }
+}
+
+/// Versions that a list may have, and that the stream has not brought.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    table: Table,
+    after: RaftIndex,
+    until: RaftIndex,
+}
+
+/// Why nothing comes, in the words of the status page.
+pub(super) fn reason(server: &str) -> String {
+    format!(
+        "the event stream of {server} brings nothing while tables move: a proxy probably buffers it; turn that off for \
+         /v1/event/stream (nginx: proxy_buffering off)"
+    )
+}
+
+impl Driver {
+    /// The watchdog: has some table moved past everything that the stream brought since the last watch? With half a line
+    /// that does not grow, no second watch is waited for, and the stream is shown as held back at once: Nomad writes whole
+    /// lines.
+    ///
+    /// Without that, a false alarm is normal where little happens; each one puts off the next.
+    pub(super) fn stream_is_behind(&mut self, answer: &TableAnswer, stalled: bool) -> Option<End> {
+        let (mut behind, mut due) = (Vec::new(), false);
+        let server = self.connection.as_ref().map_or("", |connection| &connection.server);
+        for tracker in &mut self.trackers {
+            let Some(index) = tracker.tables().and_then(|tables| answer.greatest(&tables)) else { continue };
+            let read = tracker.cursor.position().index;
+            self.ctx.metrics.seen(tracker.kind, index);
+            let before = std::mem::replace(&mut tracker.watchdog.table_before, index);
+            let seen = if stalled { index } else { before };
+            if seen <= read || seen <= self.suspicion.cleared || !tracker.cursor.is_proven() {
+                continue;
+            }
+            behind.extend(ranges(tracker, read, seen));
+            if self.suspicion.suspected {
+                continue;
+            }
+            if stalled {
+                warn!(kind = %tracker.kind, table = %seen, %read, server,
+                    hint = HINT, "event stream stalled within a line");
+                due = true;
+            } else if tracker.watchdog.may_alarm() {
+                warn!(kind = %tracker.kind, table = %seen, %read, server,
+                    hint = HINT, "event stream is behind its table");
+                due = true;
+            }
+        }
+        if stalled && !behind.is_empty() {
+            self.hold_back();
+        }
+        if due {
+            self.suspicion.suspected = true;
+            self.ctx.client.fail_over(self.server());
+            return Some(if stalled { End::Lost } else { End::Resubscribe });
+        }
+        if self.suspicion.suspected {
+            if behind.is_empty() {
+                self.suspicion.clear(self.suspicion.cleared);
+            }
+            self.suspicion.to_check = behind;
+        }
+        None
+    }
+
+    /// The stream is held back, for all that is known.
+    pub(super) fn hold_back(&mut self) {
+        self.suspicion.held_back = true;
+        self.show_stream();
+    }
+
+    /// The connection has shown that nothing holds the stream back.
+    pub(super) fn flows_again(&mut self) {
+        if std::mem::take(&mut self.suspicion.held_back) {
+            info!(namespace = &*self.namespace, server = self.server(), "event stream is no longer held back");
+            self.show_stream();
+        }
+    }
+
+    /// Shows how the stream is read.
+    pub(super) fn show_stream(&self) {
+        match self.suspicion.held_back {
+            true => self.show(&SourceState::Blocked { reason: reason(self.server()) }),
+            false => self.show(&SourceState::Streaming),
+        }
+    }
+
+    /// Asks lists for what the stream should have brought, in the background; `None` where nothing is in question.
+    pub(super) fn ask_lists(&mut self) -> Option<Probe> {
+        let ranges = std::mem::take(&mut self.suspicion.to_check);
+        if ranges.is_empty() {
+            return None;
+        }
+        let (client, namespace) = (self.ctx.client.clone(), self.namespace.clone());
+        Some(Box::pin(async move {
+            let mut answer = TableAnswer::new(Why::Lists);
+            for range in ranges {
+                match newest_in(&client, &namespace, range).await {
+                    Ok(newest) => answer.newer.extend(newest.map(|index| (range.table, index))),
+                    Err(error) => {
+                        warn!(%error, "cannot check whether the stream is held back");
+                        answer.failed = true;
+                    }
+                }
+            }
+            answer
+        }))
+    }
+
+    /// Takes in what lists have that the stream had not brought.
+    pub(super) fn take_lists(&mut self, answer: &TableAnswer) -> Option<End> {
+        let is_missing = |(table, index): &&(Table, RaftIndex)| {
+            let reads = |tracker: &&Tracker| tracker.tables().is_some_and(|tables| tables.contains(table));
+            self.trackers.iter().filter(reads).any(|tracker| tracker.cursor.position().index < *index)
+        };
+        if let Some((table, index)) = answer.newer.iter().find(is_missing) {
+            error!(namespace = &*self.namespace, server = self.server(), table = table.topic(), listed = %index,
+                hint = HINT, "event stream is held back");
+            self.hold_back();
+            return Some(End::HeldBack);
+        }
+        if !answer.failed {
+            let cleared = self.trackers.iter().map(|tracker| tracker.watchdog.table_before).max().unwrap_or_default();
+            self.suspicion.clear(cleared);
+        }
+        None
+    }
+
+    /// A first list needs no stream: while nothing of that comes, tables tell what lists are to give. Of a position that is
+    /// stored the stream is left to tell, for only that has the versions in between: its next connection can be a good one.
+    pub(super) async fn begin_without_stream(&mut self) -> Result<(), Stopped> {
+        let probe = self.ask_for_proof();
+        let answer = self.wait_for(probe).await?;
+        self.know(&answer.indexes);
+        let before = self.listed_to();
+        self.prove(&answer, Tracker::starts_from_nothing).await?;
+        // What lists owe from there on is of all namespaces.
+        if before <= self.coverage.watermark() && self.coverage.raise_to(self.listed_to()) {
+            self.store_watermark().await?;
+        }
+        Ok(())
+    }
+
+    /// The tables of the cluster stand here, and lists are to give what is missing. For raw events there is no list: whatever
+    /// table moves, they are behind until there is a stream.
+    pub(super) fn know(&self, tables: &[(Table, RaftIndex)]) {
+        for tracker in &self.trackers {
+            let reads =
+                |table: &Table| tracker.topics().iter().any(|topic| ["*", table.topic()].contains(&&*topic.name));
+            let newest = tables.iter().filter(|(table, _)| reads(table)).map(|(_, index)| *index).max();
+            match (newest, tracker.kind) {
+                (Some(index), Kind::Events) => self.ctx.metrics.unreachable(tracker.kind, index),
+                (Some(index), kind) => self.ctx.metrics.seen(kind, index),
+                (None, _) => {}
+            }
+        }
+    }
+
+    /// Where the kind stands that is furthest behind of those that lists give.
+    fn listed_to(&self) -> RaftIndex {
+        let positions = self.trackers.iter().filter(|tracker| tracker.table().is_some());
+        positions.map(|tracker| tracker.cursor.position().index).min().unwrap_or_default()
+    }
+}
+
+/// What lists can say of a tracker; nothing of one that reads single keys of a topic.
+fn ranges(tracker: &Tracker, after: RaftIndex, until: RaftIndex) -> Vec<Range> {
+    let of_all = tracker.topics().iter().all(|topic| topic.key.is_none());
+    let tables = tracker.tables().filter(|_| of_all).unwrap_or_default();
+    tables.into_iter().map(|table| Range { table, after, until }).collect()
+}
+
+/// The index of some version in the range, if the list has one.
+async fn newest_in(client: &Client, namespace: &str, range: Range) -> Result<Option<RaftIndex>, Error> {
+    let (mut token, mut tokens): (Option<String>, Tokens) = Default::default();
+    loop {
+        let query = ListQuery {
+            per_page: PER_PAGE,
+            next_token: token.as_deref(),
+            task_states: false,
+            ..ListQuery::new(range.table, namespace)
+        };
+        let mut page = client.list(&query).await?;
+        while let Some(element) = page.next().await? {
+            let index = RaftIndex(changed_at(range.table, &element));
+            if index > range.after && index <= range.until {
+                return Ok(Some(index));
+            }
+        }
+        let Some(next) = page.next_token.take() else { return Ok(None) };
+        tokens.go_on(token.as_deref(), &next).map_err(|endless| Error::Garbage {
+            address: page.server().to_owned(),
+            what: format!("the list of {}", range.table.topic()),
+            text: endless.to_string(),
+        })?;
+        token = Some(next);
+    }
+}
+
+/// The index of the last change that an event tells of. A job's stability changes its `ModifyIndex` without one.
+fn changed_at(table: Table, element: &[u8]) -> u64 {
+    #[derive(Deserialize)]
+    struct Stub {
+        #[serde(rename = "ModifyIndex")]
+        modified: u64,
+        #[serde(rename = "JobModifyIndex")]
+        job_modified: Option<u64>,
+    }
+    let Ok(Stub { modified, job_modified }) = serde_json::from_slice(element) else { return 0 };
+    if table == Table::Jobs { job_modified.unwrap_or(modified) } else { modified }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_without_an_event_is_no_proof() {
+        let stub = br#"{"ID":"web","ModifyIndex":90,"JobModifyIndex":40,"Stable":true}"#;
+        assert_eq!(changed_at(Table::Jobs, stub), 40);
+        assert_eq!(changed_at(Table::Deployments, stub), 90);
+        assert_eq!(changed_at(Table::Jobs, br#"{"ModifyIndex":90}"#), 90);
+        assert_eq!(changed_at(Table::Nodes, b"[]"), 0);
+    }
+}

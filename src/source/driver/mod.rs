@@ -1,0 +1,318 @@
+//! One stream and the trackers that read it: connects, proves, delivers, and goes on after every failure.
+//!
+//! [`live`] is the life of a connection, [`poll`] reads lists where there is no stream. Either way [`beside`] reads pages
+//! and summaries meanwhile.
+
+mod beside;
+mod buffered;
+mod doubtful;
+mod live;
+mod missing;
+mod poll;
+mod tables;
+mod take_over;
+mod unreadable;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use self::{buffered::Suspicion, live::End, missing::Missing, unreadable::Unreadable};
+use super::{
+    context::{Context, Interrupted, Source, Stopped},
+    resume::{coverage::Coverage, namespaces::Namespaces},
+    standby::WarmStream,
+    stream::{
+        absence::Absence,
+        plausible::Doubts,
+        reader::{HEALTHY_AFTER, Reader, Received},
+        subscription::{Subscription, union},
+    },
+    tracker::Tracker,
+};
+use crate::{
+    backoff::Backoff,
+    checkpoint::Gap,
+    kind::Kind,
+    nomad::{self, Namespace, StreamQuery},
+    position::{Position, RaftIndex},
+    telemetry::SourceState,
+    throttle::Outage,
+};
+
+/// A stream of one namespace, or of all, and what it needs to go on.
+#[derive(Debug)]
+pub(super) struct Driver {
+    /// `*`, or the name of a namespace.
+    namespace: Arc<str>,
+    /// It is the first stream. Events without a namespace belong to that one alone.
+    first: bool,
+    trackers: Vec<Tracker>,
+    ctx: Context,
+    coverage: Coverage,
+    unreadable: Unreadable,
+    /// The last connection; `None` before the first.
+    connection: Option<Connection>,
+    /// How often in a row the anchor's table was seen below the anchor.
+    strikes: u32,
+    /// What a standby has buffered, until the first connection.
+    warm: Option<WarmStream>,
+    /// The tracker that had the last turn beside the stream.
+    last_turn: usize,
+    /// Lines whose index nothing confirms.
+    doubts: Doubts,
+    /// Whether something holds the stream back.
+    suspicion: Suspicion,
+}
+
+/// How far one connection was read.
+#[derive(Debug, Default)]
+struct Connection {
+    /// The address that streams.
+    server: String,
+    /// The greatest index that it has brought, without those in doubt.
+    read_to: RaftIndex,
+    /// It was reported that a line of it is below one before.
+    went_back: bool,
+}
+
+/// The lines of a connection, and the namespaces that it has.
+type Connected = (Reader, Namespaces);
+
+/// Why there is no connection.
+type Unconnected = Interrupted<nomad::Error>;
+
+impl From<nomad::Error> for Unconnected {
+    fn from(error: nomad::Error) -> Self {
+        Interrupted::Failed(error)
+    }
+}
+
+/// Why and for how long the stream cannot be subscribed to.
+struct Attempts {
+    backoff: Backoff,
+    outage: Outage,
+    absence: Absence,
+}
+
+impl Attempts {
+    fn new() -> Self {
+        Attempts { backoff: Backoff::default(), outage: outage(), absence: Absence::default() }
+    }
+}
+
+fn outage() -> Outage {
+    Outage::new("reading the event stream").of_calls()
+}
+
+impl Driver {
+    pub(super) fn new(
+        namespace: Arc<str>,
+        first: bool,
+        trackers: Vec<Tracker>,
+        ctx: Context,
+        warm: Option<WarmStream>,
+    ) -> Self {
+        let watermark = trackers.iter().filter_map(Tracker::stored_watermark).min().unwrap_or_default();
+        Driver {
+            namespace,
+            first,
+            trackers,
+            ctx,
+            coverage: Coverage::from(watermark),
+            unreadable: Unreadable::default(),
+            connection: None,
+            strikes: 0,
+            warm,
+            last_turn: 0,
+            doubts: Doubts::default(),
+            suspicion: Suspicion::default(),
+        }
+    }
+
+    /// Reads the stream until the program stops.
+    pub(super) async fn run(mut self) {
+        if let Err(Stopped) = self.run_until_stopped().await {
+            debug!(namespace = &*self.namespace, stopping = self.ctx.stop.is_cancelled(), "stream driver ended");
+        }
+        if let Err(Stopped) = self.leave_beside().await {
+            debug!(namespace = &*self.namespace, "delivery has ended before the stream driver");
+        }
+    }
+
+    async fn run_until_stopped(&mut self) -> Result<(), Stopped> {
+        let mut attempts = Attempts::new();
+        self.show(&SourceState::Connecting);
+        self.resolve_start(&mut attempts.backoff, &mut attempts.outage).await?;
+        for tracker in &mut self.trackers {
+            tracker.report_new_topics(&self.ctx).await?;
+        }
+        if self.ctx.polling.source == Source::Poll {
+            self.poll("NOMAD_FIREHOSE_SOURCE is poll", Absence::default()).await?;
+        }
+        loop {
+            let connected = match self.connect().await {
+                Ok(connected) => Ok(connected),
+                Err(Interrupted::Failed(error)) => Err(error),
+                Err(Interrupted::Stopped) => return Err(Stopped),
+            };
+            match connected {
+                Ok((reader, namespaces)) => self.follow(reader, namespaces, &mut attempts).await?,
+                Err(error) => self.unconnected(&error, &mut attempts).await?,
+            }
+        }
+    }
+
+    /// Reads a connection to its end, and pauses before the next one where that is due.
+    async fn follow(&mut self, reader: Reader, namespaces: Namespaces, attempts: &mut Attempts) -> Result<(), Stopped> {
+        attempts.outage.over();
+        attempts.absence = Absence::default();
+        let (connected, before) = (Instant::now(), self.position());
+        let end = self.read_live(reader, namespaces).await?;
+        // Where each connection brings something new, there is no storm to avoid.
+        if connected.elapsed() >= HEALTHY_AFTER || self.position() > before {
+            attempts.backoff.reset();
+        }
+        self.ctx.metrics.reconnect();
+        match end {
+            End::Resubscribe => Ok(()),
+            End::HeldBack if self.may_poll() => {
+                self.poll(&buffered::reason(self.server()), Absence::default()).await?;
+                attempts.backoff.reset();
+                Ok(())
+            }
+            End::Lost | End::HeldBack => self.rest(attempts.backoff.failed()).await,
+        }
+    }
+
+    /// There is no connection: reads lists where the stream is missing, and otherwise pauses before the next try.
+    async fn unconnected(&mut self, error: &nomad::Error, attempts: &mut Attempts) -> Result<(), Stopped> {
+        let was_missing = attempts.absence.has_begun();
+        let missing = self.is_missing(error, &mut attempts.absence).await?;
+        if matches!(error, nomad::Error::HeldBack { .. }) {
+            self.begin_without_stream().await?;
+            self.suspicion.held_back |= missing == Missing::Surely;
+        }
+        if missing == Missing::Surely && self.may_poll() {
+            self.poll(&error.to_string(), std::mem::take(&mut attempts.absence)).await?;
+            attempts.outage = outage();
+            attempts.backoff.reset();
+            return Ok(());
+        }
+        self.show(&SourceState::Blocked { reason: error.to_string() });
+        if missing == Missing::Perhaps && matches!(error, nomad::Error::NoStream { .. }) {
+            if !was_missing {
+                info!(namespace = &*self.namespace, %error, "event stream unavailable");
+            }
+        } else {
+            attempts.outage.log(error);
+        }
+        let pause = attempts.backoff.failed();
+        let longest = Absence::pause(&self.ctx.polling);
+        self.rest(if missing == Missing::Perhaps { pause.min(longest) } else { pause }).await
+    }
+
+    /// Whether lists may take the stream's place where there is none.
+    fn may_poll(&self) -> bool {
+        self.ctx.polling.source != Source::Stream && self.trackers.iter().any(|tracker| tracker.table().is_some())
+    }
+
+    /// Subscribes, or takes over what a standby has buffered.
+    async fn connect(&mut self) -> Result<Connected, Unconnected> {
+        if let Some(taken) = self.take_over() {
+            return Ok(taken);
+        }
+        loop {
+            let (client, namespace) = (self.ctx.client.clone(), Arc::clone(&self.namespace));
+            let namespaces = self.meanwhile(async move { Namespaces::find(&client, &namespace).await }).await?;
+            let query = self.prepare(namespaces.listed());
+            let (client, index) = (self.ctx.client.clone(), query.index);
+            let opened = async move { Subscription::open(&client, &query, namespaces).await };
+            let Some(Subscription { stream, namespaces }) = self.meanwhile(opened).await? else {
+                info!("namespace created while subscribing");
+                continue;
+            };
+            info!(namespace = &*self.namespace, %index, server = stream.server(), "subscribed to the event stream");
+            self.connection = Some(Connection { server: stream.server().to_owned(), ..Connection::default() });
+            self.show_stream();
+            return Ok((Reader::new(stream, self.ctx.window.clone(), self.received()), namespaces));
+        }
+    }
+
+    /// Makes everything ready for a new connection, and gives what to subscribe to.
+    fn prepare(&mut self, found: &[Namespace]) -> StreamQuery {
+        self.find_uncovered(found);
+        let asks = self.trackers.iter().map(|tracker| tracker.cursor.ask());
+        let index = asks.chain(self.coverage.new_namespaces().map(|new| new.ask())).min().unwrap_or_default();
+        self.coverage.reconnected();
+        self.trackers.iter_mut().for_each(|tracker| tracker.cursor.reconnected());
+        self.doubts.reconnected();
+        self.query(index)
+    }
+
+    /// The subscription of all trackers together, from `index` on.
+    fn query(&self, index: RaftIndex) -> StreamQuery {
+        StreamQuery {
+            namespace: self.namespace.to_string(),
+            topics: union(self.trackers.iter().flat_map(Tracker::topics)),
+            index,
+        }
+    }
+
+    /// The address of the last connection, for the log.
+    fn server(&self) -> &str {
+        self.connection.as_ref().map_or("", |connection| &connection.server)
+    }
+
+    /// Where the kind that has read least has read to.
+    fn position(&self) -> RaftIndex {
+        self.trackers.iter().map(|tracker| tracker.cursor.position().index).min().unwrap_or_default()
+    }
+
+    /// Where the kind that has read most has read to.
+    fn furthest(&self) -> Position {
+        let positions = self.trackers.iter().map(|tracker| tracker.cursor.position());
+        positions.max_by_key(|position| position.index).cloned().unwrap_or_default()
+    }
+
+    fn is_proven(&self) -> bool {
+        self.trackers.iter().all(|tracker| tracker.cursor.is_proven())
+    }
+
+    /// What notes how far the lines that have come reach.
+    fn received(&self) -> Received {
+        let kinds = self.trackers.iter().map(|tracker| tracker.kind).collect();
+        Received { metrics: self.ctx.metrics.clone(), kinds }
+    }
+
+    /// Shows how all kinds of the stream are read.
+    fn show(&self, state: &SourceState) {
+        self.trackers.iter().for_each(|tracker| tracker.show(&self.ctx, state.clone()));
+    }
+
+    /// Catches up with namespaces that were created at or below the position, and that no subscription had.
+    fn find_uncovered(&mut self, found: &[Namespace]) {
+        let furthest = self.furthest();
+        let uncovered = self.coverage.uncovered(found, furthest.index);
+        if !uncovered.is_empty() {
+            self.coverage.catch_up(&uncovered, furthest);
+        }
+    }
+
+    /// Books what namespaces could have had, where their events can't be seen any more.
+    async fn book_namespaces(&mut self, gaps: &[(String, Gap)]) -> Result<(), Stopped> {
+        let affected = |tracker: &&mut Tracker| !tracker.origin.is_first_start() && tracker.kind != Kind::Nodes;
+        for tracker in self.trackers.iter_mut().filter(affected).filter(|_| !gaps.is_empty()) {
+            tracker.book_namespaces(&self.ctx, gaps).await?;
+        }
+        Ok(())
+    }
+
+    async fn store_watermark(&mut self) -> Result<(), Stopped> {
+        for tracker in &mut self.trackers {
+            tracker.store_watermark(&self.ctx, self.coverage.watermark()).await?;
+        }
+        Ok(())
+    }
+}

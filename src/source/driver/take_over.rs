@@ -1,0 +1,158 @@
+//! The first connection of a driver that takes over from a standby: what that has buffered, if it continues from our position.
+
+use tracing::info;
+
+use super::{Connected, Connection, Driver};
+use crate::{
+    nomad::line::{Line, Occurrences, Text},
+    position::{Position, RaftIndex},
+    source::{
+        resume::topics::brings,
+        standby::WarmStream,
+        stream::{reader::Reader, replay_buffer::ReplayBuffer},
+        tracker::Tracker,
+    },
+    telemetry::SourceState,
+};
+
+impl Driver {
+    /// What a standby has held, in the place of a new subscription, and the namespaces that it was subscribed with.
+    ///
+    /// It is asked once. Where it cannot be told for certain that nothing lies between a position and what is held, it
+    /// is let go, and the gap proof decides on a subscription of our own.
+    pub(super) fn take_over(&mut self) -> Option<Connected> {
+        let warm = self.warm.take()?;
+        let position = self.position();
+        let (lines, bytes, read_to) = (warm.buffer.len(), warm.buffer.bytes(), warm.read_to);
+        let complete_from = warm.buffer.complete_from().unwrap_or_default();
+        if let Err(reason) = self.can_go_on_with(&warm) {
+            info!(namespace = &*self.namespace, reason, %position, lines, bytes, %complete_from, %read_to,
+                "replay buffer not usable for take-over");
+            return None;
+        }
+        let WarmStream { buffer, stream, namespaces, .. } = warm;
+        // Behind an original: what the subscription does not have is still to be found.
+        if namespaces.are_all() {
+            self.coverage.lower_to(namespaces.complete_to());
+        }
+        info!(namespace = &*self.namespace, %position, lines, bytes, %complete_from, %read_to, open = stream.is_some(),
+            "resuming from the replay buffer");
+        for tracker in &mut self.trackers {
+            tracker.cursor.reconnected();
+            // A first start has nothing to prove: what lies before the first line comes from the list.
+            if !tracker.starts_from_nothing() {
+                tracker.cursor.proven_from(tracker.cursor.position().index);
+            }
+        }
+        let server = stream.as_ref().map(|stream| stream.server().to_owned()).unwrap_or_default();
+        self.connection = Some(Connection { server, ..Connection::default() });
+        self.show(&SourceState::Streaming);
+        Some((Reader::warm(buffer, stream, self.ctx.window.clone(), self.received()), namespaces))
+    }
+
+    /// Whether nothing can be missing between the position of any kind and what is held. If not, why not.
+    fn can_go_on_with(&self, warm: &WarmStream) -> Result<(), &'static str> {
+        if warm.stream.is_none() && warm.buffer.len() == 0 {
+            return Err("nothing is held");
+        }
+        if !self.trackers.iter().flat_map(Tracker::topics).all(|topic| brings(&warm.topics, topic)) {
+            return Err("it was for other kinds");
+        }
+        // An original had no subscription: its value is of another table, and stands above any namespace's creation.
+        let by_ours = |tracker: &&Tracker| !tracker.needs_original();
+        let watermarks = self.trackers.iter().filter(by_ours).filter_map(Tracker::stored_watermark);
+        if watermarks.max() > Some(warm.namespaces.complete_to()) && &*self.namespace == "*" {
+            return Err("the leader had newer namespaces");
+        }
+        if !self.coverage.uncovered(warm.namespaces.listed(), self.furthest().index).is_empty() {
+            return Err("there are namespaces that the leader had not found");
+        }
+        let mut going_on = self.trackers.iter().filter(|tracker| !tracker.starts_from_nothing());
+        going_on.try_for_each(|tracker| reaches_back(warm, tracker.cursor.position()))
+    }
+}
+
+/// Whether what is held goes on from `position`.
+fn reaches_back(warm: &WarmStream, position: &Position) -> Result<(), &'static str> {
+    let Some(complete_from) = warm.buffer.complete_from() else { return Err("nothing was read") };
+    // A server that lags would have to prove first that its history is ours.
+    if warm.read_to < position.index {
+        return Err("the leader had read more");
+    }
+    let held = at(&warm.buffer, position);
+    if held == Held::Other {
+        return Err("it is of another history");
+    }
+    // What comes behind the position is enough where the position's own index is known whole, or held from its first
+    // line on: a later event of an object looks like the known one.
+    let begins_with_it = held == Held::Known && !position.needs_line_before();
+    let whole = position.whole || position.seen.is_empty() || begins_with_it;
+    let needed = if whole { RaftIndex(position.index.0.saturating_add(1)) } else { position.index };
+    if needed < complete_from { Err("it begins behind the position") } else { Ok(()) }
+}
+
+/// What is held of a position's index.
+#[derive(PartialEq, Eq)]
+enum Held {
+    /// No line, or nothing is known of it.
+    Nothing,
+    /// An event that is known.
+    Known,
+    /// Only events that are not known.
+    Other,
+}
+
+fn at(buffer: &ReplayBuffer, position: &Position) -> Held {
+    let mut occurrences = Occurrences::default();
+    let lines = buffer.at(position.index).map(|text| Text::new(text.clone()));
+    let events = lines.filter_map(|text| Some(Line::parse(&text, &mut occurrences).ok()?.identities()));
+    let mut events = events.flatten().peekable();
+    if position.seen.is_empty() || events.peek().is_none() {
+        return Held::Nothing;
+    }
+    if events.any(|event| position.seen.contains(&event)) { Held::Known } else { Held::Other }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{position::Identity, source::standby::testing};
+
+    fn position(index: u64, keys: &[&str], whole: bool) -> Position {
+        let seen = keys.iter().map(|key| Identity::new("Job", "default", key, RaftIndex(index), 0)).collect();
+        Position { index: RaftIndex(index), seen, whole, before: RaftIndex(0) }
+    }
+
+    #[test]
+    fn what_is_held_serves_positions_that_it_surely_goes_on_from() {
+        let lines = [(10, "a"), (11, "b"), (11, "c"), (14, "d")];
+        let nothing_let_go = || testing::warm(&lines, 0);
+        let ok = [
+            (position(11, &["b"], false), "known at a held index"),
+            (position(10, &["a"], false), "known at the first index, which need not be held whole"),
+            (position(10, &[], false), "the first index is covered by a list"),
+            (position(12, &["x"], false), "an index that only the leader's subscription has"),
+            (position(14, &["d"], false), "the last"),
+        ];
+        for (position, why) in ok {
+            assert_eq!(reaches_back(&nothing_let_go(), &position), Ok(()), "{why}");
+        }
+        let refused = [
+            (position(9, &["z"], true), "it begins behind the position"),
+            (position(10, &["z"], false), "it is of another history"),
+            (position(11, &["z"], true), "it is of another history"),
+            (position(15, &["d"], false), "the leader had read more"),
+        ];
+        for (position, why) in refused {
+            assert_eq!(reaches_back(&nothing_let_go(), &position), Err(why));
+        }
+        assert_eq!(reaches_back(&testing::warm(&[], 0), &position(1, &[], true)), Err("nothing was read"));
+        let cut_off = Position { before: RaftIndex(9), ..position(10, &["a"], false) };
+        assert_eq!(reaches_back(&nothing_let_go(), &cut_off), Err("it begins behind the position"));
+        // Let go up to the position: nothing below is needed.
+        let trimmed = testing::warm(&lines, 14);
+        assert_eq!(reaches_back(&trimmed, &position(14, &["d"], false)), Ok(()));
+        assert_eq!(reaches_back(&trimmed, &position(13, &["x"], true)), Ok(()));
+        assert_eq!(reaches_back(&trimmed, &position(13, &["x"], false)), Err("it begins behind the position"));
+    }
+}

@@ -1,0 +1,126 @@
+//! The topics that a resource subscribes to, and those of raw events in a checkpoint.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::{
+    kind::Kind,
+    nomad::{Topic, line::Event},
+};
+
+/// What a tracker subscribes to.
+#[derive(Debug)]
+pub(in crate::source) struct WantedTopics {
+    wanted: Vec<Topic>,
+    /// Of raw events, what the checkpoint is to hold of them.
+    to_store: Option<Arc<[String]>>,
+    /// What it held at the start; `None` where nothing was delivered before, so that nothing can be missing.
+    before: Option<Vec<String>>,
+}
+
+impl WantedTopics {
+    /// `before` is what the checkpoint held at the start, if anything was delivered by then.
+    pub(in crate::source) fn new(kind: Kind, wanted: Vec<Topic>, before: Option<Vec<String>>) -> Self {
+        let to_store = (kind == Kind::Events).then(|| stored(&wanted));
+        WantedTopics { wanted, to_store, before }
+    }
+
+    pub(in crate::source) fn wanted(&self) -> &[Topic] {
+        &self.wanted
+    }
+
+    /// What the checkpoint is to hold; `None` for every kind but raw events.
+    pub(in crate::source) fn to_store(&self) -> Option<Arc<[String]>> {
+        self.to_store.clone()
+    }
+
+    /// The topics that the checkpoint's own subscription did not have, once. `None` where they are the same.
+    ///
+    /// An older version stored no topics: nothing can be said of them.
+    pub(in crate::source) fn take_added(&mut self) -> Option<Vec<String>> {
+        let (now, before) = (self.to_store.as_deref()?, self.before.take()?);
+        (before != now).then(|| if before.is_empty() { Vec::new() } else { added(&before, &self.wanted) })
+    }
+
+    /// Whether an event is one of them.
+    pub(in crate::source) fn want(&self, event: &Event<'_>) -> bool {
+        self.wanted.iter().any(|topic| {
+            (topic.name == "*" || *topic.name == *event.topic)
+                && topic.key.as_deref().is_none_or(|key| {
+                    key == "*" || *key == *event.key || event.filter_keys.iter().any(|other| **other == *key)
+                })
+        })
+    }
+}
+
+/// Whether a subscription to `topics` has all that one to `wanted` has.
+pub(in crate::source) fn brings(topics: &[Topic], wanted: &Topic) -> bool {
+    topics.iter().any(|topic| {
+        (topic.name == "*" || topic.name == wanted.name) && (topic.key.is_none() || topic.key == wanted.key)
+    })
+}
+
+/// The topics as a checkpoint has them: each once, and in an order that does not depend on how they were given.
+fn stored(topics: &[Topic]) -> Arc<[String]> {
+    topics.iter().map(Topic::to_string).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Those of `wanted` of which a subscription to `before`, as a checkpoint has it, did not have everything.
+fn added(before: &[String], wanted: &[Topic]) -> Vec<String> {
+    // A topic that only a newer version can read brings nothing: at worst a gap is reported that is none.
+    let before: Vec<Topic> = before.iter().filter_map(|topic| topic.parse().ok()).collect();
+    let is_new = |topic: &&Topic| !brings(&before, topic);
+    let new: Vec<Topic> = wanted.iter().filter(is_new).cloned().collect();
+    stored(&new).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topics(texts: &[&str]) -> Vec<Topic> {
+        texts.iter().map(|text| text.parse().expect("a topic")).collect()
+    }
+
+    #[test]
+    fn a_subscription_brings_what_it_was_to_and_no_more() {
+        let to = |subscribed: &[&str], wanted: &str| brings(&topics(subscribed), &topics(&[wanted])[0]);
+        assert!(
+            to(&["Job", "Node"], "Node")
+                && to(&["*"], "Node")
+                && to(&["Job"], "Job:web")
+                && to(&["Job:web"], "Job:web")
+                && to(&["*:web"], "Job:web")
+        );
+        assert!(
+            !to(&["Job"], "Node")
+                && !to(&["Job:web"], "Job")
+                && !to(&["Job:web"], "Job:api")
+                && !to(&["Job"], "*")
+                && !to(&["Job:web"], "*:web")
+        );
+    }
+
+    #[test]
+    fn only_what_a_checkpoint_did_not_bring_is_added() {
+        let stored_as = |texts: &[&str]| stored(&topics(texts)).to_vec();
+        for (before, wanted, new) in [
+            (&["Node"][..], &["Node", "Evaluation"][..], &["Evaluation"][..]),
+            (&["Node"], &["*"], &["*"]),
+            (&["*"], &["Node", "Job:web"], &[]),
+            (&["Job", "Node"], &["Node", "Job", "Job:web"], &[]),
+            (&["Job:web"], &["Job:web", "Job:api", "Job"], &["Job", "Job:api"]),
+            (&["Job", "Node"], &["Job"], &[]),
+            (&["Job"], &["Node", "Evaluation", "Node"], &["Evaluation", "Node"]),
+        ] {
+            assert_eq!(added(&stored_as(before), &topics(wanted)), new, "{before:?} to {wanted:?}");
+        }
+        // As a newer version could write it.
+        assert_eq!(added(&["Job:a:b".to_owned()], &topics(&["Job"])), ["Job"]);
+    }
+
+    #[test]
+    fn what_is_stored_does_not_depend_on_the_order() {
+        assert_eq!(stored(&topics(&["Node", "Job:*", "Node"])), stored(&topics(&["Job", "Node"])));
+        assert_eq!(*stored(&topics(&["Node", "Job:web,api"])), ["Job:web,api", "Node"]);
+    }
+}

@@ -1,0 +1,191 @@
+//! Reads one connection ahead of the lane, as far as the window has room.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::replay_buffer::ReplayBuffer;
+use crate::{
+    kind::Kind,
+    nomad::{Error, EventStream, line},
+    position::RaftIndex,
+    telemetry::Metrics,
+    window::{Share, Window},
+};
+
+/// A connection that lived this long was a good one: the next failure starts with the shortest pause again.
+pub(in crate::source) const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+
+/// Lines read ahead, next to the bound in bytes: many tiny lines have a cost of their own.
+const LINES_AHEAD: usize = 1024;
+
+/// A connection that brings nothing for so long has nothing on its way.
+const QUIET_AFTER: Duration = Duration::from_secs(1);
+
+/// Half a line that does not grow for so long is held back on its way: Nomad writes whole lines.
+const STALLED_AFTER: Duration = Duration::from_secs(5);
+
+/// What the connection looks like, above all while nothing whole comes.
+#[derive(Debug, Default)]
+struct Silence {
+    quiet: AtomicBool,
+    stalled: AtomicBool,
+    /// Stays, once it is so.
+    unbuffered: AtomicBool,
+}
+
+impl Silence {
+    fn set(&self, quiet: bool, stalled: bool) {
+        self.quiet.store(quiet, Ordering::Release);
+        self.stalled.store(stalled, Ordering::Release);
+    }
+
+    fn look_at(&self, stream: &EventStream) {
+        if stream.is_unbuffered() {
+            self.unbuffered.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// The lines of one connection, in order.
+#[derive(Debug)]
+pub(in crate::source) struct Reader {
+    silence: Arc<Silence>,
+    lines: mpsc::Receiver<Result<(Bytes, Option<Share>), Error>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// Notes how far the lines that have come reach.
+#[derive(Debug)]
+pub(in crate::source) struct Received {
+    pub(in crate::source) metrics: Metrics,
+    pub(in crate::source) kinds: Vec<Kind>,
+}
+
+impl Received {
+    fn note(&self, index: Option<RaftIndex>) {
+        if let Some(index) = index {
+            self.kinds.iter().for_each(|kind| self.metrics.received(*kind, index));
+        }
+    }
+}
+
+impl Reader {
+    /// Starts to read `stream`.
+    pub(in crate::source) fn new(stream: EventStream, window: Window, received: Received) -> Self {
+        Reader::start(None, Some(stream), window, received)
+    }
+
+    /// Gives what `held` holds, line by line as the window has room, and goes on with `stream`; without one it then ends
+    /// as a connection does.
+    pub(in crate::source) fn warm(
+        held: ReplayBuffer,
+        stream: Option<EventStream>,
+        window: Window,
+        received: Received,
+    ) -> Self {
+        Reader::start(Some(held), stream, window, received)
+    }
+
+    fn start(held: Option<ReplayBuffer>, stream: Option<EventStream>, window: Window, received: Received) -> Self {
+        let (sender, lines) = mpsc::channel(LINES_AHEAD);
+        let silence = Arc::new(Silence::default());
+        let now = Arc::clone(&silence);
+        let task = tokio::spawn(async move {
+            if let Some(mut held) = held {
+                while let Some(line) = held.pop() {
+                    received.note(line::index_of(&line));
+                    let share = window.line(line.len()).await;
+                    if sender.send(Ok((line, share))).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            let Some(mut stream) = stream else { return };
+            now.look_at(&stream);
+            loop {
+                window.room().await;
+                let line = next_line(&mut stream, &now).await;
+                now.set(false, false);
+                now.look_at(&stream);
+                let mut last = false;
+                let item = match line {
+                    Ok(Some(line)) => {
+                        // Before it waits for room: what waits there is known, too.
+                        received.note(line::index_of(&line));
+                        let share = window.line(line.len()).await;
+                        Ok((line, share))
+                    }
+                    Ok(None) => return,
+                    Err(error) => {
+                        match &error {
+                            Error::LongLine { line, .. } => received.note(line::index_of_long(line)),
+                            _ => last = true,
+                        }
+                        Err(error)
+                    }
+                };
+                if sender.send(item).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+        Reader { silence, lines, _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// The next line; `None` when the server has ended the connection.
+    ///
+    /// # Errors
+    /// Why the connection failed; it gives no more lines, except after [`Error::LongLine`].
+    pub(in crate::source) async fn next(&mut self) -> Result<Option<(Bytes, Option<Share>)>, Error> {
+        self.lines.recv().await.transpose()
+    }
+
+    /// The server had its time, there was room, and yet not even the beginning of a line has come.
+    pub(in crate::source) fn is_quiet(&self) -> bool {
+        self.silence.quiet.load(Ordering::Acquire) && self.is_empty()
+    }
+
+    /// The beginning of a line has come, and for some seconds no more of it: its end cannot be waited for.
+    pub(in crate::source) fn is_stalled(&self) -> bool {
+        self.silence.stalled.load(Ordering::Acquire) && self.is_empty()
+    }
+
+    /// Whether the connection has shown that nothing on the way holds its lines back.
+    pub(in crate::source) fn is_unbuffered(&self) -> bool {
+        self.silence.unbuffered.load(Ordering::Acquire)
+    }
+
+    /// Whether no line is there already.
+    pub(in crate::source) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+}
+
+async fn next_line(stream: &mut EventStream, silence: &Silence) -> Result<Option<Bytes>, Error> {
+    let (mut known, mut grown) = (0, Instant::now());
+    loop {
+        match timeout(QUIET_AFTER, stream.next_line()).await {
+            Ok(line) => return line,
+            Err(_) => {
+                let bytes = stream.bytes_of_line();
+                if std::mem::replace(&mut known, bytes) != bytes {
+                    grown = Instant::now();
+                }
+                silence.set(bytes == 0, bytes > 0 && grown.elapsed() >= STALLED_AFTER);
+                silence.look_at(stream);
+            }
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! One resource's progress on a stream: its cursor, its filter, and how its records enter the ledger and go to delivery.
+//!
+//! Every record enters its ledger in [`Tracker::submit`], and with it what changed in the [`Backfill`].
+
+mod batch;
+mod legacy;
+pub(super) mod lists;
+mod new_topics;
+mod polled;
+mod watchdog;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+pub(super) use self::{batch::Batch, lists::Turn};
+use self::{legacy::Legacy, polled::Polled, watchdog::Watchdog};
+use super::{
+    backfill::{Backfill, Summaries, reader::ListReader},
+    context::{Context, Stopped},
+    resume::{
+        new_namespaces::NewNamespaces,
+        proof::{Cursor, TableVerdict, Verdict},
+        topics::WantedTopics,
+    },
+};
+use crate::{
+    checkpoint::{Anchor, Gap, Pass},
+    kind::Kind,
+    ledger::{Effect, Ledger},
+    nomad::{
+        Table, Topic,
+        line::{Event, Line},
+    },
+    position::{Identity, Position, RaftIndex, Seen},
+    record::Record,
+    resource::{self, Draft, Known, Unusable},
+    task_cursors::{TaskCursor, TaskKey},
+    telemetry::SourceState,
+    window::Share,
+};
+
+/// One kind that reads a stream.
+#[derive(Debug)]
+pub(super) struct Tracker {
+    pub(super) kind: Kind,
+    /// `*`, or the name of the namespace whose stream it reads.
+    namespace: Arc<str>,
+    topics: WantedTopics,
+    ledger: Arc<Ledger>,
+    pub(super) cursor: Cursor,
+    pub(super) origin: Origin,
+    /// What lists still have to deliver.
+    pub(super) backfill: Backfill,
+    /// How its lists are read.
+    pub(super) list: ListReader,
+    /// While lists take the stream's place: what they delivered beyond the booked gaps.
+    pub(super) polled: Option<Polled>,
+    /// Job stubs that wait for the summary of their job, which no event has.
+    pub(super) summaries: Summaries,
+    pub(super) watchdog: Watchdog,
+    /// What the original program had delivered.
+    legacy: Legacy,
+}
+
+/// How a tracker began, as long as that decides what counts as a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It continues from a checkpoint, or its first start is over: whatever the stream no longer has is a gap.
+    Resumed,
+    /// Nothing was ever delivered: lists deliver what lies before the stream's first line, and that is no gap. Ends with
+    /// the first gap that is booked.
+    FirstStart,
+    /// The same of allocations that start at an index: lists also tell which task events lie before it, and those are
+    /// never sent.
+    FirstStartAfterIndex,
+}
+
+/// Whether a gap is reported when it is booked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Report {
+    Now,
+    /// It is only known that a table moved, and tables also move without an event: the list tells.
+    IfListFindsSomething,
+}
+
+impl Origin {
+    pub(super) fn is_first_start(self) -> bool {
+        self != Origin::Resumed
+    }
+
+    /// Whether versions before the gaps of a new pass only set task cursors.
+    fn needs_baseline(self) -> bool {
+        self == Origin::FirstStartAfterIndex
+    }
+}
+
+impl Tracker {
+    /// Continues where the ledger is.
+    pub(super) fn new(kind: Kind, topics: Vec<Topic>, namespace: Arc<str>, ledger: Arc<Ledger>) -> Self {
+        let stored = ledger.stream(&namespace).unwrap_or_default();
+        let is_first = stored.position.index == RaftIndex(0);
+        ledger.expect(&namespace);
+        Tracker {
+            kind,
+            topics: WantedTopics::new(kind, topics, (!is_first).then_some(stored.topics)),
+            backfill: Backfill::load(kind, stored.backfill),
+            cursor: Cursor::new(stored.position),
+            origin: if is_first { Origin::FirstStart } else { Origin::Resumed },
+            list: ListReader::new(kind, Arc::clone(&namespace)),
+            polled: None,
+            summaries: Summaries::default(),
+            watchdog: Watchdog::default(),
+            legacy: Legacy::default(),
+            namespace,
+            ledger,
+        }
+    }
+
+    /// Starts for the first time after `start`. With `now`, not even what the server's buffer has is wanted.
+    pub(super) async fn start_after(&mut self, ctx: &Context, start: RaftIndex, now: bool) -> Result<(), Stopped> {
+        self.cursor = Cursor::new(Position::at(start));
+        let baseline = self.kind == Kind::Allocations;
+        self.origin = match (now, baseline) {
+            (true, _) => Origin::Resumed,
+            (false, true) => Origin::FirstStartAfterIndex,
+            (false, false) => Origin::FirstStart,
+        };
+        let mut batch = Batch::default();
+        batch.effect.line = Some((start, Vec::new()));
+        // Nothing older is wanted of the namespaces that exist, either.
+        batch.effect.namespaces = Some(start);
+        if now && baseline {
+            let after = RaftIndex(start.0 + 1);
+            let nothing = Gap { from: after, until: after, known: Seen::default() };
+            self.backfill.add(Pass { ranges: vec![nothing], baseline, ..Pass::default() });
+        }
+        self.submit(ctx, batch, None).await
+    }
+
+    /// Whether it starts with everything that the cluster has.
+    pub(super) fn starts_from_nothing(&self) -> bool {
+        self.origin.is_first_start() && self.cursor.position().index == RaftIndex(0)
+    }
+
+    /// The topics it subscribes to.
+    pub(super) fn topics(&self) -> &[Topic] {
+        self.topics.wanted()
+    }
+
+    /// Shows how it is read.
+    pub(super) fn show(&self, ctx: &Context, state: SourceState) {
+        ctx.status.source(self.kind, &self.namespace, state);
+    }
+
+    /// The last event that moved its table for certain, by the checkpoint.
+    pub(super) fn anchor(&self) -> Option<Anchor> {
+        self.ledger.stream(&self.namespace)?.anchor
+    }
+
+    /// The namespace watermark of the checkpoint; `None` before the first start.
+    pub(super) fn stored_watermark(&self) -> Option<RaftIndex> {
+        Some(RaftIndex(self.ledger.stream(&self.namespace)?.namespaces))
+    }
+
+    /// The table whose list has this kind's objects; `None` for raw events, which no list has.
+    pub(super) fn table(&self) -> Option<Table> {
+        match self.kind {
+            Kind::Events => None,
+            _ => self.topics().first().and_then(|topic| Table::from_topic(&topic.name)),
+        }
+    }
+
+    /// The tables that together tell whether anything happened at all; `None` where some topic has none.
+    pub(super) fn tables(&self) -> Option<Vec<Table>> {
+        self.topics().iter().map(|topic| Table::from_topic(&topic.name)).collect()
+    }
+
+    /// Starts over from nothing: the cluster is another one.
+    pub(super) fn start_over(&mut self) {
+        self.ledger.start_over(&self.namespace);
+        // Lists deliver all objects again. Raw events have no list, so the break has to show as a gap.
+        self.origin = if self.kind == Kind::Events { Origin::Resumed } else { Origin::FirstStart };
+        self.cursor = Cursor::new(Default::default());
+        self.backfill.clear();
+        self.list.clear();
+        self.watchdog.forget_table();
+        self.legacy = Legacy::default();
+    }
+
+    /// Delivers what a line has for this kind. `new_namespaces` are those whose earlier events are wanted too.
+    pub(super) async fn take_line(
+        &mut self,
+        ctx: &Context,
+        (line, identities): (&Line<'_>, &[Identity]),
+        share: &Option<Share>,
+        new_namespaces: Option<&NewNamespaces>,
+    ) -> Result<(), Stopped> {
+        let is_missing = line.passed_over.is_some_and(|identity| self.cursor.is_new(line.index, identity));
+        let verdict = self.cursor.observe(line.index, identities);
+        let mut batch = Batch::default();
+        match &verdict {
+            Verdict::DeliverAfterGap(gap) => {
+                let report = match self.legacy.is_half_sent(line.index) {
+                    true => Report::IfListFindsSomething,
+                    false => Report::Now,
+                };
+                self.book_gap(ctx, gap.clone(), report, &mut batch);
+            }
+            Verdict::Deliver => self.know_at_gap_end(line.index, identities),
+            Verdict::Nothing if new_namespaces.is_none() => return Ok(()),
+            Verdict::Nothing => {}
+        }
+        if is_missing && verdict != Verdict::Nothing {
+            self.book_passed_over(ctx, line.index, &mut batch);
+        }
+        for event in &line.events {
+            if !self.topics.want(event) {
+                continue;
+            }
+            // A line of the index that a gap ends with can come after the page that has delivered it already.
+            let is_new = verdict != Verdict::Nothing
+                && self.cursor.is_new(line.index, event.identity)
+                && !self.backfill.is_delivered(event.identity);
+            let is_late = new_namespaces.is_some_and(|namespaces| namespaces.is_missing(event));
+            if !is_new && !is_late {
+                ctx.metrics.repeats_dropped(self.kind, 1);
+                continue;
+            }
+            self.take_event(ctx, event, &mut batch).await?;
+        }
+        batch.effect.line = (verdict != Verdict::Nothing).then(|| (line.index, identities.to_vec()));
+        self.cursor.advance(line.index, identities);
+        self.submit(ctx, batch, share.clone()).await
+    }
+
+    /// A line was too long to be held: whatever it had is a gap. What other lines of its index have brought is known.
+    fn book_passed_over(&mut self, ctx: &Context, index: RaftIndex, batch: &mut Batch) {
+        let Position { index: at, seen, .. } = self.cursor.position();
+        let known = if *at == index { seen.clone() } else { Seen::default() };
+        let gap = Gap { from: index, until: RaftIndex(index.0.saturating_add(1)), known };
+        ctx.metrics.gap(self.kind, 1);
+        if self.kind == Kind::Events {
+            batch.drafts.push(resource::gap(&self.namespace, &gap));
+        } else {
+            self.backfill.add(Pass { ranges: vec![gap], ..Pass::default() });
+        }
+    }
+
+    /// Lists need not deliver further lines of the index that a gap ends with. Where the list covers that index whole,
+    /// none of them is new, and all of them are left to it.
+    fn know_at_gap_end(&mut self, index: RaftIndex, identities: &[Identity]) {
+        if index != self.cursor.position().index {
+            return;
+        }
+        let new = identities.iter().copied().filter(|event| self.cursor.is_new(index, *event));
+        let new: Vec<Identity> = new.collect();
+        if !new.is_empty() {
+            self.backfill.know(index, &new);
+        }
+    }
+
+    /// Delivers what a line of a doubtful index has for this kind. Nothing that follows an index moves by it.
+    pub(super) async fn take_doubtful(
+        &mut self,
+        ctx: &Context,
+        line: &Line<'_>,
+        share: &Option<Share>,
+    ) -> Result<(), Stopped> {
+        // No version of a page is dropped for an index that may be wrong.
+        let (min_index, page, mut batch) = (self.list.min_index, self.list.page.take(), Batch::default());
+        for event in line.events.iter().filter(|event| !event.delivered) {
+            if self.topics.want(event) {
+                self.take_event(ctx, event, &mut batch).await?;
+            }
+        }
+        (self.list.min_index, self.list.page) = (min_index, page);
+        let mut task_cursors = std::mem::take(&mut batch.effect.task_cursors);
+        self.distrust_index(&mut task_cursors);
+        batch.effect = Effect { task_cursors, ..Effect::default() };
+        self.submit(ctx, batch, share.clone()).await
+    }
+
+    /// The version that carried these cursors has an index that cannot be true: with it, all that follows would be older.
+    fn distrust_index(&self, task_cursors: &mut [(TaskKey, TaskCursor)]) {
+        for (task, cursor) in task_cursors {
+            *cursor = cursor.at(self.ledger.task_cursor(*task).map(TaskCursor::index).unwrap_or_default());
+        }
+    }
+
+    async fn take_event(&mut self, ctx: &Context, event: &Event<'_>, batch: &mut Batch) -> Result<(), Stopped> {
+        let repeated = event.occurrence > 0;
+        let made = {
+            let task_cursor = |task| batch.task_cursor(&self.ledger, repeated, task);
+            resource::from_event(self.kind, event, Known::task_cursors(&task_cursor).and(self.legacy.task_events))
+        };
+        match made {
+            Ok(mut made) => {
+                // Bystanders do not move their table: a page would be waited for that never comes.
+                if !made.drafts.is_empty() {
+                    self.list.delivered_by_stream(event);
+                }
+                if moves_its_table(event) {
+                    batch.effect.anchor = Some(Anchor { topic: event.topic.to_string(), index: event.index });
+                }
+                if event.delivered {
+                    made.drafts.clear();
+                    made.lacks_summary = false;
+                }
+                // An object's own index is not above that of the transaction that changed it.
+                if self.kind != Kind::Allocations {
+                    made.value = made.value.filter(|value| *value <= event.index.0);
+                }
+                let overruns = batch.add(made);
+                self.report_overruns(ctx, overruns, &event.key, event.index);
+            }
+            Err(_) if event.delivered => {}
+            Err(reason) => self.dead_letter(ctx, &event.raw, &reason).await?,
+        }
+        Ok(())
+    }
+
+    /// Input that no record can be made of becomes a dead letter, and everything else goes on.
+    async fn dead_letter(&self, ctx: &Context, raw: &[u8], reason: &Unusable) -> Result<(), Stopped> {
+        ctx.dead_letter(self.kind, raw, &reason.to_string()).await
+    }
+
+    fn report_overruns(&self, ctx: &Context, overruns: u32, allocation: &str, index: RaftIndex) {
+        if overruns > 0 {
+            ctx.metrics.lost_mark(self.kind);
+            warn!(
+                allocation,
+                %index,
+                tasks = overruns,
+                reason = "more than ten happened between two updates",
+                "task events may be missing"
+            );
+        }
+    }
+
+    /// Enters a batch into the ledger, with what changed in the backfill, and hands its records to delivery.
+    pub(super) async fn submit(
+        &mut self,
+        ctx: &Context,
+        mut batch: Batch,
+        share: Option<Share>,
+    ) -> Result<(), Stopped> {
+        batch.effect.stream = Arc::clone(&self.namespace);
+        batch.effect.topics = self.topics.to_store();
+        batch.effect.backfill = self.backfill.take_snapshot();
+        let Some(ack) = self.ledger.enter(batch.effect, batch.drafts.len(), share) else { return Ok(()) };
+        let (kind, lacking) = (self.kind, batch.lacking_summary);
+        let records = batch.drafts.into_iter().enumerate().map(|(n, draft)| {
+            let Draft { id, key, namespace, job, body } = draft;
+            let record = Record { kind, id, key, namespace, job, body, ack: ack.clone() };
+            (record, lacking.binary_search(&n).is_ok())
+        });
+        let records = self.summaries.hold(ctx, records);
+        drop(ack);
+        ctx.submit(records).await
+    }
+
+    /// When the next page may be asked for; `None` where there is none, or one is being read.
+    pub(super) fn page_due(&self) -> Option<Instant> {
+        // Nothing is polled before its table was seen to be that of the same cluster.
+        let waits = self.polled.as_ref().is_some_and(|polled| !polled.table_is_ours);
+        let is_due = self.list.page.is_none() && !self.backfill.is_empty() && !waits;
+        is_due.then(|| self.list.not_before.unwrap_or_else(Instant::now))
+    }
+
+    /// Whether no more lines can be taken before a page or a summary has come.
+    pub(super) fn holds_stream(&self) -> bool {
+        self.list.holds_stream() || self.summaries.is_full()
+    }
+
+    /// Takes in the index of the kind's tables while the proof is due. Returns what was decided.
+    pub(super) async fn take_table_index(&mut self, ctx: &Context, index: RaftIndex) -> Result<TableVerdict, Stopped> {
+        // Raw events have no list. To wait for the next one costs nothing, and loses none that is still to come.
+        if self.kind == Kind::Events && !self.cursor.is_proven_by_table(index) {
+            return Ok(TableVerdict::Wait);
+        }
+        let verdict = self.cursor.observe_table(index);
+        if let TableVerdict::Gap(gap) = &verdict {
+            let mut batch = Batch::default();
+            self.book_gap(ctx, gap.clone(), Report::IfListFindsSomething, &mut batch);
+            batch.effect.line = Some((index, Vec::new()));
+            self.submit(ctx, batch, None).await?;
+        }
+        Ok(verdict)
+    }
+
+    /// Books a range in which versions could have been missed. What lies before a first start is booked, and no gap.
+    fn book_gap(&mut self, ctx: &Context, gap: Gap, report: Report, batch: &mut Batch) {
+        let origin = std::mem::replace(&mut self.origin, Origin::Resumed);
+        let is_gap = !origin.is_first_start();
+        if is_gap && report == Report::Now {
+            report_gap(ctx, self.kind, &self.namespace, &gap);
+        }
+        match (self.kind, is_gap) {
+            (Kind::Events, true) => batch.drafts.push(resource::gap(&self.namespace, &gap)),
+            (Kind::Events, false) => {}
+            _ => self.backfill.add(Pass {
+                ranges: vec![gap],
+                baseline: origin.needs_baseline(),
+                unreported: is_gap && report == Report::IfListFindsSomething,
+                ..Pass::default()
+            }),
+        }
+    }
+
+    /// Books what new namespaces could have had, where their events can't be seen any more.
+    pub(super) async fn book_namespaces(&mut self, ctx: &Context, gaps: &[(String, Gap)]) -> Result<(), Stopped> {
+        let mut batch = Batch::default();
+        for (name, gap) in gaps {
+            report_gap(ctx, self.kind, name, gap);
+            if self.kind == Kind::Events {
+                batch.drafts.push(resource::gap(name, gap));
+            } else {
+                let ranges = vec![gap.clone()];
+                self.backfill.add(Pass { ranges, namespace: Some(name.clone()), ..Pass::default() });
+            }
+        }
+        self.submit(ctx, batch, None).await
+    }
+
+    /// The connection is quiet: no further line of the last index is to be expected, so that a table that stands there
+    /// proves the next connection.
+    pub(super) async fn settle(&mut self, ctx: &Context) -> Result<(), Stopped> {
+        if !self.cursor.settle() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        batch.effect.whole = true;
+        self.submit(ctx, batch, None).await
+    }
+
+    /// Stores how far the namespaces of the stream are known.
+    pub(super) async fn store_watermark(&mut self, ctx: &Context, watermark: RaftIndex) -> Result<(), Stopped> {
+        let mut batch = Batch::default();
+        batch.effect.namespaces = Some(watermark);
+        self.submit(ctx, batch, None).await
+    }
+}
+
+/// Reports that versions could have been missed.
+fn report_gap(ctx: &Context, kind: Kind, namespace: &str, gap: &Gap) {
+    ctx.metrics.gap(kind, gap.until.0.saturating_sub(gap.from.0));
+    let action = if kind == Kind::Events { "report in the stream" } else { "backfill" };
+    error!(
+        %kind,
+        namespace,
+        from = %gap.from,
+        until = %gap.until,
+        action,
+        reason = "Nomad's event buffer no longer covers this range",
+        "gap detected"
+    );
+}
+
+/// Whether the event moved its table's index for certain. A job can also be a bystander of somebody else's transaction.
+fn moves_its_table(event: &Event<'_>) -> bool {
+    match &*event.topic {
+        "Job" => event.kind.starts_with("JobRegistered") || event.kind.starts_with("JobDeregistered"),
+        "Allocation" | "Evaluation" | "Deployment" | "Node" => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,172 @@
+//! Recording in terms of what happens. A metric that one step on one field records needs no method here.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Metrics, clamp, dead_letter_labels};
+use crate::{kind::Kind, position::RaftIndex, telemetry::lag::Backlog};
+
+impl Metrics {
+    /// Counts records that the sink acknowledged, with `bytes` bytes of body.
+    pub fn delivered(&self, kind: Kind, records: u64, bytes: u64) {
+        self.of(kind).records_delivered.inc_by(records);
+        self.of(kind).bytes_delivered.inc_by(bytes);
+    }
+
+    /// Counts dead letters. `reason` is [`REJECTED`] or [`INPUT`].
+    pub fn dead_letters(&self, kind: Kind, reason: &'static str, records: u64) {
+        self.process().dead_letters.get_or_create(&dead_letter_labels(kind, reason)).inc_by(records);
+    }
+
+    /// Records how long the sink took to answer for a batch.
+    pub fn answered(&self, elapsed: Duration) {
+        self.process().sink_response_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts a gap of `indexes` raft indexes.
+    pub fn gap(&self, kind: Kind, indexes: u64) {
+        self.of(kind).gaps.inc();
+        self.of(kind).gap_indexes.inc_by(indexes);
+    }
+
+    /// Counts `indexes` raft indexes for which lists replaced the event stream. They are a new gap if `begins`, and otherwise
+    /// extend the gap before.
+    pub fn listed_instead(&self, kind: Kind, indexes: u64, begins: bool) {
+        self.of(kind).gaps.inc_by(u64::from(begins));
+        self.of(kind).gap_indexes.inc_by(indexes);
+    }
+
+    /// Records how long a poll took.
+    pub fn polled(&self, elapsed: Duration) {
+        self.process().poll_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts a checkpoint that was stored, or could not be.
+    pub fn checkpoint(&self, kind: Kind, stored: bool) {
+        let kind = self.of(kind);
+        match stored {
+            true => kind.checkpoints.inc(),
+            false => kind.checkpoint_failures.inc(),
+        };
+    }
+
+    /// Counts a heartbeat that was written, or could not be.
+    pub fn heartbeat(&self, written: bool) {
+        match written {
+            true => self.process().heartbeats.inc(),
+            false => self.process().heartbeat_failures.inc(),
+        };
+    }
+
+    /// Sets whether this replica holds the lease of `kind`.
+    pub fn leader(&self, kind: Kind, leads: bool) {
+        self.of(kind).leader.set(i64::from(leads));
+    }
+
+    /// Sets how many tasks have a cursor.
+    pub fn task_cursors(&self, kind: Kind, tasks: usize) {
+        self.of(kind).task_cursors.set(clamp(tasks as u64));
+    }
+
+    /// Adds bytes that were taken into a window.
+    pub fn in_flight_taken(&self, bytes: usize) {
+        self.process().in_flight_bytes.inc_by(clamp(bytes as u64));
+    }
+
+    /// Subtracts bytes that left a window.
+    pub fn in_flight_freed(&self, bytes: usize) {
+        self.process().in_flight_bytes.dec_by(clamp(bytes as u64));
+    }
+
+    /// Adds bytes that a replay buffer took in.
+    pub fn standby_held(&self, bytes: usize) {
+        self.process().replay_buffer_bytes.inc_by(clamp(bytes as u64));
+    }
+
+    /// Subtracts bytes that left a replay buffer, for the sink or for good.
+    pub fn standby_freed(&self, bytes: usize) {
+        self.process().replay_buffer_bytes.dec_by(clamp(bytes as u64));
+    }
+
+    /// Counts a task that may have had more new events than Nomad keeps.
+    pub fn lost_mark(&self, kind: Kind) {
+        self.of(kind).task_events_possibly_missed.inc();
+    }
+
+    /// Counts the objects of a page of a list.
+    pub fn listed(&self, kind: Kind, objects: u64) {
+        self.of(kind).listed_objects.inc_by(objects);
+    }
+
+    /// Counts a backfill that begins.
+    pub fn reconcile(&self, kind: Kind) {
+        self.of(kind).backfills.inc();
+    }
+
+    /// Counts a page of a list that could not be read.
+    pub fn list_failed(&self, kind: Kind) {
+        self.of(kind).list_failures.inc();
+    }
+
+    /// Counts a poll that begins.
+    pub fn poll(&self, kind: Kind) {
+        self.of(kind).polls.inc();
+    }
+
+    /// Counts events that Nomad sent again after their delivery.
+    pub fn repeats_dropped(&self, kind: Kind, events: u64) {
+        self.of(kind).duplicate_events_skipped.inc_by(events);
+    }
+
+    /// Counts a further connection to the event stream.
+    pub fn reconnect(&self) {
+        self.process().stream_reconnects.inc();
+    }
+
+    /// Counts a lease taken over from a leader that had stopped renewing it.
+    pub fn takeover(&self, kind: Kind) {
+        self.of(kind).takeovers.inc();
+    }
+
+    /// Counts a line of the event stream that is not an event.
+    pub fn garbage_line(&self) {
+        self.process().unreadable_lines.inc();
+    }
+
+    /// Counts an event whose raft index no table confirms.
+    pub fn implausible_index(&self) {
+        self.process().implausible_indexes.inc();
+    }
+}
+
+/// Lag: what is known of Nomad's newest index.
+impl Metrics {
+    /// Nomad has reached `index`, as a line or a table that concerns `kind` says. Smaller indexes change nothing.
+    pub fn seen(&self, kind: Kind, index: RaftIndex) {
+        self.0.lags[kind as usize].seen(index);
+    }
+
+    /// A line with `index` has arrived and waits to be read. It counts if the index is plausible.
+    pub fn received(&self, kind: Kind, index: RaftIndex) {
+        self.0.lags[kind as usize].received(index);
+    }
+
+    /// Nomad has reached `index`, and `kind` cannot receive it: there is no event stream, and no list holds it.
+    pub fn unreachable(&self, kind: Kind, index: RaftIndex) {
+        self.0.lags[kind as usize].unreachable(index);
+    }
+
+    /// The event stream works for `kind` again.
+    pub fn reachable(&self, kind: Kind) {
+        self.0.lags[kind as usize].reachable();
+    }
+
+    /// The cluster was replaced by another one: the indexes of the old one do not count.
+    pub fn forget_seen(&self, kind: Kind) {
+        self.0.lags[kind as usize].forget();
+    }
+
+    /// Takes position and lag of `kind` from `backlog` from now on; `None` while another replica leads.
+    pub fn follow(&self, kind: Kind, backlog: Option<Arc<dyn Backlog>>) {
+        self.0.lags[kind as usize].follow(backlog);
+    }
+}
