@@ -95,7 +95,7 @@ impl<'a> Scanner<'a> {
         passes
     }
 
-    /// Whether the array has a next element. The cursor is before the element then, and after the array otherwise.
+    /// Whether the array has a next element. The scanner is before the element then, and after the array otherwise.
     ///
     /// # Errors
     /// Neither an element nor the end of the array comes next.

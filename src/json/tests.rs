@@ -70,9 +70,9 @@ fn an_error_says_what_was_expected_where() {
 }
 
 /// Reads the whole text, value by value, and returns it as a parser would.
-fn walked(cursor: &mut Scanner<'_>) -> Result<Value, Error> {
-    cursor.blanks();
-    Ok(match cursor.peek() {
+fn walked(scanner: &mut Scanner<'_>) -> Result<Value, Error> {
+    scanner.blanks();
+    Ok(match scanner.peek() {
         Some(b'{') => {
             scanner.object()?;
             let mut members = serde_json::Map::new();
@@ -147,8 +147,8 @@ proptest! {
     #[test]
     fn any_text_is_read_without_a_panic(text in "[\\[\\]{},:\"\\\\ a1\u{e9}]{0,200}") {
         let _skipped = Scanner::new(&text).skip();
-        let mut cursor = Scanner::new(&text);
-        // What a parser accepts, the cursor accepts, too.
+        let mut scanner = Scanner::new(&text);
+        // What a parser accepts, the scanner accepts, too.
         if let Ok(value) = serde_json::from_str::<Value>(&text) {
             prop_assert_eq!(walked(&mut scanner)?, value);
         }
