@@ -5,6 +5,9 @@
 //! entry is done, and all done entries at the front take effect. An ack handle that is dropped undelivered leaves its
 //! entry open, and nothing after that entry ever reaches the checkpoint.
 
+mod changed;
+mod effect;
+
 #[cfg(test)]
 mod tests;
 
@@ -20,10 +23,12 @@ use std::{
 
 use tokio::time::Instant;
 
+use self::changed::{Changed, ChangedCursors};
+pub use self::effect::Effect;
 use crate::{
-    checkpoint::{Anchor, Checkpoint, LegacyValue, Pass, StreamProgress},
+    checkpoint::{Checkpoint, LegacyValue, Pass, StreamProgress},
     lease::{Changes, Lease, LeaseState, Progress},
-    position::{Identity, RaftIndex},
+    position::RaftIndex,
     task_cursors::{Shard, TaskCursor, TaskCursors, TaskKey},
     telemetry::{Backlog, Front},
     window::Share,
@@ -31,31 +36,6 @@ use crate::{
 
 /// Streams that start over within this time do so for the same reason.
 const FORGET_ONCE_WITHIN: Duration = Duration::from_secs(600);
-
-/// What the delivery of one entry changes in the checkpoint.
-#[derive(Debug, Default)]
-pub struct Effect {
-    /// The stream it belongs to.
-    pub stream: Arc<str>,
-    /// A line was delivered: its raft index, and the identities of its events.
-    pub line: Option<(RaftIndex, Vec<Identity>)>,
-    /// The index of the line before, once this effect has merged with it. Only the ledger sets it.
-    pub before: Option<RaftIndex>,
-    /// No more events of the last line's index can come.
-    pub whole: bool,
-    /// The backfill passes that are left from here on; `None` leaves them as they are.
-    pub backfill: Option<Vec<Pass>>,
-    /// Namespaces up to this index are covered from here on.
-    pub namespaces: Option<RaftIndex>,
-    /// An event that moved its table's index.
-    pub anchor: Option<Anchor>,
-    /// Task events that are now delivered.
-    pub task_cursors: Vec<(TaskKey, TaskCursor)>,
-    /// The original program's value for this resource, where it grew.
-    pub value: Option<u64>,
-    /// The topics of the stream from here on; `None` leaves them as they are.
-    pub topics: Option<Arc<[String]>>,
-}
 
 /// The acknowledged state of one resource, and the entries on the way to it.
 pub struct Ledger {
@@ -83,47 +63,6 @@ struct Inner {
     forgotten: Option<Instant>,
 }
 
-/// What is not stored yet.
-#[derive(Default)]
-struct Changed {
-    any: bool,
-    task_cursors: ChangedCursors,
-    forgotten: bool,
-}
-
-/// Task cursors that were set.
-enum ChangedCursors {
-    /// The cursors of these tasks; a task can be named twice.
-    Of(Vec<TaskKey>),
-    /// Any task: the coordinator stores all cursors, or there are too many to name.
-    Any,
-}
-
-impl Default for ChangedCursors {
-    fn default() -> Self {
-        ChangedCursors::Of(Vec::new())
-    }
-}
-
-impl ChangedCursors {
-    fn add(&mut self, task: TaskKey) {
-        let ChangedCursors::Of(tasks) = self else { return };
-        if tasks.len() == tasks.capacity() && tasks.len() >= 1024 {
-            // Usually the same tasks change again and again.
-            tasks.sort_unstable();
-            tasks.dedup();
-        }
-        tasks.push(task);
-    }
-
-    fn join(&mut self, other: ChangedCursors) {
-        match other {
-            ChangedCursors::Of(tasks) => tasks.into_iter().for_each(|task| self.add(task)),
-            ChangedCursors::Any => *self = ChangedCursors::Any,
-        }
-    }
-}
-
 /// When a stream no longer needs what the original program had delivered.
 #[derive(Clone, Copy, Debug)]
 pub struct Behind {
@@ -142,37 +81,6 @@ struct Pending {
     effect: Effect,
     /// When it was entered, if the sink has to deliver it.
     since: Option<Instant>,
-}
-
-impl Effect {
-    /// Merges with the effect that follows.
-    fn follow(&mut self, next: Effect) {
-        if let Some((index, events)) = next.line {
-            self.whole = false;
-            match &mut self.line {
-                // Where a list covers the index, its lines add nothing.
-                Some((same, known)) if *same == index && !events.is_empty() => {
-                    if !known.is_empty() {
-                        known.extend(events);
-                    }
-                }
-                Some((newer, _)) if *newer > index => {}
-                line => {
-                    if let Some((before, known)) = line.replace((index, events)) {
-                        // A position takes in two lines in the same way.
-                        self.before = Some(if known.is_empty() { RaftIndex(0) } else { before });
-                    }
-                }
-            }
-        }
-        self.whole |= next.whole;
-        self.backfill = next.backfill.or(self.backfill.take());
-        self.namespaces = self.namespaces.max(next.namespaces);
-        self.anchor = next.anchor.or(self.anchor.take());
-        self.task_cursors.extend(next.task_cursors);
-        self.value = self.value.max(next.value);
-        self.topics = next.topics.or(self.topics.take());
-    }
 }
 
 impl Ledger {
@@ -460,7 +368,7 @@ impl Inner {
                 self.changed.task_cursors.add(*task);
             }
             let stream = Arc::clone(&effect.stream);
-            apply(&mut self.acknowledged, effect);
+            effect.apply(&mut self.acknowledged);
             self.drop_legacy(&stream);
         }
     }
@@ -477,39 +385,6 @@ impl Inner {
             self.acknowledged.legacy = None;
             self.changed.any = true;
         }
-    }
-}
-
-fn apply(checkpoint: &mut Checkpoint, effect: Effect) {
-    checkpoint.value = checkpoint.value.max(effect.value.unwrap_or(0));
-    if !checkpoint.streams.contains_key(&*effect.stream) {
-        checkpoint.streams.insert(effect.stream.to_string(), Default::default());
-    }
-    let Some(stream) = checkpoint.streams.get_mut(&*effect.stream) else { return };
-    if let Some((index, events)) = effect.line {
-        let moves = index > stream.position.index;
-        stream.position.advance(index, &events);
-        if moves
-            && !events.is_empty()
-            && let Some(before) = effect.before
-        {
-            stream.position.before = before;
-        }
-    }
-    stream.position.whole |= effect.whole;
-    if let Some(passes) = effect.backfill {
-        stream.backfill = passes;
-    }
-    if effect.anchor.is_some() {
-        stream.anchor = effect.anchor;
-    }
-    if let Some(index) = effect.namespaces {
-        stream.namespaces = stream.namespaces.max(index.0);
-    }
-    if let Some(topics) = effect.topics
-        && stream.topics[..] != topics[..]
-    {
-        stream.topics = topics.to_vec();
     }
 }
 

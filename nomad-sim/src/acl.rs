@@ -37,7 +37,7 @@ impl Policy {
         self
     }
 
-    /// Whether jobs and what belongs to them can be read there; of `*`, whether any namespace allows it.
+    /// Whether jobs and their objects can be read there; for `*`, whether any namespace allows it.
     pub(crate) fn reads_jobs(&self, namespace: &str) -> bool {
         self.management
             || self.namespaces.iter().any(|ns| ns == "*" || ns == namespace)
@@ -93,8 +93,8 @@ impl Acl {
         self.enabled
     }
 
-    /// What a request's token allows; `None` for a token that does not exist. No token is the anonymous one, which
-    /// may read nothing.
+    /// The rights of a request's token; `None` for a token that does not exist. A request without a token is anonymous,
+    /// and may read nothing.
     pub(crate) fn resolve(&self, token: &str) -> Option<Policy> {
         if !self.enabled {
             return Some(Policy::management());

@@ -1,4 +1,4 @@
-//! An address that stays ours while nobody listens there.
+//! An address that stays reserved while nothing listens on it.
 
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
@@ -6,10 +6,11 @@ use std::os::fd::AsFd;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-/// The address of a server that can be away: connections are refused then, and nobody else gets the port.
+/// The address of a server that can be down: connections are refused then, and no other program gets the port.
 ///
-/// A socket that is bound and does not listen keeps it. Linux binds another one to it that says `SO_REUSEADDR` too, and
-/// gives the port to nobody who asks for any, nor to an outgoing connection.
+/// A socket that is bound and does not listen reserves the port. Linux binds another socket to it that sets
+/// `SO_REUSEADDR` too, and gives the port neither to a program that asks for any free port nor to an outgoing
+/// connection.
 #[derive(Debug)]
 pub struct Address {
     /// Bound as long as this lives.
@@ -18,17 +19,17 @@ pub struct Address {
 }
 
 impl Address {
-    /// Takes `addr`, or a free port where it has port 0.
+    /// Reserves `addr`, or a free port where it has port 0.
     ///
     /// # Errors
-    /// The address is not this machine's, or somebody else has it.
+    /// The address is not this machine's, or another program has it.
     pub fn reserve(addr: SocketAddr) -> io::Result<Self> {
         let socket = bound(addr)?;
         let addr = socket.local_addr()?;
         Ok(Self { _socket: socket, addr })
     }
 
-    /// Takes a free port of 127.0.0.1.
+    /// Reserves a free port of 127.0.0.1.
     ///
     /// # Errors
     /// There is none.
@@ -36,16 +37,16 @@ impl Address {
         Self::reserve((Ipv4Addr::LOCALHOST, 0).into())
     }
 
-    /// What was taken.
+    /// The reserved address.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Listens until the listener is dropped. Its connections have a send buffer of so many bytes, where that is given.
+    /// Listens until the listener is dropped. `send_buffer` is the size of each connection's send buffer, in bytes.
     ///
     /// # Errors
-    /// Somebody listens there already.
+    /// Another listener has it already.
     pub fn listen(&self, send_buffer: Option<u32>) -> io::Result<Listener> {
         let socket = bound(self.addr)?;
         if let Some(size) = send_buffer {
@@ -59,8 +60,8 @@ impl Address {
 
 /// Listens at an [`Address`]. Dropping it refuses connections at once.
 ///
-/// Closing the socket alone would not: a process that is being started beside us has it open, too, until it has become
-/// another program, and for so long it listens on.
+/// Closing the socket alone would not: a child process that is being started also has it open until it executes its
+/// program, and listens on until then.
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
@@ -72,7 +73,7 @@ impl Listener {
     /// Waits for a connection.
     ///
     /// # Errors
-    /// It could not be taken; the next one can be.
+    /// It could not be accepted; the next one can be.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         self.listener.accept().await
     }
@@ -119,7 +120,7 @@ mod tests {
         }
     }
 
-    /// As a process does that is being started.
+    /// As a child process does while it is being started.
     #[tokio::test]
     async fn whoever_has_the_listener_open_too_does_not_keep_it_listening() {
         let address = Address::free().expect("a free port");

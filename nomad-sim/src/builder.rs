@@ -1,4 +1,4 @@
-//! What a simulator is to be, and its start.
+//! The settings of a simulator, and its start.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::state::Namespaces;
 /// Why a simulator did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The recording is of no use.
+    /// The recording cannot be used.
     #[error("cannot use the recording")]
     Recording(#[from] RecordingError),
     /// An address could not be bound.
@@ -40,7 +40,7 @@ enum Source {
     Own(Box<dyn History>),
 }
 
-/// What a simulator is to be; begin with [`Sim::builder`].
+/// The settings of a simulator; begin with [`Sim::builder`].
 #[derive(Debug)]
 pub struct Builder {
     source: Source,
@@ -90,7 +90,7 @@ impl Builder {
         self
     }
 
-    /// Repeats the recording so many times, each round with fresh ids and higher indexes.
+    /// Repeats the recording this many times, each round with fresh ids and higher indexes.
     #[must_use]
     pub fn rounds(mut self, rounds: u64) -> Self {
         if let Source::Recording { rounds: all, .. } = &mut self.source {
@@ -157,7 +157,7 @@ impl Builder {
         self
     }
 
-    /// Plays the history by itself, so many times faster than it was; infinite for as fast as possible.
+    /// Plays the history by itself, this many times faster than it was; infinite for as fast as possible.
     #[must_use]
     pub fn speed(mut self, factor: f64) -> Self {
         (self.speed, self.paused) = (factor, false);
@@ -220,7 +220,7 @@ impl Builder {
     pub async fn start(self) -> Result<Sim, Error> {
         let mut namespaces = Namespaces { created: Default::default(), index: 0 };
         namespaces.add("default", 1);
-        // A generated cluster is there when its first request comes.
+        // A generated cluster is complete when its first request comes.
         let beginning = match &self.source {
             Source::Generated(options) => Some(options.beginning()),
             _ => None,

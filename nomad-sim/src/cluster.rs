@@ -46,7 +46,7 @@ impl Default for Config {
     }
 }
 
-/// What a request for the event stream meets.
+/// How the server answers a request for the event stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Broker {
     /// The stream.
@@ -60,7 +60,7 @@ pub enum Broker {
     Missing,
 }
 
-/// What a request meets that asks which cluster this is.
+/// How the server answers a question about which cluster this is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Evidence {
     /// The answer.
@@ -93,14 +93,14 @@ pub struct Request {
     pub target: String,
 }
 
-/// However slow the pace, the history goes on within this.
+/// However slow the pace, the next entry comes within this time.
 const LONGEST_GAP: Duration = Duration::from_secs(86_400);
-/// A player that could not keep up catches up no more than this.
+/// A player that falls behind catches up no more than this.
 const LONGEST_DEBT: Duration = Duration::from_secs(1);
-/// The newest requests that the log keeps.
+/// How many of the newest requests the log keeps.
 const KEPT_REQUESTS: usize = 100_000;
 
-/// What Nomad 2.0.5 says of a key that is fifteen days old.
+/// How Nomad 2.0.5 answers for a key that is fifteen days old.
 const KEYS_LAST: Duration = Duration::from_secs(7 * 86_400);
 
 /// The id of a key that no other cluster has.
@@ -126,7 +126,7 @@ pub(crate) struct Player {
 }
 
 impl Player {
-    /// Looks at the next entry of the history.
+    /// The next entry of the history, before it is committed.
     pub(crate) fn peek(&mut self) -> Option<&Entry> {
         if self.peeked.is_none() {
             self.peeked = self.history.next();
@@ -150,9 +150,9 @@ pub(crate) struct Cluster {
     pub(crate) old: AtomicBool,
     pub(crate) no_wildcards: AtomicBool,
     pub(crate) region: String,
-    /// The clusters of other regions that it is federated with.
+    /// The clusters of other regions in the federation.
     pub(crate) peers: Mutex<Vec<Weak<Cluster>>>,
-    /// The ids of the keyring's public keys, and for how long an answer may be relied on.
+    /// The ids of the keyring's public keys, and for how long an answer may be cached.
     pub(crate) keys: Mutex<(Vec<String>, Option<Duration>)>,
     pub(crate) evidence: Mutex<Evidence>,
     first_namespaces: Namespaces,
@@ -160,7 +160,7 @@ pub(crate) struct Cluster {
     truth: Option<Mutex<Vec<Arc<Line>>>>,
 }
 
-/// What a [`Cluster`] is made of.
+/// The parts of a [`Cluster`].
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) servers: Vec<Server>,
@@ -232,7 +232,7 @@ impl Cluster {
             self.commit(&mut player, entry).await;
             played += 1;
             if played % 64 == 0 {
-                // A preload of any length must leave the servers their turn.
+                // A preload of any length must let the servers run in between.
                 tokio::task::yield_now().await;
             }
         }
@@ -245,7 +245,7 @@ impl Cluster {
     /// Plays the history at its pace until the end of the program.
     pub(crate) async fn run(&self) {
         let mut pace = self.pace.subscribe();
-        // When the entry before was due: timers are coarse, and what one entry is late the next must catch up.
+        // When the entry before was due: timers are coarse, and the next entry must catch up what one is late.
         let mut due = Instant::now();
         loop {
             if pace.borrow().paused {
@@ -281,8 +281,8 @@ impl Cluster {
         }
     }
 
-    /// Replaces the cluster by another: state and buffers are empty, streams closed, and the history begins anew
-    /// with other identities.
+    /// Replaces the cluster by another: state and buffers are empty, streams closed, and the history starts again with
+    /// other identities.
     pub(crate) async fn rebuild(&self) {
         let mut player = self.player.lock().await;
         player.generation += 1;
@@ -322,7 +322,7 @@ impl Cluster {
         self.old.load(Ordering::Relaxed)
     }
 
-    /// Whether a list of the namespace `*` has anything in it.
+    /// Whether a list of the namespace `*` has any object.
     pub(crate) fn lists_all(&self, kind: Kind) -> bool {
         match kind {
             Kind::Node => true,

@@ -43,8 +43,8 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// How often an event is sent: an event that two filter keys match is sent twice, and `*` beside another key of
-    /// the same topic stands for itself, not for every key.
+    /// How often an event is sent: twice if two filter keys match it; and `*` beside another key of the same topic
+    /// matches only itself, not every key.
     fn copies(&self, event: &Event) -> usize {
         if !event.namespace.is_empty() && !self.namespaces.iter().any(|ns| **ns == *event.namespace) {
             return 0;
@@ -63,7 +63,7 @@ impl Filter {
             .count()
     }
 
-    /// The line as this subscription sees it; `None` where nothing of it passes.
+    /// The line as this subscription sees it; `None` where no event of it passes.
     pub(crate) fn apply(&self, line: &Line) -> Option<Bytes> {
         let copies: Vec<usize> = line.events.iter().map(|event| self.copies(event)).collect();
         if copies.iter().all(|n| *n == 0) {

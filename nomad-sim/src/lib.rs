@@ -6,9 +6,9 @@
 //!
 //! # Layout
 //!
-//! A [`history`](History) yields entries of the raft log; the cluster commits each to its [servers](Server): lines
-//! go into the server's event buffer (`ring.rs`), objects into its tables (`state.rs`, `table.rs`). `http/` answers
-//! from both. Begin reading with `sim.rs`, the handle that tests hold, or with `cluster.rs`, the way of an entry.
+//! A [`history`](History) yields entries of the raft log; the cluster commits each to its [servers](Server): lines go
+//! into the server's event buffer (`ring.rs`), objects into its tables (`state.rs`, `table.rs`). `http/` answers from
+//! both. Read `sim.rs` first, the handle that tests hold, or `cluster.rs`, which commits an entry.
 //!
 //! # What it does not do
 //!

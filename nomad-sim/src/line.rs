@@ -1,4 +1,4 @@
-//! One publish of the event broker: the events of a line and what they tell of the cluster's objects.
+//! One publish of the event broker: the events of a line, and the cluster's objects in them.
 
 use std::sync::Arc;
 

@@ -40,19 +40,19 @@ struct Options {
     /// Replay a recorded event stream
     #[arg(long, value_name = "FILE", conflicts_with = "allocations", help_heading = "History")]
     recording: Option<PathBuf>,
-    /// Play the recording so many times, each with fresh ids and higher indexes
+    /// How often to play the recording; each round has fresh ids and higher indexes
     #[arg(long, value_name = "TIMES", default_value_t = 1, requires = "recording", help_heading = "History")]
     repeat: u64,
     /// The raft index at which a namespace of the recording is created; those not named exist from the start
     #[arg(long, value_name = "NAME=INDEX", default_value = "late=13", help_heading = "History")]
     namespace: Vec<String>,
-    /// Generate a live cluster of so many allocations
+    /// Generate a live cluster with this many allocations
     #[arg(long, value_name = "N", help_heading = "History")]
     allocations: Option<u64>,
     /// Transactions a second of the generated cluster
     #[arg(long, value_name = "PER_SECOND", default_value_t = 20.0, requires = "allocations", help_heading = "History")]
     churn: f64,
-    /// Where the generated identities come from
+    /// Seed of the generated identities
     #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "allocations", help_heading = "History")]
     seed: u64,
 
@@ -62,7 +62,7 @@ struct Options {
     /// Play everything up to this raft index at once (all: the whole history) before serving
     #[arg(long, value_name = "INDEX", num_args = 0..=1, default_missing_value = "all", help_heading = "Pace")]
     preload: Option<String>,
-    /// Begin paused: POST /sim/step, /sim/play or /sim/resume go on
+    /// Start paused; POST /sim/step, /sim/play or /sim/resume continue
     #[arg(long, help_heading = "Pace")]
     paused: bool,
 
@@ -72,7 +72,7 @@ struct Options {
     /// Time until a refused stream is closed, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 2_000, help_heading = "Timing")]
     refusal: u64,
-    /// Time until an entry that was published is committed to the state store, in milliseconds
+    /// Time from the publish of an entry to its commit to the state store, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0, help_heading = "Timing")]
     commit_delay: u64,
     /// Bytes that the kernel holds for a slow reader (its own default is megabytes)

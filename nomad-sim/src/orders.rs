@@ -1,4 +1,4 @@
-//! Orders to a running cluster, as tests give them in code and others through the control endpoint.
+//! Orders to a running cluster: tests call them, and the control endpoint does.
 
 use std::sync::Arc;
 

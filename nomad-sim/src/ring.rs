@@ -28,13 +28,13 @@ pub(crate) struct Cursor {
     epoch: u64,
 }
 
-/// What comes next for a reader.
+/// The next item for a reader.
 #[derive(Debug)]
 pub(crate) enum Next {
     Line(Arc<Line>),
-    /// Nothing yet.
+    /// None yet.
     Wait,
-    /// The reader was slower than the buffer, or the buffer is another one.
+    /// The reader was slower than the buffer, or this is another buffer.
     Dropped,
 }
 
@@ -43,7 +43,7 @@ impl Ring {
         Self { items: VecDeque::from([Arc::new(Line::sentinel())]), first: 0, limit: limit.max(1), epoch: 0 }
     }
 
-    /// What a restart of the server does.
+    /// Empties the buffer, as a restart of the server does.
     pub(crate) fn clear(&mut self) {
         self.items = VecDeque::from([Arc::new(Line::sentinel())]);
         self.first = 0;

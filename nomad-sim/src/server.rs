@@ -1,4 +1,4 @@
-//! One server: its buffer, its state store, how far behind it is, and what is wrong with it.
+//! One server: its buffer, its state store, its lag behind the log, and its faults.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -42,7 +42,7 @@ struct Queue {
 /// How far a server is behind the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Lag {
-    /// Not at all.
+    /// It is not.
     #[default]
     None,
     /// This many entries.
@@ -51,7 +51,7 @@ pub enum Lag {
     At(u64),
 }
 
-/// Which connections may live, speak, or come into being.
+/// Which connections may live, speak, or be opened.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Gate {
     /// Connections with a lower number are closed.
@@ -60,13 +60,13 @@ pub(crate) struct Gate {
     pub(crate) reset: bool,
     /// Streams on connections with a lower number say nothing.
     pub(crate) silent_below: u64,
-    /// Nothing is answered.
+    /// The server answers nothing.
     pub(crate) frozen: bool,
-    /// Connections are refused.
+    /// The server refuses connections.
     pub(crate) refusing: bool,
 }
 
-/// Something put into every stream of a server that is open now.
+/// Bytes or a cut for every stream of a server that is open now.
 #[derive(Debug, Clone)]
 pub(crate) enum Inject {
     /// These bytes, verbatim.
@@ -78,25 +78,25 @@ pub(crate) enum Inject {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ListFaults {
     pub(crate) delay: Duration,
-    /// What the list of namespaces was takes so long to be told.
+    /// How long the list of namespaces takes, and which namespaces it has.
     pub(crate) namespaces: Duration,
-    /// So many list requests are yet to be answered with 500.
+    /// How many list requests are still answered with 500.
     pub(crate) errors: u32,
-    /// So many single objects are yet to be given as the cluster's last server has them.
+    /// How many single objects are still answered from the cluster's last server.
     pub(crate) lagging: u32,
     /// The job whose summary is answered with 500.
     pub(crate) broken_summary: Option<&'static str>,
-    /// How long ago the server heard of its leader, by its own word in stale answers; `None`: it knows none.
+    /// How long ago the server heard from its leader, by its own stale answers; `None`: it knows no leader.
     pub(crate) contact: Option<Duration>,
-    /// What is never answered.
+    /// Requests that are never answered.
     pub(crate) hanging: Hanging,
-    /// So many pages are yet to be answered before they hang.
+    /// How many pages are still answered before they hang.
     pub(crate) until_pages_hang: Option<u32>,
     /// The pause before each element of a page.
     pub(crate) trickle: Duration,
     /// Every page is the one after the first, and names itself as the next.
     pub(crate) cycling: bool,
-    /// So many list answers are yet to carry this index in the place of the table's.
+    /// How many list answers still carry this index instead of the table's.
     pub(crate) wrong_index: (u32, u64),
 }
 
@@ -112,12 +112,12 @@ impl ListFaults {
     }
 }
 
-/// What a server accepts and never answers, for as long as it is so.
+/// Requests that a server accepts and never answers, while this is set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hanging {
-    /// Pages of lists. A list that is asked for one element, for the table's index, is answered.
+    /// Pages of lists. A list request for one element, which asks for the table's index, is answered.
     pub pages: bool,
-    /// Lists that are asked for one element, for the table's index.
+    /// List requests for one element, which ask for the table's index.
     pub tables: bool,
     /// Single objects.
     pub objects: bool,
@@ -144,7 +144,7 @@ impl Default for ListFaults {
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing here leaves a half-made change behind a panic.
+    // No change here is left half-made by a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -177,7 +177,7 @@ impl Server {
         lock(&self.queue).pending.push_back(entry);
     }
 
-    /// Takes what the server's lag lets it apply now.
+    /// Applies the entries that the server's lag allows now.
     pub(crate) fn take_ready(&self) -> Vec<Arc<Entry>> {
         let mut queue = lock(&self.queue);
         let ready = match queue.lag {
@@ -306,13 +306,13 @@ impl Server {
 
     /// Puts bytes into every open stream, verbatim: add the newline yourself.
     pub fn inject(&self, bytes: impl Into<Bytes>) {
-        // Without a stream there is nobody to inject into.
+        // There may be no stream to inject into.
         if self.inject.send(Inject::Bytes(bytes.into())).is_err() {
             tracing::debug!("no open stream to inject into");
         }
     }
 
-    /// Publishes a line that no entry of the log stands behind: streams bring it, tables do not know of it.
+    /// Publishes a line without an entry of the log: streams carry it, tables do not know it.
     ///
     /// # Errors
     /// It is no line of events.
@@ -322,7 +322,7 @@ impl Server {
         Ok(())
     }
 
-    /// The next so many list answers carry this index in the place of the table's.
+    /// The next list answers, this many, carry this index instead of the table's.
     pub fn wrong_index(&self, times: u32, index: u64) {
         lock(&self.lists).wrong_index = (times, index);
     }
@@ -339,18 +339,18 @@ impl Server {
         lock(&self.lists).delay = delay;
     }
 
-    /// The list of namespaces takes this long to come, and is that of the beginning.
+    /// The list of namespaces takes this long, and has only those of the beginning.
     pub fn slow_namespaces(&self, delay: Duration) {
         lock(&self.lists).namespaces = delay;
     }
 
-    /// What is not answered from now on. What hangs already is answered when it may be.
+    /// Requests that are not answered from now on. A request that hangs is answered once it may be.
     pub fn hang(&self, hanging: Hanging) {
         let mut lists = lock(&self.lists);
         (lists.hanging, lists.until_pages_hang) = (hanging, None);
     }
 
-    /// So many pages of lists are still answered, and those after them hang as [`hang`](Server::hang) says.
+    /// Answers this many more pages of lists; later ones hang as [`hang`](Server::hang) says.
     pub fn hang_after(&self, pages: u32) {
         let mut lists = lock(&self.lists);
         lists.hanging.pages = pages == 0;
@@ -376,7 +376,7 @@ impl Server {
         }
     }
 
-    /// Pages have no end: each names as the next one the page that was asked for, or the second one.
+    /// Pages have no end: each names the requested page as the next one, or the second page.
     pub fn cycle_pages(&self, cycling: bool) {
         lock(&self.lists).cycling = cycling;
     }
@@ -386,7 +386,7 @@ impl Server {
         lock(&self.lists).trickle = pause;
     }
 
-    /// The next so many list requests are answered with 500.
+    /// The next list requests, this many, are answered with 500.
     pub fn fail_lists(&self, times: u32) {
         lock(&self.lists).errors = times;
     }
@@ -396,18 +396,18 @@ impl Server {
         lock(&self.lists).broken_summary = job;
     }
 
-    /// The next so many single objects are given as the cluster's last server has them, which can lag: as of a new
-    /// leader that has not applied all that the old one had.
+    /// The next single objects, this many, are answered from the cluster's last server, which can lag: as from a new
+    /// leader that has not applied everything that the old one had.
     pub fn lagging_objects(&self, times: u32) {
         lock(&self.lists).lagging = times;
     }
 
-    /// What its stale answers say of when it last heard of its leader; `None`: that it knows none.
+    /// When its stale answers say that it last heard from its leader; `None`: that it knows none.
     pub fn last_contact(&self, contact: Option<Duration>) {
         lock(&self.lists).contact = contact;
     }
 
-    /// Sets how far it lags; what it may apply then, it applies.
+    /// Sets its lag, and applies at once what the new lag allows.
     pub fn lag(&self, lag: Lag) {
         lock(&self.queue).lag = lag;
         for entry in self.take_ready() {

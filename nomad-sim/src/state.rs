@@ -1,4 +1,4 @@
-//! A server's state store: what the applied part of the log has made of the cluster.
+//! A server's state store: the cluster after the applied part of the log.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

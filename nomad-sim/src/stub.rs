@@ -7,7 +7,7 @@ use crate::object::{Body, NO_TRANSITION, Object};
 use crate::state::State;
 use crate::table::Kind;
 
-/// Fields of an allocation's stub in the API's order, with what stands for an absent one.
+/// Fields of an allocation's stub in the API's order, with the value of an absent one.
 const ALLOCATION: [(&str, &str); 26] = [
     ("ClientDescription", "\"\""),
     ("ClientStatus", "\"\""),

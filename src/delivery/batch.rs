@@ -132,8 +132,8 @@ impl Batch {
     /// Acknowledges the records that were delivered, and keeps the rest: each failure, every later record of its key,
     /// and the records without an outcome, which were not sent.
     ///
-    /// `buried` says whether the rejected records are dead letters now; otherwise they are failures.
-    pub(super) fn settle(&mut self, outcomes: &[Outcome], buried: bool) -> Settled {
+    /// `are_kept` says whether the rejected records are dead letters now; otherwise they are failures.
+    pub(super) fn settle(&mut self, outcomes: &[Outcome], are_kept: bool) -> Settled {
         let is_delivered = |outcome: &Outcome| matches!(outcome, Outcome::Delivered);
         if outcomes.len() == self.records.len() && outcomes.iter().all(is_delivered) {
             return self.all_delivered();
@@ -148,7 +148,7 @@ impl Batch {
                 let through = match outcome {
                     Outcome::Delivered => true,
                     Outcome::Retry { .. } => false,
-                    Outcome::Reject { .. } => buried,
+                    Outcome::Reject { .. } => are_kept,
                 };
                 if !through {
                     blocked.insert(key);

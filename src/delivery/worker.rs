@@ -39,7 +39,7 @@ pub(super) struct Worker {
     suspect: Suspect,
     state: Flow,
     /// Whether the log says that nothing gets through.
-    told: bool,
+    is_logged: bool,
     log: Throttle,
 }
 
@@ -66,7 +66,7 @@ impl Worker {
             backlog: VecDeque::new(),
             suspect: Suspect::default(),
             state: Flow::Flowing,
-            told: false,
+            is_logged: false,
             log: Throttle::default(),
         }
     }
@@ -140,8 +140,8 @@ impl Worker {
             let mut outcomes = self.send(&mut batch).await?;
             self.examine(&mut batch, &mut outcomes).await?;
             let mut failures = batch.failures(&mut outcomes);
-            let buried = self.bury(&batch, &mut failures).await;
-            let round = batch.settle(&outcomes, buried);
+            let are_kept = self.write_dead_letters(&batch, &mut failures).await;
+            let round = batch.settle(&outcomes, are_kept);
             self.pace.went(round.progress());
             for (kind, (records, bytes)) in round.delivered {
                 self.observer.delivered(kind, records, bytes);
@@ -184,11 +184,11 @@ impl Worker {
     }
 
     /// Writes the rejected records to the dead-letter place; `false` where they have to be sent again.
-    async fn bury(&mut self, batch: &Batch, failures: &mut Failures) -> bool {
+    async fn write_dead_letters(&mut self, batch: &Batch, failures: &mut Failures) -> bool {
         let Some((first, reason)) = failures.rejected.first() else { return true };
         if self.dead_letters.holds() {
             if let Some(times) = self.log.due("rejected") {
-                self.told = true;
+                self.is_logged = true;
                 let Record { kind, id, key, .. } = &batch.records[*first];
                 tracing::error!(
                     sink = self.sink.name(), %kind, %id, %key, %reason,
@@ -226,7 +226,7 @@ impl Worker {
         if let Some(Record { kind, id, key, .. }) = batch.records.first()
             && let Some(times) = self.log.due(failure.class())
         {
-            self.told = true;
+            self.is_logged = true;
             tracing::warn!(
                 sink = self.sink.name(), reason = %failure, times,
                 records = batch.records.len(),
@@ -260,7 +260,7 @@ impl Worker {
     }
 
     fn flowing(&mut self) {
-        if std::mem::take(&mut self.told) {
+        if std::mem::take(&mut self.is_logged) {
             tracing::info!(sink = self.sink.name(), "delivery recovered");
         }
         self.enter(Flow::Flowing);

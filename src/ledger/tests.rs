@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     checkpoint::{Checkpoint, Gap},
     delivery::testing::Switch,
+    position::Identity,
     task_cursors::EventHash,
     telemetry::Metrics,
     window::Window,

@@ -39,7 +39,7 @@ pub(super) enum Done {
     Delivered,
     Refused(Box<Letter>),
     /// It was sent, and is not known to be delivered.
-    Owed(Range<u64>),
+    Undelivered(Range<u64>),
     /// It was not to be sent.
     Kept(Range<u64>),
 }
@@ -115,7 +115,7 @@ impl Flight {
     fn done(self) -> Done {
         match self.state {
             Fate::Sent(ledger) if is_delivered(&ledger) => Done::Delivered,
-            Fate::Sent(_) => Done::Owed(self.at),
+            Fate::Sent(_) => Done::Undelivered(self.at),
             Fate::Refused(letter) => Done::Refused(letter),
             Fate::Kept => Done::Kept(self.at),
         }
@@ -151,7 +151,7 @@ mod tests {
         flights.push(Flight::kept(1_001..1_010));
         let done = flights.all();
         assert!(
-            matches!(done.as_slice(), [Done::Kept(a), Done::Owed(b), Done::Kept(c), Done::Kept(d)]
+            matches!(done.as_slice(), [Done::Kept(a), Done::Undelivered(b), Done::Kept(c), Done::Kept(d)]
                 if [a, b, c, d] == [&(0..10), &(10..20), &(20..1_000), &(1_001..1_010)]),
             "{done:?}"
         );

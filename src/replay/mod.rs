@@ -64,7 +64,7 @@ pub struct Replayed {
     /// Records that it refused again: they are in the file, with the new reason.
     pub refused: usize,
     /// Records that were not delivered, damaged lines included. Inputs that never were a record do not count.
-    pub owed: usize,
+    pub undelivered: usize,
     /// Letters that are in the file now: refused, undelivered, inputs, and those that were appended meanwhile.
     pub left: usize,
     /// It was stopped before the last letter was sent.
@@ -74,7 +74,7 @@ pub struct Replayed {
 impl Replayed {
     /// Whether every record of the file is delivered.
     pub fn is_done(&self) -> bool {
-        self.refused == 0 && self.owed == 0 && !self.interrupted
+        self.refused == 0 && self.undelivered == 0 && !self.interrupted
     }
 }
 
@@ -148,7 +148,7 @@ impl Replay {
         let window = Window::new(options.max_in_flight, &Metrics::new(&[]));
         let lease: Arc<dyn Lease> = Arc::new(Always);
         let until = self.rest.until();
-        let mut told = Instant::now();
+        let mut logged = Instant::now();
         for line in read::lines(self.rest.handle()?.take(until)) {
             let ReadLine { at, letter } = line.map_err(|source| self.rest.broken(source))?;
             if options.stop.is_cancelled() {
@@ -157,8 +157,8 @@ impl Replay {
             while let Some(done) = self.flights.next() {
                 self.done(done)?;
             }
-            if told.elapsed() >= PROGRESS {
-                told = Instant::now();
+            if logged.elapsed() >= PROGRESS {
+                logged = Instant::now();
                 let Replayed { delivered, refused, .. } = self.replayed;
                 info!(delivered, refused, bytes = at.start, of = until, "replaying dead letters");
             }
@@ -197,7 +197,7 @@ impl Replay {
             Ok(stored) => stored,
             Err(Damaged { line, reason }) => {
                 warn!(line, reason, "line is not a dead letter");
-                self.replayed.owed += 1;
+                self.replayed.undelivered += 1;
                 return None;
             }
         };
@@ -205,12 +205,12 @@ impl Replay {
             stored.kind.parse::<Kind>().ok().zip(stored.message()).filter(|_| !stored.id.is_empty())
         else {
             warn!(kind = stored.kind, id = stored.id, "dead letter is not a record");
-            self.replayed.owed += 1;
+            self.replayed.undelivered += 1;
             return None;
         };
         if stored.sink != sink && !any_sink {
             self.other_sinks += 1;
-            self.replayed.owed += 1;
+            self.replayed.undelivered += 1;
             return None;
         }
         Some(Sendable { kind, body, stored })
@@ -224,8 +224,8 @@ impl Replay {
                 self.replayed.refused += 1;
                 self.rest.write(*letter)?;
             }
-            Done::Owed(at) => {
-                self.replayed.owed += 1;
+            Done::Undelivered(at) => {
+                self.replayed.undelivered += 1;
                 self.rest.keep(&at)?;
             }
             Done::Kept(at) => self.rest.keep(&at)?,

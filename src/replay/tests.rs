@@ -94,7 +94,7 @@ async fn what_is_taken_is_gone_and_what_is_refused_again_stays_in_its_place() {
         Some(Ok(batch.iter().map(answer).collect()))
     });
     let replayed = run(&files, sink, &options()).await;
-    assert_eq!(replayed, Replayed { delivered: 3, refused: 2, owed: 0, left: 3, interrupted: false });
+    assert_eq!(replayed, Replayed { delivered: 3, refused: 2, undelivered: 0, left: 3, interrupted: false });
     assert!(!replayed.is_done());
     let mut ids = Vec::new();
     while let Ok(batch) = sent.try_recv() {
@@ -135,7 +135,7 @@ async fn what_is_damaged_foreign_or_no_record_is_left_as_it_was() {
     files.raw("{\"time\":\"20");
     let (sink, mut sent) = Script::willing();
     let replayed = run(&files, sink, &options()).await;
-    assert_eq!(replayed, Replayed { delivered: 1, refused: 0, owed: 5, left: 5, interrupted: false });
+    assert_eq!(replayed, Replayed { delivered: 1, refused: 0, undelivered: 5, left: 5, interrupted: false });
     assert_eq!(sent.recv().await.expect("sent"), ["a/1"]);
     assert_eq!(files.text(), format!("{odd}{{\"time\":\"20\n"));
     let (sink, mut sent) = Script::willing();
@@ -176,7 +176,7 @@ async fn what_is_not_delivered_when_it_is_stopped_is_in_the_file() {
         stop.cancel();
         let replayed = timeout(Duration::from_secs(120), running).await.expect("in time").expect("no panic");
         let replayed = replayed.expect("it runs");
-        assert_eq!(replayed, Replayed { delivered: 2, refused: 0, owed: 2, left: 2, interrupted: true });
+        assert_eq!(replayed, Replayed { delivered: 2, refused: 0, undelivered: 2, left: 2, interrupted: true });
         assert_eq!(files.ids(), ["c/3", "d/4"]);
         files.assert_alone();
     }
@@ -214,7 +214,7 @@ async fn what_is_appended_meanwhile_stays_behind_what_is_refused() {
         Some(Ok(batch.iter().map(answer).collect()))
     });
     let replayed = run(&files, sink, &options()).await;
-    assert_eq!((replayed.delivered, replayed.refused, replayed.owed), (1, 1, 0));
+    assert_eq!((replayed.delivered, replayed.refused, replayed.undelivered), (1, 1, 0));
     let ids = files.ids();
     assert_eq!((ids[0].as_str(), ids.len()), ("bad/2", replayed.left));
     assert!(ids.len() >= 2 && ids[1..].iter().all(|id| id.starts_with("late/")), "{ids:?}");

@@ -166,7 +166,7 @@ fn made(allocation: &Allocation<'_>, index: Option<RaftIndex>, known: Known<'_>)
             continue;
         }
         let new = std::mem::replace(&mut state.events, Events::Raw(Vec::new()))
-            .behind(task_cursor.map(|task_cursor| task_cursor.event))?;
+            .after(task_cursor.map(|task_cursor| task_cursor.event))?;
         let legacy = known.legacy.among(version, &new);
         made.overruns += u32::from(known.legacy.is_overrun(version, &new, task_cursor.is_some()) && legacy == 0);
         for event in new.events.iter().skip(legacy) {
@@ -189,8 +189,8 @@ impl LegacyProgress {
         match self {
             LegacyProgress::Before { time, until } if version <= until => {
                 // A time before 1970 counts as no time.
-                let is_owed = |event: &TaskEvent| u64::try_from(event.time).is_ok_and(|at| at >= time);
-                new.events.iter().position(is_owed).unwrap_or(new.events.len())
+                let is_undelivered = |event: &TaskEvent| u64::try_from(event.time).is_ok_and(|at| at >= time);
+                new.events.iter().position(is_undelivered).unwrap_or(new.events.len())
             }
             LegacyProgress::Nothing | LegacyProgress::Before { .. } => 0,
             LegacyProgress::All => new.events.len(),

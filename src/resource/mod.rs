@@ -101,7 +101,7 @@ pub enum LegacyProgress {
 
 impl fmt::Debug for Known<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Known").field("told", &self.legacy).finish_non_exhaustive()
+        f.debug_struct("Known").field("legacy", &self.legacy).finish_non_exhaustive()
     }
 }
 
@@ -111,7 +111,7 @@ impl<'a> Known<'a> {
         Known { task_cursor, legacy: LegacyProgress::Nothing }
     }
 
-    /// And `told` for the events after them.
+    /// And `legacy` for the events after them.
     pub fn and(self, legacy: LegacyProgress) -> Self {
         Known { legacy, ..self }
     }
@@ -156,11 +156,11 @@ pub fn from_object(kind: Kind, object: &Bytes, known: Known<'_>) -> Result<Made,
 }
 
 /// The record that reports a gap in the stream of events itself.
-pub fn gap(lane: &str, gap: &Gap) -> Draft {
-    raw_event::gap(lane, gap)
+pub fn gap(stream: &str, gap: &Gap) -> Draft {
+    raw_event::gap(stream, gap)
 }
 
 /// The same for added topics, which are delivered `from` this raft index on.
-pub fn gap_of_topics(lane: &str, from: RaftIndex, topics: &[String]) -> Draft {
-    raw_event::gap_of_topics(lane, from, topics)
+pub fn gap_of_topics(stream: &str, from: RaftIndex, topics: &[String]) -> Draft {
+    raw_event::gap_of_topics(stream, from, topics)
 }

@@ -25,24 +25,24 @@ pub(super) fn from_event(event: &Event<'_>) -> Draft {
 
 /// A record that reports a gap in the stream itself: an event of the topic `Firehose`, which Nomad does not have, of
 /// type `Gap`, with the range of raft indexes in which events may be missing.
-pub(super) fn gap(lane: &str, gap: &Gap) -> Draft {
-    let id = format!("events/{}/gap/{lane}/{}", gap.until, gap.from);
-    gap_record(id, lane, gap.until, &json!({"FromIndex": gap.from, "UntilIndex": gap.until}))
+pub(super) fn gap(stream: &str, gap: &Gap) -> Draft {
+    let id = format!("events/{}/gap/{stream}/{}", gap.until, gap.from);
+    gap_record(id, stream, gap.until, &json!({"FromIndex": gap.from, "UntilIndex": gap.until}))
 }
 
 /// The same for added topics, which are delivered `from` this raft index on. `topics` are sorted, so that the id of the
 /// same report is the same.
-pub(super) fn gap_of_topics(lane: &str, from: RaftIndex, topics: &[String]) -> Draft {
-    let id = format!("events/{from}/gap/{lane}/0/{:016x}", xxh3_64(topics.join(",").as_bytes()));
-    gap_record(id, lane, from, &json!({"FromIndex": 0, "UntilIndex": from, "Topics": topics}))
+pub(super) fn gap_of_topics(stream: &str, from: RaftIndex, topics: &[String]) -> Draft {
+    let id = format!("events/{from}/gap/{stream}/0/{:016x}", xxh3_64(topics.join(",").as_bytes()));
+    gap_record(id, stream, from, &json!({"FromIndex": 0, "UntilIndex": from, "Topics": topics}))
 }
 
-fn gap_record(id: String, lane: &str, index: RaftIndex, gap: &Value) -> Draft {
+fn gap_record(id: String, stream: &str, index: RaftIndex, gap: &Value) -> Draft {
     let body = json!({
         "Topic": "Firehose",
         "Type": "Gap",
-        "Key": lane,
-        "Namespace": if lane == "*" { "" } else { lane },
+        "Key": stream,
+        "Namespace": if stream == "*" { "" } else { stream },
         "FilterKeys": null,
         "Index": index,
         "Payload": {"Gap": gap},
@@ -61,9 +61,9 @@ mod tests {
     use super::*;
     use crate::position::Seen;
 
-    fn of_topics(lane: &str, from: u64, topics: &[&str]) -> Draft {
+    fn of_topics(stream: &str, from: u64, topics: &[&str]) -> Draft {
         let topics: Vec<String> = topics.iter().map(|topic| (*topic).to_owned()).collect();
-        gap_of_topics(lane, RaftIndex(from), &topics)
+        gap_of_topics(stream, RaftIndex(from), &topics)
     }
 
     #[test]

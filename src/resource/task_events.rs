@@ -288,7 +288,7 @@ impl<'a> Events<'a> {
     ///
     /// # Errors
     /// An event that had to be read is no task event.
-    pub(super) fn behind(self, delivered: Option<EventHash>) -> Result<New, Unusable> {
+    pub(super) fn after(self, delivered: Option<EventHash>) -> Result<New, Unusable> {
         let (events, bodies, found) = match self {
             Events::Read(mut events, bodies) => {
                 let known = events.iter().rposition(|event| Some(event.hash) == delivered);
@@ -328,8 +328,8 @@ mod tests {
     fn new_events(texts: &[&str], delivered: Option<EventHash>) -> Result<New, Unusable> {
         let mut bodies = String::new();
         let read = texts.iter().map(|text| TaskEvent::of(text, None, &mut bodies)).collect::<Result<_, _>>()?;
-        let one = Events::Read(read, bodies).behind(delivered)?;
-        let other = Events::Raw(texts.to_vec()).behind(delivered)?;
+        let one = Events::Read(read, bodies).after(delivered)?;
+        let other = Events::Raw(texts.to_vec()).after(delivered)?;
         let body = |new: &New, event: &TaskEvent| (new.bodies[event.body.clone()].to_owned(), event.hash, event.time);
         let seen =
             |new: &New| (new.events.iter().map(|event| body(new, event)).collect::<Vec<_>>(), new.last, new.overrun);

@@ -93,7 +93,7 @@ fn skip_item(module: &[String], tokens: &mut Peekable<IntoIter>, scanned: &mut S
                 if let [.., keyword, name] = &words[..]
                     && keyword == "mod"
                 {
-                    scanned.test_modules.push([module, &[name.clone()]].concat());
+                    scanned.test_modules.push([module, std::slice::from_ref(name)].concat());
                 }
                 return;
             }

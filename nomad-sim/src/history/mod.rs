@@ -1,4 +1,4 @@
-//! Where the cluster's log comes from: a recording, its repetition, a generator, or a test's own hands.
+//! The source of the cluster's log: a recording, its repetition, a generator, or a test.
 
 mod generate;
 mod recording;
@@ -48,12 +48,12 @@ pub trait History: Send + fmt::Debug {
     /// The next entry; `None` at the end.
     fn next(&mut self) -> Option<Entry>;
 
-    /// The same kind of history from its beginning, with identities of its own: what a cluster looks like that was
-    /// built anew. `generation` tells the rebuilt clusters apart.
+    /// The same kind of history from its beginning, with other identities, as of a rebuilt cluster. `generation`
+    /// distinguishes the rebuilt clusters.
     fn anew(&self, generation: u64) -> Box<dyn History>;
 }
 
-/// A history of nothing: the log grows by what a test appends.
+/// An empty history: the log grows by what a test appends.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Empty;
 

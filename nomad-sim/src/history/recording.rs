@@ -111,8 +111,7 @@ impl Recording {
         self.shared.first_seen.iter().map(|(name, index)| (&**name, *index))
     }
 
-    /// Lets a namespace come into being at an index instead of existing from the start: an index without an event
-    /// gets an entry of its own.
+    /// Creates a namespace at an index instead of from the start: an index without an event gets an entry of its own.
     #[must_use]
     pub fn with_namespace(mut self, name: &str, index: u64) -> Self {
         let Some(shared) = Arc::get_mut(&mut self.shared) else { return self };

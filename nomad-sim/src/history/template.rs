@@ -104,7 +104,7 @@ pub(super) fn uuid_text(id: u128) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-/// A number right after a member's name that tells it as an index or a time.
+/// A number right after a member's name that marks it as an index or a time.
 fn number(text: &[u8], at: usize) -> Option<(Part, usize)> {
     if !text[at].is_ascii_digit() {
         return None;

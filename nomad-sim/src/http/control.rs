@@ -1,4 +1,4 @@
-//! The control endpoint, `/sim/…`: faults and a look inside, for people and scripts. It answers on every server.
+//! The control endpoint, `/sim/…`: faults and inspection, for people and scripts. Every server answers it.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::cluster::Broker;
 use crate::orders;
 use crate::server::{Hanging, Lag, Server};
 
-/// What the control endpoint understands.
+/// The orders of the control endpoint.
 const HELP: &str = "\
 GET  /sim/state                        servers, buffers, tables
 GET  /sim/requests?since=N             the requests so far, in their order

@@ -1,5 +1,5 @@
-//! What tells one cluster from another: the regions that a server knows, the leader of each, and the keyring's public
-//! keys. None of it needs a token.
+//! Answers that distinguish clusters: the regions that a server knows, the leader of each, and the keyring's public
+//! keys. None of them needs a token.
 
 use serde_json::json;
 
@@ -24,7 +24,7 @@ pub(super) async fn answer(context: &Context, path: &str) -> Option<Response> {
         "/v1/regions" => Response::json(json!(regions(context)).to_string()),
         "/v1/status/leader" => {
             let addr = context.cluster.servers[0].addr();
-            // The port of its HTTP API tells it from another cluster on this machine.
+            // The port of its HTTP API distinguishes it from another cluster on this machine.
             Response::json(json!(format!("{}:{}", addr.ip(), addr.port())).to_string())
         }
         _ if context.cluster.is_old() => Response::text(404, "404 page not found"),
@@ -54,7 +54,7 @@ fn keys(context: &Context) -> Response {
     response
 }
 
-/// The cluster of the region that is asked for, as servers that are federated forward a request.
+/// The cluster of the requested region, as federated servers forward a request.
 ///
 /// # Errors
 /// There is none.

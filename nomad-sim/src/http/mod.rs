@@ -93,7 +93,7 @@ async fn handle(context: Context, mut stream: TcpStream, connection: u64) {
         tracing::debug!(%error, "the connection is already gone");
     }
     let mut gate = context.server().gate.subscribe();
-    // Whoever orders a fault must still get the answer.
+    // A client that orders a fault must still get the answer.
     let controls = AtomicBool::new(false);
     let closed = async {
         // An error means that the server is gone, and its connections with it.

@@ -14,7 +14,7 @@ use crate::server::lock;
 use crate::state::State;
 use crate::table::{Kind, Selection};
 
-/// What a path asks for.
+/// The object of a path.
 enum Wanted<'a> {
     Object(Kind, &'a str),
     Summary(&'a str),
@@ -22,7 +22,7 @@ enum Wanted<'a> {
     Versions(&'a str),
     /// The newest deployment of a job.
     Deployment(&'a str),
-    /// Something else of a job, of which there is nothing here.
+    /// Another part of a job, which is not simulated.
     Refused(u16, &'static str),
 }
 
@@ -141,7 +141,7 @@ fn deployment(state: &State, job: &Object) -> Bytes {
     deployments.iter().rfind(is_its).map_or(Bytes::from_static(b"null"), |deployment| deployment.body.bytes())
 }
 
-/// Whether the answer is that of a server that lags.
+/// Whether a server that lags gave the answer.
 fn lags(context: &Context) -> bool {
     let mut faults = lock(&context.server().lists);
     let lags = faults.lagging > 0;

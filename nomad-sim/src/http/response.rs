@@ -6,7 +6,7 @@ use std::io;
 use bytes::Bytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-/// An answer whose body is at hand.
+/// An answer with a complete body.
 #[derive(Debug)]
 pub(super) struct Response {
     pub(super) status: u16,
@@ -24,7 +24,7 @@ impl Response {
         Self { status, headers, body: Bytes::from(body.into()) }
     }
 
-    /// Nomad's answer to whoever may not.
+    /// Nomad's answer to a request without the right.
     pub(super) fn denied() -> Self {
         Self::text(403, "Permission denied")
     }

@@ -1,4 +1,4 @@
-//! Who a token is, and whether a namespace is there: what tells a refused client the reason.
+//! Who a token is, and whether a namespace exists: this tells a refused client the reason.
 
 use serde_json::json;
 

@@ -102,8 +102,8 @@ impl LeaseExpiry {
         answered: Moment,
     ) {
         let index = heartbeat.map(|entry| entry.modify_index);
-        let told = heartbeat.and_then(|entry| Heartbeat::parse(&entry.value)).filter(|told| !told.is_of(us));
-        let Some(told) = told else {
+        let seen = heartbeat.and_then(|entry| Heartbeat::parse(&entry.value)).filter(|seen| !seen.is_of(us));
+        let Some(seen) = seen else {
             // A heartbeat of our own has no other leader behind it: we know that we do not lead.
             match &mut self.leader {
                 Some(leader) if is_farewell(lock, &leader.session) => self.leader = None,
@@ -112,23 +112,23 @@ impl LeaseExpiry {
             }
             return;
         };
-        let session = SessionId::new(told.session.as_str());
+        let session = SessionId::new(seen.session.as_str());
         match &mut self.leader {
             Some(leader) if leader.session == session => {
                 leader.moved(index, answered);
-                leader.heartbeat = told;
+                leader.heartbeat = seen;
             }
             before => {
                 // It can have been healthy until now.
                 let floor = before.as_ref().map(|before| before.until(answered)).unwrap_or_default();
-                *before = Some(SeenLeader { session, heartbeat: told, index, since: Some(answered), floor });
+                *before = Some(SeenLeader { session, heartbeat: seen, index, since: Some(answered), floor });
             }
         }
     }
 
     /// Counts from the next answer on. While Consul does not answer, a leader cannot renew its lease; afterwards it
     /// gets the time for it.
-    pub(super) fn begin_anew(&mut self) {
+    pub(super) fn restart(&mut self) {
         if let Some(leader) = &mut self.leader {
             leader.floor = leader.due();
             leader.since = None;
@@ -250,7 +250,7 @@ mod tests {
         let mut expiry = seen();
         expiry.observe(None, Some(&beat("a", 1)), &us, ms(1500));
         assert_eq!(expiry.due(), Some(ms(5500)));
-        expiry.begin_anew();
+        expiry.restart();
         assert!(!expiry.is_over(ms(5499)));
         expiry.observe(None, Some(&beat("a", 1)), &us, ms(9000));
         assert_eq!(expiry.due(), Some(ms(13_500)));
@@ -383,7 +383,7 @@ mod tests {
                 let (lock, found) = (store.lock.clone(), store.beat.clone());
                 now += way;
                 if !answered {
-                    expiry.begin_anew();
+                    expiry.restart();
                     continue;
                 }
                 expiry.observe(lock.as_ref(), found.as_ref(), &us, ms(now));

@@ -59,7 +59,7 @@ struct Awaited {
     /// The leader's last heartbeat, if it can be used.
     last: Option<Heartbeat>,
     /// The holder that the log has named.
-    told: Option<SessionId>,
+    named: Option<SessionId>,
     log: Throttle,
     /// Its leader belongs to another cluster.
     foreign: Option<Error>,
@@ -151,7 +151,7 @@ impl Watcher {
             waiter,
             due: None,
             last: None,
-            told: None,
+            named: None,
             log: Throttle::default(),
             foreign: None,
             barred: None,
@@ -177,7 +177,7 @@ impl Watcher {
             Err(error) => {
                 self.outage.log(&error);
                 self.shared.status.coordinator(Duty::Watch, Some(error.to_string()));
-                self.expiries.values_mut().for_each(LeaseExpiry::begin_anew);
+                self.expiries.values_mut().for_each(LeaseExpiry::restart);
                 return self.backoff.failed();
             }
         };

@@ -62,7 +62,7 @@ async fn run(case: Case) -> (Book, Seen) {
     let book = Book::new();
     let seen = Arc::new(Mutex::new(Seen::default()));
     let (far_side, ledger, mut answers) = (Arc::clone(&seen), book.clone(), case.answers.into_iter());
-    let buried = case.place == Place::Log;
+    let are_kept = case.place == Place::Log;
     let (sink, _batches) = Script::new(move |batch| {
         let mut seen = far_side.lock().expect("no panic in here");
         if let Some(early) = (1..=ledger.acknowledged()).find(|number| !seen.through.contains(number)) {
@@ -76,7 +76,8 @@ async fn run(case: Case) -> (Book, Seen) {
         let outcomes = batch.iter().map(|record| {
             seen.sent.push((record.key.to_string(), number(record)));
             let answer = answers.next().unwrap_or(Answer::Deliver);
-            let through = matches!(answer, Answer::Deliver) || matches!(answer, Answer::Reject) && buried && !is_probe;
+            let through =
+                matches!(answer, Answer::Deliver) || matches!(answer, Answer::Reject) && are_kept && !is_probe;
             if matches!(answer, Answer::Refuse) && batch.len() == 1 && !is_probe {
                 seen.refused = Some(number(record));
             }

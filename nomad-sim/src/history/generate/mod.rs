@@ -1,7 +1,7 @@
 //! A live cluster made up from a few numbers: any size, any churn, and the same again for the same seed.
 //!
-//! Nothing is remembered between transactions: which allocation a transaction updates, and when its updates before
-//! that were, follows from the transaction's number alone.
+//! Nothing is remembered between transactions: which allocation a transaction updates, and when its earlier updates
+//! were, follows from the transaction's number alone.
 
 mod objects;
 
@@ -16,7 +16,7 @@ use crate::object::{Body, Object};
 use crate::table::Kind;
 use objects::{Allocation, World};
 
-/// What is generated.
+/// What to generate.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Live allocations, at least two.
@@ -41,11 +41,11 @@ impl Options {
     }
 }
 
-/// A generated history. It begins with the cluster as it is, without events, and never ends.
+/// A generated history. It begins with the existing cluster, without events, and never ends.
 #[derive(Debug)]
 pub struct Generator {
     world: Arc<World>,
-    /// Allocations that the beginning has yet to bring.
+    /// Allocations that the beginning still has to create.
     loaded: u64,
     started: bool,
     transaction: u64,
@@ -57,7 +57,7 @@ pub struct Generator {
 const LOAD: u64 = 1000;
 /// Transactions in one cycle of kinds.
 pub(super) const CYCLE: u64 = 16;
-/// The first so many of them are not updates of allocations.
+/// This many of them, the first ones, are not updates of allocations.
 pub(super) const OTHERS: u64 = 6;
 /// Allocations updated in one transaction.
 pub(super) const TOGETHER: u64 = 2;

@@ -10,7 +10,7 @@ use super::super::template::uuid_text;
 use super::{CYCLE, OTHERS, Options, TOGETHER};
 use crate::object::{AllocationFacts, Body, Object, Render};
 
-/// What all objects of the cluster follow from.
+/// The numbers that all objects of the cluster follow from.
 #[derive(Debug)]
 pub(super) struct World {
     seed: u64,
@@ -26,7 +26,7 @@ pub(super) struct World {
 
 /// Updates in the life of one allocation: it is placed, starts, restarts, completes, and another takes its slot.
 const LIFE: u64 = 8;
-/// Every so many slots there is one whose task restarts more often than Nomad remembers.
+/// In one of this many slots, the task restarts more often than Nomad remembers.
 const FLAPPERS: u64 = 10;
 /// The moment of transaction 0 in nanoseconds.
 const EPOCH: i64 = 1_795_243_467_000_000_000;
@@ -223,7 +223,7 @@ impl Allocation {
         Self { world: world.clone(), slot, age, create_index: index, modify_index: index }
     }
 
-    /// The allocation that the update with this number in the sequence of all updates concerns, as it leaves it.
+    /// The allocation of the update with this number in the sequence of all updates, after that update.
     pub(super) fn updated(world: &Arc<World>, sequence: u64, index: u64, first_index: u64) -> Self {
         let (turn, slot) = (sequence / world.allocations, sequence % world.allocations);
         let age = Self::head_start(slot) + turn + 1;
@@ -249,7 +249,7 @@ impl Allocation {
         self.id_of((self.age / LIFE).saturating_sub(1))
     }
 
-    /// The transaction that brought the slot to an age; negative before the history.
+    /// The transaction in which the slot reached an age; negative before the history.
     fn transaction(&self, age: u64) -> i64 {
         let turn = age as i64 - Self::head_start(self.slot) as i64 - 1;
         let update = (turn * self.world.allocations as i64 + self.slot as i64).div_euclid(TOGETHER as i64);

@@ -103,7 +103,7 @@ impl Awaited {
 
     /// Whether the log has not named this holder yet.
     fn is_new(&mut self, session: &SessionId) -> bool {
-        self.told.replace(session.clone()).as_ref() != Some(session)
+        self.named.replace(session.clone()).as_ref() != Some(session)
     }
 }
 

@@ -76,7 +76,7 @@ impl Watcher {
                     wanted.barred = Some(format!("cannot take the lease: {error}"));
                     // What the token is not allowed to do now, it will not be allowed to do next time.
                     if error.is_passing() {
-                        self.expiries.entry(wanted.waiter.kind).and_modify(LeaseExpiry::begin_anew);
+                        self.expiries.entry(wanted.waiter.kind).and_modify(LeaseExpiry::restart);
                     }
                 }
                 return false;
@@ -84,7 +84,7 @@ impl Watcher {
         }
         let mut taken: BTreeMap<Option<String>, Vec<Kind>> = BTreeMap::new();
         for Chance { number, from, .. } in chances {
-            let Awaited { waiter, last, told, barred, .. } = &mut self.wanted[*number];
+            let Awaited { waiter, last, named, barred, .. } = &mut self.wanted[*number];
             *barred = None;
             if from.is_some() {
                 self.shared.metrics.takeover(waiter.kind);
@@ -92,7 +92,7 @@ impl Watcher {
             taken.entry(from.clone()).or_default().push(waiter.kind);
             self.expiries.remove(&waiter.kind);
             self.shared.status.barred(waiter.kind, None);
-            *told = None;
+            *named = None;
             let tenure = Tenure::new(Grant {
                 kind: waiter.kind,
                 keys: waiter.keys.clone(),
