@@ -152,7 +152,7 @@ async fn what_no_proxy_lists_is_reached_directly() {
 /// The log says that it is the proxy that refuses, and where its password belongs.
 async fn assert_refused(process: &Process, variable: &str, proxy: &ForwardProxy) {
     let address = format!("the proxy http://{} ({variable})", proxy.address());
-    let fix = format!("write user and password into {variable}");
+    let fix = format!("set {variable} with user and password");
     process
         .until("the proxy is named", || {
             process.log().lines().any(|line| line.contains(&address) && line.contains("407") && line.contains(&fix))
@@ -191,7 +191,7 @@ async fn a_proxy_that_is_down_or_does_not_know_the_name_is_named() {
         let process = setup.clone().env(variable, format!("http://{CREDENTIALS}@{free}")).spawn();
         let said = format!("the proxy http://{free} ({variable}) cannot be reached");
         process.until_logged(&said).await;
-        process.until_logged(&format!("set {variable} to a proxy that runs, or list the server in NO_PROXY")).await;
+        process.until_logged(&format!("set {variable} to a running proxy, or list the server in NO_PROXY")).await;
         assert_no_secret(&process);
         let process = setup.env(variable, proxy_with(CREDENTIALS, &proxy)).spawn();
         let said = if scheme == "http" { "502 Bad Gateway" } else { "refuses to connect" };
