@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use self::changed::{Changed, ChangedCursors};
 pub use self::effect::Effect;
 use crate::{
-    checkpoint::{Checkpoint, LegacyValue, Pass, StreamProgress},
+    checkpoint::{Checkpoint, LegacyValue, StreamProgress},
     lease::{Changes, Lease, LeaseState, Progress},
     position::RaftIndex,
     task_cursors::{Shard, TaskCursor, TaskCursors, TaskKey},

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{
     config::{Config, NAMES},
-    error::{Error, Refusal},
+    error::{BadStatus, Error},
 };
 use crate::http::{self, Cut, Fault, Proxies, Reach, Server, Token};
 
@@ -158,7 +158,7 @@ impl Client {
 
     /// The error for an answer without success.
     fn refusal(&self, call: &Call<'_>, code: StatusCode, text: String) -> Error {
-        Refusal {
+        BadStatus {
             address: self.address(),
             what: &call.what,
             needs: &call.needs,

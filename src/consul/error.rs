@@ -244,7 +244,7 @@ impl From<Fault> for Error {
 
 /// An answer without success, and the request that it belongs to.
 #[derive(Debug)]
-pub(super) struct Refusal<'a> {
+pub(super) struct BadStatus<'a> {
     pub(super) address: &'a str,
     pub(super) what: &'a str,
     pub(super) needs: &'a str,
@@ -254,11 +254,11 @@ pub(super) struct Refusal<'a> {
     pub(super) text: String,
 }
 
-impl Refusal<'_> {
+impl BadStatus<'_> {
     /// Consul has no codes for its errors, so its words decide: those of `agent/structs/errors.go`, `acl/errors.go` and
     /// `agent/http_oss.go`, from 1.8 on.
     pub(super) fn meaning(self) -> Error {
-        let Refusal { address, what, needs, token, datacenter, code, text } = self;
+        let BadStatus { address, what, needs, token, datacenter, code, text } = self;
         let says = |words: &str| text.contains(words);
         let (address, what) = (address.to_owned(), what.to_owned());
         let of_namespace = says("Namespaces is a Consul") || says("Namespaces are a Consul") || says("\"Namespace\"");
@@ -316,7 +316,7 @@ mod tests {
     use super::*;
 
     fn meaning(code: u16, text: &str) -> Error {
-        Refusal {
+        BadStatus {
             address: "http://consul:8500",
             what: "read \"f/k\"",
             needs: "key_prefix \"f/\" { policy = \"write\" }",

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     Made, Unusable,
-    object::{Head, Payload, draft, new_version, whole, with_deleted},
+    object::{ObjectHead, Payload, draft, new_version, whole, with_deleted},
 };
 use crate::{json::Scanner, kind::Kind, nomad::line::Event, position::RaftIndex};
 
@@ -64,7 +64,7 @@ pub(super) fn with_summary(body: &Bytes, summary: &[u8]) -> Result<Bytes, Unusab
 /// # Errors
 /// It is no stub.
 pub(super) fn from_object(object: &[u8]) -> Result<Made, Unusable> {
-    let head = whole(object, Head::read)?;
+    let head = whole(object, ObjectHead::read)?;
     let draft = draft(Kind::JobListStubs, &head, RaftIndex(head.modify_index), 0, stub(object, None)?);
     Ok(Made::one(draft, head.modify_index))
 }

@@ -66,14 +66,14 @@ impl From<json::Error> for Unusable {
 }
 
 /// The fields that every object has and that its identity and the new-version rule need.
-pub(super) struct Head<'a> {
+pub(super) struct ObjectHead<'a> {
     pub(super) id: Cow<'a, str>,
     pub(super) namespace: Cow<'a, str>,
     pub(super) job: Cow<'a, str>,
     pub(super) modify_index: u64,
 }
 
-impl<'a> Head<'a> {
+impl<'a> ObjectHead<'a> {
     pub(super) fn read(scanner: &mut Scanner<'a>) -> Result<Self, Unusable> {
         let (mut id, mut modify_index) = (None, None);
         let (mut namespace, mut job) = (Cow::Borrowed(""), Cow::Borrowed(""));
@@ -89,7 +89,7 @@ impl<'a> Head<'a> {
         }
         let id = id.ok_or_else(|| Unusable::new("the object has no ID"))?;
         let modify_index = modify_index.ok_or_else(|| Unusable::new("the object has no ModifyIndex"))?;
-        Ok(Head { id, namespace, job, modify_index })
+        Ok(ObjectHead { id, namespace, job, modify_index })
     }
 }
 
@@ -110,8 +110,8 @@ fn is_new_version(kind: Kind, event: &Event<'_>, modify_index: u64, deleted: boo
 ///
 /// # Errors
 /// The payload does not belong to this topic.
-pub(super) fn new_version<'a>(kind: Kind, event: &Event<'a>) -> Result<Option<Payload<'a, Head<'a>>>, Unusable> {
-    let payload = Payload::of(event, Head::read)?;
+pub(super) fn new_version<'a>(kind: Kind, event: &Event<'a>) -> Result<Option<Payload<'a, ObjectHead<'a>>>, Unusable> {
+    let payload = Payload::of(event, ObjectHead::read)?;
     let is_new = is_new_version(kind, event, payload.object.modify_index, payload.deleted);
     Ok(is_new.then_some(payload))
 }
@@ -134,7 +134,7 @@ pub(super) fn from_event(kind: Kind, event: &Event<'_>) -> Result<Made, Unusable
 /// # Errors
 /// The object lacks a field of its resource.
 pub(super) fn from_object(kind: Kind, object: &Bytes) -> Result<Made, Unusable> {
-    let head = whole(object, Head::read)?;
+    let head = whole(object, ObjectHead::read)?;
     let index = RaftIndex(head.modify_index);
     Ok(Made::one(draft(kind, &head, index, 0, without_secrets(kind, object.clone())), index.0))
 }
@@ -144,7 +144,7 @@ fn without_secrets(kind: Kind, object: Bytes) -> Bytes {
     if kind == Kind::Nodes { secrets::without_in_node(&object) } else { object }
 }
 
-pub(super) fn draft(kind: Kind, head: &Head<'_>, index: RaftIndex, occurrence: u32, body: Bytes) -> Draft {
+pub(super) fn draft(kind: Kind, head: &ObjectHead<'_>, index: RaftIndex, occurrence: u32, body: Bytes) -> Draft {
     let id = &head.id;
     let namespace = match &*head.namespace {
         "" if kind != Kind::Nodes => DEFAULT_NAMESPACE,

@@ -102,7 +102,7 @@ impl TaskEvent {
     fn read(scanner: &mut Scanner<'_>, delivered: Option<EventHash>, bodies: &mut String) -> Result<Self, Unusable> {
         let mut fields = FIELDS.map(|(_, sort)| sort.zero());
         let (mut details, mut time) = (None, 0);
-        let mut names = Names::default();
+        let mut names = FieldNames::default();
         scanner.object()?;
         while let Some(field) = names.next(scanner)? {
             let Some(number) = field else {
@@ -155,12 +155,12 @@ const SORTED: [usize; FIELDS.len()] =
 
 /// Finds fields by their names.
 #[derive(Default)]
-struct Names {
+struct FieldNames {
     /// The place in [`SORTED`] after the last one.
     next: usize,
 }
 
-impl Names {
+impl FieldNames {
     /// Passes over the next name of an object. `None` at its end, `Some(None)` where it is none of [`FIELDS`].
     fn next(&mut self, scanner: &mut Scanner<'_>) -> Result<Option<Option<usize>>, json::Error> {
         if let Some(number) = SORTED.get(self.next)
@@ -341,9 +341,9 @@ mod tests {
     fn fields_are_found_in_any_order() {
         assert!(SORTED.is_sorted_by_key(|number| name_of(*number)));
         for number in SORTED.into_iter().chain(0..FIELDS.len()) {
-            assert_eq!(Names::default().find(name_of(number)), Some(number));
+            assert_eq!(FieldNames::default().find(name_of(number)), Some(number));
         }
-        let mut names = Names::default();
+        let mut names = FieldNames::default();
         assert!(
             SORTED.iter().all(|number| names.find("Nope").is_none() && names.find(name_of(*number)) == Some(*number))
         );

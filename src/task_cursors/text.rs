@@ -37,27 +37,27 @@ fn from_text(text: &str) -> Option<(TaskKey, TaskCursor)> {
     Some((TaskKey(task), TaskCursor { event: EventHash(half(32)?), packed: half(48)? }))
 }
 
-struct Entry((TaskKey, TaskCursor));
+struct CursorText((TaskKey, TaskCursor));
 
-impl Serialize for Entry {
+impl Serialize for CursorText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&String::from_utf8_lossy(&to_text(self.0)))
     }
 }
 
-impl<'de> Deserialize<'de> for Entry {
+impl<'de> Deserialize<'de> for CursorText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Digits;
 
         impl de::Visitor<'_> for Digits {
-            type Value = Entry;
+            type Value = CursorText;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("64 hexadecimal digits")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Entry, E> {
-                from_text(text).map(Entry).ok_or_else(|| E::custom("a mark is not 64 hexadecimal digits"))
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<CursorText, E> {
+                from_text(text).map(CursorText).ok_or_else(|| E::custom("a mark is not 64 hexadecimal digits"))
             }
         }
 
@@ -68,7 +68,7 @@ impl<'de> Deserialize<'de> for Entry {
 /// A list of texts.
 impl Serialize for TaskCursors {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter().map(Entry))
+        serializer.collect_seq(self.iter().map(CursorText))
     }
 }
 
@@ -86,8 +86,8 @@ impl<'de> Deserialize<'de> for TaskCursors {
 
             fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<TaskCursors, A::Error> {
                 let mut failed = None;
-                let entries = std::iter::from_fn(|| match list.next_element::<Entry>() {
-                    Ok(entry) => entry.map(|Entry(entry)| entry),
+                let entries = std::iter::from_fn(|| match list.next_element::<CursorText>() {
+                    Ok(entry) => entry.map(|CursorText(entry)| entry),
                     Err(error) => {
                         failed = Some(error);
                         None

@@ -27,12 +27,12 @@ pub(super) struct Heartbeat {
     #[serde(default, deserialize_with = "cluster::lenient", skip_serializing_if = "Option::is_none")]
     pub(super) cluster: Option<cluster::Identity>,
     #[serde(flatten)]
-    pub(super) reach: Reach,
+    pub(super) reach: CheckpointReach,
 }
 
 /// How far a stored checkpoint reaches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Reach {
+pub(super) struct CheckpointReach {
     /// From where on a standby has to hold each stream: the position, or the line before it, which proves it.
     #[serde(default)]
     pub(super) positions: BTreeMap<String, RaftIndex>,
@@ -54,7 +54,7 @@ pub(super) struct Resume {
     topics: Vec<String>,
 }
 
-impl Reach {
+impl CheckpointReach {
     pub(super) fn of(checkpoint: &Checkpoint) -> Self {
         let streams = || checkpoint.streams.iter();
         let positions = streams().map(|(name, stream)| (name.clone(), stream.position.ask())).collect();
@@ -63,7 +63,7 @@ impl Reach {
             // The progress of the original program is needed, too.
             Some(_) => BTreeMap::new(),
         };
-        Reach { positions, resume }
+        CheckpointReach { positions, resume }
     }
 }
 
@@ -163,7 +163,7 @@ mod tests {
         ] {
             let streams = [("*".to_owned(), stream)].into();
             let mut checkpoint = Checkpoint { streams, ..Checkpoint::default() };
-            let reach = Reach::of(&checkpoint);
+            let reach = CheckpointReach::of(&checkpoint);
             assert_eq!(reach.positions["*"], checkpoint.streams["*"].position.ask());
             let (session, holder) = ("s".to_owned(), String::new());
             let heartbeat = Heartbeat { session, counter: 1, lease_ms: 1, holder, cluster: None, reach };
@@ -173,7 +173,11 @@ mod tests {
             assert_eq!((resumed.position.clone(), resumed.namespaces), (Position::at(RaftIndex(after)), 7));
             assert_eq!(resumed.topics, ["Node"]);
             checkpoint.legacy = Some(LegacyValue::default());
-            assert_eq!(Reach::of(&checkpoint).resume, BTreeMap::new(), "the original's part would be missing");
+            assert_eq!(
+                CheckpointReach::of(&checkpoint).resume,
+                BTreeMap::new(),
+                "the original's part would be missing"
+            );
         }
     }
 

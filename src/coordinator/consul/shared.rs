@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{
     clock::{Boot, Clock},
-    heartbeat::{self, Heartbeat, Reach},
+    heartbeat::{self, CheckpointReach, Heartbeat},
 };
 use crate::{
     cluster::{self, Difference, Known, Verdict},
@@ -68,7 +68,7 @@ impl Shared {
     }
 
     /// The text of a heartbeat.
-    pub(super) fn heartbeat(&self, session: &SessionId, counter: u64, reach: Reach) -> Bytes {
+    pub(super) fn heartbeat(&self, session: &SessionId, counter: u64, reach: CheckpointReach) -> Bytes {
         let Options { lease, holder, cluster, .. } = &self.options;
         let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         let (session, holder) = (session.as_str().to_owned(), holder.clone());

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{
-    heartbeat::Reach,
+    heartbeat::CheckpointReach,
     keys::Extent,
     layout::{self, Corrupt, Found, Head},
     plan::{Remote, Save, Written, fits, pack},
@@ -143,7 +143,7 @@ impl Store {
         let (mut index, last) = (None, transactions.len() - 1);
         for (number, ops) in transactions.into_iter().enumerate() {
             // The head goes with the last one.
-            let reach = (number == last).then(|| Reach::of(&changes.head));
+            let reach = (number == last).then(|| CheckpointReach::of(&changes.head));
             index = self.requests.commit(&self.tenure, ops, reach).await?;
         }
         // Consul's answer names each key that was set.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     clock::{Clock, Moment},
-    heartbeat::{Heartbeat, Reach},
+    heartbeat::{CheckpointReach, Heartbeat},
     keys::{Keys, LOCK_FLAGS},
 };
 use crate::{
@@ -39,7 +39,7 @@ pub(super) struct Tenure {
     /// In nanoseconds of the clock.
     deadline: AtomicU64,
     lost: CancellationToken,
-    reach: Mutex<Reach>,
+    reach: Mutex<CheckpointReach>,
     /// A checkpoint made from the last leader's heartbeats, for the case that its own checkpoint is gone.
     pub(super) known: Option<Checkpoint>,
 }
@@ -104,13 +104,13 @@ impl Tenure {
     }
 
     /// How far the stored checkpoint reaches.
-    pub(super) fn reach(&self) -> Reach {
+    pub(super) fn reach(&self) -> CheckpointReach {
         self.reach.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// `checkpoint` is stored.
     pub(super) fn reached(&self, checkpoint: &Checkpoint) {
-        *self.reach.lock().unwrap_or_else(PoisonError::into_inner) = Reach::of(checkpoint);
+        *self.reach.lock().unwrap_or_else(PoisonError::into_inner) = CheckpointReach::of(checkpoint);
     }
 
     /// Gives the lock back, with a farewell. The writer sends no heartbeat for it any more.

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use super::{
     clock::Moment,
-    heartbeat::{self, Reach},
+    heartbeat::{self, CheckpointReach},
     shared::Shared,
     tenure::Tenure,
 };
@@ -38,7 +38,7 @@ const BEATS: usize = 4;
 const RETRY: Duration = Duration::from_millis(300);
 
 /// What the writer is asked to do.
-pub(super) enum Request {
+pub(super) enum WriterRequest {
     /// Send heartbeats for this tenure from now on.
     Lead(Arc<Tenure>),
     Commit(Write),
@@ -56,7 +56,7 @@ pub(super) struct Write {
     tenure: Arc<Tenure>,
     ops: Vec<Op>,
     /// How far the checkpoint reaches that these operations store, where they store one.
-    reach: Option<Reach>,
+    reach: Option<CheckpointReach>,
     reply: oneshot::Sender<Result<Option<ModifyIndex>, NotStored>>,
 }
 
@@ -73,18 +73,18 @@ pub(super) enum NotStored {
 
 /// The way to the writer. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Requests(mpsc::Sender<Request>);
+pub(super) struct Requests(mpsc::Sender<WriterRequest>);
 
 impl Requests {
     /// The way to a writer that receives at the other end.
-    pub(super) fn new() -> (Self, mpsc::Receiver<Request>) {
+    pub(super) fn new() -> (Self, mpsc::Receiver<WriterRequest>) {
         let (requests, received) = mpsc::channel(QUEUE);
         (Requests(requests), received)
     }
 
     /// Has heartbeats sent for `tenure`; `false` where the writer has ended.
     pub(super) async fn lead(&self, tenure: &Arc<Tenure>) -> bool {
-        self.0.send(Request::Lead(Arc::clone(tenure))).await.is_ok()
+        self.0.send(WriterRequest::Lead(Arc::clone(tenure))).await.is_ok()
     }
 
     /// Writes `ops` in one transaction, if the lock is still ours. `reach` is that of the checkpoint that they store,
@@ -93,18 +93,18 @@ impl Requests {
         &self,
         tenure: &Arc<Tenure>,
         ops: Vec<Op>,
-        reach: Option<Reach>,
+        reach: Option<CheckpointReach>,
     ) -> Result<Option<ModifyIndex>, NotStored> {
         let (reply, answer) = oneshot::channel();
         let job = Write { tenure: Arc::clone(tenure), ops, reach, reply };
-        self.0.send(Request::Commit(job)).await.map_err(|_| NotStored::Lost)?;
+        self.0.send(WriterRequest::Commit(job)).await.map_err(|_| NotStored::Lost)?;
         answer.await.unwrap_or(Err(NotStored::Lost))
     }
 
     /// Has no more heartbeats sent for `tenure`. A writer that has ended sends none either.
     pub(super) async fn forget(&self, tenure: &Arc<Tenure>) {
         let (done, forgotten) = oneshot::channel();
-        if self.0.send(Request::Forget { tenure: Arc::clone(tenure), done }).await.is_ok() {
+        if self.0.send(WriterRequest::Forget { tenure: Arc::clone(tenure), done }).await.is_ok() {
             forgotten.await.ok();
         }
     }
@@ -112,7 +112,7 @@ impl Requests {
     /// Ends the writer. Returns the tenures that it sent heartbeats for.
     pub(super) async fn close(&self) -> Vec<Arc<Tenure>> {
         let (reply, led) = oneshot::channel();
-        match self.0.send(Request::Close(reply)).await {
+        match self.0.send(WriterRequest::Close(reply)).await {
             Ok(()) => led.await.unwrap_or_default(),
             Err(_) => Vec::new(),
         }
@@ -156,7 +156,7 @@ impl Writer {
         }
     }
 
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<WriterRequest>) {
         // When the next transaction is sent, where there is a reason for one.
         let mut flush: Option<Instant> = None;
         loop {
@@ -167,16 +167,16 @@ impl Writer {
                 biased;
                 Some(ended) = self.under_way.next() => self.take_in(ended),
                 command = requests.recv() => match command {
-                    Some(Request::Lead(tenure)) => {
+                    Some(WriterRequest::Lead(tenure)) => {
                         self.led.push(tenure);
                         self.next_beat = self.next_beat.min(Instant::now() + heartbeat::interval(self.shared.options.lease));
                     }
-                    Some(Request::Commit(job)) => self.queue.push_back(job),
-                    Some(Request::Forget { tenure, done }) => {
+                    Some(WriterRequest::Commit(job)) => self.queue.push_back(job),
+                    Some(WriterRequest::Forget { tenure, done }) => {
                         self.led.retain(|led| !Arc::ptr_eq(led, &tenure));
                         done.send(()).ok();
                     }
-                    Some(Request::Close(led)) => {
+                    Some(WriterRequest::Close(led)) => {
                         led.send(self.led).ok();
                         return;
                     }
@@ -231,7 +231,7 @@ impl Writer {
         }));
     }
 
-    fn heartbeat(&self, tenure: &Tenure, reach: Reach) -> Op {
+    fn heartbeat(&self, tenure: &Tenure, reach: CheckpointReach) -> Op {
         let value = self.shared.heartbeat(&tenure.session, self.counter, reach);
         Op::Set { key: tenure.keys.heartbeat.clone(), value, flags: 0 }
     }

@@ -46,7 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     lock::{Attempt, Lock},
-    store::Part,
+    store::CheckpointPart,
 };
 use super::{Claim, Coordinator};
 use crate::{
@@ -255,11 +255,11 @@ impl FileLease {
             for number in 0..all {
                 let task_cursors = progress.task_cursors(Shard { number, of: all });
                 // The writer has failed, and reports why.
-                if !task_cursors.is_empty() && pieces.send(Part::TaskCursors(task_cursors)).await.is_err() {
+                if !task_cursors.is_empty() && pieces.send(CheckpointPart::TaskCursors(task_cursors)).await.is_err() {
                     return;
                 }
             }
-            pieces.send(Part::End).await.ok();
+            pieces.send(CheckpointPart::End).await.ok();
         };
         let (stored, ()) = tokio::join!(writing, reading);
         stored.inspect(|()| offer.taken())

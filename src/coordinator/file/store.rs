@@ -90,7 +90,7 @@ pub(super) fn read_cluster(path: &Path) -> Option<Identity> {
 
 /// A part of a checkpoint.
 #[derive(Debug)]
-pub(super) enum Part {
+pub(super) enum CheckpointPart {
     /// Some of the task cursors.
     TaskCursors(Vec<(TaskKey, TaskCursor)>),
     /// There are no more.
@@ -100,7 +100,11 @@ pub(super) enum Part {
 /// Replaces the checkpoint in `path` with `head` and the task cursors of `pieces`. On an error the old one is complete;
 /// only if the last step failed, the sync of the directory, it can be the new one. Parts that stop before their end are
 /// an error, too.
-pub(super) fn write(path: &Path, head: &Checkpoint, mut pieces: impl FnMut() -> Option<Part>) -> Result<(), Error> {
+pub(super) fn write(
+    path: &Path,
+    head: &Checkpoint,
+    mut pieces: impl FnMut() -> Option<CheckpointPart>,
+) -> Result<(), Error> {
     let temporary = path.with_extension("json.tmp");
     let head = Checkpoint { version: VERSION, ..head.head() };
     let mut replace = || {
@@ -114,7 +118,7 @@ pub(super) fn write(path: &Path, head: &Checkpoint, mut pieces: impl FnMut() -> 
         let text = serde_json::to_vec(&head)?;
         writer.write_all(text.strip_suffix(b"}").unwrap_or(&text))?;
         let mut before: &[u8] = b",\"marks\":[";
-        while let Part::TaskCursors(task_cursors) = pieces().ok_or(io::ErrorKind::Interrupted)? {
+        while let CheckpointPart::TaskCursors(task_cursors) = pieces().ok_or(io::ErrorKind::Interrupted)? {
             for task_cursor in task_cursors {
                 writer.write_all(before)?;
                 writer.write_all(b"\"")?;

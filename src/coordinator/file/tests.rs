@@ -322,8 +322,8 @@ proptest! {
     fn any_checkpoint_comes_back_and_half_of_it_does_not(checkpoint in any_checkpoint(), cut in 0.0..1.0) {
         let directory = directory();
         let path = directory.path().join("jobs.json");
-        let mut pieces = checkpoint.task_cursors.iter().map(|task_cursor| store::Part::TaskCursors(vec![task_cursor])).collect::<Vec<_>>().into_iter();
-        let written = store::write(&path, &checkpoint, || Some(pieces.next().unwrap_or(store::Part::End)));
+        let mut pieces = checkpoint.task_cursors.iter().map(|task_cursor| store::CheckpointPart::TaskCursors(vec![task_cursor])).collect::<Vec<_>>().into_iter();
+        let written = store::write(&path, &checkpoint, || Some(pieces.next().unwrap_or(store::CheckpointPart::End)));
         written.expect("there is room");
         // As the program wrote it before it wrote task cursors in parts.
         let text = fs::read(&path).expect("saved");

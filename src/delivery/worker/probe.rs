@@ -14,7 +14,7 @@ use crate::{
 
 /// Where the record of a probe waits.
 #[derive(Clone, Copy)]
-enum Origin {
+enum ProbeSource {
     Batch(usize),
     Backlog(usize),
 }
@@ -56,7 +56,7 @@ impl Worker {
     }
 
     /// The first record of another key than the refused one, if its write may start now.
-    fn find_probe(&mut self, batch: &Batch) -> Option<Origin> {
+    fn find_probe(&mut self, batch: &Batch) -> Option<ProbeSource> {
         let place = match self.first_of_another_key(batch) {
             Some(place) => place,
             None => {
@@ -73,31 +73,32 @@ impl Worker {
             }
         };
         let record = match place {
-            Origin::Batch(number) => batch.records.get(number),
-            Origin::Backlog(number) => self.backlog.get(number).and_then(Item::record),
+            ProbeSource::Batch(number) => batch.records.get(number),
+            ProbeSource::Backlog(number) => self.backlog.get(number).and_then(Item::record),
         };
         record.is_some_and(|record| record.ack.lease_state() == LeaseState::Held).then_some(place)
     }
 
     /// The record found is the first undelivered one of its key: an earlier one would have been found instead, or has
     /// the refused key. Records whose lease is lost are never delivered.
-    fn first_of_another_key(&self, batch: &Batch) -> Option<Origin> {
+    fn first_of_another_key(&self, batch: &Batch) -> Option<ProbeSource> {
         let refused = batch.records.first()?;
         let fits = |record: &Record| {
             (record.kind, &record.key) != (refused.kind, &refused.key)
                 && !self.suspect.passes_over(record)
                 && record.ack.lease_state() != LeaseState::Lost
         };
-        let in_batch = batch.records.iter().position(fits).map(Origin::Batch);
-        in_batch.or_else(|| self.backlog.iter().position(|item| item.record().is_some_and(fits)).map(Origin::Backlog))
+        let in_batch = batch.records.iter().position(fits).map(ProbeSource::Batch);
+        in_batch
+            .or_else(|| self.backlog.iter().position(|item| item.record().is_some_and(fits)).map(ProbeSource::Backlog))
     }
 
     /// Sends the record at `place` alone. If the sink accepts it, it is delivered; otherwise it stays unchanged in its
     /// place.
-    async fn probe(&mut self, batch: &mut Batch, place: Origin) -> Result<Outcome, Closed> {
+    async fn probe(&mut self, batch: &mut Batch, place: ProbeSource) -> Result<Outcome, Closed> {
         let record = match place {
-            Origin::Batch(number) => Some(&batch.records[number]),
-            Origin::Backlog(number) => self.backlog[number].record(),
+            ProbeSource::Batch(number) => Some(&batch.records[number]),
+            ProbeSource::Backlog(number) => self.backlog[number].record(),
         };
         let record = record.expect("the place of a record");
         let (kind, bytes) = (record.kind, record.body.len());
@@ -109,8 +110,8 @@ impl Worker {
             return Ok(outcome);
         }
         let record = match place {
-            Origin::Batch(number) => Some(batch.remove(number)),
-            Origin::Backlog(number) => self.backlog.remove(number).and_then(Item::into_record),
+            ProbeSource::Batch(number) => Some(batch.remove(number)),
+            ProbeSource::Backlog(number) => self.backlog.remove(number).and_then(Item::into_record),
         };
         record.expect("the place of a record").ack.delivered();
         self.observer.delivered(kind, 1, bytes);
