@@ -1,7 +1,7 @@
 //! What the Nomad client, the Consul client and the HTTP sink share: addresses, certificates, tokens, and the causes of a failed
 //! request.
 //!
-//! Their settings have the same names with different prefixes. [`Names`] holds the variables of one prefix, so that every message
+//! Their settings have the same names with different prefixes. `Names` holds the variables of one prefix, so that every message
 //! names the variable to fix.
 
 mod address;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    checkpoint::{Checkpoint, Gap},
+    checkpoint::{Checkpoint, Gap, Pass},
     delivery::testing::Switch,
     position::Identity,
     task_cursors::EventHash,

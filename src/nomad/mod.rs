@@ -9,6 +9,7 @@
 
 mod client;
 mod config;
+mod confirm;
 mod credible;
 mod elements;
 mod error;

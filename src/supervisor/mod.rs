@@ -2,7 +2,7 @@
 //!
 //! standby → lead (lease held) → load the checkpoint → run → drain → final checkpoint → release.
 //!
-//! This file has the loop that acts on what happens; [`shutdown`] has everything between SIGTERM and the end of the process.
+//! This file has the loop that acts on what happens; `shutdown` has everything between SIGTERM and the end of the process.
 
 mod delivery;
 mod group;

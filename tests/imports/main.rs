@@ -35,6 +35,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("throttle", "how often a repeated failure is logged"),
     ("tls", "certificates and trust"),
     ("http", "what the clients of HTTP APIs share"),
+    ("settings", "how a component reads its settings"),
     ("settings", "one setting: its names, its text, what is wrong with it"),
     ("nomad", "the client of Nomad's API, and its wire format"),
     ("consul", "the client of Consul's API"),
@@ -55,6 +56,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("replay", "dead letters that are sent again"),
     ("source", "the event stream and the lists"),
     ("supervisor", "the life of a run"),
+    ("process", "signals and limits of the process"),
     ("process", "signals, descriptors, the runtime"),
     ("config", "all settings"),
     ("state", "the stored state, for an operator"),
@@ -84,11 +86,7 @@ const SIMULATOR: &[(&str, &str)] = &[
 ];
 
 /// Folders whose files may still import each other in a circle, with the reason.
-const CIRCLES: &[(&str, &str)] = &[
-    ("config", "`layers` and `names` share the environment"),
-    ("nomad", "`client` holds what `credible` has it ask for again"),
-    ("source", "its files are being taken apart"),
-];
+const CIRCLES: &[(&str, &str)] = &[("source::driver", "its files are being taken apart")];
 
 #[test]
 fn no_module_imports_upward() {
@@ -175,7 +173,7 @@ impl Crate {
         let mut wrong = Vec::new();
         for (folder, graph) in folders {
             let name = folder.join("::");
-            let is_allowed = allowed.iter().any(|(allowed, _)| folder[0] == **allowed);
+            let is_allowed = allowed.iter().any(|(allowed, _)| name == *allowed);
             if let Some(circle) = circle(&graph).filter(|_| !is_allowed) {
                 wrong.push(format!("in {name}: {circle}"));
             }

@@ -1,5 +1,5 @@
-//! What is counted and measured. [`table`] declares every metric, and [`Metrics`] is what the rest of the program counts with: at a
-//! field of [`Metrics::of`] or [`Metrics::process`], or with a method of [`recording`].
+//! What is counted and measured. `table` declares every metric, and [`Metrics`] is what the rest of the program counts with: at a
+//! field of `Metrics::of` or `Metrics::process`, or with a method of `recording`.
 
 mod certificates;
 mod declare;

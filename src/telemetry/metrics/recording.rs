@@ -12,7 +12,7 @@ impl Metrics {
         self.of(kind).bytes_delivered.inc_by(bytes);
     }
 
-    /// Counts dead letters. `reason` is [`REJECTED`] or [`INPUT`].
+    /// Counts dead letters. `reason` is [`REJECTED`](super::REJECTED) or [`INPUT`](super::INPUT).
     pub fn dead_letters(&self, kind: Kind, reason: &'static str, records: u64) {
         self.process().dead_letters.get_or_create(&dead_letter_labels(kind, reason)).inc_by(records);
     }
