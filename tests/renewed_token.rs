@@ -64,7 +64,7 @@ async fn a_file_with_the_same_token_is_followed_from_the_start() {
     append(&sim, 10..=19).await;
     let process = secrets.setup(&sim).spawn();
     process.until_printed(10).await;
-    assert_eq!(process.logged("token file holds the same token"), 1, "{}", process.log());
+    assert_eq!(process.logged("following the token file"), 1, "{}", process.log());
     for (round, pair) in (2..).zip(TOKENS.windows(2)) {
         secrets.renew(pair[1]);
         sim.expire_token(pair[0]);
@@ -84,7 +84,7 @@ async fn a_refused_token_is_replaced_by_that_of_the_file() {
         append(&sim, 10..=19).await;
         let process = secrets.setup(&sim).spawn();
         process.until_printed(10).await;
-        assert_eq!(process.logged("token refused"), 0, "the variable goes first: {}", process.log());
+        assert_eq!(process.logged("refused token replaced"), 0, "the variable goes first: {}", process.log());
         if expires {
             sim.expire_token(TOKENS[0]);
         } else {
@@ -100,7 +100,7 @@ async fn a_refused_token_is_replaced_by_that_of_the_file() {
         sim.revoke_token(TOKENS[1]);
         append(&sim, 30..=39).await;
         process.until_printed(30).await;
-        assert_eq!(process.logged("token refused"), 1, "{}", process.log());
+        assert_eq!(process.logged("refused token replaced"), 1, "{}", process.log());
         assert_no_secret(&process);
         assert_eq!(process.stop().await.len(), 30);
     }

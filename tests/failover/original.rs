@@ -35,7 +35,7 @@ const TWO_HEARTBEATS: Duration = Duration::from_millis(2 * 4000 / 3);
 /// So many transactions bring something of every kind, and are fewer than the server keeps.
 const STRETCH: usize = 60;
 /// What is logged of a lock that an original has.
-const WITHOUT_HEARTBEATS: &str = "a program without heartbeats has the lock";
+const WITHOUT_HEARTBEATS: &str = "standing by for a program without heartbeats";
 /// Kinds whose values mean three different things.
 const THREE: [&str; 3] = ["allocations", "evaluations", "jobs"];
 
@@ -343,7 +343,7 @@ async fn what_it_did_in_between_is_taken_over_and_its_late_smaller_value_is_not(
     happen(&scene, STRETCH / 2).await;
     let from = scene.journal.len();
     let mut second = scene.replica();
-    second.until_logged("the original led in between", THREE.len()).await;
+    second.until_logged("legacy value changed since the last checkpoint", THREE.len()).await;
     let lines = history(&scene);
     until_come(&scene, &ALL, &lines, before.len(), from).await;
     sleep(Duration::from_millis(500)).await;
@@ -369,7 +369,7 @@ async fn what_it_did_in_between_is_taken_over_and_its_late_smaller_value_is_not(
     let lines = history(&scene);
     until_come(&scene, &ALL, &lines, behind, from).await;
     sleep(Duration::from_millis(500)).await;
-    assert_eq!(third.logged("the original led in between"), 0, "{}", third.log());
+    assert_eq!(third.logged("legacy value changed since the last checkpoint"), 0, "{}", third.log());
     for kind in ALL {
         assert_exactly(&arrived(&scene, kind, from), &brought(kind, &lines, behind));
     }
@@ -384,8 +384,8 @@ async fn a_key_that_is_no_lock_is_refused_by_its_name_until_it_is_gone() {
     let lock = key("jobs", "lock");
     scene.consul.put(&lock, "a note of somebody's").await;
     let replica = scene.replica();
-    replica.until_logged("the key is not a lock", 1).await;
-    let line = replica.log().lines().find(|line| line.contains("the key is not a lock")).map(str::to_owned);
+    replica.until_logged("key is not a lock", 1).await;
+    let line = replica.log().lines().find(|line| line.contains("key is not a lock")).map(str::to_owned);
     let line = line.expect("just logged");
     assert!(line.contains("ERROR") && line.contains(&format!("key={lock}")) && line.contains("flags=0"), "{line}");
     happen(&scene, STRETCH).await;
