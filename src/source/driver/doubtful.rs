@@ -64,7 +64,7 @@ impl Driver {
         {
             error!(namespace = &*self.namespace, index = %line.index, after = %connection.read_to, event = about(&line),
                 server = connection.server, reason = "below that of the event before", "raft index of an event is implausible");
-            self.ctx.metrics.implausible_index();
+            self.ctx.metrics.process().implausible_indexes.inc();
         }
         let identities = line.identities();
         if self.deliver_doubtful(&mut line, &share).await? {
@@ -120,7 +120,7 @@ impl Driver {
             let confirmed = self.confirmed_before(RaftIndex(0));
             error!(namespace = &*self.namespace, index = %denied.index, event = denied.about, server = self.server(),
                 %confirmed, reason = "above all that tables confirm", "raft index of an event is implausible");
-            self.ctx.metrics.implausible_index();
+            self.ctx.metrics.process().implausible_indexes.inc();
         }
         if !denied.is_empty() {
             self.ctx.client.fail_over(self.server());

@@ -174,7 +174,7 @@ impl Driver {
         if connected.elapsed() >= HEALTHY_AFTER || self.position() > before {
             attempts.backoff.reset();
         }
-        self.ctx.metrics.reconnect();
+        self.ctx.metrics.process().stream_reconnects.inc();
         match end {
             End::Resubscribe => Ok(()),
             End::HeldBack if self.may_poll() => {

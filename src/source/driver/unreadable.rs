@@ -72,7 +72,7 @@ impl Driver {
         bytes: u64,
         failure: &line::Error,
     ) -> Result<bool, Stopped> {
-        self.ctx.metrics.garbage_line();
+        self.ctx.metrics.process().unreadable_lines.inc();
         let times = self.unreadable.last.seen(xxh3_64(text), self.position());
         let reason = failure.to_string();
         if times == 1 {

@@ -260,7 +260,7 @@ impl Follower {
                 match self.take(&line).await {
                     Ok(taken) => begins |= taken == Taken::Begins,
                     Err(error) => {
-                        self.ctx.metrics.garbage_line();
+                        self.ctx.metrics.process().unreadable_lines.inc();
                         warn!(namespace = &*self.namespace, %error, bytes = line.len(),
                             "standby cannot read an event stream line");
                         return End::Garbage;

@@ -83,8 +83,12 @@ impl Tracker {
         };
         let is_lean = self.lists_lean(pass);
         match (&pass.page, &self.polled) {
-            (None, Some(_)) => ctx.metrics.poll(self.kind),
-            (None, None) => ctx.metrics.reconcile(self.kind),
+            (None, Some(_)) => {
+                ctx.metrics.of(self.kind).polls.inc();
+            }
+            (None, None) => {
+                ctx.metrics.of(self.kind).backfills.inc();
+            }
             (Some(_), _) => {}
         }
         let asked = Asked {
@@ -152,7 +156,7 @@ impl Tracker {
         {
             ctx.status.list(self.kind, &self.namespace, ListState::Failing { reason: failed.to_string() });
         }
-        ctx.metrics.list_failed(self.kind);
+        ctx.metrics.of(self.kind).list_failures.inc();
         warn!(kind = %self.kind, namespace = &*self.namespace, error = %failed, "cannot read the list");
         Turn::Failed
     }
@@ -314,7 +318,7 @@ impl Tracker {
         self.list.page = None;
         self.list.page_delivered(begun);
         ctx.status.list(self.kind, &self.namespace, ListState::Fine);
-        ctx.metrics.listed(self.kind, self.list.progress.page(next_page.as_deref(), index));
+        ctx.metrics.of(self.kind).listed_objects.inc_by(self.list.progress.page(next_page.as_deref(), index));
         let turn = if done.is_some() { Turn::List } else { Turn::Page };
         if let Some(pass) = done {
             self.end_list(&pass);

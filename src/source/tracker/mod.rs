@@ -225,7 +225,7 @@ impl Tracker {
                 && !self.backfill.is_delivered(event.identity);
             let is_late = new_namespaces.is_some_and(|namespaces| namespaces.is_missing(event));
             if !is_new && !is_late {
-                ctx.metrics.repeats_dropped(self.kind, 1);
+                ctx.metrics.of(self.kind).duplicate_events_skipped.inc();
                 continue;
             }
             self.take_event(ctx, event, &mut batch).await?;
@@ -328,7 +328,7 @@ impl Tracker {
 
     fn report_overruns(&self, ctx: &Context, overruns: u32, allocation: &str, index: RaftIndex) {
         if overruns > 0 {
-            ctx.metrics.lost_mark(self.kind);
+            ctx.metrics.of(self.kind).task_events_possibly_missed.inc();
             warn!(
                 allocation,
                 %index,

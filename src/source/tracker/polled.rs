@@ -100,7 +100,7 @@ impl Tracker {
         }
         if polled.implausible.insert(version) {
             warn!(kind = %self.kind, namespace = &*self.namespace, %index, "index of a listed object is implausible");
-            ctx.metrics.implausible_index();
+            ctx.metrics.process().implausible_indexes.inc();
         }
     }
 

@@ -86,56 +86,6 @@ impl Metrics {
     pub fn standby_freed(&self, bytes: usize) {
         self.process().replay_buffer_bytes.dec_by(clamp(bytes as u64));
     }
-
-    /// Counts a task that may have had more new events than Nomad keeps.
-    pub fn lost_mark(&self, kind: Kind) {
-        self.of(kind).task_events_possibly_missed.inc();
-    }
-
-    /// Counts the objects of a page of a list.
-    pub fn listed(&self, kind: Kind, objects: u64) {
-        self.of(kind).listed_objects.inc_by(objects);
-    }
-
-    /// Counts a backfill that begins.
-    pub fn reconcile(&self, kind: Kind) {
-        self.of(kind).backfills.inc();
-    }
-
-    /// Counts a page of a list that could not be read.
-    pub fn list_failed(&self, kind: Kind) {
-        self.of(kind).list_failures.inc();
-    }
-
-    /// Counts a poll that begins.
-    pub fn poll(&self, kind: Kind) {
-        self.of(kind).polls.inc();
-    }
-
-    /// Counts events that Nomad sent again after their delivery.
-    pub fn repeats_dropped(&self, kind: Kind, events: u64) {
-        self.of(kind).duplicate_events_skipped.inc_by(events);
-    }
-
-    /// Counts a further connection to the event stream.
-    pub fn reconnect(&self) {
-        self.process().stream_reconnects.inc();
-    }
-
-    /// Counts a lease taken over from a leader that had stopped renewing it.
-    pub fn takeover(&self, kind: Kind) {
-        self.of(kind).takeovers.inc();
-    }
-
-    /// Counts a line of the event stream that is not an event.
-    pub fn garbage_line(&self) {
-        self.process().unreadable_lines.inc();
-    }
-
-    /// Counts an event whose raft index no table confirms.
-    pub fn implausible_index(&self) {
-        self.process().implausible_indexes.inc();
-    }
 }
 
 /// Lag: what is known of Nomad's newest index.

@@ -87,7 +87,7 @@ impl Watcher {
             let Awaited { waiter, last, named, barred, .. } = &mut self.wanted[*number];
             *barred = None;
             if from.is_some() {
-                self.shared.metrics.takeover(waiter.kind);
+                self.shared.metrics.of(waiter.kind).takeovers.inc();
             }
             taken.entry(from.clone()).or_default().push(waiter.kind);
             self.expiries.remove(&waiter.kind);
