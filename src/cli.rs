@@ -31,7 +31,7 @@ const COMMON: [&str; 9] =
 
 const EXAMPLES: &str = "\
 Examples:
-  # Task events to stdout, from a cluster on this machine; go on where it stopped
+  # Task events of the local cluster to stdout; resumes where it stopped
   nomad-firehose allocations --coordinator file --data-dir /var/lib/nomad-firehose
 
   # Jobs and deployments of two namespaces in one process, from now on
@@ -41,27 +41,27 @@ Examples:
   # The raw events of one job, and those of every node
   nomad-firehose events --topic Job:web --topic Node --coordinator none
 
-Every option is also an environment variable, and a key of the TOML file that
---config names: the key is the name of the flag. Flags go before variables,
-variables before the file.
-What is stored, and who leads: nomad-firehose state --help
-Exit codes: 0 done, 1 failure at run time, 2 wrong command line or configuration.";
+You can also set every option as an environment variable, or as a key of the TOML
+file that --config names; the key is the name of the flag. Flags override
+variables, and variables override the file.
+To see what is stored and who leads: nomad-firehose state --help
+Exit codes: 0 done, 1 failed at run time, 2 wrong command line or configuration.";
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Task {
-    /// To carry records.
+    /// Carry records.
     Carry(Box<Settings>),
-    /// To look at what is stored, or to forget it.
+    /// Show what is stored, or remove it.
     State {
         /// What to do, and where.
         command: Box<StateCommand>,
         /// What is logged, and how.
         log: Log,
     },
-    /// To list dead letters.
+    /// List dead letters.
     DeadLetters(List),
-    /// To send dead letters again.
+    /// Send dead letters again.
     Replay(Box<Replay>),
 }
 
@@ -110,7 +110,7 @@ pub enum Exit {
 impl Exit {
     /// Prints it, and gives the exit code: 0 for help, else [`USAGE`].
     pub fn report(&self) -> ExitCode {
-        // A closed stdout or stderr leaves nowhere to say so.
+        // If stdout or stderr is closed, nothing can be said.
         match self {
             Exit::CommandLine(error) => {
                 error.print().ok();
@@ -128,7 +128,7 @@ impl Exit {
 pub fn command() -> Command {
     let mut command = Command::new("nomad-firehose")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Carries every event of a HashiCorp Nomad cluster into the sink of your choice, and loses none.")
+        .about("Carries every event of a HashiCorp Nomad cluster to a sink of your choice, and loses none.")
         .after_help(EXAMPLES)
         .subcommand_required(true)
         .args(arguments(Scope::All).map(|argument| argument.global(true)));
@@ -150,9 +150,9 @@ fn about(kind: Kind) -> &'static str {
         Kind::Nodes => "One record for each new version of a node",
         Kind::Evaluations => "One record for each new version of an evaluation",
         Kind::Jobs => "One record for each new version of a job, and one for its purge",
-        Kind::JobListStubs => "As jobs, in the short shape of the job list",
+        Kind::JobListStubs => "Like jobs, in the short form of the job list",
         Kind::Deployments => "One record for each new version of a deployment",
-        Kind::Events => "Every event of the stream as Nomad sent it, of any topic",
+        Kind::Events => "Every event of the stream as Nomad sent it, of all topics or some",
     }
 }
 
@@ -161,7 +161,7 @@ fn arguments(scope: Scope) -> impl Iterator<Item = Arg> {
 }
 
 fn argument(setting: &Setting) -> Arg {
-    // The values are not clap's to read from the environment: all layers are checked together, and reported together.
+    // clap does not read the environment: all places are checked together, so that all problems are reported together.
     let default = setting.default.map(|default| format!("[default: {default}] ")).unwrap_or_default();
     let choices = setting.choices.map(|choices| format!(": {}", choices())).unwrap_or_default();
     let argument = Arg::new(setting.flag)
@@ -189,7 +189,7 @@ fn flags(matches: &ArgMatches) -> Flags {
 
 /// Writes one message for people to stderr, without secrets.
 pub fn tell(message: &dyn Display) {
-    // A closed stderr leaves nowhere to say so.
+    // If stderr is closed, nothing can be said.
     writeln!(std::io::stderr(), "nomad-firehose: {}", redact::shown_lines(&message.to_string())).ok();
 }
 

@@ -1,4 +1,4 @@
-//! `dead-letters`: the part of the command line that looks into a dead-letter file, and sends its records again.
+//! `dead-letters`: lists the records of a dead-letter file, and sends them again.
 
 use std::{
     io::{self, BufWriter},
@@ -25,56 +25,57 @@ const PATH: &str = "path";
 const JSON: &str = "json";
 const ANY_SINK: &str = "any-sink";
 
-/// The flags, besides those of the sinks, that a replay reads. The others are accepted and not looked at, so that the
-/// environment and the file of a run serve here as they are.
+/// The flags that a replay reads, besides those of the sinks. It accepts and ignores all others, so that the environment and the file
+/// of a run can be used unchanged.
 const OURS: [&str; 7] =
     ["cluster", "max-in-flight", "shutdown-grace", "retry-max", "log-level", "log-format", "config"];
 
 const LIST_EXAMPLES: &str = "\
 Examples:
-  # What the sink has refused, and why
+  # What the sink rejected, and why
   nomad-firehose dead-letters list /var/lib/nomad-firehose/dead-letters
 
   # How often each reason occurs
   nomad-firehose dead-letters list --json dead-letters | jq -r .reason | sort | uniq -c
 
-Messages are not shown: they can carry secrets. They are in the file, as body.
+The list shows no messages, which can carry secrets. The file has them, as body.
 Exit codes: 0 done, 1 the file or a line of it cannot be read, 2 wrong command line.";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
-  # With the environment of the run, after the cause is mended
+  # With the environment of the run, after you have fixed the cause
   nomad-firehose dead-letters replay /var/lib/nomad-firehose/dead-letters
 
-  # To the collector, whichever sink has refused the records
+  # To the collector, whichever sink rejected the records
   nomad-firehose dead-letters replay dead-letters --any-sink --sink-type http \\
       --sink-http-address http://vector:8080/nomad --sink-http-format ndjson
 
-It takes the sink and its settings by flag, variable or file as for a run, but the
-sink has to be named: by default, no record is printed and taken for delivered.
-Nothing of Nomad or Consul need be set, and nothing of them is asked.
+Set the sink by flag, variable or file as for a run. You must name it: there is
+no default, which would print the records and count them as delivered.
+You need no setting of Nomad or Consul; neither is asked.
 Exit codes: 0 all records are delivered, 1 some are not, or the file cannot be
 read or replaced, 2 wrong command line or configuration.";
 
 const REPLAY_ABOUT: &str = "Sends the records of a file to the sink again";
 const REPLAY_LONG: &str = "\
-Sends the records of a file to the sink again, in order, with the ids that they
-had, and takes out of the file what is delivered. What is refused again stays in
-it, with the new reason; so do inputs that never were a record.
+Sends the records of a file to the sink again, in order and with the same ids, and
+removes the delivered ones from the file. A record that is rejected again stays in
+it with the new reason. So does an input that could not become a record.
 
-The program that writes to the file can go on meanwhile: what it appends is kept
-for the next replay. An outage of the sink is waited for. The first SIGINT or
-SIGTERM stops it, SIGHUP does not. What is not delivered by then stays in the
-file. Killed, it leaves the file as it was, and the next replay sends all of it.
+The program that writes to the file can keep running: what it appends stays for
+the next replay. The replay waits while the sink is unavailable. The first SIGINT
+or SIGTERM stops it; SIGHUP does not. What is not delivered by then stays in the
+file. If the replay is killed, the file stays as it was, and the next replay sends
+all of it.
 
-Records come later than newer ones of the same object that were not refused.";
+Replayed records arrive after newer records of the same object that were accepted.";
 
 /// What `list` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List {
     /// The dead-letter file.
     pub path: PathBuf,
-    /// For programs.
+    /// Whether to write JSON, for programs.
     pub json: bool,
 }
 
@@ -100,7 +101,7 @@ impl List {
 pub struct Replay {
     /// The dead-letter file.
     pub path: PathBuf,
-    /// Also what another sink has refused.
+    /// Whether to send what another sink rejected, too.
     pub any_sink: bool,
     /// Where the records go.
     pub outlet: Outlet,
@@ -147,18 +148,23 @@ fn sums(replayed: &Replayed, path: &Path) -> String {
 
 pub(super) fn command() -> Command {
     let path = Arg::new(PATH).value_name("PATH").required(true).value_parser(PathBufValueParser::new());
-    let path = path.help("The file that NOMAD_FIREHOSE_DEAD_LETTER=file:PATH names");
+    let path = path.help("Dead-letter file, as in NOMAD_FIREHOSE_DEAD_LETTER=file:PATH");
     let list = Command::new(LIST)
-        .about("Lists the letters of a file: what, when, why, how often it was sent")
+        .about("Lists the dead letters of a file: what, when, why, how often sent")
         .after_help(LIST_EXAMPLES)
         .arg(path.clone())
-        .arg(Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("One JSON object a letter, for programs"));
-    // Hidden where they say nothing; a run's flags are no mistake here.
+        .arg(
+            Arg::new(JSON)
+                .long(JSON)
+                .action(ArgAction::SetTrue)
+                .help("Write one JSON object for each dead letter, for programs"),
+        );
+    // Flags that only a run reads are accepted and hidden.
     let shown = arguments(Scope::All).map(|argument| {
         let ours = is_ours(argument.get_id().as_str());
         argument.global(true).hide(!ours)
     });
-    let any_sink = "Also the records that another sink has refused; without it they are left in the file";
+    let any_sink = "Also send records that another sink rejected. Without it, they stay in the file";
     let replay = Command::new(REPLAY)
         .about(REPLAY_ABOUT)
         .long_about(REPLAY_LONG)
@@ -169,7 +175,7 @@ pub(super) fn command() -> Command {
     let hidden = arguments(Scope::All).map(|argument| argument.global(true).hide(true));
     Command::new(NAME)
         .args(hidden)
-        .about("Looks into a file of records that the sink has refused, and sends them again")
+        .about("Lists the records that the sink rejected, and sends them again")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(list)

@@ -1,4 +1,4 @@
-//! `state`: the part of the command line that looks at what is stored.
+//! `state`: shows what is stored and who leads, or removes it.
 
 use std::{
     io::{self, Write as _},
@@ -23,29 +23,29 @@ const JSON: &str = "json";
 const VALUE: &str = "value";
 const ALL: &str = "all";
 
-/// The flags, besides those of Consul, that say where the state is. The others are accepted and not looked at, so that
-/// the environment and the file of a run serve here as they are.
+/// The flags that say where the state is, besides those of Consul. All others are accepted and ignored, so that the environment and the
+/// file of a run can be used unchanged.
 const OURS: [&str; 5] = ["coordinator", "data-dir", "log-level", "log-format", "config"];
 /// Flags of Consul that only a run needs.
 const OF_SESSIONS: [&str; 2] = ["consul-session-ttl", "consul-node-check"];
-/// What the short help shows besides what it shows for a run.
+/// Flags that the short help shows here, and not for a run.
 const COMMON: [&str; 2] = ["consul-http-addr", "consul-prefix"];
 
 const EXAMPLES: &str = "\
 Examples:
-  # Who leads, how far each kind has come, and whether its checkpoint can be read
+  # Who leads, how far each kind is, and whether its checkpoint is readable
   nomad-firehose state show
 
-  # The same of two kinds, for a program; from a folder of its own in Consul
+  # The same for two kinds and as JSON, from another folder in Consul
   nomad-firehose state show jobs nodes --json --consul-prefix firehose/prod
 
-  # Forget a checkpoint that cannot be read; nobody may lead meanwhile
+  # Remove an unreadable checkpoint; refused while a replica leads
   nomad-firehose state reset allocations
 
-It looks where --coordinator, --data-dir and the settings of Consul say, by flag,
-variable or file as for a run; nothing of Nomad or of a sink need be set.
-Exit codes: 0 done, 1 something cannot be read or was refused, 2 wrong command
-line or configuration.";
+Set --coordinator, --data-dir and the options of Consul as for a run. You need no
+setting of Nomad or of a sink.
+Exit codes: 0 done, 1 something is unreadable or was refused, 2 wrong command line
+or configuration.";
 
 const SHOW_ABOUT: &str = "Shows who leads, and the stored progress of each kind";
 const SHOW_LONG: &str = "\
@@ -59,21 +59,21 @@ LEGACY VALUE is where the original program would resume; for allocations, a time
 LEADER holds the lease. A leader that died a moment ago still holds it, until a
 standby or Consul takes it away.";
 
-const RESET_ABOUT: &str = "Forgets the checkpoints of these kinds";
+const RESET_ABOUT: &str = "Removes the checkpoints of these kinds";
 const RESET_LONG: &str = "\
-Forgets the checkpoints of these kinds: refused where somebody leads, and done
-in one step, so that nobody begins to lead in between.
+Removes the checkpoints of these kinds. It is refused while a replica leads, and
+done in one step, so that no replica becomes leader in between.
 
-With Consul, the value that the original program shares stays, and the next start
-goes on from it; with --value it goes too. Without a value, the next start is a
-first one, which begins where NOMAD_FIREHOSE_START says: by default with all that
-the cluster holds, which sends much again.
+With Consul, the value that this program shares with the original stays, and the
+next start resumes from it; --value removes it too. Without a value, the next
+start is a first one. It begins where NOMAD_FIREHOSE_START says, by default with
+everything that the cluster holds, which sends many records again.
 
-Stop all replicas before: one that has led keeps its progress in memory too, and
-goes on from that when it leads again.";
+Stop all replicas first: one that has led also keeps its progress in memory, and
+resumes from there when it leads again.";
 
 pub(super) fn command() -> Command {
-    // Hidden where they do not matter; a run's flags are no mistake here.
+    // Flags that only a run reads are accepted and hidden.
     let hidden = arguments(Scope::All).map(|argument| {
         let name = argument.get_id().as_str();
         let (ours, common) = (is_ours(name), COMMON.contains(&name));
@@ -81,15 +81,15 @@ pub(super) fn command() -> Command {
         if common { argument.hide_short_help(false) } else { argument }
     });
     let show = Command::new(SHOW).about(SHOW_ABOUT).long_about(SHOW_LONG).after_help(EXAMPLES).args([
-        kinds("Which kinds; without any, those that have anything stored"),
-        Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("One JSON object, for programs"),
+        kinds("Kinds to show. Without any, those that have anything stored"),
+        Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("Write one JSON object, for programs"),
     ]);
     let reset = Command::new(RESET).about(RESET_ABOUT).long_about(RESET_LONG).after_help(EXAMPLES).args([
-        kinds("Which kinds, at least one; all is every kind"),
-        Arg::new(VALUE).long(VALUE).action(ArgAction::SetTrue).help("Forget the original's value, too: begin anew"),
+        kinds("Kinds to reset, at least one; all means every kind"),
+        Arg::new(VALUE).long(VALUE).action(ArgAction::SetTrue).help("Remove the value of the original program too"),
     ]);
     Command::new(NAME)
-        .about("Looks at what is stored: who leads, how far it has come; or forgets it")
+        .about("Shows what is stored and who leads, or removes it")
         .after_help(EXAMPLES)
         .subcommand_required(true)
         .arg_required_else_help(true)

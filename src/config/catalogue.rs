@@ -26,136 +26,135 @@ settings! {
     pub GENERAL:
 
     TOPIC = Setting::new(RECORDS, "topic", "NOMAD_FIREHOSE_TOPICS", "TOPIC[:KEY]",
-        "Which topics of the event stream `events` carries, and of each only those with this filter key, which holds no colon. Repeat the flag; in the variable, separate by commas, and write \\, for a comma within a key")
+        "Topics of the event stream that `events` carries. With a filter key, only the events that have this key, which must not contain a colon. Repeat the flag; in the variable, separate by commas, and write \\, for a comma in a key")
         .default("*").form(Form::Repeated).scope(Scope::Topics);
     RESOURCES = Setting::new(RECORDS, "resources", "NOMAD_FIREHOSE_RESOURCES", "KIND,…",
-        "What `run` carries, separated by commas. `all` is every kind, raw events too, for which Nomad wants a management token")
+        "Kinds that `run` carries, separated by commas. `all` means every kind, also raw events, for which Nomad requires a management token")
         .form(Form::List).scope(Scope::Run);
 
     NOMAD_ADDR = Setting::new(NOMAD, "nomad-addr", "NOMAD_ADDR", "URL,…",
-        "Nomad's addresses (http://, https:// or unix://), tried in turn when one fails. A path is that of a reverse proxy: http://proxy/nomad")
+        "Addresses of Nomad (http://, https:// or unix://). The next one is tried when one fails. A path is that of a reverse proxy: http://proxy/nomad")
         .default("http://127.0.0.1:4646").form(Form::List);
     NOMAD_REGION = Setting::new(NOMAD, "nomad-region", "NOMAD_REGION", "NAME",
-        "The region to ask; without it that of the agent at the address");
+        "Region to ask. Without it, the region of the agent at the address");
     NOMAD_NAMESPACE = Setting::new(NOMAD, "nomad-namespace", "NOMAD_NAMESPACE", "NAME,…",
-        "The namespaces to carry, for a token that may not read all; `*` is every one, those created later included")
+        "Namespaces to carry. Name them if the token may not read all; `*` means all, also those created later")
         .default("*").form(Form::List);
     NOMAD_TOKEN = Setting::new(NOMAD, "nomad-token", "NOMAD_TOKEN", "SECRET",
-        "The ACL token. A flag can be seen in the list of processes: prefer the variable or the file").secret();
+        "ACL token. Other users can see flags in the process list: prefer the variable or the file").secret();
     NOMAD_TOKEN_FILE = Setting::new(NOMAD, "nomad-token-file", "NOMAD_TOKEN_FILE", "FILE",
-        "A file with the ACL token, read again for each request. Without a token, ${NOMAD_SECRETS_DIR}/nomad_token is used where it exists").secret_file();
+        "File with the ACL token, read again for each request. Without a token, ${NOMAD_SECRETS_DIR}/nomad_token is used if it exists").secret_file();
     NOMAD_HTTP_AUTH = Setting::new(NOMAD, "nomad-http-auth", "NOMAD_HTTP_AUTH", "USER[:PASSWORD]",
         "Basic authentication, for a proxy in front of Nomad").secret();
     NOMAD_CACERT = Setting::new(NOMAD, "nomad-cacert", "NOMAD_CACERT", "FILE",
-        "The certificate authority that signed Nomad's certificate, PEM");
+        "PEM file with the certificate authority that signed Nomad's certificate");
     NOMAD_CAPATH = Setting::new(NOMAD, "nomad-capath", "NOMAD_CAPATH", "DIR",
-        "A directory of such PEM files. NOMAD_CACERT goes first");
+        "Directory with such PEM files. NOMAD_CACERT overrides it");
     NOMAD_CLIENT_CERT = Setting::new(NOMAD, "nomad-client-cert", "NOMAD_CLIENT_CERT", "FILE",
-        "The certificate to present to Nomad, PEM; needs the key");
+        "PEM file with the certificate to present to Nomad. Requires the key");
     NOMAD_CLIENT_KEY = Setting::new(NOMAD, "nomad-client-key", "NOMAD_CLIENT_KEY", "FILE",
-        "The key of that certificate, PEM").secret_file();
+        "PEM file with the key of that certificate").secret_file();
     NOMAD_TLS_SERVER_NAME = Setting::new(NOMAD, "nomad-tls-server-name", "NOMAD_TLS_SERVER_NAME", "NAME",
-        "The name expected in Nomad's certificate, where it is not that of the address: server.global.nomad");
+        "Name expected in Nomad's certificate, if it is not the host of the address: server.global.nomad");
     NOMAD_SKIP_VERIFY = Setting::new(NOMAD, "nomad-skip-verify", "NOMAD_SKIP_VERIFY", "BOOL",
-        "Do not verify Nomad's certificate. For tests only").default("false").form(Form::Switch);
+        "Do not verify Nomad's certificate. Only for tests").default("false").form(Form::Switch);
     SOURCE = Setting::new(NOMAD, "source", "NOMAD_FIREHOSE_SOURCE", "auto|stream|poll",
-        "Where records come from: the event stream, lists that are read whenever something changed (no `events`; no purges and no versions in between), or auto: the stream where there is one, else lists until there is")
+        "Source of records: stream is the event stream; poll reads lists whenever something changed (no `events`, no purges, no versions in between); auto is the stream if there is one, otherwise lists until there is")
         .default("auto");
     POLL_INTERVAL = Setting::new(NOMAD, "poll-interval", "NOMAD_FIREHOSE_POLL_INTERVAL", "DURATION",
-        "The shortest pause between two lists of a kind where there is no event stream, from 100ms to 10m; a list that takes longer is followed by as long a pause")
+        "Shortest pause between two lists of a kind while polling (100ms–10m). If a list takes longer, the pause is as long as the list took")
         .default("1s");
     STALE = Setting::new(NOMAD, "stale", "NOMAD_FIREHOSE_STALE", "DURATION",
-        "Where there is no event stream: have any server answer lists, if it heard of its leader within this time, from 100ms to 10m. Without it only the leader answers");
+        "While polling, allow stale lists from servers that have heard from the leader within this time (100ms–10m). Without it, only the leader answers");
     NOMAD_TIMEOUT = Setting::new(NOMAD, "nomad-timeout", "NOMAD_FIREHOSE_NOMAD_TIMEOUT", "DURATION",
-        "How long one call to Nomad may stand still, from 1s to 5m; the event stream has its own limit of 40s of silence")
+        "How long one call to Nomad may make no progress (1s–5m). The event stream has its own limit, 40s of silence")
         .default("10s");
 
     COORDINATOR = Setting::new(COORDINATION, "coordinator", "NOMAD_FIREHOSE_COORDINATOR", "NAME",
-        "Who keeps leases and checkpoints: consul (replicas anywhere), file (replicas on one machine, needs a data directory), none (one process, nothing kept)")
+        "Coordinator that keeps leases and checkpoints: consul (replicas anywhere), file (replicas on one machine, requires a data directory), none (one process, keeps nothing)")
         .default("consul");
     DATA_DIR = Setting::new(COORDINATION, "data-dir", "NOMAD_FIREHOSE_DATA_DIR", "DIR",
-        "Where the file coordinator keeps its checkpoints; made where it is missing");
+        "Directory in which the file coordinator keeps its checkpoints. It is created if it does not exist");
     CHECKPOINT_INTERVAL = Setting::new(COORDINATION, "checkpoint-interval", "NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "DURATION",
-        "With files: how often the checkpoint is stored, from 100ms to 1h. With Consul it goes with each heartbeat, three times in a lease. After a crash, what was delivered since the last one is sent again")
+        "How often the file coordinator stores the checkpoint (100ms–1h). Consul stores it with each heartbeat, three times in a lease. After a crash, records delivered since the last checkpoint are sent again")
         .default("10s");
     START = Setting::new(COORDINATION, "start", "NOMAD_FIREHOSE_START", "all|now|INDEX",
-        "Where the very first start begins: with all that the cluster holds, now, or at a raft index. A checkpoint goes before it")
+        "Where the first start begins: all (everything that the cluster holds), now, or a raft index. A checkpoint overrides it")
         .default("all");
     LEASE = Setting::new(COORDINATION, "lease", "NOMAD_FIREHOSE_LEASE", "DURATION",
-        "With Consul: how long a leader goes on without a heartbeat, from 1s to 60s. When it crashes, a standby takes over a little later than this; a shorter one costs more writes")
+        "How long a leader may go without renewing its lease in Consul before a standby takes over (1s–60s). A shorter lease costs more writes")
         .default("4s");
     STANDBY_BUFFER = Setting::new(COORDINATION, "standby-buffer", "NOMAD_FIREHOSE_STANDBY_BUFFER", "SIZE",
-        "With Consul: how much of the event stream a standby keeps in memory, up to 2GiB, so that a take-over misses nothing where Nomad's own buffer is short; 0 turns it off")
+        "Bytes of the event stream that a standby keeps in memory (at most 2GiB), so that a take-over misses nothing if Nomad's own buffer is short. Only with Consul; 0 turns it off")
         .default("32MiB");
 
     CONSUL_HTTP_ADDR = Setting::new(CONSUL, "consul-http-addr", "CONSUL_HTTP_ADDR", "ADDRESS",
-        "Consul's address: HOST:PORT, with http:// or https:// before it and the path of a reverse proxy after it, or unix:///SOCKET").default("127.0.0.1:8500");
+        "Address of Consul: HOST:PORT, optionally with http:// or https:// before it and the path of a reverse proxy after it, or unix:///SOCKET").default("127.0.0.1:8500");
     CONSUL_HTTP_TOKEN = Setting::new(CONSUL, "consul-http-token", "CONSUL_HTTP_TOKEN", "SECRET",
-        "The ACL token. A flag can be seen in the list of processes: prefer the variable or the file").secret();
+        "ACL token. Other users can see flags in the process list: prefer the variable or the file").secret();
     CONSUL_HTTP_TOKEN_FILE = Setting::new(CONSUL, "consul-http-token-file", "CONSUL_HTTP_TOKEN_FILE", "FILE",
-        "A file with the ACL token, read again for each request").secret_file();
+        "File with the ACL token, read again for each request").secret_file();
     CONSUL_HTTP_AUTH = Setting::new(CONSUL, "consul-http-auth", "CONSUL_HTTP_AUTH", "USER[:PASSWORD]",
         "Basic authentication, for a proxy in front of Consul").secret();
     CONSUL_HTTP_SSL = Setting::new(CONSUL, "consul-http-ssl", "CONSUL_HTTP_SSL", "BOOL",
-        "Speak HTTPS where the address does not say so").default("false").form(Form::Switch);
+        "Use HTTPS if the address does not name a scheme").default("false").form(Form::Switch);
     CONSUL_HTTP_SSL_VERIFY = Setting::new(CONSUL, "consul-http-ssl-verify", "CONSUL_HTTP_SSL_VERIFY", "BOOL",
-        "Verify Consul's certificate; false is for tests only").default("true").form(Form::Switch);
+        "Verify Consul's certificate. false is only for tests").default("true").form(Form::Switch);
     CONSUL_CACERT = Setting::new(CONSUL, "consul-cacert", "CONSUL_CACERT", "FILE",
-        "The certificate authority that signed Consul's certificate, PEM");
+        "PEM file with the certificate authority that signed Consul's certificate");
     CONSUL_CAPATH = Setting::new(CONSUL, "consul-capath", "CONSUL_CAPATH", "DIR",
-        "A directory of such PEM files. CONSUL_CACERT goes first");
+        "Directory with such PEM files. CONSUL_CACERT overrides it");
     CONSUL_CLIENT_CERT = Setting::new(CONSUL, "consul-client-cert", "CONSUL_CLIENT_CERT", "FILE",
-        "The certificate to present to Consul, PEM; needs the key");
+        "PEM file with the certificate to present to Consul. Requires the key");
     CONSUL_CLIENT_KEY = Setting::new(CONSUL, "consul-client-key", "CONSUL_CLIENT_KEY", "FILE",
-        "The key of that certificate, PEM").secret_file();
+        "PEM file with the key of that certificate").secret_file();
     CONSUL_TLS_SERVER_NAME = Setting::new(CONSUL, "consul-tls-server-name", "CONSUL_TLS_SERVER_NAME", "NAME",
-        "The name expected in Consul's certificate, where it is not that of the address: server.dc1.consul");
+        "Name expected in Consul's certificate, if it is not the host of the address: server.dc1.consul");
     CONSUL_NAMESPACE = Setting::new(CONSUL, "consul-namespace", "CONSUL_NAMESPACE", "NAME",
-        "The namespace of keys and sessions; Consul Enterprise only");
+        "Namespace of keys and sessions. Only for Consul Enterprise");
     CONSUL_PARTITION = Setting::new(CONSUL, "consul-partition", "CONSUL_PARTITION", "NAME",
-        "The admin partition of keys and sessions; Consul Enterprise only");
+        "Admin partition of keys and sessions. Only for Consul Enterprise");
     CONSUL_DATACENTER = Setting::new(CONSUL, "consul-datacenter", "CONSUL_DATACENTER", "NAME",
-        "The datacenter that keeps keys and sessions; without it that of the agent. The same for all replicas");
+        "Datacenter that keeps keys and sessions, the same for all replicas. Without it, the datacenter of the agent");
     CONSUL_PREFIX = Setting::new(CONSUL, "consul-prefix", "NOMAD_FIREHOSE_CONSUL_PREFIX", "PATH",
-        "The folder in Consul's KV store; a trailing / is left out").default("nomad-firehose");
+        "Folder in Consul's KV store. A trailing / is ignored").default("nomad-firehose");
     CONSUL_SESSION_TTL = Setting::new(CONSUL, "consul-session-ttl", "NOMAD_FIREHOSE_CONSUL_SESSION_TTL", "DURATION",
-        "How long Consul keeps the session of a replica that it hears nothing of, at least: from 10s to 24h, and no shorter than the lease")
+        "How long Consul keeps the session of a silent replica at least (10s–24h). It must not be shorter than the lease")
         .default("10s");
     CONSUL_NODE_CHECK = Setting::new(CONSUL, "consul-node-check", "NOMAD_FIREHOSE_CONSUL_NODE_CHECK", "BOOL",
-        "End the session, too, when the agent's node is thought dead (serfHealth), as the original does. A short loss of the network then costs the lease")
+        "Also end the session when Consul believes that the agent's node is dead (serfHealth), as the original program does. A short network failure then costs the lease")
         .default("false").form(Form::Switch);
 
     MAX_IN_FLIGHT = Setting::new(DELIVERY, "max-in-flight", "NOMAD_FIREHOSE_MAX_IN_FLIGHT", "SIZE",
-        "How many bytes of events may be read and not yet delivered, from 64KiB to 2GiB; a single larger event still passes, alone")
+        "Bytes of events that may be read and not yet delivered (64KiB–2GiB). A single larger event passes alone")
         .default("32MiB");
     SHUTDOWN_GRACE = Setting::new(DELIVERY, "shutdown-grace", "NOMAD_FIREHOSE_SHUTDOWN_GRACE", "DURATION",
-        "How long a stop may take to deliver what was read and store the checkpoint, from 100ms to 10m. Nomad kills a task 5s after it asked it to stop")
+        "How long a stop may take to deliver what was read and to store the checkpoint (100ms–10m). Nomad kills a task 5s after it asks it to stop")
         .default("4s");
     RETRY_MAX = Setting::new(DELIVERY, "retry-max", "NOMAD_FIREHOSE_RETRY_MAX", "DURATION",
-        "The longest pause between two tries while the sink takes nothing, from 100ms to 10m. Pauses are drawn at random, up to a bound that begins at 100ms and doubles; there is no last try")
+        "Longest pause between two attempts while the sink is unavailable (100ms–10m). Pauses are random, up to a bound that starts at 100ms and doubles. Attempts never end")
         .default("30s");
     DEAD_LETTER = Setting::new(DELIVERY, "dead-letter", "NOMAD_FIREHOSE_DEAD_LETTER", "stop|log|file:PATH",
-        "What becomes of a record that the sink refuses as data: hold everything and keep trying, log it and go on, or append it to a file and go on")
+        "What to do with a record that the sink rejects: stop (hold everything and keep trying), log (log it and go on), or file:PATH (append it to a file and go on)")
         .default("stop");
 
     SINK_TYPE = Setting::new(SINK, "sink-type", "SINK_TYPE", "NAME",
-        "Where records go").choices(registry::choices).default("stdout");
+        "Sink that records go to").choices(registry::choices).default("stdout");
     CLUSTER = Setting::new(SINK, "cluster", "NOMAD_FIREHOSE_CLUSTER", "LABEL",
-        "A label for this cluster, passed on beside each record where the sink has a place for it, and \
-         stored in the checkpoint to tell it from another cluster's");
+        "Label for this cluster. It is sent with each record if the sink has a place for it, and stored in the checkpoint, which tells clusters apart");
 }
 
 settings! {
     pub OPERATING:
 
     LOG_LEVEL = Setting::new(OPERATION, "log-level", "LOG_LEVEL", "LEVEL",
-        "The least that is logged: trace, debug, info, warn (warning), error; fatal and panic mean error").default("info");
+        "Least important level to log: trace, debug, info, warn (or warning), error (or fatal, panic)").default("info");
     LOG_FORMAT = Setting::new(OPERATION, "log-format", "LOG_FORMAT", "FORMAT",
-        "How log lines on stderr look: text, json, or seatgeek-json (@timestamp, @level, @message)").default("text");
+        "Format of log lines on stderr: text, json, or seatgeek-json (@timestamp, @level, @message)").default("text");
     LISTEN = Setting::new(OPERATION, "listen", "NOMAD_FIREHOSE_LISTEN", "ADDRESS:PORT",
-        "Serve a status page, /metrics, /healthz and /readyz there: 127.0.0.1:9090. Off without it");
+        "Address to serve a status page, /metrics, /healthz and /readyz on: 127.0.0.1:9090. Without it, none is served");
     CONFIG = Setting::new(OPERATION, "config", "NOMAD_FIREHOSE_CONFIG", "FILE",
-        "A TOML file with any of these settings, by the names of their flags. Flags go before variables, variables before the file");
+        "TOML file with any of these settings; the keys are the names of the flags. Flags override variables, and variables override the file");
 }
 
 #[cfg(test)]

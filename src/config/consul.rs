@@ -63,7 +63,7 @@ pub(super) fn read(
     })
 }
 
-/// As Consul's command line reads it: the scheme can be left out, and `http` gives way where TLS was asked for.
+/// As Consul's command line reads it: the scheme is optional, and `CONSUL_HTTP_SSL` overrides `http`.
 fn address(text: &str, secure: bool) -> Result<(Address, Option<BasicAuth>), String> {
     let scheme = if secure { "https" } else { "http" };
     let whole = match text.split_once("://") {
@@ -78,11 +78,11 @@ fn address(text: &str, secure: bool) -> Result<(Address, Option<BasicAuth>), Str
 fn name(text: &str) -> Result<String, &'static str> {
     let valid =
         text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    if valid { Ok(text.to_owned()) } else { Err("no such name: at most 64 letters, digits, - and _") }
+    if valid { Ok(text.to_owned()) } else { Err("not a valid name; use at most 64 letters, digits, - and _") }
 }
 
 /// Consul's rule for names of datacenters, which it takes in lower case.
 fn datacenter(text: &str) -> Result<String, &'static str> {
     let valid = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    if valid { Ok(text.to_owned()) } else { Err("no name of a datacenter: letters, digits, - and _ only") }
+    if valid { Ok(text.to_owned()) } else { Err("not the name of a datacenter; use letters, digits, - and _ only") }
 }

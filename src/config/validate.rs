@@ -21,7 +21,7 @@ use crate::{
     telemetry::{Log, LogFormat},
 };
 
-/// The kinds that lists give.
+/// The kinds that polling can carry.
 const POLLED: [Kind; 6] =
     [Kind::Allocations, Kind::Nodes, Kind::Evaluations, Kind::Jobs, Kind::JobListStubs, Kind::Deployments];
 
@@ -74,7 +74,7 @@ fn all_or_problems<T>(
     }
 }
 
-/// Reads every setting before it gives up on any, so that all problems are noted.
+/// Reads every setting before it gives up, so that it notes all problems.
 fn settings(wanted: Wanted, reader: &mut Reader<'_>, environment: &Environment<'_>) -> Result<Settings, Broken> {
     let kinds = kinds(wanted, reader);
     let topics = reader.list(&catalogue::TOPIC, topic);
@@ -84,7 +84,8 @@ fn settings(wanted: Wanted, reader: &mut Reader<'_>, environment: &Environment<'
         let others = kinds.iter().filter(|kind| **kind != Kind::Events);
         let others =
             if kinds.len() > 1 { others.map(|kind| kind.name()).collect() } else { POLLED.map(Kind::name).to_vec() };
-        let what = format!("no list gives raw events; carry others (run --resources {}) or use auto", others.join(","));
+        let what =
+            format!("lists have no raw events; use auto, or carry other kinds (run --resources {})", others.join(","));
         reader.wrong(&catalogue::SOURCE, what);
     }
     let poll_interval = reader.value(&catalogue::POLL_INTERVAL, duration(SHORT, TEN_MINUTES));
@@ -194,7 +195,10 @@ fn kinds(wanted: Wanted, reader: &mut Reader<'_>) -> Vec<Kind> {
         return vec![kind];
     }
     if reader.layers.get(&catalogue::RESOURCES).is_none() {
-        reader.missing(&catalogue::RESOURCES, "run needs to know what to carry: allocations,jobs,… or all");
+        reader.missing(
+            &catalogue::RESOURCES,
+            "run has no default; name the kinds to carry, such as allocations,jobs, or all",
+        );
         return Vec::new();
     }
     let named = reader.list(&catalogue::RESOURCES, |text| match text {
@@ -202,7 +206,7 @@ fn kinds(wanted: Wanted, reader: &mut Reader<'_>) -> Vec<Kind> {
         name => name.parse::<Kind>().map(Some).map_err(|_| {
             let names = Kind::ALL.iter().map(|kind| kind.name()).chain(["all"]);
             let nearest = nearest(name, names.clone()).map(|nearest| format!(", did you mean {nearest}?"));
-            format!("no such kind{}; there are {}", nearest.unwrap_or_default(), names.collect::<Vec<_>>().join(", "))
+            format!("no such kind{}; choose from {}", nearest.unwrap_or_default(), names.collect::<Vec<_>>().join(", "))
         }),
     });
     let wanted = |kind: &Kind| named.contains(&Some(*kind)) || named.contains(&None);
@@ -233,11 +237,11 @@ fn namespaces(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Vec<Str
         if valid || text == "*" {
             Ok(text.to_owned())
         } else {
-            Err("no name of a namespace: letters, digits and - only")
+            Err("not the name of a namespace; use letters, digits and - only")
         }
     });
     if namespaces.len() > 1 && namespaces.iter().any(|name| name == "*") {
-        reader.wrong(&catalogue::NOMAD_NAMESPACE, "* already is every namespace; write it alone, or only names");
+        reader.wrong(&catalogue::NOMAD_NAMESPACE, "* already means every namespace; write * alone, or only names");
     }
     let by_variable = reader.layers.get(&catalogue::NOMAD_NAMESPACE).is_some_and(|it| it.origin == Origin::Variable);
     if let [only] = namespaces.as_slice()
@@ -257,7 +261,7 @@ fn coordinator(reader: &mut Reader<'_>, lease: Result<Duration, Broken>) -> Resu
         NAMES.into_iter().find(|name| *name == text).ok_or_else(|| {
             let nearest = nearest(text, NAMES);
             let nearest = nearest.map(|nearest| format!(", did you mean {nearest}?")).unwrap_or_default();
-            format!("no such coordinator{nearest}; there are consul, file and none")
+            format!("no such coordinator{nearest}; choose consul, file or none")
         })
     });
     let data_dir = reader.optional(&catalogue::DATA_DIR, |text| Ok::<_, String>(PathBuf::from(text)));
@@ -271,7 +275,10 @@ fn coordinator(reader: &mut Reader<'_>, lease: Result<Duration, Broken>) -> Resu
         (Some(_), Some(data_dir)) => folder.and(lease).map(|_| coordinator::Config::File { data_dir }),
         (Some(_), None) => {
             if reader.text(&catalogue::DATA_DIR).is_none() {
-                reader.missing(&catalogue::DATA_DIR, "the file coordinator needs a directory for its checkpoints");
+                reader.missing(
+                    &catalogue::DATA_DIR,
+                    "the file coordinator needs a directory for its checkpoints; name one",
+                );
             }
             Err(Broken)
         }
@@ -279,11 +286,11 @@ fn coordinator(reader: &mut Reader<'_>, lease: Result<Duration, Broken>) -> Resu
     }
 }
 
-/// A folder whose keys Consul takes as they are: it cleans paths, and what it cleans away is another key.
+/// A folder whose keys Consul takes unchanged. Consul cleans paths, and a cleaned path is another key.
 fn folder(text: &str) -> Result<String, &'static str> {
     let text = text.trim_end_matches('/');
     if text.is_empty() {
-        return Err("it names no folder");
+        return Err("the folder has no name; write one such as nomad-firehose");
     }
     if text.split('/').any(|part| matches!(part, "" | "." | "..")) || text.chars().any(char::is_control) {
         return Err("write names with one / between them: not at the start, not two together, and no . or ..");
@@ -327,10 +334,10 @@ fn label(text: &str) -> Result<String, &'static str> {
 }
 
 fn listen(text: &str) -> Result<SocketAddr, &'static str> {
-    let mend = "write an address and a port, such as 127.0.0.1:9090, [::1]:9090, or :9090 for every address";
+    let fix = "write an address and a port, such as 127.0.0.1:9090, [::1]:9090, or :9090 for every address";
     match text.strip_prefix(':') {
-        Some(port) => port.parse().map(|port: u16| (Ipv4Addr::UNSPECIFIED, port).into()).map_err(|_| mend),
-        None => text.parse().map_err(|_| mend),
+        Some(port) => port.parse().map(|port: u16| (Ipv4Addr::UNSPECIFIED, port).into()).map_err(|_| fix),
+        None => text.parse().map_err(|_| fix),
     }
 }
 
@@ -341,7 +348,7 @@ fn level(text: &str) -> Result<tracing::Level, &'static str> {
         "info" => Ok(tracing::Level::INFO),
         "warn" | "warning" => Ok(tracing::Level::WARN),
         "error" | "fatal" | "panic" => Ok(tracing::Level::ERROR),
-        _ => Err("no such level; there are trace, debug, info, warn, error"),
+        _ => Err("no such level; choose trace, debug, info, warn or error"),
     }
 }
 
@@ -350,8 +357,8 @@ fn format(text: &str) -> Result<LogFormat, &'static str> {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         "seatgeek-json" => Ok(LogFormat::SeatgeekJson),
-        "gelf" => Err("GELF is not written here; choose json, and let the log shipper turn it into GELF"),
-        _ => Err("no such format; there are text, json, seatgeek-json"),
+        "gelf" => Err("the program does not write GELF; choose json, and let the log shipper convert it"),
+        _ => Err("no such format; choose text, json or seatgeek-json"),
     }
 }
 

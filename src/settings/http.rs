@@ -1,4 +1,4 @@
-//! What the settings of Nomad and of Consul have in common: addresses, tokens, basic authentication, TLS.
+//! What the settings of several components have in common: addresses, tokens, basic authentication, TLS.
 
 use std::path::{Path, PathBuf};
 
@@ -7,42 +7,42 @@ use reqwest::Url;
 use super::{Reader, Setting, Warning};
 use crate::http::{self, Address, BasicAuth, Secret, Tls, TokenSource};
 
-/// What the settings of TLS are called.
+/// The settings of TLS of one component.
 pub(crate) struct TlsSettings {
     pub(crate) ca_cert: &'static Setting,
-    /// `None` where a product has no such setting.
+    /// `None` if the component has no such setting.
     pub(crate) ca_path: Option<&'static Setting>,
     pub(crate) client_cert: &'static Setting,
     pub(crate) client_key: &'static Setting,
-    /// `None` where a product has no such setting.
+    /// `None` if the component has no such setting.
     pub(crate) server_name: Option<&'static Setting>,
 }
 
-/// The address without its user, and the user. A path is that of a proxy, under which it serves the API.
+/// The address without its user, and the user. A path is that of a proxy, under which the API is served.
 pub(crate) fn address(text: &str) -> Result<(Address, Option<BasicAuth>), String> {
     if let Some(path) = text.strip_prefix("unix://") {
         return match Path::new(path).is_absolute() {
             true => Ok((parsed(text)?, None)),
-            false => Err("the socket needs its whole path, such as unix:///run/agent.sock".to_owned()),
+            false => Err("the path of the socket is not absolute; write one such as unix:///run/agent.sock".to_owned()),
         };
     }
     if !text.contains("://") {
         return Err("the scheme is missing; begin with http://, https:// or unix://".to_owned());
     }
-    let mut url = Url::parse(text).map_err(|error| format!("not an address: {error}; write http://HOST:PORT"))?;
+    let mut url = Url::parse(text).map_err(|error| format!("not a URL: {error}; write http://HOST:PORT"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("no way to reach {}://; begin with http://, https:// or unix://", url.scheme()));
+        return Err(format!("unknown scheme {}://; begin with http://, https:// or unix://", url.scheme()));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("an address ends before ? and #".to_owned());
+        return Err("an address must not have ? or #; end it before ? and #".to_owned());
     }
     if let Some(part) = url.path().split('/').find(|part| matches!(*part, "ui" | "v1")) {
-        let what = if part == "ui" { "which leads to the web interface" } else { "which is added to each request" };
+        let what = if part == "ui" { "which is the web interface" } else { "which the program adds to each request" };
         return Err(format!("end the address before /{part}, {what}"));
     }
     let auth = user(&url);
     if url.set_username("").and_then(|()| url.set_password(None)).is_err() {
-        return Err("the host is missing".to_owned());
+        return Err("the host is missing; write http://HOST:PORT".to_owned());
     }
     Ok((parsed(url.as_str())?, auth))
 }
@@ -56,8 +56,8 @@ pub(crate) fn user(url: &Url) -> Option<BasicAuth> {
     http::user(url).filter(|auth| !auth.user.is_empty())
 }
 
-/// The token of the place that goes first, and the file behind it; in the same place the file goes first, since it can be
-/// renewed.
+/// The token, or the token file: what was given in the higher place. In the same place the file counts, because it can be renewed.
+/// A token that overrides a file keeps the file as its possible successor.
 pub(crate) fn token(reader: &mut Reader<'_>, text: &'static Setting, file: &'static Setting) -> TokenSource {
     let rank = |reader: &Reader<'_>, setting| reader.layers.get(setting).map(|given| given.origin.rank());
     let (text_rank, file_rank) = (rank(reader, text), rank(reader, file));
@@ -77,7 +77,7 @@ pub(crate) fn token(reader: &mut Reader<'_>, text: &'static Setting, file: &'sta
     }
 }
 
-/// All of TLS but whether to verify, which each product asks in its own way.
+/// Everything about TLS except whether to verify, which each component asks in its own way.
 pub(crate) fn tls(reader: &mut Reader<'_>, names: &TlsSettings) -> Tls {
     let mut path = |setting| reader.optional(setting, |text| Ok::<_, String>(PathBuf::from(text)));
     let (ca_cert, ca_path) = (path(names.ca_cert), names.ca_path.and_then(&mut path));
@@ -110,7 +110,7 @@ pub(crate) fn boolean(text: &str) -> Result<bool, &'static str> {
 pub(crate) fn basic_auth(text: &str) -> Result<BasicAuth, &'static str> {
     let (user, password) = text.split_once(':').unwrap_or((text, ""));
     if text.chars().any(char::is_control) {
-        return Err("it holds control characters; write USER:PASSWORD");
+        return Err("the value has control characters; write USER:PASSWORD");
     }
     Ok(BasicAuth { user: user.to_owned(), password: Secret::new(password) })
 }
@@ -119,14 +119,14 @@ fn header_value(text: &str) -> Result<&str, &'static str> {
     if text.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(text)
     } else {
-        Err("it holds spaces, line breaks or other characters that no token has; write the token alone")
+        Err("the value has spaces, line breaks or other characters that no token has; write only the token")
     }
 }
 
 /// Text without blanks.
 pub(crate) fn plain(text: &str) -> Result<String, &'static str> {
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err("it holds spaces or control characters; write the name alone");
+        return Err("the value has spaces or control characters; write only the name");
     }
     Ok(text.to_owned())
 }

@@ -170,7 +170,11 @@ impl Layers {
         let (mut texts, mut padded) = (Vec::new(), false);
         for value in values {
             match value.to_str() {
-                None => problems.push(Problem::new(origin.place(setting), None, "the value is not UTF-8")),
+                None => problems.push(Problem::new(
+                    origin.place(setting),
+                    None,
+                    "the value is not UTF-8; write it in UTF-8",
+                )),
                 Some(text) if split => texts.extend(items(text, setting.form)),
                 Some(text) => {
                     // A line break is what the file ends with that the value came from; a blank could be meant.
@@ -217,7 +221,7 @@ fn texts(setting: &Setting, value: toml::Value) -> Result<(Vec<String>, bool), &
         toml::Value::Array(values) if many => {
             values.into_iter().map(text).collect::<Result<_, _>>().map(|values| (values, false))
         }
-        toml::Value::Array(_) => Err("one value is wanted, not a list"),
+        toml::Value::Array(_) => Err("the value is a list; write one value"),
         value => text(value).map(|value| (vec![value], many)),
     }
 }
@@ -234,6 +238,6 @@ fn text(value: toml::Value) -> Result<String, &'static str> {
 /// Without the line itself, which `toml` would print: it can hold a secret.
 fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> Problem {
     let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-    let what = format!("line {line} is not TOML: {}", error.message().replace('\n', " "));
+    let what = format!("line {line} is not valid TOML: {}; correct it", error.message().replace('\n', " "));
     Problem::new(path.display().to_string(), None, what)
 }

@@ -1,11 +1,11 @@
-//! What is wrong with a configuration, and what only looks wrong.
+//! Mistakes in a configuration, and what is probably a mistake.
 
 use std::{
     fmt,
     path::{Path, PathBuf},
 };
 
-/// One thing to mend.
+/// One mistake.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Problem {
     place: String,
@@ -17,8 +17,8 @@ pub struct Problem {
 const SHOWN: usize = 80;
 
 impl Problem {
-    /// `place` says which setting and where it was given, `value` is what was given unless it is a secret, `what` is
-    /// what is wrong and how to mend it.
+    /// `place` says which setting and where it was given, `value` is what was given unless it is a secret, `what` says what is
+    /// wrong and how to fix it.
     pub(crate) fn new(place: impl Into<String>, value: Option<&str>, what: impl Into<String>) -> Self {
         let value = value.map(|value| match value.char_indices().nth(SHOWN) {
             Some((end, _)) => format!("{}…", &value[..end]),
@@ -30,7 +30,7 @@ impl Problem {
     pub(crate) fn unknown_key(path: &Path, key: &str, nearest: Option<&str>) -> Self {
         let what = match nearest {
             Some(nearest) => format!("no such setting; did you mean {nearest}?"),
-            None => "no such setting; the keys are the names of the flags, see --help".to_owned(),
+            None => "no such setting; use the name of a flag, see --help".to_owned(),
         };
         Problem::new(format!("{key} in {}", path.display()), None, what)
     }
@@ -45,7 +45,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All that is wrong, at once. Never empty, and free of secrets.
+/// All mistakes. Never empty, and free of secrets.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -54,16 +54,16 @@ impl std::error::Error for Problems {}
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {
-            [one] => write!(f, "the configuration has a problem: {one}"),
+            [one] => write!(f, "invalid configuration: {one}"),
             all => {
-                write!(f, "the configuration has {} problems:", all.len())?;
+                write!(f, "invalid configuration, {} problems:", all.len())?;
                 all.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
             }
         }
     }
 }
 
-/// Something that holds, and is probably not meant. Logged once the log is set up.
+/// Something that is valid and probably not meant. Logged once the log is set up.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Warning {
     /// A variable that looks like one of ours and is none.
@@ -123,7 +123,7 @@ impl Warning {
     pub(crate) fn problem(&self) -> Option<Problem> {
         let Warning::UnknownVariable { name, nearest } = self else { return None };
         let hint = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
-        Some(Problem::new(name.clone(), None, format!("there is no such variable{hint}")))
+        Some(Problem::new(name.clone(), None, format!("no such variable{hint}")))
     }
 
     /// Logs it.

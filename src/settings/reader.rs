@@ -1,4 +1,4 @@
-//! Takes values out of the layers one setting at a time, and gathers what is wrong with them.
+//! Reads one setting after the other, and collects what is wrong with them.
 
 use std::{borrow::Cow, fmt::Display, str::FromStr};
 
@@ -23,7 +23,7 @@ impl<'a> Reader<'a> {
         self.layers.get(setting)?.values.first().map(String::as_str)
     }
 
-    /// The parsed value; `None` where none was given, or where it is wrong and noted.
+    /// The parsed value; `None` if none was given, or if it is wrong, which is noted.
     pub(crate) fn optional<T, E: Display>(
         &mut self,
         setting: &Setting,
@@ -50,7 +50,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The parsed value, or the default. What is wrong is noted, and the default stands in for it.
+    /// The parsed value, or the default. If the value is wrong, that is noted, and the default takes its place.
     pub(crate) fn value<T, E: Display>(
         &mut self,
         setting: &Setting,
@@ -62,7 +62,7 @@ impl<'a> Reader<'a> {
         let default = setting.default.ok_or(Broken)?;
         parse(default).map_err(|error| {
             if self.layers.get(setting).is_none() {
-                self.missing(setting, format!("the default, {default}, does not hold: {error}"));
+                self.missing(setting, format!("the default {default} is invalid: {error}"));
             }
             Broken
         })
@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
         };
         let mut values = Vec::new();
         if texts.is_empty() && self.layers.get(setting).is_some() {
-            self.problems.push(Problem::new(origin.place(setting), None, "the list is empty"));
+            self.problems.push(Problem::new(origin.place(setting), None, "the list is empty; write at least one item"));
         }
         for text in texts {
             match judged(&text, "an item of the list is empty", &parse) {
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem::new(Origin::Variable.place(setting), None, what));
     }
 
-    /// Notes what is wrong with a value that was given and by itself is well formed.
+    /// Notes what is wrong with a value that is well formed by itself.
     pub(crate) fn wrong(&mut self, setting: &Setting, what: impl Into<String>) {
         let given = self.layers.get(setting);
         let place = given.map_or(Origin::Variable.place(setting), |given| given.origin.place(setting));
@@ -134,7 +134,7 @@ fn judged<T, E: Display>(text: &str, empty: &str, parse: impl FnOnce(&str) -> Re
     })
 }
 
-/// Quotes that a shell would have taken away; a file of variables or a job's `env` block leaves them where they are.
+/// Quotes that a shell would have removed. A file of variables or the `env` block of a job keeps them.
 fn is_quoted(text: &str) -> bool {
     ['"', '\''].iter().any(|quote| text.len() > 1 && text.starts_with(*quote) && text.ends_with(*quote))
 }
@@ -143,7 +143,7 @@ fn is_quoted(text: &str) -> bool {
 #[derive(Debug)]
 pub struct Broken;
 
-/// A parser that accepts what lies between two bounds.
+/// A parser of a value between two bounds.
 pub(crate) fn between<T: FromStr + PartialOrd + Display>(least: T, most: T) -> impl Fn(&str) -> Result<T, String>
 where
     T::Err: Display,
@@ -169,7 +169,7 @@ fn text_of(error: impl Display) -> String {
     error.to_string()
 }
 
-/// The value as it may be printed: nothing of a secret, and no password in an address.
+/// The value as it may be printed: no secret, and no password of an address.
 fn shown<'a>(setting: &Setting, text: &'a str) -> Option<Cow<'a, str>> {
     if setting.secret || text.is_empty() {
         return None;

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "amqp")]
 pub mod amqp;
+mod definition;
 pub mod http;
 #[cfg(feature = "kinesis")]
 pub mod kinesis;
@@ -17,8 +18,9 @@ use std::{fmt, time::Duration};
 use futures_util::future::BoxFuture;
 
 pub use self::{
+    definition::{Definition, Kinds, Prepared, Read, Unusable},
     policy::Policy,
-    registry::{Chosen, Definition, Kinds, Prepared, SINKS, Unusable},
+    registry::{Chosen, SINKS},
 };
 use crate::record::Record;
 

@@ -218,7 +218,7 @@ fn raw_events_cannot_be_polled() {
 fn a_misspelt_variable_stands_beside_the_problems_it_may_cause() {
     let problems = problems(&["nodes"], &[("NOMAD_FIREHOSE_STRAT", "now"), ("NOMAD_FIREHOSE_START", "yesterday")]);
     assert_eq!(problems.len(), 2);
-    assert_eq!(problems[1], "NOMAD_FIREHOSE_STRAT: there is no such variable; did you mean NOMAD_FIREHOSE_START?");
+    assert_eq!(problems[1], "NOMAD_FIREHOSE_STRAT: no such variable; did you mean NOMAD_FIREHOSE_START?");
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn all_problems_come_at_once_and_name_setting_value_and_mend() {
         "--start (NOMAD_FIREHOSE_START) is \"yesterday\": write all, now, or a raft index such as 4711",
         "NOMAD_FIREHOSE_MAX_IN_FLIGHT (--max-in-flight) is \"1KiB\": out of bounds; write a size from 64KiB to 2GiB",
         "SINK_TYPE (--sink-type) is \"kafka\": this sink does not exist yet; choose one of stdout, amqp, rabbitmq, http, kinesis",
-        "LOG_FORMAT (--log-format) is \"gelf\": GELF is not written here; choose json, and let the log shipper turn it into GELF",
+        "LOG_FORMAT (--log-format) is \"gelf\": the program does not write GELF; choose json, and let the log shipper convert it",
     ];
     assert_eq!(problems, expected);
 }
@@ -279,7 +279,7 @@ fn run_names_its_kinds() {
     assert_eq!(kinds("all"), Kind::ALL);
     assert_eq!(kinds("all,events"), Kind::ALL);
     assert_eq!(settings(&["run"], &[("NOMAD_FIREHOSE_RESOURCES", "nodes, jobs")]).kinds, [Kind::Nodes, Kind::Jobs]);
-    assert!(problems(&["run"], &[])[0].starts_with("NOMAD_FIREHOSE_RESOURCES (--resources): run needs to know"));
+    assert!(problems(&["run"], &[])[0].starts_with("NOMAD_FIREHOSE_RESOURCES (--resources): run has no default"));
     assert!(problems(&["run", "--resources=job"], &[])[0].contains("did you mean jobs?"));
     assert!(problems(&["run", "--resources=jobs,,nodes"], &[])[0].contains("empty"));
 }
@@ -357,7 +357,9 @@ fn the_file_refuses_unknown_keys_with_the_nearest_name() {
     let file = file("strat = 'now'\nconfig = 'x'\n[nomad]\nadress = 'http://a'\n[sink]\ntype = ['stdout']\n");
     let problems = problems(&["nodes", "--config", path(&file)], &[]);
     assert_eq!(problems.len(), 4, "{problems:#?}");
-    for needle in ["did you mean start?", "config in", "did you mean nomad-addr?", "one value is wanted, not a list"] {
+    for needle in
+        ["did you mean start?", "config in", "did you mean nomad-addr?", "the value is a list; write one value"]
+    {
         assert!(problems.iter().any(|problem| problem.contains(needle)), "{needle}: {problems:#?}");
     }
 }

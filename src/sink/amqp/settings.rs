@@ -30,22 +30,22 @@ settings! {
     pub(super) SETTINGS:
 
     CONNECTION = Setting::new(HEADING, "sink-amqp-connection", "SINK_AMQP_CONNECTION", "URL",
-        "The broker: amqp:// or amqps://USER:PASSWORD@HOST:PORT/VHOST, with ?heartbeat=SECONDS (10 to 30) or ?auth_mechanism=external where wanted").secret();
+        "Broker: amqp:// or amqps://USER:PASSWORD@HOST:PORT/VHOST, optionally with ?heartbeat=SECONDS (10–30) or ?auth_mechanism=external").secret();
     EXCHANGE = Setting::new(HEADING, "sink-amqp-exchange", "SINK_AMQP_EXCHANGE", "TEMPLATE",
-        "The exchange to publish to, which has to exist. Fields of the record can stand in it: {Kind}");
+        "Exchange to publish to, which must exist. It can contain fields of the record: {Kind}");
     ROUTING_KEY = Setting::new(HEADING, "sink-amqp-routing-key", "SINK_AMQP_ROUTING_KEY", "TEMPLATE",
-        "The routing key. Fields of the record can stand in it: nomad.{Namespace}.{JobID}.{TaskEvent.Type}");
+        "Routing key. It can contain fields of the record: nomad.{Namespace}.{JobID}.{TaskEvent.Type}");
     WORKERS = Setting::new(HEADING, "sink-amqp-workers", "SINK_AMQP_WORKERS", "COUNT",
-        "How many connections publish side by side, from 1 to 64; records of one key always take the same one").default("1");
+        "Connections that publish in parallel (1–64). Records of one key always use the same one").default("1");
     MANDATORY = Setting::new(HEADING, "sink-amqp-mandatory", "SINK_AMQP_MANDATORY", "BOOL",
-        "Have the broker return what no queue is bound for, which makes it a dead letter; with false the broker drops it in silence")
+        "Make the broker return records that no queue is bound for, so that they become dead letters. With false, the broker drops them silently")
         .default("true").form(Form::Switch);
     CACERT = Setting::new(HEADING, "sink-amqp-cacert", "SINK_AMQP_CACERT", "FILE",
-        "The certificate authority that signed the broker's certificate, PEM; without it those of the system");
+        "PEM file with the certificate authority that signed the broker's certificate. Without it, the authorities of the system");
     CLIENT_CERT = Setting::new(HEADING, "sink-amqp-client-cert", "SINK_AMQP_CLIENT_CERT", "FILE",
-        "The certificate to present to the broker, PEM; needs the key");
+        "PEM file with the certificate to present to the broker. Requires the key");
     CLIENT_KEY = Setting::new(HEADING, "sink-amqp-client-key", "SINK_AMQP_CLIENT_KEY", "FILE",
-        "The key of that certificate, PEM").secret_file();
+        "PEM file with the key of that certificate").secret_file();
 }
 
 static TLS: TlsSettings = TlsSettings {
@@ -58,9 +58,9 @@ static TLS: TlsSettings = TlsSettings {
 
 fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     let needed = [
-        (&CONNECTION, "the amqp sink needs its broker: amqp://USER:PASSWORD@HOST:5672/"),
-        (&EXCHANGE, "the amqp sink needs the exchange to publish to"),
-        (&ROUTING_KEY, "the amqp sink needs a routing key"),
+        (&CONNECTION, "the amqp sink needs its broker; write amqp://USER:PASSWORD@HOST:5672/"),
+        (&EXCHANGE, "the amqp sink needs the exchange to publish to; name one that exists"),
+        (&ROUTING_KEY, "the amqp sink needs a routing key; write one such as nomad.{Kind}"),
     ];
     for (setting, what) in needed {
         if reader.text(setting).is_none() {
@@ -75,7 +75,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     let tls = http::tls(reader, &TLS);
     if broker.as_ref().is_some_and(|broker| broker.mechanism == Mechanism::External) && tls.client_cert.is_none() {
         let what =
-            "auth_mechanism=external wants a client certificate; set SINK_AMQP_CLIENT_CERT and SINK_AMQP_CLIENT_KEY";
+            "auth_mechanism=external requires a client certificate; set SINK_AMQP_CLIENT_CERT and SINK_AMQP_CLIENT_KEY";
         reader.wrong(&CONNECTION, what);
     }
     Ok(Config {
@@ -92,18 +92,17 @@ fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
 fn name(text: &str) -> Result<Template, String> {
     let template: Template = text.parse().map_err(|error| format!("{error}"))?;
     if template.is_constant() && text.len() > 255 {
-        return Err("a name has at most 255 bytes".to_owned());
+        return Err("the name has more than 255 bytes; write a shorter one".to_owned());
     }
     Ok(template)
 }
 
-/// As the original reads it: user and password are `guest` where they are left out, and a path of `/` is the virtual host
-/// of that name.
+/// As the original program reads it: user and password default to `guest`, and a path of `/` is the virtual host of that name.
 fn broker(text: &str) -> Result<Broker, String> {
     if !text.contains("://") {
         return Err("begin with amqp:// or amqps://, such as amqp://HOST:5672/".to_owned());
     }
-    let url = Url::parse(text).map_err(|error| format!("not an address: {error}; write amqp://HOST:5672/"))?;
+    let url = Url::parse(text).map_err(|error| format!("not a URL: {error}; write amqp://HOST:5672/"))?;
     let secure = match url.scheme() {
         "amqp" => false,
         "amqps" => true,
@@ -111,9 +110,9 @@ fn broker(text: &str) -> Result<Broker, String> {
     };
     let decode = |text: &str| {
         let text = percent_decode_str(text).decode_utf8().map(|text| text.into_owned());
-        text.map_err(|_| "user, password and virtual host have to be UTF-8".to_owned())
+        text.map_err(|_| "user, password or virtual host is not UTF-8; write them in UTF-8".to_owned())
     };
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or("the host is missing")?;
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or("the host is missing; write amqp://HOST:5672/")?;
     let user = match url.username() {
         "" => "guest".to_owned(),
         user => decode(user)?,
@@ -123,7 +122,7 @@ fn broker(text: &str) -> Result<Broker, String> {
         path => decode(&path[1..])?,
     };
     if vhost.len() > 255 {
-        return Err("the virtual host has more than 255 bytes".to_owned());
+        return Err("the virtual host has more than 255 bytes; name a shorter one".to_owned());
     }
     let mut broker = Broker {
         secure,
@@ -142,8 +141,8 @@ fn broker(text: &str) -> Result<Broker, String> {
             }
             ("auth_mechanism", "plain") => broker.mechanism = Mechanism::Plain,
             ("auth_mechanism", "external") => broker.mechanism = Mechanism::External,
-            ("auth_mechanism", _) => return Err("auth_mechanism has to be plain or external".to_owned()),
-            _ => return Err("of what stands behind ?, only heartbeat and auth_mechanism are known here".to_owned()),
+            ("auth_mechanism", _) => return Err("unknown auth_mechanism; choose plain or external".to_owned()),
+            _ => return Err("unknown parameter after ?; only heartbeat and auth_mechanism are possible".to_owned()),
         }
     }
     Ok(broker)

@@ -32,51 +32,51 @@ settings! {
     pub(super) SETTINGS:
 
     ADDRESS = Setting::new(HEADING, "sink-http-address", "SINK_HTTP_ADDRESS", "URL",
-        "Where records are sent, with path and query: http://vector:8080/nomad. A user and a password in it become basic authentication").secret();
+        "URL to send records to, with path and query: http://vector:8080/nomad. A user and a password in it become basic authentication").secret();
     FORMAT = Setting::new(HEADING, "sink-http-format", "SINK_HTTP_FORMAT", "FORMAT",
-        "How records lie in a request: single (one a request), array (a batch as a JSON array), ndjson (a batch, one a line). Without it array for `events` alone, else single");
+        "Layout of a request: single (one record), array (a batch as a JSON array), ndjson (a batch, one record a line). Without it, array if only `events` is carried, otherwise single");
     WORKER_COUNT = Setting::new(HEADING, "sink-worker-count", "SINK_WORKER_COUNT", "NUMBER",
-        "With the format single: how many requests are under way at a time, from 1 to 256; never two of one key")
+        "Requests in parallel with the format single (1–256). Two records of one key are never in parallel")
         .default("1");
     BATCH_COUNT = Setting::new(HEADING, "sink-batch-count", "SINK_BATCH_COUNT", "NUMBER",
-        "The most records in a batch, from 1 to 10000").default("500");
+        "Most records in a batch (1–10000)").default("500");
     BATCH_BYTES = Setting::new(HEADING, "sink-batch-bytes", "SINK_BATCH_BYTES", "SIZE",
-        "The most bytes of records in a batch before it is compressed, from 1KiB to 64MiB; a single larger record goes alone")
+        "Most bytes of records in a batch, before compression (1KiB–64MiB). A single larger record goes alone")
         .default("1MiB");
     BATCH_LINGER = Setting::new(HEADING, "sink-batch-linger", "SINK_BATCH_LINGER", "DURATION",
-        "How long a batch that is not full waits for more, up to 1m. With 0s nothing waits: what comes while one batch is under way leaves with the next")
+        "How long a batch that is not full waits for more records (0s–1m). With 0s, records that come during a request go with the next one")
         .default("0s");
     TIMEOUT = Setting::new(HEADING, "sink-http-timeout", "SINK_HTTP_TIMEOUT", "DURATION",
-        "How long the server may take to answer one request, from 100ms to 10m").default("10s");
+        "How long the server may take to answer one request (100ms–10m)").default("10s");
     METHOD = Setting::new(HEADING, "sink-http-method", "SINK_HTTP_METHOD", "METHOD",
-        "POST, PUT or PATCH").default("POST");
+        "Method of the requests: POST, PUT or PATCH").default("POST");
     HEADERS = Setting::new(HEADING, "sink-http-headers", "SINK_HTTP_HEADERS", "NAME: VALUE",
-        "Further headers. Values of four or more characters are removed from all that is logged or shown; shorter ones only where they look like credentials. Repeat the flag; in the variable, separate by commas, and write \\, for a comma within a value")
+        "Further headers. Values of four or more characters never appear in logs or pages; shorter ones only if they do not look like credentials. Repeat the flag; in the variable, separate by commas, and write \\, for a comma in a value")
         .form(Form::Repeated).secret();
     AUTH = Setting::new(HEADING, "sink-http-auth", "SINK_HTTP_AUTH", "USER[:PASSWORD]",
-        "Basic authentication. A flag can be seen in the list of processes: prefer the variable").secret();
+        "Basic authentication. Other users can see flags in the process list: prefer the variable").secret();
     TOKEN = Setting::new(HEADING, "sink-http-token", "SINK_HTTP_TOKEN", "SECRET",
-        "A bearer token. A flag can be seen in the list of processes: prefer the variable or the file").secret();
+        "Bearer token. Other users can see flags in the process list: prefer the variable or the file").secret();
     TOKEN_FILE = Setting::new(HEADING, "sink-http-token-file", "SINK_HTTP_TOKEN_FILE", "FILE",
-        "A file with the bearer token, read again for each request").secret_file();
+        "File with the bearer token, read again for each request").secret_file();
     CACERT = Setting::new(HEADING, "sink-http-cacert", "SINK_HTTP_CACERT", "FILE",
-        "The certificate authority that signed the server's certificate, PEM");
+        "PEM file with the certificate authority that signed the server's certificate");
     CAPATH = Setting::new(HEADING, "sink-http-capath", "SINK_HTTP_CAPATH", "DIR",
-        "A directory of such PEM files. SINK_HTTP_CACERT goes first");
+        "Directory with such PEM files. SINK_HTTP_CACERT overrides it");
     CLIENT_CERT = Setting::new(HEADING, "sink-http-client-cert", "SINK_HTTP_CLIENT_CERT", "FILE",
-        "The certificate to present to the server, PEM; needs the key");
+        "PEM file with the certificate to present to the server. Requires the key");
     CLIENT_KEY = Setting::new(HEADING, "sink-http-client-key", "SINK_HTTP_CLIENT_KEY", "FILE",
-        "The key of that certificate, PEM").secret_file();
+        "PEM file with the key of that certificate").secret_file();
     TLS_SERVER_NAME = Setting::new(HEADING, "sink-http-tls-server-name", "SINK_HTTP_TLS_SERVER_NAME", "NAME",
-        "The name expected in the server's certificate, where it is not that of the address");
+        "Name expected in the server's certificate, if it is not the host of the address");
     SKIP_VERIFY = Setting::new(HEADING, "sink-http-skip-verify", "SINK_HTTP_SKIP_VERIFY", "BOOL",
-        "Do not verify the server's certificate. For tests only").default("false").form(Form::Switch);
+        "Do not verify the server's certificate. Only for tests").default("false").form(Form::Switch);
     COMPRESSION = Setting::new(HEADING, "sink-http-compression", "SINK_HTTP_COMPRESSION", "NAME",
-        "How requests are compressed: none, gzip or zstd. The server has to take it").default("none");
+        "Compression of requests: none, gzip or zstd. The server must support it").default("none");
     HEALTH_URL = Setting::new(HEADING, "sink-http-health-url", "SINK_HTTP_HEALTH_URL", "URL",
-        "Asked with GET before the first record is sent, until it answers as it should; credentials go with it to the host of the address alone").secret();
+        "URL that must answer GET with the health status before the first record is sent. Credentials are sent to it only if it is on the host of the address").secret();
     HEALTH_STATUS = Setting::new(HEADING, "sink-http-health-status", "SINK_HTTP_HEALTH_STATUS", "STATUS",
-        "The status that it has to answer with, from 100 to 599").default("200");
+        "Status that the health URL must answer with (100–599)").default("200");
 }
 
 static TLS: TlsSettings = TlsSettings {
@@ -89,7 +89,7 @@ static TLS: TlsSettings = TlsSettings {
 
 fn read(reader: &mut Reader<'_>, kinds: Kinds<'_>) -> Result<Config, Broken> {
     if reader.layers.get(&ADDRESS).is_none() {
-        reader.missing(&ADDRESS, "the sink http needs it, such as http://vector:8080/nomad");
+        reader.missing(&ADDRESS, "the http sink needs the URL to send records to, such as http://vector:8080/nomad");
     }
     let address = reader.optional(&ADDRESS, url);
     let format = match reader.optional(&FORMAT, format) {
@@ -111,7 +111,9 @@ fn read(reader: &mut Reader<'_>, kinds: Kinds<'_>) -> Result<Config, Broken> {
     let skip_verify = reader.value(&SKIP_VERIFY, boolean);
     let compression = reader.value(&COMPRESSION, compression);
     let health_url = reader.optional(&HEALTH_URL, |text| match url(text) {
-        Ok((_, Some(_))) => Err("a user does not belong there: on the host of the address its credentials are used"),
+        Ok((_, Some(_))) => {
+            Err("the URL has a user; leave it out, the credentials of SINK_HTTP_ADDRESS are used on the same host")
+        }
         Ok((url, None)) => Ok(url),
         Err(what) => Err(what),
     });
@@ -119,13 +121,13 @@ fn read(reader: &mut Reader<'_>, kinds: Kinds<'_>) -> Result<Config, Broken> {
     let (url, in_address) = address.unzip();
     let auth = auth.or(in_address.flatten());
     if auth.is_some() && token != TokenSource::None {
-        let what = "basic authentication is given as well, in SINK_HTTP_AUTH or in the address; give one of the two";
+        let what = "basic authentication is set as well, in SINK_HTTP_AUTH or in the address; set only one of the two";
         let given = if matches!(token, TokenSource::File(_)) { &TOKEN_FILE } else { &TOKEN };
         reader.wrong(given, what);
     }
     let credentials = auth.is_some() || token != TokenSource::None;
     if credentials && headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
-        let what = "it holds Authorization, which SINK_HTTP_AUTH or SINK_HTTP_TOKEN gives, too; give one of them";
+        let what = "Authorization is one of the headers, and SINK_HTTP_AUTH or SINK_HTTP_TOKEN sets it too; set only one of them";
         reader.wrong(&HEADERS, what);
     }
     tls.skip_verify = skip_verify?;
@@ -154,19 +156,19 @@ fn read(reader: &mut Reader<'_>, kinds: Kinds<'_>) -> Result<Config, Broken> {
 
 /// The URL without its user, and the user.
 fn url(text: &str) -> Result<(Link, Option<BasicAuth>), &'static str> {
-    let mend = "write a whole URL, such as http://vector:8080/nomad or https://collector.example.com/";
+    let fix = "not a URL; write a whole URL, such as http://vector:8080/nomad or https://collector.example.com/";
     if !text.starts_with("http://") && !text.starts_with("https://") {
         return Err("begin with http:// or https://, such as http://vector:8080/nomad");
     }
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err("it holds spaces or control characters; write them as %20 and the like");
+        return Err("the URL has spaces or control characters; write them as %20 and so on");
     }
-    let mut url = Url::parse(text).map_err(|_| mend)?;
+    let mut url = Url::parse(text).map_err(|_| fix)?;
     if url.fragment().is_some() {
-        return Err("an address ends before #");
+        return Err("the URL has a #; end it before the #");
     }
     let auth = http::user(&url);
-    url.set_username("").and_then(|()| url.set_password(None)).map_err(|()| mend)?;
+    url.set_username("").and_then(|()| url.set_password(None)).map_err(|()| fix)?;
     Ok((Link::new(url), auth))
 }
 
@@ -175,7 +177,7 @@ fn format(text: &str) -> Result<Format, &'static str> {
         "single" => Ok(Format::Single),
         "array" => Ok(Format::Array),
         "ndjson" => Ok(Format::Ndjson),
-        _ => Err("no such format; there are single, array, ndjson"),
+        _ => Err("no such format; choose single, array or ndjson"),
     }
 }
 
@@ -184,7 +186,7 @@ fn compression(text: &str) -> Result<Compression, &'static str> {
         "none" => Ok(Compression::None),
         "gzip" => Ok(Compression::Gzip),
         "zstd" => Ok(Compression::Zstd),
-        _ => Err("no such compression; there are none, gzip, zstd"),
+        _ => Err("no such compression; choose none, gzip or zstd"),
     }
 }
 
@@ -193,7 +195,7 @@ fn method(text: &str) -> Result<Method, &'static str> {
         "POST" => Ok(Method::POST),
         "PUT" => Ok(Method::PUT),
         "PATCH" => Ok(Method::PATCH),
-        _ => Err("write POST, PUT or PATCH"),
+        _ => Err("no such method; choose POST, PUT or PATCH"),
     }
 }
 
@@ -202,7 +204,7 @@ fn status(text: &str) -> Result<StatusCode, &'static str> {
     number.and_then(|number| StatusCode::from_u16(number).ok()).ok_or("write a status from 100 to 599, such as 200")
 }
 
-/// What says how a message travels is the sink's to write.
+/// The sink writes these headers itself: they say how a message travels.
 const OURS: [&str; 7] = [
     "connection",
     "content-encoding",
@@ -213,25 +215,25 @@ const OURS: [&str; 7] = [
     "x-nomad-firehose-kind",
 ];
 
-/// The messages never show the text: what stands before the colon can be a secret as well.
+/// The messages never show the text: what is before the colon can be a secret as well.
 fn header(text: &str) -> Result<(String, Secret), String> {
     let Some((name, value)) = text.split_once(':') else {
         return Err(
-            "a header lacks its colon; write NAME: VALUE, such as X-Scope-OrgID: web. In a variable commas separate \
+            "a header has no colon; write NAME: VALUE, such as X-Scope-OrgID: web. In a variable commas separate \
             headers: write \\, for a comma within a value"
                 .to_owned(),
         );
     };
     let (name, value) = (name.trim(), value.trim());
     let Ok(name) = name.parse::<HeaderName>() else {
-        return Err("what stands before the colon is no name of a header; use letters, digits and -".to_owned());
+        return Err("the name before the colon is not valid; use letters, digits and -".to_owned());
     };
     if OURS.contains(&name.as_str()) {
         let ours = OURS.join(", ");
-        return Err(format!("it sets one that the sink writes itself ({ours})"));
+        return Err(format!("the sink writes this header itself; leave out {ours}"));
     }
     if HeaderValue::from_str(value).is_err() {
-        return Err("a header's value can hold visible ASCII characters and blanks only".to_owned());
+        return Err("the value of a header has other characters than visible ASCII and blanks; remove them".to_owned());
     }
     Ok((name.to_string(), Secret::new(value)))
 }

@@ -29,17 +29,17 @@ settings! {
     pub(super) SETTINGS:
 
     STREAM_NAME = Setting::new(HEADING, "sink-kinesis-stream-name", "SINK_KINESIS_STREAM_NAME", "NAME|ARN",
-        "The stream to write to, which has to exist. Region and credentials come from where AWS's own tools take them: AWS_REGION, AWS_PROFILE and the like");
+        "Stream to write to, by name or ARN, which must exist. Region and credentials come from AWS's usual places: AWS_REGION, AWS_PROFILE and so on");
     PARTITION_KEY = Setting::new(HEADING, "sink-kinesis-partition-key", "SINK_KINESIS_PARTITION_KEY", "TEMPLATE",
-        "The partition key. Fields of the record can stand in it: {Namespace}/{JobID}. Without it the record's own key, so that what is about one object stays in one shard");
+        "Partition key. It can contain fields of the record: {Namespace}/{JobID}. Without it, the record's own key, so that one object stays in one shard");
     MAX_RECORD_SIZE = Setting::new(HEADING, "sink-kinesis-max-record-size", "SINK_KINESIS_MAX_RECORD_SIZE", "SIZE",
-        "The most that the stream takes as one record, its partition key included, from 1MiB to 10MiB; a larger one is a dead letter")
+        "Largest record that the stream takes, including the partition key (1MiB–10MiB). A larger one becomes a dead letter")
         .default("1MiB");
 }
 
 fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     if reader.text(&STREAM_NAME).is_none() {
-        let what = "the kinesis sink needs the stream to write to, its name or its ARN";
+        let what = "the kinesis sink needs the stream to write to; give its name or its ARN";
         reader.missing(&STREAM_NAME, what);
     }
     let stream = reader.optional(&STREAM_NAME, stream);
@@ -59,7 +59,7 @@ fn stream(text: &str) -> Result<Stream, &'static str> {
         return if is_name(text) {
             Ok(Stream::Name(text.to_owned()))
         } else {
-            Err("a stream's name has 1 to 128 letters, digits, and _ . -")
+            Err("not the name of a stream; use 1 to 128 letters, digits, _ . and -")
         };
     }
     let parts: Vec<_> = text.splitn(6, ':').collect();
@@ -72,7 +72,7 @@ fn stream(text: &str) -> Result<Stream, &'static str> {
     Ok(Stream::Arn { arn: text.to_owned(), region: region.to_owned() })
 }
 
-const NO_ARN: &str = "no ARN of a stream; write arn:aws:kinesis:REGION:ACCOUNT:stream/NAME";
+const NO_ARN: &str = "not the ARN of a stream; write arn:aws:kinesis:REGION:ACCOUNT:stream/NAME";
 
 fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
@@ -83,7 +83,7 @@ fn is_name(text: &str) -> bool {
 fn partition_key(text: &str) -> Result<Template, String> {
     let template: Template = text.parse().map_err(|error| format!("{error}"))?;
     if template.is_constant() && text.encode_utf16().count() > 256 {
-        return Err("a partition key has at most 256 characters".to_owned());
+        return Err("the partition key is too long; write at most 256 characters".to_owned());
     }
     Ok(template)
 }

@@ -17,7 +17,7 @@ struct Config;
 impl Prepared for Config {
     fn build(&self, _cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
         let stdout = Stdout::open().map_err(|error| {
-            Unusable::new(format!("cannot write to stdout: {error}; start the program with a standard output"))
+            Unusable::new(format!("cannot use SINK_TYPE=stdout: {error}; start the program with a standard output"))
         })?;
         Ok((Box::new(stdout), Policy::default()))
     }

@@ -131,7 +131,7 @@ fn all_problems_come_at_once_and_name_setting_value_and_mend() {
         "CONSUL_DATACENTER (--consul-datacenter) is \"a b\"",
         "NOMAD_FIREHOSE_CONSUL_SESSION_TTL (--consul-session-ttl) is \"9s\": out of bounds; write a duration from 10s to 24h",
         "NOMAD_FIREHOSE_CONSUL_NODE_CHECK (--consul-node-check) is \"yes\"",
-        "CONSUL_HTTP_TOKE: there is no such variable; did you mean CONSUL_HTTP_TOKEN?",
+        "CONSUL_HTTP_TOKE: no such variable; did you mean CONSUL_HTTP_TOKEN?",
     ] {
         assert!(problems.iter().any(|problem| problem.starts_with(needle)), "{needle}: {problems:#?}");
     }

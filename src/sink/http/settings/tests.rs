@@ -101,7 +101,7 @@ fn headers_are_names_and_values() {
 
 #[test]
 fn all_problems_of_the_sink_come_at_once_and_show_no_secret() {
-    assert!(problems_of(&[])[0].starts_with("SINK_HTTP_ADDRESS (--sink-http-address): the sink http needs it"));
+    assert!(problems_of(&[])[0].starts_with("SINK_HTTP_ADDRESS (--sink-http-address): the http sink needs the URL"));
     let bad = [
         ("SINK_HTTP_ADDRESS", "ftp://u:hush@a/x?token=hush"),
         ("SINK_HTTP_FORMAT", "xml"),

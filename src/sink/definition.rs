@@ -1,0 +1,52 @@
+//! What each sink says of itself: its settings, and how it is built from them.
+
+use std::fmt;
+
+use tracing::level_filters::LevelFilter;
+
+use super::{Policy, Sink};
+use crate::{
+    kind::Kind,
+    settings::{Broken, Reader, Setting},
+};
+
+/// What a sink says of itself. A `static` of this type, `DEFINITION`, is in the `settings.rs` of each sink.
+#[derive(Debug)]
+pub struct Definition {
+    /// Where records go, for the help of `SINK_TYPE`: `an exchange of RabbitMQ`.
+    pub about: &'static str,
+    /// Its settings, in the order of the help.
+    pub settings: &'static [&'static Setting],
+    /// Log targets of its libraries, each with the most that is ever logged of it: some log secrets or whole messages.
+    pub log: &'static [(&'static str, LevelFilter)],
+    /// Reads and checks the settings without I/O. It notes every problem before it gives up.
+    pub read: fn(&mut Reader<'_>, Kinds<'_>) -> Read,
+}
+
+/// What a sink reads of its settings.
+pub type Read = Result<Box<dyn Prepared>, Broken>;
+
+/// Tells a sink which kinds of record it will get. Called only by a sink that needs to know.
+pub type Kinds<'a> = &'a dyn Fn(&mut Reader<'_>) -> Vec<Kind>;
+
+/// The valid settings of a sink.
+pub trait Prepared: fmt::Debug + Send + Sync {
+    /// Builds the sink, and says how it wants its batches. `cluster` is the label of this cluster. Reads certificates, and
+    /// connects to nothing yet.
+    ///
+    /// # Errors
+    /// A file cannot be used, or a value cannot be sent: the message names the variable.
+    fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable>;
+}
+
+/// A sink cannot be built from its settings. The message names the variable, and says why and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(String);
+
+impl Unusable {
+    /// For an error whose message names the variable.
+    pub fn new(error: impl fmt::Display) -> Self {
+        Unusable(error.to_string())
+    }
+}
