@@ -19,6 +19,11 @@ impl RaftIndex {
         self.0 <= confirmed.0.saturating_add(JUMP)
     }
 
+    /// The index after this one.
+    pub fn next(self) -> RaftIndex {
+        RaftIndex(self.0.saturating_add(1))
+    }
+
     fn is_zero(&self) -> bool {
         self.0 == 0
     }

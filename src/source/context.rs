@@ -1,4 +1,4 @@
-//! What every driver needs: the cluster, the way to the sink, bounds, settings, and what tells an operator how it goes.
+//! What every driver needs: the cluster, delivery, bounds, settings, and what reports to the operator.
 
 use std::time::Duration;
 
@@ -23,16 +23,16 @@ use crate::{
 pub enum Start {
     /// With everything that the cluster still has.
     All,
-    /// With what happens from now on.
+    /// With events from now on.
     Now,
-    /// With what happened at this raft index or later, as far as the cluster still has it.
+    /// With events of this raft index or later, as far as the cluster still has them.
     Index(RaftIndex),
 }
 
 /// Where records come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Source {
-    /// From the event stream where there is one, otherwise from lists until there is.
+    /// From the event stream if there is one, otherwise from lists until there is.
     #[default]
     Auto,
     /// From the event stream alone.
@@ -41,14 +41,14 @@ pub enum Source {
     Poll,
 }
 
-/// How lists are polled where there is no event stream.
+/// How lists are polled when there is no event stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Polling {
-    /// Whether they are.
+    /// Whether they are polled.
     pub source: Source,
     /// The shortest pause between two lists of one kind.
     pub interval: Duration,
-    /// How long ago the server that answers may have heard of its leader; `None` has only the leader answer.
+    /// How long ago a server may have heard from its leader; `None` allows only the leader to answer.
     pub stale: Option<Duration>,
 }
 
@@ -65,7 +65,7 @@ pub struct Context {
     pub client: Client,
     /// Where records go.
     pub delivery: Handle,
-    /// Where input goes that no record can be made of.
+    /// Where input goes that cannot become a record.
     pub dead_letters: DeadLetters,
     /// The bound on bytes in flight.
     pub window: Window,
@@ -75,17 +75,17 @@ pub struct Context {
     pub status: Status,
     /// Where the first start begins.
     pub start: Start,
-    /// What takes the stream's place where there is none.
+    /// What replaces a missing stream.
     pub polling: Polling,
-    /// Cancelled when nothing new may be read.
+    /// Cancelled when the program stops reading.
     pub stop: CancellationToken,
 }
 
-/// The program stops, or delivery has ended: whoever gets this returns it.
+/// The program stops, or delivery has ended. Every caller passes it up.
 #[derive(Debug)]
 pub(super) struct Stopped;
 
-/// Why an answer that was waited for is of no use.
+/// Why an answer is of no use.
 #[derive(Debug)]
 pub(super) enum Interrupted<E> {
     Stopped,
@@ -111,12 +111,12 @@ impl Context {
         }
     }
 
-    /// Writes a dead letter of input that no record can be made of. Waits for a dead-letter file that cannot be written.
+    /// Writes a dead letter for input that cannot become a record. Waits while the dead-letter file cannot be written.
     pub(super) async fn dead_letter(&self, kind: Kind, raw: &[u8], reason: &str) -> Result<(), Stopped> {
         self.unreadable(kind, Input { raw, reason, context: kind.name(), is_logged: false }).await
     }
 
-    /// The same, of input that the log may have already.
+    /// The same for input that the log may already contain.
     pub(super) async fn unreadable(&self, kind: Kind, input: Input<'_>) -> Result<(), Stopped> {
         let mut backoff = Backoff::default();
         let mut outage = Outage::new("writing dead letters");

@@ -1,9 +1,8 @@
-//! Single objects, read by their ID, and whether it is they that Nomad gave.
+//! Single objects, read by their ID, with a check that Nomad gave the right one.
 //!
-//! An ID is any text, and can end like a path of the API: of `web/deployment`, `/v1/job/ID` gives the deployment of the
-//! job `web`; of `db/plan` it gives 405, and of `ci/scale` 404 (Nomad 2.0.5). So an object counts only if its ID and
-//! namespace are those that were asked for, and only what is asked for by a path that no ID can be taken for is missing
-//! where Nomad says so.
+//! An ID is any text, and can end like a path of the API: for `web/deployment`, `/v1/job/ID` gives the deployment of
+//! the job `web`; for `db/plan` it gives 405, and for `ci/scale` 404 (Nomad 2.0.5). So an object counts only if its ID
+//! and namespace are those that were asked for, and "not found" counts only on a path that no ID can be confused with.
 
 use bytes::Bytes;
 
@@ -18,7 +17,7 @@ use crate::{
 
 /// Why an object cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::source) enum Unread {
+pub(crate) enum Unread {
     #[error(transparent)]
     Nomad(#[from] nomad::Error),
     #[error("Nomad gave another object in its place")]
@@ -28,8 +27,8 @@ pub(in crate::source) enum Unread {
 }
 
 impl Unread {
-    /// After how many tries it is the object that cannot be read; `None` where it is not its fault.
-    pub(in crate::source) fn tries(&self) -> Option<u32> {
+    /// After how many tries the object counts as unreadable; `None` if the failure is not its own.
+    pub(crate) fn tries(&self) -> Option<u32> {
         match self {
             Unread::NoPath => Some(1),
             Unread::Another => Some(3),
@@ -38,8 +37,8 @@ impl Unread {
         }
     }
 
-    /// Whether no object can be read while it is so.
-    pub(in crate::source) fn is_of_all(error: &nomad::Error) -> bool {
+    /// Whether the failure concerns every object.
+    pub(crate) fn is_of_all(error: &nomad::Error) -> bool {
         match error {
             nomad::Error::Status { code, .. } => matches!(code, 408 | 425 | 429),
             nomad::Error::Timeout { .. } | nomad::Error::Broken { .. } | nomad::Error::Garbage { .. } => false,
@@ -47,8 +46,8 @@ impl Unread {
         }
     }
 
-    /// Whether a server that is overloaded or without a leader would fail so for every object.
-    pub(in crate::source) fn can_be_of_all(&self) -> bool {
+    /// Whether an overloaded or leaderless server could fail so for every object.
+    pub(crate) fn can_be_of_all(&self) -> bool {
         matches!(self, Unread::Nomad(error) if error.is_retryable())
     }
 }
@@ -63,8 +62,8 @@ impl Classified for Unread {
     }
 }
 
-/// The object that a list has named; `None` if it is gone.
-pub(in crate::source) async fn object(ctx: &Context, kind: Kind, wanted: &Listed) -> Result<Option<Bytes>, Unread> {
+/// An object that a list has named; `None` if it is gone.
+pub(crate) async fn object(ctx: &Context, kind: Kind, wanted: &Listed) -> Result<Option<Bytes>, Unread> {
     let Listed { id, namespace, .. } = wanted;
     let answer = match kind {
         Kind::Jobs => return job(&ctx.client, namespace, id).await,
@@ -82,7 +81,7 @@ async fn job(client: &Client, namespace: &str, id: &str) -> Result<Option<Bytes>
     if has_no_path(id) {
         return Err(Unread::NoPath);
     }
-    // Without a slash it cannot be taken for anything else.
+    // Without a slash the ID cannot be confused with a path.
     let is_plain = !id.contains('/');
     match client.job(namespace, id).await {
         Ok(Some(job)) if its(&job) => return Ok(Some(job)),
@@ -92,7 +91,7 @@ async fn job(client: &Client, namespace: &str, id: &str) -> Result<Option<Bytes>
         Ok(_) => return Err(Unread::Another),
         Err(error) => return Err(error.into()),
     }
-    // The newest version is the same text, but for the payload of a dispatched job: no such ID ends like a path.
+    // The newest version is the same text, except for the payload of a dispatched job: no such ID ends like a path.
     match client.job_version(namespace, id).await? {
         Some(job) if !its(&job) => Err(Unread::Another),
         job => Ok(job),
@@ -100,9 +99,9 @@ async fn job(client: &Client, namespace: &str, id: &str) -> Result<Option<Bytes>
 }
 
 /// The counts of a job's allocations; `None` if the job is gone.
-pub(in crate::source) async fn summary(client: &Client, namespace: &str, id: &str) -> Result<Option<Bytes>, Unread> {
+pub(crate) async fn summary(client: &Client, namespace: &str, id: &str) -> Result<Option<Bytes>, Unread> {
     let summary = match has_no_path(id) {
-        // The same text stands in the job's stub.
+        // The job's stub has the same text.
         true => client.job_stub(namespace, id).await?.and_then(|stub| {
             let summary = member(&stub, "JobSummary")?;
             is_it(Kind::JobListStubs, &stub, namespace, id).then_some(summary)
@@ -116,7 +115,7 @@ pub(in crate::source) async fn summary(client: &Client, namespace: &str, id: &st
     }
 }
 
-/// Whether the path of this ID is another one, by the rules of URLs.
+/// Whether URL rules turn the path of this ID into another one.
 fn has_no_path(id: &str) -> bool {
     matches!(id, "." | "..")
 }

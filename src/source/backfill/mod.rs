@@ -1,13 +1,13 @@
-//! What lists still have to deliver of one resource, and how far they have come.
+//! What lists still have to deliver of one kind, and how far they are read.
 //!
-//! [`Backfill`] is a pure state machine: it books gaps, names the page to read next, and remembers what that page has
-//! delivered. `tracker::lists` drives it with what [`page`] reads. Whatever changes it is part of the next checkpoint:
-//! [`Backfill::take_snapshot`] tells whether there is something to store.
+//! [`Backfill`] is a pure state machine: it books gaps, names the next page, and remembers what that page has
+//! delivered. The tracker drives it with what [`page`] reads. Every change is part of the next checkpoint, see
+//! [`Backfill::take_snapshot`].
 
-pub(super) mod failure;
 pub(super) mod fetch;
 mod newest;
 pub(super) mod page;
+pub(super) mod page_error;
 pub(super) mod progress;
 pub(super) mod reader;
 mod summaries;
@@ -20,8 +20,8 @@ use std::collections::{HashMap, VecDeque};
 
 use self::tokens::Endless;
 pub(super) use self::{
-    summaries::{Summaries, Summary},
-    tokens::Tokens,
+    summaries::{JobSummary, Summaries},
+    tokens::PageTokens,
 };
 use crate::{
     checkpoint::{Gap, Pass},
@@ -29,25 +29,25 @@ use crate::{
     position::{Identity, RaftIndex, Seen},
 };
 
-/// The gaps of one resource, and how far the lists that fill them are read.
+/// The gaps of one kind, and how far the lists that fill them are read.
 #[derive(Debug)]
 pub(super) struct Backfill {
-    /// One pass over the list each. The first one is being read.
+    /// Each is one pass over the list. The first one is being read.
     passes: VecDeque<Pass>,
     page: PageState,
-    tokens: Tokens,
-    /// The task cursors of the checkpoint tell what was delivered, so that its gaps need not.
+    tokens: PageTokens,
+    /// The task cursors of the checkpoint say what was delivered, so its gaps need not.
     has_task_cursors: bool,
     changed: bool,
 }
 
-/// What the page being read has delivered by now. A page that fails is asked for again, and delivers none of it twice.
+/// What the page being read has delivered by now. A page that fails is asked for again, and delivers nothing twice.
 #[derive(Debug, Default)]
 struct PageState {
-    /// It has been asked for. A gap that is booked from here on needs another pass: the page may have gone past it.
+    /// It has been asked for. A gap that is booked now needs another pass: the page may be past it.
     is_asked: bool,
     delivered: Seen,
-    /// Listed, and not found when asked for by ID.
+    /// Listed, and not found by ID.
     not_found: Seen,
     /// How often an object could not be read.
     tries: HashMap<Identity, u32>,
@@ -59,16 +59,16 @@ impl Backfill {
         Backfill {
             passes: stored.into(),
             page: PageState::default(),
-            tokens: Tokens::default(),
+            tokens: PageTokens::default(),
             has_task_cursors: kind == Kind::Allocations,
             changed: false,
         }
     }
 
-    /// Books a pass, or adds its ranges to one of the same kind that has not begun: one pass over the list fills both.
+    /// Books a pass, or adds its ranges to a waiting one of the same kind: one pass over the list fills both.
     pub(super) fn add(&mut self, pass: Pass) {
         self.changed = true;
-        // Between two pages, a pass without a next page has not had its first one.
+        // Between two pages, only a waiting pass has no next page.
         let waiting = self.passes.iter_mut().skip(usize::from(self.page.is_asked)).find(|waiting| {
             waiting.page.is_none()
                 && waiting.namespace == pass.namespace
@@ -99,12 +99,12 @@ impl Backfill {
         }
     }
 
-    /// The page is given up, and will be asked for again. What it has delivered is remembered.
+    /// The page failed, and will be asked for again. What it has delivered is remembered.
     pub(super) fn page_failed(&mut self) {
         self.page.is_asked = false;
     }
 
-    /// Nobody will ask for the page again before the next start: what it has delivered becomes part of the gaps.
+    /// The page is left until the next start: what it has delivered becomes part of the gaps.
     pub(super) fn page_left(&mut self) {
         self.page_failed();
         let delivered = std::mem::take(&mut self.page.delivered);
@@ -114,14 +114,14 @@ impl Backfill {
         }
     }
 
-    /// The page is delivered, and `next` is the token of the page after it. Gives the pass when that was its last page.
+    /// The page is delivered, and `next` is the token of the next one. Returns the pass if that was its last page.
     ///
     /// # Errors
-    /// The list names a page as its next one that it has named before. The page counts as failed.
+    /// The list names a page twice. The page counts as failed.
     pub(super) fn page_done(&mut self, next: Option<String>) -> Result<Option<Pass>, Endless> {
         if let Some(token) = &next {
             let asked = self.passes.front().and_then(|pass| pass.page.as_deref());
-            self.tokens.go_on(asked, token)?;
+            self.tokens.record_next(asked, token)?;
         }
         self.page = PageState::default();
         self.changed = true;
@@ -137,14 +137,14 @@ impl Backfill {
         }
     }
 
-    /// Whether a version lies in a range of the pass being read. Cheaper than [`Backfill::is_missing`], which needs a hash.
+    /// Whether a version lies in a range of the pass being read. Cheaper than [`Backfill::is_missing`], which needs a
+    /// hash.
     pub(super) fn is_in_range(&self, index: RaftIndex) -> bool {
         let in_range = |gap: &Gap| gap.from <= index && index < gap.until;
         self.next().is_some_and(|pass| pass.ranges.iter().any(in_range))
     }
 
-    /// Whether the pass being read has to deliver a version. What its page has delivered is
-    /// [`Backfill::is_delivered`].
+    /// Whether the pass being read has to deliver a version, apart from what its page has delivered already.
     pub(super) fn is_missing(&self, index: RaftIndex, version: Identity) -> bool {
         self.next().is_some_and(|pass| pass.ranges.iter().any(|gap| gap.contains(index, version)))
     }
@@ -160,19 +160,19 @@ impl Backfill {
         self.page.tries.remove(&version);
     }
 
-    /// A listed version was not found by its ID. Says whether it was found missing for the first time.
+    /// A listed version was not found by its ID. Returns whether this is the first time.
     pub(super) fn not_found(&mut self, version: Identity) -> bool {
         self.page.not_found.insert(version)
     }
 
-    /// A listed version could not be read. Gives how often by now.
+    /// A listed version could not be read. Returns how often so far.
     pub(super) fn unread(&mut self, version: Identity) -> u32 {
         let tries = self.page.tries.entry(version).or_default();
         *tries += 1;
         *tries
     }
 
-    /// The stream has delivered `events` of `index`: a gap that ends with that index need not deliver them again.
+    /// The stream has delivered `events` of `index`: a gap that ends with that index need not deliver them.
     pub(super) fn know(&mut self, index: RaftIndex, events: &[Identity]) {
         let ends = |gap: &&mut Gap| gap.until.0 == index.0 + 1;
         for gap in self.passes.iter_mut().flat_map(|pass| &mut pass.ranges).filter(ends) {
@@ -181,7 +181,7 @@ impl Backfill {
         }
     }
 
-    /// The pass being read has missed something, or may have. Gives the ranges to report, the first time.
+    /// The pass being read has missed something, or may have. Returns the ranges to report, the first time.
     pub(super) fn confirm_gap(&mut self) -> Option<Vec<Gap>> {
         let pass = self.passes.front_mut().filter(|pass| pass.unreported)?;
         pass.unreported = false;
@@ -203,8 +203,8 @@ impl Backfill {
 
     /// What the checkpoint has to store, if it changed since the last snapshot.
     ///
-    /// Of allocations the task cursors tell what was delivered. A pass that is not reported yet needs it all the same: it
-    /// takes whatever its list has in its ranges for missed.
+    /// For allocations, the task cursors say what was delivered. A pass that is not reported yet stores it all the
+    /// same, because it counts whatever its list has in its ranges as missed.
     pub(super) fn take_snapshot(&mut self) -> Option<Vec<Pass>> {
         let stored = |pass: &Pass| match pass.unreported {
             false if self.has_task_cursors => pass.without_known(),

@@ -1,13 +1,12 @@
-//! The newest versions that the stream has delivered while a page is under way: what the page has of older ones is not
-//! delivered any more.
+//! The newest versions that the stream has delivered while a page is under way: older versions on the page are dropped.
 
 use std::collections::HashMap;
 
 use crate::position::{Identity, RaftIndex};
 
-/// Per object, the newest version that was delivered; bounded in bytes.
+/// The newest delivered version of each object; bounded in bytes.
 #[derive(Debug)]
-pub(in crate::source) struct NewestVersions {
+pub(crate) struct NewestVersions {
     versions: HashMap<Identity, RaftIndex>,
     most: usize,
 }
@@ -18,24 +17,24 @@ impl NewestVersions {
     /// So many objects are remembered even in the smallest window.
     const LEAST: usize = 1024;
 
-    /// Remembers as many objects as these bytes hold.
-    pub(in crate::source) fn new(bytes: usize) -> Self {
+    /// Remembers as many objects as fit in these bytes.
+    pub(crate) fn new(bytes: usize) -> Self {
         NewestVersions { versions: HashMap::new(), most: (bytes / Self::BYTES).max(Self::LEAST) }
     }
 
     /// The stream has delivered this version of an object.
-    pub(in crate::source) fn note(&mut self, object: Identity, version: RaftIndex) {
+    pub(crate) fn note(&mut self, object: Identity, version: RaftIndex) {
         let newest = self.versions.entry(object).or_default();
         *newest = version.max(*newest);
     }
 
     /// Whether this version of an object, or a newer one, was delivered.
-    pub(in crate::source) fn has(&self, object: Identity, version: RaftIndex) -> bool {
+    pub(crate) fn has(&self, object: Identity, version: RaftIndex) -> bool {
         self.versions.get(&object).is_some_and(|newest| *newest >= version)
     }
 
     /// Whether the stream has to wait for the end of the page.
-    pub(in crate::source) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.versions.len() >= self.most
     }
 }

@@ -1,4 +1,4 @@
-//! How the lists of one resource are read: the page under way, and when the next one may be asked for.
+//! How the lists of one kind are read: the page under way, and when the next one may be asked for.
 
 use std::{
     sync::Arc,
@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    failure::Failed,
     fetch::Unread,
     newest::NewestVersions,
-    page::{Asked, Head, Piece, Read},
-    progress::Progress,
+    page::{ListTask, PageHead, PagePiece, PageRequest},
+    page_error::PageError,
+    progress::WalkProgress,
 };
 use crate::{
     kind::Kind,
@@ -24,61 +24,61 @@ use crate::{
     source::context::Context,
 };
 
-/// The pause after a page that failed. It doubles with each further one, up to [`DOUBLED`] times.
+/// The pause after a page that failed. It doubles with each further failure, up to [`DOUBLED`] times.
 const RETRY: Duration = Duration::from_secs(1);
 const DOUBLED: u32 = 5;
-/// A page that takes longer than this is shown as slow.
-pub(in crate::source) const SLOW_AFTER: Duration = Duration::from_secs(10);
-/// Of the window for objects, the part that may be taken by what the stream has delivered while a page is under way.
-const OF_WINDOW: usize = 4;
+/// A page that takes longer than this is reported as slow.
+pub(crate) const SLOW_AFTER: Duration = Duration::from_secs(10);
+/// The part of the window for objects that the stream's newest versions may take while a page is under way.
+const WINDOW_DIVISOR: usize = 4;
 /// So many unusable objects are remembered.
-const REFUSED: usize = 10_000;
+const MAX_REFUSED: usize = 10_000;
 
-/// The lists of one resource.
+/// The lists of one kind.
 #[derive(Debug)]
-pub(in crate::source) struct ListReader {
+pub(crate) struct ListReader {
     /// The page under way.
-    pub(in crate::source) page: Option<Page>,
+    pub(crate) page: Option<PendingPage>,
     /// When the next page may be asked for, after one that failed.
-    pub(in crate::source) not_before: Option<Instant>,
-    /// How often in a row a page has failed, and since when.
-    pub(in crate::source) failing: Option<(u32, Instant)>,
+    pub(crate) not_before: Option<Instant>,
+    /// How often in a row a page failed, and since when.
+    pub(crate) failing: Option<(u32, Instant)>,
     /// How often in a row a page was older than the stream.
-    pub(in crate::source) stale_pages: u32,
-    /// A page must not be older: the newest event of the kind's table.
-    pub(in crate::source) min_index: RaftIndex,
-    pub(in crate::source) progress: Progress,
-    /// How long the list under way has taken so far, where it is polled.
-    pub(in crate::source) took: Duration,
-    /// Hashes of unusable objects: they come again with each list.
+    pub(crate) stale_pages: u32,
+    /// The newest event of the kind's table: a page must not be older.
+    pub(crate) min_index: RaftIndex,
+    pub(crate) progress: WalkProgress,
+    /// How long the list under way has taken so far, if it is polled.
+    pub(crate) took: Duration,
+    /// Hashes of unusable objects: each list has them again.
     refused: Seen,
 }
 
 impl ListReader {
-    pub(in crate::source) fn new(kind: Kind, namespace: Arc<str>) -> Self {
+    pub(crate) fn new(kind: Kind, namespace: Arc<str>) -> Self {
         ListReader {
             page: None,
             not_before: None,
             failing: None,
             stale_pages: 0,
             min_index: RaftIndex(0),
-            progress: Progress::new(kind, namespace),
+            progress: WalkProgress::new(kind, namespace),
             took: Duration::ZERO,
             refused: Seen::default(),
         }
     }
 
-    /// Forgets the list under way: the cluster is another one.
-    pub(in crate::source) fn clear(&mut self) {
+    /// Drops the list under way: the cluster is another one.
+    pub(crate) fn clear(&mut self) {
         self.page = None;
         self.failing = None;
         self.progress.end();
         self.min_index = RaftIndex(0);
     }
 
-    /// The stream has delivered an event of the kind's table: no page may be older, and no older version is taken from
-    /// the one under way.
-    pub(in crate::source) fn delivered_by_stream(&mut self, event: &Event<'_>) {
+    /// The stream has delivered an event of the kind's table: no page may be older, and the page under way delivers no
+    /// older version.
+    pub(crate) fn delivered_by_stream(&mut self, event: &Event<'_>) {
         self.min_index = self.min_index.max(event.index);
         if let Some(page) = &mut self.page {
             page.newest.note(object_of(&event.topic, &event.namespace, &event.key), event.index);
@@ -86,30 +86,30 @@ impl ListReader {
     }
 
     /// When the page under way counts as slow.
-    pub(in crate::source) fn slow_at(&self) -> Option<Instant> {
+    pub(crate) fn slow_at(&self) -> Option<Instant> {
         self.page.as_ref().filter(|page| !page.is_slow).map(|page| page.begun + SLOW_AFTER)
     }
 
-    /// Whether no more of the stream may be delivered before the end of the page under way.
-    pub(in crate::source) fn holds_stream(&self) -> bool {
+    /// Whether the stream has to wait for the end of the page under way.
+    pub(crate) fn holds_stream(&self) -> bool {
         self.page.as_ref().is_some_and(|page| page.newest.is_full())
     }
 
-    /// What comes next of the page under way: `None` inside where its task has ended early. Pending without a page.
-    pub(in crate::source) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<Piece>> {
+    /// The next piece of the page under way; `None` inside if its task ended early. Pending without a page.
+    pub(crate) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<PagePiece>> {
         self.page.as_mut().map_or(Poll::Pending, |page| page.read.poll(cx))
     }
 
     /// The page under way is delivered.
-    pub(in crate::source) fn page_delivered(&mut self, begun: Instant) {
+    pub(crate) fn page_delivered(&mut self, begun: Instant) {
         self.took += begun.elapsed();
         self.not_before = None;
         self.failing = None;
     }
 
-    /// Drops the page under way, and waits before it is asked for again. Gives since when pages fail, where this one is
-    /// an outage.
-    pub(in crate::source) fn page_failed(&mut self, failed: &Failed) -> Option<Instant> {
+    /// Drops the page under way, and waits before it is asked for again. Returns since when pages fail, if this is an
+    /// outage.
+    pub(crate) fn page_failed(&mut self, failed: &PageError) -> Option<Instant> {
         let now = Instant::now();
         let (times, since) = self.failing.unwrap_or((0, now));
         if let Some(page) = self.page.take() {
@@ -124,12 +124,12 @@ impl ListReader {
     }
 
     /// Whether an unusable object is new. It is remembered, up to a bound.
-    pub(in crate::source) fn refuses_first(&mut self, raw: &[u8]) -> bool {
+    pub(crate) fn refuses_first(&mut self, raw: &[u8]) -> bool {
         let hash = Identity(xxh3_64(raw));
         if self.refused.contains(&hash) {
             return false;
         }
-        if self.refused.len() >= REFUSED {
+        if self.refused.len() >= MAX_REFUSED {
             self.refused.clear();
         }
         self.refused.insert(hash)
@@ -138,37 +138,37 @@ impl ListReader {
 
 /// A page under way.
 #[derive(Debug)]
-pub(in crate::source) struct Page {
-    pub(in crate::source) read: Read,
-    pub(in crate::source) begun: Instant,
-    /// No older state is taken.
-    pub(in crate::source) min_index: RaftIndex,
-    /// It lists allocations without what makes their records.
-    pub(in crate::source) is_lean: bool,
+pub(crate) struct PendingPage {
+    pub(crate) read: ListTask,
+    pub(crate) begun: Instant,
+    /// The answer must not be older than this.
+    pub(crate) min_index: RaftIndex,
+    /// It lists allocations without what their records need.
+    pub(crate) is_lean: bool,
     /// `None` until the answer has begun.
-    pub(in crate::source) head: Option<Head>,
-    /// Listed and missing, and yet to be asked for one by one.
-    pub(in crate::source) wanted: Vec<Listed>,
-    /// All of these are asked for.
-    pub(in crate::source) is_fetching: bool,
-    /// It is shown as slow.
-    pub(in crate::source) is_slow: bool,
-    /// What was asked for and cannot be read.
-    pub(in crate::source) unread: Vec<(Listed, Unread)>,
-    /// How many objects were asked for one by one and read.
-    pub(in crate::source) read_objects: usize,
-    /// Why the page is to be asked for again at its end.
-    pub(in crate::source) failed: Option<Failed>,
-    /// What the stream has delivered since it was asked for.
-    pub(in crate::source) newest: NewestVersions,
+    pub(crate) head: Option<PageHead>,
+    /// Listed and missing objects that have yet to be read one by one.
+    pub(crate) wanted: Vec<Listed>,
+    /// They are being read.
+    pub(crate) is_fetching: bool,
+    /// It is reported as slow.
+    pub(crate) is_slow: bool,
+    /// Objects that were asked for and cannot be read.
+    pub(crate) unread: Vec<(Listed, Unread)>,
+    /// How many objects were read one by one.
+    pub(crate) read_objects: usize,
+    /// Why the page has to be asked for again at its end.
+    pub(crate) failed: Option<PageError>,
+    /// The versions that the stream has delivered since the page was asked for.
+    pub(crate) newest: NewestVersions,
 }
 
-impl Page {
+impl PendingPage {
     /// Asks for a page.
-    pub(in crate::source) fn ask(ctx: &Context, asked: Asked) -> Self {
+    pub(crate) fn ask(ctx: &Context, asked: PageRequest) -> Self {
         let (min_index, is_lean) = (asked.min_index, !asked.task_states);
-        Page {
-            read: Read::page(ctx, asked),
+        PendingPage {
+            read: ListTask::page(ctx, asked),
             begun: Instant::now(),
             min_index,
             is_lean,
@@ -179,12 +179,12 @@ impl Page {
             unread: Vec::new(),
             read_objects: 0,
             failed: None,
-            newest: NewestVersions::new(ctx.window.for_objects() / OF_WINDOW),
+            newest: NewestVersions::new(ctx.window.for_objects() / WINDOW_DIVISOR),
         }
     }
 }
 
-/// What the versions of one object have in common.
-pub(in crate::source) fn object_of(topic: &str, namespace: &str, id: &str) -> Identity {
+/// The identity that all versions of one object share.
+pub(crate) fn object_of(topic: &str, namespace: &str, id: &str) -> Identity {
     Identity::new(topic, namespace, id, RaftIndex(0), 0)
 }

@@ -1,7 +1,7 @@
 //! Job stubs that wait for their job's summary: no event has it, and it is read after the event.
 //!
-//! Its place in the ledger a record has already. What is held up is the job's own further records, in their order, and
-//! nothing else.
+//! A waiting record has its place in the ledger already. It holds up only the later records of its own job, so that
+//! they stay in order.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -25,36 +25,36 @@ use crate::{
 
 /// Summaries asked for at once.
 const FETCHES: usize = 8;
-/// So many records are held before the stream has to wait.
-const MOST: usize = 1024;
+/// So many records wait before the stream has to.
+const MAX_RECORDS: usize = 1024;
 
-/// What has come of a summary.
+/// The answer to a query for a summary.
 #[derive(Debug)]
-pub(in crate::source) struct Summary {
+pub(crate) struct JobSummary {
     job: Arc<str>,
-    /// `None` where there is none.
+    /// `None` if there is none.
     text: Result<Option<Bytes>, Unread>,
 }
 
-/// The records that wait, in the order of their jobs.
+/// The waiting records, by job.
 #[derive(Default)]
-pub(in crate::source) struct Summaries {
-    jobs: HashMap<Arc<str>, Job>,
-    /// Jobs whose summary is yet to be asked for.
+pub(crate) struct Summaries {
+    jobs: HashMap<Arc<str>, WaitingJob>,
+    /// Jobs whose summary has yet to be asked for.
     next: VecDeque<Arc<str>>,
-    fetches: JoinSet<Result<Summary, Stopped>>,
+    fetches: JoinSet<Result<JobSummary, Stopped>>,
     len: usize,
 }
 
 /// The records of one job.
 #[derive(Default)]
-struct Job {
+struct WaitingJob {
     records: VecDeque<Waiting>,
-    /// Of so many of them, the first ones, the events had come when the summary under way was asked for.
+    /// The events of so many of them, from the front, arrived before the summary under way was asked for.
     asked_for: usize,
 }
 
-/// A record, and whether it has yet to get its summary.
+/// A record, and whether it still needs its summary.
 struct Waiting {
     record: Record,
     needs_summary: bool,
@@ -67,12 +67,8 @@ impl fmt::Debug for Summaries {
 }
 
 impl Summaries {
-    /// Keeps the records that lack their summary, and those of the same jobs that follow them. Gives the others.
-    pub(in crate::source) fn hold(
-        &mut self,
-        ctx: &Context,
-        records: impl Iterator<Item = (Record, bool)>,
-    ) -> Vec<Record> {
+    /// Keeps the records that need their summary, and later records of the same jobs. Returns the others.
+    pub(crate) fn hold(&mut self, ctx: &Context, records: impl Iterator<Item = (Record, bool)>) -> Vec<Record> {
         let mut free = Vec::with_capacity(records.size_hint().0);
         for (record, needs_summary) in records {
             if !needs_summary && !self.jobs.contains_key(&record.key) {
@@ -90,18 +86,18 @@ impl Summaries {
         free
     }
 
-    /// Whether none are.
-    pub(in crate::source) fn is_empty(&self) -> bool {
+    /// Whether no record waits.
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether no more may be held.
-    pub(in crate::source) fn is_full(&self) -> bool {
-        self.len >= MOST
+    /// Whether no more records may wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.len >= MAX_RECORDS
     }
 
-    /// A summary that has come.
-    pub(in crate::source) fn poll(&mut self, cx: &mut Poll_<'_>) -> Poll<Result<Summary, Stopped>> {
+    /// The next summary to arrive.
+    pub(crate) fn poll(&mut self, cx: &mut Poll_<'_>) -> Poll<Result<JobSummary, Stopped>> {
         match self.fetches.poll_join_next(cx) {
             // A task that is gone took its records' only way on with it.
             Poll::Ready(Some(summary)) => Poll::Ready(summary.unwrap_or(Err(Stopped))),
@@ -109,9 +105,9 @@ impl Summaries {
         }
     }
 
-    /// Sends on what waited for this summary. What no record can be made of goes to the dead-letter place.
-    pub(in crate::source) async fn take(&mut self, ctx: &Context, summary: Summary) -> Result<(), Stopped> {
-        let Summary { job: key, text } = summary;
+    /// Sends the records that waited for this summary. What cannot become a record goes to the dead letters.
+    pub(crate) async fn take(&mut self, ctx: &Context, summary: JobSummary) -> Result<(), Stopped> {
+        let JobSummary { job: key, text } = summary;
         let Some(job) = self.jobs.get_mut(&key) else { return Ok(()) };
         let mut records = Vec::new();
         while let Some(Waiting { needs_summary, .. }) = job.records.front() {
@@ -166,7 +162,7 @@ impl Summaries {
                     Err(Interrupted::Failed(error)) => Err(error),
                     Err(Interrupted::Stopped) => return Err(Stopped),
                 };
-                Ok(Summary { job: key, text })
+                Ok(JobSummary { job: key, text })
             });
         }
     }
@@ -189,7 +185,7 @@ async fn read(ctx: &Context, namespace: &str, job: &str) -> Result<Option<Bytes>
             Err(error) => error,
         };
         tries += 1;
-        if error.tries().is_some_and(|most| tries >= 2 * most) {
+        if error.tries().is_some_and(|max_tries| tries >= 2 * max_tries) {
             return Err(Interrupted::Failed(error));
         }
         outage.log(&error);

@@ -25,9 +25,9 @@ enum Step {
     Read(usize),
     /// The page fails.
     Fail,
-    /// The program stops in order, and another one goes on.
+    /// The program stops in order, and another one continues.
     Stop,
-    /// It is killed, and another one goes on with what was stored last.
+    /// It is killed, and another one continues with what was stored last.
     Kill,
 }
 
@@ -44,7 +44,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..60)
 }
 
-/// Whoever drives a backfill.
+/// Drives a backfill, as a tracker does.
 struct Scene {
     kind: Kind,
     backfill: Backfill,

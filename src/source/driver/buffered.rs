@@ -1,42 +1,41 @@
-//! A stream that something on the way holds back, most often a proxy that buffers: whether it is so.
+//! Whether a proxy holds the stream back, most often by buffering it.
 //!
-//! Tables also move without an event, so a table that is ahead of the stream is no proof. Where it stays ahead on a
-//! second connection, its list is asked: only a version there that the stream should have brought says for certain that
-//! the stream is held back.
+//! Tables also move without an event, so a table that is ahead of the stream is no proof. If it stays ahead on a second
+//! connection, its list is read: only a version there that the stream should have brought proves that the stream is
+//! held back.
 
 use serde::Deserialize;
 use tracing::{error, info, warn};
 
 use super::{
-    Driver,
-    live::End,
+    ConnectionEnd, Driver,
     tables::{Probe, TableAnswer, Why},
 };
 use crate::{
     kind::Kind,
     nomad::{Client, Error, ListQuery, Table},
     position::RaftIndex,
-    source::{backfill::Tokens, context::Stopped, tracker::Tracker},
+    source::{backfill::PageTokens, context::Stopped, resume::topics::has_table, tracker::Tracker},
     telemetry::SourceState,
 };
 
 /// What the operator can do about it.
 const HINT: &str =
     "a proxy probably buffers the stream: turn that off for /v1/event/stream (nginx: proxy_buffering off)";
-/// Objects a page.
+/// Objects per page.
 const PER_PAGE: u32 = 500;
 
-/// What is known of the stream being held back.
+/// What is known about a stream that may be held back.
 #[derive(Debug, Default)]
 pub(super) struct Suspicion {
-    /// A table was ahead of the stream on the connection before, too.
+    /// A table was ahead of the stream on the previous connection too.
     pub(super) suspected: bool,
-    /// The stream is held back, for all that is known, and shown so: until a connection shows that nothing holds it back.
-    /// That it has caught up is no proof, for a full buffer is passed on.
+    /// The stream is held back as far as is known, and shown so until a connection shows otherwise. That it has caught
+    /// up is no proof, because a proxy passes a full buffer on.
     pub(super) held_back: bool,
-    /// What lists are to be asked for.
-    to_check: Vec<Range>,
-    /// Up to here tables moved without an event.
+    /// The ranges to look for in lists.
+    to_check: Vec<ListRange>,
+    /// Tables moved up to here without an event.
     cleared: RaftIndex,
 }
 
@@ -47,15 +46,15 @@ impl Suspicion {
     }
 }
 
-/// Versions that a list may have, and that the stream has not brought.
+/// Versions that a list may have, and the stream has not brought.
 #[derive(Clone, Copy, Debug)]
-struct Range {
+struct ListRange {
     table: Table,
     after: RaftIndex,
     until: RaftIndex,
 }
 
-/// Why nothing comes, in the words of the status page.
+/// Why nothing arrives, in the words of the status page.
 pub(super) fn reason(server: &str) -> String {
     format!(
         "the event stream of {server} brings nothing while tables move: a proxy probably buffers it; turn that off for \
@@ -64,12 +63,11 @@ pub(super) fn reason(server: &str) -> String {
 }
 
 impl Driver {
-    /// The watchdog: has some table moved past everything that the stream brought since the last watch? With half a line
-    /// that does not grow, no second watch is waited for, and the stream is shown as held back at once: Nomad writes whole
-    /// lines.
+    /// The watchdog: has a table moved past everything that the stream brought since the last check? If half a line
+    /// does not grow, there is no second check, and the stream is shown as held back at once: Nomad writes whole lines.
     ///
-    /// Without that, a false alarm is normal where little happens; each one puts off the next.
-    pub(super) fn stream_is_behind(&mut self, answer: &TableAnswer, stalled: bool) -> Option<End> {
+    /// Otherwise a false alarm is normal for a quiet cluster; each one postpones the next.
+    pub(super) fn stream_is_behind(&mut self, answer: &TableAnswer, stalled: bool) -> Option<ConnectionEnd> {
         let (mut behind, mut due) = (Vec::new(), false);
         let server = self.connection.as_ref().map_or("", |connection| &connection.server);
         for tracker in &mut self.trackers {
@@ -101,7 +99,7 @@ impl Driver {
         if due {
             self.suspicion.suspected = true;
             self.ctx.client.fail_over(self.server());
-            return Some(if stalled { End::Lost } else { End::Resubscribe });
+            return Some(if stalled { ConnectionEnd::Lost } else { ConnectionEnd::Resubscribe });
         }
         if self.suspicion.suspected {
             if behind.is_empty() {
@@ -112,13 +110,13 @@ impl Driver {
         None
     }
 
-    /// The stream is held back, for all that is known.
+    /// The stream is held back, as far as is known.
     pub(super) fn hold_back(&mut self) {
         self.suspicion.held_back = true;
         self.show_stream();
     }
 
-    /// The connection has shown that nothing holds the stream back.
+    /// The connection has shown that no proxy holds the stream back.
     pub(super) fn flows_again(&mut self) {
         if std::mem::take(&mut self.suspicion.held_back) {
             info!(namespace = &*self.namespace, server = self.server(), "event stream is no longer held back");
@@ -126,7 +124,7 @@ impl Driver {
         }
     }
 
-    /// Shows how the stream is read.
+    /// Shows in the status how the stream is read.
     pub(super) fn show_stream(&self) {
         match self.suspicion.held_back {
             true => self.show(&SourceState::Blocked { reason: reason(self.server()) }),
@@ -134,7 +132,7 @@ impl Driver {
         }
     }
 
-    /// Asks lists for what the stream should have brought, in the background; `None` where nothing is in question.
+    /// Reads from lists what the stream should have brought, in the background; `None` if nothing is in question.
     pub(super) fn ask_lists(&mut self) -> Option<Probe> {
         let ranges = std::mem::take(&mut self.suspicion.to_check);
         if ranges.is_empty() {
@@ -156,8 +154,8 @@ impl Driver {
         }))
     }
 
-    /// Takes in what lists have that the stream had not brought.
-    pub(super) fn take_lists(&mut self, answer: &TableAnswer) -> Option<End> {
+    /// Processes what lists have and the stream had not brought.
+    pub(super) fn take_lists(&mut self, answer: &TableAnswer) -> Option<ConnectionEnd> {
         let is_missing = |(table, index): &&(Table, RaftIndex)| {
             let reads = |tracker: &&Tracker| tracker.tables().is_some_and(|tables| tables.contains(table));
             self.trackers.iter().filter(reads).any(|tracker| tracker.cursor.position().index < *index)
@@ -166,7 +164,7 @@ impl Driver {
             error!(namespace = &*self.namespace, server = self.server(), table = table.topic(), listed = %index,
                 hint = HINT, "event stream is held back");
             self.hold_back();
-            return Some(End::HeldBack);
+            return Some(ConnectionEnd::HeldBack);
         }
         if !answer.failed {
             let cleared = self.trackers.iter().map(|tracker| tracker.watchdog.table_before).max().unwrap_or_default();
@@ -175,28 +173,28 @@ impl Driver {
         None
     }
 
-    /// A first list needs no stream: while nothing of that comes, tables tell what lists are to give. Of a position that is
-    /// stored the stream is left to tell, for only that has the versions in between: its next connection can be a good one.
+    /// A first list needs no stream: while the stream brings nothing, the tables say what lists have to deliver. A
+    /// stored position is left to the stream, because only the stream has the versions in between, and its next
+    /// connection can be a good one.
     pub(super) async fn begin_without_stream(&mut self) -> Result<(), Stopped> {
         let probe = self.ask_for_proof();
         let answer = self.wait_for(probe).await?;
-        self.know(&answer.indexes);
+        self.record_tables(&answer.indexes);
         let before = self.listed_to();
         self.prove(&answer, Tracker::starts_from_nothing).await?;
-        // What lists owe from there on is of all namespaces.
+        // What lists deliver from there on is of all namespaces.
         if before <= self.coverage.watermark() && self.coverage.raise_to(self.listed_to()) {
             self.store_watermark().await?;
         }
         Ok(())
     }
 
-    /// The tables of the cluster stand here, and lists are to give what is missing. For raw events there is no list: whatever
-    /// table moves, they are behind until there is a stream.
-    pub(super) fn know(&self, tables: &[(Table, RaftIndex)]) {
+    /// Records the indexes of the tables, which lists have to reach. Raw events have no list: whatever table moves,
+    /// they are behind until there is a stream.
+    pub(super) fn record_tables(&self, tables: &[(Table, RaftIndex)]) {
         for tracker in &self.trackers {
-            let reads =
-                |table: &Table| tracker.topics().iter().any(|topic| ["*", table.topic()].contains(&&*topic.name));
-            let newest = tables.iter().filter(|(table, _)| reads(table)).map(|(_, index)| *index).max();
+            let of_tracker = tables.iter().filter(|(table, _)| has_table(tracker.topics(), *table));
+            let newest = of_tracker.map(|(_, index)| *index).max();
             match (newest, tracker.kind) {
                 (Some(index), Kind::Events) => self.ctx.metrics.unreachable(tracker.kind, index),
                 (Some(index), kind) => self.ctx.metrics.seen(kind, index),
@@ -205,23 +203,23 @@ impl Driver {
         }
     }
 
-    /// Where the kind stands that is furthest behind of those that lists give.
+    /// The position of the slowest kind that lists deliver.
     fn listed_to(&self) -> RaftIndex {
         let positions = self.trackers.iter().filter(|tracker| tracker.table().is_some());
         positions.map(|tracker| tracker.cursor.position().index).min().unwrap_or_default()
     }
 }
 
-/// What lists can say of a tracker; nothing of one that reads single keys of a topic.
-fn ranges(tracker: &Tracker, after: RaftIndex, until: RaftIndex) -> Vec<Range> {
+/// The ranges that lists can check for a tracker; none for one that reads single keys of a topic.
+fn ranges(tracker: &Tracker, after: RaftIndex, until: RaftIndex) -> Vec<ListRange> {
     let of_all = tracker.topics().iter().all(|topic| topic.key.is_none());
     let tables = tracker.tables().filter(|_| of_all).unwrap_or_default();
-    tables.into_iter().map(|table| Range { table, after, until }).collect()
+    tables.into_iter().map(|table| ListRange { table, after, until }).collect()
 }
 
 /// The index of some version in the range, if the list has one.
-async fn newest_in(client: &Client, namespace: &str, range: Range) -> Result<Option<RaftIndex>, Error> {
-    let (mut token, mut tokens): (Option<String>, Tokens) = Default::default();
+async fn newest_in(client: &Client, namespace: &str, range: ListRange) -> Result<Option<RaftIndex>, Error> {
+    let (mut token, mut tokens): (Option<String>, PageTokens) = Default::default();
     loop {
         let query = ListQuery {
             per_page: PER_PAGE,
@@ -237,7 +235,7 @@ async fn newest_in(client: &Client, namespace: &str, range: Range) -> Result<Opt
             }
         }
         let Some(next) = page.next_token.take() else { return Ok(None) };
-        tokens.go_on(token.as_deref(), &next).map_err(|endless| Error::Garbage {
+        tokens.record_next(token.as_deref(), &next).map_err(|endless| Error::Garbage {
             address: page.server().to_owned(),
             what: format!("the list of {}", range.table.topic()),
             text: endless.to_string(),
@@ -246,7 +244,7 @@ async fn newest_in(client: &Client, namespace: &str, range: Range) -> Result<Opt
     }
 }
 
-/// The index of the last change that an event tells of. A job's stability changes its `ModifyIndex` without one.
+/// The index of the last change that has an event. A job's stability changes its `ModifyIndex` without one.
 fn changed_at(table: Table, element: &[u8]) -> u64 {
     #[derive(Deserialize)]
     struct Stub {

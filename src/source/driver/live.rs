@@ -1,4 +1,4 @@
-//! The life of one connection: what it brings is delivered, until it ends or is given up.
+//! The life of one connection: its lines are delivered until it ends or is given up.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 use tracing::{info, warn};
 
 use super::{
-    Driver, beside,
+    ConnectionEnd, Driver, beside,
     tables::{Probe, TableAnswer},
 };
 use crate::{
@@ -26,33 +26,23 @@ use crate::{
     window::Share,
 };
 
-/// How long a connection may take to prove that it goes on before tables are asked. It doubles with each question.
+/// How long a connection may take to prove where it resumes before tables are asked. It doubles with each query.
 const PROOF_WAIT: Duration = Duration::from_secs(2);
 /// How often the watchdog compares the tables with the stream.
 const WATCH_EVERY: Duration = Duration::from_secs(60);
-/// The same on a connection that has to show that nothing holds it back.
+/// The same on a connection that has to show that no proxy holds it back.
 const WATCH_SOON: Duration = Duration::from_secs(10);
-/// How long a connection may be quiet before the index of its last line is taken for whole.
+/// How long a connection may be quiet before the index of its last line counts as whole.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
-/// How many lines that are there already are delivered between two pieces of a list's page.
+/// How many waiting lines are delivered between two pieces of a page.
 const LINES_PER_PIECE: usize = 16;
 
-/// Why a connection was given up.
-pub(super) enum End {
-    /// It ended or failed.
-    Lost,
-    /// A new subscription is needed at once.
-    Resubscribe,
-    /// Lists have what it should have brought.
-    HeldBack,
-}
-
-/// What a connection came to by now.
-pub(super) struct Live {
+/// The state of a connection.
+pub(super) struct LiveConnection {
     pub(super) reader: Reader,
     pub(super) occurrences: Occurrences,
     new_namespaces: NamespaceWatch,
-    /// A question to the tables that is under way.
+    /// A query to the tables that is under way.
     probe: Option<Probe>,
     proof_wait: Duration,
     proof_due: Instant,
@@ -60,14 +50,14 @@ pub(super) struct Live {
     settle_at: Instant,
     /// The tables were asked because half a line does not grow.
     asked_stalled: bool,
-    /// Lines that were delivered since the last piece of a page.
+    /// Lines delivered since the last piece of a page.
     lines: usize,
 }
 
-impl Live {
+impl LiveConnection {
     fn new(reader: Reader, new_namespaces: NamespaceWatch, watch_every: Duration) -> Self {
         let now = Instant::now();
-        Live {
+        LiveConnection {
             reader,
             occurrences: Occurrences::default(),
             new_namespaces,
@@ -81,7 +71,7 @@ impl Live {
         }
     }
 
-    /// No line is on its way that could still come.
+    /// No line is under way that could still arrive.
     fn is_quiet(&self) -> bool {
         self.reader.is_quiet() || self.reader.is_stalled()
     }
@@ -89,16 +79,16 @@ impl Live {
 
 impl Driver {
     /// Delivers what one connection brings.
-    pub(super) async fn read_live(&mut self, reader: Reader, namespaces: Namespaces) -> Result<End, Stopped> {
+    pub(super) async fn read_live(&mut self, reader: Reader, namespaces: Namespaces) -> Result<ConnectionEnd, Stopped> {
         let watch_every = if self.suspicion.suspected { WATCH_SOON } else { WATCH_EVERY };
-        let mut live = Live::new(reader, namespaces.watch(self.ctx.client.clone()), watch_every);
+        let mut live = LiveConnection::new(reader, namespaces.watch(self.ctx.client.clone()), watch_every);
         if namespaces.are_all() && self.coverage.subscribed(namespaces.listed()) {
             self.store_watermark().await?;
         }
         loop {
-            let look_at = self.doubts.look_at();
+            let look_at = self.unconfirmed.look_at();
             let holds = self.trackers.iter().any(Tracker::holds_stream);
-            // While an index is in doubt, it is not known which is the newest version of its objects.
+            // While a line is unconfirmed, the newest version of its objects is not known.
             let may_list = (holds || live.reader.is_empty() || live.lines >= LINES_PER_PIECE) && look_at.is_none();
             let may_ask = live.probe.is_none();
             let end = tokio::select! {
@@ -106,14 +96,14 @@ impl Driver {
                 () = self.ctx.stop.cancelled() => return Err(Stopped),
                 created = live.new_namespaces.created() => {
                     self.coverage.catch_up(&created, self.furthest());
-                    Some(End::Resubscribe)
+                    Some(ConnectionEnd::Resubscribe)
                 }
                 () = sleep_until(live.proof_due), if may_ask && !self.is_proven() => {
                     self.proof_is_late(&mut live);
                     None
                 }
                 () = sleep_until(look_at.unwrap_or(live.proof_due)), if look_at.is_some() && may_ask => {
-                    live.probe = Some(self.ask_for_doubts());
+                    live.probe = Some(self.ask_for_confirmation());
                     None
                 }
                 _ = live.watch_timer.tick(), if may_ask => {
@@ -123,17 +113,17 @@ impl Driver {
                 answer = async { OptionFuture::from(live.probe.as_mut()).await }, if !may_ask => {
                     self.tables_answered(&mut live, answer).await?
                 }
-                beside = beside::next(&mut self.trackers, self.last_turn), if may_list => {
+                beside = beside::next_step(&mut self.trackers, self.last_turn), if may_list => {
                     live.lines = 0;
                     let (tracker, beside) = beside?;
-                    self.go_on_beside(tracker, beside).await?;
+                    self.take_beside_step(tracker, beside).await?;
                     None
                 }
                 () = sleep_until(live.settle_at) => {
-                    self.look_at_silence(&mut live).await?;
+                    self.check_silence(&mut live).await?;
                     None
                 }
-                line = live.reader.next(), if !holds && !self.doubts.is_full() => self.take_next(&mut live, line).await?,
+                line = live.reader.next(), if !holds && !self.unconfirmed.is_full() => self.take_next(&mut live, line).await?,
             };
             if let Some(end) = end {
                 return Ok(end);
@@ -142,20 +132,24 @@ impl Driver {
     }
 
     /// Nothing has proven the connection in time: asks the tables.
-    fn proof_is_late(&mut self, live: &mut Live) {
+    fn proof_is_late(&mut self, live: &mut LiveConnection) {
         let is_quiet = live.is_quiet();
         if is_quiet {
-            // What the tables cannot prove, they need not be asked every time.
+            // The tables are asked less and less often for what they cannot prove.
             live.proof_wait = (2 * live.proof_wait).min(WATCH_EVERY);
         }
-        // Lines without end can be another cluster's.
+        // Even a busy stream can be another cluster's.
         if is_quiet || self.anchor().is_some() {
             live.probe = Some(self.ask_for_proof());
         }
         live.proof_due = Instant::now() + live.proof_wait;
     }
 
-    async fn tables_answered(&mut self, live: &mut Live, answer: Option<TableAnswer>) -> Result<Option<End>, Stopped> {
+    async fn tables_answered(
+        &mut self,
+        live: &mut LiveConnection,
+        answer: Option<TableAnswer>,
+    ) -> Result<Option<ConnectionEnd>, Stopped> {
         let is_quiet = live.is_quiet();
         if let Some(answer) = answer
             && let Some(end) = self.take_tables(answer, is_quiet).await?
@@ -169,8 +163,8 @@ impl Driver {
         Ok(None)
     }
 
-    /// Looks every second whether the connection is quiet, or held back.
-    async fn look_at_silence(&mut self, live: &mut Live) -> Result<(), Stopped> {
+    /// Checks every second whether the connection is quiet, or held back.
+    async fn check_silence(&mut self, live: &mut LiveConnection) -> Result<(), Stopped> {
         if live.reader.is_quiet() {
             for tracker in &mut self.trackers {
                 tracker.settle(&self.ctx).await?;
@@ -188,30 +182,30 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes what the connection brings next: a line, its end, or a failure.
+    /// Processes what the connection brings next: a line, its end, or a failure.
     async fn take_next(
         &mut self,
-        live: &mut Live,
+        live: &mut LiveConnection,
         next: Result<Option<(Bytes, Option<Share>)>, nomad::Error>,
-    ) -> Result<Option<End>, Stopped> {
+    ) -> Result<Option<ConnectionEnd>, Stopped> {
         let namespace = &*self.namespace;
         let is_readable = match next {
             Ok(Some((line, share))) => self.take(line, share, &mut live.occurrences).await?,
             Err(nomad::Error::LongLine { line, .. }) => self.pass_over(&line, &mut live.occurrences).await?,
             Ok(None) => {
                 info!(namespace, "event stream ended by the server");
-                return Ok(Some(End::Lost));
+                return Ok(Some(ConnectionEnd::Lost));
             }
             Err(error) => {
                 warn!(namespace, %error, "event stream broke");
-                return Ok(Some(End::Lost));
+                return Ok(Some(ConnectionEnd::Lost));
             }
         };
         live.lines += 1;
-        Ok((!is_readable).then_some(End::Lost))
+        Ok((!is_readable).then_some(ConnectionEnd::Lost))
     }
 
-    /// Delivers one line. `false` when it cannot be read, so that the connection is not to be trusted further.
+    /// Delivers one line. `false` if it cannot be read, so that the connection cannot be trusted any further.
     async fn take(
         &mut self,
         text: Bytes,
@@ -224,7 +218,7 @@ impl Driver {
             Err(error) => return self.take_garbage(&text, text.len() as u64, &error).await,
         };
         if !self.is_plausible(line.index) {
-            return self.take_doubtful(line, text, share).await.map(|()| true);
+            return self.take_unconfirmed(line, text, share).await.map(|()| true);
         }
         self.take_confirmed(line.index).await?;
         if self.is_backward(line.index) {
@@ -244,8 +238,8 @@ impl Driver {
         if identities.is_empty() {
             return Ok(());
         }
-        if !self.doubts.is_empty() {
-            line.know(|event| self.doubts.has_delivered(event));
+        if !self.unconfirmed.is_empty() {
+            line.know(|event| self.unconfirmed.has_delivered(event));
         }
         for (raw, reason) in &line.unusable {
             self.ctx.dead_letter(Kind::Events, raw, reason).await?;
@@ -256,7 +250,7 @@ impl Driver {
             self.ctx.metrics.seen(tracker.kind, line.index);
             tracker.take_line(&self.ctx, (&line, &identities), &share, self.coverage.new_namespaces()).await?;
         }
-        // One proof serves all: what is complete from an earlier position is complete from a later one.
+        // One proof serves all: a stream that is complete from an earlier position is complete from a later one.
         if let Some(from) = self.trackers.iter().filter_map(|tracker| tracker.cursor.complete_from()).min() {
             self.trackers.iter_mut().for_each(|tracker| tracker.cursor.proven_from(from));
         }

@@ -1,4 +1,4 @@
-//! Whether a failure of the stream means that there is none.
+//! Whether a failure of the stream means that there is no stream.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,24 +14,24 @@ use crate::{
     },
 };
 
-/// What a failure of the stream says of there being one.
+/// What a failure says about the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Missing {
     /// It is another failure.
     No,
-    /// There seems to be none.
+    /// There seems to be no stream.
     Perhaps,
-    /// It has been so for long enough, at a cluster that answers otherwise.
+    /// There has been none for long enough, at a cluster that answers otherwise.
     Surely,
 }
 
 impl Driver {
-    /// Whether this failure of the stream means that there is none, and lists are to be read in its place. What the
-    /// stream's buffer still holds is lost by then, so one answer is not enough, nor is one that is no Nomad's.
+    /// Whether this failure means that there is no stream, and lists have to replace it. By then everything in the
+    /// stream's buffer is lost, so one answer is not enough, nor is one that does not come from Nomad.
     pub(super) async fn is_missing(&mut self, error: &Error, absence: &mut Absence) -> Result<Missing, Stopped> {
         let table = self.trackers.iter().find_map(Tracker::table);
         let says_so = match error {
-            // Where lists are not to take over, it is shown none the less.
+            // It is shown even if lists may not replace the stream.
             Error::HeldBack { .. } => true,
             Error::NoStream { .. } | Error::Refused { permitted: true, .. } => {
                 self.ctx.polling.source != Source::Stream
@@ -61,7 +61,7 @@ impl Driver {
         }
     }
 
-    /// Whether lists were the last to move the checkpoint: there was no stream before the restart, either.
+    /// Whether lists were the last to move the checkpoint: there was no stream before the restart either.
     fn was_polled(&self) -> bool {
         let by_list = |tracker: &Tracker| {
             let position = tracker.cursor.position();

@@ -1,16 +1,17 @@
-//! One stream and the trackers that read it: connects, proves, delivers, and goes on after every failure.
+//! One stream and the trackers that read it: the driver connects, proves where the stream resumes, delivers, and
+//! reconnects after every failure.
 //!
-//! [`live`] is the life of a connection, [`poll`] reads lists where there is no stream. Either way [`beside`] reads pages
-//! and summaries meanwhile.
+//! [`live`] is the life of a connection, [`poll`] reads lists if there is no stream. In either case [`beside`] reads
+//! pages and summaries meanwhile.
 
 mod beside;
 mod buffered;
-mod doubtful;
 mod live;
 mod missing;
 mod poll;
 mod tables;
 mod take_over;
+mod unconfirmed;
 mod unreadable;
 
 use std::sync::Arc;
@@ -18,16 +19,16 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use self::{buffered::Suspicion, live::End, missing::Missing, unreadable::Unreadable};
+use self::{buffered::Suspicion, missing::Missing, unreadable::Unreadable};
 use super::{
     context::{Context, Interrupted, Source, Stopped},
     resume::{coverage::Coverage, namespaces::Namespaces},
     standby::WarmStream,
     stream::{
         absence::Absence,
-        plausible::Doubts,
         reader::{HEALTHY_AFTER, Reader, Received},
         subscription::{Subscription, union},
+        unconfirmed::UnconfirmedLines,
     },
     tracker::Tracker,
 };
@@ -41,7 +42,7 @@ use crate::{
     throttle::Outage,
 };
 
-/// A stream of one namespace, or of all, and what it needs to go on.
+/// The stream of one namespace, or of all, and the state that outlives a connection.
 #[derive(Debug)]
 pub(super) struct Driver {
     /// `*`, or the name of a namespace.
@@ -54,15 +55,15 @@ pub(super) struct Driver {
     unreadable: Unreadable,
     /// The last connection; `None` before the first.
     connection: Option<Connection>,
-    /// How often in a row the anchor's table was seen below the anchor.
+    /// How often in a row the anchor's table was below the anchor.
     strikes: u32,
     /// What a standby has buffered, until the first connection.
     warm: Option<WarmStream>,
-    /// The tracker that had the last turn beside the stream.
+    /// The tracker that was served last beside the stream.
     last_turn: usize,
-    /// Lines whose index nothing confirms.
-    doubts: Doubts,
-    /// Whether something holds the stream back.
+    /// Lines with an implausible index.
+    unconfirmed: UnconfirmedLines,
+    /// Whether a proxy holds the stream back.
     suspicion: Suspicion,
 }
 
@@ -71,25 +72,35 @@ pub(super) struct Driver {
 struct Connection {
     /// The address that streams.
     server: String,
-    /// The greatest index that it has brought, without those in doubt.
+    /// The greatest index that it has brought, without implausible ones.
     read_to: RaftIndex,
-    /// It was reported that a line of it is below one before.
+    /// It was reported that one of its lines is below the one before.
     went_back: bool,
 }
 
-/// The lines of a connection, and the namespaces that it has.
+/// Why a connection was given up.
+pub(super) enum ConnectionEnd {
+    /// It ended or failed.
+    Lost,
+    /// A new subscription is needed at once.
+    Resubscribe,
+    /// Lists have what it should have brought.
+    HeldBack,
+}
+
+/// The lines of a connection, and its namespaces.
 type Connected = (Reader, Namespaces);
 
 /// Why there is no connection.
-type Unconnected = Interrupted<nomad::Error>;
+type ConnectError = Interrupted<nomad::Error>;
 
-impl From<nomad::Error> for Unconnected {
+impl From<nomad::Error> for ConnectError {
     fn from(error: nomad::Error) -> Self {
         Interrupted::Failed(error)
     }
 }
 
-/// Why and for how long the stream cannot be subscribed to.
+/// Why and for how long subscribing has failed.
 struct Attempts {
     backoff: Backoff,
     outage: Outage,
@@ -126,7 +137,7 @@ impl Driver {
             strikes: 0,
             warm,
             last_turn: 0,
-            doubts: Doubts::default(),
+            unconfirmed: UnconfirmedLines::default(),
             suspicion: Suspicion::default(),
         }
     }
@@ -136,7 +147,7 @@ impl Driver {
         if let Err(Stopped) = self.run_until_stopped().await {
             debug!(namespace = &*self.namespace, stopping = self.ctx.stop.is_cancelled(), "stream driver ended");
         }
-        if let Err(Stopped) = self.leave_beside().await {
+        if let Err(Stopped) = self.finish_beside().await {
             debug!(namespace = &*self.namespace, "delivery has ended before the stream driver");
         }
     }
@@ -159,35 +170,35 @@ impl Driver {
             };
             match connected {
                 Ok((reader, namespaces)) => self.follow(reader, namespaces, &mut attempts).await?,
-                Err(error) => self.unconnected(&error, &mut attempts).await?,
+                Err(error) => self.connect_failed(&error, &mut attempts).await?,
             }
         }
     }
 
-    /// Reads a connection to its end, and pauses before the next one where that is due.
+    /// Reads a connection to its end, and pauses before the next one if a pause is due.
     async fn follow(&mut self, reader: Reader, namespaces: Namespaces, attempts: &mut Attempts) -> Result<(), Stopped> {
         attempts.outage.over();
         attempts.absence = Absence::default();
         let (connected, before) = (Instant::now(), self.position());
         let end = self.read_live(reader, namespaces).await?;
-        // Where each connection brings something new, there is no storm to avoid.
+        // If each connection brings something new, no pause is needed.
         if connected.elapsed() >= HEALTHY_AFTER || self.position() > before {
             attempts.backoff.reset();
         }
         self.ctx.metrics.process().stream_reconnects.inc();
         match end {
-            End::Resubscribe => Ok(()),
-            End::HeldBack if self.may_poll() => {
+            ConnectionEnd::Resubscribe => Ok(()),
+            ConnectionEnd::HeldBack if self.may_poll() => {
                 self.poll(&buffered::reason(self.server()), Absence::default()).await?;
                 attempts.backoff.reset();
                 Ok(())
             }
-            End::Lost | End::HeldBack => self.rest(attempts.backoff.failed()).await,
+            ConnectionEnd::Lost | ConnectionEnd::HeldBack => self.rest(attempts.backoff.failed()).await,
         }
     }
 
-    /// There is no connection: reads lists where the stream is missing, and otherwise pauses before the next try.
-    async fn unconnected(&mut self, error: &nomad::Error, attempts: &mut Attempts) -> Result<(), Stopped> {
+    /// The subscription failed: reads lists if the stream is missing, and otherwise pauses before the next try.
+    async fn connect_failed(&mut self, error: &nomad::Error, attempts: &mut Attempts) -> Result<(), Stopped> {
         let was_missing = attempts.absence.has_begun();
         let missing = self.is_missing(error, &mut attempts.absence).await?;
         if matches!(error, nomad::Error::HeldBack { .. }) {
@@ -213,13 +224,13 @@ impl Driver {
         self.rest(if missing == Missing::Perhaps { pause.min(longest) } else { pause }).await
     }
 
-    /// Whether lists may take the stream's place where there is none.
+    /// Whether lists may replace a missing stream.
     fn may_poll(&self) -> bool {
         self.ctx.polling.source != Source::Stream && self.trackers.iter().any(|tracker| tracker.table().is_some())
     }
 
     /// Subscribes, or takes over what a standby has buffered.
-    async fn connect(&mut self) -> Result<Connected, Unconnected> {
+    async fn connect(&mut self) -> Result<Connected, ConnectError> {
         if let Some(taken) = self.take_over() {
             return Ok(taken);
         }
@@ -240,14 +251,14 @@ impl Driver {
         }
     }
 
-    /// Makes everything ready for a new connection, and gives what to subscribe to.
+    /// Prepares for a new connection, and returns what to subscribe to.
     fn prepare(&mut self, found: &[Namespace]) -> StreamQuery {
         self.find_uncovered(found);
         let asks = self.trackers.iter().map(|tracker| tracker.cursor.ask());
         let index = asks.chain(self.coverage.new_namespaces().map(|new| new.ask())).min().unwrap_or_default();
         self.coverage.reconnected();
         self.trackers.iter_mut().for_each(|tracker| tracker.cursor.reconnected());
-        self.doubts.reconnected();
+        self.unconfirmed.reconnected();
         self.query(index)
     }
 
@@ -265,12 +276,12 @@ impl Driver {
         self.connection.as_ref().map_or("", |connection| &connection.server)
     }
 
-    /// Where the kind that has read least has read to.
+    /// The position of the kind that has read least.
     fn position(&self) -> RaftIndex {
         self.trackers.iter().map(|tracker| tracker.cursor.position().index).min().unwrap_or_default()
     }
 
-    /// Where the kind that has read most has read to.
+    /// The position of the kind that has read most.
     fn furthest(&self) -> Position {
         let positions = self.trackers.iter().map(|tracker| tracker.cursor.position());
         positions.max_by_key(|position| position.index).cloned().unwrap_or_default()
@@ -280,13 +291,13 @@ impl Driver {
         self.trackers.iter().all(|tracker| tracker.cursor.is_proven())
     }
 
-    /// What notes how far the lines that have come reach.
+    /// Records how far the received lines reach.
     fn received(&self) -> Received {
         let kinds = self.trackers.iter().map(|tracker| tracker.kind).collect();
         Received { metrics: self.ctx.metrics.clone(), kinds }
     }
 
-    /// Shows how all kinds of the stream are read.
+    /// Shows in the status how all kinds of the stream are read.
     fn show(&self, state: &SourceState) {
         self.trackers.iter().for_each(|tracker| tracker.show(&self.ctx, state.clone()));
     }
@@ -300,9 +311,9 @@ impl Driver {
         }
     }
 
-    /// Books what namespaces could have had, where their events can't be seen any more.
+    /// Books what namespaces could have had, if their events are no longer in the buffer.
     async fn book_namespaces(&mut self, gaps: &[(String, Gap)]) -> Result<(), Stopped> {
-        let affected = |tracker: &&mut Tracker| !tracker.origin.is_first_start() && tracker.kind != Kind::Nodes;
+        let affected = |tracker: &&mut Tracker| !tracker.start_mode.is_first_start() && tracker.kind != Kind::Nodes;
         for tracker in self.trackers.iter_mut().filter(affected).filter(|_| !gaps.is_empty()) {
             tracker.book_namespaces(&self.ctx, gaps).await?;
         }

@@ -1,9 +1,8 @@
-//! Reads lists where there is no event stream: watches the tables with blocking queries, and reads from their lists what
-//! changed.
+//! Reads lists if there is no event stream: blocking queries watch the tables, and their lists deliver what changed.
 //!
 //! A table that moved books a range, as a gap does: the range, its place in the checkpoint and the reading of pages are
-//! those of [`crate::source::tracker::lists`]. What no list shows is not delivered: versions in between, purges, changes
-//! that leave an object's `ModifyIndex`, and raw events.
+//! those of [`crate::source::tracker::lists`]. What no list shows is not delivered: versions in between, purges,
+//! changes that leave an object's `ModifyIndex`, and raw events.
 
 mod watch;
 
@@ -13,7 +12,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use self::watch::{Question, Step, Watch};
+use self::watch::{Question, TableStep, Watch};
 use super::{Driver, beside, buffered::Suspicion};
 use crate::{
     backoff::Backoff,
@@ -24,33 +23,33 @@ use crate::{
         context::{Context, Interrupted, Source, Stopped},
         resume::namespaces::check,
         stream::absence::Absence,
-        tracker::{Tracker, Turn},
+        tracker::{PageOutcome, Tracker},
     },
     telemetry::SourceState,
     throttle::{Classified as _, Failure, Outage},
 };
 
-/// The stream is looked for again after so many of the shortest pauses between two lists, but no later than
+/// The driver tries the stream again after so many of the shortest pauses between two lists, but no later than
 /// [`TRY_AT_MOST`], and after up to twice as long: half a minute to a minute, unless the pauses are set shorter.
 const TRY_AFTER: u32 = 30;
-/// The longest time, before it is drawn out, until the stream is looked for again.
+/// The longest time until the next try, before it is drawn out.
 const TRY_AT_MOST: Duration = Duration::from_secs(30);
 
-/// What a polling driver keeps beside its trackers.
-struct Session {
+/// What a polling driver keeps besides its trackers.
+struct PollSession {
     namespace: Arc<str>,
     /// Why there is no stream.
     reason: Arc<str>,
     watches: Vec<Watch>,
     questions: FuturesUnordered<Question>,
-    /// Of all tables together: most reasons are of the server.
+    /// Of all tables together: most reasons are the server's.
     outage: Outage,
 }
 
 impl Driver {
     /// Delivers from lists until there is a stream. `absence` says since when there is none.
     pub(super) async fn poll(&mut self, reason: &str, mut absence: Absence) -> Result<(), Stopped> {
-        let mut left = self.stream_positions();
+        let mut stream_positions = self.stream_positions();
         let missing = "purges, versions in between, raw events";
         warn!(namespace = &*self.namespace, reason, missing, "polling lists instead of streaming");
         let reason: Arc<str> = Arc::from(reason);
@@ -59,7 +58,7 @@ impl Driver {
             let reason = format!("raw events come from the stream alone: {reason}");
             tracker.show(&self.ctx, SourceState::Blocked { reason });
         }
-        let mut session = Session::new(Arc::clone(&self.namespace), reason, &self.trackers);
+        let mut session = PollSession::new(Arc::clone(&self.namespace), reason, &self.trackers);
         let mut stream = self.find_stream();
         loop {
             session.ask(&self.ctx, &self.trackers);
@@ -73,12 +72,12 @@ impl Driver {
                 }
                 Some((table, answer)) = session.questions.next(), if !session.questions.is_empty() => {
                     if self.take_answer(&mut session, table, answer).await? {
-                        left.clear();
+                        stream_positions.clear();
                     }
                 }
-                beside = beside::next(&mut self.trackers, self.last_turn) => {
+                beside = beside::next_step(&mut self.trackers, self.last_turn) => {
                     let (tracker, beside) = beside?;
-                    let turn = self.go_on_beside(tracker, beside).await?;
+                    let turn = self.take_beside_step(tracker, beside).await?;
                     self.page_polled(&mut session, tracker, turn);
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
@@ -89,34 +88,33 @@ impl Driver {
                 tracker.end_polling(&self.ctx).await?;
             }
         }
-        self.report_left(&left);
+        self.report_polled_range(&stream_positions);
         self.suspicion = Suspicion::default();
         Ok(())
     }
 
-    /// Where each kind that lists take over was on the stream; nothing where there never was one.
+    /// The stream position of each kind that lists take over; nothing if it never had a stream.
     fn stream_positions(&self) -> Vec<(Kind, RaftIndex)> {
-        // Lists leave no event behind that could be known again.
+        // A position that a list set has no event that could be known again.
         let was_streamed = |tracker: &&Tracker| self.connection.is_some() || !tracker.cursor.position().seen.is_empty();
         let of_tables = self.trackers.iter().filter(|tracker| tracker.table().is_some());
         of_tables.filter(was_streamed).map(|tracker| (tracker.kind, tracker.cursor.position().index)).collect()
     }
 
-    /// What the stream had while lists were read is not read from it: says so.
-    fn report_left(&self, left: &[(Kind, RaftIndex)]) {
-        for (kind, from) in left {
+    /// Reports what is not read from the stream, because lists replaced it.
+    fn report_polled_range(&self, stream_positions: &[(Kind, RaftIndex)]) {
+        for (kind, from) in stream_positions {
             let Some(tracker) = self.trackers.iter().find(|tracker| tracker.kind == *kind) else { continue };
             let until = tracker.cursor.position().index;
             if until > *from {
-                // Counted as the lists were read.
+                // Counted while the lists were read.
                 let missing = "purges, versions in between";
                 warn!(%kind, namespace = &*self.namespace, after = %from, %until, missing, "polled in place of the stream");
             }
         }
     }
 
-    /// Hands over to lists what the stream would have had to deliver. `absence` begins anew where the cluster does not
-    /// answer otherwise, either.
+    /// Switches from the stream to lists. `absence` starts again if the cluster does not answer otherwise either.
     async fn begin_polling(&mut self, absence: &mut Absence) -> Result<(), Stopped> {
         let (mut backoff, mut outage) = (Backoff::default(), Outage::new("listing the namespaces"));
         let found = loop {
@@ -141,7 +139,7 @@ impl Driver {
                     let reason = error.to_string();
                     (error, reason)
                 }
-                // Whether it may read the lists, those tell.
+                // The lists themselves tell whether the token may read them.
                 Err(Interrupted::Failed(_)) => break Vec::new(),
             };
             outage.log(&Failure { class: error.class(), reason: reason.clone() });
@@ -157,8 +155,8 @@ impl Driver {
         Ok(())
     }
 
-    /// What the stream did not have of the newest namespaces is read from lists. Later ones need nothing: a list has
-    /// all that there are when it is asked for.
+    /// Lists deliver what the stream did not have of the newest namespaces. Later ones need nothing: a list has all
+    /// that exist when it is asked for.
     async fn book_uncovered(&mut self, found: &[Namespace]) -> Result<(), Stopped> {
         self.find_uncovered(found);
         if self.coverage.new_namespaces().is_some() {
@@ -173,7 +171,7 @@ impl Driver {
         (self.ctx.polling.interval * TRY_AFTER).min(TRY_AT_MOST)
     }
 
-    /// Tells when there is a stream, and at which server.
+    /// Waits until there is a stream, and returns its server.
     fn find_stream(&self) -> BoxFuture<'static, String> {
         if self.ctx.polling.source != Source::Auto {
             return std::future::pending().boxed();
@@ -200,10 +198,10 @@ impl Driver {
         find.boxed()
     }
 
-    /// Takes in where a table stands. `true` if the cluster is another one.
+    /// Processes the index of a table. `true` if the cluster is another one.
     async fn take_answer(
         &mut self,
-        session: &mut Session,
+        session: &mut PollSession,
         table: Table,
         answer: Result<TableState, Error>,
     ) -> Result<bool, Stopped> {
@@ -216,15 +214,15 @@ impl Driver {
         let polled = self.trackers.iter_mut().filter(of_table).filter_map(|tracker| tracker.polled.as_mut());
         polled.for_each(|polled| polled.table_is_ours = is_seen);
         match step {
-            Step::Again => {}
-            Step::Blocked(failure) => {
+            TableStep::Again => {}
+            TableStep::Blocked(failure) => {
                 session.outage.log(&failure);
                 for tracker in self.trackers.iter_mut().filter(of_table) {
                     tracker.show(&self.ctx, SourceState::Blocked { reason: failure.reason.clone() });
                 }
             }
-            Step::At(index) => {
-                self.know(&[(table, index)]);
+            TableStep::At(index) => {
+                self.record_tables(&[(table, index)]);
                 if session.watches.iter().all(|watch| !watch.failing) {
                     session.outage.over();
                 }
@@ -233,14 +231,15 @@ impl Driver {
                     tracker.show(&self.ctx, SourceState::Polling { reason: Some(session.reason.to_string()) });
                     moved |= tracker.take_polled(&self.ctx, index).await?;
                 }
-                // Whatever a namespace had up to here, lists have delivered or will.
+                // Lists have delivered or will deliver everything that a namespace had up to here.
                 if moved && self.coverage.raise_to(index) {
                     self.store_watermark().await?;
                 }
             }
-            Step::StartOver => {
+            TableStep::StartOver => {
                 self.start_over();
-                *session = Session::new(Arc::clone(&session.namespace), Arc::clone(&session.reason), &self.trackers);
+                *session =
+                    PollSession::new(Arc::clone(&session.namespace), Arc::clone(&session.reason), &self.trackers);
                 for tracker in self.trackers.iter_mut().filter(|tracker| tracker.table().is_some()) {
                     tracker.begin_polling();
                 }
@@ -250,14 +249,15 @@ impl Driver {
         Ok(false)
     }
 
-    /// What a page came to. After the last one of a list, rests for at least as long as the list took.
-    fn page_polled(&mut self, session: &mut Session, tracker: usize, turn: Turn) {
+    /// Processes the outcome of a piece. After the last page of a list, the driver rests at least as long as the list
+    /// took.
+    fn page_polled(&mut self, session: &mut PollSession, tracker: usize, turn: PageOutcome) {
         let tracker = &mut self.trackers[tracker];
-        if matches!(turn, Turn::Page | Turn::List) {
-            // Whatever a table said last, lists come.
+        if matches!(turn, PageOutcome::PageDone | PageOutcome::ListDone) {
+            // Whatever a table said last, lists arrive.
             tracker.show(&self.ctx, SourceState::Polling { reason: Some(session.reason.to_string()) });
         }
-        if turn == Turn::List {
+        if turn == PageOutcome::ListDone {
             let took = std::mem::take(&mut tracker.list.took);
             self.ctx.metrics.polled(took);
             let rest = Instant::now() + took.max(self.ctx.polling.interval);
@@ -269,7 +269,7 @@ impl Driver {
     }
 }
 
-impl Session {
+impl PollSession {
     fn new(namespace: Arc<str>, reason: Arc<str>, trackers: &[Tracker]) -> Self {
         let mut watches: Vec<Watch> = Vec::new();
         for table in trackers.iter().filter_map(Tracker::table) {
@@ -277,7 +277,7 @@ impl Session {
                 watches.push(Watch::new(table));
             }
         }
-        Session {
+        PollSession {
             namespace,
             reason,
             watches,
@@ -286,7 +286,7 @@ impl Session {
         }
     }
 
-    /// Asks for the tables whose time has come.
+    /// Asks for the tables that are due.
     fn ask(&mut self, ctx: &Context, trackers: &[Tracker]) {
         let now = Instant::now();
         for watch in self.watches.iter_mut().filter(|watch| watch.is_wanted(trackers) && watch.after <= now) {
@@ -294,7 +294,7 @@ impl Session {
         }
     }
 
-    /// When the next table is to be asked for.
+    /// When the next table is due.
     fn due(&self, trackers: &[Tracker]) -> Option<Instant> {
         self.watches.iter().filter(|watch| watch.is_wanted(trackers)).map(|watch| watch.after).min()
     }

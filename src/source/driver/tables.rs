@@ -1,10 +1,10 @@
-//! What tables tell about a stream: where a first start begins, that nothing is missing, that the cluster is another one, and
-//! that the stream has fallen behind.
+//! What the tables say about a stream: where a first start begins, that nothing is missing, that the cluster is another
+//! one, and that the stream has fallen behind.
 
 use futures_util::future::BoxFuture;
 use tracing::{debug, error, info};
 
-use super::{Driver, buffered::Suspicion, live::End};
+use super::{ConnectionEnd, Driver};
 use crate::{
     backoff::Backoff,
     checkpoint::Anchor,
@@ -13,7 +13,7 @@ use crate::{
     source::{
         context::{Context, Start, Stopped},
         resume::{coverage::Coverage, proof::TableVerdict},
-        stream::plausible::Doubts,
+        stream::unconfirmed::UnconfirmedLines,
         tracker::Tracker,
     },
     telemetry::{ListState, SourceState},
@@ -21,18 +21,18 @@ use crate::{
 };
 
 impl Driver {
-    /// Where to begin, where the checkpoint does not say it alone: after what the original program had delivered, or on
-    /// a first start after everything that is there now.
+    /// Finds where to start if the checkpoint does not say it alone: after what the original program had delivered, or
+    /// on a first start at `now` after everything that exists.
     pub(super) async fn resolve_start(&mut self, backoff: &mut Backoff, outage: &mut Outage) -> Result<(), Stopped> {
         let mut watermarks = Vec::new();
         for tracker in &mut self.trackers {
             let own = tracker.stored_watermark();
-            if tracker.needs_original() {
+            if tracker.needs_legacy_value() {
                 let table = ask_newest(&self.ctx, tracker, &self.namespace, backoff, outage).await?;
-                watermarks.extend(tracker.go_on_from_original(&self.ctx, table).await?.or(own));
+                watermarks.extend(tracker.resume_from_legacy_value(&self.ctx, table).await?.or(own));
                 continue;
             }
-            if !tracker.origin.is_first_start() || self.ctx.start == Start::All {
+            if !tracker.start_mode.is_first_start() || self.ctx.start == Start::All {
                 watermarks.extend(own);
                 continue;
             }
@@ -48,46 +48,50 @@ impl Driver {
         Ok(())
     }
 
-    /// Asks for the tables that could prove what the stream has not: in the background, for an answer can take long
-    /// while the cluster has no leader, and the stream must not wait for it.
+    /// Asks for the tables that could prove what the stream has not, in the background: an answer can take long while
+    /// the cluster has no leader, and the stream must not wait for it.
     pub(super) fn ask_for_proof(&self) -> Probe {
         let unproven = self.trackers.iter().filter(|tracker| !tracker.cursor.is_proven());
         let tables = unproven.filter_map(Tracker::tables).flatten().collect();
         probe(&self.ctx.client, &self.namespace, Why::Proof, tables, self.anchor())
     }
 
-    /// Asks for the tables of all kinds, to compare them with the stream. `stalled` says that half a line has come, and
-    /// does not grow.
+    /// Asks for the tables of all kinds, to compare them with the stream. `stalled` says that half a line has arrived,
+    /// and does not grow.
     pub(super) fn ask_for_watch(&self, stalled: bool) -> Probe {
         let tables = self.trackers.iter().filter_map(Tracker::tables).flatten().collect();
         probe(&self.ctx.client, &self.namespace, Why::Watch { stalled }, tables, None)
     }
 
-    /// Asks for the tables that confirm the index of a line.
-    pub(super) fn ask_for_doubts(&self) -> Probe {
+    /// Asks for the tables that can confirm the index of a line.
+    pub(super) fn ask_for_confirmation(&self) -> Probe {
         let tables = self.trackers.iter().flat_map(|tracker| tracker.tables().unwrap_or_else(|| Table::ALL.to_vec()));
-        probe(&self.ctx.client, &self.namespace, Why::Doubts, tables.collect(), None)
+        probe(&self.ctx.client, &self.namespace, Why::Unconfirmed, tables.collect(), None)
     }
 
-    /// Takes in what the tables said; `quiet` says that no line is on its way that could bring the proof yet. Says
-    /// whether the connection is to be given up for it.
-    pub(super) async fn take_tables(&mut self, answer: TableAnswer, quiet: bool) -> Result<Option<End>, Stopped> {
+    /// Processes the answer of the tables. `quiet` says that no line is under way that could still bring the proof.
+    /// Returns whether to give up the connection.
+    pub(super) async fn take_tables(
+        &mut self,
+        answer: TableAnswer,
+        quiet: bool,
+    ) -> Result<Option<ConnectionEnd>, Stopped> {
         self.take_confirmed(RaftIndex(0)).await?;
         match answer.why {
             Why::Proof if self.cluster_is_another(&answer) => {
                 self.start_over();
-                Ok(Some(End::Resubscribe))
+                Ok(Some(ConnectionEnd::Resubscribe))
             }
-            // A table that is suspected to be another cluster's proves nothing.
+            // A table that may be another cluster's proves nothing.
             Why::Proof if self.strikes > 0 || !quiet => Ok(None),
             Why::Proof => self.prove(&answer, |_| true).await.map(|()| None),
             Why::Watch { stalled } => Ok(self.stream_is_behind(&answer, stalled)),
             Why::Lists => Ok(self.take_lists(&answer)),
-            Why::Doubts => Ok(self.deny(answer.indexes.is_empty()).then_some(End::Lost)),
+            Why::Unconfirmed => Ok(self.give_up_unconfirmed(answer.indexes.is_empty()).then_some(ConnectionEnd::Lost)),
         }
     }
 
-    /// Gives the tables' word to those of the trackers that wait for it and are `meant`.
+    /// Passes the tables' indexes to the trackers that wait for a proof and are `meant`.
     pub(super) async fn prove(
         &mut self,
         answer: &TableAnswer,
@@ -112,7 +116,7 @@ impl Driver {
         unproven.filter_map(Tracker::anchor).max_by_key(|anchor| anchor.index)
     }
 
-    /// Whether the table that surely moved at the anchor's index is below it, twice in a row, read from the leader.
+    /// Whether the table of the anchor is below it, twice in a row, read from the leader.
     fn cluster_is_another(&mut self, answer: &TableAnswer) -> bool {
         let Some(anchor) = &answer.anchor else {
             self.strikes = 0;
@@ -135,30 +139,30 @@ impl Driver {
             self.ctx.status.list(tracker.kind, &self.namespace, ListState::Fine);
             self.ctx.metrics.forget_seen(tracker.kind);
         }
-        self.doubts = Doubts::default();
-        self.suspicion = Suspicion::default();
+        self.unconfirmed = UnconfirmedLines::default();
+        self.suspicion = Default::default();
         self.coverage = Coverage::default();
         self.strikes = 0;
     }
 }
 
-/// What tables are asked for.
+/// Why tables are asked.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Why {
     /// Nothing has proven the connection for a while.
     Proof,
     /// The regular comparison.
     Watch {
-        /// Half a line has come, and does not grow.
+        /// Half a line has arrived, and does not grow.
         stalled: bool,
     },
-    /// The stream may be held back: whether lists have what it should have brought.
+    /// The stream may be held back: do lists have what it should have brought?
     Lists,
-    /// A line has an index that nothing confirms.
-    Doubts,
+    /// A line has an implausible index.
+    Unconfirmed,
 }
 
-/// A question under way.
+/// A query under way.
 pub(super) type Probe = BoxFuture<'static, TableAnswer>;
 
 /// The indexes of tables, from the leader.
@@ -169,7 +173,7 @@ pub(super) struct TableAnswer {
     pub(super) indexes: Vec<(Table, RaftIndex)>,
     /// Versions that lists have, and the stream had not brought.
     pub(super) newer: Vec<(Table, RaftIndex)>,
-    /// Some question had no answer.
+    /// Some query failed.
     pub(super) failed: bool,
 }
 
@@ -178,7 +182,7 @@ impl TableAnswer {
         TableAnswer { why, anchor: None, indexes: Vec::new(), newer: Vec::new(), failed: false }
     }
 
-    /// The greatest index of `tables`; `None` where one of them could not be read.
+    /// The greatest index of `tables`; `None` if one of them could not be read.
     pub(super) fn greatest(&self, tables: &[Table]) -> Option<RaftIndex> {
         let of = |table: &Table| self.indexes.iter().find(|(other, _)| other == table).map(|(_, index)| *index);
         tables.iter().map(of).try_fold(RaftIndex(0), |greatest, index| index.map(|index| greatest.max(index)))
@@ -203,8 +207,8 @@ fn probe(client: &Client, namespace: &str, why: Why, mut tables: Vec<Table>, anc
     })
 }
 
-/// The index after which a start at `now` begins, and the newest version that an original program can have known. Waits
-/// until the leader tells.
+/// The index after which a start at `now` begins, and the newest version that the original program can have known.
+/// Waits until the leader answers.
 async fn ask_newest(
     ctx: &Context,
     tracker: &Tracker,

@@ -1,11 +1,12 @@
-//! The first connection of a driver that takes over from a standby: what that has buffered, if it continues from our position.
+//! The first connection of a driver that takes over from a standby: the replay buffer, if it continues from every
+//! position.
 
 use tracing::info;
 
 use super::{Connected, Connection, Driver};
 use crate::{
     nomad::line::{Line, Occurrences, Text},
-    position::{Position, RaftIndex},
+    position::Position,
     source::{
         resume::topics::brings,
         standby::WarmStream,
@@ -16,22 +17,22 @@ use crate::{
 };
 
 impl Driver {
-    /// What a standby has held, in the place of a new subscription, and the namespaces that it was subscribed with.
+    /// Uses what a standby has buffered in place of a new subscription, and returns its lines and namespaces.
     ///
-    /// It is asked once. Where it cannot be told for certain that nothing lies between a position and what is held, it
-    /// is let go, and the gap proof decides on a subscription of our own.
+    /// This is tried once. If it is not certain that nothing lies between a position and the buffer, the buffer is
+    /// dropped, and the gap proof decides on a subscription of our own.
     pub(super) fn take_over(&mut self) -> Option<Connected> {
         let warm = self.warm.take()?;
         let position = self.position();
         let (lines, bytes, read_to) = (warm.buffer.len(), warm.buffer.bytes(), warm.read_to);
         let complete_from = warm.buffer.complete_from().unwrap_or_default();
-        if let Err(reason) = self.can_go_on_with(&warm) {
+        if let Err(reason) = self.can_resume_from(&warm) {
             info!(namespace = &*self.namespace, reason, %position, lines, bytes, %complete_from, %read_to,
                 "replay buffer not usable for take-over");
             return None;
         }
         let WarmStream { buffer, stream, namespaces, .. } = warm;
-        // Behind an original: what the subscription does not have is still to be found.
+        // After the original program, namespaces that the subscription does not have have yet to be found.
         if namespaces.are_all() {
             self.coverage.lower_to(namespaces.complete_to());
         }
@@ -39,7 +40,7 @@ impl Driver {
             "resuming from the replay buffer");
         for tracker in &mut self.trackers {
             tracker.cursor.reconnected();
-            // A first start has nothing to prove: what lies before the first line comes from the list.
+            // A first start has nothing to prove: lists deliver what precedes the first line.
             if !tracker.starts_from_nothing() {
                 tracker.cursor.proven_from(tracker.cursor.position().index);
             }
@@ -50,16 +51,17 @@ impl Driver {
         Some((Reader::warm(buffer, stream, self.ctx.window.clone(), self.received()), namespaces))
     }
 
-    /// Whether nothing can be missing between the position of any kind and what is held. If not, why not.
-    fn can_go_on_with(&self, warm: &WarmStream) -> Result<(), &'static str> {
+    /// Whether nothing can be missing between the position of any kind and the buffer. If not, why not.
+    fn can_resume_from(&self, warm: &WarmStream) -> Result<(), &'static str> {
         if warm.stream.is_none() && warm.buffer.len() == 0 {
-            return Err("nothing is held");
+            return Err("nothing is overlap");
         }
         if !self.trackers.iter().flat_map(Tracker::topics).all(|topic| brings(&warm.topics, topic)) {
             return Err("it was for other kinds");
         }
-        // An original had no subscription: its value is of another table, and stands above any namespace's creation.
-        let by_ours = |tracker: &&Tracker| !tracker.needs_original();
+        // The original program had no subscription: its value is of another table, and above the creation of every
+        // namespace.
+        let by_ours = |tracker: &&Tracker| !tracker.needs_legacy_value();
         let watermarks = self.trackers.iter().filter(by_ours).filter_map(Tracker::stored_watermark);
         if watermarks.max() > Some(warm.namespaces.complete_to()) && &*self.namespace == "*" {
             return Err("the leader had newer namespaces");
@@ -67,56 +69,59 @@ impl Driver {
         if !self.coverage.uncovered(warm.namespaces.listed(), self.furthest().index).is_empty() {
             return Err("there are namespaces that the leader had not found");
         }
-        let mut going_on = self.trackers.iter().filter(|tracker| !tracker.starts_from_nothing());
-        going_on.try_for_each(|tracker| reaches_back(warm, tracker.cursor.position()))
+        let mut resuming = self.trackers.iter().filter(|tracker| !tracker.starts_from_nothing());
+        resuming.try_for_each(|tracker| reaches_back(warm, tracker.cursor.position()))
     }
 }
 
-/// Whether what is held goes on from `position`.
+/// Whether the buffer continues from `position`.
 fn reaches_back(warm: &WarmStream, position: &Position) -> Result<(), &'static str> {
     let Some(complete_from) = warm.buffer.complete_from() else { return Err("nothing was read") };
-    // A server that lags would have to prove first that its history is ours.
+    // A server that lags would first have to prove that its history is ours.
     if warm.read_to < position.index {
         return Err("the leader had read more");
     }
-    let held = at(&warm.buffer, position);
-    if held == Held::Other {
+    let overlap = at(&warm.buffer, position);
+    if overlap == Overlap::Other {
         return Err("it is of another history");
     }
-    // What comes behind the position is enough where the position's own index is known whole, or held from its first
+    // Lines after the position are enough if the position's own index is known to be whole, or buffered from its first
     // line on: a later event of an object looks like the known one.
-    let begins_with_it = held == Held::Known && !position.needs_line_before();
+    let begins_with_it = overlap == Overlap::Known && !position.needs_line_before();
     let whole = position.whole || position.seen.is_empty() || begins_with_it;
-    let needed = if whole { RaftIndex(position.index.0.saturating_add(1)) } else { position.index };
+    let needed = if whole { position.index.next() } else { position.index };
     if needed < complete_from { Err("it begins behind the position") } else { Ok(()) }
 }
 
-/// What is held of a position's index.
+/// What the buffer has of a position's index.
 #[derive(PartialEq, Eq)]
-enum Held {
-    /// No line, or nothing is known of it.
+enum Overlap {
+    /// No line, or nothing of it is known.
     Nothing,
-    /// An event that is known.
+    /// A known event.
     Known,
-    /// Only events that are not known.
+    /// Only unknown events.
     Other,
 }
 
-fn at(buffer: &ReplayBuffer, position: &Position) -> Held {
+fn at(buffer: &ReplayBuffer, position: &Position) -> Overlap {
     let mut occurrences = Occurrences::default();
     let lines = buffer.at(position.index).map(|text| Text::new(text.clone()));
     let events = lines.filter_map(|text| Some(Line::parse(&text, &mut occurrences).ok()?.identities()));
     let mut events = events.flatten().peekable();
     if position.seen.is_empty() || events.peek().is_none() {
-        return Held::Nothing;
+        return Overlap::Nothing;
     }
-    if events.any(|event| position.seen.contains(&event)) { Held::Known } else { Held::Other }
+    if events.any(|event| position.seen.contains(&event)) { Overlap::Known } else { Overlap::Other }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{position::Identity, source::standby::testing};
+    use crate::{
+        position::{Identity, RaftIndex},
+        source::standby::testing,
+    };
 
     fn position(index: u64, keys: &[&str], whole: bool) -> Position {
         let seen = keys.iter().map(|key| Identity::new("Job", "default", key, RaftIndex(index), 0)).collect();
@@ -124,18 +129,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_serves_positions_that_it_surely_goes_on_from() {
+    fn the_buffer_serves_positions_that_it_surely_continues_from() {
         let lines = [(10, "a"), (11, "b"), (11, "c"), (14, "d")];
-        let nothing_let_go = || testing::warm(&lines, 0);
+        let untrimmed = || testing::warm(&lines, 0);
         let ok = [
-            (position(11, &["b"], false), "known at a held index"),
-            (position(10, &["a"], false), "known at the first index, which need not be held whole"),
+            (position(11, &["b"], false), "known at a buffered index"),
+            (position(10, &["a"], false), "known at the first index, which need not be whole"),
             (position(10, &[], false), "the first index is covered by a list"),
             (position(12, &["x"], false), "an index that only the leader's subscription has"),
             (position(14, &["d"], false), "the last"),
         ];
         for (position, why) in ok {
-            assert_eq!(reaches_back(&nothing_let_go(), &position), Ok(()), "{why}");
+            assert_eq!(reaches_back(&untrimmed(), &position), Ok(()), "{why}");
         }
         let refused = [
             (position(9, &["z"], true), "it begins behind the position"),
@@ -144,12 +149,12 @@ mod tests {
             (position(15, &["d"], false), "the leader had read more"),
         ];
         for (position, why) in refused {
-            assert_eq!(reaches_back(&nothing_let_go(), &position), Err(why));
+            assert_eq!(reaches_back(&untrimmed(), &position), Err(why));
         }
         assert_eq!(reaches_back(&testing::warm(&[], 0), &position(1, &[], true)), Err("nothing was read"));
         let cut_off = Position { before: RaftIndex(9), ..position(10, &["a"], false) };
-        assert_eq!(reaches_back(&nothing_let_go(), &cut_off), Err("it begins behind the position"));
-        // Let go up to the position: nothing below is needed.
+        assert_eq!(reaches_back(&untrimmed(), &cut_off), Err("it begins behind the position"));
+        // Trimmed up to the position: nothing below is needed.
         let trimmed = testing::warm(&lines, 14);
         assert_eq!(reaches_back(&trimmed, &position(14, &["d"], false)), Ok(()));
         assert_eq!(reaches_back(&trimmed, &position(13, &["x"], true)), Ok(()));

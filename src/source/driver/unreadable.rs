@@ -1,5 +1,5 @@
-//! Lines of which nothing can be delivered: those that are too long to be held, and those that are no events. Everything
-//! behind them goes on.
+//! Lines that cannot be delivered: those that are too long, and those that are no events. Everything after them goes
+//! on.
 
 use bytes::Bytes;
 use tracing::error;
@@ -18,22 +18,22 @@ use crate::{
     throttle::{Classified as _, Throttle},
 };
 
-/// Lines that could not be read.
+/// The unreadable lines of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Unreadable {
     /// The last one.
     last: Garbage,
-    /// When such lines are logged: one can come with each connection.
+    /// How often such lines are logged: each connection can bring one.
     log: Throttle,
     /// Whether the log has the last one.
     is_logged: bool,
 }
 
 impl Driver {
-    /// Books a line that was too long as a gap, and moves past it. Its raft index is all that is known of it: by that it is
-    /// known again when the server sends it once more, so that it is reported once.
+    /// Books a line that was too long as a gap, and moves past it. Only its raft index is known: by that the line is
+    /// recognized when the server sends it again, so that it is reported once.
     ///
-    /// `false` where the index is not known or not plausible: then it is as any other line that cannot be read.
+    /// `false` if the index is unknown or implausible: then it counts as any other unreadable line.
     pub(super) async fn pass_over(&mut self, long: &LongLine, occurrences: &mut Occurrences) -> Result<bool, Stopped> {
         let index = line::index_of_long(long);
         let index = index.filter(|index| self.is_plausible(*index) && !self.is_backward(*index));
@@ -61,9 +61,9 @@ impl Driver {
         Ok(true)
     }
 
-    /// A line that is no JSON is an error message of the server or damage on the wire: its start is logged once, unless a
-    /// file is there to keep the whole, and the connection is given up. Where it comes again at the same place, it is the
-    /// server's own, and it is passed over.
+    /// A line that is no JSON is an error message of the server, or damage on the wire. Its start is logged once,
+    /// unless a file keeps the whole, and the connection is given up. If it comes again at the same place, it is the
+    /// server's own, and becomes a dead letter.
     ///
     /// `text` is the line, or the start of one of so many `bytes`.
     pub(super) async fn take_garbage(

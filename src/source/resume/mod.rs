@@ -1,7 +1,8 @@
-//! How a connection continues where the last one ended: the gap proof, and namespaces that were created meanwhile.
+//! How a connection resumes where the last one ended: the gap proof, the namespaces that were created since then, and
+//! the topics of a subscription.
 
-pub(in crate::source) mod coverage;
-pub(in crate::source) mod namespaces;
-pub(in crate::source) mod new_namespaces;
+pub(crate) mod coverage;
+pub(crate) mod namespaces;
+pub(crate) mod new_namespaces;
 pub mod proof;
-pub(in crate::source) mod topics;
+pub(crate) mod topics;

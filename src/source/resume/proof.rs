@@ -1,47 +1,47 @@
-//! The gap proof: does the stream go on where we left it, or could something lie between?
+//! The gap proof: does the stream resume where the last connection ended, or could events be missing in between?
 //!
-//! We ask for the index of our position, and Nomad re-sends it where its buffer still holds it. An event whose identity
-//! the position holds, seen before anything newer, proves that nothing was lost: the index alone could be another
-//! history's. Where more of that index could be to come, we ask for the line before it, for occurrences count from the
-//! first line of an index. A lagging server first re-sends something older; we drop it and go on waiting. Where nothing streams, a
-//! table that stands below the position proves it as well, or at it, if that index is known whole. Anything else is a
-//! possible gap.
+//! The driver asks for the index of its position, and Nomad sends that index again if its buffer still holds it. A
+//! known event that arrives before anything newer proves that nothing was lost. The index alone proves nothing: it
+//! could be of another history. If more of that index could be to come, the driver asks for the line before it, because
+//! occurrences count from the first line of an index. A lagging server first sends something older, which is dropped.
+//! If nothing arrives, a table below the position proves it too, and so does a table at the position if that index is
+//! known to be whole. Everything else is a possible gap.
 
 use crate::{
     checkpoint::Gap,
     position::{Identity, Position, RaftIndex},
 };
 
-/// How far one kind has read its lane, and whether the connection is proven to go on from there.
+/// How far one kind has read its stream, and whether the connection is proven to resume there.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     position: Position,
     proof: Proof,
-    /// Something older than the position was streamed before the proof: the server lags, or is another cluster.
+    /// Something older than the position arrived before the proof: the server lags, or is another cluster.
     behind: bool,
-    /// Events at the position came that are not known, before any proof: there is more at this index.
+    /// Unknown events at the position arrived before any proof: there is more at this index.
     withheld: bool,
-    /// The position is known to be of this cluster's history, so that an index alone proves.
+    /// The position is known to belong to this cluster's history, so an index alone is a proof.
     trusting: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Proof {
     None,
-    /// The kind's table had not moved. That says nothing of other kinds.
+    /// The kind's table had not moved. This says nothing about other kinds.
     Table,
-    /// The stream goes on from the position, for every kind that reads it.
+    /// The stream resumes at the position, for every kind that reads it.
     Stream,
 }
 
 /// What a line means for a kind.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// All of it is known, or waits for the proof.
+pub enum LineVerdict {
+    /// All of it is known, or has to wait for the proof.
     Nothing,
-    /// The events that are not known are new. See [`Cursor::is_new`].
+    /// The unknown events are new. See [`Cursor::is_new`].
     Deliver,
-    /// As [`Verdict::Deliver`], and everything in the range could have been missed.
+    /// As [`LineVerdict::Deliver`], and every version in the range could have been missed.
     DeliverAfterGap(Gap),
 }
 
@@ -50,26 +50,26 @@ pub enum Verdict {
 pub enum TableVerdict {
     /// The table has not moved since the position: nothing is missing.
     Proven,
-    /// The table has moved, and nothing of it was streamed: the range is owed, and streamed lines below its end are
-    /// repeats of it.
+    /// The table has moved, and nothing of it arrived: lists have to deliver the range, and streamed lines below its
+    /// end repeat it.
     Gap(Gap),
-    /// The server lags behind the position: it will stream everything.
+    /// The server lags behind the position: the stream will bring everything.
     Wait,
 }
 
 impl Cursor {
-    /// Goes on from `position`.
+    /// Resumes at `position`.
     pub fn new(position: Position) -> Self {
         Cursor { position, proof: Proof::None, behind: false, withheld: false, trusting: false }
     }
 
-    /// Goes on behind `index`, of which no event is known, but that it is of this history: a line at it or below, before
-    /// anything newer, proves as well as a known event does. One connection is trusted so.
+    /// Resumes after `index`. It is known to belong to this cluster's history, although no event of it is. So a line at
+    /// or below it, before anything newer, is as good a proof as a known event. This holds for one connection.
     pub fn trusting(index: RaftIndex) -> Self {
         Cursor { trusting: true, ..Cursor::new(Position::at(index)) }
     }
 
-    /// The position is of this history for certain, as [`Cursor::trusting`] has it.
+    /// The position belongs to this cluster's history for certain, as with [`Cursor::trusting`].
     pub fn trust(&mut self) {
         self.trusting = true;
     }
@@ -84,17 +84,17 @@ impl Cursor {
         self.position.ask()
     }
 
-    /// Whether the connection goes on from the position.
+    /// Whether the connection is proven to resume at the position.
     pub fn is_proven(&self) -> bool {
         self.proof != Proof::None
     }
 
-    /// The index from which the connection is complete for every kind on it; `None` without proof by the stream.
+    /// The index from which the connection is complete for every kind; `None` if the stream has not proven it.
     pub fn complete_from(&self) -> Option<RaftIndex> {
         (self.proof == Proof::Stream).then_some(self.position.index)
     }
 
-    /// Whether the server streamed something older than the position before any proof.
+    /// Whether the server sent something older than the position before any proof.
     pub fn is_behind(&self) -> bool {
         self.behind && !self.is_proven()
     }
@@ -113,50 +113,50 @@ impl Cursor {
         }
     }
 
-    /// Takes in a line. Ask [`Cursor::is_new`] for its events before [`Cursor::advance`].
-    pub fn observe(&mut self, index: RaftIndex, events: &[Identity]) -> Verdict {
+    /// Evaluates a line. Ask [`Cursor::is_new`] about its events before [`Cursor::advance`].
+    pub fn observe(&mut self, index: RaftIndex, events: &[Identity]) -> LineVerdict {
         if std::mem::take(&mut self.trusting) && index <= self.position.index {
             self.proof = Proof::Stream;
         }
         if index < self.position.index {
             self.behind = true;
-            return Verdict::Nothing;
+            return LineVerdict::Nothing;
         }
         if index == self.position.index {
             if events.iter().any(|event| self.position.seen.contains(event)) {
                 if !self.is_proven() && !self.behind && self.position.needs_line_before() {
-                    return self.begin_index_again(events);
+                    return self.redeliver_index(events);
                 }
                 self.proof = Proof::Stream;
             }
             self.withheld |= !self.is_proven() && events.iter().any(|event| self.is_new(index, *event));
-            return if self.is_proven() { Verdict::Deliver } else { Verdict::Nothing };
+            return if self.is_proven() { LineVerdict::Deliver } else { LineVerdict::Nothing };
         }
         if self.is_proven() {
-            return Verdict::Deliver;
+            return LineVerdict::Deliver;
         }
         self.proof = Proof::Stream;
-        // The first line that the server still holds need not be the first of its index: what the list has at that
-        // index is owed too, but for what this line brings.
-        let mut gap = self.gap_until(RaftIndex(index.0.saturating_add(1)));
+        // The first line in the buffer need not be the first of its index. So lists cover that index too, except for
+        // the events of this line.
+        let mut gap = self.gap_until(index.next());
         gap.known.extend(events.iter().copied());
-        Verdict::DeliverAfterGap(gap)
+        LineVerdict::DeliverAfterGap(gap)
     }
 
-    /// The server no longer has the line before the position, and so perhaps not the first lines of its index: what it
-    /// still has of the index is delivered, be it again, and the rest is owed.
-    fn begin_index_again(&mut self, events: &[Identity]) -> Verdict {
+    /// The server no longer has the line before the position, and so perhaps not the first lines of its index. What it
+    /// still has of the index is delivered, even if again, and the rest is a gap.
+    fn redeliver_index(&mut self, events: &[Identity]) -> LineVerdict {
         let index = self.position.index;
-        let mut gap = self.gap_until(RaftIndex(index.0.saturating_add(1)));
+        let mut gap = self.gap_until(index.next());
         gap.known.extend(events.iter().copied());
         self.proof = Proof::Stream;
         self.position = Position::at(RaftIndex(index.0 - 1));
-        Verdict::DeliverAfterGap(gap)
+        LineVerdict::DeliverAfterGap(gap)
     }
 
-    /// Whether an event of a delivered line is not known yet.
+    /// Whether an event of a line to deliver is unknown.
     pub fn is_new(&self, index: RaftIndex, event: Identity) -> bool {
-        // Where nothing was seen at the position, a list covered it whole.
+        // If nothing was seen at the position, a list covered that index whole.
         index > self.position.index
             || index == self.position.index && !self.position.seen.is_empty() && !self.position.seen.contains(&event)
     }
@@ -168,12 +168,13 @@ impl Cursor {
         }
     }
 
-    /// No further line has come for so long that the index of the position is known whole. Says whether that is news.
+    /// The connection was quiet for so long that the index of the position is known to be whole. Returns whether that
+    /// is new.
     pub fn settle(&mut self) -> bool {
         self.is_proven() && !std::mem::replace(&mut self.position.whole, true)
     }
 
-    /// Takes in the kind's table index, read consistently while no line has brought the proof.
+    /// Evaluates the index of the kind's table, read consistently while no line has brought the proof.
     pub fn observe_table(&mut self, index: RaftIndex) -> TableVerdict {
         if self.is_proven_by_table(index) {
             self.proof = Proof::Table;
@@ -183,7 +184,7 @@ impl Cursor {
         if self.behind {
             return TableVerdict::Wait;
         }
-        let gap = self.gap_until(RaftIndex(index.0.saturating_add(1)));
+        let gap = self.gap_until(index.next());
         self.position = Position::at(index);
         self.proof = Proof::Table;
         TableVerdict::Gap(gap)
@@ -192,15 +193,15 @@ impl Cursor {
     /// Whether a table at `index` has not moved past the position.
     pub fn is_proven_by_table(&self, index: RaftIndex) -> bool {
         let Position { index: ours, seen, whole, .. } = &self.position;
-        // At the position itself the table says nothing where a line was the last to come: another line of that index
+        // At the position itself the table proves nothing if a line was the last to arrive: another line of that index
         // can have been under way.
         index < *ours || index == *ours && (*whole || seen.is_empty()) && !self.withheld
     }
 
     fn gap_until(&self, until: RaftIndex) -> Gap {
         let Position { index, seen, .. } = &self.position;
-        // With nothing seen at the position, the position itself is covered.
-        let from = if seen.is_empty() { RaftIndex(index.0.saturating_add(1)) } else { *index };
+        // If nothing was seen at the position, a list covered it.
+        let from = if seen.is_empty() { index.next() } else { *index };
         Gap { from, until, known: seen.clone() }
     }
 }
@@ -220,11 +221,11 @@ mod tests {
         Position { index: RaftIndex(index), seen, ..Position::default() }
     }
 
-    /// Feeds a line of one event; gives whether it was delivered.
-    fn feed(cursor: &mut Cursor, index: u64, line: u32) -> (Verdict, bool) {
+    /// Feeds a line of one event; returns whether it was delivered.
+    fn feed(cursor: &mut Cursor, index: u64, line: u32) -> (LineVerdict, bool) {
         let event = event(index, line);
         let verdict = cursor.observe(RaftIndex(index), &[event]);
-        let new = verdict != Verdict::Nothing && cursor.is_new(RaftIndex(index), event);
+        let new = verdict != LineVerdict::Nothing && cursor.is_new(RaftIndex(index), event);
         cursor.advance(RaftIndex(index), &[event]);
         (verdict, new)
     }
@@ -232,17 +233,17 @@ mod tests {
     #[test]
     fn a_known_event_proves_and_the_rest_of_its_index_is_new() {
         let mut cursor = Cursor::new(position(10, &[0]));
-        assert_eq!(feed(&mut cursor, 10, 0), (Verdict::Deliver, false));
-        assert_eq!(feed(&mut cursor, 10, 1), (Verdict::Deliver, true));
-        assert_eq!(feed(&mut cursor, 11, 0), (Verdict::Deliver, true));
+        assert_eq!(feed(&mut cursor, 10, 0), (LineVerdict::Deliver, false));
+        assert_eq!(feed(&mut cursor, 10, 1), (LineVerdict::Deliver, true));
+        assert_eq!(feed(&mut cursor, 11, 0), (LineVerdict::Deliver, true));
     }
 
     #[test]
     fn another_history_at_the_same_index_proves_nothing() {
         let mut cursor = Cursor::new(position(10, &[0]));
-        assert_eq!(feed(&mut cursor, 10, 7).0, Verdict::Nothing);
+        assert_eq!(feed(&mut cursor, 10, 7).0, LineVerdict::Nothing);
         assert!(!cursor.is_proven());
-        assert!(matches!(feed(&mut cursor, 12, 0).0, Verdict::DeliverAfterGap(_)));
+        assert!(matches!(feed(&mut cursor, 12, 0).0, LineVerdict::DeliverAfterGap(_)));
     }
 
     #[test]
@@ -256,21 +257,21 @@ mod tests {
             assert!(!cursor.is_proven());
         }
         let mut cursor = Cursor::trusting(RaftIndex(10));
-        assert!(matches!(feed(&mut cursor, 11, 0).0, Verdict::DeliverAfterGap(_)));
+        assert!(matches!(feed(&mut cursor, 11, 0).0, LineVerdict::DeliverAfterGap(_)));
     }
 
     #[test]
     fn a_lagging_server_is_waited_for() {
         let mut cursor = Cursor::new(position(10, &[0]));
-        assert_eq!(feed(&mut cursor, 8, 0), (Verdict::Nothing, false));
+        assert_eq!(feed(&mut cursor, 8, 0), (LineVerdict::Nothing, false));
         assert!(cursor.is_behind());
         assert_eq!(cursor.observe_table(RaftIndex(12)), TableVerdict::Wait);
-        assert_eq!(feed(&mut cursor, 10, 0), (Verdict::Deliver, false));
+        assert_eq!(feed(&mut cursor, 10, 0), (LineVerdict::Deliver, false));
         assert!(!cursor.is_behind());
     }
 
     #[test]
-    fn a_quiet_table_proves_and_a_moved_one_is_owed() {
+    fn a_quiet_table_proves_and_a_moved_one_is_a_gap() {
         let mut cursor = Cursor::new(position(10, &[0]));
         assert_eq!(cursor.observe_table(RaftIndex(9)), TableVerdict::Proven);
         let mut cursor = Cursor::new(position(10, &[0]));
@@ -281,7 +282,7 @@ mod tests {
         assert!(feed(&mut cursor, 16, 0).1);
     }
 
-    /// The connection can have ended between two lines of one index, and the server have lost its buffer since.
+    /// The connection can have ended between two lines of one index, and the server can have lost its buffer since.
     #[test]
     fn a_table_at_the_position_proves_only_an_index_that_is_known_whole() {
         let mut cursor = Cursor::new(position(10, &[0]));
@@ -289,7 +290,7 @@ mod tests {
         assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Gap(gap));
         cursor.reconnected();
         assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Proven);
-        // A quiet second after the line says that there was no other.
+        // A quiet second after the line proves that it was the last.
         let mut cursor = Cursor::new(position(9, &[0]));
         cursor.observe_table(RaftIndex(8));
         feed(&mut cursor, 10, 0);
@@ -298,7 +299,7 @@ mod tests {
         assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Proven);
     }
 
-    /// Two lines of the index that a list covers, which come after it was decided to list: both are repeats.
+    /// Two lines of the index that a list covers, which arrive after the list was booked: both are repeats.
     #[test]
     fn no_line_at_an_index_that_a_list_covers_is_new() {
         let mut cursor = Cursor::new(position(10, &[0]));
@@ -309,9 +310,9 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_event_at_the_position_is_owed_even_if_the_table_stands() {
+    fn an_unknown_event_at_the_position_is_a_gap_even_if_the_table_stands() {
         let mut cursor = Cursor::new(position(10, &[0]));
-        assert_eq!(feed(&mut cursor, 10, 1).0, Verdict::Nothing);
+        assert_eq!(feed(&mut cursor, 10, 1).0, LineVerdict::Nothing);
         let gap = Gap { from: RaftIndex(10), until: RaftIndex(11), known: [event(10, 0)].into_iter().collect() };
         assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Gap(gap));
     }
@@ -324,8 +325,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the server's buffer still holds and wherever we stopped, every line is known, delivered once, or in
-        /// a range that is owed; and where the buffer still held our place, nothing is owed.
+        /// Whatever the buffer still holds and wherever we stopped, every line is known, delivered once, or in a gap.
+        /// If the buffer still held our position, there is no gap.
         #[test]
         fn nothing_is_lost_and_nothing_comes_twice(
             steps in prop::collection::vec((1u64..4, 1u32..4), 1..40),
@@ -341,8 +342,8 @@ mod tests {
             let stop = stop.index(lines.len());
             let (at, last) = lines[stop];
             let mut cursor = Cursor::new(position(at, &(0..=last).collect::<Vec<_>>()));
-            // The server keeps what follows `oldest`, and starts at the first kept line of our index, or a little
-            // before it where it lags, or at its oldest one.
+            // The server keeps the lines from `oldest` on. It starts at the first kept line of our index, a little
+            // before it if it lags, or at its oldest line.
             let oldest = oldest.index(lines.len());
             let ours = lines.iter().position(|(index, _)| *index == at).expect("it is one of them");
             let start = ours.saturating_sub(older).max(oldest);
@@ -350,7 +351,7 @@ mod tests {
             let mut gap = None;
             for (index, line) in &lines[start..] {
                 let (verdict, new) = feed(&mut cursor, *index, *line);
-                if let Verdict::DeliverAfterGap(range) = verdict {
+                if let LineVerdict::DeliverAfterGap(range) = verdict {
                     prop_assert!(gap.is_none());
                     gap = Some(range);
                 }
@@ -370,8 +371,7 @@ mod tests {
         }
     }
 
-    /// What a server sends of `lines`, which are a raft index and an object each, from `start` on: occurrences are
-    /// counted from there.
+    /// What a server sends of `lines`, each a raft index and an object, from `start` on. Occurrences count from there.
     fn sent(lines: &[(u64, u32)], start: usize) -> Vec<(u64, Identity)> {
         let mut seen = Vec::new();
         let sent = lines.iter().skip(start).map(|line| {
@@ -382,15 +382,15 @@ mod tests {
         sent.collect()
     }
 
-    /// Reads `lines`; gives which of them were delivered, and what is owed.
+    /// Reads `lines`; returns which of them were delivered, and the gap.
     fn read(cursor: &mut Cursor, lines: &[(u64, Identity)]) -> (Vec<usize>, Option<Gap>) {
         let (mut delivered, mut gap) = (Vec::new(), None);
         for (n, (index, event)) in lines.iter().enumerate() {
             let verdict = cursor.observe(RaftIndex(*index), &[*event]);
-            if verdict != Verdict::Nothing && cursor.is_new(RaftIndex(*index), *event) {
+            if verdict != LineVerdict::Nothing && cursor.is_new(RaftIndex(*index), *event) {
                 delivered.push(n);
             }
-            if let Verdict::DeliverAfterGap(range) = verdict {
+            if let LineVerdict::DeliverAfterGap(range) = verdict {
                 gap = Some(range);
             }
             cursor.advance(RaftIndex(*index), &[*event]);
@@ -398,7 +398,7 @@ mod tests {
         (delivered, gap)
     }
 
-    /// Cut off between two lines of one index with the same object, and the server's buffer begins with the second.
+    /// The connection broke between two lines of one index with the same object, and the buffer begins with the second.
     #[test]
     fn the_second_event_of_an_object_is_not_taken_for_its_first() {
         let lines = [(9, 0), (10, 1), (10, 1), (11, 0)];
@@ -412,7 +412,7 @@ mod tests {
     }
 
     proptest! {
-        /// The same where lines of one index are about the same objects, so that one can look like another.
+        /// The same if lines of one index are about the same objects, so that one can look like another.
         #[test]
         fn no_line_is_taken_for_another(
             steps in prop::collection::vec((0u64..2, 0u32..2), 3..30),
@@ -427,7 +427,7 @@ mod tests {
             read(&mut cursor, &sent(&lines, 0)[..=stop]);
             let at = lines[stop].0;
             let is_last = lines.get(stop + 1).is_none_or(|next| next.0 > at);
-            // Of the very first index no line before is known.
+            // No line before the very first index is known.
             prop_assume!(at > lines[0].0);
             if quiet && is_last {
                 cursor.settle();
@@ -438,12 +438,12 @@ mod tests {
             let (delivered, gap) = read(&mut cursor, &sent(&lines, start));
             let true_events = sent(&lines, 0);
             for (n, (index, _)) in true_events.iter().enumerate().skip(stop + 1) {
-                let is_owed = gap.as_ref().is_some_and(|gap| gap.from.0 <= *index && *index < gap.until.0);
-                let came = n >= start && delivered.contains(&(n - start));
+                let in_gap = gap.as_ref().is_some_and(|gap| gap.from.0 <= *index && *index < gap.until.0);
+                let arrived = n >= start && delivered.contains(&(n - start));
                 let pending = !cursor.is_proven() && *index == at;
-                prop_assert!(came || pending || is_owed, "line {n} is lost");
-                // What came behind the gap is not left to a list, which has final versions alone.
-                prop_assert!(n < start || came || pending || *index == at, "line {n} came and was dropped");
+                prop_assert!(arrived || pending || in_gap, "line {n} is lost");
+                // A line that arrived after the gap is not left to a list, which has only final versions.
+                prop_assert!(n < start || arrived || pending || *index == at, "line {n} arrived and was dropped");
             }
             if start == asked {
                 prop_assert!(gap.is_none() && delivered.iter().all(|n| n + start > stop), "nothing was lost");

@@ -1,48 +1,48 @@
-//! The topics that a resource subscribes to, and those of raw events in a checkpoint.
+//! The topics that a kind subscribes to, and how a checkpoint stores those of raw events.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     kind::Kind,
-    nomad::{Topic, line::Event},
+    nomad::{Table, Topic, line::Event},
 };
 
 /// What a tracker subscribes to.
 #[derive(Debug)]
-pub(in crate::source) struct WantedTopics {
+pub(crate) struct WantedTopics {
     wanted: Vec<Topic>,
-    /// Of raw events, what the checkpoint is to hold of them.
+    /// What the checkpoint stores of them; only for raw events.
     to_store: Option<Arc<[String]>>,
-    /// What it held at the start; `None` where nothing was delivered before, so that nothing can be missing.
+    /// What it stored at the start; `None` if nothing was delivered before, so that nothing can be missing.
     before: Option<Vec<String>>,
 }
 
 impl WantedTopics {
-    /// `before` is what the checkpoint held at the start, if anything was delivered by then.
-    pub(in crate::source) fn new(kind: Kind, wanted: Vec<Topic>, before: Option<Vec<String>>) -> Self {
+    /// `before` is what the checkpoint stored at the start, if anything was delivered by then.
+    pub(crate) fn new(kind: Kind, wanted: Vec<Topic>, before: Option<Vec<String>>) -> Self {
         let to_store = (kind == Kind::Events).then(|| stored(&wanted));
         WantedTopics { wanted, to_store, before }
     }
 
-    pub(in crate::source) fn wanted(&self) -> &[Topic] {
+    pub(crate) fn wanted(&self) -> &[Topic] {
         &self.wanted
     }
 
-    /// What the checkpoint is to hold; `None` for every kind but raw events.
-    pub(in crate::source) fn to_store(&self) -> Option<Arc<[String]>> {
+    /// What the checkpoint stores; `None` for every kind but raw events.
+    pub(crate) fn to_store(&self) -> Option<Arc<[String]>> {
         self.to_store.clone()
     }
 
-    /// The topics that the checkpoint's own subscription did not have, once. `None` where they are the same.
+    /// The topics that the checkpoint's own subscription did not have, once. `None` if they are the same.
     ///
-    /// An older version stored no topics: nothing can be said of them.
-    pub(in crate::source) fn take_added(&mut self) -> Option<Vec<String>> {
+    /// An older version stored no topics, and nothing can be said about them.
+    pub(crate) fn take_added(&mut self) -> Option<Vec<String>> {
         let (now, before) = (self.to_store.as_deref()?, self.before.take()?);
         (before != now).then(|| if before.is_empty() { Vec::new() } else { added(&before, &self.wanted) })
     }
 
-    /// Whether an event is one of them.
-    pub(in crate::source) fn want(&self, event: &Event<'_>) -> bool {
+    /// Whether an event belongs to one of the topics.
+    pub(crate) fn want(&self, event: &Event<'_>) -> bool {
         self.wanted.iter().any(|topic| {
             (topic.name == "*" || *topic.name == *event.topic)
                 && topic.key.as_deref().is_none_or(|key| {
@@ -53,20 +53,25 @@ impl WantedTopics {
 }
 
 /// Whether a subscription to `topics` has all that one to `wanted` has.
-pub(in crate::source) fn brings(topics: &[Topic], wanted: &Topic) -> bool {
+pub(crate) fn brings(topics: &[Topic], wanted: &Topic) -> bool {
     topics.iter().any(|topic| {
         (topic.name == "*" || topic.name == wanted.name) && (topic.key.is_none() || topic.key == wanted.key)
     })
 }
 
-/// The topics as a checkpoint has them: each once, and in an order that does not depend on how they were given.
+/// Whether a subscription to `topics` has the events of a table.
+pub(crate) fn has_table(topics: &[Topic], table: Table) -> bool {
+    topics.iter().any(|topic| topic.name == "*" || topic.name == table.topic())
+}
+
+/// The topics as a checkpoint stores them: each once, in an order that does not depend on how they were given.
 fn stored(topics: &[Topic]) -> Arc<[String]> {
     topics.iter().map(Topic::to_string).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Those of `wanted` of which a subscription to `before`, as a checkpoint has it, did not have everything.
+/// The topics in `wanted` that a subscription to `before`, as a checkpoint stores it, did not fully have.
 fn added(before: &[String], wanted: &[Topic]) -> Vec<String> {
-    // A topic that only a newer version can read brings nothing: at worst a gap is reported that is none.
+    // A topic that only a newer version can read counts as nothing: at worst a gap is reported that is none.
     let before: Vec<Topic> = before.iter().filter_map(|topic| topic.parse().ok()).collect();
     let is_new = |topic: &&Topic| !brings(&before, topic);
     let new: Vec<Topic> = wanted.iter().filter(is_new).cloned().collect();

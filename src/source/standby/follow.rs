@@ -1,4 +1,4 @@
-//! One stream of a standby: connects, buffers what comes, and reconnects after every failure.
+//! One stream of a standby: connects, buffers what arrives, and reconnects after every failure.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -13,8 +13,8 @@ use tracing::{debug, info, warn};
 
 use super::{
     WarmStream,
-    doubt::{self, Doubt, Second},
-    intake::{Intake, Taken, Trial},
+    feed::{BufferFeed, Comparison, FeedOutcome},
+    second_stream::{self, QuietCheck, SecondStream},
 };
 use crate::{
     backoff::Backoff,
@@ -24,7 +24,7 @@ use crate::{
     position::RaftIndex,
     source::{
         context::{Context, Source},
-        resume::namespaces::Namespaces,
+        resume::{namespaces::Namespaces, topics::has_table},
         stream::{
             absence::Absence,
             reader::HEALTHY_AFTER,
@@ -34,10 +34,10 @@ use crate::{
     throttle::Outage,
 };
 
-/// Where there is no stream, one is looked for again after this time, and up to twice as long.
+/// If there is no event stream, the standby tries again after this time, and up to twice as long.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
-/// A stream, and what was held of it. All of it is in here, so that it can be taken away at any moment.
+/// A stream and its buffer. All of it is in here, so that it can be taken over at any moment.
 #[derive(Debug)]
 pub(super) struct Follower {
     ctx: Context,
@@ -45,25 +45,25 @@ pub(super) struct Follower {
     kinds: Vec<Kind>,
     topics: Vec<Topic>,
     leaders: watch::Receiver<Positions>,
-    /// Where the leader that is furthest behind was when it was last heard of.
+    /// The last known position of the slowest leader.
     leader: Option<RaftIndex>,
-    intake: Intake,
+    feed: BufferFeed,
     stream: Option<EventStream>,
     namespaces: Namespaces,
     /// The newest index that was ever read.
-    furthest: RaftIndex,
-    /// A line was read, and is not held yet.
-    unheld: bool,
+    newest_read: RaftIndex,
+    /// A line was read, and is not in the buffer yet.
+    line_pending: bool,
 }
 
-/// Why a connection was given up.
-enum End {
-    /// It ended or failed; what follows can be read from the next one.
+/// Why the standby gave up a connection.
+enum FollowerEnd {
+    /// It ended or failed; the next one can continue.
     Lost,
-    /// What it brought cannot be read: a line is missing.
+    /// It brought an unreadable line: that line is missing.
     Garbage,
-    /// What is held is of no use.
-    Anew,
+    /// The buffer is of no use.
+    Restart,
 }
 
 impl Follower {
@@ -72,7 +72,7 @@ impl Follower {
         namespace: Arc<str>,
         kinds: &[&(Kind, Vec<Topic>)],
         leaders: watch::Receiver<Positions>,
-        intake: Intake,
+        feed: BufferFeed,
     ) -> Self {
         Follower {
             ctx,
@@ -81,33 +81,33 @@ impl Follower {
             topics: union(kinds.iter().flat_map(|(_, topics)| topics)),
             leaders,
             leader: None,
-            intake,
+            feed,
             stream: None,
             namespaces: Namespaces::default(),
-            furthest: RaftIndex(0),
-            unheld: false,
+            newest_read: RaftIndex(0),
+            line_pending: false,
         }
     }
 
-    /// Holds the stream until it is stopped, whatever it waits for then, and hands over what it has.
+    /// Follows the stream until `stop`, whatever it waits for then, and returns what it has.
     pub(super) async fn run(mut self, stop: CancellationToken) -> WarmStream {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            never = self.hold() => match never {},
+            never = self.follow_forever() => match never {},
         }
-        let joined = self.intake.is_joined() && !self.unheld;
+        let joined = self.feed.is_joined() && !self.line_pending;
         WarmStream {
-            read_to: self.intake.read_to().unwrap_or_default(),
-            buffer: self.intake.buffer,
-            // What it brings next could be held already.
+            read_to: self.feed.read_to().unwrap_or_default(),
+            buffer: self.feed.buffer,
+            // What it brings next could be in the buffer already.
             stream: self.stream.filter(|_| joined),
             topics: self.topics,
             namespaces: self.namespaces,
         }
     }
 
-    async fn hold(&mut self) -> Infallible {
+    async fn follow_forever(&mut self) -> Infallible {
         let mut backoff = Backoff::default();
         let mut outage = Outage::mild("reading the event stream").of_calls();
         let mut absence = Absence::default();
@@ -117,22 +117,22 @@ impl Follower {
                 Ok(()) => {
                     outage.over();
                     (absence, polled) = (Absence::default(), false);
-                    let (connected, before) = (Instant::now(), self.furthest);
+                    let (connected, before) = (Instant::now(), self.newest_read);
                     let end = self.read().await;
                     self.stream = None;
-                    if connected.elapsed() >= HEALTHY_AFTER || self.furthest > before {
+                    if connected.elapsed() >= HEALTHY_AFTER || self.newest_read > before {
                         backoff.reset();
                     }
                     match end {
-                        End::Lost => {}
-                        End::Garbage => self.intake.clear(),
-                        End::Anew => {
-                            self.intake.clear();
+                        FollowerEnd::Lost => {}
+                        FollowerEnd::Garbage => self.feed.clear(),
+                        FollowerEnd::Restart => {
+                            self.feed.clear();
                             continue;
                         }
                     }
                 }
-                // What is held can still be wanted.
+                // The buffer can still be useful.
                 Err(error @ Error::NoStream { .. })
                     if self.ctx.polling.source == Source::Auto && !absence.seen(&self.ctx.polling) =>
                 {
@@ -144,7 +144,7 @@ impl Follower {
                     if !std::mem::replace(&mut polled, true) {
                         info!(namespace = &*self.namespace, %error, "standby needs no replay buffer while polling");
                     }
-                    self.intake.clear();
+                    self.feed.clear();
                     sleep(LOOK_AGAIN.mul_f64(1.0 + fastrand::f64())).await;
                 }
                 Err(error) => {
@@ -168,52 +168,52 @@ impl Follower {
             };
             info!(namespace = &*self.namespace, index = %query.index, server = stream.server(),
                 "standby subscribed to the event stream");
-            self.intake.reconnected();
+            self.feed.reconnected();
             self.namespaces = namespaces;
             self.stream = Some(stream);
             return Ok(());
         }
     }
 
-    /// Clears the buffer where the next subscription cannot continue it.
+    /// Clears the buffer if the next subscription cannot continue it.
     fn prepare(&mut self, found: &[Namespace]) {
-        let went_back = self.follow();
+        let went_back = self.trim_to_leaders();
         let is_missing = |namespace: &Namespace| {
             namespace.create_index > self.namespaces.complete_to()
-                && Some(namespace.create_index) <= self.intake.read_to()
+                && Some(namespace.create_index) <= self.feed.read_to()
         };
-        // What the buffered lines lack of a new namespace, no later line brings.
+        // No later line brings what the buffered lines miss of a new namespace.
         if went_back || found.iter().any(is_missing) {
-            self.intake.clear();
+            self.feed.clear();
         }
     }
 
     fn query(&self) -> StreamQuery {
-        let index = self.intake.ask().or(self.leader).unwrap_or_default();
+        let index = self.feed.ask().or(self.leader).unwrap_or_default();
         StreamQuery { namespace: self.namespace.to_string(), topics: self.topics.clone(), index }
     }
 
-    /// Holds what one connection brings.
-    async fn read(&mut self) -> End {
+    /// Buffers what one connection brings.
+    async fn read(&mut self) -> FollowerEnd {
         let mut new_namespaces = self.namespaces.watch(self.ctx.client.clone());
-        let mut leading = true;
-        let mut doubt: Option<Doubt> = None;
-        let mut second: Option<BoxFuture<'static, Option<Second>>> = None;
+        let mut has_leaders = true;
+        let mut quiet_check: Option<QuietCheck> = None;
+        let mut second: Option<BoxFuture<'static, Option<SecondStream>>> = None;
         loop {
-            let look_at = doubt.as_ref().map(|doubt| doubt.due);
-            let Some(stream) = &mut self.stream else { return End::Lost };
+            let look_at = quiet_check.as_ref().map(|quiet_check| quiet_check.due);
+            let Some(stream) = &mut self.stream else { return FollowerEnd::Lost };
             let lines = tokio::select! {
                 biased;
                 found = new_namespaces.created() => {
                     let names: Vec<&str> = found.iter().map(|namespace| namespace.name.as_str()).collect();
                     info!(namespaces = ?names, reason = "new namespaces", "standby restarts its replay buffer");
-                    return End::Anew;
+                    return FollowerEnd::Restart;
                 }
-                // Who tells of the leaders can end first.
-                changed = self.leaders.changed(), if leading => {
-                    leading = changed.is_ok();
-                    if self.follow() {
-                        return End::Anew;
+                // The sender of the leaders' positions can end first.
+                changed = self.leaders.changed(), if has_leaders => {
+                    has_leaders = changed.is_ok();
+                    if self.trim_to_leaders() {
+                        return FollowerEnd::Restart;
                     }
                     continue;
                 }
@@ -221,111 +221,110 @@ impl Follower {
                     Ok(Some(line)) => vec![line],
                     Ok(None) => {
                         debug!(namespace = &*self.namespace, "event stream of the standby ended by the server");
-                        return End::Lost;
+                        return FollowerEnd::Lost;
                     }
-                    // Nothing before it goes on to what follows.
+                    // Nothing before the long line continues with what follows it.
                     Err(error @ Error::LongLine { .. }) => {
                         info!(namespace = &*self.namespace, reason = %error, "standby restarts its replay buffer");
-                        self.intake.clear();
-                        (doubt, second) = (None, None);
+                        self.feed.clear();
+                        (quiet_check, second) = (None, None);
                         continue;
                     }
                     Err(error) => {
                         info!(namespace = &*self.namespace, %error, "standby lost the event stream");
-                        return End::Lost;
+                        return FollowerEnd::Lost;
                     }
                 },
                 () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
-                    let read_to = self.intake.read_to().unwrap_or_default();
-                    doubt = doubt.and_then(|doubt| doubt.look(read_to));
-                    if doubt.is_none() {
+                    let read_to = self.feed.read_to().unwrap_or_default();
+                    quiet_check = quiet_check.and_then(|quiet_check| quiet_check.look(read_to));
+                    if quiet_check.is_none() {
                         let client = self.ctx.client.clone();
-                        second = Some(doubt::second(client, self.query(), read_to, self.trial()));
+                        second = Some(second_stream::open(client, self.query(), read_to, self.comparison()));
                     }
                     continue;
                 }
                 answer = async { OptionFuture::from(second.as_mut()).await }, if second.is_some() => {
                     second = None;
-                    let Some(Second { stream, lines }) = answer.flatten() else { continue };
+                    let Some(SecondStream { stream, lines }) = answer.flatten() else { continue };
                     info!(namespace = &*self.namespace, server = stream.server(),
                         "standby switched to a second event stream");
                     self.stream = Some(stream);
-                    self.intake.reconnected();
+                    self.feed.reconnected();
                     lines
                 }
             };
             let was_asked = second.take().is_some();
-            let mut begins = false;
+            let mut restarted = false;
             for line in lines {
                 match self.take(&line).await {
-                    Ok(taken) => begins |= taken == Taken::Begins,
+                    Ok(taken) => restarted |= taken == FeedOutcome::Restarted,
                     Err(error) => {
                         self.ctx.metrics.process().unreadable_lines.inc();
                         warn!(namespace = &*self.namespace, %error, bytes = line.len(),
                             "standby cannot read an event stream line");
-                        return End::Garbage;
+                        return FollowerEnd::Garbage;
                     }
                 }
             }
-            let read_to = self.intake.read_to().unwrap_or_default();
-            self.furthest = self.furthest.max(read_to);
-            if begins || was_asked {
-                doubt = Some(Doubt::new(read_to));
+            let read_to = self.feed.read_to().unwrap_or_default();
+            self.newest_read = self.newest_read.max(read_to);
+            if restarted || was_asked {
+                quiet_check = Some(QuietCheck::new(read_to));
             }
         }
     }
 
-    /// Holds a line. Where nothing confirms its index, tables are asked first: without a word of theirs it is set aside.
-    async fn take(&mut self, line: &Bytes) -> Result<Taken, line::Error> {
+    /// Buffers a line. If its index is implausible, a table is asked first. If that does not confirm it, the line is
+    /// set aside.
+    async fn take(&mut self, line: &Bytes) -> Result<FeedOutcome, line::Error> {
         let client = self.ctx.client.clone();
-        let taken = self.intake.take(line, client.newest_index())?;
-        let Taken::Doubtful(index) = taken else { return Ok(taken) };
-        self.unheld = true;
+        let taken = self.feed.take(line, client.newest_index())?;
+        let FeedOutcome::Implausible(index) = taken else { return Ok(taken) };
+        self.line_pending = true;
         client.claim_index(index);
-        let is_told_of =
-            |table: &Table| self.topics.iter().any(|topic| topic.name == "*" || topic.name == table.topic());
-        if let Some(table) = Table::ALL.into_iter().filter(is_told_of).chain(Table::ALL).next()
-            && let Err(error) = client.table_index(table, &self.namespace).await
-        {
+        let subscribed = Table::ALL.into_iter().find(|table| has_table(&self.topics, *table));
+        let table = subscribed.unwrap_or(Table::Allocations);
+        if let Err(error) = client.table_index(table, &self.namespace).await {
             debug!(%error, "cannot read the index of a table");
         }
-        self.unheld = false;
-        match self.intake.take(line, client.newest_index())? {
-            Taken::Doubtful(index) => {
+        self.line_pending = false;
+        match self.feed.take(line, client.newest_index())? {
+            FeedOutcome::Implausible(index) => {
                 warn!(namespace = &*self.namespace, %index, "standby set aside an implausible raft index");
-                self.intake.set_aside(line)?;
-                Ok(Taken::Held)
+                self.feed.set_aside(line)?;
+                Ok(FeedOutcome::Buffered)
             }
             taken => Ok(taken),
         }
     }
 
-    /// What another connection would bring.
-    fn trial(&self) -> Trial {
-        self.intake.trial(self.ctx.client.newest_index())
+    /// What a second stream would bring.
+    fn comparison(&self) -> Comparison {
+        self.feed.comparison(self.ctx.client.newest_index())
     }
 
-    /// Lets go what the leaders have passed. `true` when one of them went back behind what is held: the server may still
+    /// Removes what the leaders have passed. `true` if a leader went back to before the buffer: the server may still
     /// have what lies between.
-    fn follow(&mut self) -> bool {
-        let Some(leader) = self.furthest_behind() else { return false };
-        let confirmed = self.ctx.client.newest_index().max(self.intake.read_to().unwrap_or_default());
-        // Whoever let everything go up to an absurd index would hold nothing any more.
+    fn trim_to_leaders(&mut self) -> bool {
+        let Some(leader) = self.slowest_leader() else { return false };
+        let confirmed = self.ctx.client.newest_index().max(self.feed.read_to().unwrap_or_default());
+        // Otherwise an absurd index would empty the buffer.
         if !leader.is_plausible_after(confirmed) {
             return false;
         }
         let went_back = self.leader.is_some_and(|before| leader < before);
         self.leader = Some(leader);
-        if went_back && self.intake.buffer.complete_from().is_some_and(|from| leader.0 + 1 < from.0) {
+        if went_back && self.feed.buffer.complete_from().is_some_and(|from| leader.0 + 1 < from.0) {
             info!(namespace = &*self.namespace, %leader, reason = "the leader went back", "standby restarts its replay buffer");
             return true;
         }
-        self.intake.buffer.trim(leader);
+        self.feed.buffer.trim(leader);
         false
     }
 
     /// The smallest of the leaders' positions; `None` unless all are known.
-    fn furthest_behind(&mut self) -> Option<RaftIndex> {
+    fn slowest_leader(&mut self) -> Option<RaftIndex> {
         let leaders = self.leaders.borrow_and_update();
         let positions = self.kinds.iter().map(|kind| leaders.get(kind)?.get(&*self.namespace).copied());
         positions.collect::<Option<Vec<_>>>()?.into_iter().min()

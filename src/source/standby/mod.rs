@@ -1,9 +1,9 @@
-//! Standing by: the event stream stays open into a bounded ring, from where the leaders are on, so that a take-over
-//! needs nothing of the server's small buffer (its `event_buffer_size` is 100 transactions unless set).
+//! The standby: it keeps the event streams open into bounded replay buffers, from the leaders' positions on, so that a
+//! take-over does not depend on the server's small buffer (`event_buffer_size` is 100 transactions unless set).
 
-mod doubt;
+mod feed;
 mod follow;
-mod intake;
+mod second_stream;
 
 #[cfg(test)]
 pub(super) mod testing;
@@ -15,7 +15,7 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::{follow::Follower, intake::Intake};
+use self::{feed::BufferFeed, follow::Follower};
 use super::{
     context::Context,
     resume::namespaces::Namespaces,
@@ -28,7 +28,7 @@ use crate::{
     position::RaftIndex,
 };
 
-/// The streams of a replica that stands by. Ends when it is dropped, and everything that is held with it.
+/// The streams of a standby replica. Dropping it ends them, and frees their buffers.
 #[derive(Debug)]
 pub struct Standby {
     stop: CancellationToken,
@@ -38,11 +38,11 @@ pub struct Standby {
 impl Standby {
     /// Opens a stream for each namespace, with the topics of all `kinds`, as [`spawn`](super::spawn) does.
     ///
-    /// `leaders` tells how far the leaders are: older lines are let go. Where one of the kinds is not in it (an original
-    /// leads, or nobody), everything up to the bound is kept.
+    /// `leaders` has the positions of the leaders: older lines are removed. If one of the kinds is missing there (the
+    /// original program leads, or no replica), everything up to the bound is kept.
     ///
-    /// `bytes` bounds what is held, each namespace having an even share; the oldest go first. The line that is being
-    /// read comes on top, one for each namespace. With 0 nothing is opened.
+    /// `bytes` bounds the buffers, an even share for each namespace; the oldest lines go first. The line being read
+    /// comes on top, one for each namespace. With 0 no stream is opened.
     pub fn start(
         ctx: &Context,
         namespaces: &[String],
@@ -58,15 +58,15 @@ impl Standby {
                 continue;
             }
             let namespace: Arc<str> = Arc::from(&**namespace);
-            let intake = Intake::new(ReplayBuffer::new(bytes / namespaces.len(), ctx.metrics.clone()));
-            let follower = Follower::new(ctx.clone(), Arc::clone(&namespace), &kinds, leaders.clone(), intake);
+            let feed = BufferFeed::new(ReplayBuffer::new(bytes / namespaces.len(), ctx.metrics.clone()));
+            let follower = Follower::new(ctx.clone(), Arc::clone(&namespace), &kinds, leaders.clone(), feed);
             let stop = stop.clone();
             followers.spawn(async move { (namespace, follower.run(stop).await) });
         }
         Standby { stop, followers }
     }
 
-    /// Ends standing by, and hands over what is held, and the streams that are open. Waits for no server.
+    /// Ends the standby, and returns its buffers and its open streams. Waits for no server.
     pub async fn take(mut self) -> Warm {
         self.stop.cancel();
         let mut warm = Warm::default();
@@ -78,29 +78,29 @@ impl Standby {
     }
 }
 
-/// What a standby has held. The default holds nothing.
+/// What a standby has buffered. The default is empty.
 #[derive(Debug, Default)]
 pub struct Warm {
     streams: HashMap<Arc<str>, WarmStream>,
 }
 
 impl Warm {
-    /// Takes out what was held of one namespace.
+    /// Removes what was buffered for one namespace.
     pub(super) fn take(&mut self, namespace: &str) -> Option<WarmStream> {
         self.streams.remove(namespace)
     }
 }
 
-/// What was held of one namespace.
+/// What was buffered for one namespace.
 #[derive(Debug)]
 pub(super) struct WarmStream {
     /// The lines.
     pub(super) buffer: ReplayBuffer,
-    /// The index of the last line that was read, held or not.
+    /// The index of the last line that was read, buffered or not.
     pub(super) read_to: RaftIndex,
-    /// The stream that goes on right behind the lines.
+    /// The open stream that continues right after the lines.
     pub(super) stream: Option<EventStream>,
-    /// What the subscription was to.
+    /// The topics of the subscription.
     pub(super) topics: Vec<Topic>,
     /// The namespaces of the subscription.
     pub(super) namespaces: Namespaces,

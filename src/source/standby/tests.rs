@@ -1,6 +1,6 @@
-//! A standby and the lanes that take over from it, against a simulated cluster whose servers keep five lines.
+//! A standby and the drivers that take over from it, against a simulated cluster whose servers keep five lines.
 
-mod doubted;
+mod second_stream;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -31,9 +31,9 @@ use crate::{
 
 /// The leader's last position: the last line it delivered.
 const POSITION: u64 = 15;
-/// No table tells its index while a replica stands by: on a busy machine a stream is quiet for long between two lines,
-/// and a table that is ahead by one of them would have a second stream opened, which tests count. What is to come before
-/// the answer comes before it, however long it takes.
+/// No table answers during the standby: on a busy machine a stream is quiet for long between two lines, and a table
+/// that is ahead by one of them would have a second stream opened, which tests count. The answer waits for what has to
+/// arrive before it.
 const TABLES: Hanging = Hanging { pages: false, tables: true, objects: false, summaries: false };
 /// Room for everything.
 const ROOM: usize = 1 << 20;
@@ -87,7 +87,7 @@ impl Scene {
             token: TokenSource::None,
             basic_auth: None,
             tls: Tls::default(),
-            // Nothing is to end by it: where nothing is answered, a test waits for something else.
+            // No test depends on it: where no server answers, a test waits for something else.
             timeout: Duration::from_secs(3600),
         };
         let (metrics, dead_letters) = (Metrics::new(&[Kind::Evaluations]), DeadLetters::new(Place::Log));
@@ -107,9 +107,9 @@ impl Scene {
         };
         let known = Identity::new("Evaluation", "default", &id(POSITION), RaftIndex(POSITION), 0);
         let position = Position { index: RaftIndex(POSITION), seen: vec![known].into(), ..Position::default() };
-        let lane = StreamProgress { position, namespaces: 1, ..StreamProgress::default() };
+        let stream = StreamProgress { position, namespaces: 1, ..StreamProgress::default() };
         let checkpoint =
-            Checkpoint { version: VERSION, streams: [("*".to_owned(), lane)].into(), ..Default::default() };
+            Checkpoint { version: VERSION, streams: [("*".to_owned(), stream)].into(), ..Default::default() };
         let (leaders, _) = watch::channel(leaders_at(POSITION));
         Scene { sim, ctx, checkpoint, leaders, delivered, streams: JoinSet::new() }
     }
@@ -117,7 +117,7 @@ impl Scene {
     /// Stands by, and has read the line that the leader read last.
     async fn stand_by(&self, bytes: usize) -> Standby {
         let standby = self.start(bytes);
-        until("it holds the leader's last line", || self.held() > 0).await;
+        until("it has buffered the leader's last line", || self.held() > 0).await;
         standby
     }
 
@@ -125,12 +125,12 @@ impl Scene {
         Standby::start(&self.ctx, &["*".to_owned()], &kinds(), self.leaders.subscribe(), bytes)
     }
 
-    /// Each is read before the next is there: the server keeps few.
+    /// Each line is read before the next is there: the server keeps few.
     async fn append(&self, indexes: std::ops::RangeInclusive<u64>, namespace: &str) {
         for index in indexes {
             let held = self.held();
             self.sim.append_line(evaluation(index, namespace)).await.expect("a line of events");
-            until("the line is held", || self.held() != held).await;
+            until("the line is buffered", || self.held() != held).await;
         }
     }
 
@@ -204,14 +204,14 @@ async fn a_take_over_needs_nothing_of_the_servers_buffer() {
     let warm = standby.take().await;
     scene.lead(warm);
     scene.delivers(20..=79).await;
-    assert_eq!(scene.held(), 0, "what is delivered is not held");
+    assert_eq!(scene.held(), 0, "what is delivered is not buffered");
     scene.sim.append_line(evaluation(80, "default")).await.expect("a line");
     scene.delivers(80..=80).await;
     scene.assert_nothing_missed();
     assert_eq!(scene.asked(STREAM), 1, "the stream itself is taken over");
 }
 
-/// A stream that is not found for a moment can be back before anything that is held has become useless.
+/// A stream that is not found for a moment can be back before the buffer has become useless.
 #[tokio::test]
 async fn what_is_held_outlasts_a_moment_without_a_stream() {
     let mut scene = Scene::new().await;
@@ -220,7 +220,7 @@ async fn what_is_held_outlasts_a_moment_without_a_stream() {
     let (held, asked) = (scene.held(), scene.asked(STREAM));
     scene.sim.set_broker(Broker::Missing);
     scene.sim.server(0).drop_connections();
-    until("it is told that there is none", || scene.asked(STREAM) > asked + 1).await;
+    until("it is answered that there is none", || scene.asked(STREAM) > asked + 1).await;
     assert_eq!(scene.held(), held);
     scene.sim.set_broker(Broker::Enabled);
     until("it subscribes again", || scene.sim.server(0).open_streams() > 0).await;
@@ -230,7 +230,7 @@ async fn what_is_held_outlasts_a_moment_without_a_stream() {
     scene.assert_nothing_missed();
 }
 
-/// What the test above would see without a ring.
+/// What the test above would see without a buffer.
 #[tokio::test]
 async fn without_a_standby_the_servers_buffer_is_too_small() {
     let mut scene = Scene::new().await;
@@ -250,7 +250,7 @@ async fn the_rest_of_the_leaders_last_index_is_delivered() {
     let standby = scene.stand_by(ROOM).await;
     let held = scene.held();
     scene.sim.append_line(evaluation_of(1000, POSITION, "default")).await.expect("a line");
-    until("the line is held", || scene.held() > held).await;
+    until("the line is buffered", || scene.held() > held).await;
     scene.append(20..=59, "default").await;
     scene.lead(standby.take().await);
     scene.delivers([POSITION].into_iter().chain(20..=59)).await;
@@ -266,7 +266,7 @@ async fn a_position_without_events_is_gone_on_from() {
     scene.append(20..=59, "default").await;
     scene.leaders.send_replace(leaders_at(30));
     let all = scene.held();
-    until("lines are let go", || scene.held() < all).await;
+    until("lines are removed", || scene.held() < all).await;
     scene.checkpoint.streams.get_mut("*").expect("it is there").position = Position::at(RaftIndex(29));
     scene.lead(standby.take().await);
     scene.delivers(30..=59).await;
@@ -288,7 +288,7 @@ async fn named_namespaces_are_held_apart() {
     let kinds = [(Kind::Nodes, vec![Topic::all("Node")]), kinds().remove(0)];
     let standby = Standby::start(&scene.ctx, &names, &kinds, scene.leaders.subscribe(), ROOM);
     until("both are open", || scene.sim.server(0).open_streams() == 2 && scene.held() > 0).await;
-    // Nothing was in it yet: what is held goes on from the line that a leader read last.
+    // The buffer was empty: it now continues from the line that a leader read last.
     scene.append(17..=17, "other").await;
     let position = &mut scene.checkpoint.streams.get_mut("other").expect("it is there").position;
     *position = Position::default();
@@ -297,7 +297,7 @@ async fn named_namespaces_are_held_apart() {
     scene.append(40..=59, "other").await;
     let warm = standby.take().await;
     assert_eq!(warm.streams.len(), 2);
-    let nodes = |lane: &WarmStream| lane.topics.contains(&Topic::all("Node"));
+    let nodes = |stream: &WarmStream| stream.topics.contains(&Topic::all("Node"));
     assert!(nodes(&warm.streams["default"]) && !nodes(&warm.streams["other"]));
     scene.lead_in(&names, warm);
     scene.delivers(20..=59).await;
@@ -312,14 +312,14 @@ async fn what_the_leaders_have_passed_is_let_go() {
     scene.append(20..=39, "default").await;
     let all = scene.held();
     scene.leaders.send_replace(leaders_at(30));
-    until("lines are let go", || scene.held() < all).await;
+    until("lines are removed", || scene.held() < all).await;
     // A leader of which nothing is known could need all of it.
     scene.leaders.send_replace(Positions::new());
     scene.append(40..=49, "default").await;
     let warm = standby.take().await;
-    let lane = scene.checkpoint.streams.get_mut("*").expect("it is there");
-    lane.position = Position::default();
-    lane.position.advance(RaftIndex(30), &[Identity::new("Evaluation", "default", &id(30), RaftIndex(30), 0)]);
+    let stream = scene.checkpoint.streams.get_mut("*").expect("it is there");
+    stream.position = Position::default();
+    stream.position.advance(RaftIndex(30), &[Identity::new("Evaluation", "default", &id(30), RaftIndex(30), 0)]);
     scene.lead(warm);
     scene.delivers(31..=49).await;
     scene.assert_nothing_missed();
@@ -333,9 +333,9 @@ async fn a_leader_that_goes_back_is_followed() {
     scene.append(20..=22, "default").await;
     let all = scene.held();
     scene.leaders.send_replace(leaders_at(22));
-    until("lines are let go", || scene.held() < all).await;
+    until("lines are removed", || scene.held() < all).await;
     scene.leaders.send_replace(leaders_at(POSITION));
-    until("it begins anew", || scene.asked(STREAM) == 2 && scene.held() == all).await;
+    until("it restarts", || scene.asked(STREAM) == 2 && scene.held() == all).await;
     scene.append(23..=23, "default").await;
     scene.lead(standby.take().await);
     scene.delivers(20..=23).await;
@@ -423,17 +423,17 @@ async fn a_ring_without_the_leaders_namespaces_is_not_used() {
     scene.checkpoint.streams.get_mut("*").expect("it is there").namespaces = 14;
     scene.lead(standby.take().await);
     scene.delivers(20..=22).await;
-    assert_eq!(scene.asked(STREAM), 2, "it subscribes anew");
+    assert_eq!(scene.asked(STREAM), 2, "it subscribes again");
     scene.assert_nothing_missed();
 }
 
 #[tokio::test]
-async fn a_line_that_cannot_be_read_begins_the_ring_anew() {
+async fn a_line_that_cannot_be_read_restarts_the_buffer() {
     let mut scene = Scene::new().await;
     let standby = scene.stand_by(ROOM).await;
     scene.append(20..=21, "default").await;
     scene.sim.server(0).inject("an error message\n");
-    until("it begins anew", || scene.asked(STREAM) == 2 && scene.held() > 0).await;
+    until("it restarts", || scene.asked(STREAM) == 2 && scene.held() > 0).await;
     scene.append(30..=59, "default").await;
     scene.lead(standby.take().await);
     scene.delivers((20..=21).chain(30..=59)).await;

@@ -1,5 +1,5 @@
-//! Whether something is absent for good, or was only not found for a moment: a proxy without a backend and a server that
-//! starts anew answer 404, too, and an election refuses streams.
+//! Whether the event stream is missing, or was only not found for a moment: a proxy without a backend and a server that
+//! is starting answer 404 too, and an election refuses streams.
 
 use std::time::Duration;
 
@@ -7,30 +7,30 @@ use tokio::time::Instant;
 
 use crate::source::context::Polling;
 
-/// What one answer could be wrong about, so many in a row are not.
+/// One answer can be wrong; so many in a row are not.
 const TIMES: u32 = 3;
-/// Nor for so many of the shortest pauses between two lists, but no longer than [`AT_MOST`].
+/// It has to be missing for so many of the shortest pauses between two lists, but no longer than [`AT_MOST`].
 const PAUSES: u32 = 10;
 /// Elections are over by then.
 const AT_MOST: Duration = Duration::from_secs(10);
 
-/// How often in a row, and since when, something was not found.
+/// How often in a row, and since when, the stream was not found.
 #[derive(Debug, Default)]
-pub(in crate::source) struct Absence {
+pub(crate) struct Absence {
     since: Option<Instant>,
     times: u32,
 }
 
 impl Absence {
-    /// It was not found once more. Says whether it is to be believed.
-    pub(in crate::source) fn seen(&mut self, polling: &Polling) -> bool {
+    /// It was not found once more. Returns whether it counts as missing.
+    pub(crate) fn seen(&mut self, polling: &Polling) -> bool {
         self.times = self.times.saturating_add(1);
         let since = *self.since.get_or_insert_with(Instant::now);
         self.times >= TIMES && since.elapsed() >= lasts(polling)
     }
 
-    /// The same of an answer that was waited for. Where that took as long as it has to be missing, it counts twice.
-    pub(in crate::source) fn seen_for(&mut self, polling: &Polling, waited: Duration) -> bool {
+    /// The same for an answer that took `waited`. If that is as long as the stream has to be missing, it counts twice.
+    pub(crate) fn seen_for(&mut self, polling: &Polling, waited: Duration) -> bool {
         self.since.get_or_insert_with(|| Instant::now().checked_sub(waited).unwrap_or_else(Instant::now));
         if waited >= AT_MOST {
             self.times = self.times.saturating_add(1);
@@ -38,18 +38,18 @@ impl Absence {
         self.seen(polling)
     }
 
-    /// Whether it was missing when it was last looked for.
-    pub(in crate::source) fn has_begun(&self) -> bool {
+    /// Whether it was not found the last time.
+    pub(crate) fn has_begun(&self) -> bool {
         self.times > 0
     }
 
-    /// The longest pause until it is looked for again.
-    pub(in crate::source) fn pause(polling: &Polling) -> Duration {
+    /// The longest pause before the next try.
+    pub(crate) fn pause(polling: &Polling) -> Duration {
         lasts(polling) / (TIMES + 1)
     }
 }
 
-/// For how long it has to be missing.
+/// How long it has to be missing.
 fn lasts(polling: &Polling) -> Duration {
     (polling.interval * PAUSES).min(AT_MOST)
 }

@@ -1,7 +1,7 @@
-//! One connection to Nomad's event stream: how it is opened, read, and buffered.
+//! One connection to Nomad's event stream: how it is opened, read, and buffered, and when it counts as missing.
 
-pub(in crate::source) mod absence;
-pub(in crate::source) mod plausible;
-pub(in crate::source) mod reader;
-pub(in crate::source) mod replay_buffer;
-pub(in crate::source) mod subscription;
+pub(crate) mod absence;
+pub(crate) mod reader;
+pub(crate) mod replay_buffer;
+pub(crate) mod subscription;
+pub(crate) mod unconfirmed;

@@ -1,4 +1,4 @@
-//! Reads one connection ahead of the lane, as far as the window has room.
+//! The task that reads one connection ahead of the driver, as far as the window has room.
 
 use std::{
     sync::{
@@ -24,24 +24,24 @@ use crate::{
     window::{Share, Window},
 };
 
-/// A connection that lived this long was a good one: the next failure starts with the shortest pause again.
-pub(in crate::source) const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+/// A connection that lived this long was a good one: the next failure starts with the shortest pause.
+pub(crate) const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 
-/// Lines read ahead, next to the bound in bytes: many tiny lines have a cost of their own.
+/// The most lines read ahead, besides the bound in bytes: many tiny lines have a cost of their own.
 const LINES_AHEAD: usize = 1024;
 
-/// A connection that brings nothing for so long has nothing on its way.
+/// A connection that brings nothing for so long has nothing under way.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
 
-/// Half a line that does not grow for so long is held back on its way: Nomad writes whole lines.
+/// Half a line that does not grow for so long is held back by a proxy: Nomad writes whole lines.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
 
-/// What the connection looks like, above all while nothing whole comes.
+/// What the connection looks like while no whole line arrives.
 #[derive(Debug, Default)]
 struct Silence {
     quiet: AtomicBool,
     stalled: AtomicBool,
-    /// Stays, once it is so.
+    /// Stays set.
     unbuffered: AtomicBool,
 }
 
@@ -60,17 +60,17 @@ impl Silence {
 
 /// The lines of one connection, in order.
 #[derive(Debug)]
-pub(in crate::source) struct Reader {
+pub(crate) struct Reader {
     silence: Arc<Silence>,
     lines: mpsc::Receiver<Result<(Bytes, Option<Share>), Error>>,
     _task: AbortOnDropHandle<()>,
 }
 
-/// Notes how far the lines that have come reach.
+/// Records how far the received lines reach.
 #[derive(Debug)]
-pub(in crate::source) struct Received {
-    pub(in crate::source) metrics: Metrics,
-    pub(in crate::source) kinds: Vec<Kind>,
+pub(crate) struct Received {
+    pub(crate) metrics: Metrics,
+    pub(crate) kinds: Vec<Kind>,
 }
 
 impl Received {
@@ -83,28 +83,23 @@ impl Received {
 
 impl Reader {
     /// Starts to read `stream`.
-    pub(in crate::source) fn new(stream: EventStream, window: Window, received: Received) -> Self {
+    pub(crate) fn new(stream: EventStream, window: Window, received: Received) -> Self {
         Reader::start(None, Some(stream), window, received)
     }
 
-    /// Gives what `held` holds, line by line as the window has room, and goes on with `stream`; without one it then ends
+    /// Returns the lines of `buffer`, as the window has room, and then those of `stream`. Without a stream it then ends
     /// as a connection does.
-    pub(in crate::source) fn warm(
-        held: ReplayBuffer,
-        stream: Option<EventStream>,
-        window: Window,
-        received: Received,
-    ) -> Self {
-        Reader::start(Some(held), stream, window, received)
+    pub(crate) fn warm(buffer: ReplayBuffer, stream: Option<EventStream>, window: Window, received: Received) -> Self {
+        Reader::start(Some(buffer), stream, window, received)
     }
 
-    fn start(held: Option<ReplayBuffer>, stream: Option<EventStream>, window: Window, received: Received) -> Self {
+    fn start(buffer: Option<ReplayBuffer>, stream: Option<EventStream>, window: Window, received: Received) -> Self {
         let (sender, lines) = mpsc::channel(LINES_AHEAD);
         let silence = Arc::new(Silence::default());
         let now = Arc::clone(&silence);
         let task = tokio::spawn(async move {
-            if let Some(mut held) = held {
-                while let Some(line) = held.pop() {
+            if let Some(mut buffer) = buffer {
+                while let Some(line) = buffer.pop() {
                     received.note(line::index_of(&line));
                     let share = window.line(line.len()).await;
                     if sender.send(Ok((line, share))).await.is_err() {
@@ -122,7 +117,7 @@ impl Reader {
                 let mut last = false;
                 let item = match line {
                     Ok(Some(line)) => {
-                        // Before it waits for room: what waits there is known, too.
+                        // Before the wait for room: a line that waits there has been received too.
                         received.note(line::index_of(&line));
                         let share = window.line(line.len()).await;
                         Ok((line, share))
@@ -147,28 +142,28 @@ impl Reader {
     /// The next line; `None` when the server has ended the connection.
     ///
     /// # Errors
-    /// Why the connection failed; it gives no more lines, except after [`Error::LongLine`].
-    pub(in crate::source) async fn next(&mut self) -> Result<Option<(Bytes, Option<Share>)>, Error> {
+    /// The connection failed, and brings no more lines, except after [`Error::LongLine`].
+    pub(crate) async fn next(&mut self) -> Result<Option<(Bytes, Option<Share>)>, Error> {
         self.lines.recv().await.transpose()
     }
 
-    /// The server had its time, there was room, and yet not even the beginning of a line has come.
-    pub(in crate::source) fn is_quiet(&self) -> bool {
+    /// The server had its time, there was room, and not even the beginning of a line has arrived.
+    pub(crate) fn is_quiet(&self) -> bool {
         self.silence.quiet.load(Ordering::Acquire) && self.is_empty()
     }
 
-    /// The beginning of a line has come, and for some seconds no more of it: its end cannot be waited for.
-    pub(in crate::source) fn is_stalled(&self) -> bool {
+    /// The beginning of a line has arrived, and no more of it for some seconds.
+    pub(crate) fn is_stalled(&self) -> bool {
         self.silence.stalled.load(Ordering::Acquire) && self.is_empty()
     }
 
-    /// Whether the connection has shown that nothing on the way holds its lines back.
-    pub(in crate::source) fn is_unbuffered(&self) -> bool {
+    /// Whether the connection has shown that no proxy holds its lines back.
+    pub(crate) fn is_unbuffered(&self) -> bool {
         self.silence.unbuffered.load(Ordering::Acquire)
     }
 
-    /// Whether no line is there already.
-    pub(in crate::source) fn is_empty(&self) -> bool {
+    /// Whether no line is waiting.
+    pub(crate) fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 }

@@ -1,4 +1,4 @@
-//! The lines that are held, within a bound of bytes.
+//! The replay buffer of a standby: the newest lines of a stream, within a bound of bytes.
 
 use std::collections::VecDeque;
 
@@ -6,73 +6,73 @@ use bytes::Bytes;
 
 use crate::{position::RaftIndex, telemetry::Metrics};
 
-/// Lines of one subscription, in order, and the raft index from which on none is missing.
+/// The lines of one subscription, in order, and the raft index from which on none is missing.
 ///
-/// A line is let go together with all others of its index: half an index proves nothing, and would number the
-/// occurrences of its objects wrongly.
+/// A line is removed together with all others of its index: half an index proves nothing, and the occurrences of its
+/// objects would be counted wrong.
 #[derive(Debug)]
-pub(in crate::source) struct ReplayBuffer {
-    lines: VecDeque<Held>,
+pub(crate) struct ReplayBuffer {
+    lines: VecDeque<BufferedLine>,
     bytes: usize,
     bound: usize,
-    /// Lines below it are not kept.
+    /// Lines below this index are not kept.
     floor: RaftIndex,
     complete_from: Option<RaftIndex>,
     metrics: Metrics,
 }
 
 #[derive(Debug)]
-struct Held {
+struct BufferedLine {
     index: RaftIndex,
     text: Bytes,
 }
 
 impl ReplayBuffer {
-    /// An empty ring that holds at most `bound` bytes, what it needs for each line included.
-    pub(in crate::source) fn new(bound: usize, metrics: Metrics) -> Self {
+    /// An empty buffer of at most `bound` bytes, including what it needs for each line.
+    pub(crate) fn new(bound: usize, metrics: Metrics) -> Self {
         ReplayBuffer { lines: VecDeque::new(), bytes: 0, bound, floor: RaftIndex(0), complete_from: None, metrics }
     }
 
-    /// Begins anew with a subscription whose first line is of `index`.
+    /// Starts empty with a subscription whose first line has this index.
     ///
-    /// The ring is complete behind that index only: the server's buffer may begin in the midst of it, and a server that
-    /// lags re-sends the last line it has, which need not be the first of its index.
-    pub(in crate::source) fn begin(&mut self, index: RaftIndex) {
+    /// The buffer is complete only after that index: the server's buffer can begin in the middle of it, and a lagging
+    /// server sends its last line again, which need not be the first of its index.
+    pub(crate) fn begin(&mut self, index: RaftIndex) {
         self.clear();
         self.floor = index;
-        self.complete_from = Some(RaftIndex(index.0.saturating_add(1)));
+        self.complete_from = Some(index.next());
     }
 
-    /// Lets everything go.
-    pub(in crate::source) fn clear(&mut self) {
+    /// Removes everything.
+    pub(crate) fn clear(&mut self) {
         self.lines = VecDeque::new();
         self.metrics.standby_freed(std::mem::take(&mut self.bytes));
         self.floor = RaftIndex(0);
         self.complete_from = None;
     }
 
-    /// Appends a line of the subscription; `index` is never below that of the line before. Older lines make room.
-    pub(in crate::source) fn push(&mut self, index: RaftIndex, text: &Bytes) {
+    /// Appends a line; `index` is never below that of the line before. Older lines make room.
+    pub(crate) fn push(&mut self, index: RaftIndex, text: &Bytes) {
         let size = size(text);
         while self.bytes.saturating_add(size) > self.bound
-            && let Some(oldest) = self.lines.front().map(|held| held.index)
+            && let Some(oldest) = self.lines.front().map(|line| line.index)
         {
-            self.raise(RaftIndex(oldest.0.saturating_add(1)));
+            self.raise(oldest.next());
         }
         if size > self.bound && index >= self.floor {
-            self.raise(RaftIndex(index.0.saturating_add(1)));
+            self.raise(index.next());
         }
         if index < self.floor {
             return;
         }
         self.bytes += size;
         self.metrics.standby_held(size);
-        // A copy: the line can be a small piece of a chunk that would be held with it.
-        self.lines.push_back(Held { index, text: Bytes::copy_from_slice(text) });
+        // A copy: the line can be a small piece of a chunk that would stay in memory with it.
+        self.lines.push_back(BufferedLine { index, text: Bytes::copy_from_slice(text) });
     }
 
-    /// Lets go what lies below `index`. Lines at it stay: their events are what proves that the ring goes on there.
-    pub(in crate::source) fn trim(&mut self, index: RaftIndex) {
+    /// Removes the lines below `index`. Lines at it stay: their events prove that the buffer continues there.
+    pub(crate) fn trim(&mut self, index: RaftIndex) {
         if self.complete_from.is_some() && index > self.floor {
             self.raise(index);
         }
@@ -80,40 +80,41 @@ impl ReplayBuffer {
 
     /// Keeps nothing below `floor`.
     fn raise(&mut self, floor: RaftIndex) {
-        while self.lines.front().is_some_and(|held| held.index < floor) {
+        while self.lines.front().is_some_and(|line| line.index < floor) {
             self.pop();
         }
         self.floor = self.floor.max(floor);
         self.complete_from = self.complete_from.max(Some(floor));
     }
 
-    /// Takes out the oldest line.
-    pub(in crate::source) fn pop(&mut self) -> Option<Bytes> {
-        let Held { text, .. } = self.lines.pop_front()?;
+    /// Removes the oldest line.
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+        let BufferedLine { text, .. } = self.lines.pop_front()?;
         let size = size(&text);
         self.bytes -= size;
         self.metrics.standby_freed(size);
         Some(text)
     }
 
-    /// From here on no line is missing, up to what was read; `None` before the first line. Lines below it can be held.
-    pub(in crate::source) fn complete_from(&self) -> Option<RaftIndex> {
+    /// From here on no line is missing, up to what was read; `None` before the first line. Lines below it can still be
+    /// in the buffer.
+    pub(crate) fn complete_from(&self) -> Option<RaftIndex> {
         self.complete_from
     }
 
     /// The lines of one index, in order.
-    pub(in crate::source) fn at(&self, index: RaftIndex) -> impl Iterator<Item = &Bytes> {
-        let start = self.lines.partition_point(|held| held.index < index);
-        self.lines.range(start..).take_while(move |held| held.index == index).map(|held| &held.text)
+    pub(crate) fn at(&self, index: RaftIndex) -> impl Iterator<Item = &Bytes> {
+        let start = self.lines.partition_point(|line| line.index < index);
+        self.lines.range(start..).take_while(move |line| line.index == index).map(|line| &line.text)
     }
 
-    /// How many lines are held.
-    pub(in crate::source) fn len(&self) -> usize {
+    /// The number of lines.
+    pub(crate) fn len(&self) -> usize {
         self.lines.len()
     }
 
-    /// The bytes that they take, what the ring needs for each included.
-    pub(in crate::source) fn bytes(&self) -> usize {
+    /// The bytes of the lines, including what the buffer needs for each.
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 }
@@ -125,7 +126,7 @@ impl Drop for ReplayBuffer {
 }
 
 fn size(text: &Bytes) -> usize {
-    text.len().saturating_add(size_of::<Held>())
+    text.len().saturating_add(size_of::<BufferedLine>())
 }
 
 #[cfg(test)]
@@ -136,9 +137,9 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        /// A line, so many indexes further, so many bytes long.
+        /// A line, so many indexes later, so many bytes long.
         Line(u64, usize),
-        /// The leaders are so many indexes behind what was read, or ahead of it.
+        /// The leaders are so many indexes after what was read, or before it.
         Trim(i64),
     }
 
@@ -157,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_held_is_whole_from_where_it_says(first in 1_u64..5, steps in steps()) {
+        fn the_buffer_is_complete_from_where_it_says(first in 1_u64..5, steps in steps()) {
             let mut buffer = buffer(1000);
             let mut log: Vec<(RaftIndex, Bytes)> = Vec::new();
             let (mut index, mut trimmed) = (RaftIndex(first), RaftIndex(0));
@@ -177,10 +178,10 @@ mod tests {
                     }
                 }
                 let from = buffer.complete_from().expect("it has begun");
-                let held: Vec<_> = buffer.lines.iter().map(|held| (held.index, held.text.clone())).collect();
+                let held: Vec<_> = buffer.lines.iter().map(|line| (line.index, line.text.clone())).collect();
                 let whole: Vec<_> = log.iter().filter(|(index, _)| *index >= from).cloned().collect();
                 prop_assert!(held.ends_with(&whole), "{from}: {held:?} of {log:?}");
-                prop_assert!(log.ends_with(&held), "only the oldest are let go, and never one of two of an index");
+                prop_assert!(log.ends_with(&held), "only the oldest are removed, and never one of two of an index");
                 prop_assert!(held.iter().all(|(index, _)| *index >= trimmed));
                 prop_assert!(buffer.bytes() <= 1000);
                 prop_assert_eq!(buffer.bytes(), held.iter().map(|(_, text)| size(text)).sum::<usize>());
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_with_room_lets_nothing_go_that_the_leaders_have_not_passed() {
+    fn a_buffer_with_room_keeps_all_that_the_leaders_have_not_passed() {
         let mut buffer = buffer(10_000);
         buffer.begin(RaftIndex(10));
         for index in [10, 11, 11, 14] {
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_the_ring_is_passed_over_with_its_whole_index() {
+    fn a_line_longer_than_the_buffer_is_dropped_with_its_whole_index() {
         let metrics = Metrics::new(&[]);
         let mut buffer = ReplayBuffer::new(200, metrics.clone());
         buffer.begin(RaftIndex(1));

@@ -1,4 +1,4 @@
-//! The one way to connect to the event stream, for a leader and for a standby.
+//! How a leader or a standby subscribes to the event stream, and to which topics.
 
 use crate::{
     kind::Kind,
@@ -8,17 +8,18 @@ use crate::{
 
 /// An open event stream, and the namespaces whose events it has.
 #[derive(Debug)]
-pub(in crate::source) struct Subscription {
-    pub(in crate::source) stream: EventStream,
-    pub(in crate::source) namespaces: Namespaces,
+pub(crate) struct Subscription {
+    pub(crate) stream: EventStream,
+    pub(crate) namespaces: Namespaces,
 }
 
 impl Subscription {
-    /// Subscribes. `namespaces` was listed just before; `None` if one was created meanwhile: the caller lists them again.
+    /// Subscribes. `namespaces` was listed just before; returns `None` if one was created meanwhile, and the caller
+    /// lists them again.
     ///
     /// # Errors
     /// Nomad refuses the stream, or cannot be reached.
-    pub(in crate::source) async fn open(
+    pub(crate) async fn open(
         client: &Client,
         query: &StreamQuery,
         namespaces: Namespaces,
@@ -29,15 +30,15 @@ impl Subscription {
     }
 }
 
-/// Whether a kind reads the stream of the first namespace, or of another one. Nodes have no namespace: one stream is
-/// enough for them.
-pub(in crate::source) fn reads(kind: Kind, first: bool) -> bool {
+/// Whether a kind reads the stream of the first namespace, or of another one. Nodes have no namespace: they read the
+/// first stream only.
+pub(crate) fn reads(kind: Kind, first: bool) -> bool {
     first || kind != Kind::Nodes
 }
 
-/// What to subscribe to: each topic once. Where several keys of one topic are wanted, all of it: Nomad sends an event
-/// that matches two keys twice, and none at all for a topic that is named twice (2.0.5).
-pub(in crate::source) fn union<'a>(wanted: impl IntoIterator<Item = &'a Topic>) -> Vec<Topic> {
+/// The topics to subscribe to, each once. If several keys of one topic are wanted, the whole topic: Nomad sends an
+/// event that matches two keys twice, and nothing for a topic that is named twice (2.0.5).
+pub(crate) fn union<'a>(wanted: impl IntoIterator<Item = &'a Topic>) -> Vec<Topic> {
     let mut topics: Vec<Topic> = Vec::new();
     for topic in wanted {
         if topic.name == "*" && topic.key.is_none() {

@@ -1,13 +1,13 @@
-//! Going on from what the original program had delivered when it led before this one.
+//! Resumes from what the original program had delivered when it led before this one.
 //!
-//! It stores one bare integer for each kind, and that integer means no more than what it wrote: of an index, that no
-//! version above it was sent; of a time, that no task event after it was sent. See `docs/migration.md`.
+//! It stores one integer for each kind, which means no more than this: if it is an index, no version above it was sent;
+//! if it is a time, no task event after it was sent. See `docs/migration.md`.
 
 use std::time::{Duration, SystemTime};
 
 use tracing::{error, info};
 
-use super::{Batch, Origin, Tracker};
+use super::{StartMode, Submission, Tracker};
 use crate::{
     checkpoint::LegacyValue,
     kind::Kind,
@@ -20,17 +20,17 @@ use crate::{
     },
 };
 
-/// How much older than the original's newest task event an event must be to be taken for delivered.
+/// How much older than the original's newest task event an event must be to count as delivered.
 ///
 /// The stored time is the greatest of all clients' clocks, and a client's update reaches the servers up to some hundred
-/// milliseconds after it happened, later where it has to be repeated: an event of a slower clock or a slower client can
-/// be older and still not have been seen. Repeats at a migration are harmless, a loss is not.
+/// milliseconds after it happened, later if it has to be repeated: an event of a slower clock or client can be older
+/// and still not have been sent. Repeats at a migration are harmless, a loss is not.
 const OVERLAP: Duration = Duration::from_secs(10);
 
 /// What the original program had delivered, as far as it decides what is sent.
 #[derive(Debug, Default)]
 pub(super) struct Legacy {
-    /// Of task events.
+    /// Which task events.
     pub(super) task_events: LegacyProgress,
     /// At this index it may have delivered some events and not others.
     half_sent: Option<RaftIndex>,
@@ -44,15 +44,15 @@ impl Legacy {
 }
 
 impl Tracker {
-    /// Whether the original program led before, and this lane is not past what it had delivered.
-    pub(in crate::source) fn needs_original(&self) -> bool {
-        // It does not have raw events.
+    /// Whether the original program led before, and this stream is not past what it had delivered.
+    pub(crate) fn needs_legacy_value(&self) -> bool {
+        // The original program has no raw events.
         self.kind != Kind::Events && self.ledger.legacy().is_some()
     }
 
-    /// Begins behind what the original program had delivered. `table` is the index of the kind's tables by now, from the
-    /// leader. Returns up to which creation it had all namespaces, where it is to be gone on from an index.
-    pub(in crate::source) async fn go_on_from_original(
+    /// Starts after what the original program had delivered. `table` is the current index of the kind's tables, from
+    /// the leader. If the value is an index, returns up to which creation the original program had all namespaces.
+    pub(crate) async fn resume_from_legacy_value(
         &mut self,
         ctx: &Context,
         table: RaftIndex,
@@ -67,11 +67,11 @@ impl Tracker {
         }
         let Some(legacy) = self.ledger.go_on_from_original(table) else { return Ok(None) };
         let Some(last) = known_whole(self.kind, legacy.value) else {
-            self.go_on_from_time(legacy);
+            self.resume_from_time(legacy);
             return Ok(None);
         };
         let value = RaftIndex(legacy.value);
-        // Until the stream has gone on, a restart is to trust the index as this start does.
+        // Until the stream has moved, a restart has to trust the index as this start does.
         self.ledger.need_original(&self.namespace, Behind { position: RaftIndex(last.0 + 1), lists: false });
         let position = self.cursor.position();
         if position.index > last || position.index == last && *position != Position::at(last) {
@@ -80,23 +80,23 @@ impl Tracker {
         info!(kind = %self.kind, namespace = &*self.namespace, %value, "resuming from the legacy value");
         self.cursor = Cursor::trusting(last);
         self.legacy.half_sent = (last < value).then_some(value);
-        // What follows it is owed, and what is gone of that has to be said.
-        self.origin = Origin::Resumed;
-        let mut batch = Batch::default();
-        batch.effect.line = Some((last, Vec::new()));
-        batch.effect.namespaces = Some(value);
-        self.submit(ctx, batch, None).await?;
+        // Everything after it has to be delivered, and what is gone of that is a gap.
+        self.start_mode = StartMode::Resumed;
+        let mut submission = Submission::default();
+        submission.effect.line = Some((last, Vec::new()));
+        submission.effect.namespaces = Some(value);
+        self.submit(ctx, submission, None).await?;
         Ok(Some(value))
     }
 
-    fn go_on_from_time(&mut self, legacy: LegacyValue) {
+    fn resume_from_time(&mut self, legacy: LegacyValue) {
         let until = legacy.until.unwrap_or_default();
         if self.kind != Kind::Allocations || legacy.value == 0 {
-            // Nothing is delivered by it: once the lane is there, it goes on as any other.
+            // The value decides nothing: once the stream is there, it continues as any other.
             self.ledger.need_original(&self.namespace, Behind { position: RaftIndex(1), lists: false });
             return;
         }
-        // The passes that are owed have the versions up to there, too.
+        // The passes still to be read have the versions up to there too.
         self.ledger.need_original(&self.namespace, Behind { position: until.max(RaftIndex(1)), lists: true });
         info!(
             kind = %self.kind, namespace = &*self.namespace, time = legacy.value, %until,
@@ -107,7 +107,8 @@ impl Tracker {
     }
 }
 
-/// Whether a value can be of this cluster and of the past: its index is not above the table's, its time is not to come.
+/// Whether a value can be of this cluster and of the past: its index is not above the table's, its time is not in the
+/// future.
 fn is_credible(kind: Kind, legacy: LegacyValue, table: RaftIndex, now: u64) -> bool {
     match kind {
         Kind::Allocations => legacy.value <= now.saturating_add(nanoseconds(OVERLAP)),
@@ -115,19 +116,19 @@ fn is_credible(kind: Kind, legacy: LegacyValue, table: RaftIndex, now: u64) -> b
     }
 }
 
-/// Up to which index the original program had delivered everything it ever would. `None` where its value says nothing
+/// Up to which index the original program had delivered everything it ever would. `None` if its value says nothing
 /// about an index.
 fn known_whole(kind: Kind, value: u64) -> Option<RaftIndex> {
     let last = match kind {
         Kind::Allocations | Kind::Events => 0,
-        // It sends the evaluations of an index only when their table has moved past that.
+        // It sends the evaluations of an index only when their table has moved past that index.
         Kind::Evaluations => value.saturating_sub(1),
         Kind::Nodes | Kind::Jobs | Kind::JobListStubs | Kind::Deployments => value,
     };
     Some(RaftIndex(last)).filter(|last| last.0 > 0)
 }
 
-/// Wall-clock time in ns since 1970: the only one that can be held against a task event's.
+/// Wall-clock time in ns since 1970: the only one that compares with a task event's.
 fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map(nanoseconds).unwrap_or_default()
 }
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_evaluations_of_the_stored_index_are_still_owed() {
+    fn the_evaluations_of_the_stored_index_are_still_missing() {
         assert_eq!(known_whole(Kind::Evaluations, 7), Some(RaftIndex(6)));
         assert_eq!(known_whole(Kind::Evaluations, 1), None);
         assert_eq!(known_whole(Kind::Jobs, 7), Some(RaftIndex(7)));

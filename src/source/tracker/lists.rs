@@ -1,10 +1,10 @@
 //! Delivers from paged lists what the stream could have missed.
 //!
-//! A list gives final versions only. It delivers the objects whose `ModifyIndex` lies in a booked gap; what changed later
-//! comes through the stream. A page is read by a task of its own, see [`crate::source::backfill::page`], while the stream
-//! flows. Everything that decides is here, on the driver's own task. A page is asked for at least as new as the newest
-//! event that was delivered by then, and of what the stream delivers while it is under way nothing older is taken from
-//! it: so no version is delivered after a newer one.
+//! A list has final versions only. It delivers the objects whose `ModifyIndex` lies in a booked gap; later changes come
+//! through the stream. A task of its own reads a page, see [`crate::source::backfill::page`], while the stream flows;
+//! every decision is made here, on the driver's task. A page has to be at least as new as the newest event delivered
+//! before it was asked for, and versions older than what the stream delivers meanwhile are dropped from it: so no
+//! version is delivered after a newer one.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tracing::{debug, error, info, warn};
 
-use super::{Batch, Tracker, report_gap};
+use super::{Submission, Tracker, report_gap};
 use crate::{
     checkpoint::Pass,
     kind::Kind,
@@ -20,11 +20,11 @@ use crate::{
     resource::{self, Known, LegacyProgress, Listed, Unusable},
     source::{
         backfill::{
-            failure::Failed,
             fetch::Unread,
-            page::{Asked, Head, Piece, Read},
-            progress::Totals,
-            reader::{Page, SLOW_AFTER, object_of},
+            page::{ListTask, PageHead, PagePiece, PageRequest},
+            page_error::PageError,
+            progress::WalkTotals,
+            reader::{PendingPage, SLOW_AFTER, object_of},
         },
         context::{Context, Interrupted, Stopped},
     },
@@ -32,51 +32,51 @@ use crate::{
     window::Share,
 };
 
-/// As long as no more than so many allocations of a page are missing, they are asked for one by one, and the list comes
-/// without the states of all tasks.
+/// If no more than so many allocations of a page are missing, they are read one by one, and the list comes without the
+/// states of all tasks.
 const ONE_BY_ONE: usize = 50;
 /// How often a page that is older than the stream is asked for again.
-pub(in crate::source) const STALE_PAGES: u32 = 3;
-/// A list that has failed for so long is shown.
+pub(crate) const STALE_PAGES: u32 = 3;
+/// A list that has failed for so long is reported in the status.
 const FAILING_AFTER: Duration = Duration::from_secs(60);
-/// Where every object of a page fails alike, the fault is more likely the server's: so many times more tries are made.
-const PATIENCE: u32 = 4;
+/// If every object of a page fails, the server is more likely at fault: so many times more tries are made.
+const EXTRA_TRIES: u32 = 4;
 
-/// What a piece of a page comes to.
+/// What a piece of a page leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::source) enum Turn {
+pub(crate) enum PageOutcome {
     /// The page goes on.
-    On,
+    Continues,
     /// The page is delivered, and there is a further one.
-    Page,
+    PageDone,
     /// The list is delivered.
-    List,
-    /// The page is to be asked for again, after a pause.
+    ListDone,
+    /// The page will be asked for again, after a pause.
     Failed,
 }
 
-/// Whether, and how, an object of the page is delivered.
+/// Whether and how an object of the page is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     /// It is in no gap, or was delivered.
     No,
-    /// It was there before a first start: its task events are known from here on, and not sent.
+    /// It existed before a first start: its task events are known from here on, and not sent.
     Baseline,
-    /// It may have had a version in a gap that is gone: it has changed since, and the stream delivers the newer one.
+    /// It may have had a version in the gap that is gone: it has changed since, and the stream delivers the newer one.
     Overtaken,
     /// It is missing.
     Yes,
 }
 
-impl From<Failed> for Interrupted<Failed> {
-    fn from(failed: Failed) -> Self {
+impl From<PageError> for Interrupted<PageError> {
+    fn from(failed: PageError) -> Self {
         Interrupted::Failed(failed)
     }
 }
 
 impl Tracker {
     /// Asks for the next page.
-    pub(in crate::source) fn ask_page(&mut self, ctx: &Context) {
+    pub(crate) fn ask_page(&mut self, ctx: &Context) {
         let (Some(pass), Some(table)) = (self.backfill.next(), self.table()) else {
             self.backfill.clear();
             return;
@@ -91,7 +91,7 @@ impl Tracker {
             }
             (Some(_), _) => {}
         }
-        let asked = Asked {
+        let asked = PageRequest {
             kind: self.kind,
             table,
             namespace: pass.namespace.as_deref().unwrap_or(&self.namespace).to_owned(),
@@ -101,54 +101,54 @@ impl Tracker {
             stale: self.polled.as_ref().and(ctx.polling.stale).is_some(),
         };
         self.backfill.page_asked();
-        self.list.page = Some(Page::ask(ctx, asked));
+        self.list.page = Some(PendingPage::ask(ctx, asked));
     }
 
-    /// Takes in what has come of the page under way. What a page that fails has delivered by then is not repeated.
-    pub(in crate::source) async fn take_piece(&mut self, ctx: &Context, piece: Option<Piece>) -> Result<Turn, Stopped> {
+    /// Processes the next piece of the page under way. What a page delivers before it fails is not repeated.
+    pub(crate) async fn take_piece(&mut self, ctx: &Context, piece: Option<PagePiece>) -> Result<PageOutcome, Stopped> {
         let taken = match piece {
-            Some(Piece::Head(head)) => self.take_head(ctx, head).map_err(Interrupted::Failed),
-            Some(Piece::Elements(elements, share)) => Ok(self.take_elements(ctx, elements, share).await?),
-            Some(Piece::Object(wanted, answer, share)) => self.take_object(ctx, wanted, answer, share).await,
-            Some(Piece::End) => match self.end_page(ctx).await {
+            Some(PagePiece::Head(head)) => self.check_head(ctx, head).map_err(Interrupted::Failed),
+            Some(PagePiece::Elements(elements, share)) => Ok(self.take_elements(ctx, elements, share).await?),
+            Some(PagePiece::Object(wanted, answer, share)) => self.take_object(ctx, wanted, answer, share).await,
+            Some(PagePiece::End) => match self.end_page(ctx).await {
                 Ok(turn) => return Ok(turn),
                 Err(interrupted) => Err(interrupted),
             },
-            Some(Piece::Failed(error)) => Err(Failed::from(error).into()),
-            None => Err(Failed::Gone.into()),
+            Some(PagePiece::Failed(error)) => Err(PageError::from(error).into()),
+            None => Err(PageError::Gone.into()),
         };
         match taken {
-            Ok(()) => Ok(Turn::On),
+            Ok(()) => Ok(PageOutcome::Continues),
             Err(Interrupted::Failed(failed)) => Ok(self.fail_page(ctx, &failed)),
             Err(Interrupted::Stopped) => Err(Stopped),
         }
     }
 
-    /// Leaves the page under way, in the checkpoint too: what it has delivered counts as known from here on.
-    pub(in crate::source) async fn leave_page(&mut self, ctx: &Context) -> Result<(), Stopped> {
+    /// Leaves the page under way, in the checkpoint too: what it has delivered counts as known.
+    pub(crate) async fn leave_page(&mut self, ctx: &Context) -> Result<(), Stopped> {
         self.list.page = None;
-        let mut batch = Batch::default();
-        self.book_polled(ctx, RaftIndex(0), &mut batch);
+        let mut submission = Submission::default();
+        self.book_polled(ctx, RaftIndex(0), &mut submission);
         self.backfill.page_left();
         if !self.backfill.has_changed() {
             return Ok(());
         }
-        self.submit(ctx, batch, None).await
+        self.submit(ctx, submission, None).await
     }
 
-    /// Shows that the page under way takes long.
-    pub(in crate::source) fn show_slow(&mut self, ctx: &Context) {
+    /// Shows in the status that the page under way takes long.
+    pub(crate) fn show_slow(&mut self, ctx: &Context) {
         let text = format!("a page has been under way for more than {SLOW_AFTER:?}");
         if let Some(page) = &mut self.list.page {
             page.is_slow = true;
         }
-        // That none can be read says more.
+        // That no list can be read says more.
         if self.list.failing.is_none() {
             ctx.status.list(self.kind, &self.namespace, ListState::Slow { text });
         }
     }
 
-    fn fail_page(&mut self, ctx: &Context, failed: &Failed) -> Turn {
+    fn fail_page(&mut self, ctx: &Context, failed: &PageError) -> PageOutcome {
         self.backfill.page_failed();
         if let Some(since) = self.list.page_failed(failed)
             // Without a stream nothing comes but from lists.
@@ -158,24 +158,24 @@ impl Tracker {
         }
         ctx.metrics.of(self.kind).list_failures.inc();
         warn!(kind = %self.kind, namespace = &*self.namespace, error = %failed, "cannot read the list");
-        Turn::Failed
+        PageOutcome::Failed
     }
 
-    /// The answer has begun: is it of a state that can be used?
-    fn take_head(&mut self, ctx: &Context, head: Head) -> Result<(), Failed> {
-        let Some(page) = &mut self.list.page else { return Err(Failed::Gone) };
+    /// The answer has begun: checks that its state is new enough.
+    fn check_head(&mut self, ctx: &Context, head: PageHead) -> Result<(), PageError> {
+        let Some(page) = &mut self.list.page else { return Err(PageError::Gone) };
         let stale = self.polled.as_ref().and(ctx.polling.stale);
         if stale.is_some_and(|bound| !head.known_leader || head.last_contact > bound) {
             ctx.client.fail_over(&head.server);
-            return Err(Failed::Stale { server: head.server, last_contact: head.last_contact });
+            return Err(PageError::Stale { server: head.server, last_contact: head.last_contact });
         }
         if head.index < page.min_index {
             self.list.stale_pages += 1;
-            // The table itself was seen there: the list will come to it, unless the cluster is another one.
+            // The table was seen at that index: the list will reach it, unless the cluster is another one.
             if self.polled.is_some() || self.list.stale_pages < STALE_PAGES {
-                return Err(Failed::Late { page: head.index, seen: page.min_index });
+                return Err(PageError::Late { page: head.index, seen: page.min_index });
             }
-            // It never will: the index is of an event that did not move its table, after all.
+            // It never will: the index is of an event that did not move its table.
             if self.list.min_index == page.min_index {
                 self.list.min_index = head.index;
             }
@@ -186,26 +186,26 @@ impl Tracker {
         Ok(())
     }
 
-    /// Delivers what is missing of these elements, or notes it to be asked for.
+    /// Delivers the missing ones of these elements, or notes them to be read one by one.
     async fn take_elements(
         &mut self,
         ctx: &Context,
         elements: Vec<Bytes>,
         share: Option<Share>,
     ) -> Result<(), Stopped> {
-        let mut batch = Batch::default();
+        let mut submission = Submission::default();
         for element in elements {
             let made = match Listed::parse(&element) {
-                Ok(listed) => self.take_element(ctx, &element, listed.of(self.kind), &mut batch),
+                Ok(listed) => self.take_element(ctx, &element, listed.of(self.kind), &mut submission),
                 Err(reason) => Err(reason),
             };
             if let Err(reason) = made {
                 self.refuse(ctx, &element, &reason).await?;
             }
         }
-        self.submit(ctx, batch, share).await?;
+        self.submit(ctx, submission, share).await?;
         if self.list.page.as_ref().is_some_and(|page| page.is_lean && page.wanted.len() > ONE_BY_ONE) {
-            // It is asked for again, with all that it has.
+            // The page is asked for again, in full.
             self.list_in_full(true);
             self.list.page = None;
             self.backfill.page_failed();
@@ -218,7 +218,7 @@ impl Tracker {
         ctx: &Context,
         element: &Bytes,
         listed: Listed,
-        batch: &mut Batch,
+        submission: &mut Submission,
     ) -> Result<(), Unusable> {
         self.list.progress.walked();
         let is_fetched =
@@ -229,111 +229,112 @@ impl Tracker {
                 self.confirm_gap(ctx);
                 Ok(())
             }
-            Due::Baseline => self.know_baseline(element, batch),
+            Due::Baseline => self.set_baseline(element, submission),
             Due::Yes if is_fetched => {
                 self.list.page.iter_mut().for_each(|page| page.wanted.push(listed.clone()));
                 Ok(())
             }
-            // Records that are the object itself wait for the sink, and must not keep the whole of what was read.
+            // Records that are the object itself wait for the sink, and must not keep everything that was read in
+            // memory.
             Due::Yes if self.kind != Kind::Allocations => {
-                self.deliver(ctx, &Bytes::copy_from_slice(element), &listed, batch)
+                self.deliver(ctx, &Bytes::copy_from_slice(element), &listed, submission)
             }
-            Due::Yes => self.deliver(ctx, element, &listed, batch),
+            Due::Yes => self.deliver(ctx, element, &listed, submission),
         }
     }
 
-    /// Delivers a single object that was listed, if it is still missing as it is by now.
+    /// Delivers a single listed object, if its current version is still missing.
     async fn take_object(
         &mut self,
         ctx: &Context,
         wanted: Listed,
         answer: Result<Option<Bytes>, Unread>,
         share: Option<Share>,
-    ) -> Result<(), Interrupted<Failed>> {
+    ) -> Result<(), Interrupted<PageError>> {
         let identity = self.identity(&wanted);
-        let Some(page) = &mut self.list.page else { return Err(Failed::Gone.into()) };
+        let Some(page) = &mut self.list.page else { return Err(PageError::Gone.into()) };
         let element = match answer {
             Ok(element) => {
                 page.read_objects += 1;
                 element
             }
-            Err(Unread::Nomad(error)) if Unread::is_of_all(&error) => return Err(Failed::from(error).into()),
+            Err(Unread::Nomad(error)) if Unread::is_of_all(&error) => return Err(PageError::from(error).into()),
             Err(reason) => {
                 page.unread.push((wanted, reason));
                 return Ok(());
             }
         };
         let Some(element) = element else {
-            // So would a leader say that has not applied all that the one before it had. If the object is gone, the stream
-            // has its purge, if there is one.
+            // A leader that has not applied all that the one before it had would say so too. If the object is gone, the
+            // stream has its purge, if there is one.
             if self.backfill.not_found(identity) {
-                page.failed = Some(Failed::Absent { id: wanted.id });
+                page.failed = Some(PageError::Absent { id: wanted.id });
             } else {
                 self.confirm_gap(ctx);
             }
             return Ok(());
         };
-        let mut batch = Batch::default();
+        let mut submission = Submission::default();
         let made = match Listed::parse(&element).map(|listed| listed.of(self.kind)) {
             // The leader that listed it would give this version or a newer one.
             Ok(Listed { modify_index: given, .. }) if given < wanted.modify_index => {
                 let Listed { id, modify_index: listed, .. } = wanted;
-                page.failed = Some(Failed::Older { id, listed, given });
+                page.failed = Some(PageError::Older { id, listed, given });
                 return Ok(());
             }
-            // The stream may deliver what it has become by now. What it was when it was listed does not come.
+            // The stream may deliver its current version. The listed version will not arrive.
             Ok(listed) if self.due(&listed) != Due::Yes => {
                 self.confirm_gap(ctx);
                 return Ok(());
             }
-            Ok(listed) => self.deliver(ctx, &element, &listed, &mut batch),
+            Ok(listed) => self.deliver(ctx, &element, &listed, &mut submission),
             Err(reason) => Err(reason),
         };
         if let Err(reason) = made {
             self.refuse(ctx, &element, &reason).await?;
         }
-        Ok(self.submit(ctx, batch, share).await?)
+        Ok(self.submit(ctx, submission, share).await?)
     }
 
-    /// Everything has come that was asked for.
-    async fn end_page(&mut self, ctx: &Context) -> Result<Turn, Interrupted<Failed>> {
-        let Some(mut page) = self.list.page.take() else { return Err(Failed::Gone.into()) };
+    /// Everything has arrived that was asked for.
+    async fn end_page(&mut self, ctx: &Context) -> Result<PageOutcome, Interrupted<PageError>> {
+        let Some(mut page) = self.list.page.take() else { return Err(PageError::Gone.into()) };
         if !page.is_fetching && !page.wanted.is_empty() {
             page.is_fetching = true;
-            page.read = Read::objects(ctx, self.kind, std::mem::take(&mut page.wanted));
+            page.read = ListTask::objects(ctx, self.kind, std::mem::take(&mut page.wanted));
             self.list.page = Some(page);
-            return Ok(Turn::On);
+            return Ok(PageOutcome::Continues);
         }
         self.try_unread_again(ctx, &mut page).await?;
         let (index, next_page) = page.head.take().map(|head| (head.index, head.next_page)).unwrap_or_default();
         let (begun, failed) = (page.begun, page.failed.take());
-        // Where the page failed, its time counts too.
+        // If the page failed, its time counts too.
         self.list.page = Some(page);
         if let Some(failed) = failed {
-            // The same page, or a newer one.
+            // The same page again, or a newer one.
             self.list.min_index = self.list.min_index.max(index);
             return Err(failed.into());
         }
-        let done = self.backfill.page_done(next_page.clone()).map_err(Failed::from)?;
+        let done = self.backfill.page_done(next_page.clone()).map_err(PageError::from)?;
         self.list.page = None;
         self.list.page_delivered(begun);
         ctx.status.list(self.kind, &self.namespace, ListState::Fine);
         ctx.metrics.of(self.kind).listed_objects.inc_by(self.list.progress.page(next_page.as_deref(), index));
-        let turn = if done.is_some() { Turn::List } else { Turn::Page };
+        let turn = if done.is_some() { PageOutcome::ListDone } else { PageOutcome::PageDone };
         if let Some(pass) = done {
             self.end_list(&pass);
         }
-        let mut batch = Batch::default();
-        self.book_polled(ctx, index, &mut batch);
-        self.submit(ctx, batch, None).await?;
+        let mut submission = Submission::default();
+        self.book_polled(ctx, index, &mut submission);
+        self.submit(ctx, submission, None).await?;
         Ok(turn)
     }
 
     fn end_list(&mut self, pass: &Pass) {
         self.list_in_full(false);
         let (kind, namespace) = (self.kind, &*self.namespace);
-        let Totals { delivered: objects, walked, pages, elapsed } = self.list.progress.end();
-        // More digits than anybody reads.
+        let WalkTotals { delivered: objects, walked, pages, elapsed } = self.list.progress.end();
+        // Nobody reads more digits.
         let elapsed = if elapsed.is_zero() { "<1ms".to_owned() } else { format!("{elapsed:?}") };
         match self.polled {
             None if objects == 0 => debug!(%kind, namespace, objects, walked, pages, elapsed, "backfill finished"),
@@ -346,23 +347,23 @@ impl Tracker {
         }
     }
 
-    /// What could not be read is tried again with the page, or given up.
-    async fn try_unread_again(&mut self, ctx: &Context, page: &mut Page) -> Result<(), Stopped> {
+    /// Tries unreadable objects again with the page, or gives them up.
+    async fn try_unread_again(&mut self, ctx: &Context, page: &mut PendingPage) -> Result<(), Stopped> {
         let all_fail = page.read_objects == 0 && page.unread.len() > 1;
         for (wanted, reason) in std::mem::take(&mut page.unread) {
             let tries = self.backfill.unread(self.identity(&wanted));
-            let patience = if all_fail && reason.can_be_of_all() { PATIENCE } else { 1 };
-            if reason.tries().is_some_and(|most| tries >= most * patience) {
+            let factor = if all_fail && reason.can_be_of_all() { EXTRA_TRIES } else { 1 };
+            if reason.tries().is_some_and(|most| tries >= most * factor) {
                 self.give_up(ctx, &wanted, &reason).await?;
             } else {
                 let Listed { id, namespace, .. } = wanted;
-                page.failed = Some(Failed::Unread { id, namespace, reason: Box::new(reason) });
+                page.failed = Some(PageError::Unread { id, namespace, reason: Box::new(reason) });
             }
         }
         Ok(())
     }
 
-    /// One object that cannot be read holds up no list: a dead letter names it.
+    /// One unreadable object holds up no list: it becomes a dead letter that names it.
     async fn give_up(&mut self, ctx: &Context, wanted: &Listed, reason: &Unread) -> Result<(), Stopped> {
         let (kind, Listed { id, namespace, modify_index: index, .. }) = (self.kind, wanted);
         error!(%kind, namespace, id, %index, %reason, action = "dead letter", "cannot read a listed object");
@@ -377,7 +378,7 @@ impl Tracker {
         Ok(())
     }
 
-    /// The same for input that no record can be made of, once: lists give it again and again.
+    /// Input that cannot become a record becomes a dead letter, once: each list has it again.
     async fn refuse(&mut self, ctx: &Context, raw: &[u8], reason: &Unusable) -> Result<(), Stopped> {
         if self.list.refuses_first(raw) {
             self.dead_letter(ctx, raw, reason).await?;
@@ -414,15 +415,21 @@ impl Tracker {
             && !self.backfill.is_delivered(identity)
     }
 
-    /// The pass being read has missed something, or may have: from here on it counts as a gap.
+    /// The pass being read has missed something, or may have: it counts as a gap from here on.
     fn confirm_gap(&mut self, ctx: &Context) {
         for gap in self.backfill.confirm_gap().into_iter().flatten() {
             report_gap(ctx, self.kind, &self.namespace, &gap);
         }
     }
 
-    /// Adds what a missing object comes to.
-    fn deliver(&mut self, ctx: &Context, element: &Bytes, listed: &Listed, batch: &mut Batch) -> Result<(), Unusable> {
+    /// Adds the records of a missing object.
+    fn deliver(
+        &mut self,
+        ctx: &Context,
+        element: &Bytes,
+        listed: &Listed,
+        submission: &mut Submission,
+    ) -> Result<(), Unusable> {
         let mut made = {
             let task_cursor = |task| self.ledger.task_cursor(task);
             resource::from_object(self.kind, element, Known::task_cursors(&task_cursor).and(self.legacy.task_events))?
@@ -431,14 +438,14 @@ impl Tracker {
         if self.kind != Kind::Allocations {
             made.value = made.value.filter(|value| RaftIndex(*value).is_plausible_after(newest));
         } else if !listed.modify_index.is_plausible_after(newest) {
-            self.distrust_index(&mut made.task_cursors);
+            self.keep_cursor_index(&mut made.task_cursors);
         }
         let identity = self.identity(listed);
         let is_beyond_gaps = self.is_beyond_gaps(listed.modify_index, identity);
         if !is_beyond_gaps {
             self.confirm_gap(ctx);
         }
-        let overruns = batch.add(made);
+        let overruns = submission.add(made);
         self.report_overruns(ctx, overruns, &listed.id, listed.modify_index);
         self.list.progress.delivered();
         self.backfill.delivered(identity);
@@ -448,17 +455,17 @@ impl Tracker {
         Ok(())
     }
 
-    /// Notes which task events lie before the first start.
-    fn know_baseline(&self, element: &Bytes, batch: &mut Batch) -> Result<(), Unusable> {
+    /// Sets the task cursors of events before the first start.
+    fn set_baseline(&self, element: &Bytes, submission: &mut Submission) -> Result<(), Unusable> {
         let task_cursor = |task| self.ledger.task_cursor(task);
         let known = Known::task_cursors(&task_cursor).and(LegacyProgress::All);
-        batch.add(resource::from_object(self.kind, element, known)?);
+        submission.add(resource::from_object(self.kind, element, known)?);
         Ok(())
     }
 }
 
-/// Whether the object was there before the ranges of the pass end, and has changed behind them. Of allocations it is the
-/// task events that count, and the newest version has them all.
+/// Whether the object existed before the ranges of the pass end, and has changed after them. For allocations the task
+/// events count, and the newest version has them all.
 fn is_overtaken(kind: Kind, pass: &Pass, listed: &Listed) -> bool {
     let until = pass.ranges.iter().map(|gap| gap.until).max().unwrap_or_default();
     kind != Kind::Allocations && listed.create_index < until && until <= listed.modify_index

@@ -1,12 +1,13 @@
-//! One resource's progress on a stream: its cursor, its filter, and how its records enter the ledger and go to delivery.
+//! One kind's progress on a stream: which events are new, which gaps to book, and how records enter the ledger and go
+//! to delivery.
 //!
-//! Every record enters its ledger in [`Tracker::submit`], and with it what changed in the [`Backfill`].
+//! Every record enters its ledger in [`Tracker::submit`], together with what changed in the [`Backfill`].
 
-mod batch;
 mod legacy;
 pub(super) mod lists;
 mod new_topics;
 mod polled;
+mod submission;
 mod watchdog;
 
 use std::sync::Arc;
@@ -14,14 +15,14 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-pub(super) use self::{batch::Batch, lists::Turn};
 use self::{legacy::Legacy, polled::Polled, watchdog::Watchdog};
+pub(super) use self::{lists::PageOutcome, submission::Submission};
 use super::{
     backfill::{Backfill, Summaries, reader::ListReader},
     context::{Context, Stopped},
     resume::{
         new_namespaces::NewNamespaces,
-        proof::{Cursor, TableVerdict, Verdict},
+        proof::{Cursor, LineVerdict, TableVerdict},
         topics::WantedTopics,
     },
 };
@@ -50,12 +51,12 @@ pub(super) struct Tracker {
     topics: WantedTopics,
     ledger: Arc<Ledger>,
     pub(super) cursor: Cursor,
-    pub(super) origin: Origin,
+    pub(super) start_mode: StartMode,
     /// What lists still have to deliver.
     pub(super) backfill: Backfill,
     /// How its lists are read.
     pub(super) list: ListReader,
-    /// While lists take the stream's place: what they delivered beyond the booked gaps.
+    /// Set while lists replace the stream: what they delivered beyond the booked gaps.
     pub(super) polled: Option<Polled>,
     /// Job stubs that wait for the summary of their job, which no event has.
     pub(super) summaries: Summaries,
@@ -64,35 +65,35 @@ pub(super) struct Tracker {
     legacy: Legacy,
 }
 
-/// How a tracker began, as long as that decides what counts as a gap.
+/// How a tracker started, while that decides what counts as a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum StartMode {
     /// It continues from a checkpoint, or its first start is over: whatever the stream no longer has is a gap.
     Resumed,
-    /// Nothing was ever delivered: lists deliver what lies before the stream's first line, and that is no gap. Ends with
-    /// the first gap that is booked.
+    /// Nothing was ever delivered: lists deliver what precedes the stream's first line, and that is no gap. Ends when
+    /// the first range is booked.
     FirstStart,
-    /// The same of allocations that start at an index: lists also tell which task events lie before it, and those are
+    /// The same for allocations that start at an index: lists also say which task events precede it, and those are
     /// never sent.
     FirstStartAfterIndex,
 }
 
-/// Whether a gap is reported when it is booked.
+/// When a gap is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Report {
+pub(super) enum GapReport {
     Now,
-    /// It is only known that a table moved, and tables also move without an event: the list tells.
+    /// It is only known that a table moved, and tables also move without an event: the list decides.
     IfListFindsSomething,
 }
 
-impl Origin {
+impl StartMode {
     pub(super) fn is_first_start(self) -> bool {
-        self != Origin::Resumed
+        self != StartMode::Resumed
     }
 
     /// Whether versions before the gaps of a new pass only set task cursors.
     fn needs_baseline(self) -> bool {
-        self == Origin::FirstStartAfterIndex
+        self == StartMode::FirstStartAfterIndex
     }
 }
 
@@ -107,7 +108,7 @@ impl Tracker {
             topics: WantedTopics::new(kind, topics, (!is_first).then_some(stored.topics)),
             backfill: Backfill::load(kind, stored.backfill),
             cursor: Cursor::new(stored.position),
-            origin: if is_first { Origin::FirstStart } else { Origin::Resumed },
+            start_mode: if is_first { StartMode::FirstStart } else { StartMode::Resumed },
             list: ListReader::new(kind, Arc::clone(&namespace)),
             polled: None,
             summaries: Summaries::default(),
@@ -118,30 +119,30 @@ impl Tracker {
         }
     }
 
-    /// Starts for the first time after `start`. With `now`, not even what the server's buffer has is wanted.
+    /// Starts for the first time, after `start`. With `now`, what the server's buffer has is not wanted either.
     pub(super) async fn start_after(&mut self, ctx: &Context, start: RaftIndex, now: bool) -> Result<(), Stopped> {
         self.cursor = Cursor::new(Position::at(start));
         let baseline = self.kind == Kind::Allocations;
-        self.origin = match (now, baseline) {
-            (true, _) => Origin::Resumed,
-            (false, true) => Origin::FirstStartAfterIndex,
-            (false, false) => Origin::FirstStart,
+        self.start_mode = match (now, baseline) {
+            (true, _) => StartMode::Resumed,
+            (false, true) => StartMode::FirstStartAfterIndex,
+            (false, false) => StartMode::FirstStart,
         };
-        let mut batch = Batch::default();
-        batch.effect.line = Some((start, Vec::new()));
-        // Nothing older is wanted of the namespaces that exist, either.
-        batch.effect.namespaces = Some(start);
+        let mut submission = Submission::default();
+        submission.effect.line = Some((start, Vec::new()));
+        // Nothing older is wanted of the existing namespaces either.
+        submission.effect.namespaces = Some(start);
         if now && baseline {
             let after = RaftIndex(start.0 + 1);
             let nothing = Gap { from: after, until: after, known: Seen::default() };
             self.backfill.add(Pass { ranges: vec![nothing], baseline, ..Pass::default() });
         }
-        self.submit(ctx, batch, None).await
+        self.submit(ctx, submission, None).await
     }
 
     /// Whether it starts with everything that the cluster has.
     pub(super) fn starts_from_nothing(&self) -> bool {
-        self.origin.is_first_start() && self.cursor.position().index == RaftIndex(0)
+        self.start_mode.is_first_start() && self.cursor.position().index == RaftIndex(0)
     }
 
     /// The topics it subscribes to.
@@ -149,12 +150,12 @@ impl Tracker {
         self.topics.wanted()
     }
 
-    /// Shows how it is read.
+    /// Shows in the status how it is read.
     pub(super) fn show(&self, ctx: &Context, state: SourceState) {
         ctx.status.source(self.kind, &self.namespace, state);
     }
 
-    /// The last event that moved its table for certain, by the checkpoint.
+    /// The last event that moved its table for certain, from the checkpoint.
     pub(super) fn anchor(&self) -> Option<Anchor> {
         self.ledger.stream(&self.namespace)?.anchor
     }
@@ -172,7 +173,7 @@ impl Tracker {
         }
     }
 
-    /// The tables that together tell whether anything happened at all; `None` where some topic has none.
+    /// The tables that together say whether anything happened; `None` if a topic has no table.
     pub(super) fn tables(&self) -> Option<Vec<Table>> {
         self.topics().iter().map(|topic| Table::from_topic(&topic.name)).collect()
     }
@@ -180,8 +181,8 @@ impl Tracker {
     /// Starts over from nothing: the cluster is another one.
     pub(super) fn start_over(&mut self) {
         self.ledger.start_over(&self.namespace);
-        // Lists deliver all objects again. Raw events have no list, so the break has to show as a gap.
-        self.origin = if self.kind == Kind::Events { Origin::Resumed } else { Origin::FirstStart };
+        // Lists deliver all objects again. Raw events have no list, so the break has to be a gap.
+        self.start_mode = if self.kind == Kind::Events { StartMode::Resumed } else { StartMode::FirstStart };
         self.cursor = Cursor::new(Default::default());
         self.backfill.clear();
         self.list.clear();
@@ -189,7 +190,7 @@ impl Tracker {
         self.legacy = Legacy::default();
     }
 
-    /// Delivers what a line has for this kind. `new_namespaces` are those whose earlier events are wanted too.
+    /// Delivers the events of a line for this kind. Earlier events of `new_namespaces` are delivered too.
     pub(super) async fn take_line(
         &mut self,
         ctx: &Context,
@@ -199,28 +200,28 @@ impl Tracker {
     ) -> Result<(), Stopped> {
         let is_missing = line.passed_over.is_some_and(|identity| self.cursor.is_new(line.index, identity));
         let verdict = self.cursor.observe(line.index, identities);
-        let mut batch = Batch::default();
+        let mut submission = Submission::default();
         match &verdict {
-            Verdict::DeliverAfterGap(gap) => {
+            LineVerdict::DeliverAfterGap(gap) => {
                 let report = match self.legacy.is_half_sent(line.index) {
-                    true => Report::IfListFindsSomething,
-                    false => Report::Now,
+                    true => GapReport::IfListFindsSomething,
+                    false => GapReport::Now,
                 };
-                self.book_gap(ctx, gap.clone(), report, &mut batch);
+                self.book_gap(ctx, gap.clone(), report, &mut submission);
             }
-            Verdict::Deliver => self.know_at_gap_end(line.index, identities),
-            Verdict::Nothing if new_namespaces.is_none() => return Ok(()),
-            Verdict::Nothing => {}
+            LineVerdict::Deliver => self.know_at_gap_end(line.index, identities),
+            LineVerdict::Nothing if new_namespaces.is_none() => return Ok(()),
+            LineVerdict::Nothing => {}
         }
-        if is_missing && verdict != Verdict::Nothing {
-            self.book_passed_over(ctx, line.index, &mut batch);
+        if is_missing && verdict != LineVerdict::Nothing {
+            self.book_long_line(ctx, line.index, &mut submission);
         }
         for event in &line.events {
             if !self.topics.want(event) {
                 continue;
             }
-            // A line of the index that a gap ends with can come after the page that has delivered it already.
-            let is_new = verdict != Verdict::Nothing
+            // A line at the end of a gap can arrive after the page that has delivered it.
+            let is_new = verdict != LineVerdict::Nothing
                 && self.cursor.is_new(line.index, event.identity)
                 && !self.backfill.is_delivered(event.identity);
             let is_late = new_namespaces.is_some_and(|namespaces| namespaces.is_missing(event));
@@ -228,28 +229,29 @@ impl Tracker {
                 ctx.metrics.of(self.kind).duplicate_events_skipped.inc();
                 continue;
             }
-            self.take_event(ctx, event, &mut batch).await?;
+            self.take_event(ctx, event, &mut submission).await?;
         }
-        batch.effect.line = (verdict != Verdict::Nothing).then(|| (line.index, identities.to_vec()));
+        submission.effect.line = (verdict != LineVerdict::Nothing).then(|| (line.index, identities.to_vec()));
         self.cursor.advance(line.index, identities);
-        self.submit(ctx, batch, share.clone()).await
+        self.submit(ctx, submission, share.clone()).await
     }
 
-    /// A line was too long to be held: whatever it had is a gap. What other lines of its index have brought is known.
-    fn book_passed_over(&mut self, ctx: &Context, index: RaftIndex, batch: &mut Batch) {
+    /// A line was too long to be kept: everything that it can have had is a gap. Events of other lines of its index are
+    /// known.
+    fn book_long_line(&mut self, ctx: &Context, index: RaftIndex, submission: &mut Submission) {
         let Position { index: at, seen, .. } = self.cursor.position();
         let known = if *at == index { seen.clone() } else { Seen::default() };
-        let gap = Gap { from: index, until: RaftIndex(index.0.saturating_add(1)), known };
+        let gap = Gap { from: index, until: index.next(), known };
         ctx.metrics.gap(self.kind, 1);
         if self.kind == Kind::Events {
-            batch.drafts.push(resource::gap(&self.namespace, &gap));
+            submission.drafts.push(resource::gap(&self.namespace, &gap));
         } else {
             self.backfill.add(Pass { ranges: vec![gap], ..Pass::default() });
         }
     }
 
-    /// Lists need not deliver further lines of the index that a gap ends with. Where the list covers that index whole,
-    /// none of them is new, and all of them are left to it.
+    /// Lists need not deliver further lines of the index at which a gap ends. If the list covers that index whole, none
+    /// of them is new, and all of them are left to it.
     fn know_at_gap_end(&mut self, index: RaftIndex, identities: &[Identity]) {
         if index != self.cursor.position().index {
             return;
@@ -261,48 +263,54 @@ impl Tracker {
         }
     }
 
-    /// Delivers what a line of a doubtful index has for this kind. Nothing that follows an index moves by it.
-    pub(super) async fn take_doubtful(
+    /// Delivers the events of a line with an implausible index. No position moves by it.
+    pub(super) async fn take_unconfirmed(
         &mut self,
         ctx: &Context,
         line: &Line<'_>,
         share: &Option<Share>,
     ) -> Result<(), Stopped> {
         // No version of a page is dropped for an index that may be wrong.
-        let (min_index, page, mut batch) = (self.list.min_index, self.list.page.take(), Batch::default());
+        let (min_index, page, mut submission) = (self.list.min_index, self.list.page.take(), Submission::default());
         for event in line.events.iter().filter(|event| !event.delivered) {
             if self.topics.want(event) {
-                self.take_event(ctx, event, &mut batch).await?;
+                self.take_event(ctx, event, &mut submission).await?;
             }
         }
         (self.list.min_index, self.list.page) = (min_index, page);
-        let mut task_cursors = std::mem::take(&mut batch.effect.task_cursors);
-        self.distrust_index(&mut task_cursors);
-        batch.effect = Effect { task_cursors, ..Effect::default() };
-        self.submit(ctx, batch, share.clone()).await
+        let mut task_cursors = std::mem::take(&mut submission.effect.task_cursors);
+        self.keep_cursor_index(&mut task_cursors);
+        submission.effect = Effect { task_cursors, ..Effect::default() };
+        self.submit(ctx, submission, share.clone()).await
     }
 
-    /// The version that carried these cursors has an index that cannot be true: with it, all that follows would be older.
-    fn distrust_index(&self, task_cursors: &mut [(TaskKey, TaskCursor)]) {
+    /// The version of these cursors has an implausible index: with it, everything later would look older.
+    fn keep_cursor_index(&self, task_cursors: &mut [(TaskKey, TaskCursor)]) {
         for (task, cursor) in task_cursors {
             *cursor = cursor.at(self.ledger.task_cursor(*task).map(TaskCursor::index).unwrap_or_default());
         }
     }
 
-    async fn take_event(&mut self, ctx: &Context, event: &Event<'_>, batch: &mut Batch) -> Result<(), Stopped> {
+    async fn take_event(
+        &mut self,
+        ctx: &Context,
+        event: &Event<'_>,
+        submission: &mut Submission,
+    ) -> Result<(), Stopped> {
         let repeated = event.occurrence > 0;
         let made = {
-            let task_cursor = |task| batch.task_cursor(&self.ledger, repeated, task);
+            let task_cursor = |task| submission.task_cursor(&self.ledger, repeated, task);
             resource::from_event(self.kind, event, Known::task_cursors(&task_cursor).and(self.legacy.task_events))
         };
         match made {
             Ok(mut made) => {
-                // Bystanders do not move their table: a page would be waited for that never comes.
+                // An object that the transaction only touched does not move its table: a page as new as that would
+                // never come.
                 if !made.drafts.is_empty() {
                     self.list.delivered_by_stream(event);
                 }
                 if moves_its_table(event) {
-                    batch.effect.anchor = Some(Anchor { topic: event.topic.to_string(), index: event.index });
+                    submission.effect.anchor = Some(Anchor { topic: event.topic.to_string(), index: event.index });
                 }
                 if event.delivered {
                     made.drafts.clear();
@@ -312,7 +320,7 @@ impl Tracker {
                 if self.kind != Kind::Allocations {
                     made.value = made.value.filter(|value| *value <= event.index.0);
                 }
-                let overruns = batch.add(made);
+                let overruns = submission.add(made);
                 self.report_overruns(ctx, overruns, &event.key, event.index);
             }
             Err(_) if event.delivered => {}
@@ -321,7 +329,7 @@ impl Tracker {
         Ok(())
     }
 
-    /// Input that no record can be made of becomes a dead letter, and everything else goes on.
+    /// Input that cannot become a record becomes a dead letter, and everything else goes on.
     async fn dead_letter(&self, ctx: &Context, raw: &[u8], reason: &Unusable) -> Result<(), Stopped> {
         ctx.dead_letter(self.kind, raw, &reason.to_string()).await
     }
@@ -339,19 +347,19 @@ impl Tracker {
         }
     }
 
-    /// Enters a batch into the ledger, with what changed in the backfill, and hands its records to delivery.
+    /// Enters a submission into the ledger, with what changed in the backfill, and passes its records to delivery.
     pub(super) async fn submit(
         &mut self,
         ctx: &Context,
-        mut batch: Batch,
+        mut submission: Submission,
         share: Option<Share>,
     ) -> Result<(), Stopped> {
-        batch.effect.stream = Arc::clone(&self.namespace);
-        batch.effect.topics = self.topics.to_store();
-        batch.effect.backfill = self.backfill.take_snapshot();
-        let Some(ack) = self.ledger.enter(batch.effect, batch.drafts.len(), share) else { return Ok(()) };
-        let (kind, lacking) = (self.kind, batch.lacking_summary);
-        let records = batch.drafts.into_iter().enumerate().map(|(n, draft)| {
+        submission.effect.stream = Arc::clone(&self.namespace);
+        submission.effect.topics = self.topics.to_store();
+        submission.effect.backfill = self.backfill.take_snapshot();
+        let Some(ack) = self.ledger.enter(submission.effect, submission.drafts.len(), share) else { return Ok(()) };
+        let (kind, lacking) = (self.kind, submission.lacking_summary);
+        let records = submission.drafts.into_iter().enumerate().map(|(n, draft)| {
             let Draft { id, key, namespace, job, body } = draft;
             let record = Record { kind, id, key, namespace, job, body, ack: ack.clone() };
             (record, lacking.binary_search(&n).is_ok())
@@ -361,85 +369,84 @@ impl Tracker {
         ctx.submit(records).await
     }
 
-    /// When the next page may be asked for; `None` where there is none, or one is being read.
+    /// When the next page may be asked for; `None` if there is none, or one is being read.
     pub(super) fn page_due(&self) -> Option<Instant> {
-        // Nothing is polled before its table was seen to be that of the same cluster.
+        // No list is polled before its table proved to be of the same cluster.
         let waits = self.polled.as_ref().is_some_and(|polled| !polled.table_is_ours);
         let is_due = self.list.page.is_none() && !self.backfill.is_empty() && !waits;
         is_due.then(|| self.list.not_before.unwrap_or_else(Instant::now))
     }
 
-    /// Whether no more lines can be taken before a page or a summary has come.
+    /// Whether the stream has to wait until a page or a summary has arrived.
     pub(super) fn holds_stream(&self) -> bool {
         self.list.holds_stream() || self.summaries.is_full()
     }
 
-    /// Takes in the index of the kind's tables while the proof is due. Returns what was decided.
+    /// Evaluates the index of the kind's tables while the proof is missing.
     pub(super) async fn take_table_index(&mut self, ctx: &Context, index: RaftIndex) -> Result<TableVerdict, Stopped> {
-        // Raw events have no list. To wait for the next one costs nothing, and loses none that is still to come.
+        // Raw events have no list. Waiting for the next one costs nothing, and loses none that is still to come.
         if self.kind == Kind::Events && !self.cursor.is_proven_by_table(index) {
             return Ok(TableVerdict::Wait);
         }
         let verdict = self.cursor.observe_table(index);
         if let TableVerdict::Gap(gap) = &verdict {
-            let mut batch = Batch::default();
-            self.book_gap(ctx, gap.clone(), Report::IfListFindsSomething, &mut batch);
-            batch.effect.line = Some((index, Vec::new()));
-            self.submit(ctx, batch, None).await?;
+            let mut submission = Submission::default();
+            self.book_gap(ctx, gap.clone(), GapReport::IfListFindsSomething, &mut submission);
+            submission.effect.line = Some((index, Vec::new()));
+            self.submit(ctx, submission, None).await?;
         }
         Ok(verdict)
     }
 
-    /// Books a range in which versions could have been missed. What lies before a first start is booked, and no gap.
-    fn book_gap(&mut self, ctx: &Context, gap: Gap, report: Report, batch: &mut Batch) {
-        let origin = std::mem::replace(&mut self.origin, Origin::Resumed);
-        let is_gap = !origin.is_first_start();
-        if is_gap && report == Report::Now {
+    /// Books a range in which versions could have been missed. A range before a first start is booked, and is no gap.
+    fn book_gap(&mut self, ctx: &Context, gap: Gap, report: GapReport, submission: &mut Submission) {
+        let start_mode = std::mem::replace(&mut self.start_mode, StartMode::Resumed);
+        let is_gap = !start_mode.is_first_start();
+        if is_gap && report == GapReport::Now {
             report_gap(ctx, self.kind, &self.namespace, &gap);
         }
         match (self.kind, is_gap) {
-            (Kind::Events, true) => batch.drafts.push(resource::gap(&self.namespace, &gap)),
+            (Kind::Events, true) => submission.drafts.push(resource::gap(&self.namespace, &gap)),
             (Kind::Events, false) => {}
             _ => self.backfill.add(Pass {
                 ranges: vec![gap],
-                baseline: origin.needs_baseline(),
-                unreported: is_gap && report == Report::IfListFindsSomething,
+                baseline: start_mode.needs_baseline(),
+                unreported: is_gap && report == GapReport::IfListFindsSomething,
                 ..Pass::default()
             }),
         }
     }
 
-    /// Books what new namespaces could have had, where their events can't be seen any more.
+    /// Books what new namespaces could have had, if their events are no longer in the buffer.
     pub(super) async fn book_namespaces(&mut self, ctx: &Context, gaps: &[(String, Gap)]) -> Result<(), Stopped> {
-        let mut batch = Batch::default();
+        let mut submission = Submission::default();
         for (name, gap) in gaps {
             report_gap(ctx, self.kind, name, gap);
             if self.kind == Kind::Events {
-                batch.drafts.push(resource::gap(name, gap));
+                submission.drafts.push(resource::gap(name, gap));
             } else {
                 let ranges = vec![gap.clone()];
                 self.backfill.add(Pass { ranges, namespace: Some(name.clone()), ..Pass::default() });
             }
         }
-        self.submit(ctx, batch, None).await
+        self.submit(ctx, submission, None).await
     }
 
-    /// The connection is quiet: no further line of the last index is to be expected, so that a table that stands there
-    /// proves the next connection.
+    /// The connection is quiet: the last index is whole, so that a table at that index proves the next connection.
     pub(super) async fn settle(&mut self, ctx: &Context) -> Result<(), Stopped> {
         if !self.cursor.settle() {
             return Ok(());
         }
-        let mut batch = Batch::default();
-        batch.effect.whole = true;
-        self.submit(ctx, batch, None).await
+        let mut submission = Submission::default();
+        submission.effect.whole = true;
+        self.submit(ctx, submission, None).await
     }
 
-    /// Stores how far the namespaces of the stream are known.
+    /// Stores the namespace watermark.
     pub(super) async fn store_watermark(&mut self, ctx: &Context, watermark: RaftIndex) -> Result<(), Stopped> {
-        let mut batch = Batch::default();
-        batch.effect.namespaces = Some(watermark);
-        self.submit(ctx, batch, None).await
+        let mut submission = Submission::default();
+        submission.effect.namespaces = Some(watermark);
+        self.submit(ctx, submission, None).await
     }
 }
 
@@ -458,7 +465,7 @@ fn report_gap(ctx: &Context, kind: Kind, namespace: &str, gap: &Gap) {
     );
 }
 
-/// Whether the event moved its table's index for certain. A job can also be a bystander of somebody else's transaction.
+/// Whether the event moved its table's index for certain. A job can also be touched by another transaction.
 fn moves_its_table(event: &Event<'_>) -> bool {
     match &*event.topic {
         "Job" => event.kind.starts_with("JobRegistered") || event.kind.starts_with("JobDeregistered"),

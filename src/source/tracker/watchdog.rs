@@ -1,4 +1,4 @@
-//! What tells whether the stream has fallen behind its tables.
+//! Whether the stream has fallen behind its tables.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use crate::position::RaftIndex;
 
 /// The last look at a tracker's tables, and when the next alarm may be raised.
 #[derive(Debug, Default)]
-pub(in crate::source) struct Watchdog {
-    /// The table's index a look ago.
-    pub(in crate::source) table_before: RaftIndex,
+pub(crate) struct Watchdog {
+    /// The table's index at the previous look.
+    pub(crate) table_before: RaftIndex,
     raised: u32,
     not_before: Option<Instant>,
 }
 
 impl Watchdog {
-    /// Whether an alarm may be raised now; then it counts as raised. Alarms may all be false, so they are spaced out: one
-    /// at once, then after pauses that double from two minutes to an hour.
-    pub(in crate::source) fn may_alarm(&mut self) -> bool {
+    /// Whether an alarm may be raised now; if so, it counts as raised. Alarms may all be false, so they are spaced out:
+    /// one at once, then after pauses that double from two minutes to an hour.
+    pub(crate) fn may_alarm(&mut self) -> bool {
         let now = Instant::now();
         if self.not_before.is_some_and(|not_before| now < not_before) {
             return false;

@@ -1,4 +1,4 @@
-//! One table that is watched: what is asked, and what an answer means.
+//! One watched table: how it is asked, and what an answer means.
 
 use std::time::Duration;
 
@@ -17,17 +17,17 @@ use crate::{
     throttle::Failure,
 };
 
-/// How long one question may wait for a change, in shortest pauses between two lists, and at most. A server that was
-/// restored below the index it is asked to pass answers no earlier, and is seen no later.
+/// How long one query may wait for a change, in shortest pauses between two lists, and at most. A server that was
+/// restored to below the index of the query answers no earlier.
 const WAIT: u32 = 30;
 const WAIT_AT_MOST: Duration = Duration::from_secs(60);
-/// Between two looks at a table that stands below where it stood. Two of them are no hiccup of an election.
+/// The pause between two queries of a table that is below its earlier index. Two of them are no hiccup of an election.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// A question under way.
+/// A query under way.
 pub(super) type Question = BoxFuture<'static, (Table, Result<TableState, Error>)>;
 
-/// One table, and where it stood.
+/// One table, and its last index.
 pub(super) struct Watch {
     pub(super) table: Table,
     /// When it may be asked for.
@@ -35,41 +35,41 @@ pub(super) struct Watch {
     /// `None` before the first answer.
     index: Option<RaftIndex>,
     asking: bool,
-    /// The next question does not wait for a change.
+    /// The next query does not wait for a change.
     at_once: bool,
-    /// How often in a row the leader said that it stands below where it stood.
+    /// How often in a row the leader gave an index below the earlier one.
     strikes: u32,
     backoff: Backoff,
     /// The last answer was of no use.
     pub(super) failing: bool,
 }
 
-/// What an answer comes to.
+/// What an answer means.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum TableStep {
     /// The table is asked for again; nothing is known yet.
     Again,
-    /// The same, and for this reason nothing flows.
+    /// The same, and this reason blocks the kind.
     Blocked(Failure),
-    /// The table stands here.
+    /// The index of the table.
     At(RaftIndex),
     /// The cluster is another one.
     StartOver,
 }
 
-/// Holds an empty list of all namespaces against that of one: before 1.2.4, Nomad's lists of evaluations and of
-/// deployments take `*` for a namespace that has nothing in it.
+/// Checks an empty list of all namespaces against that of one: before 1.2.4, Nomad's lists of evaluations and of
+/// deployments take `*` for the name of a namespace.
 async fn shows_all(client: &Client, table: Table, state: TableState) -> Result<TableState, Error> {
     if !table.namespaced() {
         return Ok(state);
     }
     match client.table(&ListQuery::new(table, "default")).await {
         Ok(default) if !default.is_empty => {}
-        // What the token may not read says nothing of the others.
+        // What the token may not read says nothing about the others.
         Ok(_) | Err(Error::Denied { .. }) => return Ok(state),
         Err(error) => return Err(error),
     }
-    // The first object can have come between the two.
+    // The first object can have been created between the two queries.
     let again = client.table(&ListQuery::new(table, "*")).await?;
     if !again.is_empty {
         return Ok(again);
@@ -95,13 +95,13 @@ impl Watch {
         }
     }
 
-    /// Whether it was seen where it belongs.
+    /// Whether its index proved to be of the same cluster.
     pub(super) fn is_seen(&self) -> bool {
         self.index.is_some() && self.strikes == 0
     }
 
-    /// Whether it is to be asked for: not while a list is read that is owed, unless that does not come to where the
-    /// table was seen.
+    /// Whether it should be asked for: not while a booked list is being read, unless that list does not reach the
+    /// table's index.
     pub(super) fn is_wanted(&self, trackers: &[Tracker]) -> bool {
         let mut own = trackers.iter().filter(|tracker| tracker.table() == Some(self.table));
         let is_read = |tracker: &Tracker| tracker.backfill.is_empty() || tracker.list.stale_pages >= lists::STALE_PAGES;
@@ -118,7 +118,7 @@ impl Watch {
         // An index of 0 would not wait at all.
         let past = self.index.map(|index| RaftIndex(index.0.max(1).saturating_add(1))).filter(|_| !self.at_once);
         let (client, table, namespace) = (ctx.client.clone(), self.table, namespace.to_owned());
-        // Who says that the table went back has to be the leader.
+        // Only the leader can say that the table went back.
         let stale = ctx.polling.stale.is_some() && self.strikes == 0;
         let wait = (ctx.polling.interval * WAIT).min(WAIT_AT_MOST);
         async move {
@@ -132,8 +132,13 @@ impl Watch {
         .boxed()
     }
 
-    /// Takes in an answer. `anchor` is where the table surely stood, by the checkpoint.
-    pub(super) fn take(&mut self, ctx: &Context, anchor: Option<RaftIndex>, answer: Result<TableState, Error>) -> Step {
+    /// Processes an answer. `anchor` is a certain index of the table, from the checkpoint.
+    pub(super) fn take(
+        &mut self,
+        ctx: &Context,
+        anchor: Option<RaftIndex>,
+        answer: Result<TableState, Error>,
+    ) -> TableStep {
         self.asking = false;
         let state = match answer {
             Ok(state) => state,
@@ -141,8 +146,12 @@ impl Watch {
                 let again = std::mem::replace(&mut self.failing, true);
                 self.at_once = true;
                 self.after = Instant::now() + self.backoff.failed();
-                // A server that leaves closes what waits; that alone is nothing to tell of.
-                return if again || !error.is_retryable() { Step::Blocked(Failure::of(&error)) } else { Step::Again };
+                // A server that leaves closes what waits; that alone is not worth reporting.
+                return if again || !error.is_retryable() {
+                    TableStep::Blocked(Failure::of(&error))
+                } else {
+                    TableStep::Again
+                };
             }
         };
         self.backoff.reset();
@@ -157,7 +166,7 @@ impl Watch {
             ctx.client.fail_over(&state.server);
             self.failing = true;
             self.after = Instant::now() + LOOK_AGAIN;
-            return Step::Blocked(Failure { class: "stale".into(), reason });
+            return TableStep::Blocked(Failure { class: "stale".into(), reason });
         }
         self.failing = false;
         let before = self.index.max(anchor).unwrap_or_default();
@@ -167,21 +176,21 @@ impl Watch {
         self.strikes = 0;
         self.index = Some(state.index);
         self.at_once = false;
-        // One that does not wait for a change may not be asked all the time.
+        // A server that does not wait for a change must not be asked all the time.
         self.after = Instant::now() + ctx.polling.interval;
-        Step::At(state.index)
+        TableStep::At(state.index)
     }
 
-    fn went_back(&mut self, index: RaftIndex, before: RaftIndex) -> Step {
+    fn went_back(&mut self, index: RaftIndex, before: RaftIndex) -> TableStep {
         self.at_once = true;
         self.after = Instant::now() + LOOK_AGAIN;
         self.strikes += 1;
-        // The first can be a server that lags; from then on it is the leader that is asked.
+        // The first can be a server that lags; after that the leader is asked.
         match self.strikes {
-            ..=2 => Step::Again,
+            ..=2 => TableStep::Again,
             _ => {
                 warn!(table = self.table.topic(), %index, %before, "table index went backwards");
-                Step::StartOver
+                TableStep::StartOver
             }
         }
     }

@@ -51,10 +51,10 @@ fn context() -> (Context, Delivered) {
     let (metrics, dead_letters) = (Metrics::new(&kinds), DeadLetters::new(Place::Log));
     let delivered = Delivered::default();
     let into = Arc::clone(&delivered);
-    let (sink, _) = Script::new(move |batch| {
-        let bodies = batch.iter().map(|record| serde_json::from_slice(&record.body).expect("JSON"));
+    let (sink, _) = Script::new(move |submission| {
+        let bodies = submission.iter().map(|record| serde_json::from_slice(&record.body).expect("JSON"));
         into.lock().expect("no panic while locked").extend(bodies);
-        Some(Ok(batch.iter().map(|_| Outcome::Delivered).collect()))
+        Some(Ok(submission.iter().map(|_| Outcome::Delivered).collect()))
     });
     let (delivery, _) =
         delivery::spawn(sink, Policy::default(), dead_letters.clone(), Arc::new(()), CancellationToken::new());
@@ -118,7 +118,7 @@ impl Cluster {
     }
 }
 
-/// The member of a lane, and a server that streams from an index and answers for pages.
+/// A tracker, and a server that streams from an index and answers for pages.
 struct Scene {
     cluster: Cluster,
     ctx: Context,
@@ -126,7 +126,7 @@ struct Scene {
     occurrences: Occurrences,
     streamed: u64,
     /// The pieces of the page under way that are yet to come.
-    pieces: Vec<Piece>,
+    pieces: Vec<PagePiece>,
 }
 
 impl Scene {
@@ -148,7 +148,7 @@ impl Scene {
             let second = pass.page.is_some();
             let at = (self.streamed + ahead).min(self.cluster.end());
             self.tracker.ask_page(&self.ctx);
-            let head = Head {
+            let head = PageHead {
                 index: RaftIndex(at),
                 next_page: (!second).then(|| "second".to_owned()),
                 known_leader: true,
@@ -156,9 +156,9 @@ impl Scene {
                 server: String::new(),
             };
             let elements = self.cluster.page(second, at).into_iter();
-            self.pieces = vec![if fails { Piece::Failed(failure()) } else { Piece::End }];
-            self.pieces.extend(elements.map(|element| Piece::Elements(vec![element], None)));
-            self.pieces.push(Piece::Head(head));
+            self.pieces = vec![if fails { PagePiece::Failed(failure()) } else { PagePiece::End }];
+            self.pieces.extend(elements.map(|element| PagePiece::Elements(vec![element], None)));
+            self.pieces.push(PagePiece::Head(head));
         } else {
             let piece = self.pieces.pop();
             self.tracker.take_piece(&self.ctx, piece).await.expect("delivery goes on");
@@ -284,14 +284,14 @@ async fn a_list_that_fails_for_a_minute_is_shown() {
     while begun.elapsed() < FAILING_AFTER {
         assert!(ctx.status.is_ready(), "after {:?}", begun.elapsed());
         tracker.ask_page(&ctx);
-        let turn = tracker.take_piece(&ctx, Some(Piece::Failed(failure()))).await.expect("delivery goes on");
-        assert_eq!(turn, Turn::Failed);
+        let turn = tracker.take_piece(&ctx, Some(PagePiece::Failed(failure()))).await.expect("delivery goes on");
+        assert_eq!(turn, PageOutcome::Failed);
         tries += 1;
-        tokio::time::sleep_until(tracker.page_due().expect("it is owed")).await;
+        tokio::time::sleep_until(tracker.page_due().expect("a page is due")).await;
     }
     assert!((5..=12).contains(&tries), "{tries}");
     tracker.ask_page(&ctx);
-    tracker.take_piece(&ctx, Some(Piece::Failed(failure()))).await.expect("delivery goes on");
+    tracker.take_piece(&ctx, Some(PagePiece::Failed(failure()))).await.expect("delivery goes on");
     assert!(!ctx.status.is_ready());
     assert!(ctx.metrics.encode().expect("text").contains("nomad_firehose_list_failures_total"));
 }

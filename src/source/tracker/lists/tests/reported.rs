@@ -3,7 +3,7 @@
 use super::*;
 use crate::source::{
     resume::proof::{Cursor, TableVerdict},
-    tracker::Origin,
+    tracker::StartMode,
 };
 
 /// A scene whose member has read the history up to `start`.
@@ -15,7 +15,7 @@ async fn scene(kind: Kind, history: &[u64], start: u64) -> (Scene, Delivered) {
     let tracker = Tracker::new(kind, topics, "*".into(), ledger);
     let occurrences = Occurrences::default();
     let mut scene = Scene { cluster, ctx, tracker, occurrences, streamed: 0, pieces: Vec::new() };
-    scene.tracker.origin = Origin::Resumed;
+    scene.tracker.start_mode = StartMode::Resumed;
     scene.tracker.cursor.proven_from(RaftIndex(0));
     for _ in 0..start {
         scene.stream().await;
@@ -66,7 +66,7 @@ async fn a_version_that_a_page_leaves_out_for_a_newer_one_is_reported() {
     assert!(scene.is_reported(), "the version at 3 is lost without a word");
 }
 
-/// By the time its page is read, the object has changed once more: what it was in the range, nobody has seen.
+/// By the time its page is read, the object has changed once more: its version in the range is gone.
 #[tokio::test]
 async fn a_version_that_was_overtaken_before_its_page_was_read_is_reported() {
     let (mut scene, delivered) = scene(Kind::Evaluations, &[0, 1, 0, 0], 2).await;
@@ -90,7 +90,7 @@ async fn a_table_that_moved_without_an_event_is_no_gap() {
     assert!(!scene.is_reported());
 }
 
-/// The index of a doubtful line says nothing of an object's age.
+/// An implausible index says nothing about an object's age.
 #[tokio::test]
 async fn a_page_leaves_out_nothing_for_an_absurd_index() {
     let (mut scene, delivered) = scene(Kind::Evaluations, &[0, 1, 0], 2).await;
@@ -102,7 +102,7 @@ async fn a_page_leaves_out_nothing_for_an_absurd_index() {
                        "Namespace": "default", "Payload": {"Evaluation": old}});
     let text = Text::new(json!({"Index": 1_u64 << 62, "Events": [event]}).to_string().into());
     let line = Line::parse(&text, &mut scene.occurrences).expect("a line");
-    scene.tracker.take_doubtful(&scene.ctx, &line, &None).await.expect("delivery goes on");
+    scene.tracker.take_unconfirmed(&scene.ctx, &line, &None).await.expect("delivery goes on");
     scene.read_lists().await;
     assert_eq!(scene.versions(&delivered).await, [1, 2, 1, 3]);
 }
@@ -110,10 +110,10 @@ async fn a_page_leaves_out_nothing_for_an_absurd_index() {
 /// A first start at `now`: of an allocation that changes before the list has told what it had done before, what is old
 /// does not come.
 #[tokio::test]
-#[ignore = "what an allocation did before comes with its first event, while the list has not told"]
+#[ignore = "what an allocation did before comes with its first event, until the list has come"]
 async fn what_lies_before_a_start_at_now_does_not_come_before_the_list() {
     let (mut scene, delivered) = scene(Kind::Allocations, &[0, 0, 0, 0], 0).await;
-    scene.tracker.origin = Origin::FirstStart;
+    scene.tracker.start_mode = StartMode::FirstStart;
     scene.tracker.start_after(&scene.ctx, RaftIndex(3), true).await.expect("delivery goes on");
     scene.streamed = 3;
     scene.tracker.cursor.proven_from(RaftIndex(0));
@@ -128,24 +128,24 @@ async fn what_lies_before_a_start_at_now_does_not_come_before_the_list() {
 /// Some changes of a job move its `ModifyIndex`, and no event tells of them: its stability, its status after garbage
 /// collection. One between the end of the range and the page hides a version that nothing else shows.
 #[tokio::test]
-#[ignore = "what is listed behind the range is left to the stream, which has no event of it"]
-async fn an_object_that_changed_without_an_event_behind_its_range_is_delivered_or_reported() {
+#[ignore = "what is listed after the range is left to the stream, which has no event of it"]
+async fn an_object_that_changed_without_an_event_after_its_range_is_delivered_or_reported() {
     // Object 9 stands for what happens without an event.
     let (mut scene, delivered) = scene(Kind::Evaluations, &[0, 1, 9, 1], 0).await;
-    scene.tracker.origin = Origin::FirstStart;
+    scene.tracker.start_mode = StartMode::FirstStart;
     scene.tracker.cursor = Cursor::new(Default::default());
     scene.streamed = 1;
     scene.stream().await;
     assert_eq!(
         scene.tracker.backfill.next().map(|pass| pass.ranges.len()),
         Some(1),
-        "what lies before the stream is owed"
+        "what lies before the stream is backfilled"
     );
     scene.list(0, false).await;
     // The object has moved to 3 in the list, without an event.
     let moved = scene.cluster.object(0, &[3]).to_string();
-    scene.pieces.retain(|piece| !matches!(piece, Piece::Elements(..)));
-    scene.pieces.insert(1, Piece::Elements(vec![moved.into()], None));
+    scene.pieces.retain(|piece| !matches!(piece, PagePiece::Elements(..)));
+    scene.pieces.insert(1, PagePiece::Elements(vec![moved.into()], None));
     scene.streamed = 3;
     scene.stream().await;
     scene.read_lists().await;

@@ -1,4 +1,4 @@
-//! Why a page of a list has to be asked for again.
+//! Why a page of a list has to be asked for again, and whether that is an outage.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::{nomad, position::RaftIndex};
 
 /// Why a page has to be asked for again.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::source) enum Failed {
+pub(crate) enum PageError {
     #[error(transparent)]
     Nomad(#[from] nomad::Error),
     #[error("the list is older than the stream: it is at index {page}, the stream at {seen}")]
@@ -26,9 +26,9 @@ pub(in crate::source) enum Failed {
     Gone,
 }
 
-impl Failed {
-    /// Whether Nomad does not give the list. The others are of a server that lags for a moment.
-    pub(in crate::source) fn is_outage(&self) -> bool {
-        !matches!(self, Failed::Late { .. } | Failed::Older { .. } | Failed::Absent { .. } | Failed::Gone)
+impl PageError {
+    /// Whether Nomad does not give the list. The others come from a server that lags for a moment.
+    pub(crate) fn is_outage(&self) -> bool {
+        !matches!(self, PageError::Late { .. } | PageError::Older { .. } | PageError::Absent { .. } | PageError::Gone)
     }
 }

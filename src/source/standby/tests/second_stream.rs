@@ -1,17 +1,17 @@
-//! Streams that may have ended in all but name.
+//! Streams that the server may have dropped.
 
 use tokio::task::yield_now;
 
 use super::*;
 
-/// The server still shows the connection, and sends nothing on it.
+/// The server keeps the connection open, and sends nothing.
 #[tokio::test]
 async fn a_stream_that_the_server_has_dropped_is_left_at_once() {
     let mut scene = Scene::new().await;
     let standby = scene.stand_by(ROOM).await;
     scene.sim.server(0).stall();
     scene.sim.append_lines((20..=30).map(|index| evaluation(index, "default"))).await.expect("lines of events");
-    // Asked while it stands by, the table tells of what the stream did not bring.
+    // PageRequest while it stands by, the table tells of what the stream did not bring.
     scene.sim.server(0).hang(Hanging::default());
     until("it subscribes again", || scene.asked(STREAM) == 2 && scene.held() > 0).await;
     scene.sim.server(0).hang(TABLES);
@@ -38,7 +38,7 @@ async fn a_stream_that_is_quiet_with_its_table_is_kept() {
     assert_eq!((scene.asked(STREAM), scene.looks()), (1, 1));
 }
 
-/// What the ring ends with has left the server's buffer by then: no other stream could go on behind it.
+/// The buffer's last line has left the server's buffer by then: no other stream could continue after it.
 #[tokio::test]
 async fn a_stream_whose_table_moves_without_an_event_is_kept() {
     let mut scene = Scene::new().await;
@@ -57,12 +57,12 @@ async fn a_stream_whose_table_moves_without_an_event_is_kept() {
         yield_now().await;
     }
     scene.sim.remove(nomad_sim::Kind::Evaluation, "default", &id(10)).await;
-    // Asked while it stands by, the table tells of what has moved since.
+    // PageRequest while it stands by, the table tells of what has moved since.
     scene.sim.server(0).hang(Hanging::default());
     until("a second stream is tried", || scene.asked(STREAM) == 2 && scene.sim.server(0).open_streams() == 2).await;
     scene.sim.server(0).hang(TABLES);
     scene.append(30..=40, "default").await;
-    until("it is let go", || scene.sim.server(0).open_streams() == 1).await;
+    until("it is closed", || scene.sim.server(0).open_streams() == 1).await;
     scene.append(41..=59, "default").await;
     scene.lead(standby.take().await);
     scene.delivers(30..=59).await;
@@ -70,9 +70,9 @@ async fn a_stream_whose_table_moves_without_an_event_is_kept() {
     assert_eq!(scene.asked(STREAM), 2);
 }
 
-/// The second stream begins with a line that is held.
+/// The second stream begins with a buffered line.
 #[tokio::test]
-async fn a_stream_that_the_server_has_dropped_costs_no_ring() {
+async fn a_stream_that_the_server_has_dropped_costs_no_buffer() {
     let mut scene = Scene::new().await;
     let standby = scene.stand_by(ROOM).await;
     let held = scene.held();
@@ -81,7 +81,7 @@ async fn a_stream_that_the_server_has_dropped_costs_no_ring() {
     scene.sim.server(0).hang(Hanging::default());
     until("it subscribes again", || scene.asked(STREAM) == 2).await;
     scene.sim.server(0).hang(TABLES);
-    until("what the first lacks is held", || scene.held() > held).await;
+    until("what the first lacks is buffered", || scene.held() > held).await;
     scene.append(23..=59, "default").await;
     scene.lead(standby.take().await);
     scene.delivers(20..=59).await;

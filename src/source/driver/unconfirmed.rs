@@ -1,4 +1,4 @@
-//! Lines whose raft index nothing confirms yet: delivered at once, and taken once more when it is confirmed.
+//! Lines with an implausible raft index: delivered at once, and processed once more when the index is confirmed.
 
 use bytes::Bytes;
 use tracing::{debug, error};
@@ -13,38 +13,38 @@ use crate::{
 };
 
 impl Driver {
-    /// Whether the cluster can be at `index`, as far as positions, tables and earlier lines tell.
+    /// Whether the cluster can be at `index`, according to positions, tables and earlier lines.
     pub(super) fn is_plausible(&self, index: RaftIndex) -> bool {
         index.is_plausible_after(self.confirmed_before(index))
     }
 
-    /// What positions, tables, and the lines that a line of `index` follows confirm.
+    /// What positions, tables, and the lines before a line of `index` confirm.
     fn confirmed_before(&self, index: RaftIndex) -> RaftIndex {
         let positions = self.trackers.iter().map(|tracker| tracker.cursor.position().index);
-        let others = [self.ctx.client.newest_index(), self.doubts.followed_by(index)];
+        let others = [self.ctx.client.newest_index(), self.unconfirmed.followed_by(index)];
         positions.chain(others).max().unwrap_or_default()
     }
 
-    /// Delivers a line of a doubtful index. Its place is taken when the index is confirmed.
-    pub(super) async fn take_doubtful(
+    /// Delivers a line with an implausible index, and keeps it until the index is confirmed.
+    pub(super) async fn take_unconfirmed(
         &mut self,
         mut line: Line<'_>,
         text: Bytes,
         share: Option<Share>,
     ) -> Result<(), Stopped> {
         let identities = line.identities();
-        if !self.deliver_doubtful(&mut line, &share).await? {
+        if !self.deliver_unconfirmed(&mut line, &share).await? {
             return Ok(());
         }
         let about = about(&line);
-        if self.doubts.keep(line.index, text, identities, about) {
+        if self.unconfirmed.keep(line.index, text, identities, about) {
             debug!(namespace = &*self.namespace, index = %line.index, "raft index jumped");
             self.ctx.client.claim_index(line.index);
         }
         Ok(())
     }
 
-    /// Whether a line is below one that came before it on the same connection.
+    /// Whether a line is below an earlier one of the same connection.
     pub(super) fn is_backward(&self, index: RaftIndex) -> bool {
         self.connection.as_ref().is_some_and(|connection| index < connection.read_to) && self.is_proven()
     }
@@ -56,8 +56,8 @@ impl Driver {
         }
     }
 
-    /// Delivers a line that is below one that came before it on the same connection: one of the two has a wrong index.
-    /// Nomad sends them in order. By the other's place, this one and all that follow would be old.
+    /// Delivers a line that is below an earlier one of the same connection. Nomad sends lines in order, so one of the
+    /// two has a wrong index. By the other's position, this one and all that follow would be old.
     pub(super) async fn take_backward(&mut self, mut line: Line<'_>, share: Option<Share>) -> Result<(), Stopped> {
         if let Some(connection) = &mut self.connection
             && !std::mem::replace(&mut connection.went_back, true)
@@ -67,39 +67,39 @@ impl Driver {
             self.ctx.metrics.process().implausible_indexes.inc();
         }
         let identities = line.identities();
-        if self.deliver_doubtful(&mut line, &share).await? {
-            self.doubts.note(identities);
+        if self.deliver_unconfirmed(&mut line, &share).await? {
+            self.unconfirmed.note(identities);
         }
         Ok(())
     }
 
-    /// Delivers what was not delivered under doubt before. `false` where the line has nothing.
-    async fn deliver_doubtful(&mut self, line: &mut Line<'_>, share: &Option<Share>) -> Result<bool, Stopped> {
+    /// Delivers what was not delivered before. `false` if the line has no events.
+    async fn deliver_unconfirmed(&mut self, line: &mut Line<'_>, share: &Option<Share>) -> Result<bool, Stopped> {
         if line.identities().is_empty() {
             return Ok(false);
         }
         if !self.first {
             line.events.retain(|event| !event.namespace.is_empty());
         }
-        line.know(|event| self.doubts.has_delivered(event));
+        line.know(|event| self.unconfirmed.has_delivered(event));
         for (raw, reason) in &line.unusable {
             self.ctx.dead_letter(Kind::Events, raw, reason).await?;
         }
         for tracker in &mut self.trackers {
-            tracker.take_doubtful(&self.ctx, line, share).await?;
+            tracker.take_unconfirmed(&self.ctx, line, share).await?;
         }
         Ok(true)
     }
 
-    /// Gives the lines their places that tables or a line of `index`, which follows them, confirm.
+    /// Moves positions by the lines that tables, or a following line of `index`, confirm.
     pub(super) async fn take_confirmed(&mut self, index: RaftIndex) -> Result<(), Stopped> {
-        if self.doubts.look_at().is_none() {
+        if self.unconfirmed.look_at().is_none() {
             return Ok(());
         }
         let confirmed = self.confirmed_before(index);
-        // From the first line of its index on, as they came.
+        // From the first line of its index on, in order of arrival.
         let mut occurrences = Occurrences::default();
-        for text in self.doubts.take_confirmed(confirmed) {
+        for text in self.unconfirmed.take_confirmed(confirmed) {
             let text = Text::new(text);
             if let Ok(line) = Line::parse(&text, &mut occurrences) {
                 self.take_plausible(line, None).await?;
@@ -108,14 +108,14 @@ impl Driver {
         Ok(())
     }
 
-    /// The tables have answered, and what is still kept is not confirmed. `true` when it is denied for good: the
-    /// subscription begins again at the last confirmed position, at another address if there is one.
-    pub(super) fn deny(&mut self, unanswered: bool) -> bool {
-        if unanswered && !self.doubts.is_full() {
-            self.doubts.ask_later();
+    /// The tables have answered, and do not confirm what is kept. `true` if an index is given up: the stream subscribes
+    /// again at the last confirmed position, at another address if there is one.
+    pub(super) fn give_up_unconfirmed(&mut self, unanswered: bool) -> bool {
+        if unanswered && !self.unconfirmed.is_full() {
+            self.unconfirmed.ask_later();
             return false;
         }
-        let denied = self.doubts.deny();
+        let denied = self.unconfirmed.give_up();
         for denied in &denied {
             let confirmed = self.confirmed_before(RaftIndex(0));
             error!(namespace = &*self.namespace, index = %denied.index, event = denied.about, server = self.server(),

@@ -1,4 +1,4 @@
-//! What one line or page comes to, before it is entered into the ledger.
+//! What one line or page adds to the ledger.
 
 use crate::{
     ledger::{Effect, Ledger},
@@ -8,15 +8,15 @@ use crate::{
 
 /// Records, and what their delivery changes in the checkpoint.
 #[derive(Debug, Default)]
-pub(in crate::source) struct Batch {
-    pub(in crate::source) drafts: Vec<Draft>,
-    /// Which of these lack the summary of their job, in ascending order.
+pub(crate) struct Submission {
+    pub(crate) drafts: Vec<Draft>,
+    /// Which of these need the summary of their job, in ascending order.
     pub(super) lacking_summary: Vec<usize>,
-    pub(in crate::source) effect: Effect,
+    pub(crate) effect: Effect,
 }
 
-impl Batch {
-    /// Adds what one event or object came to. Gives how many of its tasks may have had more events than Nomad keeps.
+impl Submission {
+    /// Adds what one event or object becomes. Returns how many of its tasks may have had more events than Nomad keeps.
     pub(super) fn add(&mut self, made: Made) -> u32 {
         let before = self.drafts.len();
         self.drafts.extend(made.drafts);
@@ -28,10 +28,10 @@ impl Batch {
         made.overruns
     }
 
-    /// The cursor of a task, those of this batch included.
+    /// The cursor of a task, including those of this submission.
     pub(super) fn task_cursor(&self, ledger: &Ledger, repeated: bool, task: TaskKey) -> Option<TaskCursor> {
         let own = || self.effect.task_cursors.iter().rev().find(|(key, _)| *key == task).map(|(_, cursor)| *cursor);
-        // Only an object that comes twice at one index can have set its cursor in this very batch.
+        // Only an object that comes twice at one index can have set its cursor in this submission.
         repeated.then(own).flatten().or_else(|| ledger.task_cursor(task))
     }
 }
