@@ -18,6 +18,9 @@ use crate::{
     window::Window,
 };
 
+/// The program stops, or delivery has ended. Every caller passes it up.
+pub(super) use crate::delivery::Stopped;
+
 /// Where the very first start begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -81,10 +84,6 @@ pub struct Context {
     pub stop: CancellationToken,
 }
 
-/// The program stops, or delivery has ended. Every caller passes it up.
-#[derive(Debug)]
-pub(super) struct Stopped;
-
 /// Why an answer is of no use.
 #[derive(Debug)]
 pub(super) enum Interrupted<E> {
@@ -100,7 +99,7 @@ impl<E> From<Stopped> for Interrupted<E> {
 
 impl Context {
     pub(super) async fn submit(&self, records: Vec<Record>) -> Result<(), Stopped> {
-        self.delivery.submit(records).await.map_err(|_| Stopped)
+        self.delivery.submit(records).await
     }
 
     /// Waits, unless the program stops meanwhile.

@@ -20,7 +20,7 @@ use crate::{
     source::{
         context::Stopped,
         resume::namespaces::{NamespaceWatch, Namespaces},
-        stream::reader::Reader,
+        stream::reader::LineReader,
         tracker::Tracker,
     },
     window::Share,
@@ -39,7 +39,7 @@ const LINES_PER_PIECE: usize = 16;
 
 /// The state of a connection.
 pub(super) struct LiveConnection {
-    pub(super) reader: Reader,
+    pub(super) reader: LineReader,
     pub(super) occurrences: Occurrences,
     new_namespaces: NamespaceWatch,
     /// A query to the tables that is under way.
@@ -55,7 +55,7 @@ pub(super) struct LiveConnection {
 }
 
 impl LiveConnection {
-    fn new(reader: Reader, new_namespaces: NamespaceWatch, watch_every: Duration) -> Self {
+    fn new(reader: LineReader, new_namespaces: NamespaceWatch, watch_every: Duration) -> Self {
         let now = Instant::now();
         LiveConnection {
             reader,
@@ -79,7 +79,11 @@ impl LiveConnection {
 
 impl Driver {
     /// Delivers what one connection brings.
-    pub(super) async fn read_live(&mut self, reader: Reader, namespaces: Namespaces) -> Result<ConnectionEnd, Stopped> {
+    pub(super) async fn read_live(
+        &mut self,
+        reader: LineReader,
+        namespaces: Namespaces,
+    ) -> Result<ConnectionEnd, Stopped> {
         let watch_every = if self.suspicion.suspected { WATCH_SOON } else { WATCH_EVERY };
         let mut live = LiveConnection::new(reader, namespaces.watch(self.ctx.client.clone()), watch_every);
         if namespaces.are_all() && self.coverage.subscribed(namespaces.listed()) {

@@ -26,7 +26,7 @@ use super::{
     standby::WarmStream,
     stream::{
         absence::Absence,
-        reader::{HEALTHY_AFTER, Reader, Received},
+        reader::{HEALTHY_AFTER, LineReader, Received},
         subscription::{Subscription, union},
         unconfirmed::UnconfirmedLines,
     },
@@ -89,7 +89,7 @@ pub(super) enum ConnectionEnd {
 }
 
 /// The lines of a connection, and its namespaces.
-type Connected = (Reader, Namespaces);
+type Connected = (LineReader, Namespaces);
 
 /// Why there is no connection.
 type ConnectError = Interrupted<nomad::Error>;
@@ -109,12 +109,9 @@ struct Attempts {
 
 impl Attempts {
     fn new() -> Self {
-        Attempts { backoff: Backoff::default(), outage: outage(), absence: Absence::default() }
+        let outage = Outage::new("reading the event stream").of_calls();
+        Attempts { backoff: Backoff::default(), outage, absence: Absence::default() }
     }
-}
-
-fn outage() -> Outage {
-    Outage::new("reading the event stream").of_calls()
 }
 
 impl Driver {
@@ -176,7 +173,12 @@ impl Driver {
     }
 
     /// Reads a connection to its end, and pauses before the next one if a pause is due.
-    async fn follow(&mut self, reader: Reader, namespaces: Namespaces, attempts: &mut Attempts) -> Result<(), Stopped> {
+    async fn follow(
+        &mut self,
+        reader: LineReader,
+        namespaces: Namespaces,
+        attempts: &mut Attempts,
+    ) -> Result<(), Stopped> {
         attempts.outage.over();
         attempts.absence = Absence::default();
         let (connected, before) = (Instant::now(), self.position());
@@ -206,10 +208,8 @@ impl Driver {
             self.suspicion.held_back |= missing == Missing::Surely;
         }
         if missing == Missing::Surely && self.may_poll() {
-            self.poll(&error.to_string(), std::mem::take(&mut attempts.absence)).await?;
-            attempts.outage = outage();
-            attempts.backoff.reset();
-            return Ok(());
+            let Attempts { absence, .. } = std::mem::replace(attempts, Attempts::new());
+            return self.poll(&error.to_string(), absence).await;
         }
         self.show(&SourceState::Blocked { reason: error.to_string() });
         if missing == Missing::Perhaps && matches!(error, nomad::Error::NoStream { .. }) {
@@ -247,7 +247,7 @@ impl Driver {
             info!(namespace = &*self.namespace, %index, server = stream.server(), "subscribed to the event stream");
             self.connection = Some(Connection { server: stream.server().to_owned(), ..Connection::default() });
             self.show_stream();
-            return Ok((Reader::new(stream, self.ctx.window.clone(), self.received()), namespaces));
+            return Ok((LineReader::new(stream, self.ctx.window.clone(), self.received()), namespaces));
         }
     }
 

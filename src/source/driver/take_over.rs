@@ -10,7 +10,7 @@ use crate::{
     source::{
         resume::topics::brings,
         standby::WarmStream,
-        stream::{reader::Reader, replay_buffer::ReplayBuffer},
+        stream::{reader::LineReader, replay_buffer::ReplayBuffer},
         tracker::Tracker,
     },
     telemetry::SourceState,
@@ -48,7 +48,7 @@ impl Driver {
         let server = stream.as_ref().map(|stream| stream.server().to_owned()).unwrap_or_default();
         self.connection = Some(Connection { server, ..Connection::default() });
         self.show(&SourceState::Streaming);
-        Some((Reader::warm(buffer, stream, self.ctx.window.clone(), self.received()), namespaces))
+        Some((LineReader::warm(buffer, stream, self.ctx.window.clone(), self.received()), namespaces))
     }
 
     /// Whether nothing can be missing between the position of any kind and the buffer. If not, why not.

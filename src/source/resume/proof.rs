@@ -138,17 +138,14 @@ impl Cursor {
         self.proof = Proof::Stream;
         // The first line in the buffer need not be the first of its index. So lists cover that index too, except for
         // the events of this line.
-        let mut gap = self.gap_until(index.next());
-        gap.known.extend(events.iter().copied());
-        LineVerdict::DeliverAfterGap(gap)
+        LineVerdict::DeliverAfterGap(self.gap_until(index.next(), events))
     }
 
     /// The server no longer has the line before the position, and so perhaps not the first lines of its index. What it
     /// still has of the index is delivered, even if again, and the rest is a gap.
     fn redeliver_index(&mut self, events: &[Identity]) -> LineVerdict {
         let index = self.position.index;
-        let mut gap = self.gap_until(index.next());
-        gap.known.extend(events.iter().copied());
+        let gap = self.gap_until(index.next(), events);
         self.proof = Proof::Stream;
         self.position = Position::at(RaftIndex(index.0 - 1));
         LineVerdict::DeliverAfterGap(gap)
@@ -184,7 +181,7 @@ impl Cursor {
         if self.behind {
             return TableVerdict::Wait;
         }
-        let gap = self.gap_until(index.next());
+        let gap = self.gap_until(index.next(), &[]);
         self.position = Position::at(index);
         self.proof = Proof::Table;
         TableVerdict::Gap(gap)
@@ -198,11 +195,14 @@ impl Cursor {
         index < *ours || index == *ours && (*whole || seen.is_empty()) && !self.withheld
     }
 
-    fn gap_until(&self, until: RaftIndex) -> Gap {
+    /// From the position to `until`, without the known events and `others`.
+    fn gap_until(&self, until: RaftIndex, others: &[Identity]) -> Gap {
         let Position { index, seen, .. } = &self.position;
         // If nothing was seen at the position, a list covered it.
         let from = if seen.is_empty() { index.next() } else { *index };
-        Gap { from, until, known: seen.clone() }
+        let mut known = seen.clone();
+        known.extend(others.iter().copied());
+        Gap { from, until, known }
     }
 }
 

@@ -186,7 +186,7 @@ pub(super) struct Comparison {
 
 /// A line that is not in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Difference {
+pub(super) enum StreamDifference {
     /// The stream continues the buffer.
     Continues,
     /// The buffer would have to restart with it.
@@ -198,7 +198,7 @@ impl Comparison {
     ///
     /// # Errors
     /// The line cannot be read.
-    pub(super) fn compare(&mut self, text: &Bytes) -> Result<Option<Difference>, Error> {
+    pub(super) fn compare(&mut self, text: &Bytes) -> Result<Option<StreamDifference>, Error> {
         let line = Text::new(text.clone());
         let line = Line::parse(&line, &mut self.occurrences)?;
         let events = line.identities();
@@ -209,7 +209,7 @@ impl Comparison {
         if !line.index.is_plausible_after(self.confirmed.max(held.unwrap_or_default())) {
             return Ok(None);
         }
-        let Some((held, cursor)) = &mut self.cursors else { return Ok(Some(Difference::NeedsRestart)) };
+        let Some((held, cursor)) = &mut self.cursors else { return Ok(Some(StreamDifference::NeedsRestart)) };
         match cursor.observe(line.index, &events) {
             LineVerdict::Nothing => return Ok(None),
             LineVerdict::Deliver => {}
@@ -217,7 +217,7 @@ impl Comparison {
         }
         cursor.advance(line.index, &events);
         let is_new = events.iter().any(|event| held.is_new(line.index, *event));
-        Ok(is_new.then_some(if self.has_hole { Difference::NeedsRestart } else { Difference::Continues }))
+        Ok(is_new.then_some(if self.has_hole { StreamDifference::NeedsRestart } else { StreamDifference::Continues }))
     }
 }
 
@@ -365,11 +365,11 @@ mod tests {
             differences.collect::<Vec<_>>()
         };
         // From the line before, which is asked for.
-        assert_eq!(tried(&[(0, 10), (1, 11), (2, 11), (3, 11)]), [None, None, None, Some(Difference::Continues)]);
-        assert_eq!(tried(&[(0, 10), (1, 11), (3, 12)]), [None, None, Some(Difference::Continues)]);
-        assert_eq!(tried(&[(3, 12)]), [Some(Difference::NeedsRestart)]);
+        assert_eq!(tried(&[(0, 10), (1, 11), (2, 11), (3, 11)]), [None, None, None, Some(StreamDifference::Continues)]);
+        assert_eq!(tried(&[(0, 10), (1, 11), (3, 12)]), [None, None, Some(StreamDifference::Continues)]);
+        assert_eq!(tried(&[(3, 12)]), [Some(StreamDifference::NeedsRestart)]);
         // The server no longer has the line before, and so perhaps not all of the index: known, but no proof.
-        assert_eq!(tried(&[(1, 11), (2, 11), (3, 12)]), [None, None, Some(Difference::NeedsRestart)]);
+        assert_eq!(tried(&[(1, 11), (2, 11), (3, 12)]), [None, None, Some(StreamDifference::NeedsRestart)]);
         assert!(feed.comparison(RaftIndex(0)).compare(&Bytes::from_static(b"no line")).is_err());
         assert!(feed.is_joined());
     }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::feed::{Comparison, Difference};
+use super::feed::{Comparison, StreamDifference};
 use crate::{
     nomad::{Client, EventStream, StreamQuery, Table},
     position::RaftIndex,
@@ -71,8 +71,8 @@ pub(super) fn open(
         let (stream, lines, difference) =
             timeout(SECOND_STREAM_WAIT, read_to_difference(&client, &query, comparison)).await.ok()??;
         sleep(match difference {
-            Difference::Continues => ARRIVAL,
-            Difference::NeedsRestart => ARRIVAL_BEFORE_RESTART,
+            StreamDifference::Continues => ARRIVAL,
+            StreamDifference::NeedsRestart => ARRIVAL_BEFORE_RESTART,
         })
         .await;
         Some(SecondStream { stream, lines })
@@ -85,7 +85,7 @@ async fn read_to_difference(
     client: &Client,
     query: &StreamQuery,
     mut comparison: Comparison,
-) -> Option<(EventStream, Vec<Bytes>, Difference)> {
+) -> Option<(EventStream, Vec<Bytes>, StreamDifference)> {
     let mut stream = client.stream(query).await.ok()?;
     // The server repeats little: it is asked for the last buffered line, or the one before.
     let mut lines = Vec::new();

@@ -445,9 +445,9 @@ async fn it_hands_over_at_once_while_nothing_answers() {
     let mut scene = Scene::new().await;
     scene.sim.server(0).freeze();
     let standby = scene.start(ROOM);
-    // Long enough to connect; where it was not, the test holds all the same.
+    // Usually long enough to connect; the test also holds if it was not.
     sleep(Duration::from_millis(50)).await;
-    // What it has asked would take an hour.
+    // Its query would take an hour.
     let warm = timeout(Duration::from_secs(120), standby.take()).await.expect("it does not wait for an answer");
     scene.sim.server(0).unstall();
     scene.lead(warm);

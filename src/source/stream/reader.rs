@@ -60,7 +60,7 @@ impl Silence {
 
 /// The lines of one connection, in order.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct LineReader {
     silence: Arc<Silence>,
     lines: mpsc::Receiver<Result<(Bytes, Option<Share>), Error>>,
     _task: AbortOnDropHandle<()>,
@@ -81,16 +81,16 @@ impl Received {
     }
 }
 
-impl Reader {
+impl LineReader {
     /// Starts to read `stream`.
     pub(crate) fn new(stream: EventStream, window: Window, received: Received) -> Self {
-        Reader::start(None, Some(stream), window, received)
+        LineReader::start(None, Some(stream), window, received)
     }
 
     /// Returns the lines of `buffer`, as the window has room, and then those of `stream`. Without a stream it then ends
     /// as a connection does.
     pub(crate) fn warm(buffer: ReplayBuffer, stream: Option<EventStream>, window: Window, received: Received) -> Self {
-        Reader::start(Some(buffer), stream, window, received)
+        LineReader::start(Some(buffer), stream, window, received)
     }
 
     fn start(buffer: Option<ReplayBuffer>, stream: Option<EventStream>, window: Window, received: Received) -> Self {
@@ -136,7 +136,7 @@ impl Reader {
                 }
             }
         });
-        Reader { silence, lines, _task: AbortOnDropHandle::new(task) }
+        LineReader { silence, lines, _task: AbortOnDropHandle::new(task) }
     }
 
     /// The next line; `None` when the server has ended the connection.

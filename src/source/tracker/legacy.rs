@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{error, info};
 
-use super::{StartMode, Submission, Tracker};
+use super::{StartMode, Tracker};
 use crate::{
     checkpoint::LegacyValue,
     kind::Kind,
-    ledger::Behind,
+    ledger::{Behind, Effect},
     position::{Position, RaftIndex},
     resource::LegacyProgress,
     source::{
@@ -82,10 +82,8 @@ impl Tracker {
         self.legacy.half_sent = (last < value).then_some(value);
         // Everything after it has to be delivered, and what is gone of that is a gap.
         self.start_mode = StartMode::Resumed;
-        let mut submission = Submission::default();
-        submission.effect.line = Some((last, Vec::new()));
-        submission.effect.namespaces = Some(value);
-        self.submit(ctx, submission, None).await?;
+        let (line, namespaces) = (Some((last, Vec::new())), Some(value));
+        self.store(ctx, Effect { line, namespaces, ..Effect::default() }).await?;
         Ok(Some(value))
     }
 

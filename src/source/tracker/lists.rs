@@ -9,10 +9,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::json;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
-use super::{Submission, Tracker, report_gap};
+use super::{Submission, Tracker, gaps::report_gap};
 use crate::{
     checkpoint::Pass,
     kind::Kind,
@@ -20,7 +19,6 @@ use crate::{
     resource::{self, Known, LegacyProgress, Listed, Unusable},
     source::{
         backfill::{
-            fetch::Unread,
             page::{ListTask, PageHead, PagePiece, PageRequest},
             page_error::PageError,
             progress::WalkTotals,
@@ -39,9 +37,6 @@ const ONE_BY_ONE: usize = 50;
 pub(crate) const STALE_PAGES: u32 = 3;
 /// A list that has failed for so long is reported in the status.
 const FAILING_AFTER: Duration = Duration::from_secs(60);
-/// If every object of a page fails, the server is more likely at fault: so many times more tries are made.
-const EXTRA_TRIES: u32 = 4;
-
 /// What a piece of a page leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PageOutcome {
@@ -57,7 +52,7 @@ pub(crate) enum PageOutcome {
 
 /// Whether and how an object of the page is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
+pub(super) enum Due {
     /// It is in no gap, or was delivered.
     No,
     /// It existed before a first start: its task events are known from here on, and not sent.
@@ -66,12 +61,6 @@ enum Due {
     Overtaken,
     /// It is missing.
     Yes,
-}
-
-impl From<PageError> for Interrupted<PageError> {
-    fn from(failed: PageError) -> Self {
-        Interrupted::Failed(failed)
-    }
 }
 
 impl Tracker {
@@ -243,59 +232,6 @@ impl Tracker {
         }
     }
 
-    /// Delivers a single listed object, if its current version is still missing.
-    async fn take_object(
-        &mut self,
-        ctx: &Context,
-        wanted: Listed,
-        answer: Result<Option<Bytes>, Unread>,
-        share: Option<Share>,
-    ) -> Result<(), Interrupted<PageError>> {
-        let identity = self.identity(&wanted);
-        let Some(page) = &mut self.list.page else { return Err(PageError::Gone.into()) };
-        let element = match answer {
-            Ok(element) => {
-                page.read_objects += 1;
-                element
-            }
-            Err(Unread::Nomad(error)) if Unread::is_of_all(&error) => return Err(PageError::from(error).into()),
-            Err(reason) => {
-                page.unread.push((wanted, reason));
-                return Ok(());
-            }
-        };
-        let Some(element) = element else {
-            // A leader that has not applied all that the one before it had would say so too. If the object is gone, the
-            // stream has its purge, if there is one.
-            if self.backfill.not_found(identity) {
-                page.failed = Some(PageError::Absent { id: wanted.id });
-            } else {
-                self.confirm_gap(ctx);
-            }
-            return Ok(());
-        };
-        let mut submission = Submission::default();
-        let made = match Listed::parse(&element).map(|listed| listed.of(self.kind)) {
-            // The leader that listed it would give this version or a newer one.
-            Ok(Listed { modify_index: given, .. }) if given < wanted.modify_index => {
-                let Listed { id, modify_index: listed, .. } = wanted;
-                page.failed = Some(PageError::Older { id, listed, given });
-                return Ok(());
-            }
-            // The stream may deliver its current version. The listed version will not arrive.
-            Ok(listed) if self.due(&listed) != Due::Yes => {
-                self.confirm_gap(ctx);
-                return Ok(());
-            }
-            Ok(listed) => self.deliver(ctx, &element, &listed, &mut submission),
-            Err(reason) => Err(reason),
-        };
-        if let Err(reason) = made {
-            self.refuse(ctx, &element, &reason).await?;
-        }
-        Ok(self.submit(ctx, submission, share).await?)
-    }
-
     /// Everything has arrived that was asked for.
     async fn end_page(&mut self, ctx: &Context) -> Result<PageOutcome, Interrupted<PageError>> {
         let Some(mut page) = self.list.page.take() else { return Err(PageError::Gone.into()) };
@@ -347,50 +283,19 @@ impl Tracker {
         }
     }
 
-    /// Tries unreadable objects again with the page, or gives them up.
-    async fn try_unread_again(&mut self, ctx: &Context, page: &mut PendingPage) -> Result<(), Stopped> {
-        let all_fail = page.read_objects == 0 && page.unread.len() > 1;
-        for (wanted, reason) in std::mem::take(&mut page.unread) {
-            let tries = self.backfill.unread(self.identity(&wanted));
-            let factor = if all_fail && reason.can_be_of_all() { EXTRA_TRIES } else { 1 };
-            if reason.tries().is_some_and(|most| tries >= most * factor) {
-                self.give_up(ctx, &wanted, &reason).await?;
-            } else {
-                let Listed { id, namespace, .. } = wanted;
-                page.failed = Some(PageError::Unread { id, namespace, reason: Box::new(reason) });
-            }
-        }
-        Ok(())
-    }
-
-    /// One unreadable object holds up no list: it becomes a dead letter that names it.
-    async fn give_up(&mut self, ctx: &Context, wanted: &Listed, reason: &Unread) -> Result<(), Stopped> {
-        let (kind, Listed { id, namespace, modify_index: index, .. }) = (self.kind, wanted);
-        error!(%kind, namespace, id, %index, %reason, action = "dead letter", "cannot read a listed object");
-        let text = json!({"Kind": kind.name(), "Namespace": namespace, "ID": id, "ModifyIndex": index.0}).to_string();
-        let reason = format!("{kind}: {id:?} in namespace {namespace:?} at index {index} cannot be read: {reason}");
-        ctx.dead_letter(kind, text.as_bytes(), &reason).await?;
-        let identity = self.identity(wanted);
-        if self.is_beyond_gaps(*index, identity) {
-            self.note_polled(ctx, *index, identity);
-        }
-        self.backfill.delivered(identity);
-        Ok(())
-    }
-
     /// Input that cannot become a record becomes a dead letter, once: each list has it again.
-    async fn refuse(&mut self, ctx: &Context, raw: &[u8], reason: &Unusable) -> Result<(), Stopped> {
+    pub(super) async fn refuse(&mut self, ctx: &Context, raw: &[u8], reason: &Unusable) -> Result<(), Stopped> {
         if self.list.refuses_first(raw) {
-            self.dead_letter(ctx, raw, reason).await?;
+            ctx.dead_letter(self.kind, raw, &reason.to_string()).await?;
         }
         Ok(())
     }
 
-    fn identity(&self, listed: &Listed) -> Identity {
+    pub(super) fn identity(&self, listed: &Listed) -> Identity {
         listed.identity(self.kind.topic().unwrap_or_default())
     }
 
-    fn due(&self, listed: &Listed) -> Due {
+    pub(super) fn due(&self, listed: &Listed) -> Due {
         let (Some(pass), Some(page)) = (self.backfill.next(), &self.list.page) else { return Due::No };
         if !self.is_missing(listed) {
             let is_before = pass.baseline && pass.ranges.iter().all(|gap| listed.modify_index < gap.from);
@@ -416,14 +321,14 @@ impl Tracker {
     }
 
     /// The pass being read has missed something, or may have: it counts as a gap from here on.
-    fn confirm_gap(&mut self, ctx: &Context) {
+    pub(super) fn confirm_gap(&mut self, ctx: &Context) {
         for gap in self.backfill.confirm_gap().into_iter().flatten() {
             report_gap(ctx, self.kind, &self.namespace, &gap);
         }
     }
 
     /// Adds the records of a missing object.
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         ctx: &Context,
         element: &Bytes,

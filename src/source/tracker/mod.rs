@@ -3,9 +3,11 @@
 //!
 //! Every record enters its ledger in [`Tracker::submit`], together with what changed in the [`Backfill`].
 
+mod gaps;
 mod legacy;
 pub(super) mod lists;
 mod new_topics;
+mod objects;
 mod polled;
 mod submission;
 mod watchdog;
@@ -13,16 +15,16 @@ mod watchdog;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::warn;
 
-use self::{legacy::Legacy, polled::Polled, watchdog::Watchdog};
+use self::{gaps::GapReport, legacy::Legacy, polled::Polled, watchdog::Watchdog};
 pub(super) use self::{lists::PageOutcome, submission::Submission};
 use super::{
     backfill::{Backfill, Summaries, reader::ListReader},
     context::{Context, Stopped},
     resume::{
         new_namespaces::NewNamespaces,
-        proof::{Cursor, LineVerdict, TableVerdict},
+        proof::{Cursor, LineVerdict},
         topics::WantedTopics,
     },
 };
@@ -36,7 +38,7 @@ use crate::{
     },
     position::{Identity, Position, RaftIndex, Seen},
     record::Record,
-    resource::{self, Draft, Known, Unusable},
+    resource::{self, Draft, Known},
     task_cursors::{TaskCursor, TaskKey},
     telemetry::SourceState,
     window::Share,
@@ -76,14 +78,6 @@ pub(super) enum StartMode {
     /// The same for allocations that start at an index: lists also say which task events precede it, and those are
     /// never sent.
     FirstStartAfterIndex,
-}
-
-/// When a gap is reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum GapReport {
-    Now,
-    /// It is only known that a table moved, and tables also move without an event: the list decides.
-    IfListFindsSomething,
 }
 
 impl StartMode {
@@ -128,16 +122,14 @@ impl Tracker {
             (false, true) => StartMode::FirstStartAfterIndex,
             (false, false) => StartMode::FirstStart,
         };
-        let mut submission = Submission::default();
-        submission.effect.line = Some((start, Vec::new()));
-        // Nothing older is wanted of the existing namespaces either.
-        submission.effect.namespaces = Some(start);
         if now && baseline {
             let after = RaftIndex(start.0 + 1);
             let nothing = Gap { from: after, until: after, known: Seen::default() };
             self.backfill.add(Pass { ranges: vec![nothing], baseline, ..Pass::default() });
         }
-        self.submit(ctx, submission, None).await
+        // Nothing older is wanted of the existing namespaces either.
+        let (line, namespaces) = (Some((start, Vec::new())), Some(start));
+        self.store(ctx, Effect { line, namespaces, ..Effect::default() }).await
     }
 
     /// Whether it starts with everything that the cluster has.
@@ -236,33 +228,6 @@ impl Tracker {
         self.submit(ctx, submission, share.clone()).await
     }
 
-    /// A line was too long to be kept: everything that it can have had is a gap. Events of other lines of its index are
-    /// known.
-    fn book_long_line(&mut self, ctx: &Context, index: RaftIndex, submission: &mut Submission) {
-        let Position { index: at, seen, .. } = self.cursor.position();
-        let known = if *at == index { seen.clone() } else { Seen::default() };
-        let gap = Gap { from: index, until: index.next(), known };
-        ctx.metrics.gap(self.kind, 1);
-        if self.kind == Kind::Events {
-            submission.drafts.push(resource::gap(&self.namespace, &gap));
-        } else {
-            self.backfill.add(Pass { ranges: vec![gap], ..Pass::default() });
-        }
-    }
-
-    /// Lists need not deliver further lines of the index at which a gap ends. If the list covers that index whole, none
-    /// of them is new, and all of them are left to it.
-    fn know_at_gap_end(&mut self, index: RaftIndex, identities: &[Identity]) {
-        if index != self.cursor.position().index {
-            return;
-        }
-        let new = identities.iter().copied().filter(|event| self.cursor.is_new(index, *event));
-        let new: Vec<Identity> = new.collect();
-        if !new.is_empty() {
-            self.backfill.know(index, &new);
-        }
-    }
-
     /// Delivers the events of a line with an implausible index. No position moves by it.
     pub(super) async fn take_unconfirmed(
         &mut self,
@@ -324,14 +289,9 @@ impl Tracker {
                 self.report_overruns(ctx, overruns, &event.key, event.index);
             }
             Err(_) if event.delivered => {}
-            Err(reason) => self.dead_letter(ctx, &event.raw, &reason).await?,
+            Err(reason) => ctx.dead_letter(self.kind, &event.raw, &reason.to_string()).await?,
         }
         Ok(())
-    }
-
-    /// Input that cannot become a record becomes a dead letter, and everything else goes on.
-    async fn dead_letter(&self, ctx: &Context, raw: &[u8], reason: &Unusable) -> Result<(), Stopped> {
-        ctx.dead_letter(self.kind, raw, &reason.to_string()).await
     }
 
     fn report_overruns(&self, ctx: &Context, overruns: u32, allocation: &str, index: RaftIndex) {
@@ -382,87 +342,23 @@ impl Tracker {
         self.list.holds_stream() || self.summaries.is_full()
     }
 
-    /// Evaluates the index of the kind's tables while the proof is missing.
-    pub(super) async fn take_table_index(&mut self, ctx: &Context, index: RaftIndex) -> Result<TableVerdict, Stopped> {
-        // Raw events have no list. Waiting for the next one costs nothing, and loses none that is still to come.
-        if self.kind == Kind::Events && !self.cursor.is_proven_by_table(index) {
-            return Ok(TableVerdict::Wait);
-        }
-        let verdict = self.cursor.observe_table(index);
-        if let TableVerdict::Gap(gap) = &verdict {
-            let mut submission = Submission::default();
-            self.book_gap(ctx, gap.clone(), GapReport::IfListFindsSomething, &mut submission);
-            submission.effect.line = Some((index, Vec::new()));
-            self.submit(ctx, submission, None).await?;
-        }
-        Ok(verdict)
-    }
-
-    /// Books a range in which versions could have been missed. A range before a first start is booked, and is no gap.
-    fn book_gap(&mut self, ctx: &Context, gap: Gap, report: GapReport, submission: &mut Submission) {
-        let start_mode = std::mem::replace(&mut self.start_mode, StartMode::Resumed);
-        let is_gap = !start_mode.is_first_start();
-        if is_gap && report == GapReport::Now {
-            report_gap(ctx, self.kind, &self.namespace, &gap);
-        }
-        match (self.kind, is_gap) {
-            (Kind::Events, true) => submission.drafts.push(resource::gap(&self.namespace, &gap)),
-            (Kind::Events, false) => {}
-            _ => self.backfill.add(Pass {
-                ranges: vec![gap],
-                baseline: start_mode.needs_baseline(),
-                unreported: is_gap && report == GapReport::IfListFindsSomething,
-                ..Pass::default()
-            }),
-        }
-    }
-
-    /// Books what new namespaces could have had, if their events are no longer in the buffer.
-    pub(super) async fn book_namespaces(&mut self, ctx: &Context, gaps: &[(String, Gap)]) -> Result<(), Stopped> {
-        let mut submission = Submission::default();
-        for (name, gap) in gaps {
-            report_gap(ctx, self.kind, name, gap);
-            if self.kind == Kind::Events {
-                submission.drafts.push(resource::gap(name, gap));
-            } else {
-                let ranges = vec![gap.clone()];
-                self.backfill.add(Pass { ranges, namespace: Some(name.clone()), ..Pass::default() });
-            }
-        }
-        self.submit(ctx, submission, None).await
-    }
-
     /// The connection is quiet: the last index is whole, so that a table at that index proves the next connection.
     pub(super) async fn settle(&mut self, ctx: &Context) -> Result<(), Stopped> {
         if !self.cursor.settle() {
             return Ok(());
         }
-        let mut submission = Submission::default();
-        submission.effect.whole = true;
-        self.submit(ctx, submission, None).await
+        self.store(ctx, Effect { whole: true, ..Effect::default() }).await
     }
 
     /// Stores the namespace watermark.
     pub(super) async fn store_watermark(&mut self, ctx: &Context, watermark: RaftIndex) -> Result<(), Stopped> {
-        let mut submission = Submission::default();
-        submission.effect.namespaces = Some(watermark);
-        self.submit(ctx, submission, None).await
+        self.store(ctx, Effect { namespaces: Some(watermark), ..Effect::default() }).await
     }
-}
 
-/// Reports that versions could have been missed.
-fn report_gap(ctx: &Context, kind: Kind, namespace: &str, gap: &Gap) {
-    ctx.metrics.gap(kind, gap.until.0.saturating_sub(gap.from.0));
-    let action = if kind == Kind::Events { "report in the stream" } else { "backfill" };
-    error!(
-        %kind,
-        namespace,
-        from = %gap.from,
-        until = %gap.until,
-        action,
-        reason = "Nomad's event buffer no longer covers this range",
-        "gap detected"
-    );
+    /// Enters a change of the checkpoint into the ledger.
+    async fn store(&mut self, ctx: &Context, effect: Effect) -> Result<(), Stopped> {
+        self.submit(ctx, Submission { effect, ..Submission::default() }, None).await
+    }
 }
 
 /// Whether the event moved its table's index for certain. A job can also be touched by another transaction.

@@ -11,7 +11,7 @@ async fn a_stream_that_the_server_has_dropped_is_left_at_once() {
     let standby = scene.stand_by(ROOM).await;
     scene.sim.server(0).stall();
     scene.sim.append_lines((20..=30).map(|index| evaluation(index, "default"))).await.expect("lines of events");
-    // PageRequest while it stands by, the table tells of what the stream did not bring.
+    // The table is asked during the standby, and has moved past what the stream brought.
     scene.sim.server(0).hang(Hanging::default());
     until("it subscribes again", || scene.asked(STREAM) == 2 && scene.held() > 0).await;
     scene.sim.server(0).hang(TABLES);
@@ -57,7 +57,7 @@ async fn a_stream_whose_table_moves_without_an_event_is_kept() {
         yield_now().await;
     }
     scene.sim.remove(nomad_sim::Kind::Evaluation, "default", &id(10)).await;
-    // PageRequest while it stands by, the table tells of what has moved since.
+    // The table is asked during the standby, and has moved since.
     scene.sim.server(0).hang(Hanging::default());
     until("a second stream is tried", || scene.asked(STREAM) == 2 && scene.sim.server(0).open_streams() == 2).await;
     scene.sim.server(0).hang(TABLES);

@@ -84,7 +84,7 @@ impl Cluster {
         self.history.len() as u64
     }
 
-    /// Where the object changed, up to an index.
+    /// The indexes at which the object changed, up to an index.
     fn versions(&self, object: u64, until: u64) -> Vec<u64> {
         (1..=until).filter(|index| self.history[*index as usize - 1] == object).collect()
     }
@@ -269,7 +269,7 @@ async fn an_element_that_is_older_than_what_the_stream_delivered_is_dropped() {
     assert_eq!(delivered["object-1"], [3]);
 }
 
-/// Where one server says all the time that it fails, it is shown after a minute, and asked ever more seldom.
+/// If a server keeps failing, the status shows it after a minute, and the list is asked for less and less often.
 #[tokio::test(start_paused = true)]
 async fn a_list_that_fails_for_a_minute_is_shown() {
     let (ctx, _) = context();

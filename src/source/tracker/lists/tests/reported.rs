@@ -24,7 +24,7 @@ async fn scene(kind: Kind, history: &[u64], start: u64) -> (Scene, Delivered) {
 }
 
 impl Scene {
-    /// The connection was cut, and the table stands at `index` while nothing streams.
+    /// The connection was cut, and the table is at `index` while nothing streams.
     async fn owe_by_table(&mut self, index: u64) {
         self.tracker.cursor.reconnected();
         let verdict = self.tracker.take_table_index(&self.ctx, RaftIndex(index)).await.expect("delivery goes on");
@@ -107,11 +107,10 @@ async fn a_page_leaves_out_nothing_for_an_absurd_index() {
     assert_eq!(scene.versions(&delivered).await, [1, 2, 1, 3]);
 }
 
-/// A first start at `now`: of an allocation that changes before the list has told what it had done before, what is old
-/// does not come.
+/// A first start at `now`: an allocation that changes before the list has shown its history delivers no old events.
 #[tokio::test]
 #[ignore = "what an allocation did before comes with its first event, until the list has come"]
-async fn what_lies_before_a_start_at_now_does_not_come_before_the_list() {
+async fn what_precedes_a_start_at_now_is_not_delivered_before_the_list() {
     let (mut scene, delivered) = scene(Kind::Allocations, &[0, 0, 0, 0], 0).await;
     scene.tracker.start_mode = StartMode::FirstStart;
     scene.tracker.start_after(&scene.ctx, RaftIndex(3), true).await.expect("delivery goes on");
@@ -125,12 +124,12 @@ async fn what_lies_before_a_start_at_now_does_not_come_before_the_list() {
     assert_eq!(times, [Some(4)]);
 }
 
-/// Some changes of a job move its `ModifyIndex`, and no event tells of them: its stability, its status after garbage
-/// collection. One between the end of the range and the page hides a version that nothing else shows.
+/// Some changes of a job move its `ModifyIndex` without an event: its stability, and its status after garbage
+/// collection. Such a change between the end of the range and the page hides a version that nothing else shows.
 #[tokio::test]
 #[ignore = "what is listed after the range is left to the stream, which has no event of it"]
 async fn an_object_that_changed_without_an_event_after_its_range_is_delivered_or_reported() {
-    // Object 9 stands for what happens without an event.
+    // Object 9 represents what happens without an event.
     let (mut scene, delivered) = scene(Kind::Evaluations, &[0, 1, 9, 1], 0).await;
     scene.tracker.start_mode = StartMode::FirstStart;
     scene.tracker.cursor = Cursor::new(Default::default());
