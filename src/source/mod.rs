@@ -1,21 +1,24 @@
-//! From the cluster to records: the event stream, the proof that nothing lies between two connections, and the lists
-//! that deliver what could have been missed.
+//! From the cluster to records: the event stream, the proof that nothing is missing between two connections, and the
+//! lists that deliver what could have been missed.
 //!
 //! # Layout
 //!
-//! Bottom up; each folder uses only those above it in this list:
+//! The order is bottom up: a folder uses only folders above it in this list, and `tests/imports` checks that the files of
+//! a folder never import each other in a circle.
 //!
-//! - [`context`]: what every driver needs.
-//! - `resume`: how a connection continues. Start at [`resume::proof`] for the gap proof; `resume::namespaces` finds
+//! - `context`: what every driver needs.
+//! - [`resume`]: how a connection resumes. Start at [`resume::proof`] for the gap proof; `resume::namespaces` finds
 //!   namespaces that are created later.
-//! - `backfill`: what lists still have to deliver, as a pure state machine, and the task that reads a page.
-//! - `stream`: the subscription, the task that reads its lines, and the replay buffer of a standby.
-//! - `tracker`: one resource's progress on a stream; every record enters its ledger there. `tracker::lists` delivers
-//!   pages, `tracker::polled` what lists give where there is no stream, `tracker::legacy` continues from the original
-//!   program's value.
-//! - `standby`: keeps the stream open in a replica that does not lead.
+//! - `backfill`: what lists still have to deliver, as a pure state machine, and the tasks that read pages, single objects
+//!   and summaries of jobs.
+//! - `stream`: the subscription, the task that reads its lines, the replay buffer of a standby, lines with an implausible
+//!   index, and when a stream counts as missing.
+//! - `tracker`: one kind's progress on a stream; every record enters its ledger there. `tracker::gaps` books and reports
+//!   gaps, `tracker::lists` delivers pages, `tracker::objects` single objects, `tracker::polled` what lists deliver if
+//!   there is no stream, and `tracker::legacy` resumes from the original program's value.
+//! - `standby`: keeps the streams open in a replica that does not lead.
 //! - `driver`: one stream and the trackers that read it. `driver::live` is the life of a connection, `driver::poll` reads
-//!   lists in its place.
+//!   lists if there is no stream.
 
 mod backfill;
 mod context;
@@ -36,7 +39,7 @@ pub use self::{
 use self::{driver::Driver, stream::subscription::reads, tracker::Tracker};
 use crate::{kind::Kind, ledger::Ledger, nomad::Topic};
 
-/// One kind that is to be read, with the topics it asks for and its ledger.
+/// A kind to read, with its topics and its ledger.
 #[derive(Debug)]
 pub struct Reading {
     /// The kind.
@@ -49,7 +52,8 @@ pub struct Reading {
 
 /// Starts a driver for each namespace; all kinds share its stream. They end when `ctx.stop` is cancelled.
 ///
-/// A driver that can continue with what a [`Standby`] has buffered takes it out of `warm`; the rest of that is dropped.
+/// A driver that can continue from the replay buffer of a [`Standby`] takes it out of `warm`; other buffers are
+/// dropped.
 pub fn spawn(ctx: &Context, namespaces: &[String], kinds: &[Reading], mut warm: Warm) -> JoinSet<()> {
     let mut drivers = JoinSet::new();
     for (n, namespace) in namespaces.iter().enumerate() {

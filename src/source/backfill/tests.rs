@@ -49,7 +49,7 @@ struct Scene {
     kind: Kind,
     backfill: Backfill,
     stored: Vec<Pass>,
-    /// Elements of the page under way that are yet to come.
+    /// Elements of the page under way that have yet to arrive.
     page: Option<Vec<u64>>,
     delivered: Vec<u64>,
     /// What was booked and was never delivered.

@@ -99,7 +99,7 @@ impl Driver {
                 biased;
                 () = self.ctx.stop.cancelled() => return Err(Stopped),
                 created = live.new_namespaces.created() => {
-                    self.coverage.catch_up(&created, self.furthest());
+                    self.coverage.catch_up(&created, self.newest_position());
                     Some(ConnectionEnd::Resubscribe)
                 }
                 () = sleep_until(live.proof_due), if may_ask && !self.is_proven() => {

@@ -282,7 +282,7 @@ impl Driver {
     }
 
     /// The position of the kind that has read most.
-    fn furthest(&self) -> Position {
+    fn newest_position(&self) -> Position {
         let positions = self.trackers.iter().map(|tracker| tracker.cursor.position());
         positions.max_by_key(|position| position.index).cloned().unwrap_or_default()
     }
@@ -304,10 +304,10 @@ impl Driver {
 
     /// Catches up with namespaces that were created at or below the position, and that no subscription had.
     fn find_uncovered(&mut self, found: &[Namespace]) {
-        let furthest = self.furthest();
-        let uncovered = self.coverage.uncovered(found, furthest.index);
+        let newest_position = self.newest_position();
+        let uncovered = self.coverage.uncovered(found, newest_position.index);
         if !uncovered.is_empty() {
-            self.coverage.catch_up(&uncovered, furthest);
+            self.coverage.catch_up(&uncovered, newest_position);
         }
     }
 

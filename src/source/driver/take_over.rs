@@ -57,7 +57,7 @@ impl Driver {
             return Err("nothing is overlap");
         }
         if !self.trackers.iter().flat_map(Tracker::topics).all(|topic| brings(&warm.topics, topic)) {
-            return Err("it was for other kinds");
+            return Err("the buffer is of other kinds");
         }
         // The original program had no subscription: its value is of another table, and above the creation of every
         // namespace.
@@ -66,7 +66,7 @@ impl Driver {
         if watermarks.max() > Some(warm.namespaces.complete_to()) && &*self.namespace == "*" {
             return Err("the leader had newer namespaces");
         }
-        if !self.coverage.uncovered(warm.namespaces.listed(), self.furthest().index).is_empty() {
+        if !self.coverage.uncovered(warm.namespaces.listed(), self.newest_position().index).is_empty() {
             return Err("there are namespaces that the leader had not found");
         }
         let mut resuming = self.trackers.iter().filter(|tracker| !tracker.starts_from_nothing());
@@ -76,21 +76,21 @@ impl Driver {
 
 /// Whether the buffer continues from `position`.
 fn reaches_back(warm: &WarmStream, position: &Position) -> Result<(), &'static str> {
-    let Some(complete_from) = warm.buffer.complete_from() else { return Err("nothing was read") };
+    let Some(complete_from) = warm.buffer.complete_from() else { return Err("the standby read no line") };
     // A server that lags would first have to prove that its history is ours.
     if warm.read_to < position.index {
         return Err("the leader had read more");
     }
     let overlap = at(&warm.buffer, position);
     if overlap == Overlap::Other {
-        return Err("it is of another history");
+        return Err("the buffer is of another history");
     }
     // Lines after the position are enough if the position's own index is known to be whole, or buffered from its first
     // line on: a later event of an object looks like the known one.
     let begins_with_it = overlap == Overlap::Known && !position.needs_line_before();
     let whole = position.whole || position.seen.is_empty() || begins_with_it;
     let needed = if whole { position.index.next() } else { position.index };
-    if needed < complete_from { Err("it begins behind the position") } else { Ok(()) }
+    if needed < complete_from { Err("the buffer starts after the position") } else { Ok(()) }
 }
 
 /// What the buffer has of a position's index.
@@ -143,21 +143,21 @@ mod tests {
             assert_eq!(reaches_back(&untrimmed(), &position), Ok(()), "{why}");
         }
         let refused = [
-            (position(9, &["z"], true), "it begins behind the position"),
-            (position(10, &["z"], false), "it is of another history"),
-            (position(11, &["z"], true), "it is of another history"),
+            (position(9, &["z"], true), "the buffer starts after the position"),
+            (position(10, &["z"], false), "the buffer is of another history"),
+            (position(11, &["z"], true), "the buffer is of another history"),
             (position(15, &["d"], false), "the leader had read more"),
         ];
         for (position, why) in refused {
             assert_eq!(reaches_back(&untrimmed(), &position), Err(why));
         }
-        assert_eq!(reaches_back(&testing::warm(&[], 0), &position(1, &[], true)), Err("nothing was read"));
+        assert_eq!(reaches_back(&testing::warm(&[], 0), &position(1, &[], true)), Err("the standby read no line"));
         let cut_off = Position { before: RaftIndex(9), ..position(10, &["a"], false) };
-        assert_eq!(reaches_back(&untrimmed(), &cut_off), Err("it begins behind the position"));
+        assert_eq!(reaches_back(&untrimmed(), &cut_off), Err("the buffer starts after the position"));
         // Trimmed up to the position: nothing below is needed.
         let trimmed = testing::warm(&lines, 14);
         assert_eq!(reaches_back(&trimmed, &position(14, &["d"], false)), Ok(()));
         assert_eq!(reaches_back(&trimmed, &position(13, &["x"], true)), Ok(()));
-        assert_eq!(reaches_back(&trimmed, &position(13, &["x"], false)), Err("it begins behind the position"));
+        assert_eq!(reaches_back(&trimmed, &position(13, &["x"], false)), Err("the buffer starts after the position"));
     }
 }

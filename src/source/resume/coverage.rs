@@ -59,12 +59,14 @@ impl Coverage {
         true
     }
 
-    /// The namespaces in `found` that no subscription had, although they were created before `furthest`, the position
+    /// The namespaces in `found` that no subscription had, although they were created before `newest_position`, the position
     /// of the kind that has read most: while the program was stopped, or between two looks.
-    pub(crate) fn uncovered(&self, found: &[Namespace], furthest: RaftIndex) -> Vec<Namespace> {
+    pub(crate) fn uncovered(&self, found: &[Namespace], newest_position: RaftIndex) -> Vec<Namespace> {
         let is_known = |name: &str| self.new.as_ref().is_some_and(|new| new.has(name));
         let uncovered = found.iter().filter(|namespace| {
-            namespace.create_index > self.watermark && namespace.create_index <= furthest && !is_known(&namespace.name)
+            namespace.create_index > self.watermark
+                && namespace.create_index <= newest_position
+                && !is_known(&namespace.name)
         });
         uncovered.cloned().collect()
     }

@@ -18,9 +18,9 @@ pub struct Cursor {
     position: Position,
     proof: Proof,
     /// Something older than the position arrived before the proof: the server lags, or is another cluster.
-    behind: bool,
+    saw_older: bool,
     /// Unknown events at the position arrived before any proof: there is more at this index.
-    withheld: bool,
+    saw_unknown: bool,
     /// The position is known to belong to this cluster's history, so an index alone is a proof.
     trusting: bool,
 }
@@ -53,14 +53,14 @@ pub enum TableVerdict {
     /// The table has moved, and nothing of it arrived: lists have to deliver the range, and streamed lines below its
     /// end repeat it.
     Gap(Gap),
-    /// The server lags behind the position: the stream will bring everything.
+    /// The server lags saw_older the position: the stream will bring everything.
     Wait,
 }
 
 impl Cursor {
     /// Resumes at `position`.
     pub fn new(position: Position) -> Self {
-        Cursor { position, proof: Proof::None, behind: false, withheld: false, trusting: false }
+        Cursor { position, proof: Proof::None, saw_older: false, saw_unknown: false, trusting: false }
     }
 
     /// Resumes after `index`. It is known to belong to this cluster's history, although no event of it is. So a line at
@@ -96,14 +96,14 @@ impl Cursor {
 
     /// Whether the server sent something older than the position before any proof.
     pub fn is_behind(&self) -> bool {
-        self.behind && !self.is_proven()
+        self.saw_older && !self.is_proven()
     }
 
     /// A new connection: nothing about it is proven.
     pub fn reconnected(&mut self) {
         self.proof = Proof::None;
-        self.behind = false;
-        self.withheld = false;
+        self.saw_older = false;
+        self.saw_unknown = false;
     }
 
     /// Another kind on the same connection proved that it is complete from `index` on.
@@ -119,17 +119,17 @@ impl Cursor {
             self.proof = Proof::Stream;
         }
         if index < self.position.index {
-            self.behind = true;
+            self.saw_older = true;
             return LineVerdict::Nothing;
         }
         if index == self.position.index {
             if events.iter().any(|event| self.position.seen.contains(event)) {
-                if !self.is_proven() && !self.behind && self.position.needs_line_before() {
+                if !self.is_proven() && !self.saw_older && self.position.needs_line_before() {
                     return self.redeliver_index(events);
                 }
                 self.proof = Proof::Stream;
             }
-            self.withheld |= !self.is_proven() && events.iter().any(|event| self.is_new(index, *event));
+            self.saw_unknown |= !self.is_proven() && events.iter().any(|event| self.is_new(index, *event));
             return if self.is_proven() { LineVerdict::Deliver } else { LineVerdict::Nothing };
         }
         if self.is_proven() {
@@ -178,7 +178,7 @@ impl Cursor {
             return TableVerdict::Proven;
         }
         self.trusting = false;
-        if self.behind {
+        if self.saw_older {
             return TableVerdict::Wait;
         }
         let gap = self.gap_until(index.next(), &[]);
@@ -192,7 +192,7 @@ impl Cursor {
         let Position { index: ours, seen, whole, .. } = &self.position;
         // At the position itself the table proves nothing if a line was the last to arrive: another line of that index
         // can have been under way.
-        index < *ours || index == *ours && (*whole || seen.is_empty()) && !self.withheld
+        index < *ours || index == *ours && (*whole || seen.is_empty()) && !self.saw_unknown
     }
 
     /// From the position to `until`, without the known events and `others`.

@@ -79,10 +79,10 @@ impl BufferFeed {
 
     /// What a second stream would add to the buffer.
     pub(super) fn comparison(&self, confirmed: RaftIndex) -> Comparison {
-        let cursors = self.cursor.clone().map(|held| {
-            let mut cursor = held.clone();
+        let cursors = self.cursor.clone().map(|buffered| {
+            let mut cursor = buffered.clone();
             cursor.reconnected();
-            (held, cursor)
+            (buffered, cursor)
         });
         Comparison { cursors, occurrences: Occurrences::default(), has_hole: false, confirmed }
     }
@@ -205,18 +205,18 @@ impl Comparison {
         if events.is_empty() {
             return Ok(None);
         }
-        let held = self.cursors.as_ref().map(|(_, cursor)| cursor.position().index);
-        if !line.index.is_plausible_after(self.confirmed.max(held.unwrap_or_default())) {
+        let buffered = self.cursors.as_ref().map(|(_, cursor)| cursor.position().index);
+        if !line.index.is_plausible_after(self.confirmed.max(buffered.unwrap_or_default())) {
             return Ok(None);
         }
-        let Some((held, cursor)) = &mut self.cursors else { return Ok(Some(StreamDifference::NeedsRestart)) };
+        let Some((buffered, cursor)) = &mut self.cursors else { return Ok(Some(StreamDifference::NeedsRestart)) };
         match cursor.observe(line.index, &events) {
             LineVerdict::Nothing => return Ok(None),
             LineVerdict::Deliver => {}
             LineVerdict::DeliverAfterGap(_) => self.has_hole = true,
         }
         cursor.advance(line.index, &events);
-        let is_new = events.iter().any(|event| held.is_new(line.index, *event));
+        let is_new = events.iter().any(|event| buffered.is_new(line.index, *event));
         Ok(is_new.then_some(if self.has_hole { StreamDifference::NeedsRestart } else { StreamDifference::Continues }))
     }
 }
@@ -285,7 +285,7 @@ mod tests {
                 }
                 let Some(read) = feed.read_to() else { continue };
                 feed.buffer.trim(RaftIndex(read.0.saturating_sub(connection.behind)));
-                let is_buffered = |(index, line): &(RaftIndex, Bytes)| feed.buffer.at(*index).any(|held| held == line);
+                let is_buffered = |(index, line): &(RaftIndex, Bytes)| feed.buffer.at(*index).any(|buffered| buffered == line);
                 let lines: Vec<usize> = (0..end).filter(|n| is_buffered(&log[*n])).collect();
                 prop_assert_eq!(lines.len(), feed.buffer.len(), "each line once");
                 prop_assert!(lines.windows(2).all(|pair| pair[0] + 1 == pair[1]), "a hole: {lines:?}");
@@ -334,8 +334,8 @@ mod tests {
             feed.reconnected();
         }
         assert_eq!(feed.read_to(), Some(RaftIndex(12)));
-        let held = [(0, 10), (1, absurd.0), (2, 11), (3, 12)].map(|(n, index)| text(n, index));
-        assert_eq!(drain(&mut feed), held);
+        let buffered = [(0, 10), (1, absurd.0), (2, 11), (3, 12)].map(|(n, index)| text(n, index));
+        assert_eq!(drain(&mut feed), buffered);
         // The next one can be true.
         assert_eq!(feed.take(&text(4, absurd.0 + 1), RaftIndex(0)).expect("a line"), FeedOutcome::Restarted);
     }

@@ -255,10 +255,10 @@ impl Follower {
                 }
             };
             let was_asked = second.take().is_some();
-            let mut restarted = false;
+            let mut has_restarted = false;
             for line in lines {
                 match self.take(&line).await {
-                    Ok(taken) => restarted |= taken == FeedOutcome::Restarted,
+                    Ok(taken) => has_restarted |= taken == FeedOutcome::Restarted,
                     Err(error) => {
                         self.ctx.metrics.process().unreadable_lines.inc();
                         warn!(namespace = &*self.namespace, %error, bytes = line.len(),
@@ -269,7 +269,7 @@ impl Follower {
             }
             let read_to = self.feed.read_to().unwrap_or_default();
             self.newest_read = self.newest_read.max(read_to);
-            if restarted || was_asked {
+            if has_restarted || was_asked {
                 quiet_check = Some(QuietCheck::new(read_to));
             }
         }

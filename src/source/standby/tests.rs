@@ -258,7 +258,7 @@ async fn the_rest_of_the_leaders_last_index_is_delivered() {
     assert_eq!(scene.asked(STREAM), 1);
 }
 
-/// The same, by a leader that tells its index alone: what is delivered of it comes again, and nothing is lost.
+/// The same with a leader that publishes only its index: events at that index are delivered again, and nothing is lost.
 #[tokio::test]
 async fn a_position_without_events_is_gone_on_from() {
     let mut scene = Scene::new().await;
@@ -364,7 +364,7 @@ async fn a_stream_that_breaks_while_standing_by_goes_on() {
         scene.sim.server(0).drop_connections();
         until("it subscribes again", || scene.asked(STREAM) > before && scene.sim.server(0).open_streams() > 0).await;
     }
-    // Nothing newer came on the last connection, which repeats the last line: it is left alone.
+    // The last connection brought nothing newer and repeats the last line, so it is not handed over.
     scene.lead(standby.take().await);
     scene.delivers(20..=59).await;
     scene.sim.append_line(evaluation(60, "default")).await.expect("a line");

@@ -140,7 +140,7 @@ impl Tracker {
     fn fail_page(&mut self, ctx: &Context, failed: &PageError) -> PageOutcome {
         self.backfill.page_failed();
         if let Some(since) = self.list.page_failed(failed)
-            // Without a stream nothing comes but from lists.
+            // Without a stream everything depends on lists.
             && (since.elapsed() >= FAILING_AFTER || self.polled.is_some())
         {
             ctx.status.list(self.kind, &self.namespace, ListState::Failing { reason: failed.to_string() });

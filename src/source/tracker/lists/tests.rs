@@ -1,4 +1,4 @@
-//! Pages beside the stream, in any order of what comes when.
+//! Pages beside the stream, with lines and pieces in any order.
 
 mod reported;
 
@@ -37,7 +37,7 @@ const OBJECTS: u64 = 4;
 /// What is printed of each object: versions, or times of task events.
 type Delivered = Arc<Mutex<Vec<Value>>>;
 
-/// Never asked: what a page has, the test itself gives.
+/// No server is asked: the test itself supplies the pages.
 fn context() -> (Context, Delivered) {
     let config = Config {
         addresses: vec!["http://127.0.0.1:9".parse().expect("an address")],
@@ -125,7 +125,7 @@ struct Scene {
     tracker: Tracker,
     occurrences: Occurrences,
     streamed: u64,
-    /// The pieces of the page under way that are yet to come.
+    /// The pieces of the page under way that have yet to arrive.
     pieces: Vec<PagePiece>,
 }
 
@@ -223,7 +223,8 @@ fn runtime() -> tokio::runtime::Runtime {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
-    /// Of each object the versions come in their order, each once, the newest at the end; and all that the stream brought.
+    /// The versions of each object arrive in order, each once, the newest at the end, and everything that the stream
+    /// brought is among them.
     #[test]
     fn no_version_comes_after_a_newer_one(history in history(), start: prop::sample::Index, steps in steps()) {
         let start = start_of(&history, start);
@@ -239,7 +240,7 @@ proptest! {
         }
     }
 
-    /// Of each task the events come in their order, each once, and none is missing where ten are kept.
+    /// The events of each task arrive in order, each once, and none is missing if Nomad keeps ten.
     #[test]
     fn no_task_event_comes_again(history in history(), start: prop::sample::Index, steps in steps()) {
         let start = start_of(&history, start);
@@ -261,7 +262,7 @@ proptest! {
 #[tokio::test]
 async fn an_element_that_is_older_than_what_the_stream_delivered_is_dropped() {
     let cluster = Cluster { kind: Kind::Evaluations, history: vec![0, 1, 1, 0] };
-    // One line, the page is asked for, its answer begins, the other lines come, and then its elements.
+    // One line arrives, the page is asked for, its answer begins, the other lines arrive, and then its elements.
     let step = |list| (list, 0, false);
     let steps = [step(false), step(true), step(true), step(false), step(true), step(true)];
     let delivered = run(cluster, 2, &steps).await;

@@ -1,4 +1,4 @@
-//! Versions that a list shows and that do not come from it: each is delivered, or reported.
+//! Versions that a list shows without delivering them: each is delivered by the stream, or reported.
 
 use super::*;
 use crate::source::{
