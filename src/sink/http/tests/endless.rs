@@ -64,7 +64,7 @@ async fn a_good_answer_is_delivered_at_its_head_and_the_log_says_once_what_it_co
         assert_eq!(letters(&outcomes.expect("long before the deadline of a request")), "DD");
     }
     let text = log.text();
-    assert_eq!(text.matches("does not end the body of its answer").count(), 1, "{text}");
+    assert_eq!(text.matches("server does not end its answer").count(), 1, "{text}");
 }
 
 #[tokio::test]
