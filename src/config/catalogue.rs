@@ -97,7 +97,7 @@ settings! {
     CONSUL_HTTP_AUTH = Setting::new(CONSUL, "consul-http-auth", "CONSUL_HTTP_AUTH", "USER[:PASSWORD]",
         "Basic authentication, for a proxy in front of Consul").secret();
     CONSUL_HTTP_SSL = Setting::new(CONSUL, "consul-http-ssl", "CONSUL_HTTP_SSL", "BOOL",
-        "Use HTTPS if the address does not name a scheme").default("false").form(Form::Switch);
+        "Use HTTPS, even if the address says http://").default("false").form(Form::Switch);
     CONSUL_HTTP_SSL_VERIFY = Setting::new(CONSUL, "consul-http-ssl-verify", "CONSUL_HTTP_SSL_VERIFY", "BOOL",
         "Verify Consul's certificate. false is only for tests").default("true").form(Form::Switch);
     CONSUL_CACERT = Setting::new(CONSUL, "consul-cacert", "CONSUL_CACERT", "FILE",

@@ -30,7 +30,7 @@ use crate::record::Record;
 pub enum Outcome {
     /// The sink has it, durably as far as its protocol can say.
     Delivered,
-    /// Not delivered, or not known to be: send it again, not before `after` where the sink was told so.
+    /// Not delivered, or not known to be: send it again, not before `after` if the far side named a time.
     Retry {
         /// Why, for the log.
         reason: String,

@@ -17,7 +17,7 @@ pub struct Policy {
     pub retry_max: Duration,
     /// The longest wait that the far side can ask for (`Retry-After`).
     pub after_max: Duration,
-    /// How many submissions wait in the queue. Bytes are bounded before, by the window that the tickets carry.
+    /// How many submissions wait in the queue. Bytes are bounded before, by the window that the ack handles carry.
     pub queue: usize,
 }
 

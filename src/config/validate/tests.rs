@@ -348,7 +348,7 @@ fn a_namespace_that_nomad_set_itself_is_warned_of() {
 #[test]
 fn namespaces_are_names_or_all() {
     assert_eq!(settings(&["nodes"], &[("NOMAD_NAMESPACE", "a, b,a")]).namespaces, ["a", "b"]);
-    assert!(problems(&["nodes"], &[("NOMAD_NAMESPACE", "a,*")])[0].contains("write it alone"));
+    assert!(problems(&["nodes"], &[("NOMAD_NAMESPACE", "a,*")])[0].contains("write * alone"));
     assert!(problems(&["nodes"], &[("NOMAD_NAMESPACE", "a b")])[0].contains("letters, digits and - only"));
 }
 

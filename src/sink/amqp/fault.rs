@@ -1,4 +1,4 @@
-//! Why a connection or a channel is of no use, in words that say what to mend.
+//! Why a connection or a channel is of no use, and what to fix.
 
 use lapin::{
     ErrorKind,
@@ -49,14 +49,14 @@ impl Fault {
         let words = shown(protocol.get_message().as_str(), WORDS);
         match protocol.kind() {
             AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Fault::Missing(format!(
-                "the exchange does not exist; declare it, or mend SINK_AMQP_EXCHANGE ({broker} says: {words})"
+                "the exchange does not exist; declare it, or correct SINK_AMQP_EXCHANGE ({broker} says: {words})"
             )),
             AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Fault::Refused(format!(
-                "access refused; mend user and password in SINK_AMQP_CONNECTION, or the user's permissions ({broker} \
+                "access refused; correct user and password in SINK_AMQP_CONNECTION, or the user's permissions ({broker} \
                  says: {words})"
             )),
             AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => Fault::Refused(format!(
-                "not allowed; mend the virtual host in SINK_AMQP_CONNECTION, or the user's permissions ({broker} says: \
+                "not allowed; correct the virtual host in SINK_AMQP_CONNECTION, or the user's permissions ({broker} says: \
                  {words})"
             )),
             AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => match limit(&words) {

@@ -58,7 +58,7 @@ static TLS: TlsSettings = TlsSettings {
 
 fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     let needed = [
-        (&CONNECTION, "the amqp sink needs its broker; write amqp://USER:PASSWORD@HOST:5672/"),
+        (&CONNECTION, "the amqp sink needs its broker; write its address, such as amqp://HOST:5672/"),
         (&EXCHANGE, "the amqp sink needs the exchange to publish to; name one that exists"),
         (&ROUTING_KEY, "the amqp sink needs a routing key; write one such as nomad.{Kind}"),
     ];

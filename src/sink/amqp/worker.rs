@@ -30,7 +30,7 @@ const NO_ROUTE: u16 = 312;
 pub(super) struct Worker {
     link: Link,
     /// The log says that access is refused.
-    told: bool,
+    is_reported: bool,
 }
 
 /// How far a connection has come. Each step that fails falls back to an earlier one.
@@ -86,7 +86,7 @@ impl Worker {
             Ok(raised) => raised,
             Err((link, fault)) => {
                 self.link = link;
-                self.speak_of(&fault);
+                self.report_once(&fault);
                 return retry(numbers, fault.reason());
             }
         };
@@ -110,20 +110,20 @@ impl Worker {
                 } else {
                     Link::Down
                 };
-                self.speak_of(&fault);
+                self.report_once(&fault);
                 return answers;
             }
         }
-        self.told = false;
+        self.is_reported = false;
         let Round { answers, confirmed, .. } = round;
         self.link = if confirmed { Link::Proven(wire, channel) } else { Link::Fresh(wire, channel) };
         answers
     }
 
-    /// Only people can mend a refusal, and it looks like any other outage unless it is told apart.
-    fn speak_of(&mut self, fault: &Fault) {
+    /// Logs a refusal, which only people can fix, once: otherwise it looks like any other outage.
+    fn report_once(&mut self, fault: &Fault) {
         if let Fault::Refused(reason) = fault
-            && !mem::replace(&mut self.told, true)
+            && !mem::replace(&mut self.is_reported, true)
         {
             tracing::error!(%reason, "the broker refuses access");
         }

@@ -88,8 +88,8 @@ impl Said<'_> {
     fn judge(self, now: SystemTime) -> Answer {
         let Said { status, headers, label, credentials, text } = self;
         let said = if text.is_empty() { String::new() } else { format!(": {text}") };
-        let retry = |mend: &str| Answer::Retry {
-            reason: format!("{label} answered {status}{mend}{said}"),
+        let retry = |fix: &str| Answer::Retry {
+            reason: format!("{label} answered {status}{fix}{said}"),
             after: None,
             refusal: can_be_about_the_record(status).then(|| format!("{label} answered {status}{said}")),
         };

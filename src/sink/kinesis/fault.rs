@@ -1,4 +1,4 @@
-//! Why a call failed, in words that say what to mend.
+//! Why a call failed, and what to fix.
 
 use std::error::Error;
 
@@ -56,7 +56,7 @@ impl Fault {
         let answer = if said.is_empty() { name } else { format!("{name}: {said}") };
         match code {
             "ResourceNotFoundException" => Fault::Missing(format!(
-                "the stream {stream} does not exist in {region}; create it, or mend SINK_KINESIS_STREAM_NAME or \
+                "the stream {stream} does not exist in {region}; create it, or correct SINK_KINESIS_STREAM_NAME or \
                  AWS_REGION ({answer})"
             )),
             "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
@@ -66,13 +66,13 @@ impl Fault {
                 Fault::Data(answer)
             }
             "ValidationException" | "InvalidArgumentException" => Fault::Refused(format!(
-                "the stream is not named as it should be; mend SINK_KINESIS_STREAM_NAME ({answer})"
+                "the stream is not named as it should be; correct SINK_KINESIS_STREAM_NAME ({answer})"
             )),
             code if code.starts_with("KMS") && code != "KMSThrottlingException" => Fault::Refused(format!(
-                "the key that encrypts the stream cannot be used; mend it or the right to it ({answer})"
+                "the key that encrypts the stream cannot be used; fix it or the right to it ({answer})"
             )),
             _ if is_refusal(status, code) => Fault::Refused(format!(
-                "access to the stream {stream} in {region} is refused; mend the credentials, or allow \
+                "access to the stream {stream} in {region} is refused; correct the credentials, or allow \
                  kinesis:PutRecords ({answer})"
             )),
             _ if status == 413 => Fault::Data(answer),
@@ -80,7 +80,7 @@ impl Fault {
         }
     }
 
-    /// Whether only people can mend it.
+    /// Whether only people can fix it.
     pub(super) fn needs_people(&self) -> bool {
         matches!(self, Fault::Missing(_) | Fault::Refused(_))
     }

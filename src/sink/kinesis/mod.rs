@@ -49,8 +49,8 @@ pub struct Kinesis {
     reach: Option<Reach>,
     /// The last call was refused, which other credentials could help.
     refused: bool,
-    /// The log says that somebody has to mend something.
-    told: bool,
+    /// A fault that only people can fix is in the log.
+    is_reported: bool,
 }
 
 impl fmt::Debug for Kinesis {
@@ -62,7 +62,7 @@ impl fmt::Debug for Kinesis {
 impl Kinesis {
     /// A sink that looks for region and credentials when it is first sent to.
     pub fn new(config: Config) -> Self {
-        Kinesis { settings: Arc::new(config), reach: None, refused: false, told: false }
+        Kinesis { settings: Arc::new(config), reach: None, refused: false, is_reported: false }
     }
 
     fn stream(&self) -> &str {
@@ -78,7 +78,7 @@ impl Kinesis {
             None => match client::reach(&self.settings.stream).await {
                 Ok(reach) => reach,
                 Err(fault) => {
-                    self.speak_of(&fault);
+                    self.report_once(&fault);
                     return batch.iter().map(|_| Outcome::retry(fault.reason())).collect();
                 }
             },
@@ -96,7 +96,7 @@ impl Kinesis {
             };
             match answer {
                 Ok(answers) => {
-                    self.told = false;
+                    self.is_reported = false;
                     round.answered(&part, answers);
                 }
                 Err(Fault::Data(reason)) => round.refused(part, reason),
@@ -108,7 +108,7 @@ impl Kinesis {
             }
         }
         if let Some(fault) = &fault {
-            self.speak_of(fault);
+            self.report_once(fault);
         }
         let refused = fault.is_some_and(|fault| fault.wants_other_credentials());
         // A client learns from each answer how far our clock is from the server's, and signs by that from then on: where the
@@ -144,9 +144,9 @@ impl Kinesis {
         Ok(answers)
     }
 
-    /// What only people can mend looks like any other outage unless it is told apart.
-    fn speak_of(&mut self, fault: &Fault) {
-        if fault.needs_people() && !mem::replace(&mut self.told, true) {
+    /// Logs a fault that only people can fix, once: otherwise it looks like any other outage.
+    fn report_once(&mut self, fault: &Fault) {
+        if fault.needs_people() && !mem::replace(&mut self.is_reported, true) {
             tracing::error!(reason = fault.reason(), "stream refuses every record");
         }
     }

@@ -123,7 +123,7 @@ fn all_problems_come_at_once_and_name_setting_value_and_mend() {
     ];
     let problems = problems(&variables);
     for needle in [
-        "CONSUL_HTTP_ADDR (--consul-http-addr) is \"ftp://consul\": no way to reach ftp://",
+        "CONSUL_HTTP_ADDR (--consul-http-addr) is \"ftp://consul\": unknown scheme ftp://",
         "CONSUL_HTTP_SSL (--consul-http-ssl) is \"perhaps\": write true or false",
         "CONSUL_HTTP_SSL_VERIFY (--consul-http-ssl-verify) is \"never\"",
         "CONSUL_CLIENT_CERT (--consul-client-cert): CONSUL_CLIENT_KEY is set and needs its certificate",
