@@ -17,17 +17,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What to do for one of the trackers.
 #[derive(Debug)]
 pub(super) enum BesideStep {
-    /// Its next_step page may be asked for.
+    /// Its next page may be asked for.
     Ask,
     /// Its page takes long.
     Slow,
-    /// The next_step piece of its page has arrived; `None`: the task that read it is gone.
+    /// The next piece of its page has arrived; `None`: the task that read it is gone.
     PagePiece(Option<PagePiece>),
     /// A summary has arrived.
     JobSummary(JobSummary),
 }
 
-/// Waits for the next_step step, and returns its tracker. Cancel-safe. `after` was served last: the others are looked at
+/// Waits for the next step, and returns its tracker. Cancel-safe. `after` was served last: the others are looked at
 /// first.
 pub(super) async fn next_step(trackers: &mut [Tracker], after: usize) -> Result<(usize, BesideStep), Stopped> {
     let count = trackers.len();
@@ -73,7 +73,7 @@ impl Driver {
         Ok(PageOutcome::Continues)
     }
 
-    /// The driver ends: what is under way is delivered if it arrives at once, or left to the next_step start.
+    /// The driver ends: what is under way is delivered if it arrives at once, or left to the next start.
     pub(super) async fn finish_beside(&mut self) -> Result<(), Stopped> {
         let deadline = Instant::now() + PATIENCE;
         for tracker in &mut self.trackers {

@@ -160,14 +160,10 @@ impl Driver {
             self.poll("NOMAD_FIREHOSE_SOURCE is poll", Absence::default()).await?;
         }
         loop {
-            let connected = match self.connect().await {
-                Ok(connected) => Ok(connected),
-                Err(Interrupted::Failed(error)) => Err(error),
-                Err(Interrupted::Stopped) => return Err(Stopped),
-            };
-            match connected {
+            match self.connect().await {
                 Ok((reader, namespaces)) => self.follow(reader, namespaces, &mut attempts).await?,
-                Err(error) => self.connect_failed(&error, &mut attempts).await?,
+                Err(Interrupted::Failed(error)) => self.connect_failed(&error, &mut attempts).await?,
+                Err(Interrupted::Stopped) => return Err(Stopped),
             }
         }
     }

@@ -125,23 +125,19 @@ impl Driver {
                     one => check(&client, one).await.map(|()| Vec::new()),
                 }
             };
-            let (error, reason) = match self.meanwhile(found).await {
+            let error = match self.meanwhile(found).await {
                 Ok(found) => break found,
                 Err(Interrupted::Stopped) => return Err(Stopped),
-                // Nomad before 1.0 has no namespaces, and its lists of `*` are empty.
-                Err(Interrupted::Failed(error @ Error::Unsupported { .. })) => {
-                    let reason = format!("{error}; for a Nomad without namespaces set NOMAD_NAMESPACE=default");
-                    (error, reason)
-                }
-                Err(Interrupted::Failed(error))
-                    if error.is_retryable() || matches!(error, Error::NoNamespace { .. }) =>
-                {
-                    let reason = error.to_string();
-                    (error, reason)
-                }
+                Err(Interrupted::Failed(error)) if blocks_lists(&error) => error,
                 // The lists themselves tell whether the token may read them.
                 Err(Interrupted::Failed(_)) => break Vec::new(),
             };
+            // Nomad before 1.0 has no namespaces, and its lists of `*` are empty.
+            let hint = match error {
+                Error::Unsupported { .. } => "; for a Nomad without namespaces set NOMAD_NAMESPACE=default",
+                _ => "",
+            };
+            let reason = format!("{error}{hint}");
             outage.log(&Failure { class: error.class(), reason: reason.clone() });
             self.show(&SourceState::Blocked { reason });
             *absence = Absence::default();
@@ -267,6 +263,11 @@ impl Driver {
             }
         }
     }
+}
+
+/// Whether lists cannot be read while Nomad answers a query for its namespaces so.
+fn blocks_lists(error: &Error) -> bool {
+    error.is_retryable() || matches!(error, Error::NoNamespace { .. } | Error::Unsupported { .. })
 }
 
 impl PollSession {

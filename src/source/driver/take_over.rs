@@ -54,7 +54,7 @@ impl Driver {
     /// Whether nothing can be missing between the position of any kind and the buffer. If not, why not.
     fn can_resume_from(&self, warm: &WarmStream) -> Result<(), &'static str> {
         if warm.stream.is_none() && warm.buffer.len() == 0 {
-            return Err("nothing is overlap");
+            return Err("the buffer is empty");
         }
         if !self.trackers.iter().flat_map(Tracker::topics).all(|topic| brings(&warm.topics, topic)) {
             return Err("the buffer is of other kinds");

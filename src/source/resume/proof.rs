@@ -53,7 +53,7 @@ pub enum TableVerdict {
     /// The table has moved, and nothing of it arrived: lists have to deliver the range, and streamed lines below its
     /// end repeat it.
     Gap(Gap),
-    /// The server lags saw_older the position: the stream will bring everything.
+    /// The server lags behind the position: the stream will bring everything.
     Wait,
 }
 

@@ -51,10 +51,10 @@ fn context() -> (Context, Delivered) {
     let (metrics, dead_letters) = (Metrics::new(&kinds), DeadLetters::new(Place::Log));
     let delivered = Delivered::default();
     let into = Arc::clone(&delivered);
-    let (sink, _) = Script::new(move |submission| {
-        let bodies = submission.iter().map(|record| serde_json::from_slice(&record.body).expect("JSON"));
+    let (sink, _) = Script::new(move |batch| {
+        let bodies = batch.iter().map(|record| serde_json::from_slice(&record.body).expect("JSON"));
         into.lock().expect("no panic while locked").extend(bodies);
-        Some(Ok(submission.iter().map(|_| Outcome::Delivered).collect()))
+        Some(Ok(batch.iter().map(|_| Outcome::Delivered).collect()))
     });
     let (delivery, _) =
         delivery::spawn(sink, Policy::default(), dead_letters.clone(), Arc::new(()), CancellationToken::new());
