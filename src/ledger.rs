@@ -170,7 +170,7 @@ impl Ledger {
     /// Resumes from what the original program had delivered, of versions up to `until`; if a stream called this before,
     /// its index stays. From here on our value is not below the original's, or the original's would look like new
     /// progress.
-    pub fn go_on_from_original(&self, until: RaftIndex) -> Option<LegacyValue> {
+    pub fn resume_from_legacy_value(&self, until: RaftIndex) -> Option<LegacyValue> {
         let mut inner = self.lock();
         let Checkpoint { legacy, value, .. } = &mut inner.acknowledged;
         let legacy = legacy.as_mut()?;
@@ -182,7 +182,7 @@ impl Ledger {
     }
 
     /// `stream` needs what the original program stored until then.
-    pub fn need_original(&self, stream: &Arc<str>, behind: Behind) {
+    pub fn need_legacy_value(&self, stream: &Arc<str>, behind: Behind) {
         let mut inner = self.lock();
         if let Some(need) = inner.waiting_for_legacy.get_mut(stream) {
             *need = Some(behind);
@@ -191,7 +191,7 @@ impl Ledger {
     }
 
     /// The value that the original program stored is unusable: treat it as if nothing had been delivered.
-    pub fn distrust_original(&self) {
+    pub fn distrust_legacy_value(&self) {
         let mut inner = self.lock();
         if let Some(legacy) = &mut inner.acknowledged.legacy {
             *legacy = LegacyValue::default();

@@ -63,16 +63,16 @@ impl Tracker {
                 kind = %self.kind, namespace = &*self.namespace, value = stored.value, %table,
                 reason = "it is ahead of the cluster or of the clock", "legacy value ignored"
             );
-            self.ledger.distrust_original();
+            self.ledger.distrust_legacy_value();
         }
-        let Some(legacy) = self.ledger.go_on_from_original(table) else { return Ok(None) };
+        let Some(legacy) = self.ledger.resume_from_legacy_value(table) else { return Ok(None) };
         let Some(last) = known_whole(self.kind, legacy.value) else {
             self.resume_from_time(legacy);
             return Ok(None);
         };
         let value = RaftIndex(legacy.value);
         // Until the stream has moved, a restart has to trust the index as this start does.
-        self.ledger.need_original(&self.namespace, Behind { position: RaftIndex(last.0 + 1), lists: false });
+        self.ledger.need_legacy_value(&self.namespace, Behind { position: RaftIndex(last.0 + 1), lists: false });
         let position = self.cursor.position();
         if position.index > last || position.index == last && *position != Position::at(last) {
             return Ok(None);
@@ -91,11 +91,11 @@ impl Tracker {
         let until = legacy.until.unwrap_or_default();
         if self.kind != Kind::Allocations || legacy.value == 0 {
             // The value decides nothing: once the stream is there, it continues as any other.
-            self.ledger.need_original(&self.namespace, Behind { position: RaftIndex(1), lists: false });
+            self.ledger.need_legacy_value(&self.namespace, Behind { position: RaftIndex(1), lists: false });
             return;
         }
         // The passes still to be read have the versions up to there too.
-        self.ledger.need_original(&self.namespace, Behind { position: until.max(RaftIndex(1)), lists: true });
+        self.ledger.need_legacy_value(&self.namespace, Behind { position: until.max(RaftIndex(1)), lists: true });
         info!(
             kind = %self.kind, namespace = &*self.namespace, time = legacy.value, %until,
             "resuming from the legacy value"
