@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! Data flows one way, and no module uses one above it (`tests/imports` keeps the order). Read [`supervisor`] first: it
+//! Data flows one way, and a module imports only from those before it in the list `FIREHOSE` of `tests/imports/main.rs`. Read [`supervisor`] first: it
 //! owns a run from the lease to the last checkpoint, and says what happens between SIGTERM and exit. Then follow an
 //! event:
 //!
@@ -13,7 +13,8 @@
 //! 3. [`resource`]: makes records of events and listed objects. Pure functions; the diff of task events is here.
 //! 4. [`ledger`]: which lines are delivered, and how far that reaches without a hole. With [`task_cursors`] and
 //!    [`position`] it becomes the [`checkpoint`].
-//! 5. [`delivery`]: batches, retries, order, and [dead letters](dead_letter). The only place that tries again.
+//! 5. [`delivery`]: batches, retries, order, and [dead letters](dead_letter). The only place that
+//!    sends records again.
 //! 6. [`sink`]: where records go. A sink sends once, and answers for each record.
 //! 7. [`coordinator`]: who may emit ([`lease`]), and where the checkpoint is stored. [`consul`] is the client of Consul's
 //!    HTTP API; [`http`] is what both clients share.

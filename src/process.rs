@@ -77,7 +77,7 @@ fn ignore_signals() -> io::Result<()> {
 }
 
 /// From now on, the first SIGINT or SIGTERM cancels [`Shutdown::stop`], and the second cancels [`Shutdown::abort`]. Call it before
-/// the first log line, so that whoever reads the log can stop the program cleanly.
+/// the first log line, so that an operator who reads the log can stop the program cleanly.
 ///
 /// # Errors
 /// The system refuses a handler.

@@ -70,7 +70,7 @@ pub(super) fn unknown_variables(environment: &Environment<'_>) -> Vec<Warning> {
             }
         })
         .collect();
-    // The order of the environment is nobody's; a stable one is easier to read.
+    // The environment has no order; a stable one is easier to read.
     warnings.sort_by(|a, b| format!("{a:?}").cmp(&format!("{b:?}")));
     warnings
 }

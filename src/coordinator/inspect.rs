@@ -59,7 +59,7 @@ pub struct Inspected {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leader {
     /// No program.
-    Nobody,
+    None,
     /// A program like this one.
     Known {
         /// The name that it gives itself.

@@ -8,7 +8,7 @@
 //! after it, delivered or not, before any newer record. So a consumer sees repeats, but every inversion lies inside a
 //! re-sent stretch that is itself in order.
 //!
-//! **Retries** happen here and nowhere else, with full jitter and no end. While nothing gets through, an attempt
+//! **Retries** of records happen here and nowhere else, with full jitter and no end. While nothing gets through, an attempt
 //! carries one record, and the attempts after it grow again; see [`Policy`] for the pauses.
 //!
 //! **Nothing overtakes a batch**, not even records of other keys: their acknowledgements would wait behind the gap in

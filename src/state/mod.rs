@@ -81,7 +81,7 @@ async fn show(kinds: &[Kind], json: bool, keeper: &dyn Inspector) -> Answer {
 }
 
 fn is_bare(found: &Inspected) -> bool {
-    found.bytes == 0 && found.leader == Leader::Nobody
+    found.bytes == 0 && found.leader == Leader::None
 }
 
 async fn reset(kinds: &[Kind], value: bool, keeper: &dyn Inspector) -> Answer {

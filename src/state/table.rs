@@ -140,7 +140,7 @@ fn unfinished(gap: &GapRow) -> String {
 /// Who leads, for people.
 pub(super) fn leader(leader: &Leader) -> String {
     match leader {
-        Leader::Nobody | Leader::NoLock { .. } => "none".to_owned(),
+        Leader::None | Leader::NoLock { .. } => "none".to_owned(),
         Leader::Known { holder, session, .. } => {
             // On a full file system the leader could not write its name.
             let holder = if holder.is_empty() { "unknown".to_owned() } else { short(holder) };

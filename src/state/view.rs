@@ -154,7 +154,7 @@ pub(super) fn utc(nanoseconds: u64) -> String {
 
 fn leading(leader: &Leader) -> Option<Leading> {
     match leader {
-        Leader::Nobody | Leader::NoLock { .. } => None,
+        Leader::None | Leader::NoLock { .. } => None,
         Leader::Known { holder, session, lease } => Some(Leading {
             holder: Some(holder.clone()),
             session: session.clone(),

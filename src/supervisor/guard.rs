@@ -125,7 +125,7 @@ impl Guard {
     }
 
     /// Whether the cluster's indexes are below the checkpoint, or the checkpoint holds no progress. Then the cluster was restored from
-    /// an old snapshot, or built anew: the run starts over, logs it, and loses nothing.
+    /// an old snapshot, or rebuilt: the run starts over, logs it, and loses nothing.
     async fn is_below(&self, kind: Kind, head: &Checkpoint) -> bool {
         if head.legacy.is_none() && head.streams.values().all(|stream| stream.position.index.0 == 0) {
             return true;

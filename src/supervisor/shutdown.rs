@@ -1,18 +1,18 @@
 //! The end of a run, from SIGTERM to the end of the process:
 //!
 //! 1. **Signal.** The binary cancels [`Shutdown::stop`] on the first SIGINT or SIGTERM, and [`Shutdown::abort`] on a second one.
-//! 2. **Source.** The supervisor stops every stream. A page of a list that was begun is read to its end; nothing else is read.
+//! 2. **Source.** The supervisor stops every stream and every list. What a page has delivered by then is stored as known.
 //! 3. **Drain.** Delivery sends what was read until the sink has acknowledged all of it.
 //! 4. **Final checkpoint.** Each kind stores what was acknowledged.
 //! 5. **Release.** The leases are given back, so that a standby takes over at once.
-//! 6. **Close.** The coordinator ends its session. The binary exits with 0 if steps 3 and 4 are complete, otherwise with 1.
+//! 6. **Close.** The coordinator ends its session. The binary exits with 0 if steps 3 to 5 are complete, otherwise with 1.
 //!
 //! [`Plan::grace`](super::Plan::grace) bounds steps 2 to 5, and its last [`SAVE_WITHIN`] belongs to steps 4 and 5: when the drain is
 //! not complete by then, it is given up. An abort gives it up at once. What is given up is not in the checkpoint, so the next
 //! leader sends it again.
 //!
-//! If the sink closes, the run goes straight to step 5: what the far side had not read was not delivered, and a checkpoint could
-//! cover it.
+//! If the sink closes, the run goes straight to step 5 and exits with 0: what the far side had not read was not delivered, and a
+//! checkpoint could cover it.
 
 use std::time::Duration;
 

@@ -57,7 +57,9 @@ impl<'de> Deserialize<'de> for CursorText {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<CursorText, E> {
-                from_text(text).map(CursorText).ok_or_else(|| E::custom("a mark is not 64 hexadecimal digits"))
+                from_text(text)
+                    .map(CursorText)
+                    .ok_or_else(|| E::custom("a task cursor (`marks`) is not 64 hexadecimal digits"))
             }
         }
 

@@ -26,7 +26,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 pub(super) enum Holder {
     /// No session, as far as Consul knows. The last leader may not know yet that it has lost the lock. Consul can still
     /// refuse it, until its lock-delay is over.
-    Nobody,
+    None,
     /// Our own session: an earlier request arrived, but its answer did not.
     Us,
     /// A program like this one.
@@ -42,7 +42,7 @@ pub(super) fn holder(lock: Option<&Entry>, heartbeat: Option<&Entry>, us: &Sessi
     if let Some(lock) = lock.filter(|lock| lock.flags != LOCK_FLAGS) {
         return Holder::NoLock { flags: lock.flags };
     }
-    let Some(session) = lock.and_then(|lock| lock.session.as_ref()) else { return Holder::Nobody };
+    let Some(session) = lock.and_then(|lock| lock.session.as_ref()) else { return Holder::None };
     if session == us {
         return Holder::Us;
     }
@@ -199,8 +199,8 @@ mod tests {
         let us = session("us");
         let other = || Holder::Other { session: session("a") };
         for free in [None, Some(&lock(None, LOCK_FLAGS))] {
-            assert_eq!(holder(free, None, &us), Holder::Nobody);
-            assert_eq!(holder(free, Some(&beat("a", 1)), &us), Holder::Nobody);
+            assert_eq!(holder(free, None, &us), Holder::None);
+            assert_eq!(holder(free, Some(&beat("a", 1)), &us), Holder::None);
         }
         assert_eq!(holder(Some(&lock(Some("us"), LOCK_FLAGS)), None, &us), Holder::Us);
         assert_eq!(holder(Some(&lock(Some("a"), LOCK_FLAGS)), None, &us), other());

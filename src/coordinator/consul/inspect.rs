@@ -49,7 +49,7 @@ impl Snapshot {
         // The lock is never ours: the transaction that takes it gives it back.
         let nobody = SessionId::new("");
         match holder(self.find(&self.keys.lock), self.find(&self.keys.heartbeat), &nobody) {
-            Holder::Nobody | Holder::Us => Leader::Nobody,
+            Holder::None | Holder::Us => Leader::None,
             Holder::Leader { session, heartbeat, .. } => {
                 let lease = Some(heartbeat.lease());
                 Leader::Known { holder: heartbeat.holder, session: Some(session.to_string()), lease }
@@ -127,7 +127,7 @@ impl Folder {
             Ok(outcome) => Ok(outcome),
             // Another program was quicker, or the lock-delay lasts.
             Err(reason) => match self.read(kind).await?.leader() {
-                Leader::Nobody => Ok(ResetOutcome::NotGiven { reason }),
+                Leader::None => Ok(ResetOutcome::NotGiven { reason }),
                 leader => Ok(ResetOutcome::Led(leader)),
             },
         }

@@ -55,11 +55,11 @@ impl Files {
     fn leader(&self) -> Result<Leader, Error> {
         let file = match files::open(&self.lock, OpenOptions::new().read(true)) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Leader::Nobody),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Leader::None),
             Err(error) => return Err(failed("open lock", &self.lock)(error)),
         };
         match file.try_lock_shared() {
-            Ok(()) => Ok(Leader::Nobody),
+            Ok(()) => Ok(Leader::None),
             Err(TryLockError::WouldBlock) => Ok(known(lock::holder(&file))),
             Err(TryLockError::Error(error)) => Err(failed("examine lock", &self.lock)(error)),
         }

@@ -14,7 +14,7 @@
 //!   |---|---|
 //!   | `version` | the layout; this program writes [`VERSION`](crate::checkpoint::VERSION) and reads the next one, too |
 //!   | `cluster` | the cluster that it belongs to, as far as it was known: `region`, `label`, `keys`, and `until` when these are proof |
-//!   | `value` | last task event's time in ns for `allocations`, else the last raft index |
+//!   | `value` | for `allocations` the time in ns of the newest task event; for `evaluations` and `events` the last raft index; else the greatest `ModifyIndex` |
 //!   | `lanes` | by namespace, or `*`: `position` (`index` and the identities `seen` at it), `namespaces`, `backfill`, of `events` `topics` |
 //!   | `marks` | for `allocations`: 64 hexadecimal digits a task |
 //!

@@ -108,7 +108,7 @@ pub(super) fn write(
     let temporary = path.with_extension("json.tmp");
     let head = Checkpoint { version: VERSION, ..head.head() };
     let mut replace = || {
-        // A crash has left it, or somebody has put it there for us to write through.
+        // A crash has left it, or another user has put a link there for us to write through.
         match fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

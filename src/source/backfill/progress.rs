@@ -98,7 +98,7 @@ impl WalkProgress {
     pub(crate) fn end(&mut self) -> WalkTotals {
         let Some(UnderWay { totals, begun, .. }) = self.under_way.take() else { return WalkTotals::default() };
         let elapsed = begun.elapsed();
-        // Nobody reads more digits.
+        // More digits do not help.
         WalkTotals { elapsed: Duration::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)), ..totals }
     }
 }

@@ -270,7 +270,7 @@ impl Tracker {
         self.list_in_full(false);
         let (kind, namespace) = (self.kind, &*self.namespace);
         let WalkTotals { delivered: objects, walked, pages, elapsed } = self.list.progress.end();
-        // Nobody reads more digits.
+        // More digits do not help.
         let elapsed = if elapsed.is_zero() { "<1ms".to_owned() } else { format!("{elapsed:?}") };
         match self.polled {
             None if objects == 0 => debug!(%kind, namespace, objects, walked, pages, elapsed, "backfill finished"),

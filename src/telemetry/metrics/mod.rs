@@ -95,7 +95,7 @@ impl Metrics {
         }
     }
 
-    /// Computes position and lag anew.
+    /// Computes position and lag again.
     fn refresh(&self, kind: Kind) {
         let PerKind { position_index, lag_indexes, oldest_undelivered_seconds, .. } = self.of(kind);
         let behind = self.0.lags[kind as usize].behind();

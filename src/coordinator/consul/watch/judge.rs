@@ -54,7 +54,7 @@ impl Watcher {
                     let first = vec![Op::CheckSession { key: keys.lock, session: us.clone() }];
                     chances.push(Chance { number, first, from: None });
                 }
-                Holder::Nobody => wait(wanted, vec![unmoved(&keys, beat)]),
+                Holder::None => wait(wanted, vec![unmoved(&keys, beat)]),
                 Holder::Leader { heartbeat, .. } if let Some(difference) = shared.differs(&heartbeat) => {
                     let what = leader(&heartbeat.holder, kind);
                     wanted.foreign =
