@@ -2,7 +2,7 @@
 //!
 //! A proxy's error page can echo our request, and its words go into the log, the status pages and the reasons of
 //! dead letters, which need no login. So this module learns every configured secret as soon as it is read, and every
-//! text from outside goes through [`shown`] before the program uses it in a message. [`shown`] removes all known secrets and
+//! text from outside goes through [`shown()`] before the program uses it in a message. [`shown()`] removes all known secrets and
 //! whatever looks like credentials in a header, cuts the text, and makes it safe for a terminal. The log and the status pages
 //! do that once more with everything that they show.
 //!

@@ -1,7 +1,7 @@
 //! TLS of every connection: which certificates are trusted and presented, and what a failed handshake means.
 //!
 //! [`client`] makes a configuration that stays valid when its files change: each handshake checks whether they have changed
-//! ([`file`]), and loads them again if so. A file that cannot be used is reported once, and what was loaded before stays in force.
+//! ([`mod@file`]), and loads them again if so. A file that cannot be used is reported once, and what was loaded before stays in force.
 
 mod client_certificate;
 mod file;

@@ -110,7 +110,10 @@ async fn an_unreadable_line_is_logged_once_and_short_or_not_at_all_beside_a_file
     let dir = tempfile::tempdir().expect("a directory");
     let letters = dir.path().join("letters");
     let garbage = format!("upstream\u{1b}[2J says \"hush-of-a-job\"{}\n", "x".repeat(64 << 10));
-    for (place, times) in [(format!("file:{}", letters.display()), 0), ("log".to_owned(), 1)] {
+    for (place, event, times) in [
+        (format!("file:{}", letters.display()), "input kept as a dead letter", 0),
+        ("log".to_owned(), "input cannot be read", 1),
+    ] {
         let sim = Sim::builder().refusal(Duration::from_millis(100)).start().await.expect("starts");
         append_evaluations(&sim, 10..=19).await;
         let setup = Setup::new(&["evaluations"], &sim.url(0)).env("NOMAD_FIREHOSE_DEAD_LETTER", place.as_str());
@@ -122,7 +125,7 @@ async fn an_unreadable_line_is_logged_once_and_short_or_not_at_all_beside_a_file
             process.until("it has a stream", || sim.server(0).open_streams() == 1).await;
             sim.server(0).inject(garbage.clone());
         }
-        process.until_logged("input cannot be read").await;
+        process.until_logged(event).await;
         append_evaluations(&sim, 20..=22).await;
         process.until_printed(13).await;
         assert_eq!(process.logged("hush-of-a-job"), times, "{place}:\n{:.4000}", process.log());
