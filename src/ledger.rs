@@ -55,7 +55,7 @@ struct Inner {
     /// The change that was handed out last.
     given: Changed,
     /// Streams that still need what the original program stored, and until when; `None` where they do not know yet.
-    waiting_for_legacy: BTreeMap<Arc<str>, Option<Behind>>,
+    waiting_for_legacy: BTreeMap<Arc<str>, Option<LegacyNeed>>,
     /// How often each stream started over.
     epochs: HashMap<Arc<str>, u64>,
     /// When the task cursors were last forgotten: all streams find out one after the other that this is another
@@ -65,7 +65,7 @@ struct Inner {
 
 /// When a stream no longer needs what the original program had delivered.
 #[derive(Clone, Copy, Debug)]
-pub struct Behind {
+pub struct LegacyNeed {
     /// Once its position is here.
     pub position: RaftIndex,
     /// And once its backfill is finished.
@@ -182,10 +182,10 @@ impl Ledger {
     }
 
     /// `stream` needs what the original program stored until then.
-    pub fn need_legacy_value(&self, stream: &Arc<str>, behind: Behind) {
+    pub fn need_legacy_value(&self, stream: &Arc<str>, need: LegacyNeed) {
         let mut inner = self.lock();
-        if let Some(need) = inner.waiting_for_legacy.get_mut(stream) {
-            *need = Some(behind);
+        if let Some(waiting) = inner.waiting_for_legacy.get_mut(stream) {
+            *waiting = Some(need);
             inner.drop_legacy(stream);
         }
     }

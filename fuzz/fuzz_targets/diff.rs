@@ -77,7 +77,11 @@ fuzz_target!(|steps: Vec<Step>| {
             Step::List if !model.versions.is_empty() => {
                 let version = model.versions.len() - 1;
                 let object = Bytes::from(model.object(version));
-                let made = resource::from_object(Kind::Allocations, &object, Known::task_cursors(&|task| model.task_cursors.get(task)));
+                let made = resource::from_object(
+                    Kind::Allocations,
+                    &object,
+                    Known::task_cursors(&|task| model.task_cursors.get(task)),
+                );
                 model.check(version, &made.expect("an allocation"));
             }
             Step::Save => (model.saved, model.saved_done) = (model.task_cursors.clone(), model.done),
@@ -122,7 +126,11 @@ impl Model {
         );
         let text = Text::new(Bytes::from(text));
         let line = Line::parse(&text, &mut Occurrences::default()).expect("a line");
-        let made = resource::from_event(Kind::Allocations, &line.events[0], Known::task_cursors(&|task| self.task_cursors.get(task)));
+        let made = resource::from_event(
+            Kind::Allocations,
+            &line.events[0],
+            Known::task_cursors(&|task| self.task_cursors.get(task)),
+        );
         self.check(version, &made.expect("an allocation"));
     }
 

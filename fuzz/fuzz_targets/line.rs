@@ -32,7 +32,8 @@ fuzz_target!(|text: &[u8]| {
         for event in &line.events {
             assert_eq!(event.index, line.index);
             // What is passed over is not looked at.
-            let is_json = |text: &[u8]| assert!(!valid || serde_json::from_slice::<&RawValue>(text).is_ok(), "a record is JSON");
+            let is_json =
+                |text: &[u8]| assert!(!valid || serde_json::from_slice::<&RawValue>(text).is_ok(), "a record is JSON");
             is_json(&event.raw);
             for kind in Kind::ALL {
                 records(kind, event, &is_json);
@@ -60,10 +61,16 @@ fn records(kind: Kind, event: &nomad_firehose::nomad::line::Event<'_>, is_json: 
     }
     if kind == Kind::Allocations {
         // Every task event is known by the marks that came with it, and none is sent twice.
-        let task_cursor = |task| made.task_cursors.iter().rev().find(|(key, _)| *key == task).map(|(_, task_cursor)| *task_cursor);
-        let distinct = made.task_cursors.iter().enumerate().all(|(n, (key, _))| made.task_cursors[..n].iter().all(|(k, _)| k != key));
+        let task_cursor =
+            |task| made.task_cursors.iter().rev().find(|(key, _)| *key == task).map(|(_, task_cursor)| *task_cursor);
+        let distinct = made
+            .task_cursors
+            .iter()
+            .enumerate()
+            .all(|(n, (key, _))| made.task_cursors[..n].iter().all(|(k, _)| k != key));
         if distinct {
-            let repeat = resource::from_event(kind, event, resource::Known::task_cursors(&task_cursor)).expect("it gave records a moment ago");
+            let repeat = resource::from_event(kind, event, resource::Known::task_cursors(&task_cursor))
+                .expect("it gave records a moment ago");
             assert!(repeat.drafts.is_empty());
         }
     }

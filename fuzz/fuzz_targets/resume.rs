@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use nomad_firehose::{
     checkpoint::Gap,
     position::{Identity, Position, RaftIndex},
-    source::proof::{Cursor, TableVerdict, Verdict},
+    source::resume::proof::{LineVerdict, StreamCursor, TableVerdict},
 };
 
 #[derive(Arbitrary, Debug)]
@@ -58,7 +58,7 @@ struct Model {
     next: usize,
     visible: usize,
     connected: bool,
-    cursor: Cursor,
+    cursor: StreamCursor,
     gap: Vec<Gap>,
     delivered: HashSet<Identity>,
     listed: HashSet<Identity>,
@@ -92,7 +92,7 @@ impl Model {
             next: 1,
             visible: 1,
             connected: false,
-            cursor: Cursor::new(position.clone()),
+            cursor: StreamCursor::new(position.clone()),
             gap: Vec::new(),
             delivered: delivered.clone(),
             listed: HashSet::new(),
@@ -144,7 +144,7 @@ impl Model {
     fn restart(&mut self) {
         self.connected = false;
         let text = serde_json::to_vec(&self.position).expect("a position is plain data");
-        self.cursor = Cursor::new(serde_json::from_slice(&text).expect("just written"));
+        self.cursor = StreamCursor::new(serde_json::from_slice(&text).expect("just written"));
     }
 
     /// As Nomad does: the first kept line of the index, else the first after it, else the newest one.
@@ -172,11 +172,11 @@ impl Model {
         let events: Vec<Identity> = line.iter().map(|event| event.identity).collect();
         let verdict = self.cursor.observe(index, &events);
         match &verdict {
-            Verdict::Nothing => {}
-            Verdict::Deliver => know(&self.cursor, index, &events, &mut self.gap),
-            Verdict::DeliverAfterGap(gap) => self.gap.push(gap.clone()),
+            LineVerdict::Nothing => {}
+            LineVerdict::Deliver => know(&self.cursor, index, &events, &mut self.gap),
+            LineVerdict::DeliverAfterGap(gap) => self.gap.push(gap.clone()),
         }
-        if verdict != Verdict::Nothing {
+        if verdict != LineVerdict::Nothing {
             for event in &events {
                 if self.cursor.is_new(index, *event) {
                     assert!(self.delivered.insert(*event), "{index} comes twice");
@@ -253,7 +253,7 @@ impl Model {
 }
 
 /// As a member does it: lines of the index that a gap ends with need not come from the list as well.
-fn know(cursor: &Cursor, index: RaftIndex, events: &[Identity], gap: &mut [Gap]) {
+fn know(cursor: &StreamCursor, index: RaftIndex, events: &[Identity], gap: &mut [Gap]) {
     if index == cursor.position().index {
         for gap in gap.iter_mut().filter(|gap| gap.until.0 == index.0 + 1) {
             gap.known.extend(events.iter().copied().filter(|event| cursor.is_new(index, *event)));

@@ -12,7 +12,7 @@ use crate::{
     config::Flags,
     kind::Kind,
     settings::Scope,
-    state::{Action, Answer},
+    state::{Action, Output},
 };
 
 pub(super) const NAME: &str = "state";
@@ -121,7 +121,7 @@ pub(super) fn read(matches: &ArgMatches) -> Result<(Action, Flags), clap::Error>
 }
 
 /// Prints what the subcommand found to stdout, and why it stopped to stderr. Gives the exit code.
-pub fn print(answer: &Answer) -> ExitCode {
+pub fn print(answer: &Output) -> ExitCode {
     // A reader that stops before the end has seen what it wanted.
     io::stdout().write_all(answer.text.as_bytes()).ok();
     if let Some(error) = &answer.error {

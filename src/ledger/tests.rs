@@ -290,7 +290,7 @@ fn the_original_is_remembered_until_every_lane_is_past_it() {
         backfill,
         ..Effect::default()
     };
-    let behind = Behind { position: RaftIndex(9), lists: true };
+    let behind = LegacyNeed { position: RaftIndex(9), lists: true };
     ledger.need_legacy_value(&streams[0], behind);
     let gap = vec![Pass::default()];
     for (stream, index, backfill) in [(0, 8, None), (0, 9, Some(gap)), (1, 10, None), (0, 11, Some(Vec::new()))] {

@@ -45,7 +45,7 @@ pub enum Action {
 
 /// The answer of the subcommand.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Output {
     /// Whole lines for stdout.
     pub text: String,
     /// Why the subcommand stopped before its end.
@@ -55,21 +55,21 @@ pub struct Answer {
 }
 
 /// Runs the subcommand.
-pub async fn run(action: &Action, keeper: &dyn Inspector) -> Answer {
+pub async fn run(action: &Action, keeper: &dyn Inspector) -> Output {
     match action {
         Action::Show { kinds, json } => show(kinds, *json, keeper).await,
         Action::Reset { kinds, value } => reset(kinds, *value, keeper).await,
     }
 }
 
-async fn show(kinds: &[Kind], json: bool, keeper: &dyn Inspector) -> Answer {
+async fn show(kinds: &[Kind], json: bool, keeper: &dyn Inspector) -> Output {
     let mut rows = Vec::new();
     for kind in if kinds.is_empty() { &Kind::ALL } else { kinds } {
         match keeper.look(*kind).await {
             // A released lock stays behind as an empty key, and is not worth a row.
             Ok(found) if kinds.is_empty() && is_bare(&found) => {}
             Ok(found) => rows.push(view::Row::new(&found)),
-            Err(error) => return Answer { text: String::new(), error: Some(error), is_well: false },
+            Err(error) => return Output { text: String::new(), error: Some(error), is_well: false },
         }
     }
     let report = view::Report { place: keeper.place(), kinds: rows };
@@ -77,22 +77,22 @@ async fn show(kinds: &[Kind], json: bool, keeper: &dyn Inspector) -> Answer {
         true => escaped_json(&serde_json::to_string_pretty(&report).expect("texts and numbers are JSON")) + "\n",
         false => table::write(&report, keeper.unit()),
     };
-    Answer { text, error: None, is_well: report.kinds.iter().all(|row| row.problems.is_empty()) }
+    Output { text, error: None, is_well: report.kinds.iter().all(|row| row.problems.is_empty()) }
 }
 
 fn is_bare(found: &Inspected) -> bool {
     found.bytes == 0 && found.leader == Leader::None
 }
 
-async fn reset(kinds: &[Kind], value: bool, keeper: &dyn Inspector) -> Answer {
-    let mut answer = Answer { text: String::new(), error: None, is_well: true };
+async fn reset(kinds: &[Kind], value: bool, keeper: &dyn Inspector) -> Output {
+    let mut answer = Output { text: String::new(), error: None, is_well: true };
     for kind in kinds {
         match keeper.forget(*kind, value).await {
             Ok(outcome) => {
                 answer.is_well &= matches!(outcome, ResetOutcome::Forgotten { .. });
                 answer.text += &format!("{kind}: {}\n", words(&outcome, keeper.unit()));
             }
-            Err(error) => return Answer { error: Some(error), is_well: false, ..answer },
+            Err(error) => return Output { error: Some(error), is_well: false, ..answer },
         }
     }
     answer

@@ -14,7 +14,7 @@ use crate::{
 
 /// How far one kind has read its stream, and whether the connection is proven to resume there.
 #[derive(Clone, Debug)]
-pub struct Cursor {
+pub struct StreamCursor {
     position: Position,
     proof: Proof,
     /// Something older than the position arrived before the proof: the server lags, or is another cluster.
@@ -39,7 +39,7 @@ enum Proof {
 pub enum LineVerdict {
     /// All of it is known, or has to wait for the proof.
     Nothing,
-    /// The unknown events are new. See [`Cursor::is_new`].
+    /// The unknown events are new. See [`StreamCursor::is_new`].
     Deliver,
     /// As [`LineVerdict::Deliver`], and every version in the range could have been missed.
     DeliverAfterGap(Gap),
@@ -57,19 +57,19 @@ pub enum TableVerdict {
     Wait,
 }
 
-impl Cursor {
+impl StreamCursor {
     /// Resumes at `position`.
     pub fn new(position: Position) -> Self {
-        Cursor { position, proof: Proof::None, saw_older: false, saw_unknown: false, trusting: false }
+        StreamCursor { position, proof: Proof::None, saw_older: false, saw_unknown: false, trusting: false }
     }
 
     /// Resumes after `index`. It is known to belong to this cluster's history, although no event of it is. So a line at
     /// or below it, before anything newer, is as good a proof as a known event. This holds for one connection.
     pub fn trusting(index: RaftIndex) -> Self {
-        Cursor { trusting: true, ..Cursor::new(Position::at(index)) }
+        StreamCursor { trusting: true, ..StreamCursor::new(Position::at(index)) }
     }
 
-    /// The position belongs to this cluster's history for certain, as with [`Cursor::trusting`].
+    /// The position belongs to this cluster's history for certain, as with [`StreamCursor::trusting`].
     pub fn trust(&mut self) {
         self.trusting = true;
     }
@@ -113,7 +113,7 @@ impl Cursor {
         }
     }
 
-    /// Evaluates a line. Ask [`Cursor::is_new`] about its events before [`Cursor::advance`].
+    /// Evaluates a line. Ask [`StreamCursor::is_new`] about its events before [`StreamCursor::advance`].
     pub fn observe(&mut self, index: RaftIndex, events: &[Identity]) -> LineVerdict {
         if std::mem::take(&mut self.trusting) && index <= self.position.index {
             self.proof = Proof::Stream;
@@ -222,7 +222,7 @@ mod tests {
     }
 
     /// Feeds a line of one event; returns whether it was delivered.
-    fn feed(cursor: &mut Cursor, index: u64, line: u32) -> (LineVerdict, bool) {
+    fn feed(cursor: &mut StreamCursor, index: u64, line: u32) -> (LineVerdict, bool) {
         let event = event(index, line);
         let verdict = cursor.observe(RaftIndex(index), &[event]);
         let new = verdict != LineVerdict::Nothing && cursor.is_new(RaftIndex(index), event);
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_known_event_proves_and_the_rest_of_its_index_is_new() {
-        let mut cursor = Cursor::new(position(10, &[0]));
+        let mut cursor = StreamCursor::new(position(10, &[0]));
         assert_eq!(feed(&mut cursor, 10, 0), (LineVerdict::Deliver, false));
         assert_eq!(feed(&mut cursor, 10, 1), (LineVerdict::Deliver, true));
         assert_eq!(feed(&mut cursor, 11, 0), (LineVerdict::Deliver, true));
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn another_history_at_the_same_index_proves_nothing() {
-        let mut cursor = Cursor::new(position(10, &[0]));
+        let mut cursor = StreamCursor::new(position(10, &[0]));
         assert_eq!(feed(&mut cursor, 10, 7).0, LineVerdict::Nothing);
         assert!(!cursor.is_proven());
         assert!(matches!(feed(&mut cursor, 12, 0).0, LineVerdict::DeliverAfterGap(_)));
@@ -249,20 +249,20 @@ mod tests {
     #[test]
     fn an_index_alone_proves_one_connection_of_a_history_that_is_trusted() {
         for first in [8, 10] {
-            let mut cursor = Cursor::trusting(RaftIndex(10));
+            let mut cursor = StreamCursor::trusting(RaftIndex(10));
             assert!(!feed(&mut cursor, first, 0).1);
             assert!(cursor.is_proven());
             cursor.reconnected();
             assert!(!feed(&mut cursor, first, 0).1);
             assert!(!cursor.is_proven());
         }
-        let mut cursor = Cursor::trusting(RaftIndex(10));
+        let mut cursor = StreamCursor::trusting(RaftIndex(10));
         assert!(matches!(feed(&mut cursor, 11, 0).0, LineVerdict::DeliverAfterGap(_)));
     }
 
     #[test]
     fn a_lagging_server_is_waited_for() {
-        let mut cursor = Cursor::new(position(10, &[0]));
+        let mut cursor = StreamCursor::new(position(10, &[0]));
         assert_eq!(feed(&mut cursor, 8, 0), (LineVerdict::Nothing, false));
         assert!(cursor.is_behind());
         assert_eq!(cursor.observe_table(RaftIndex(12)), TableVerdict::Wait);
@@ -272,9 +272,9 @@ mod tests {
 
     #[test]
     fn a_quiet_table_proves_and_a_moved_one_is_a_gap() {
-        let mut cursor = Cursor::new(position(10, &[0]));
+        let mut cursor = StreamCursor::new(position(10, &[0]));
         assert_eq!(cursor.observe_table(RaftIndex(9)), TableVerdict::Proven);
-        let mut cursor = Cursor::new(position(10, &[0]));
+        let mut cursor = StreamCursor::new(position(10, &[0]));
         let gap = Gap { from: RaftIndex(10), until: RaftIndex(16), known: [event(10, 0)].into_iter().collect() };
         assert_eq!(cursor.observe_table(RaftIndex(15)), TableVerdict::Gap(gap));
         // What the list has covered is not delivered again.
@@ -285,13 +285,13 @@ mod tests {
     /// The connection can have ended between two lines of one index, and the server can have lost its buffer since.
     #[test]
     fn a_table_at_the_position_proves_only_an_index_that_is_known_whole() {
-        let mut cursor = Cursor::new(position(10, &[0]));
+        let mut cursor = StreamCursor::new(position(10, &[0]));
         let gap = Gap { from: RaftIndex(10), until: RaftIndex(11), known: [event(10, 0)].into_iter().collect() };
         assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Gap(gap));
         cursor.reconnected();
         assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Proven);
         // A quiet second after the line proves that it was the last.
-        let mut cursor = Cursor::new(position(9, &[0]));
+        let mut cursor = StreamCursor::new(position(9, &[0]));
         cursor.observe_table(RaftIndex(8));
         feed(&mut cursor, 10, 0);
         assert!(cursor.settle() && !cursor.settle());
@@ -302,7 +302,7 @@ mod tests {
     /// Two lines of the index that a list covers, which arrive after the list was booked: both are repeats.
     #[test]
     fn no_line_at_an_index_that_a_list_covers_is_new() {
-        let mut cursor = Cursor::new(position(10, &[0]));
+        let mut cursor = StreamCursor::new(position(10, &[0]));
         assert!(matches!(cursor.observe_table(RaftIndex(13)), TableVerdict::Gap(_)));
         assert!(!feed(&mut cursor, 13, 0).1);
         assert!(!feed(&mut cursor, 13, 1).1);
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn an_unknown_event_at_the_position_is_a_gap_even_if_the_table_stands() {
-        let mut cursor = Cursor::new(position(10, &[0]));
+        let mut cursor = StreamCursor::new(position(10, &[0]));
         assert_eq!(feed(&mut cursor, 10, 1).0, LineVerdict::Nothing);
         let gap = Gap { from: RaftIndex(10), until: RaftIndex(11), known: [event(10, 0)].into_iter().collect() };
         assert_eq!(cursor.observe_table(RaftIndex(10)), TableVerdict::Gap(gap));
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_quiet_table_says_nothing_of_other_kinds() {
-        let mut jobs = Cursor::new(position(10, &[0]));
+        let mut jobs = StreamCursor::new(position(10, &[0]));
         jobs.observe_table(RaftIndex(5));
         assert_eq!(jobs.complete_from(), None);
     }
@@ -341,7 +341,7 @@ mod tests {
             }).collect();
             let stop = stop.index(lines.len());
             let (at, last) = lines[stop];
-            let mut cursor = Cursor::new(position(at, &(0..=last).collect::<Vec<_>>()));
+            let mut cursor = StreamCursor::new(position(at, &(0..=last).collect::<Vec<_>>()));
             // The server keeps the lines from `oldest` on. It starts at the first kept line of our index, a little
             // before it if it lags, or at its oldest line.
             let oldest = oldest.index(lines.len());
@@ -383,7 +383,7 @@ mod tests {
     }
 
     /// Reads `lines`; returns which of them were delivered, and the gap.
-    fn read(cursor: &mut Cursor, lines: &[(u64, Identity)]) -> (Vec<usize>, Option<Gap>) {
+    fn read(cursor: &mut StreamCursor, lines: &[(u64, Identity)]) -> (Vec<usize>, Option<Gap>) {
         let (mut delivered, mut gap) = (Vec::new(), None);
         for (n, (index, event)) in lines.iter().enumerate() {
             let verdict = cursor.observe(RaftIndex(*index), &[*event]);
@@ -402,7 +402,7 @@ mod tests {
     #[test]
     fn the_second_event_of_an_object_is_not_taken_for_its_first() {
         let lines = [(9, 0), (10, 1), (10, 1), (11, 0)];
-        let mut cursor = Cursor::new(Position::default());
+        let mut cursor = StreamCursor::new(Position::default());
         read(&mut cursor, &sent(&lines, 0)[..2]);
         cursor.reconnected();
         assert_eq!(cursor.ask(), RaftIndex(9));
@@ -423,7 +423,7 @@ mod tests {
             let indexes = steps.iter().scan(10, |index, (step, _)| { *index += step; Some(*index) });
             let lines: Vec<(u64, u32)> = indexes.zip(steps.iter().map(|(_, object)| *object)).collect();
             let stop = stop.index(lines.len());
-            let mut cursor = Cursor::new(Position::default());
+            let mut cursor = StreamCursor::new(Position::default());
             read(&mut cursor, &sent(&lines, 0)[..=stop]);
             let at = lines[stop].0;
             let is_last = lines.get(stop + 1).is_none_or(|next| next.0 > at);

@@ -6,7 +6,7 @@ use crate::{
     nomad::line::{Error, Line, Occurrences, Text},
     position::{Identity, Position, RaftIndex, Seen},
     source::{
-        resume::proof::{Cursor, LineVerdict},
+        resume::proof::{LineVerdict, StreamCursor},
         stream::replay_buffer::ReplayBuffer,
     },
 };
@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct BufferFeed {
     pub(super) buffer: ReplayBuffer,
     /// What was read last; `None` before the first line.
-    cursor: Option<Cursor>,
+    cursor: Option<StreamCursor>,
     occurrences: Occurrences,
     /// The connection is not the buffer's first, and has brought nothing newer than this: it can still repeat buffered
     /// lines.
@@ -55,7 +55,7 @@ impl BufferFeed {
 
     /// The index to subscribe at; `None` if the buffer has not begun.
     pub(super) fn ask(&self) -> Option<RaftIndex> {
-        self.cursor.as_ref().map(Cursor::ask)
+        self.cursor.as_ref().map(StreamCursor::ask)
     }
 
     /// The index that was read last.
@@ -165,7 +165,7 @@ impl BufferFeed {
     fn restart(&mut self, index: RaftIndex, events: &[Identity], text: &Bytes) {
         let mut position = Position::default();
         position.advance(index, events);
-        let mut cursor = Cursor::new(position);
+        let mut cursor = StreamCursor::new(position);
         cursor.proven_from(index);
         self.cursor = Some(cursor);
         self.repeats_at = None;
@@ -178,7 +178,7 @@ impl BufferFeed {
 #[derive(Debug)]
 pub(super) struct Comparison {
     /// The cursor of the buffer, and a copy that reads the second stream; `None` if the buffer is empty.
-    cursors: Option<(Cursor, Cursor)>,
+    cursors: Option<(StreamCursor, StreamCursor)>,
     occurrences: Occurrences,
     has_hole: bool,
     confirmed: RaftIndex,

@@ -11,12 +11,12 @@ use super::{StartMode, Tracker};
 use crate::{
     checkpoint::LegacyValue,
     kind::Kind,
-    ledger::{Behind, Effect},
+    ledger::{Effect, LegacyNeed},
     position::{Position, RaftIndex},
     resource::LegacyProgress,
     source::{
         context::{Context, Stopped},
-        resume::proof::Cursor,
+        resume::proof::StreamCursor,
     },
 };
 
@@ -72,13 +72,13 @@ impl Tracker {
         };
         let value = RaftIndex(legacy.value);
         // Until the stream has moved, a restart has to trust the index as this start does.
-        self.ledger.need_legacy_value(&self.namespace, Behind { position: RaftIndex(last.0 + 1), lists: false });
+        self.ledger.need_legacy_value(&self.namespace, LegacyNeed { position: RaftIndex(last.0 + 1), lists: false });
         let position = self.cursor.position();
         if position.index > last || position.index == last && *position != Position::at(last) {
             return Ok(None);
         }
         info!(kind = %self.kind, namespace = &*self.namespace, %value, "resuming from the legacy value");
-        self.cursor = Cursor::trusting(last);
+        self.cursor = StreamCursor::trusting(last);
         self.legacy.half_sent = (last < value).then_some(value);
         // Everything after it has to be delivered, and what is gone of that is a gap.
         self.start_mode = StartMode::Resumed;
@@ -91,11 +91,11 @@ impl Tracker {
         let until = legacy.until.unwrap_or_default();
         if self.kind != Kind::Allocations || legacy.value == 0 {
             // The value decides nothing: once the stream is there, it continues as any other.
-            self.ledger.need_legacy_value(&self.namespace, Behind { position: RaftIndex(1), lists: false });
+            self.ledger.need_legacy_value(&self.namespace, LegacyNeed { position: RaftIndex(1), lists: false });
             return;
         }
         // The passes still to be read have the versions up to there too.
-        self.ledger.need_legacy_value(&self.namespace, Behind { position: until.max(RaftIndex(1)), lists: true });
+        self.ledger.need_legacy_value(&self.namespace, LegacyNeed { position: until.max(RaftIndex(1)), lists: true });
         info!(
             kind = %self.kind, namespace = &*self.namespace, time = legacy.value, %until,
             "resuming from the legacy value"

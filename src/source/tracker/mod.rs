@@ -24,7 +24,7 @@ use super::{
     context::{Context, Stopped},
     resume::{
         new_namespaces::NewNamespaces,
-        proof::{Cursor, LineVerdict},
+        proof::{LineVerdict, StreamCursor},
         topics::WantedTopics,
     },
 };
@@ -52,7 +52,7 @@ pub(super) struct Tracker {
     namespace: Arc<str>,
     topics: WantedTopics,
     ledger: Arc<Ledger>,
-    pub(super) cursor: Cursor,
+    pub(super) cursor: StreamCursor,
     pub(super) start_mode: StartMode,
     /// What lists still have to deliver.
     pub(super) backfill: Backfill,
@@ -101,7 +101,7 @@ impl Tracker {
             kind,
             topics: WantedTopics::new(kind, topics, (!is_first).then_some(stored.topics)),
             backfill: Backfill::load(kind, stored.backfill),
-            cursor: Cursor::new(stored.position),
+            cursor: StreamCursor::new(stored.position),
             start_mode: if is_first { StartMode::FirstStart } else { StartMode::Resumed },
             list: ListReader::new(kind, Arc::clone(&namespace)),
             polled: None,
@@ -115,7 +115,7 @@ impl Tracker {
 
     /// Starts for the first time, after `start`. With `now`, what the server's buffer has is not wanted either.
     pub(super) async fn start_after(&mut self, ctx: &Context, start: RaftIndex, now: bool) -> Result<(), Stopped> {
-        self.cursor = Cursor::new(Position::at(start));
+        self.cursor = StreamCursor::new(Position::at(start));
         let baseline = self.kind == Kind::Allocations;
         self.start_mode = match (now, baseline) {
             (true, _) => StartMode::Resumed,
@@ -175,7 +175,7 @@ impl Tracker {
         self.ledger.start_over(&self.namespace);
         // Lists deliver all objects again. Raw events have no list, so the break has to be a gap.
         self.start_mode = if self.kind == Kind::Events { StartMode::Resumed } else { StartMode::FirstStart };
-        self.cursor = Cursor::new(Default::default());
+        self.cursor = StreamCursor::new(Default::default());
         self.backfill.clear();
         self.list.clear();
         self.watchdog.forget_table();

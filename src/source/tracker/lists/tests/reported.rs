@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::source::{
-    resume::proof::{Cursor, TableVerdict},
+    resume::proof::{StreamCursor, TableVerdict},
     tracker::StartMode,
 };
 
@@ -132,7 +132,7 @@ async fn an_object_that_changed_without_an_event_after_its_range_is_delivered_or
     // Object 9 represents what happens without an event.
     let (mut scene, delivered) = scene(Kind::Evaluations, &[0, 1, 9, 1], 0).await;
     scene.tracker.start_mode = StartMode::FirstStart;
-    scene.tracker.cursor = Cursor::new(Default::default());
+    scene.tracker.cursor = StreamCursor::new(Default::default());
     scene.streamed = 1;
     scene.stream().await;
     assert_eq!(
