@@ -1,8 +1,8 @@
 //! Text with the fields of a record in it: `nomad.{Namespace}.{JobID}.{TaskEvent.Type}`.
 //!
 //! A name in braces is a field of the record (`Kind`, `Namespace`, `JobID`, `Key`, `ID`), or a path into the JSON of its
-//! body, the names of nested objects with dots between them. What a record has nothing for becomes [`MISSING`], so that
-//! the number of words in a routing key stays the same. `{{` and `}}` are braces themselves.
+//! body, the names of nested objects with dots between them. A field that a record does not have becomes [`MISSING`],
+//! so that the number of words in a routing key stays the same. `{{` and `}}` stand for braces.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::record::Record;
 
-/// What stands for a field that a record does not have, or that is empty.
+/// The text for a field that a record does not have, or that is empty.
 pub const MISSING: &str = "-";
 
 /// A parsed template.
@@ -44,7 +44,7 @@ const FIELDS: [(&str, Field); 5] = [
     ("ID", Field::Id),
 ];
 
-/// Why a text is no template.
+/// Why a text is not a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A `{` without its `}`.
@@ -53,7 +53,7 @@ pub enum Error {
     /// A `}` without its `{`.
     #[error("a }} has no {{; write }}}} for the brace itself")]
     Close,
-    /// What stands between braces is no path.
+    /// The text between braces is not a path.
     #[error("{{{0}}} names no field; write {{JobID}}, or a path into the record such as {{TaskEvent.Type}}")]
     Path(String),
 }
@@ -64,7 +64,7 @@ impl Template {
         self.parts.iter().all(|part| matches!(part, Part::Text(_)))
     }
 
-    /// The text for `record`. Its body is parsed only where a path needs it.
+    /// The text for `record`. Its body is parsed only if a path needs it.
     pub fn render(&self, record: &Record) -> Cow<'_, str> {
         match self.parts.as_slice() {
             [] => return Cow::Borrowed(""),
@@ -101,7 +101,7 @@ fn or_missing(text: &str) -> &str {
     if text.is_empty() { MISSING } else { text }
 }
 
-/// Texts, numbers and truth values as they are; nothing of objects, lists and `null`.
+/// Strings, numbers and booleans as they are; an empty text for objects, lists and `null`.
 fn at<'a>(body: &'a Value, path: &[String]) -> Cow<'a, str> {
     match path.iter().try_fold(body, |value, name| value.get(name)) {
         Some(Value::String(text)) => Cow::Borrowed(text),
@@ -155,7 +155,7 @@ fn part(name: &str) -> Result<Part, Error> {
 }
 
 impl fmt::Display for Template {
-    /// As it can be parsed again.
+    /// Writes a text that can be parsed again.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.parts.iter().try_for_each(|part| match part {
             Part::Text(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}")),

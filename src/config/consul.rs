@@ -21,7 +21,7 @@ static TLS: TlsSettings = TlsSettings {
     server_name: Some(&catalogue::CONSUL_TLS_SERVER_NAME),
 };
 
-/// `folder` and `lease` have been read before: they are checked whichever coordinator is chosen.
+/// The caller has read `folder` and `lease` already: they are checked with any coordinator.
 pub(super) fn read(
     reader: &mut Reader<'_>,
     folder: Result<String, Broken>,

@@ -13,7 +13,7 @@ const READ: u32 = 0o004;
 const WRITE: u32 = 0o002;
 
 /// Warns of files with secrets that other users can read, and of files and directories that they can write and that decide what
-/// the program does. Access of a group is taken to be intended. A file that does not exist is reported by whoever opens it.
+/// the program does. Access of a group counts as intended. The code that opens a file reports that it does not exist.
 pub(super) fn warnings(layers: &Layers) -> Vec<Warning> {
     let mut found = Vec::new();
     let mut look = |setting: &Setting, path: &Path, bits: u32| {

@@ -24,27 +24,27 @@ use crate::{
     telemetry::Log,
 };
 
-/// What the subcommand asked for.
+/// The resources that the subcommand asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// One kind, named by the subcommand.
     One(Kind),
-    /// `run`: those that the resources setting names.
+    /// `run`: the kinds that the resources setting names.
     Listed,
 }
 
 /// A valid configuration of a run. The files that it names have not been opened yet.
 #[derive(Debug)]
 pub struct Settings {
-    /// What to carry: at least one, each once, in the order of [`Kind::ALL`].
+    /// The kinds to carry: at least one, each once, in the order of [`Kind::ALL`].
     pub kinds: Vec<Kind>,
-    /// What [`Kind::Events`] subscribes to: at least one.
+    /// The topics that [`Kind::Events`] subscribes to: at least one.
     pub topics: Vec<Topic>,
     /// How to reach Nomad.
     pub nomad: Nomad,
     /// Where records come from, and how lists are read.
     pub polling: Polling,
-    /// Whose events to carry: `*` alone, or names, each once.
+    /// The namespaces whose events to carry: `*` alone, or names, each once.
     pub namespaces: Vec<String>,
     /// Which coordinator keeps leases and checkpoints.
     pub coordinator: coordinator::Config,
@@ -68,7 +68,7 @@ pub struct Settings {
     pub cluster: Option<String>,
     /// Where the status page and the metrics are served.
     pub listen: Option<SocketAddr>,
-    /// What is logged, and how.
+    /// The settings of the log.
     pub log: Log,
 }
 
@@ -84,7 +84,7 @@ impl Settings {
 pub struct State {
     /// The place.
     pub storage: coordinator::Storage,
-    /// What is logged, and how.
+    /// The settings of the log.
     pub log: Log,
 }
 
@@ -101,14 +101,14 @@ pub struct Outlet {
     pub shutdown_grace: Duration,
     /// The longest pause between two tries: 100 ms to 10 min.
     pub retry_max: Duration,
-    /// What is logged, and how.
+    /// The settings of the log.
     pub log: Log,
 }
 
-/// Reads the configuration file if one is named, puts variables and then flags before it, and checks the whole.
+/// Reads the configuration file if one is named, lets variables and then flags override it, and checks the whole.
 ///
 /// # Errors
-/// Everything that is wrong, at once.
+/// All problems, at once.
 pub fn load(
     wanted: Wanted,
     flags: &Flags,
@@ -122,7 +122,7 @@ pub fn load(
 /// As [`load`], but reads only the settings of [`State`].
 ///
 /// # Errors
-/// Everything that is wrong with these, at once.
+/// All problems with these, at once.
 pub fn load_state(flags: &Flags, environment: &Environment<'_>) -> Result<(State, Vec<Warning>), Problems> {
     let (layers, problems) = gather(flags, environment);
     let valid = validate::validate_state(&layers, environment, problems);
@@ -133,7 +133,7 @@ pub fn load_state(flags: &Flags, environment: &Environment<'_>) -> Result<(State
 /// `NOMAD_FIREHOSE_RESOURCES` if it is set, and otherwise what `kinds` returns, which is called only then.
 ///
 /// # Errors
-/// Everything that is wrong with these, at once. It is wrong to name no sink.
+/// All problems with these, at once. A missing sink is one of them.
 pub fn load_outlet(
     kinds: impl Fn() -> Vec<Kind>,
     flags: &Flags,
@@ -149,7 +149,7 @@ fn with_exposure(layers: &Layers, mut warnings: Vec<Warning>) -> Vec<Warning> {
     warnings
 }
 
-/// What was given: flags come before variables, variables before the file.
+/// The given values: flags override variables, and variables override the file.
 fn gather(flags: &Flags, environment: &Environment<'_>) -> (Layers, Vec<Problem>) {
     let (mut layers, mut problems) = (Layers::default(), Vec::new());
     layers.flags(flags, &mut problems);

@@ -3,7 +3,7 @@
 use super::catalogue;
 use crate::settings::{Environment, Warning, nearest};
 
-/// Variables of the original program's sinks. In the environment of a migration they are no mistake, whichever sink is chosen.
+/// Variables of the original program's sinks. In the environment of a migration they are no mistake, with any sink.
 const ORIGINAL: [&str; 20] = [
     "SINK_EVENT_BUS_DETAIL_TYPE",
     "SINK_EVENT_BUS_NAME",
@@ -27,7 +27,7 @@ const ORIGINAL: [&str; 20] = [
     "SINK_SYSLOG_TAG",
 ];
 
-/// Variables that Nomad sets in its tasks, or that its command line reads, and that look like a slip.
+/// Variables that Nomad sets in its tasks, or that its command line reads, and that look like a misspelling.
 const NOMADS_OWN: [&str; 3] = ["NOMAD_REGION", "NOMAD_UNIX_ADDR", "NOMAD_LICENSE"];
 
 /// The topics of Nomad 2.0.5 (`nomad/structs/event.go`).
@@ -52,7 +52,7 @@ pub(super) const TOPICS: [&str; 18] = [
     "Variable",
 ];
 
-/// Variables with our prefixes that mean nothing, and such of Nomad's and Consul's that are probably misspelt.
+/// Unknown variables with our prefixes, and variables of Nomad and Consul that are probably misspelt.
 pub(super) fn unknown_variables(environment: &Environment<'_>) -> Vec<Warning> {
     let known = || catalogue::ALL.iter().map(|setting| setting.variable);
     let names = environment.variables.iter().filter_map(|(name, _)| name.to_str());
@@ -70,19 +70,19 @@ pub(super) fn unknown_variables(environment: &Environment<'_>) -> Vec<Warning> {
             }
         })
         .collect();
-    // The environment has no order; a stable one is easier to read.
+    // The environment has no defined order; a stable one is easier to read.
     warnings.sort_by(|a, b| format!("{a:?}").cmp(&format!("{b:?}")));
     warnings
 }
 
-/// Whether `name` is one of Nomad's or Consul's variables with a slip in it. Nomad sets dozens of its own in every task
-/// (`NOMAD_ADDR_http`, `NOMAD_TOKEN_aws`, `NOMAD_META_…`): only what is too near to be one of those counts.
+/// Whether `name` is one of Nomad's or Consul's variables with a slip in it. Nomad sets dozens of variables in every
+/// task (`NOMAD_ADDR_http`, `NOMAD_TOKEN_aws`, `NOMAD_META_…`): only a name that is too near to be one of those counts.
 fn misspells(name: &str, known: &str) -> bool {
     let of = |prefix| name.starts_with(prefix) && known.starts_with(prefix);
     if !(of("NOMAD_") || of("CONSUL_")) || NOMADS_OWN.contains(&name) {
         return false;
     }
-    // A port label makes names at will: NOMAD_ADDR_x is one edit from nothing, but NOMAD_IP_a is near NOMAD_CAPATH.
+    // A port label can make any name: NOMAD_ADDR_x is one edit from nothing, but NOMAD_IP_a is near NOMAD_CAPATH.
     let longer = name.strip_prefix(known).is_some_and(|rest| rest.len() <= 4 && !rest.starts_with('_'));
     longer || strsim::osa_distance(name, known) == 1
 }

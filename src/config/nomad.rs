@@ -29,7 +29,7 @@ pub(super) fn read(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Re
         TokenSource::None => {
             identity(environment).filter(|file| (environment.exists)(file)).map_or(TokenSource::None, TokenSource::File)
         }
-        // Nomad sets the variable once, and renews the file. It may be there later.
+        // Nomad sets the variable once, and renews the file. The file may appear later.
         TokenSource::Fixed(token) => match identity(environment) {
             Some(file) => TokenSource::Both { token, file },
             None => TokenSource::Fixed(token),
@@ -47,7 +47,7 @@ pub(super) fn read(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Re
     Ok(Nomad { addresses, region, token, basic_auth, tls, timeout: timeout? })
 }
 
-/// The addresses, and the user and password that stood in them.
+/// The addresses, and the user and password that they contained.
 fn addresses(reader: &mut Reader<'_>) -> (Vec<Address>, Option<BasicAuth>) {
     let parsed = reader.list(&catalogue::NOMAD_ADDR, http::address);
     let mut users: Vec<_> = parsed.iter().filter_map(|(_, auth)| auth.clone()).collect();

@@ -1,4 +1,4 @@
-//! Checks what was given and makes [`Settings`] of it. Pure, and reports all problems at once.
+//! Checks the given values and builds [`Settings`] from them. Pure, and reports all problems at once.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -136,7 +136,7 @@ fn settings(wanted: Wanted, reader: &mut Reader<'_>, environment: &Environment<'
 
 /// The settings of [`State`] alone.
 fn state(reader: &mut Reader<'_>) -> Result<State, Broken> {
-    // Who only looks at what is stored holds no lease.
+    // A command that works on stored checkpoints holds no lease.
     let coordinator = coordinator(reader, Ok(Duration::ZERO));
     let level = reader.value(&catalogue::LOG_LEVEL, level);
     let format = reader.value(&catalogue::LOG_FORMAT, format);
@@ -218,7 +218,7 @@ fn topic(text: &str) -> Result<Topic, &'static str> {
     if name.is_empty() || key == Some("") {
         return Err("write TOPIC or TOPIC:KEY, such as Job or Job:web");
     }
-    // Nomad's own rule (`parseTopic`): it answers 400 to a second one, however it is written.
+    // Nomad's own rule (`parseTopic`): it answers 400 to a second colon, in any spelling.
     if key.is_some_and(|key| key.contains(':')) {
         return Err(
             "Nomad takes one colon only, between topic and key; choose a key without a colon, or the whole topic",
@@ -267,7 +267,7 @@ fn coordinator(reader: &mut Reader<'_>, lease: Result<Duration, Broken>) -> Resu
     let data_dir = reader.optional(&catalogue::DATA_DIR, |text| Ok::<_, String>(PathBuf::from(text)));
     let folder = reader.value(&catalogue::CONSUL_PREFIX, folder);
     match (name.or(if given { None } else { catalogue::COORDINATOR.default }), data_dir) {
-        // Only the Consul coordinator reads how to reach Consul: a machine can have that in its environment for other programs.
+        // Only the Consul coordinator reads Consul's variables: an environment can have them for other programs.
         (Some("consul"), _) => {
             consul::read(reader, folder, lease).map(|consul| coordinator::Config::Consul(Box::new(consul)))
         }

@@ -1,4 +1,4 @@
-//! What the settings of several components have in common: addresses, tokens, basic authentication, TLS.
+//! The settings that several components have in common: addresses, tokens, basic authentication, TLS.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub(crate) struct TlsSettings {
     pub(crate) server_name: Option<&'static Setting>,
 }
 
-/// The address without its user, and the user. A path is that of a proxy, under which the API is served.
+/// The address without its user, and the user. A path is the one under which a reverse proxy serves the API.
 pub(crate) fn address(text: &str) -> Result<(Address, Option<BasicAuth>), String> {
     if let Some(path) = text.strip_prefix("unix://") {
         return match Path::new(path).is_absolute() {
@@ -56,8 +56,8 @@ pub(crate) fn user(url: &Url) -> Option<BasicAuth> {
     http::user(url).filter(|auth| !auth.user.is_empty())
 }
 
-/// The token, or the token file: what was given in the higher place. In the same place the file counts, because it can be renewed.
-/// A token that overrides a file keeps the file as its possible successor.
+/// The token or the token file, whichever was given in the higher place. In the same place, the file wins, because it can be
+/// renewed. A token that overrides a file keeps the file as its possible successor.
 pub(crate) fn token(reader: &mut Reader<'_>, text: &'static Setting, file: &'static Setting) -> TokenSource {
     let rank = |reader: &Reader<'_>, setting| reader.layers.get(setting).map(|given| given.origin.rank());
     let (text_rank, file_rank) = (rank(reader, text), rank(reader, file));
@@ -77,7 +77,7 @@ pub(crate) fn token(reader: &mut Reader<'_>, text: &'static Setting, file: &'sta
     }
 }
 
-/// Everything about TLS except whether to verify, which each component asks in its own way.
+/// All TLS settings except whether to verify, which each component reads in its own way.
 pub(crate) fn tls(reader: &mut Reader<'_>, names: &TlsSettings) -> Tls {
     let mut path = |setting| reader.optional(setting, |text| Ok::<_, String>(PathBuf::from(text)));
     let (ca_cert, ca_path) = (path(names.ca_cert), names.ca_path.and_then(&mut path));

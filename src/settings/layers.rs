@@ -1,4 +1,5 @@
-//! What was given, and where: flags come before variables, variables before the file. Only the form is checked here.
+//! The given values, and where they were given: flags override variables, and variables override the file. Only the
+//! form is checked here.
 
 use std::{
     collections::HashMap,
@@ -13,19 +14,19 @@ use super::{Form, Problem, Setting, nearest::nearest_key};
 pub struct Environment<'a> {
     /// The environment variables.
     pub variables: Vec<(OsString, OsString)>,
-    /// Whether a file exists, asked for the workload identity's token alone.
+    /// Whether a file exists. Used only for the workload identity's token.
     pub exists: &'a dyn Fn(&Path) -> bool,
 }
 
 impl Environment<'static> {
-    /// That of this process.
+    /// The environment of this process.
     pub fn of_process() -> Self {
         Environment { variables: std::env::vars_os().collect(), exists: &|path| path.exists() }
     }
 }
 
 impl Environment<'_> {
-    /// The value of a variable; `None` where it is unset, empty, or not UTF-8.
+    /// The value of a variable; `None` if it is unset, empty, or not UTF-8.
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.variables.iter().find(|(key, _)| key == name)?;
         value.to_str().filter(|value| !value.is_empty())
@@ -48,7 +49,7 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// The higher one decides.
+    /// The origin with the higher rank decides.
     pub(crate) fn rank(&self) -> u8 {
         match self {
             Origin::File(_) => 0,
@@ -57,7 +58,7 @@ impl Origin {
         }
     }
 
-    /// What to call the setting in a message, with the other name it goes by.
+    /// The setting's name in a message, with its other name.
     pub(crate) fn place(&self, setting: &Setting) -> String {
         let Setting { flag, variable, .. } = setting;
         match self {
@@ -99,12 +100,12 @@ impl Layers {
         self.given.get(setting.flag)
     }
 
-    /// Whether the configuration file holds a secret, be it one that a variable or a flag goes before.
+    /// Whether the configuration file holds a secret, even one that a variable or a flag overrides.
     pub(crate) fn file_has_secrets(&self) -> bool {
         self.file_has_secrets
     }
 
-    /// Takes in the flags. Call it first: what is given already stays.
+    /// Adds the flags. Call it first: a value that is already there stays.
     pub(crate) fn flags(&mut self, flags: &Flags, problems: &mut Vec<Problem>) {
         for (setting, values) in flags {
             let split = setting.form == Form::List;
@@ -112,7 +113,7 @@ impl Layers {
         }
     }
 
-    /// Takes in the variables. Call it second.
+    /// Adds the variables. Call it second.
     pub(crate) fn variables(
         &mut self,
         settings: &[&'static Setting],
@@ -121,7 +122,7 @@ impl Layers {
     ) {
         for setting in settings {
             let value = environment.variables.iter().find(|(name, _)| name == setting.variable);
-            // HashiCorp's own command lines take an empty variable for none, and so do job files that blank one.
+            // HashiCorp's own command lines take an empty variable as unset, and so do job files that blank one.
             if let Some((_, value)) = value.filter(|(_, value)| !value.is_empty()) {
                 let split = matches!(setting.form, Form::List | Form::Repeated);
                 self.offer(setting, [value.as_os_str()], split, Origin::Variable, problems);
@@ -129,7 +130,7 @@ impl Layers {
         }
     }
 
-    /// Takes in the text of the configuration file, which can hold these settings. Call it last.
+    /// Adds the text of the configuration file, which can hold these settings. Call it last.
     pub(crate) fn file(&mut self, settings: &[&'static Setting], path: &Path, text: &str, problems: &mut Vec<Problem>) {
         let table = match text.parse::<toml::Table>() {
             Ok(table) => table,
@@ -177,7 +178,7 @@ impl Layers {
                 )),
                 Some(text) if split => texts.extend(items(text, setting.form)),
                 Some(text) => {
-                    // A line break is what the file ends with that the value came from; a blank could be meant.
+                    // The file that the value came from ends with a line break; a blank could be intended.
                     let line = text.trim_matches(['\r', '\n']);
                     padded |= line.trim() != line;
                     texts.push(line.trim().to_owned());
@@ -188,7 +189,7 @@ impl Layers {
     }
 }
 
-/// The items of a list. What is free text can hold a comma: `\,` is one that does not separate.
+/// The items of a list. Free text can hold a comma: `\,` is a comma that does not separate.
 fn items(text: &str, form: Form) -> Vec<String> {
     let mut items = vec![String::new()];
     let mut rest = text.chars().peekable();
@@ -214,7 +215,7 @@ fn flatten(prefix: &str, table: toml::Table, out: &mut Vec<(String, toml::Value)
     }
 }
 
-/// The values as text, and whether commas in it still separate several.
+/// The values as text, and whether commas in them still separate items.
 fn texts(setting: &Setting, value: toml::Value) -> Result<(Vec<String>, bool), &'static str> {
     let many = matches!(setting.form, Form::List | Form::Repeated);
     match value {
@@ -235,7 +236,7 @@ fn text(value: toml::Value) -> Result<String, &'static str> {
     }
 }
 
-/// Without the line itself, which `toml` would print: it can hold a secret.
+/// The problem without the line itself, which `toml` would print: it can hold a secret.
 fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> Problem {
     let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     let what = format!("line {line} is not valid TOML: {}; correct it", error.message().replace('\n', " "));

@@ -1,4 +1,4 @@
-//! How settings are declared and read: what was given, where, and what is wrong with it.
+//! How settings are declared and read: the given values, where they were given, and their problems.
 //!
 //! A component declares each of its settings as a [`Setting`] and reads them through a [`Reader`], which collects every problem
 //! before the program gives up. This module knows no component; [`crate::config`] and the sinks use it.

@@ -1,4 +1,4 @@
-//! Mistakes in a configuration, and what is probably a mistake.
+//! Mistakes in a configuration, and probable mistakes.
 
 use std::{
     fmt,
@@ -17,8 +17,8 @@ pub struct Problem {
 const SHOWN: usize = 80;
 
 impl Problem {
-    /// `place` says which setting and where it was given, `value` is what was given unless it is a secret, `what` says what is
-    /// wrong and how to fix it.
+    /// `place` says which setting and where it was given, `value` is the given value unless it is a secret, and `what`
+    /// describes the problem and how to fix it.
     pub(crate) fn new(place: impl Into<String>, value: Option<&str>, what: impl Into<String>) -> Self {
         let value = value.map(|value| match value.char_indices().nth(SHOWN) {
             Some((end, _)) => format!("{}…", &value[..end]),
@@ -63,17 +63,17 @@ impl fmt::Display for Problems {
     }
 }
 
-/// Something that is valid and probably not meant. Logged once the log is set up.
+/// A valid setting that is probably not intended. Logged once the log is set up.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Warning {
-    /// A variable that looks like one of ours and is none.
+    /// A variable that looks like one of ours but is not.
     UnknownVariable {
         /// Its name.
         name: String,
         /// The valid name that it is most like.
         nearest: Option<&'static str>,
     },
-    /// A topic that Nomad 2.0.5 does not have; Nomad accepts any name in silence.
+    /// A topic that Nomad 2.0.5 does not have; Nomad silently accepts any name.
     UnknownTopic {
         /// The topic.
         topic: String,
@@ -90,17 +90,17 @@ pub enum Warning {
         /// The variable of the file.
         used: &'static str,
     },
-    /// A value that stands in quotes, which were probably meant for a shell. They are taken for a part of it.
+    /// A value in quotes that were probably meant for a shell. The quotes count as part of the value.
     Quoted {
         /// The setting, and where it was given.
         place: String,
     },
-    /// Blanks around a value, which are left out.
+    /// Blanks around a value, which the program removes.
     Padded {
         /// The setting, and where it was given.
         place: String,
     },
-    /// Others on the machine can read a file with secrets in it, or write a file or a directory of the program.
+    /// Other users of the machine can read a file with secrets in it, or write a file or a directory of the program.
     Exposed {
         /// The setting, and where it was given.
         setting: String,
@@ -119,14 +119,14 @@ pub enum Warning {
 }
 
 impl Warning {
-    /// As a line among problems, where it can be the cause of one.
+    /// The warning as a problem, if it can be the cause of one.
     pub(crate) fn problem(&self) -> Option<Problem> {
         let Warning::UnknownVariable { name, nearest } = self else { return None };
         let hint = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
         Some(Problem::new(name.clone(), None, format!("no such variable{hint}")))
     }
 
-    /// Logs it.
+    /// Logs the warning.
     pub fn log(&self) {
         match self {
             Warning::UnknownVariable { name, nearest: Some(nearest) } => {

@@ -1,4 +1,4 @@
-//! Reads one setting after the other, and collects what is wrong with them.
+//! Reads one setting after the other, and collects their problems.
 
 use std::{borrow::Cow, fmt::Display, str::FromStr};
 
@@ -9,7 +9,7 @@ use super::{Form, Layers, Origin, Problem, Setting, Warning};
 pub struct Reader<'a> {
     pub(crate) layers: &'a Layers,
     pub(crate) problems: Vec<Problem>,
-    /// What is valid, and probably not meant.
+    /// Values that are valid, and probably not intended.
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -23,7 +23,7 @@ impl<'a> Reader<'a> {
         self.layers.get(setting)?.values.first().map(String::as_str)
     }
 
-    /// The parsed value; `None` if none was given, or if it is wrong, which is noted.
+    /// The parsed value; `None` if none was given, or if it is wrong. A wrong value is noted as a problem.
     pub(crate) fn optional<T, E: Display>(
         &mut self,
         setting: &Setting,
@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
         for text in texts {
             match judged(&text, "an item of the list is empty", &parse) {
                 Ok(value) => {
-                    // `Job:"web"` has them around its key alone.
+                    // `Job:"web"` has quotes around its key alone.
                     if is_quoted(&text) || text.split_once(':').is_some_and(|(_, rest)| is_quoted(rest.trim())) {
                         self.warn(Warning::Quoted { place: origin.place(setting) });
                     }
@@ -110,12 +110,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes that a value is needed that was not given.
+    /// Notes that a required value was not given.
     pub(crate) fn missing(&mut self, setting: &Setting, what: impl Into<String>) {
         self.problems.push(Problem::new(Origin::Variable.place(setting), None, what));
     }
 
-    /// Notes what is wrong with a value that is well formed by itself.
+    /// Notes a problem with a value that is well formed by itself.
     pub(crate) fn wrong(&mut self, setting: &Setting, what: impl Into<String>) {
         let given = self.layers.get(setting);
         let place = given.map_or(Origin::Variable.place(setting), |given| given.origin.place(setting));

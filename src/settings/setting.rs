@@ -1,4 +1,4 @@
-//! What one setting is called, what it means, and how it is given.
+//! The names of one setting, its meaning, and how it is given.
 
 /// One setting. It can be given as a flag, as an environment variable, and as a key of the configuration file.
 #[derive(Debug)]
@@ -7,13 +7,13 @@ pub struct Setting {
     pub flag: &'static str,
     /// The environment variable.
     pub variable: &'static str,
-    /// What the help calls the value: `DURATION`.
+    /// The name of the value in the help: `DURATION`.
     pub value: &'static str,
-    /// The heading it stands under in the help.
+    /// Its heading in the help.
     pub heading: &'static str,
     /// One or two sentences, with the unit.
     pub help: &'static str,
-    /// The value that holds when it is not given.
+    /// The value if none is given.
     pub default: Option<&'static str>,
     /// The value must never be printed.
     pub secret: bool,

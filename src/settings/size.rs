@@ -20,7 +20,7 @@ impl ByteSize {
     }
 }
 
-/// The text is no number of bytes.
+/// The text is not a number of bytes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A unit that means 1000 to some and 1024 to others.

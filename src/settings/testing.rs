@@ -2,7 +2,7 @@
 
 use super::{Broken, Environment, Layers, Reader, Setting, Warning};
 
-/// What `read` makes of these variables, with the warnings; or all problems.
+/// The result of `read` for these variables, with the warnings; or all problems.
 pub(crate) fn read<T>(
     settings: &[&'static Setting],
     variables: &[(&str, &str)],
@@ -15,7 +15,7 @@ pub(crate) fn read<T>(
     read_layers(&layers, read)
 }
 
-/// The same of what was given in any place.
+/// The same for values that were given in any place.
 pub(crate) fn read_layers<T>(
     layers: &Layers,
     read: impl FnOnce(&mut Reader<'_>) -> Result<T, Broken>,

@@ -1,4 +1,4 @@
-//! What each sink says of itself: its settings, and how it is built from them.
+//! How a sink describes itself: its settings, and how it is built from them.
 
 use std::fmt;
 
@@ -10,20 +10,21 @@ use crate::{
     settings::{Broken, Reader, Setting},
 };
 
-/// What a sink says of itself. A `static` of this type, `DEFINITION`, is in the `settings.rs` of each sink.
+/// The description of a sink. A `static` of this type, `DEFINITION`, is in the `settings.rs` of each sink.
 #[derive(Debug)]
 pub struct Definition {
     /// Where records go, for the help of `SINK_TYPE`: `an exchange of RabbitMQ`.
     pub about: &'static str,
     /// Its settings, in the order of the help.
     pub settings: &'static [&'static Setting],
-    /// Log targets of its libraries, each with the most that is ever logged of it: some log secrets or whole messages.
+    /// Log targets of its libraries, each with the highest level that is ever logged: some log secrets or whole
+    /// messages.
     pub log: &'static [(&'static str, LevelFilter)],
     /// Reads and checks the settings without I/O. It notes every problem before it gives up.
     pub read: fn(&mut Reader<'_>, Kinds<'_>) -> Read,
 }
 
-/// What a sink reads of its settings.
+/// The result of reading a sink's settings.
 pub type Read = Result<Box<dyn Prepared>, Broken>;
 
 /// Tells a sink which kinds of record it will get. Called only by a sink that needs to know.

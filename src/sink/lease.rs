@@ -1,4 +1,4 @@
-//! When a write that is under way has to be given up.
+//! When to give up a write that is under way.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::{lease::LeaseState, ledger::AckHandle, record::Record};
 /// How soon a lease that is not held any more is noticed.
 const CHECK: Duration = Duration::from_millis(20);
 
-/// Waits until a lease among these records is not held. What lies in a buffer and is not written yet could leave long
-/// after that, where the far side reads slowly.
+/// Waits until a lease among these records is not held. If the far side reads slowly, the bytes in a buffer could be
+/// sent long after that.
 pub(super) async fn until_unheld(records: impl IntoIterator<Item = &Record>) {
     let mut leases: Vec<&AckHandle> = Vec::new();
     for Record { ack, .. } in records {

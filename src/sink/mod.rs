@@ -24,7 +24,7 @@ pub use self::{
 };
 use crate::record::Record;
 
-/// What became of one record.
+/// The result for one record.
 #[derive(Debug)]
 #[must_use]
 pub enum Outcome {
@@ -34,11 +34,10 @@ pub enum Outcome {
     Retry {
         /// Why, for the log.
         reason: String,
-        /// What the far side asked for (`Retry-After`); `None` leaves it to the delivery's backoff.
+        /// The wait that the far side asked for (`Retry-After`); `None` leaves it to the delivery's backoff.
         after: Option<Duration>,
-        /// What the far side answered, where it refuses with an answer that can be about this record as well as about
-        /// the credentials or the target. `None` for everything else, and when in doubt: the delivery then never
-        /// suspects the record.
+        /// The far side's answer, if it refuses with one that can be about this record as well as about the credentials
+        /// or the target. `None` for everything else, and when in doubt: the delivery then never suspects the record.
         refusal: Option<String>,
     },
     /// The sink will never take this record as it is.
@@ -49,14 +48,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// To be sent again, when the delivery sees fit.
+    /// A retry at a time that the delivery chooses.
     pub(crate) fn retry(reason: impl Into<String>) -> Self {
         Outcome::Retry { reason: reason.into(), after: None, refusal: None }
     }
 
-    /// What is said of a record that was not sent because of another one.
+    /// A retry of a record that was not sent because an earlier one failed.
     pub(crate) fn not_sent() -> Self {
-        Outcome::retry("not sent: what stands before it failed")
+        Outcome::retry("not sent: an earlier record failed")
     }
 }
 

@@ -13,11 +13,11 @@ pub struct Policy {
     pub linger: Duration,
     /// The longest first delay before a retry. Each delay is drawn evenly from zero up to a bound that doubles.
     pub retry_min: Duration,
-    /// Where that bound stops to double.
+    /// The value at which that bound stops doubling.
     pub retry_max: Duration,
     /// The longest wait that the far side can ask for (`Retry-After`).
     pub after_max: Duration,
-    /// How many submissions wait in the queue. Bytes are bounded before, by the window that the ack handles carry.
+    /// How many submissions wait in the queue. The window that the ack handles carry has already bounded the bytes.
     pub queue: usize,
 }
 

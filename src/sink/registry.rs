@@ -64,7 +64,7 @@ impl Chosen {
     }
 }
 
-/// Reads the sink that `setting` names, with its own settings. The settings of other sinks are not looked at.
+/// Reads the sink that `setting` names, with its own settings. It ignores the settings of other sinks.
 pub(crate) fn read(setting: &Setting, reader: &mut Reader<'_>, kinds: Kinds<'_>) -> Result<Chosen, Broken> {
     let (name, definition) = reader.value(setting, find)?;
     let prepared = (definition.read)(reader, kinds)?;

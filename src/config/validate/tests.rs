@@ -31,7 +31,7 @@ fn settings(arguments: &[&str], variables: &[(&str, &str)]) -> Settings {
     load(&[arguments, &["--coordinator=none"]].concat(), variables).expect("a valid configuration").0
 }
 
-/// The problems, without the one of the default coordinator.
+/// All problems except the one of the default coordinator.
 #[track_caller]
 fn problems(arguments: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
     match load(&[arguments, &["--coordinator=none"]].concat(), variables) {
@@ -160,7 +160,7 @@ fn every_setting_is_read_from_all_three_places() {
         ("listen", "127.0.0.1:1"),
     ];
     let rest = ["coordinator", "sink-type", "config"];
-    // Those of a sink are read with that sink alone: see the tests of the sinks.
+    // The settings of a sink are read with that sink alone: see the tests of the sinks.
     let of_sinks = SINKS.iter().flat_map(Listed::settings).count();
     assert_eq!(values.len() + rest.len(), catalogue::ALL.len() - of_sinks, "a setting is missing from this test");
     let pairs = |names: &[&str]| -> Vec<(String, String)> {
@@ -191,7 +191,7 @@ fn every_setting_is_read_from_all_three_places() {
     let all = given("flag", &pairs(&[]));
     assert_eq!(given("variable", &pairs(&[])), all);
     assert_eq!(given("file", &pairs(&[])), all);
-    // Each of them by itself changes something: none is read and forgotten.
+    // Each setting by itself changes something: none is read and forgotten.
     for (flag, _) in values {
         let names = match flag {
             "nomad-client-cert" | "nomad-client-key" => vec!["nomad-client-cert", "nomad-client-key"],
@@ -255,7 +255,7 @@ fn the_coordinator_is_consul_unless_another_is_chosen() {
             "NOMAD_FIREHOSE_DATA_DIR (--data-dir): the file coordinator needs a directory",
         ),
     ] {
-        // What is said of Consul is only read for Consul.
+        // Consul's variables are read only for the Consul coordinator.
         match load(&arguments, &[("CONSUL_HTTP_ADDR", "ftp://x")]) {
             Err(Exit::Configuration(problems)) => {
                 assert_eq!(problems.0.len(), 1, "{problems}");
@@ -478,7 +478,7 @@ fn a_switch_needs_no_value() {
 }
 
 proptest::proptest! {
-    /// Whatever stands in the environment ends in settings or in problems, and a secret in neither.
+    /// Any environment ends in settings or in problems, and neither shows a secret.
     #[test]
     fn no_environment_breaks_it(
         values in proptest::collection::vec(
@@ -506,7 +506,7 @@ proptest::proptest! {
         proptest::prop_assert!(!shown.contains(secret), "{}", shown);
     }
 
-    /// Whatever stands in the file does as well.
+    /// Any file does as well.
     #[test]
     fn no_file_breaks_it(text in "\\PC{0,64}|([a-z-]{1,20} ?= ?('[a-z]{0,9}'|[0-9.]{1,9}|\\[[0-9, ]{0,9}\\]|true)\n|\\[[a-z.]{1,9}\\]\n){0,6}") {
         let file = file(&text);

@@ -6,17 +6,17 @@ use crate::{
     template::Template,
 };
 
-/// How many records are on the way unconfirmed at most. The broker stores a large batch with few writes to its disk; what
-/// a broken connection leaves unconfirmed comes again.
+/// The most records in flight without a confirm. The broker stores a large batch with few writes to its disk. Unconfirmed records
+/// are sent again after a broken connection.
 pub const UNCONFIRMED: usize = 4096;
 
-/// How many bytes of bodies these are at most, but for a single larger one.
+/// The most bytes of their bodies, except for a single larger one.
 const UNCONFIRMED_BYTES: usize = 4 << 20;
 
-/// What the sink is to do.
+/// The valid settings of the sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where to connect, and as whom.
+    /// Where to connect, and with which credentials.
     pub broker: Broker,
     /// The exchange. It is never declared.
     pub exchange: Template,
@@ -24,9 +24,9 @@ pub struct Config {
     pub routing_key: Template,
     /// Connections that publish side by side: 1 to 64.
     pub workers: usize,
-    /// Whether the broker has to return what no queue is bound for.
+    /// Whether the broker has to return messages that no queue is bound for.
     pub mandatory: bool,
-    /// For `amqps`; no directory and no server's name is set.
+    /// TLS for `amqps`, without a directory and without a server name.
     pub tls: Tls,
 }
 
@@ -37,10 +37,10 @@ impl Config {
     }
 }
 
-/// Where to connect, and as whom.
+/// Where to connect, and with which credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
-    /// Whether TLS is spoken.
+    /// Whether the connection uses TLS.
     pub secure: bool,
     /// A name, or an IP address without brackets.
     pub host: String,
@@ -54,11 +54,11 @@ pub struct Broker {
     pub vhost: String,
     /// Seconds between heartbeats: 10 to 30.
     pub heartbeat: u16,
-    /// How we say who we are.
+    /// How the sink authenticates.
     pub mechanism: Mechanism,
 }
 
-/// How we say who we are.
+/// How the sink authenticates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mechanism {
     /// User and password.

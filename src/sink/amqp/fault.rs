@@ -1,4 +1,4 @@
-//! Why a connection or a channel is of no use, and what to fix.
+//! Why a connection or a channel cannot be used, and what to fix.
 
 use lapin::{
     ErrorKind,
@@ -11,20 +11,20 @@ use crate::{
     tls::{self, Words},
 };
 
-/// Why records were not confirmed. None of these is the fault of a record, but [`Fault::TooLarge`].
+/// Why records were not confirmed. Only [`Fault::TooLarge`] is the fault of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// There is no connection, or it broke.
     Connection(String),
     /// The exchange does not exist.
     Missing(String),
-    /// The broker does not let this user in, or not do this.
+    /// The broker refuses this user, or refuses the user this operation.
     Refused(String),
     /// The broker takes no messages for now.
     Blocked(String),
     /// The broker closed the channel over a message of more than `limit` bytes.
     TooLarge { limit: usize, reason: String },
-    /// The channel is of no use for another reason.
+    /// The channel cannot be used for another reason.
     Channel(String),
     /// The broker did not answer in time.
     Silent(String),
@@ -74,7 +74,7 @@ impl Fault {
             || matches!(self, Fault::Refused(words) if words.starts_with("access refused"))
     }
 
-    /// Whether another one that came of the same cause says more.
+    /// Whether another fault of the same cause says more.
     pub(super) fn is_vague(&self) -> bool {
         matches!(self, Fault::Channel(_) | Fault::Connection(_) | Fault::Silent(_))
     }
@@ -92,7 +92,7 @@ impl Fault {
     }
 }
 
-/// The most bytes a message may have, as RabbitMQ names it when it closes a channel over one
+/// The most bytes of a message, which RabbitMQ names when it closes a channel over a larger one
 /// (`rabbit_channel:check_msg_size`): `message size 20 is larger than configured max size 10`.
 fn limit(words: &str) -> Option<usize> {
     if !words.contains("message size") {

@@ -3,7 +3,7 @@
 //! A batch is shared out to workers by the key of its records. Each worker has a connection of its own, puts its share on
 //! the wire at once, and then waits for the confirms. A key always goes to the same worker, so its order holds.
 //!
-//! What was not confirmed when a connection is given up is torn off with it: nothing that waits in a buffer leaves later.
+//! When the sink gives up a connection, it drops the unconfirmed messages with it: nothing in a buffer is sent later.
 
 mod config;
 mod fault;
@@ -31,8 +31,8 @@ use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable};
 use crate::{record::Record, template::Template};
 
 /// The largest frame that we agree to, in bytes. The client takes two buffers of 32 frames for each connection, 2 MiB at
-/// this size. A broker that names a larger frame (RabbitMQ's default is 128 KiB), or none (`frame_max = 0`), would decide how
-/// much memory we take. A larger body is sent in several frames.
+/// this size. A broker that names a larger frame (RabbitMQ's default is 128 KiB), or none (`frame_max = 0`), would otherwise
+/// decide how much memory we take. A larger body is sent in several frames.
 const FRAME_MAX: u32 = 32 << 10;
 
 /// Publishes records, and waits for the broker's confirms.
@@ -42,11 +42,11 @@ pub struct Amqp {
     workers: Vec<Worker>,
 }
 
-/// What all workers go by.
+/// The settings of all workers.
 struct Settings {
-    /// Its scheme is `amqp` in any case: TLS is ours.
+    /// Its scheme is always `amqp`: the sink sets up TLS itself.
     uri: AMQPUri,
-    /// The broker as it may be shown.
+    /// The broker's address without credentials, for messages.
     shown: String,
     tls: Option<Arc<rustls::ClientConfig>>,
     exchange: Template,
@@ -63,10 +63,10 @@ impl std::fmt::Debug for Settings {
 }
 
 impl Amqp {
-    /// A sink with these settings; `cluster` is the label of this cluster. Connects when it is first sent to.
+    /// A sink with these settings; `cluster` is the label of this cluster. Connects at the first send.
     ///
     /// # Errors
-    /// A file of TLS cannot be used.
+    /// A TLS file cannot be used.
     pub fn new(config: Config, cluster: Option<&str>) -> Result<Self, Error> {
         let Config { broker, exchange, routing_key, workers, mandatory, tls } = config;
         let tls = if broker.secure { Some(tls::client(&tls)?) } else { None };

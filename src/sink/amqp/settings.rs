@@ -88,7 +88,8 @@ fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     })
 }
 
-/// A name on the wire has at most 255 bytes (`shortstr` of AMQP 0-9-1); a template is held to that for each record.
+/// A name on the wire has at most 255 bytes (`shortstr` of AMQP 0-9-1). A template is checked against that for each
+/// record.
 fn name(text: &str) -> Result<Template, String> {
     let template: Template = text.parse().map_err(|error| format!("{error}"))?;
     if template.is_constant() && text.len() > 255 {

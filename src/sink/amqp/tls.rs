@@ -16,7 +16,7 @@ pub(super) static VARIABLES: Variables = Variables {
     usual_name: "",
 };
 
-/// What is wrong with the settings, found before anything is connected.
+/// A wrong setting, found before the sink connects.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be used.
@@ -37,7 +37,7 @@ impl From<BadFile> for Error {
     }
 }
 
-/// The settings of TLS, with the certificates read. Where an authority is named, it alone is trusted.
+/// The TLS configuration, with the certificates read. If the settings name an authority, only that one is trusted.
 pub(super) fn client(settings: &Tls) -> Result<Arc<ClientConfig>, Error> {
     Ok(Arc::new(tls::client(settings, &VARIABLES, None)?))
 }

@@ -23,19 +23,19 @@ use tokio::{
 
 use super::{Settings, fault::Fault};
 
-/// How long a connection may take, from the first packet to the broker's word that it is open. The same for a channel.
+/// How long the broker may take to open a connection, from the first packet on. The same for a channel.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// An open connection.
 ///
-/// Dropping it closes it in good order, unless something was published on it and neither confirmed nor given up: then
-/// its socket is torn off, and what still lies in buffers is gone.
+/// A drop closes it properly, unless a published message is neither confirmed nor given up. Then the drop shuts the
+/// socket down and discards the buffers.
 pub(super) struct Wire {
     connection: Connection,
     events: BoxStream<'static, Event>,
     blocked: Option<String>,
     socket: Socket,
-    /// Something may lie in a buffer that must not leave later.
+    /// A buffer may hold a message that must not be sent later.
     pub(super) is_dirty: bool,
 }
 
@@ -70,7 +70,7 @@ impl Wire {
                         let stream = AsyncTcpStream::Plain(first_of(found.collect(), &runtime).await?);
                         if let AsyncTcpStream::Plain(tcp) = &stream {
                             let tcp = tcp.get_ref();
-                            // Closing it forgets what was not sent yet.
+                            // A close discards the bytes that are not sent yet.
                             tcp.set_zero_linger()?;
                             let second = TcpStream::from(tcp.as_fd().try_clone_to_owned()?);
                             *place.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(second);
@@ -98,7 +98,7 @@ impl Wire {
         }
     }
 
-    /// A new channel that confirms.
+    /// A new channel with publisher confirms.
     pub(super) async fn open_channel(&mut self, settings: &Settings) -> Result<Channel, Fault> {
         let opening = async {
             let channel = self.connection.create_channel().await?;
@@ -116,7 +116,7 @@ impl Wire {
         self.connection.status().connected()
     }
 
-    /// Why the broker takes nothing, as far as it has said so by now.
+    /// Why the broker takes no messages, if it has said so by now.
     pub(super) fn blocked(&mut self) -> Option<Fault> {
         while let Some(Some(event)) = self.events.next().now_or_never() {
             self.heed(event);
@@ -124,7 +124,7 @@ impl Wire {
         self.why_blocked()
     }
 
-    /// Waits until the broker takes nothing any more, and says why.
+    /// Waits until the broker takes no more messages, and returns its reason.
     pub(super) async fn until_blocked(&mut self) -> Fault {
         loop {
             if let Some(fault) = self.why_blocked() {
@@ -132,7 +132,7 @@ impl Wire {
             }
             match self.events.next().await {
                 Some(event) => self.heed(event),
-                // There are no events any more: whoever waits for a confirm hears why.
+                // The events have ended. The confirms report why.
                 None => std::future::pending().await,
             }
         }
@@ -152,13 +152,13 @@ impl Wire {
     }
 }
 
-/// Connects to the first of these addresses that takes it. A silent one has its share of the time and no more: a name can
-/// stand for several brokers, one of which is gone.
+/// Connects to the first of these addresses that accepts. A silent address gets only its share of the time: a name can stand for
+/// several brokers, and one of them may be gone.
 async fn first_of(
     addresses: Vec<SocketAddr>,
     runtime: &TokioRuntime,
 ) -> io::Result<<TokioRuntime as Reactor>::TcpStream> {
-    // The last share is for what follows.
+    // The last share is for TLS and for opening the AMQP connection.
     let shares = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_add(1);
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in addresses {
@@ -196,7 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_address_does_not_keep_from_the_next_one() {
-        // Nobody accepts, and there is no room for one more to wait: it answers no more than a machine that is gone.
+        // The backlog is full: the server answers no more than a dead host.
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
         let full = socket.listen(1).expect("it listens");

@@ -18,8 +18,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{Outcome, Record, Settings, fault::Fault, wire::Wire};
 use crate::{kind::Kind, lease::LeaseState, sink::lease};
 
-/// How long the confirms of a batch may take. A broker that writes to a slow disk, or to replicas, takes its time; one
-/// that is gone is noticed by the heartbeats.
+/// How long the confirms of a batch may take. A broker that writes to a slow disk or to replicas needs time. The
+/// heartbeats notice a broker that is gone.
 const CONFIRMS: Duration = Duration::from_secs(30);
 
 /// The code of a message that no queue is bound for (`NO_ROUTE`).
@@ -39,17 +39,17 @@ enum Link {
     /// There is none.
     #[default]
     Down,
-    /// It stands, and has no channel: the broker closed that, or it was given up.
+    /// It is up but has no channel: the broker closed the channel, or the sink gave it up.
     Idle(Wire),
-    /// It has a channel, on which nothing was confirmed yet. The first record goes alone: it tells whether the exchange
-    /// is there and whether the broker takes messages, and no more than that one is on the way when it is not so.
+    /// It has a channel without a confirm so far. The first record goes alone. It shows whether the exchange exists and
+    /// whether the broker takes messages; if not, only that record is in flight.
     Fresh(Wire, Channel),
     /// Its channel works.
     Proven(Wire, Channel),
 }
 
 impl Link {
-    /// Comes as far as to a channel, within a bounded time.
+    /// Opens the connection and the channel if they are missing, within a bounded time.
     async fn raise(self, settings: &Settings) -> Result<(Wire, Channel, bool), (Link, Fault)> {
         let mut wire = match self {
             Link::Fresh(wire, channel) if wire.is_up() && channel.status().connected() => {
@@ -61,7 +61,7 @@ impl Link {
             Link::Idle(wire) | Link::Fresh(wire, _) | Link::Proven(wire, _) if wire.is_up() => wire,
             _ => Wire::connect(settings).await.map_err(|fault| (Link::Down, fault))?,
         };
-        // On a blocked connection a channel would be opened once it is not blocked any more, and not before.
+        // On a blocked connection, the broker opens a channel only when the block ends.
         if let Some(fault) = wire.blocked() {
             return Err((Link::Idle(wire), fault));
         }
@@ -101,8 +101,8 @@ impl Worker {
                 let unsent: Vec<usize> = parts[at + 1..].concat();
                 round.answers.extend(retry(&unsent, fault.reason()));
                 let answers = round.answers;
-                // The broker has read what it answered with a block, and a closed channel takes no more: but where more
-                // than the first record was on the way, the rest may still lie in a buffer.
+                // The broker has read what it blocked on, and a closed channel takes no more. If more than the first
+                // record was in flight, the rest may still be buffered.
                 let is_on_the_way = matches!(fault, Fault::Blocked(_)) && (proven || at > 0);
                 self.link = if wire.is_up() && !is_on_the_way && is_clean(&fault) {
                     wire.is_dirty = false;
@@ -130,7 +130,7 @@ impl Worker {
     }
 }
 
-/// Whether nothing that was published can leave later, though the connection is kept.
+/// Whether the connection can be kept, because no published message can be sent later.
 fn is_clean(fault: &Fault) -> bool {
     fault.spares_connection() || matches!(fault, Fault::Blocked(_))
 }
@@ -139,7 +139,7 @@ fn retry(numbers: &[usize], reason: &str) -> Vec<(usize, Outcome)> {
     numbers.iter().map(|number| (*number, Outcome::retry(reason))).collect()
 }
 
-/// One record on the way: its number, where it goes, and its confirm.
+/// One record in flight: its number, where it goes, and its confirm.
 struct Flight<'a> {
     number: usize,
     target: String,
@@ -156,7 +156,7 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// Publishes these records and answers for each of them, also where the channel fails.
+    /// Publishes these records and answers for each of them, even if the channel fails.
     async fn publish(&mut self, wire: &mut Wire, batch: &[Record], numbers: &[usize]) -> Result<(), Fault> {
         let mut flights = VecDeque::new();
         for number in numbers {
@@ -168,8 +168,8 @@ impl Round<'_> {
             match flight(self.settings, self.channel, *number, record) {
                 Ok(mut flight) => {
                     wire.is_dirty = true;
-                    // The first poll queues the message; waiting here until it is written would cost the pipeline. The
-                    // answer cannot be there yet, and an error is kept by the channel.
+                    // The first poll queues the message. Waiting here until it is written would prevent pipelining. The
+                    // answer cannot be there yet, and the channel keeps an error.
                     if let Some(outcome) = (&mut flight.confirm).now_or_never() {
                         flight.confirm = Box::pin(std::future::ready(outcome));
                     }
@@ -197,11 +197,10 @@ impl Round<'_> {
         let mut fault = None::<Fault>;
         let mut acked = Vec::new();
         let mut failed = Vec::new();
-        // A return comes before the confirm of its message, but the confirm of an earlier one can come between: the
-        // client hands it out with whatever confirm is next.
+        // A return comes before the confirm of its message, but the confirm of an earlier message can come between
+        // them. The client hands out a return with the next confirm.
         let mut returned = HashSet::new();
-        // Once a confirm was passed over, it may come with the return of a message that is confirmed behind it: no later
-        // one is believed then.
+        // A missed confirm may carry the return of a later message, so no confirm after a missed one is trusted.
         let mut is_whole = true;
         while let Some(mut flight) = flights.pop_front() {
             let outcome = if fault.is_none() {
@@ -223,7 +222,7 @@ impl Round<'_> {
                     }
                 }
             } else {
-                // What is confirmed by now is delivered, whatever happened since.
+                // A record that is confirmed by now is delivered, whatever happened since.
                 flight.confirm.now_or_never()
             };
             let Flight { number, target, message_id, .. } = flight;
@@ -300,7 +299,7 @@ fn flight<'a>(
     Ok(Flight { number, target, message_id, confirm: Box::pin(confirm) })
 }
 
-/// The record's id, or a hash of one that is longer than the wire takes.
+/// The record's id, or a hash of an id that is too long for AMQP.
 fn message_id(record: &Record) -> String {
     match &*record.id {
         id if id.len() <= 255 => id.to_owned(),
@@ -324,7 +323,7 @@ fn properties(record: &Record, message_id: &str, cluster: Option<&str>) -> Basic
     BasicProperties::default()
         .with_content_type("application/json".into())
         .with_headers(FieldTable::from(headers))
-        // Persistent: a queue that is durable keeps it over a restart.
+        // Persistent: a durable queue keeps it over a restart.
         .with_delivery_mode(2)
         .with_message_id(message_id.into())
         .with_timestamp(now.as_secs())

@@ -36,7 +36,7 @@ pub(super) fn joined(format: Format, records: &[Record]) -> Bytes {
 /// `body` compressed.
 ///
 /// # Errors
-/// The compressor failed, which only a lack of memory explains.
+/// The compressor failed. Only a lack of memory can cause that.
 pub(super) async fn compressed(compression: Compression, body: Bytes) -> io::Result<Bytes> {
     match compression {
         Compression::None => Ok(body),

@@ -31,7 +31,7 @@ impl fmt::Debug for Link {
     }
 }
 
-/// How records lie in a request.
+/// The format of the records in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One record a request: its body as it is.
@@ -53,7 +53,7 @@ pub enum Compression {
     Zstd,
 }
 
-/// What has to answer before the first record is sent.
+/// The URL that has to answer before the first record is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     /// `http` or `https`.
@@ -67,7 +67,7 @@ pub struct Health {
 pub struct Config {
     /// `http` or `https`; path and query are kept.
     pub url: Link,
-    /// User and password. Not beside a token.
+    /// User and password. Never set together with a token.
     pub basic_auth: Option<BasicAuth>,
     /// The bearer token.
     pub token: TokenSource,
@@ -75,17 +75,17 @@ pub struct Config {
     pub tls: Tls,
     /// `POST`, `PUT` or `PATCH`.
     pub method: Method,
-    /// Further headers, valid ones; one that is set by itself, such as `Content-Type`, is replaced by these.
+    /// Further valid headers. They replace the ones that the sink sets itself, such as `Content-Type`.
     pub headers: Vec<(String, Secret)>,
-    /// How records lie in a request.
+    /// The format of the records in a request.
     pub format: Format,
     /// How bodies are compressed.
     pub compression: Compression,
-    /// Requests at a time: 1 to 256; of [`Format::Single`] alone.
+    /// Requests at a time: 1 to 256. Used only with [`Format::Single`].
     pub workers: usize,
-    /// Until an answer is there, the connection included: 100 ms to 10 min.
+    /// The deadline of an answer, connecting included: 100 ms to 10 min.
     pub timeout: Duration,
-    /// What has to answer before the first record is sent.
+    /// The URL that has to answer before the first record is sent.
     pub health: Option<Health>,
     /// The most records in a batch: 1 to 10,000.
     pub batch_count: usize,

@@ -13,14 +13,14 @@ use crate::{http, redact::shown, sink::Outcome};
 /// How many bytes of the server's own words go into a reason. They can quote the record, which can carry secrets.
 const QUOTED: usize = 200;
 
-/// What became of one request.
+/// The result of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// Answered with 2xx.
     Delivered,
     /// To be sent again, not before `after`; `refusal` as in [`Outcome::Retry`].
     Retry { reason: String, after: Option<Duration>, refusal: Option<String> },
-    /// Refused as data; for its size alone where it is `too_large`.
+    /// Refused as data; only for its size if `too_large`.
     Reject { reason: String, too_large: bool },
 }
 
@@ -34,7 +34,7 @@ impl From<Answer> for Outcome {
     }
 }
 
-/// What says who we are.
+/// The source of the credentials, for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Credentials {
     None,
@@ -66,7 +66,7 @@ impl Credentials {
     }
 }
 
-/// Reads what the server says, until `deadline` at the latest, and judges it.
+/// Reads the server's answer, until `deadline` at the latest, and judges it.
 pub(super) async fn read(response: Response, deadline: Instant, label: &str, credentials: Credentials) -> Answer {
     let (status, headers) = (response.status(), response.headers().clone());
     let text = http::text(response, deadline.saturating_duration_since(Instant::now())).await;
@@ -80,7 +80,7 @@ struct Said<'a> {
     headers: &'a HeaderMap,
     label: &'a str,
     credentials: Credentials,
-    /// What the server said, ready to be shown.
+    /// The server's own words, ready to be shown.
     text: &'a str,
 }
 
@@ -118,8 +118,8 @@ impl Said<'_> {
     }
 }
 
-/// Whether a server, or a web firewall in front of it, can mean the record with it. The others speak of a proxy, of load,
-/// of time or of another address: 407, 408, 409, 421, 425, 429, 503 and 504 among them.
+/// Whether this status can be about the record, from the server or from a web firewall in front of it. The other statuses are
+/// about a proxy, load, time or another address: 407, 408, 409, 421, 425, 429, 503 and 504 among them.
 fn can_be_about_the_record(status: StatusCode) -> bool {
     match status.as_u16() {
         503 | 504 => false,
@@ -138,13 +138,13 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     httpdate::parse_http_date(text).ok().map(|date| date.duration_since(now).unwrap_or_default())
 }
 
-/// A location without user and query, where tokens stand.
+/// A location without user and query, which can hold tokens.
 fn bare(location: &[u8]) -> String {
     let text = String::from_utf8_lossy(location);
     if let Ok(mut url) = Url::parse(&text) {
         url.set_query(None);
         url.set_fragment(None);
-        // Only a URL without a host refuses, and it has no user.
+        // This fails only for a URL without a host, which has no user.
         url.set_username("").ok();
         url.set_password(None).ok();
         return shown(url.as_str(), QUOTED);

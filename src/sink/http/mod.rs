@@ -6,11 +6,11 @@
 //! | 400, 413, 415, 422 | reject; of a batch, halves are sent until the guilty records stand alone |
 //! | everything else, a timeout, a broken connection | retry; 429 and 503 after what `Retry-After` asks for |
 //!
-//! A 401, 403, 404, 405, 406, 410 or 451 and the 5xx but 503 and 504 can also be about one record, as those of a web
-//! firewall are: they are retried as refusals, see [`Outcome::Retry`].
+//! A 401, 403, 404, 405, 406, 410 or 451, or a 5xx other than 503 and 504, can also be about one record, such as one
+//! from a web firewall. These are retried as refusals, see [`Outcome::Retry`].
 //!
-//! After the first retry nothing more of a batch is sent: what failed is the way or the server, and each further request
-//! would only wait for the same. Redirects are not followed, for credentials belong to the address given.
+//! After the first retry, the sink sends nothing more of the batch: the network or the server failed, and each further request
+//! would only wait for the same failure. The sink follows no redirects, because the credentials belong to the given address.
 
 mod body;
 mod config;
@@ -56,7 +56,7 @@ static NAMES: Names = Names {
     },
 };
 
-/// Until a connection stands, TLS included; no longer than the request's own deadline.
+/// How long connecting may take, TLS included. Never longer than the deadline of the request.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// The settings do not work. Carries no secret.
@@ -75,15 +75,15 @@ pub struct Http {
     to: Target,
     format: Format,
     compression: Compression,
-    /// How many requests may be under way at a time; one where the format is a batch.
+    /// How many requests may be in flight at a time; one if the format is a batch.
     workers: usize,
-    /// How many bytes of bodies a batch may have at most, as far as the server's answers have shown.
+    /// The most bytes of bodies in a batch, as far as the server's answers have shown.
     fits: usize,
-    /// Until an answer is there.
+    /// The deadline of an answer.
     timeout: Duration,
     token: Token,
     credentials: fault::Credentials,
-    /// What has to answer before the first record is sent; `None` once it has.
+    /// The check that has to pass before the first record is sent; `None` after that.
     health: Option<Check>,
     /// The log says that the server does not end its answers.
     endless: AtomicBool,
@@ -98,7 +98,7 @@ struct Target {
     headers: HeaderMap,
 }
 
-/// A look at the server before the first record.
+/// A health check of the server before the first record.
 struct Check {
     to: Target,
     /// Whether the credentials may go there: it is the same server.
@@ -152,7 +152,7 @@ impl Http {
         }
     }
 
-    /// Looks whether the server is well, until it once was.
+    /// Checks the health of the server until the first success.
     async fn check_health(&mut self) -> Result<(), String> {
         let Some(check) = &self.health else { return Ok(()) };
         let followed = self.token.follows_file();
@@ -197,7 +197,7 @@ fn server(url: &Url, tls: &http::Tls, basic_auth: Option<&BasicAuth>, timeout: D
     http::servers(&[address], &reach)?.pop().ok_or_else(|| wrong("it names no server".to_owned()))
 }
 
-/// What says who we are, for messages.
+/// The source of the credentials, for messages.
 fn credentials(config: &Config) -> fault::Credentials {
     let header = |name: &str| config.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
     fault::Credentials::Of(match &config.token {
@@ -213,7 +213,7 @@ fn target_of(url: &Url) -> (String, Option<String>) {
     (url.path().to_owned(), url.query().map(str::to_owned))
 }
 
-/// Path and query can hold a token, as the addresses of web hooks do. Words as short as `records` are none.
+/// Path and query can hold a token, as the addresses of web hooks do. A word as short as `records` is not a token.
 fn hide(url: &Url) {
     const IN_PATH: usize = 20;
     const IN_QUERY: usize = 8;
@@ -223,7 +223,7 @@ fn hide(url: &Url) {
     url.query_pairs().filter(|(_, value)| value.len() >= IN_QUERY).for_each(|(_, value)| redact::keep(&value));
 }
 
-/// Credentials and our certificate are shown to the server of the records alone.
+/// Only the server of the records gets the credentials and our certificate.
 fn check(health: &Health, config: &Config, cluster: Option<&str>) -> Result<Check, Error> {
     let trusted = health.url.url().origin() == config.url.url().origin();
     let mut tls = config.tls.clone();

@@ -22,14 +22,14 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const KIND: HeaderName = HeaderName::from_static("x-nomad-firehose-kind");
 const CLUSTER: HeaderName = HeaderName::from_static("x-nomad-firehose-cluster");
 
-/// What a header's value cannot carry as it is, and the sign that stands before the rest.
+/// The characters that a header's value cannot carry, and the escape character itself.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// How much of a good answer is read, so that the connection can be used again.
 const DRAINED: usize = 64 << 10;
 
-/// How long reading a body may take, good or bad: a new connection costs less than a record that waits for nothing, and a
-/// server's words are only shown.
+/// How long reading the body of an answer may take. After a 2xx, a new connection costs less than a record that waits. After any
+/// other status, the body is only shown.
 const DRAIN: Duration = Duration::from_millis(250);
 
 /// The headers of every request.
@@ -72,7 +72,7 @@ fn escaped(text: &str) -> HeaderValue {
     HeaderValue::from_str(&text).expect("what is left is visible ASCII and spaces")
 }
 
-/// The same for the same records in the same order, and for no others.
+/// A key that is the same for the same records in the same order, and for no others.
 fn idempotency_key(records: &[Record]) -> HeaderValue {
     if let [only] = records {
         return escaped(&only.id);
@@ -92,7 +92,7 @@ fn kinds(records: &[Record]) -> HeaderValue {
 }
 
 impl Http {
-    /// The credentials, read anew each time: a token in a file is renewed there.
+    /// The credentials, read again each time because a token file can be renewed.
     pub(super) async fn authorization(&self) -> Result<Option<HeaderValue>, String> {
         let token = self.token.header().await.map_err(|fault| fault.to_string())?;
         Ok(token.map(|token| {
@@ -118,7 +118,7 @@ impl Http {
         };
         let request = self.to.start(authorization);
         let request = request.header(IDEMPOTENCY_KEY, idempotency_key(records)).header(KIND, kinds(records)).body(body);
-        // As late as can be: what follows may reach the server.
+        // As late as possible: from here on, the request may reach the server.
         if records.iter().any(|record| record.ack.lease_state() != LeaseState::Held) {
             return retry("not sent: the lease is not held at the moment".to_owned());
         }
@@ -126,12 +126,12 @@ impl Http {
         let label = &self.to.server.label;
         let answer = timeout_at(deadline, request.send()).await;
         if matches!(&answer, Ok(Ok(response)) if response.status() == StatusCode::UNAUTHORIZED) {
-            // The records are sent again, with the new token where there is one.
+            // The records are sent again, with the new token if there is one.
             self.token.renew(followed).await;
         }
         match answer {
             Ok(Ok(response)) if response.status().is_success() => {
-                // The status is the answer; what follows it only frees the connection.
+                // The status is the answer. Reading the rest only frees the connection.
                 let read = timeout_at(deadline.min(Instant::now() + DRAIN), http::body(response, DRAINED)).await;
                 if !matches!(read, Ok(Ok(_))) && !self.endless.swap(true, Ordering::Relaxed) {
                     tracing::warn!(

@@ -215,7 +215,7 @@ const OURS: [&str; 7] = [
     "x-nomad-firehose-kind",
 ];
 
-/// The messages never show the text: what is before the colon can be a secret as well.
+/// The messages never show the text: the part before the colon can be a secret as well.
 fn header(text: &str) -> Result<(String, Secret), String> {
     let Some((name, value)) = text.split_once(':') else {
         return Err(

@@ -7,7 +7,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use super::{Http, fault::Answer};
 use crate::{record::Record, sink::Outcome};
 
-/// Sends `batch`; with one worker exactly in its order. Nothing is begun after a failure.
+/// Sends `batch`, with one worker exactly in its order. After a failure, no further request starts.
 pub(super) async fn send(http: &Http, batch: &[Record]) -> Vec<Outcome> {
     let mut outcomes: Vec<Option<Outcome>> = batch.iter().map(|_| None).collect();
     let (mut ready, next) = chains(batch);

@@ -1,12 +1,12 @@
-//! A batch in one request, taken apart where it is refused until the guilty records stand alone.
+//! Sends a batch in one request. If the server refuses it, sends halves until the guilty records stand alone.
 
 use super::{Http, fault::Answer};
 use crate::{record::Record, sink::Outcome};
 
-/// Sends `batch` in order. Nothing is sent after a failure that is no refusal of data.
+/// Sends `batch` in order. After a failure other than a refusal of data, nothing more is sent.
 pub(super) async fn send(http: &mut Http, batch: &[Record]) -> Vec<Outcome> {
     let mut outcomes = Vec::with_capacity(batch.len());
-    // The last one is the next one, so that halves stay in order.
+    // The last part is sent next, so that halves stay in order.
     let mut parts = pieces(batch, http.fits);
     parts.reverse();
     while let Some(part) = parts.pop() {
@@ -19,7 +19,7 @@ pub(super) async fn send(http: &mut Http, batch: &[Record]) -> Vec<Outcome> {
             Answer::Reject { reason, too_large } => {
                 tracing::debug!(%reason, records = part.len(), "a batch is refused, its halves are sent");
                 if too_large {
-                    // More than the server takes: half of it is never less than half of what it takes.
+                    // The part is larger than the server's limit, so half of it is never less than half of the limit.
                     http.fits = http.fits.min(bytes(part) / 2);
                 }
                 let (first, second) = part.split_at(part.len() / 2);
@@ -35,11 +35,12 @@ pub(super) async fn send(http: &mut Http, batch: &[Record]) -> Vec<Outcome> {
     outcomes
 }
 
-/// What fits now that a request with `delivered` bytes was taken. A limit is raised in silence, and something in front of
-/// the server may have had a far lower one for a while; where it stands as it was, a request in some hundreds is refused.
+/// The size that fits after the server took a request with `delivered` bytes. Servers raise limits without notice, and a proxy in
+/// front of them may have had a far lower one for a while, so larger requests are tried again. If the limit is unchanged, one
+/// request in some hundreds is refused.
 fn grown(fits: usize, delivered: usize) -> usize {
     let proven = fits.max(delivered);
-    // What is far below tells nothing of more.
+    // A request far below the limit does not show that a larger one fits.
     if delivered >= fits / 2 { proven.saturating_add(proven / 256 + 1) } else { fits }
 }
 
@@ -47,7 +48,7 @@ fn bytes(records: &[Record]) -> usize {
     records.iter().map(|record| record.body.len()).sum()
 }
 
-/// `batch` cut into as few pieces as have at most `limit` bytes each, or one record.
+/// `batch` in as few pieces as possible. Each has at most `limit` bytes, or one record.
 fn pieces(batch: &[Record], limit: usize) -> Vec<&[Record]> {
     let (mut pieces, mut rest) = (Vec::new(), batch);
     while let Some(first) = rest.first() {

@@ -1,4 +1,4 @@
-//! A real server, told what to answer.
+//! Tests against a real server that gives the answers of the test.
 
 mod endless;
 mod large;
@@ -26,7 +26,7 @@ use crate::{
     lease::LeaseState,
 };
 
-/// What came, in order.
+/// The requests that arrived, in order.
 #[derive(Clone, Debug)]
 struct Came {
     method: Method,
@@ -47,7 +47,7 @@ impl Came {
 
 type Reply = Arc<dyn Fn(&Came) -> Response + Send + Sync>;
 
-/// A server that keeps what comes.
+/// A server that keeps all requests.
 struct Server {
     address: String,
     came: Arc<Mutex<Vec<Came>>>,
@@ -400,7 +400,7 @@ async fn another_server_of_health_sees_no_credentials() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
 
-    /// Whatever a batch holds, exactly the guilty ones are refused, and the others arrive once and in order.
+    /// In any batch, exactly the guilty records are refused, and the others arrive once and in order.
     #[test]
     fn a_batch_is_taken_apart_to_find_the_guilty(guilty in proptest::collection::vec(proptest::bool::weighted(0.1), 1..60), ndjson: bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

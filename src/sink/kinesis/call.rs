@@ -41,7 +41,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Takes a record of this many bytes, its partition key included; `false` where it does not fit.
+    /// Takes a record of this many bytes, its partition key included; `false` if it does not fit.
     pub(super) fn take(&mut self, bytes: usize) -> bool {
         let fits = self.records < Config::CALL_RECORDS && self.bytes.saturating_add(bytes) <= Config::CALL_BYTES;
         if self.records > 0 && !fits {

@@ -1,4 +1,4 @@
-//! A client of the API, made of what the environment says.
+//! A client of the API, built from the environment.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use tokio::time::timeout;
 use super::{Stream, fault::Fault, wire};
 use crate::redact;
 
-/// Until a call is answered, from its first byte on.
+/// How long the answer to a call may take, from the first byte of the call on.
 const CALL: Duration = Duration::from_secs(30);
 
-/// The same with the time that the credentials take, which can come over the network.
+/// The same, including the time to get the credentials, which can come over the network.
 const CALL_AND_CREDENTIALS: Duration = Duration::from_secs(45);
 
-/// For the search of a region, which can end in a question to the machine's metadata.
+/// How long the search for a region may take. It can end with a request to the machine's metadata.
 const SEARCH: Duration = Duration::from_secs(30);
 
 /// A client, and the region it speaks to.
@@ -31,7 +31,7 @@ pub(super) struct Reach {
     pub(super) region: String,
 }
 
-/// Reads the environment, the profiles and, where no region is named, the machine's metadata. Calls nothing else yet.
+/// Reads the environment, the profiles and, if no region is named, the machine's metadata. Calls nothing else yet.
 pub(super) async fn reach(stream: &Stream) -> Result<Reach, Fault> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(wire::CONNECT)
@@ -43,7 +43,7 @@ pub(super) async fn reach(stream: &Stream) -> Result<Reach, Fault> {
         .app_name(AppName::new("nomad-firehose").expect("only letters and a hyphen"))
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
-        // A call has its own deadline, and a server that takes nothing for a while is no other fault than any outage.
+        // A call has its own deadline, and a server that takes nothing for a while is an outage like any other.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if let Stream::Arn { region, .. } = stream {
         loader = loader.region(Region::new(region.clone()));
@@ -53,13 +53,13 @@ pub(super) async fn reach(stream: &Stream) -> Result<Reach, Fault> {
     let Some(region) = found.region() else {
         return Err(Fault::Refused("no region; set AWS_REGION, or the region of the profile".to_owned()));
     };
-    // The SDK reads it by itself. It is never sent, but whoever else has it can echo it.
+    // The SDK reads the key by itself. It is never sent, but another holder of the key can echo it.
     std::env::var("AWS_SECRET_ACCESS_KEY").iter().for_each(|secret| redact::keep(secret));
     let client = Client::from_conf(Settings::from(&found).interceptor(Session).build());
     Ok(Reach { region: region.to_string(), client })
 }
 
-/// Knows the token of each session that a request is signed with, whatever the credentials came from.
+/// Passes the session token of each signed request to the redaction, wherever the credentials came from.
 #[derive(Debug)]
 struct Session;
 

@@ -2,10 +2,10 @@
 
 use crate::{sink::Policy, template::Template};
 
-/// What the sink is to do.
+/// The valid settings of the sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The stream. It is never made.
+    /// The stream. The sink never creates it.
     pub stream: Stream,
     /// The partition key; `None` is the record's own key.
     pub partition_key: Option<Template>,
@@ -35,8 +35,8 @@ impl Config {
     /// until records could be larger than 1 MiB: this fits both. A single larger record goes alone.
     pub const CALL_BYTES: usize = 5 << 20;
 
-    /// How records are batched for it: some whole calls at a time, so that what is left over at the end weighs little, and a
-    /// queue that has the next ones ready.
+    /// How records are batched for it: some whole calls at a time, so that a small last call costs little, and a queue that has
+    /// the next ones ready.
     pub fn policy(&self) -> Policy {
         let batch_records = 4 * Self::CALL_RECORDS;
         Policy { batch_records, batch_bytes: 4 * Self::CALL_BYTES, queue: 2 * batch_records, ..Policy::default() }

@@ -17,11 +17,11 @@ const SHOWN: usize = 300;
 pub(super) enum Fault {
     /// The stream does not exist.
     Missing(String),
-    /// Whoever we are may not do this, or it is not known who we are, or where to go.
+    /// The credentials lack the right, or a setting is missing or wrong, such as the credentials or the region.
     Refused(String),
     /// The credentials have expired: the same chain can give new ones.
     Expired(String),
-    /// Something in the call is unacceptable as data.
+    /// Kinesis refuses something in the call as data.
     Data(String),
     /// Too much at a time, an outage, no answer.
     Passing(String),
@@ -50,7 +50,7 @@ impl Fault {
         }
     }
 
-    /// What an answer that is no success means. `said` is its message, without what it echoes of the request.
+    /// The fault of an answer that is not a success. `said` is its message, without echoes of the request.
     fn of_answer(status: u16, code: &str, said: &str, stream: &str, region: &str) -> Self {
         let name = if code.is_empty() { format!("status {status}") } else { code.to_owned() };
         let answer = if said.is_empty() { name } else { format!("{name}: {said}") };
@@ -85,7 +85,7 @@ impl Fault {
         matches!(self, Fault::Missing(_) | Fault::Refused(_))
     }
 
-    /// Whether other credentials could help, which the chain may have by now.
+    /// Whether other credentials could help. The chain may have new ones by now.
     pub(super) fn wants_other_credentials(&self) -> bool {
         matches!(self, Fault::Refused(_) | Fault::Expired(_))
     }
@@ -100,7 +100,7 @@ impl Fault {
     }
 }
 
-/// The codes of AWS's common errors for a request by somebody unknown, or without the right.
+/// The codes of AWS's common errors for a request with unknown credentials, or without the right.
 fn is_refusal(status: u16, code: &str) -> bool {
     const CODES: [&str; 12] = [
         "AccessDenied",
@@ -119,18 +119,19 @@ fn is_refusal(status: u16, code: &str) -> bool {
     CODES.contains(&code) || matches!(status, 401 | 403)
 }
 
-/// Whether it is the stream that is not acceptable: no record is guilty of that.
+/// Whether Kinesis refuses the name of the stream. No record is guilty of that.
 fn names_stream(said: &str) -> bool {
     let said = said.to_ascii_lowercase().replace(' ', "");
     said.contains("streamname") || said.contains("streamarn") || said.contains("streamid")
 }
 
-/// A refused signature is explained with the request's headers, a session's token among them, from the second line on.
+/// The first line only: the error of a refused signature quotes the request's headers, a session's token among them,
+/// from the second line on.
 pub(super) fn first_line(said: &str) -> String {
     shown(said.lines().next().unwrap_or_default(), SHOWN)
 }
 
-/// What went wrong, from the outside in: the outermost error alone only says where.
+/// The error and its causes, from the outside in: the outermost error alone only says where.
 fn chain(error: &dyn Error) -> String {
     let mut words = first_line(&error.to_string());
     let mut cause = error.source();

@@ -1,18 +1,18 @@
 //! Writes to a stream of Amazon Kinesis with `PutRecords`. Delivered means that the answer has a sequence number for the
 //! record.
 //!
-//! A batch goes out in calls as large as the API takes, in order, one after another: were two under way at a time, records
-//! of a key could overtake each other.
+//! The sink sends a batch in calls as large as the API takes, in order, one after another: with two calls at a time, records of a
+//! key could overtake each other.
 //!
 //! | Answer | Outcome |
 //! |---|---|
 //! | a sequence number | delivered |
 //! | an error for one record | retry; nothing more of its key is sent in this batch |
-//! | that the record is not acceptable, or it is too large to be sent | reject |
-//! | that something in the call is not acceptable | halves are sent until the guilty records stand alone: reject |
+//! | the record is not acceptable, or too large to be sent | reject |
+//! | something in the call is not acceptable | halves are sent until the guilty records stand alone: reject |
 //! | any other error, no answer | retry; nothing more of the batch is sent |
 //!
-//! The SDK tries nothing again by itself.
+//! The SDK never retries by itself.
 
 mod call;
 mod client;
@@ -45,9 +45,9 @@ use crate::{kind::Kind, lease::LeaseState, record::Record};
 /// Writes records to one stream.
 pub struct Kinesis {
     settings: Arc<Config>,
-    /// `None` until the first record, and whenever other credentials are wanted than those it has.
+    /// `None` until the first record, and when the sink needs other credentials than the client has.
     reach: Option<Reach>,
-    /// The last call was refused, which other credentials could help.
+    /// The last call was refused, and other credentials could help.
     refused: bool,
     /// A fault that only people can fix is in the log.
     is_reported: bool,
@@ -60,7 +60,7 @@ impl fmt::Debug for Kinesis {
 }
 
 impl Kinesis {
-    /// A sink that looks for region and credentials when it is first sent to.
+    /// A sink that looks for region and credentials at the first send.
     pub fn new(config: Config) -> Self {
         Kinesis { settings: Arc::new(config), reach: None, refused: false, is_reported: false }
     }
@@ -111,8 +111,8 @@ impl Kinesis {
             self.report_once(fault);
         }
         let refused = fault.is_some_and(|fault| fault.wants_other_credentials());
-        // A client learns from each answer how far our clock is from the server's, and signs by that from then on: where the
-        // clock is what is wrong, the same client is accepted at the second try, and a new one never is.
+        // A client learns from each answer how far our clock is from the server's, and signs by that from then on. If our clock
+        // is wrong, the same client succeeds on its second try; a new one never does.
         let again = mem::replace(&mut self.refused, refused);
         if refused && again {
             self.refused = false;
@@ -152,16 +152,16 @@ impl Kinesis {
     }
 }
 
-/// A batch on its way: what is answered, and what is not yet sent.
+/// The state of a batch that is being sent: the outcomes so far, and the records that are not sent yet.
 struct Round<'a> {
     batch: &'a [Record],
     settings: &'a Config,
     outcomes: Vec<Option<Outcome>>,
     /// The first record that is in no part yet.
     next: usize,
-    /// What is left of a call that was refused. The last one is the next one, so that halves stay in order.
+    /// The parts of a refused call that are not sent yet. The last part is sent next, so that halves stay in order.
     parts: Vec<Vec<Entry>>,
-    /// Keys with a record that has to be sent again: what follows it would only be sent twice.
+    /// Keys with a record that has to be sent again: later records of the key would only be sent twice.
     blocked: HashSet<(Kind, &'a str)>,
 }
 
@@ -171,7 +171,7 @@ impl<'a> Round<'a> {
         Round { batch, settings, outcomes, next: 0, parts: Vec::new(), blocked: HashSet::new() }
     }
 
-    /// The records of the next call; `None` when all are answered for. May start right now.
+    /// The records of the next call; `None` when all are answered for. All of them may be sent right now.
     fn next_part(&mut self) -> Option<Vec<Entry>> {
         while let Some(mut part) = self.parts.pop() {
             part.retain(|entry| self.may_go(entry.number));
@@ -201,7 +201,7 @@ impl<'a> Round<'a> {
         (!part.is_empty()).then_some(part)
     }
 
-    /// Whether a record may be sent now; answers for it where it may not.
+    /// Whether a record may be sent now. If not, sets its outcome.
     fn may_go(&mut self, number: usize) -> bool {
         let record = &self.batch[number];
         if self.blocked.contains(&(record.kind, &*record.key)) {
@@ -235,7 +235,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Something in the call is unacceptable.
+    /// Kinesis refused something in the call.
     fn refused(&mut self, mut part: Vec<Entry>, reason: String) {
         if let [Entry { number, .. }] = part.as_slice() {
             self.outcomes[*number] = Some(Outcome::Reject { reason: format!("Kinesis answered {reason}") });

@@ -79,7 +79,7 @@ fn is_name(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-/// A key on the wire has at most 256 characters; what a template gives beyond that is hashed.
+/// A key on the wire has at most 256 characters. The sink sends a hash in place of a longer one from a template.
 fn partition_key(text: &str) -> Result<Template, String> {
     let template: Template = text.parse().map_err(|error| format!("{error}"))?;
     if template.is_constant() && text.encode_utf16().count() > 256 {

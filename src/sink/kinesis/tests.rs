@@ -183,8 +183,8 @@ async fn a_call_that_is_under_way_when_the_lease_goes_is_given_up() {
 }
 
 proptest! {
-    /// Whatever sizes and whoever is guilty: the guilty alone are rejected, each call is within the limits, and records of
-    /// a key are sent in order.
+    /// With any sizes and any guilty records: the guilty ones alone are rejected, each call is within the limits, and
+    /// records of a key are sent in order.
     #[test]
     fn the_guilty_are_found_by_halves(
         sizes in prop::collection::vec(0_usize..40_000, 1..900),
@@ -218,7 +218,7 @@ proptest! {
     }
 }
 
-/// A Kinesis whose clock goes before ours by this much: it refuses what is not signed by its own time.
+/// A Kinesis whose clock is ahead of ours by this much. It refuses a call that is not signed by its own time.
 async fn ahead(listener: tokio::net::TcpListener, by: Duration) {
     let answer = move |request: axum::extract::Request| async move {
         let now = SystemTime::now() + by;

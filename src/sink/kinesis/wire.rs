@@ -1,5 +1,5 @@
-//! How the SDK's requests reach AWS: by the same client as all others, and so with the same certificates, proxies and words
-//! for what fails.
+//! Sends the SDK's requests with the same client as all other requests, and so with the same certificates, proxies and error
+//! messages.
 
 use std::{
     collections::HashSet,
@@ -26,15 +26,15 @@ use crate::{
     tls::{self, Tls, Variables, Words},
 };
 
-/// Until a connection stands, TLS included.
+/// How long connecting may take, TLS included.
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
-/// The largest answer that is read: that to 500 records, each with an error, is far smaller.
+/// The largest answer that is read. The answer to 500 records, each with an error, is far smaller.
 const MOST: usize = 16 << 20;
 
 static VARIABLES: Variables = Variables {
     role: "sink",
-    // Of every other SDK, and of the command line.
+    // The variable of AWS's other SDKs and of its command line.
     ca_cert: "AWS_CA_BUNDLE",
     ca_path: "",
     client_cert: "",
@@ -60,8 +60,8 @@ pub(super) fn client() -> Result<SharedHttpClient, Fault> {
     }))
 }
 
-/// What asks a machine for its own credentials sets both of these, and short ones: there may be nobody to answer. All
-/// other requests have the SDK's deadlines.
+/// A request for the machine's own credentials sets both timeouts, and short ones: the metadata service may be absent.
+/// All other requests have the SDK's deadlines.
 fn deadline(settings: &HttpConnectorSettings) -> Option<Duration> {
     Some(settings.connect_timeout()? + settings.read_timeout()?)
 }
@@ -125,14 +125,14 @@ impl Wire {
         })?;
         let mut response = HttpResponse::new(status, SdkBody::from(body));
         for (name, value) in &headers {
-            // What is no text is none of ours.
+            // The SDK needs no header that is not text.
             let Ok(value) = value.to_str() else { continue };
             response.headers_mut().append(name.as_str().to_owned(), value.to_owned());
         }
         Ok(response)
     }
 
-    /// Once for each server.
+    /// Logs the proxy, once for each server.
     fn name_proxy(&self, url: &Url) {
         let Some(proxy) = self.proxies.of(url) else { return };
         let server = url.origin().ascii_serialization();

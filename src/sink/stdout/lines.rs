@@ -1,4 +1,4 @@
-//! Lines into a writer that can fail in the midst of one. Blocking.
+//! Writes lines into a writer that can fail in the middle of a line. Blocking.
 
 use std::io::{self, IoSlice, Write};
 
@@ -14,7 +14,7 @@ pub(super) struct Lines<W> {
     half: Option<Half>,
 }
 
-/// A line whose first bytes are out.
+/// A line that is partly written.
 #[derive(Debug)]
 struct Half {
     body: Bytes,
@@ -27,20 +27,21 @@ impl<W: Write> Lines<W> {
         Lines { writer, half: None }
     }
 
-    /// Writes each body with a line break, and flushes. Returns how many are out whole, and why not all.
+    /// Writes each body with a line break, and flushes. Returns how many lines are completely written, and the error if
+    /// not all are.
     ///
-    /// A half line of an earlier failure is finished first: the reader never sees two halves in one line. Where it is
-    /// the first of `bodies`, as it is after a retry, that counts as its delivery.
+    /// Finishes the half line of an earlier failure first, so that the reader never sees two halves in one line. If
+    /// that line is the first of `bodies`, as after a retry, this counts as its delivery.
     ///
-    /// `may_start` is asked before each write to the far side, for one batch can take many: a process that is stopped
-    /// in the midst of one must not go on with it when its lease is over.
+    /// Calls `may_start` before each write to the far side, because one batch can take many writes. A process that was
+    /// paused in the middle of a batch must not continue when its lease is over.
     pub(super) fn write(&mut self, bodies: &[Bytes], may_start: &dyn Fn() -> bool) -> (usize, io::Result<()>) {
         let mut done = 0;
         if let Some(half) = &mut self.half {
             if let Err(error) = half.finish(&mut self.writer, may_start) {
                 return (0, Err(error));
             }
-            // Held on to until now, so that the same place in memory means the same bytes.
+            // `half` has kept the bytes until now, so that the same place in memory means the same bytes.
             done = usize::from(bodies.first().is_some_and(|body| is_same(body, &half.body)));
             self.half = None;
         }
@@ -54,7 +55,7 @@ impl<W: Write> Lines<W> {
         }
         match self.writer.flush() {
             Ok(()) => (done, Ok(())),
-            // Which lines are lost in the writer's own buffer is not known.
+            // We do not know which lines are lost in the writer's own buffer.
             Err(error) => (0, Err(error)),
         }
     }
@@ -99,7 +100,7 @@ fn is_same(one: &Bytes, other: &Bytes) -> bool {
     one.as_ptr() == other.as_ptr() && one.len() == other.len()
 }
 
-/// As `Write::write_all_vectored`, but says how much is out where it fails.
+/// Like `Write::write_all_vectored`, but also returns how many bytes are written if it fails.
 fn write_all(
     writer: &mut impl Write,
     mut slices: &mut [IoSlice<'_>],

@@ -28,15 +28,15 @@ use crate::{lease::LeaseState, ledger::AckHandle, record::Record};
 
 /// Writes each record's body and a line break.
 ///
-/// The writes happen on a thread of their own, which nobody joins: a reader that stands still blocks that thread, and
-/// neither the other tasks nor the end of the program.
+/// A thread of its own does the writes, and the program never joins it: a reader that stops reading blocks only that
+/// thread, and neither the other tasks nor the end of the program.
 #[derive(Debug)]
 pub struct Stdout {
     jobs: mpsc::Sender<Job>,
 }
 
-/// Whether the program was started without a standard output: Rust then opens `/dev/null` in its place, for reading and
-/// writing, and every record would be delivered to nobody. A shell's `>/dev/null`, which is meant, opens it for writing.
+/// Whether the program was started without a standard output. Rust then opens `/dev/null` in its place, for reading and writing,
+/// and every record would be lost as delivered. A shell's `>/dev/null` is intended, and opens it only for writing.
 fn stands_in_for_nothing(stdout: &File) -> io::Result<bool> {
     let (here, null) = (stdout.metadata()?, fs::metadata("/dev/null")?);
     let mode = fcntl_getfl(stdout)? & OFlags::RWMODE;
@@ -46,7 +46,7 @@ fn stands_in_for_nothing(stdout: &File) -> io::Result<bool> {
 #[derive(Debug)]
 struct Job {
     bodies: Vec<Bytes>,
-    /// One of each lease among the records.
+    /// One ack handle for each lease among the records.
     leases: Vec<AckHandle>,
     reply: oneshot::Sender<(usize, io::Result<()>)>,
 }
@@ -64,12 +64,12 @@ impl Stdout {
         Self::new(stdout)
     }
 
-    /// A sink to `writer`, which should not buffer: what is lost in a buffer cannot be sent again.
+    /// A sink to `writer`, which should not buffer: a record that is lost in a buffer cannot be sent again.
     ///
     /// # Errors
     /// The thread cannot be started.
     pub fn new(writer: impl Write + Send + 'static) -> io::Result<Self> {
-        // One job waits here only where an earlier send was given up while its write was blocked.
+        // One job waits here only if an earlier send was given up while its write was blocked.
         let (jobs, mut queue) = mpsc::channel::<Job>(1);
         let mut lines = Lines::new(writer);
         thread::Builder::new().name("stdout".to_owned()).spawn(move || {

@@ -10,7 +10,7 @@ pub(in crate::sink) static DEFINITION: Definition = Definition {
     read: |_, _| Ok(Box::new(Config)),
 };
 
-/// What the sink is to do: there is nothing to choose.
+/// The sink's settings. There are none.
 #[derive(Clone, Copy, Debug)]
 struct Config;
 

@@ -115,7 +115,7 @@ fn a_reader_that_stands_still_does_not_stop_the_end() {
     assert_eq!(line.len(), 1 << 20);
 }
 
-/// Remembers where in memory the longest slice lay that it was given.
+/// Remembers where in memory its longest slice was.
 struct Watcher(Arc<Mutex<(usize, usize)>>);
 
 impl Write for Watcher {
@@ -186,7 +186,7 @@ proptest! {
                 prop_assert!(remaining.is_empty());
                 break;
             }
-            // A record whose lease is lost never comes again: its line is finished all the same.
+            // A record whose lease is lost is never sent again, but its line is still finished.
             if dropped && let Some((first, rest)) = remaining.split_first() {
                 if lines.is_half_out(first) {
                     expected.push(first);

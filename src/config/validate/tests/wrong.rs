@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What is warned of, beside a valid configuration.
+/// The warnings about a valid configuration.
 #[track_caller]
 fn warnings(variables: &[(&str, &str)]) -> Vec<Warning> {
     load(&["events", "--coordinator=none"], variables).expect("a valid configuration").1
@@ -69,7 +69,7 @@ fn blanks_around_a_value_are_left_out() {
     assert_eq!(settings.nomad.region.as_deref(), Some("eu"));
     assert_eq!(settings.nomad.token, TokenSource::Fixed(Secret::new("hush")));
     assert_eq!(settings.nomad.basic_auth.expect("given").password, Secret::new("hush"));
-    // A line break at the end is what a file ends with; a blank can be meant.
+    // A file ends with a line break; a blank can be intended.
     let shown = format!("{warnings:?}");
     assert_eq!(warnings.len(), 2, "{shown}");
     assert!(shown.contains("NOMAD_REGION") && shown.contains("NOMAD_FIREHOSE_SOURCE"), "{shown}");
@@ -154,13 +154,13 @@ fn no_slip_in_any_setting_goes_without_its_name() {
     for setting in catalogue::ALL.iter().filter(|setting| setting.flag != catalogue::CONFIG.flag) {
         for slip in slips {
             for sink in sinks {
-                // The flag of the set would go before the variable.
+                // The flag of the set would override the variable.
                 let own = format!("--{}=", setting.flag);
                 let arguments: Vec<_> = sink.iter().copied().filter(|argument| !argument.starts_with(&own)).collect();
                 match load(&arguments, &[(setting.variable, slip)]) {
                     Ok((settings, warnings)) => {
                         let shown = format!("{settings:?}{warnings:?}");
-                        // A name alone is the user's, which is no secret.
+                        // A name alone is the user's name, which is not a secret.
                         let secret = setting.secret && !setting.variable.ends_with("_AUTH");
                         assert!(!secret || !shown.contains(WORD), "{}: {shown}", setting.variable);
                         let odd = slip.trim() != slip || slip.starts_with('"');
@@ -180,7 +180,7 @@ fn no_slip_in_any_setting_goes_without_its_name() {
     }
 }
 
-/// Whether the sink that is chosen reads the setting: what belongs to another one is not looked at.
+/// Whether the chosen sink reads the setting: it ignores the settings of other sinks.
 fn is_read(setting: &Setting, sink: &[&str]) -> bool {
     let chosen = sink.iter().find_map(|argument| argument.strip_prefix("--sink-type=")).unwrap_or_default();
     let has = |sink: &Listed| sink.settings().iter().any(|own| own.flag == setting.flag);

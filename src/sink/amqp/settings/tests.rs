@@ -7,7 +7,7 @@ const NEEDED: [(&str, &str); 3] = [
     ("SINK_AMQP_ROUTING_KEY", "nomad.{JobID}"),
 ];
 
-/// What is needed, with these variables in addition or in its place.
+/// The required variables, with these added or in their place.
 fn with<'a>(further: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let kept = NEEDED.into_iter().filter(|(name, _)| !further.iter().any(|(given, _)| given == name));
     kept.chain(further.iter().copied()).collect()

@@ -1,4 +1,4 @@
-//! Answers whose body never ends: the status is the answer, and no record waits for what follows it.
+//! Answers whose body never ends: the status is the answer, and no record waits for the body.
 
 use std::io::{self, Write};
 
@@ -11,7 +11,7 @@ use super::*;
 /// Far below the deadline of a request in these tests, and far above what an answer takes.
 const SOON: Duration = Duration::from_secs(120);
 
-/// What is logged on this thread.
+/// The log of this thread.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! What is too large: servers answer before they have read it all.
+//! Requests that are too large: servers answer before they have read all of one.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -28,7 +28,7 @@ async fn a_record_that_is_refused_before_it_is_sent_is_rejected() {
         for bytes in [1 << 10, 32 << 20] {
             let mut sink = sink(config(&address));
             let outcomes = send(&mut sink, &[Book::new().record("a", vec![b'x'; bytes])]).await;
-            // One that closes at once can take its answer back with it.
+            // A server that closes at once can lose its own answer.
             let expected: &[_] = if lingers { &["X"] } else { &["X", "r"] };
             assert!(expected.contains(&letters(&outcomes).as_str()), "{outcomes:?}");
         }
@@ -47,7 +47,7 @@ async fn what_a_server_takes_is_remembered() {
     assert!(found > 0);
     assert_eq!(letters(&send(&mut sink, &batch).await), "D".repeat(40));
     assert_eq!(too_large(), found, "it is asked once");
-    // What is too large by itself stands alone at once, and the others of its batch do not suffer.
+    // A record that is too large by itself is sent alone at once, and the others of its batch do not suffer.
     let mut batch: Vec<_> = (0..4).map(|_| book.record("a", "1")).collect();
     batch.insert(2, book.record("a", "2".repeat(200)));
     assert_eq!(letters(&send(&mut sink, &batch).await), "DDXDD");

@@ -10,7 +10,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::*;
 
-/// Accepts, and drops what does not pass the handshake.
+/// Accepts, and drops a connection that fails the handshake.
 struct Acceptor(TcpListener, TlsAcceptor);
 
 impl Listener for Acceptor {
@@ -59,7 +59,7 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).expect("a certificate"), key)
     }
 
-    /// A server for `collector.example.com` that, where `mutual`, wants a certificate of this authority.
+    /// A server for `collector.example.com` that, if `mutual`, wants a certificate of this authority.
     async fn serve(&self, mutual: bool) -> Server {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let (certificate, key) = self.issue("collector.example.com");

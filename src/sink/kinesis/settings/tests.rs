@@ -3,7 +3,7 @@ use crate::settings::testing;
 
 const NEEDED: [(&str, &str); 1] = [("SINK_KINESIS_STREAM_NAME", "nomad")];
 
-/// What is needed, with these variables in addition or in its place.
+/// The required variables, with these added or in their place.
 fn with<'a>(further: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let kept = NEEDED.into_iter().filter(|(name, _)| !further.iter().any(|(given, _)| given == name));
     kept.chain(further.iter().copied()).collect()
