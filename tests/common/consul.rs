@@ -173,6 +173,17 @@ impl Consul {
     /// Stops it in the middle of whatever it does; connections stay open and nothing is answered.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        // The signal reaches one thread after the other, and until then some of them still answer.
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = task.and_then(|task| std::fs::read_to_string(task.path().join("stat")));
+            stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|state| state.trim_start().starts_with('T')))
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while !std::fs::read_dir(&tasks).expect("our child").all(is_stopped) {
+            assert!(Instant::now() < deadline, "it does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Lets it go on.
