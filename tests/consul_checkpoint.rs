@@ -84,6 +84,14 @@ async fn lead(coordinator: &Consul) -> (Arc<dyn Lease>, Arc<Ledger>) {
     (Arc::clone(&lease), Ledger::new(lease, checkpoint))
 }
 
+/// What a replica that leads from now on has loaded.
+async fn next_holder_loads(agent: &Agent) -> Checkpoint {
+    let next = coordinator(&agent.url());
+    let (_, loaded) = lead(&next).await;
+    next.close().await;
+    loaded.acknowledged()
+}
+
 /// Ends the lease of whoever leads from outside, as if it had been given back: nobody waits for the rest of it.
 async fn end_lease(agent: &Agent) {
     for session in agent.sessions().await {
@@ -126,10 +134,7 @@ async fn a_hundred_thousand_live_tasks_cost_few_bytes() {
     assert!(every_ten_seconds > 10 << 10, "that is less than the marks alone: {every_ten_seconds}");
     lease.release().await.expect("Consul is there");
     first.close().await;
-    let second = coordinator(&agent.url());
-    let (_, loaded) = lead(&second).await;
-    assert_eq!(loaded.acknowledged(), Checkpoint { version: 1, ..ledger.acknowledged() });
-    second.close().await;
+    assert_eq!(next_holder_loads(&agent).await, Checkpoint { version: 1, ..ledger.acknowledged() });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,10 +200,7 @@ async fn marks_that_multiply_while_they_are_folded_are_stored() {
     }
     lease.release().await.expect("Consul is there");
     first.close().await;
-    let second = coordinator(&agent.url());
-    let (_, loaded) = lead(&second).await;
-    assert!(loaded.acknowledged() == Checkpoint { version: 1, ..ledger.acknowledged() });
-    second.close().await;
+    assert!(next_holder_loads(&agent).await == Checkpoint { version: 1, ..ledger.acknowledged() });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,10 +245,7 @@ async fn a_million_live_tasks_are_loaded() {
     }
     lease.release().await.expect("Consul is there");
     first.close().await;
-    let second = coordinator(&agent.url());
-    let (_, loaded) = lead(&second).await;
-    assert!(loaded.acknowledged() == Checkpoint { version: 1, ..ledger.acknowledged() });
-    second.close().await;
+    assert!(next_holder_loads(&agent).await == Checkpoint { version: 1, ..ledger.acknowledged() });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Flow, Observer};
+use super::Observer;
 use crate::{
     kind::Kind,
     telemetry::{Metrics, SinkState, Status, metrics},
@@ -43,13 +43,8 @@ impl Observer for Counters {
         self.metrics.of(kind).records_unsent_at_lease_loss.inc_by(records as u64);
     }
 
-    fn state(&self, state: Flow) {
-        self.status.sink(match state {
-            Flow::Flowing => SinkState::Flowing,
-            Flow::Retrying { reason } => SinkState::Retrying { reason },
-            Flow::Held { reason } => SinkState::Held { reason },
-            Flow::Suspended => SinkState::Suspended,
-        });
+    fn state(&self, state: SinkState) {
+        self.status.sink(state);
     }
 }
 
@@ -67,10 +62,10 @@ mod tests {
         status.lease(Kind::Nodes, Leadership::Standby);
         status.lease(Kind::Jobs, Leadership::Leading);
         status.source(Kind::Jobs, "*", SourceState::Blocked { reason: "nomad is away".to_owned() });
-        counters.state(Flow::Retrying { reason: "status 503".to_owned() });
+        counters.state(SinkState::Retrying { reason: "status 503".to_owned() });
         let both = "jobs: blocked: nomad is away; the sink fails, delivery is retried: status 503";
         assert_eq!(shown(), ["nodes: standby", both]);
-        counters.state(Flow::Flowing);
+        counters.state(SinkState::Flowing);
         assert_eq!(shown(), ["nodes: standby", "jobs: blocked: nomad is away"]);
     }
 }

@@ -44,10 +44,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::{
-    counters::Counters,
-    observer::{Flow, Observer},
-};
+pub use self::{counters::Counters, observer::Observer};
 pub use crate::sink::Policy;
 use crate::{
     dead_letter::DeadLetters,

@@ -2,26 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::kind::Kind;
-
-/// Whether records get through.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Flow {
-    /// The last batch was delivered, or there is none to send.
-    Flowing,
-    /// The sink did not take a batch; the delivery tries again.
-    Retrying {
-        /// Why the last attempt failed.
-        reason: String,
-    },
-    /// The sink rejected a record, and the dead-letter policy is `stop`. The program is not ready.
-    Held {
-        /// Why it was rejected.
-        reason: String,
-    },
-    /// The lease could not be renewed in time: nothing may be sent until it is.
-    Suspended,
-}
+use crate::{kind::Kind, telemetry::SinkState};
 
 /// Observes the delivery. Its task calls these methods: count and return.
 pub trait Observer: Send + Sync + fmt::Debug {
@@ -56,7 +37,7 @@ pub trait Observer: Send + Sync + fmt::Debug {
     }
 
     /// The state changed, or the reason for it.
-    fn state(&self, state: Flow) {
+    fn state(&self, state: SinkState) {
         let _ = state;
     }
 }

@@ -12,7 +12,7 @@ use super::{
     testing::{Book, Script, number, refuse, reject, retry},
     *,
 };
-use crate::{dead_letter::Place, kind::Kind, lease::LeaseState, sink::Outcome};
+use crate::{dead_letter::Place, kind::Kind, lease::LeaseState, sink::Outcome, telemetry::SinkState};
 
 mod order;
 mod poisoned;
@@ -27,7 +27,7 @@ struct Counts {
     retried: usize,
     dead_lettered: usize,
     dropped: usize,
-    states: Vec<Flow>,
+    states: Vec<SinkState>,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ impl Observer for Counter {
         self.with(|counts| counts.dropped += records);
     }
 
-    fn state(&self, state: Flow) {
+    fn state(&self, state: SinkState) {
         self.with(|counts| counts.states.push(state));
     }
 }
@@ -140,7 +140,7 @@ async fn a_failure_takes_the_rest_of_its_key_along() {
     assert_eq!(running.counts.with(|counts| counts.retried), 2);
     assert_eq!(
         running.counts.with(|counts| counts.states.clone()),
-        [Flow::Retrying { reason: "busy".to_owned() }, Flow::Flowing]
+        [SinkState::Retrying { reason: "busy".to_owned() }, SinkState::Flowing]
     );
 }
 
@@ -191,7 +191,7 @@ async fn stop_holds_a_rejected_record_and_everything_behind_it() {
     assert_eq!(book.acknowledged(), 4);
     assert_eq!(
         running.counts.with(|counts| counts.states.clone()),
-        [Flow::Held { reason: "too large".to_owned() }, Flow::Flowing]
+        [SinkState::Held { reason: "too large".to_owned() }, SinkState::Flowing]
     );
 }
 
@@ -216,7 +216,7 @@ async fn an_outage_is_felt_with_one_record_and_then_left_in_steps() {
     assert_eq!(running.counts.with(|counts| (counts.delivered, counts.retried)), (7, 9));
     assert_eq!(
         running.counts.with(|counts| counts.states.clone()),
-        [Flow::Retrying { reason: "down".to_owned() }, Flow::Flowing]
+        [SinkState::Retrying { reason: "down".to_owned() }, SinkState::Flowing]
     );
 }
 
@@ -321,7 +321,7 @@ async fn what_is_dropped_with_its_lease_is_not_held_against_what_comes_next() {
     assert!(timeout(LONG, running.handle.drain()).await.is_err(), "not while it is suspended");
     book.lease.set(LeaseState::Lost);
     running.handle.drain().await.expect("it runs");
-    let states = [Flow::Retrying { reason: "down".to_owned() }, Flow::Suspended, Flow::Flowing];
+    let states = [SinkState::Retrying { reason: "down".to_owned() }, SinkState::Suspended, SinkState::Flowing];
     assert_eq!(running.counts.with(|counts| counts.states.clone()), states);
 }
 

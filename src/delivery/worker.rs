@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    Flow, Message, Observer, Policy,
+    Message, Observer, Policy,
     batch::{Batch, Failures},
     pace::Pace,
     suspect::Suspect,
@@ -19,6 +19,7 @@ use crate::{
     dead_letter::{DeadLetters, Letter},
     record::Record,
     sink::{Closed, Outcome, Sink},
+    telemetry::SinkState,
     throttle::{Classified, Failure, Throttle},
 };
 
@@ -37,7 +38,7 @@ pub(super) struct Worker {
     backlog: VecDeque<Item>,
     pace: Pace,
     suspect: Suspect,
-    state: Flow,
+    state: SinkState,
     /// Whether the log says that nothing gets through.
     is_logged: bool,
     log: Throttle,
@@ -65,7 +66,7 @@ impl Worker {
             queue,
             backlog: VecDeque::new(),
             suspect: Suspect::default(),
-            state: Flow::Flowing,
+            state: SinkState::Flowing,
             is_logged: false,
             log: Throttle::default(),
         }
@@ -134,7 +135,7 @@ impl Worker {
             self.wait_for_leases(&mut batch).await;
             if batch.is_empty() {
                 // The failed records were dropped with their lease: no failure is known of the next ones.
-                self.enter(Flow::Flowing);
+                self.enter(SinkState::Flowing);
                 return Ok(());
             }
             let mut outcomes = self.send(&mut batch).await?;
@@ -166,12 +167,12 @@ impl Worker {
         loop {
             self.drop_lost(batch);
             if batch.is_empty() || batch.may_start() {
-                if self.state == Flow::Suspended {
-                    self.enter(Flow::Flowing);
+                if self.state == SinkState::Suspended {
+                    self.enter(SinkState::Flowing);
                 }
                 return;
             }
-            self.enter(Flow::Suspended);
+            self.enter(SinkState::Suspended);
             sleep(LEASE_POLL).await;
         }
     }
@@ -218,10 +219,10 @@ impl Worker {
     fn failed(&mut self, batch: &Batch, failures: &Failures) -> Duration {
         let Some(failure) = &failures.reason else {
             let reason = failures.rejected.first().map(|(_, reason)| reason.clone()).unwrap_or_default();
-            self.enter(Flow::Held { reason });
+            self.enter(SinkState::Held { reason });
             return self.pace.rejected();
         };
-        self.enter(Flow::Retrying { reason: failure.reason.clone() });
+        self.enter(SinkState::Retrying { reason: failure.reason.clone() });
         let delay = self.pace.failed(failures.after);
         if let Some(Record { kind, id, key, .. }) = batch.records.first()
             && let Some(times) = self.log.due(failure.class())
@@ -263,10 +264,10 @@ impl Worker {
         if std::mem::take(&mut self.is_logged) {
             tracing::info!(sink = self.sink.name(), "delivery recovered");
         }
-        self.enter(Flow::Flowing);
+        self.enter(SinkState::Flowing);
     }
 
-    fn enter(&mut self, state: Flow) {
+    fn enter(&mut self, state: SinkState) {
         if self.state != state {
             self.observer.state(state.clone());
             self.state = state;

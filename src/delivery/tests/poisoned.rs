@@ -85,17 +85,17 @@ async fn stop_holds_it_names_it_and_goes_on_once_it_is_accepted() {
     assert!(timeout(LONG, running.handle.drain()).await.is_err(), "it holds");
     let states = running.counts.with(|counts| counts.states.clone());
     // Before the first probe it can be the credentials. Afterwards neither the log nor the status blames them.
-    let Flow::Retrying { reason } = &states[1] else { panic!("{states:?}") };
+    let SinkState::Retrying { reason } = &states[1] else { panic!("{states:?}") };
     let text = format!("jobs record bad/1 (key bad) is refused while records of other keys are accepted: {ANSWER}");
     assert_eq!(*reason, text);
-    let Some(Flow::Held { reason }) = states.last() else { panic!("{states:?}") };
+    let Some(SinkState::Held { reason }) = states.last() else { panic!("{states:?}") };
     assert!(reason.starts_with("jobs record bad/1 (key bad) was refused ") && reason.ends_with(ANSWER), "{reason}");
     assert_eq!((book.acknowledged(), running.counts.with(|counts| counts.dead_lettered)), (0, 0));
 
     mended.store(true, Ordering::Relaxed);
     timeout(LONG, running.handle.drain()).await.expect("it goes on").expect("it runs");
     assert_eq!(book.acknowledged(), 502);
-    assert_eq!(running.counts.with(|counts| counts.states.last().cloned()), Some(Flow::Flowing));
+    assert_eq!(running.counts.with(|counts| counts.states.last().cloned()), Some(SinkState::Flowing));
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,7 +124,7 @@ async fn nothing_is_concluded_while_probes_fail_as_well() {
     running.handle.submit(book.records(&["a", "b", "a", "b", "c"])).await.expect("it runs");
     assert!(timeout(10 * LONG, running.handle.drain()).await.is_err(), "the credentials are wrong");
     let states = running.counts.with(|counts| counts.states.clone());
-    assert_eq!(states, [Flow::Retrying { reason: format!("{ANSWER}; see the credentials") }]);
+    assert_eq!(states, [SinkState::Retrying { reason: format!("{ANSWER}; see the credentials") }]);
     batches.recv().await.expect("the whole batch");
     while let Ok(batch) = batches.try_recv() {
         assert!(["a/1", "b/2", "c/5"].contains(&&*batch[0]) && batch.len() == 1, "{batch:?} overtakes its key");

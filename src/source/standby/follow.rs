@@ -255,24 +255,32 @@ impl Follower {
                 }
             };
             let was_asked = second.take().is_some();
-            let mut has_restarted = false;
-            for line in lines {
-                match self.take(&line).await {
-                    Ok(taken) => has_restarted |= taken == FeedOutcome::Restarted,
-                    Err(error) => {
-                        self.ctx.metrics.process().unreadable_lines.inc();
-                        warn!(namespace = &*self.namespace, %error, bytes = line.len(),
-                            "standby cannot read an event stream line");
-                        return FollowerEnd::Garbage;
-                    }
-                }
-            }
+            let has_restarted = match self.take_all(&lines).await {
+                Ok(has_restarted) => has_restarted,
+                Err(end) => return end,
+            };
             let read_to = self.feed.read_to().unwrap_or_default();
             self.newest_read = self.newest_read.max(read_to);
             if has_restarted || was_asked {
                 quiet_check = Some(QuietCheck::new(read_to));
             }
         }
+    }
+
+    /// Buffers lines in their order. Says whether the buffer restarted with one of them; a line that cannot be read ends
+    /// the connection.
+    async fn take_all(&mut self, lines: &[Bytes]) -> Result<bool, FollowerEnd> {
+        let mut has_restarted = false;
+        for line in lines {
+            let taken = self.take(line).await.map_err(|error| {
+                self.ctx.metrics.process().unreadable_lines.inc();
+                warn!(namespace = &*self.namespace, %error, bytes = line.len(),
+                    "standby cannot read an event stream line");
+                FollowerEnd::Garbage
+            })?;
+            has_restarted |= taken == FeedOutcome::Restarted;
+        }
+        Ok(has_restarted)
     }
 
     /// Buffers a line. If its index is implausible, a table is asked first. If that does not confirm it, the line is
