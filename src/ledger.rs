@@ -114,12 +114,12 @@ impl Ledger {
         inner.settle();
         drop(inner);
         (records > 0).then(|| {
-            AckHandle(Arc::new(Outstanding {
+            AckHandle(Claims::One(Arc::new(Outstanding {
                 ledger: Arc::clone(self),
                 number,
                 remaining: AtomicUsize::new(records),
                 _bytes: bytes,
-            }))
+            })))
         })
     }
 
@@ -391,7 +391,14 @@ impl Inner {
 /// One record's claim on its entry. Deliver it or drop it: dropped is not delivered.
 #[derive(Clone)]
 #[must_use]
-pub struct AckHandle(Arc<Outstanding>);
+pub struct AckHandle(Claims);
+
+#[derive(Clone)]
+enum Claims {
+    One(Arc<Outstanding>),
+    /// At least one, all under the same lease.
+    Many(Arc<[Arc<Outstanding>]>),
+}
 
 struct Outstanding {
     ledger: Arc<Ledger>,
@@ -403,24 +410,62 @@ struct Outstanding {
 impl AckHandle {
     /// Whether a write of this record may start now.
     pub fn lease_state(&self) -> LeaseState {
-        self.0.ledger.lease.lease_state()
+        self.first().ledger.lease.lease_state()
     }
 
     /// Whether both records are under the same lease.
     pub fn has_lease_of(&self, other: &AckHandle) -> bool {
-        Arc::ptr_eq(&self.0.ledger.lease, &other.0.ledger.lease)
+        Arc::ptr_eq(&self.first().ledger.lease, &other.first().ledger.lease)
     }
 
     /// The record is delivered, or is a dead letter. Call it once for each record.
     pub fn delivered(self) {
-        if self.0.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.ledger.complete(self.0.number);
+        self.claims().iter().for_each(|claim| claim.delivered());
+    }
+
+    /// The ack handles of `parts` records that were made of this one: it is delivered once all of them are. Without a
+    /// part there is nothing to deliver, and it is delivered now.
+    pub fn split(self, parts: usize) -> Vec<AckHandle> {
+        if parts == 0 {
+            self.delivered();
+            return Vec::new();
+        }
+        for claim in self.claims() {
+            claim.remaining.fetch_add(parts - 1, Ordering::AcqRel);
+        }
+        vec![self; parts]
+    }
+
+    /// The ack handle of one record that was made of several: all of them are delivered with it. `None` where there are
+    /// none, or where they are not under the same lease, so that some could be lost and others not.
+    pub fn join(handles: &[AckHandle]) -> Option<AckHandle> {
+        let first = handles.first()?;
+        let claims = || handles.iter().flat_map(AckHandle::claims).cloned();
+        handles.iter().all(|handle| handle.has_lease_of(first)).then(|| AckHandle(Claims::Many(claims().collect())))
+    }
+
+    fn claims(&self) -> &[Arc<Outstanding>] {
+        match &self.0 {
+            Claims::One(claim) => std::slice::from_ref(claim),
+            Claims::Many(claims) => claims,
+        }
+    }
+
+    fn first(&self) -> &Outstanding {
+        &self.claims()[0]
+    }
+}
+
+impl Outstanding {
+    fn delivered(&self) {
+        if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.ledger.complete(self.number);
         }
     }
 }
 
 impl fmt::Debug for AckHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("AckHandle").field(&self.0.number).finish()
+        f.debug_tuple("AckHandle").field(&self.first().number).finish()
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{kind::Kind, ledger::AckHandle};
+use crate::{kind::Kind, ledger::AckHandle, position::RaftIndex};
 
 /// One message for a sink.
 pub struct Record {
@@ -18,6 +18,13 @@ pub struct Record {
     pub namespace: Arc<str>,
     /// The job the record belongs to; empty where there is none.
     pub job: Arc<str>,
+    /// The name of the node the record belongs to; empty where there is none, or where the event does not say it.
+    pub node: Arc<str>,
+    /// What counting rules and summaries gather by; `None` without a rule.
+    pub group: Option<Arc<str>>,
+    /// The raft index of the version that the record was made of. A task event can come at another index from another
+    /// replica, so it is no part of the identity.
+    pub index: RaftIndex,
     /// The message, one JSON text without a line break.
     pub body: Bytes,
     /// Reports that the record is delivered. Dropping it undelivered leaves the record unacknowledged.

@@ -64,10 +64,44 @@ pub struct Handle {
     queue: mpsc::Sender<Message>,
 }
 
+/// What passes through the queue.
 #[derive(Debug)]
-enum Message {
+pub enum Message {
+    /// Records, in order. A stage that drops one has to deliver its ack handle, or the checkpoint stops before it.
     Records(Vec<Record>),
-    Drain(oneshot::Sender<()>),
+    /// Somebody waits until everything submitted before is delivered. A stage passes it on behind all that it holds.
+    Drain(Drain),
+}
+
+/// Tells the one who waits that everything before it is delivered. Dropped is not drained.
+#[derive(Debug)]
+pub struct Drain(oneshot::Sender<()>);
+
+impl Drain {
+    fn drained(self) {
+        if self.0.send(()).is_err() {
+            tracing::debug!("drain no longer awaited");
+        }
+    }
+}
+
+/// The end of a queue that a stage reads: it works between the source and delivery, and changes, drops or gathers records.
+#[derive(Debug)]
+pub struct Intake {
+    messages: mpsc::Receiver<Message>,
+}
+
+impl Intake {
+    /// The next message; `None` once all handles are gone and the queue is empty.
+    pub async fn next(&mut self) -> Option<Message> {
+        self.messages.recv().await
+    }
+}
+
+/// The queue in front of a stage: it holds `submissions` before those who submit wait.
+pub fn stage(submissions: usize) -> (Handle, Intake) {
+    let (queue, messages) = mpsc::channel(submissions.max(1));
+    (Handle { queue }, Intake { messages })
 }
 
 /// Starts the task that owns `sink`.
@@ -96,7 +130,15 @@ impl Handle {
         if records.is_empty() {
             return Ok(());
         }
-        self.queue.send(Message::Records(records)).await.map_err(|_| Stopped)
+        self.pass(Message::Records(records)).await
+    }
+
+    /// Passes on what a stage got.
+    ///
+    /// # Errors
+    /// As [`Handle::submit`].
+    pub async fn pass(&self, message: Message) -> Result<(), Stopped> {
+        self.queue.send(message).await.map_err(|_| Stopped)
     }
 
     /// Waits until every record submitted before is delivered, is a dead letter, or was dropped because its lease is
@@ -106,7 +148,7 @@ impl Handle {
     /// [`Stopped`] when the task ended before that.
     pub async fn drain(&self) -> Result<(), Stopped> {
         let (drained, wait) = oneshot::channel();
-        self.queue.send(Message::Drain(drained)).await.map_err(|_| Stopped)?;
+        self.pass(Message::Drain(Drain(drained))).await?;
         wait.await.map_err(|_| Stopped)
     }
 }

@@ -109,6 +109,9 @@ impl Book {
             key: key.into(),
             namespace: "default".into(),
             job: "".into(),
+            node: "".into(),
+            group: None,
+            index: RaftIndex(*number),
             body: body.into(),
             ack: self.ledger.enter(effect, 1, None).expect("there is a record to wait for"),
         }

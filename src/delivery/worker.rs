@@ -5,12 +5,12 @@ mod probe;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     time::{Instant, sleep, sleep_until, timeout_at},
 };
 
 use super::{
-    Message, Observer, Policy,
+    Drain, Message, Observer, Policy,
     batch::{Batch, Failures},
     pace::Pace,
     suspect::Suspect,
@@ -46,7 +46,7 @@ pub(super) struct Worker {
 
 enum Item {
     Record(Record),
-    Drained(oneshot::Sender<()>),
+    Drained(Drain),
 }
 
 impl Worker {
@@ -107,11 +107,7 @@ impl Worker {
     fn fill(&mut self, batch: &mut Batch) -> bool {
         while let Some(item) = self.backlog.pop_front() {
             match item {
-                Item::Drained(drained) if batch.is_empty() => {
-                    if drained.send(()).is_err() {
-                        tracing::debug!("drain no longer awaited");
-                    }
-                }
+                Item::Drained(drain) if batch.is_empty() => drain.drained(),
                 Item::Record(record)
                     if batch.is_empty() || batch.bytes + record.body.len() <= self.policy.batch_bytes =>
                 {

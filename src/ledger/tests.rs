@@ -393,3 +393,38 @@ fn a_gap_that_waits_with_its_line_is_not_delivered() {
     let front = ledger.front();
     assert_eq!((front.position, front.undelivered), (RaftIndex(66), Some(RaftIndex(15))));
 }
+
+#[test]
+fn a_record_that_becomes_several_is_delivered_with_the_last_of_them() {
+    let (ledger, _) = ledger();
+    let line = |index| Effect { stream: "*".into(), line: Some((RaftIndex(index), Vec::new())), ..Effect::default() };
+    let position = || ledger.stream("*").unwrap_or_default().position.index.0;
+    let [first, second] = [1, 2].map(|index| ledger.enter(line(index), 1, None).expect("a record"));
+    let parts = second.split(3);
+    parts.into_iter().for_each(AckHandle::delivered);
+    assert_eq!(position(), 0);
+    assert!(first.split(0).is_empty());
+    assert_eq!(position(), 2);
+}
+
+#[test]
+fn records_that_become_one_are_delivered_with_it_and_only_under_one_lease() {
+    let (ledger, _) = ledger();
+    let line = |index| Effect { stream: "*".into(), line: Some((RaftIndex(index), Vec::new())), ..Effect::default() };
+    let handles = [1, 2, 3].map(|index| ledger.enter(line(index), 1, None).expect("a record"));
+    let [first, second, third] = handles;
+    let joined = AckHandle::join(&[first, second]).expect("one lease");
+    let position = || ledger.stream("*").unwrap_or_default().position.index.0;
+    third.delivered();
+    assert_eq!(position(), 0);
+    let [joined, rest]: [AckHandle; 2] = joined.split(2).try_into().expect("two");
+    joined.delivered();
+    assert_eq!(position(), 0);
+    rest.delivered();
+    assert_eq!(position(), 3);
+
+    let other = self::ledger().0.enter(line(1), 1, None).expect("a record");
+    let handle = ledger.enter(line(4), 1, None).expect("a record");
+    assert!(AckHandle::join(&[handle, other]).is_none());
+    assert!(AckHandle::join(&[]).is_none());
+}

@@ -32,6 +32,7 @@ use crate::{
     kind::Kind,
     lease::Lease,
     ledger::{Effect, Ledger},
+    position::RaftIndex,
     record::Record,
     sink::Sink,
     telemetry::Metrics,
@@ -259,6 +260,8 @@ impl Sendable {
         let Sendable { kind, body, stored: StoredLetter { id, key, namespace, job, .. } } = self;
         let [id, key, namespace, job] = [id, key, namespace, job].map(String::into_boxed_str);
         let [key, namespace, job] = [key, namespace, job].map(Arc::from);
-        Record { kind, id, key, namespace, job, body, ack }
+        // A dead letter keeps neither.
+        let (node, index) = (Arc::from(""), RaftIndex::default());
+        Record { kind, id, key, namespace, job, node, group: None, index, body, ack }
     }
 }

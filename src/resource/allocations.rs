@@ -23,6 +23,7 @@ struct Allocation<'a> {
     namespace: &'a str,
     name: &'a str,
     node_id: &'a str,
+    node_name: &'a str,
     eval_id: &'a str,
     job_id: &'a str,
     task_group: &'a str,
@@ -43,6 +44,7 @@ impl<'a> Allocation<'a> {
             namespace: NONE,
             name: NONE,
             node_id: NONE,
+            node_name: NONE,
             eval_id: NONE,
             job_id: NONE,
             task_group: NONE,
@@ -71,6 +73,7 @@ impl<'a> Allocation<'a> {
                 "Namespace" => &mut allocation.namespace,
                 "Name" => &mut allocation.name,
                 "NodeID" => &mut allocation.node_id,
+                "NodeName" => &mut allocation.node_name,
                 "EvalID" => &mut allocation.eval_id,
                 "JobID" => &mut allocation.job_id,
                 "TaskGroup" => &mut allocation.task_group,
@@ -150,12 +153,14 @@ fn made(allocation: &Allocation<'_>, index: Option<RaftIndex>, known: Known<'_>)
         return Ok(made);
     }
     let id = Scanner::new(allocation.id).string()?;
+    let version = index.unwrap_or(RaftIndex(allocation.modify_index));
     let whose = Whose {
         key: Arc::from(&*id),
         namespace: Scanner::new(allocation.namespace).string()?.into(),
         job: Scanner::new(allocation.job_id).string()?.into(),
+        node: Scanner::new(allocation.node_name).string()?.into(),
+        index: version,
     };
-    let version = index.unwrap_or(RaftIndex(allocation.modify_index));
     let finished = matches!(&*Scanner::new(allocation.client_status).string()?, "complete" | "failed" | "lost");
     while let Some(task) = scanner.name()? {
         let name = unescaped(task)?;
@@ -212,6 +217,8 @@ struct Whose {
     key: Arc<str>,
     namespace: Arc<str>,
     job: Arc<str>,
+    node: Arc<str>,
+    index: RaftIndex,
 }
 
 /// The record of the original program: these fields, in this order.
@@ -247,9 +254,9 @@ fn draft(
         body.push_str(text);
     }
     body.push('}');
-    let Whose { key, namespace, job } = whose.clone();
+    let Whose { key, namespace, job, node, index } = whose.clone();
     let id = format!("allocations/{key}/{task}/{:016x}", hash.0).into();
-    Draft { id, key, namespace, job, body: Bytes::from(body) }
+    Draft { id, key, namespace, job, node, index, body: Bytes::from(body) }
 }
 
 #[cfg(test)]

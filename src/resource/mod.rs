@@ -35,6 +35,10 @@ pub struct Draft {
     pub namespace: Arc<str>,
     /// See [`crate::record::Record::job`].
     pub job: Arc<str>,
+    /// See [`crate::record::Record::node`].
+    pub node: Arc<str>,
+    /// See [`crate::record::Record::index`].
+    pub index: RaftIndex,
     /// See [`crate::record::Record::body`].
     pub body: Bytes,
 }

@@ -70,26 +70,33 @@ pub(super) struct ObjectHead<'a> {
     pub(super) id: Cow<'a, str>,
     pub(super) namespace: Cow<'a, str>,
     pub(super) job: Cow<'a, str>,
+    name: Cow<'a, str>,
     pub(super) modify_index: u64,
 }
 
 impl<'a> ObjectHead<'a> {
     pub(super) fn read(scanner: &mut Scanner<'a>) -> Result<Self, Unusable> {
         let (mut id, mut modify_index) = (None, None);
-        let (mut namespace, mut job) = (Cow::Borrowed(""), Cow::Borrowed(""));
+        let [mut namespace, mut job, mut object_name] = [const { Cow::Borrowed("") }; 3];
         scanner.object()?;
         while let Some(name) = scanner.name()? {
             match name {
                 "ID" => id = Some(scanner.string()?),
                 "Namespace" => namespace = scanner.string()?,
                 "JobID" => job = scanner.string()?,
+                "Name" => object_name = scanner.string()?,
                 "ModifyIndex" => modify_index = Some(scanner.number()?),
                 _ => drop(scanner.skip()?),
             }
         }
         let id = id.ok_or_else(|| Unusable::new("the object has no ID"))?;
         let modify_index = modify_index.ok_or_else(|| Unusable::new("the object has no ModifyIndex"))?;
-        Ok(ObjectHead { id, namespace, job, modify_index })
+        Ok(ObjectHead { id, namespace, job, name: object_name, modify_index })
+    }
+
+    /// The name of the node that the object is about. Only nodes say it.
+    fn node(&self, kind: Kind) -> &str {
+        if kind == Kind::Nodes { &self.name } else { "" }
     }
 }
 
@@ -159,6 +166,8 @@ pub(super) fn draft(kind: Kind, head: &ObjectHead<'_>, index: RaftIndex, occurre
         key: format!("{namespace}/{id}").into(),
         namespace: namespace.into(),
         job: (**job).into(),
+        node: head.node(kind).into(),
+        index,
         body,
     }
 }

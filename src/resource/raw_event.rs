@@ -19,6 +19,8 @@ pub(super) fn from_event(event: &Event<'_>) -> Draft {
         key: format!("{topic}/{namespace}/{key}").into(),
         namespace: (**namespace).into(),
         job: job.into(),
+        node: "".into(),
+        index: *index,
         body: secrets::without_in_event(event),
     }
 }
@@ -52,6 +54,8 @@ fn gap_record(id: String, stream: &str, index: RaftIndex, gap: &Value) -> Draft 
         key: "Firehose".into(),
         namespace: "".into(),
         job: "".into(),
+        node: "".into(),
+        index,
         body: Bytes::from(body.to_string()),
     }
 }

@@ -20,6 +20,10 @@ pub struct Definition {
     /// Log targets of its libraries, each with the highest level that is ever logged: some log secrets or whole
     /// messages.
     pub log: &'static [(&'static str, LevelFilter)],
+    /// It sends messages to people: equal ones are gathered into summaries.
+    pub is_for_people: bool,
+    /// Its protocol carries headers beside the body of a record.
+    pub has_headers: bool,
     /// Reads and checks the settings without I/O. It notes every problem before it gives up.
     pub read: fn(&mut Reader<'_>, Kinds<'_>) -> Read,
 }

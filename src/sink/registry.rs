@@ -46,6 +46,7 @@ impl Listed {
 #[derive(Debug)]
 pub struct Chosen {
     name: &'static str,
+    definition: &'static Definition,
     prepared: Box<dyn Prepared>,
 }
 
@@ -53,6 +54,11 @@ impl Chosen {
     /// The value of `SINK_TYPE` that names it.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// See [`Definition`].
+    pub fn definition(&self) -> &'static Definition {
+        self.definition
     }
 
     /// See [`Prepared::build`].
@@ -68,7 +74,7 @@ impl Chosen {
 pub(crate) fn read(setting: &Setting, reader: &mut Reader<'_>, kinds: Kinds<'_>) -> Result<Chosen, Broken> {
     let (name, definition) = reader.value(setting, find)?;
     let prepared = (definition.read)(reader, kinds)?;
-    Ok(Chosen { name, prepared })
+    Ok(Chosen { name, definition, prepared })
 }
 
 /// The log targets of all sinks; see [`Definition::log`].

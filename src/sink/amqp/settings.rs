@@ -21,6 +21,8 @@ pub(in crate::sink) static DEFINITION: Definition = Definition {
     settings: SETTINGS,
     // The client logs whole messages, and at `trace` the frame with the password.
     log: &[("lapin", LevelFilter::OFF), ("amq_protocol", LevelFilter::OFF)],
+    is_for_people: false,
+    has_headers: true,
     read: |reader, _| Ok(Box::new(read(reader)?)),
 };
 

@@ -23,6 +23,8 @@ pub(in crate::sink) static DEFINITION: Definition = Definition {
     about: "an HTTP server",
     settings: SETTINGS,
     log: &[],
+    is_for_people: false,
+    has_headers: true,
     read: |reader, kinds| Ok(Box::new(read(reader, kinds)?)),
 };
 

@@ -20,6 +20,8 @@ pub(in crate::sink) static DEFINITION: Definition = Definition {
         ("aws_config::imds::region", LevelFilter::OFF),
         ("aws_config::meta::credentials", LevelFilter::OFF),
     ],
+    is_for_people: false,
+    has_headers: false,
     read: |reader, _| Ok(Box::new(read(reader)?)),
 };
 

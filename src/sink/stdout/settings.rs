@@ -7,6 +7,8 @@ pub(in crate::sink) static DEFINITION: Definition = Definition {
     about: "one record a line to standard output",
     settings: &[],
     log: &[],
+    is_for_people: false,
+    has_headers: false,
     read: |_, _| Ok(Box::new(Config)),
 };
 

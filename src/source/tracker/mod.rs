@@ -320,8 +320,8 @@ impl Tracker {
         let Some(ack) = self.ledger.enter(submission.effect, submission.drafts.len(), share) else { return Ok(()) };
         let (kind, lacking) = (self.kind, submission.lacking_summary);
         let records = submission.drafts.into_iter().enumerate().map(|(n, draft)| {
-            let Draft { id, key, namespace, job, body } = draft;
-            let record = Record { kind, id, key, namespace, job, body, ack: ack.clone() };
+            let Draft { id, key, namespace, job, node, index, body } = draft;
+            let record = Record { kind, id, key, namespace, job, node, group: None, index, body, ack: ack.clone() };
             (record, lacking.binary_search(&n).is_ok())
         });
         let records = self.summaries.hold(ctx, records);
