@@ -50,8 +50,8 @@ Exit codes: 0 done, 1 failed at run time, 2 wrong command line or configuration.
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Task {
-    /// Carry records.
-    Carry(Box<Settings>),
+    /// Carry records, and read the configuration again when asked to.
+    Carry(Box<Settings>, Reload),
     /// Show what is stored, or remove it.
     State {
         /// What to do, and where.
@@ -63,6 +63,23 @@ pub enum Task {
     DeadLetters(List),
     /// Send dead letters again.
     Replay(Box<Replay>),
+}
+
+/// How to read the configuration of a run again: the same flags, and the file and the variables as they are then.
+#[derive(Debug)]
+pub struct Reload {
+    wanted: Wanted,
+    flags: Flags,
+}
+
+impl Reload {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// As [`config::load`].
+    pub fn load(&self) -> Result<(Settings, Vec<Warning>), Problems> {
+        config::load(self.wanted, &self.flags, &Environment::of_process())
+    }
 }
 
 /// Reads this process's command line and environment.
@@ -85,17 +102,18 @@ pub fn load_from(
     // clap has refused a missing or unknown subcommand already.
     let (name, matches) = matches.subcommand().unwrap_or((RUN, &matches));
     if name == state::NAME {
-        let (action, storage) = state::read(matches).map_err(Exit::CommandLine)?;
+        let (action, pipeline, storage) = state::read(matches).map_err(Exit::CommandLine)?;
         let (config::State { storage, log }, warnings) =
-            config::load_state(&storage, environment).map_err(Exit::Configuration)?;
+            config::load_state(pipeline.as_deref(), &storage, environment).map_err(Exit::Configuration)?;
         return Ok((Task::State { command: Box::new(StateCommand { action, storage }), log }, warnings));
     }
     if name == dead_letters::NAME {
         return dead_letters::read(matches, environment).map_err(Exit::Configuration);
     }
     let wanted = name.parse::<Kind>().map_or(Wanted::Listed, Wanted::One);
-    let loaded = config::load(wanted, &flags(matches), environment).map_err(Exit::Configuration);
-    loaded.map(|(settings, warnings)| (Task::Carry(Box::new(settings)), warnings))
+    let flags = flags(matches);
+    let (settings, warnings) = config::load(wanted, &flags, environment).map_err(Exit::Configuration)?;
+    Ok((Task::Carry(Box::new(settings), Reload { wanted, flags }), warnings))
 }
 
 /// Why there is nothing to run.
@@ -185,6 +203,18 @@ fn flags(matches: &ArgMatches) -> Flags {
         Some((setting, values.map(OsString::from).collect()))
     };
     catalogue::ALL.iter().filter_map(|setting| values(setting)).collect()
+}
+
+/// The flag that names a pipeline of the configuration file.
+const PIPELINE: &str = "pipeline";
+
+fn pipeline_flag() -> Arg {
+    let help = "Pipeline that is meant: the NAME of a [pipeline.NAME] table. Without it, the one that has no name";
+    Arg::new(PIPELINE).long(PIPELINE).value_name("NAME").help(help).global(true)
+}
+
+fn pipeline_of(matches: &ArgMatches) -> Option<String> {
+    matches.get_one::<String>(PIPELINE).cloned()
 }
 
 /// Writes one message for people to stderr, without secrets.

@@ -19,6 +19,8 @@
 //! 7. [`coordinator`]: who may emit ([`lease`]), and where the checkpoint is stored. [`consul`] is the client of Consul's
 //!    HTTP API; [`http`] is what both clients share.
 //!
+//! 8. [`pipeline`]: from the settings to a run, and several runs side by side.
+//!
 //! Around them: [`cli`] and [`config`] read the settings, [`telemetry`] shows an operator what happens, [`state`] prints
 //! what is stored, [`replay`] sends dead letters again, and `redact` keeps secrets out of all of it.
 //!
@@ -40,6 +42,7 @@ pub mod kind;
 pub mod lease;
 pub mod ledger;
 pub mod nomad;
+pub mod pipeline;
 pub mod position;
 pub mod process;
 pub mod record;

@@ -1,16 +1,17 @@
 //! What the program asks of the operating system: a runtime, descriptors, signals, and a name for this process.
 
-use std::{future::Future, io, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::{
-    runtime::Builder,
+    runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
+    sync::Notify,
     time::Instant,
 };
 use tracing::{debug, info};
 
-use crate::supervisor::Shutdown;
+use crate::{settings::PipelineName, supervisor::Shutdown, telemetry};
 
 /// How long the end of the process waits for threads that block. A write that the far side never takes must not keep it.
 const BLOCKED: Duration = Duration::from_millis(100);
@@ -23,7 +24,22 @@ const BLOCKED: Duration = Duration::from_millis(100);
 /// # Errors
 /// The runtime could not be started.
 pub fn block_on<T>(task: impl Future<Output = T>) -> io::Result<T> {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    run_on(Builder::new_multi_thread().worker_threads(1).enable_all().build()?, task)
+}
+
+/// The same for a pipeline, on this thread and others of its own: what it logs has its name.
+///
+/// # Errors
+/// As [`block_on`].
+pub fn block_on_for<T>(pipeline: &PipelineName, task: impl Future<Output = T>) -> io::Result<T> {
+    let name: Arc<str> = pipeline.as_str().into();
+    telemetry::name_thread(&name);
+    let mut builder = Builder::new_multi_thread();
+    let named = builder.worker_threads(1).thread_name(pipeline.as_str()).enable_all();
+    run_on(named.on_thread_start(move || telemetry::name_thread(&name)).build()?, task)
+}
+
+fn run_on<T>(runtime: Runtime, task: impl Future<Output = T>) -> io::Result<T> {
     let output = runtime.block_on(task);
     runtime.shutdown_timeout(BLOCKED);
     Ok(output)
@@ -48,11 +64,9 @@ pub fn holder() -> String {
     }
 }
 
-/// Signals that end a process unless it listens, and that mean nothing to this one. SIGHUP asks a daemon to read its files again;
-/// this program watches the files that can change. SIGXFSZ comes from a limit on the size of files: if it is ignored, the write
+/// Signals that end a process unless it listens, and that mean nothing to this one. SIGXFSZ comes from a limit on the size of files: if it is ignored, the write
 /// fails with a reason.
-const IGNORED: [(Signal, &str); 9] = [
-    (Signal::HUP, "SIGHUP"),
+const IGNORED: [(Signal, &str); 8] = [
     (Signal::USR1, "SIGUSR1"),
     (Signal::USR2, "SIGUSR2"),
     (Signal::ALARM, "SIGALRM"),
@@ -76,13 +90,36 @@ fn ignore_signals() -> io::Result<()> {
     Ok(())
 }
 
+/// What SIGHUP does.
+#[derive(Clone, Debug)]
+pub enum Hangup {
+    /// Nothing: the program watches the files that can change, and nothing else can be read again.
+    Ignored,
+    /// It asks to read the configuration again.
+    Reload(Arc<Notify>),
+}
+
+fn listen_to_hangups(hangup: Hangup) -> io::Result<()> {
+    let mut signals = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while signals.recv().await.is_some() {
+            match &hangup {
+                Hangup::Ignored => info!(signal = "SIGHUP", "signal ignored"),
+                Hangup::Reload(asked) => asked.notify_one(),
+            }
+        }
+    });
+    Ok(())
+}
+
 /// From now on, the first SIGINT or SIGTERM cancels [`Shutdown::stop`], and the second cancels [`Shutdown::abort`]. Call it before
 /// the first log line, so that an operator who reads the log can stop the program cleanly.
 ///
 /// # Errors
 /// The system refuses a handler.
-pub fn shutdown_on_signals() -> io::Result<Shutdown> {
+pub fn shutdown_on_signals(hangup: Hangup) -> io::Result<Shutdown> {
     ignore_signals()?;
+    listen_to_hangups(hangup)?;
     let shutdown = Shutdown::default();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

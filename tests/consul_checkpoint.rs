@@ -54,6 +54,7 @@ fn options(lease: Duration) -> Options {
         session_ttl: 3 * lease,
         node_checks: false,
         session_name: "test".to_owned(),
+        turns: None,
         holder: "a test".to_owned(),
         cluster: nomad_firehose::cluster::Known::nothing(),
     }

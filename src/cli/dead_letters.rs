@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::PathBufValueParser};
 
-use super::{Task, arguments, flags, tell};
+use super::{Task, arguments, flags, pipeline_flag, pipeline_of, tell};
 use crate::{
     config::{self, Environment, Outlet, Problems, Warning},
     dead_letter::{list, read::kinds},
@@ -170,6 +170,7 @@ pub(super) fn command() -> Command {
         .long_about(REPLAY_LONG)
         .after_help(REPLAY_EXAMPLES)
         .arg(path)
+        .arg(pipeline_flag().global(false))
         .arg(Arg::new(ANY_SINK).long(ANY_SINK).action(ArgAction::SetTrue).help(any_sink))
         .args(shown);
     let hidden = arguments(Scope::All).map(|argument| argument.global(true).hide(true));
@@ -194,7 +195,8 @@ pub(super) fn read(matches: &ArgMatches, environment: &Environment<'_>) -> Resul
     if name != REPLAY {
         return Ok((Task::DeadLetters(List { path, json: matches.get_flag(JSON) }), Vec::new()));
     }
-    let (outlet, warnings) = config::load_outlet(|| kinds(&path), &flags(matches), environment)?;
+    let pipeline = pipeline_of(matches);
+    let (outlet, warnings) = config::load_outlet(pipeline.as_deref(), || kinds(&path), &flags(matches), environment)?;
     let replay = Replay { path, any_sink: matches.get_flag(ANY_SINK), outlet };
     Ok((Task::Replay(Box::new(replay)), warnings))
 }

@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, error::ErrorKind};
 
-use super::{arguments, flags, tell};
+use super::{arguments, flags, pipeline_flag, pipeline_of, tell};
 use crate::{
     config::Flags,
     kind::Kind,
@@ -94,12 +94,13 @@ pub(super) fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .args(hidden)
+        .arg(pipeline_flag())
         .subcommand(show)
         .subcommand(reset)
 }
 
-/// What is asked for, and the flags that say where.
-pub(super) fn read(matches: &ArgMatches) -> Result<(Action, Flags), clap::Error> {
+/// What is asked for, of which pipeline, and the flags that say where.
+pub(super) fn read(matches: &ArgMatches) -> Result<(Action, Option<String>, Flags), clap::Error> {
     // clap has refused a missing or unknown one already.
     let (name, matches) = matches.subcommand().unwrap_or((SHOW, matches));
     let named: Vec<&str> = matches.get_many::<String>(KINDS).into_iter().flatten().map(String::as_str).collect();
@@ -117,7 +118,7 @@ pub(super) fn read(matches: &ArgMatches) -> Result<(Action, Flags), clap::Error>
         RESET => Action::Reset { kinds, value: matches.get_flag(VALUE) },
         _ => Action::Show { kinds, json: matches.get_flag(JSON) },
     };
-    Ok((action, flags(matches)))
+    Ok((action, pipeline_of(matches), flags(matches)))
 }
 
 /// Prints what the subcommand found to stdout, and why it stopped to stderr. Gives the exit code.

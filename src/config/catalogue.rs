@@ -14,6 +14,27 @@ pub static ALL: LazyLock<Vec<&'static Setting>> = LazyLock::new(|| {
     GENERAL.iter().chain(sinks).chain(OPERATING).copied().collect()
 });
 
+/// What the table of a pipeline can hold: everything about its records and its sink.
+pub static OF_PIPELINES: LazyLock<Vec<&'static Setting>> = LazyLock::new(|| {
+    let own: [&'static Setting; 9] = [
+        &TOPIC,
+        &RESOURCES,
+        &NOMAD_NAMESPACE,
+        &CHECKPOINT_INTERVAL,
+        &START,
+        &STANDBY_BUFFER,
+        &MAX_IN_FLIGHT,
+        &RETRY_MAX,
+        &DEAD_LETTER,
+    ];
+    own.into_iter().chain([&SINK_TYPE]).chain(SINKS.iter().flat_map(|sink| sink.settings()).copied()).collect()
+});
+
+/// What the configuration file can hold. It cannot name another file.
+pub(crate) fn of_files() -> Vec<&'static Setting> {
+    ALL.iter().copied().filter(|setting| setting.flag != CONFIG.flag).collect()
+}
+
 const RECORDS: &str = "Records";
 const NOMAD: &str = "Nomad";
 const COORDINATION: &str = "Coordination";

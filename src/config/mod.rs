@@ -10,15 +10,15 @@ mod names;
 mod nomad;
 mod validate;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
-pub use crate::settings::{Environment, Flags, Problem, Problems, Warning};
+pub use crate::settings::{Environment, Flags, PipelineName, Problem, Problems, Warning};
 use crate::{
     coordinator,
     dead_letter::Place,
     kind::Kind,
     nomad::{Config as Nomad, Topic},
-    settings::{Layers, Setting},
+    settings::{File, InvalidName, Layers},
     sink::Chosen,
     source::{Polling, Start},
     telemetry::Log,
@@ -36,17 +36,55 @@ pub enum Wanted {
 /// A valid configuration of a run. The files that it names have not been opened yet.
 #[derive(Debug)]
 pub struct Settings {
-    /// The kinds to carry: at least one, each once, in the order of [`Kind::ALL`].
-    pub kinds: Vec<Kind>,
-    /// The topics that [`Kind::Events`] subscribes to: at least one.
-    pub topics: Vec<Topic>,
+    /// What all pipelines share.
+    pub shared: Shared,
+    /// What to carry, and where to. At least one: the one without a name alone, or those of the configuration file, each with
+    /// another name.
+    pub pipelines: Vec<Pipeline>,
+}
+
+/// The settings of the program as a whole.
+#[derive(Clone, Debug)]
+pub struct Shared {
     /// How to reach Nomad.
     pub nomad: Nomad,
     /// Where records come from, and how lists are read.
     pub polling: Polling,
+    /// How long a stop may take: 100 ms to 10 min.
+    pub shutdown_grace: Duration,
+    /// The label of this cluster.
+    pub cluster: Option<String>,
+    /// Where the status page and the metrics are served.
+    pub listen: Option<SocketAddr>,
+    /// The settings of the log.
+    pub log: Log,
+    /// What was given of the settings that no table of a pipeline can hold.
+    given: Given,
+}
+
+/// What was given of some settings, to be compared when the file was read again.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Given(BTreeMap<&'static str, Vec<String>>);
+
+impl fmt::Debug for Given {
+    /// Without the values: some are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Given")
+    }
+}
+
+/// The settings of one pipeline.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// Its name; `None` without a table for it.
+    pub name: Option<PipelineName>,
+    /// The kinds to carry: at least one, each once, in the order of [`Kind::ALL`].
+    pub kinds: Vec<Kind>,
+    /// The topics that [`Kind::Events`] subscribes to: at least one.
+    pub topics: Vec<Topic>,
     /// The namespaces whose events to carry: `*` alone, or names, each once.
     pub namespaces: Vec<String>,
-    /// Which coordinator keeps leases and checkpoints.
+    /// Which coordinator keeps leases and checkpoints, and where.
     pub coordinator: coordinator::Config,
     /// How many bytes of the stream a standby keeps, at most 2 GiB; 0 is none.
     pub standby_buffer: usize,
@@ -56,26 +94,32 @@ pub struct Settings {
     pub start: Start,
     /// How many bytes of events may be read and not yet delivered: 64 KiB to 2 GiB, so it fits 32 bits.
     pub max_in_flight: usize,
-    /// How long a stop may take: 100 ms to 10 min.
-    pub shutdown_grace: Duration,
     /// The longest pause between two tries: 100 ms to 10 min.
     pub retry_max: Duration,
     /// Where records go.
     pub sink: Chosen,
     /// Where records go that the sink rejects.
     pub dead_letter: Place,
-    /// The label of this cluster.
-    pub cluster: Option<String>,
-    /// Where the status page and the metrics are served.
-    pub listen: Option<SocketAddr>,
-    /// The settings of the log.
-    pub log: Log,
+    /// What was given of the settings of pipelines.
+    given: Given,
 }
 
-impl Settings {
+impl Pipeline {
     /// The topics that `kind` subscribes to.
     pub fn topics_of(&self, kind: Kind) -> Vec<Topic> {
         kind.topic().map_or_else(|| self.topics.clone(), |topic| vec![Topic::all(topic)])
+    }
+
+    /// Whether its table, and what it takes over from the settings above it, say the same as those of `other`.
+    pub fn is_same(&self, other: &Pipeline) -> bool {
+        self.name == other.name && self.given == other.given
+    }
+}
+
+impl Shared {
+    /// Whether `other` was given the same.
+    pub fn is_same(&self, other: &Shared) -> bool {
+        self.given == other.given
     }
 }
 
@@ -119,13 +163,18 @@ pub fn load(
     valid.map(|(settings, warnings)| (settings, with_exposure(&layers, warnings)))
 }
 
-/// As [`load`], but reads only the settings of [`State`].
+/// As [`load`], but reads only the settings of [`State`]: that of the pipeline with this name, whether or not the file still has it.
 ///
 /// # Errors
 /// All problems with these, at once.
-pub fn load_state(flags: &Flags, environment: &Environment<'_>) -> Result<(State, Vec<Warning>), Problems> {
-    let (layers, problems) = gather(flags, environment);
-    let valid = validate::validate_state(&layers, environment, problems);
+pub fn load_state(
+    pipeline: Option<&str>,
+    flags: &Flags,
+    environment: &Environment<'_>,
+) -> Result<(State, Vec<Warning>), Problems> {
+    let (layers, mut problems) = gather(flags, environment);
+    let name = pipeline.and_then(|text| named(text, &mut problems));
+    let valid = validate::validate_state(name.as_ref(), &layers, environment, problems);
     valid.map(|(state, warnings)| (state, with_exposure(&layers, warnings)))
 }
 
@@ -135,18 +184,45 @@ pub fn load_state(flags: &Flags, environment: &Environment<'_>) -> Result<(State
 /// # Errors
 /// All problems with these, at once. A missing sink is one of them.
 pub fn load_outlet(
+    pipeline: Option<&str>,
     kinds: impl Fn() -> Vec<Kind>,
     flags: &Flags,
     environment: &Environment<'_>,
 ) -> Result<(Outlet, Vec<Warning>), Problems> {
-    let (layers, problems) = gather(flags, environment);
+    let (mut layers, mut problems) = gather(flags, environment);
+    if let Some(name) = pipeline.and_then(|text| named(text, &mut problems)) {
+        if !layers.pipelines().any(|known| *known == name) {
+            problems.push(Problem::new("--pipeline", Some(name.as_str()), no_such_pipeline(&layers)));
+        }
+        layers = layers.of_pipeline(&name);
+    }
     let valid = validate::validate_outlet(kinds, &layers, environment, problems);
     valid.map(|(outlet, warnings)| (outlet, with_exposure(&layers, warnings)))
 }
 
 fn with_exposure(layers: &Layers, mut warnings: Vec<Warning>) -> Vec<Warning> {
-    warnings.extend(exposure::warnings(layers));
+    let pipelines = layers.pipelines().map(|name| layers.of_pipeline(name)).collect::<Vec<_>>();
+    for exposed in pipelines.iter().chain([layers]).flat_map(exposure::warnings) {
+        if !warnings.contains(&exposed) {
+            warnings.push(exposed);
+        }
+    }
     warnings
+}
+
+/// The name that a command was given; a wrong one is noted.
+fn named(text: &str, problems: &mut Vec<Problem>) -> Option<PipelineName> {
+    text.parse()
+        .map_err(|error: InvalidName| problems.push(Problem::new("--pipeline", Some(text), error.to_string())))
+        .ok()
+}
+
+fn no_such_pipeline(layers: &Layers) -> String {
+    let names: Vec<_> = layers.pipelines().map(PipelineName::as_str).collect();
+    if names.is_empty() {
+        return "the configuration file has no [pipeline] table; leave out --pipeline".to_owned();
+    }
+    format!("no such pipeline; choose one of {}", names.join(", "))
 }
 
 /// The given values: flags override variables, and variables override the file.
@@ -160,9 +236,10 @@ fn gather(flags: &Flags, environment: &Environment<'_>) -> (Layers, Vec<Problem>
     {
         match std::fs::read_to_string(path) {
             Ok(text) => {
-                // A file cannot name another one.
-                let all = catalogue::ALL.iter().copied().filter(|setting| setting.flag != catalogue::CONFIG.flag);
-                layers.file(&all.collect::<Vec<&Setting>>(), path.as_ref(), &text, &mut problems);
+                let (path, settings) = (path.as_ref(), catalogue::of_files());
+                let (of_pipelines, text) = (&catalogue::OF_PIPELINES, &text);
+                let file = File { path, text, settings: &settings, of_pipelines, environment };
+                layers.file(&file, &mut problems);
             }
             Err(error) => {
                 let place = named.origin.place(&catalogue::CONFIG);

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Outlet, Settings, State, Wanted, catalogue, consul, names, nomad};
+use super::{Given, Outlet, Pipeline, Settings, Shared, State, Wanted, catalogue, consul, names, nomad};
 use crate::{
     coordinator::{self, Storage},
     dead_letter::Place,
@@ -14,7 +14,8 @@ use crate::{
     nomad::Topic,
     position::RaftIndex,
     settings::{
-        Broken, ByteSize, Environment, Layers, Origin, Problem, Problems, Reader, Warning, between, duration, nearest,
+        Broken, ByteSize, Environment, Layers, Origin, PipelineName, Problem, Problems, Reader, Setting, Warning,
+        between, duration, nearest,
     },
     sink::{self, Chosen, Kinds},
     source::{Polling, Source, Start},
@@ -39,11 +40,12 @@ pub(super) fn validate(
 }
 
 pub(super) fn validate_state(
+    pipeline: Option<&PipelineName>,
     layers: &Layers,
     environment: &Environment<'_>,
     problems: Vec<Problem>,
 ) -> Result<(State, Vec<Warning>), Problems> {
-    all_or_problems(layers, environment, problems, state)
+    all_or_problems(layers, environment, problems, |reader| state(pipeline, reader))
 }
 
 pub(super) fn validate_outlet(
@@ -76,20 +78,77 @@ fn all_or_problems<T>(
 
 /// Reads every setting before it gives up, so that it notes all problems.
 fn settings(wanted: Wanted, reader: &mut Reader<'_>, environment: &Environment<'_>) -> Result<Settings, Broken> {
-    let kinds = kinds(wanted, reader);
-    let topics = reader.list(&catalogue::TOPIC, topic);
+    let shared = shared(reader, environment);
+    let layers = reader.layers;
+    let names: Vec<_> = layers.pipelines().cloned().collect();
+    if names.is_empty() {
+        let pipeline = pipeline(None, wanted, reader, environment);
+        return Ok(Settings { shared: shared?, pipelines: vec![pipeline?] });
+    }
+    if let Wanted::One(kind) = wanted {
+        let given = layers.get(&catalogue::CONFIG).map(|given| given.origin.place(&catalogue::CONFIG));
+        let what = format!("it has [pipeline] tables, and {kind} carries one kind; use `nomad-firehose run`");
+        reader.problems.push(Problem::new(given.unwrap_or_default(), None, what));
+    }
+    let mut pipelines = Vec::new();
+    for name in names {
+        let own = layers.of_pipeline(&name);
+        let mut own = Reader::new(&own, Vec::new(), Vec::new());
+        pipelines.push(pipeline(Some(name), Wanted::Listed, &mut own, environment));
+        // What is wrong with a setting above the tables is wrong for each of them.
+        let Reader { problems, warnings, .. } = own;
+        for problem in problems {
+            if !reader.problems.contains(&problem) {
+                reader.problems.push(problem);
+            }
+        }
+        warnings.into_iter().for_each(|warning| reader.warn(warning));
+    }
+    let pipelines = pipelines.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let printing: Vec<_> = pipelines.iter().filter(|pipeline| pipeline.sink.name() == "stdout").collect();
+    if let [_, second, ..] = printing.as_slice() {
+        let name = second.name.as_ref().map(PipelineName::as_str).unwrap_or_default();
+        let what =
+            "only one pipeline can write to standard output, where lines of several would mix; choose another sink";
+        reader.problems.push(Problem::new(format!("sink-type of [pipeline.{name}] (SINK_TYPE)"), Some("stdout"), what));
+    }
+    Ok(Settings { shared: shared?, pipelines })
+}
+
+/// The settings of the program as a whole.
+fn shared(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Result<Shared, Broken> {
     let nomad = nomad::read(reader, environment);
     let source = reader.value(&catalogue::SOURCE, source);
-    if matches!(source, Ok(Source::Poll)) && kinds.contains(&Kind::Events) {
-        let others = kinds.iter().filter(|kind| **kind != Kind::Events);
-        let others =
-            if kinds.len() > 1 { others.map(|kind| kind.name()).collect() } else { POLLED.map(Kind::name).to_vec() };
-        let what =
-            format!("lists have no raw events; use auto, or carry other kinds (run --resources {})", others.join(","));
-        reader.wrong(&catalogue::SOURCE, what);
-    }
     let poll_interval = reader.value(&catalogue::POLL_INTERVAL, duration(SHORT, TEN_MINUTES));
     let stale = reader.optional(&catalogue::STALE, duration(SHORT, TEN_MINUTES));
+    let shutdown_grace = shutdown_grace(reader);
+    let cluster = reader.optional(&catalogue::CLUSTER, label);
+    let listen = reader.optional(&catalogue::LISTEN, listen);
+    let level = reader.value(&catalogue::LOG_LEVEL, level);
+    let format = reader.value(&catalogue::LOG_FORMAT, format);
+    let is_of_pipelines = |setting: &Setting| catalogue::OF_PIPELINES.iter().any(|own| own.flag == setting.flag);
+    let all: Vec<_> = catalogue::ALL.iter().copied().filter(|setting| !is_of_pipelines(setting)).collect();
+    Ok(Shared {
+        nomad: nomad?,
+        polling: Polling { source: source?, interval: poll_interval?, stale },
+        shutdown_grace: shutdown_grace?,
+        cluster,
+        listen,
+        log: Log { level: level?, format: format? },
+        given: Given(reader.layers.texts_of(&all)),
+    })
+}
+
+/// The settings of one pipeline.
+fn pipeline(
+    name: Option<PipelineName>,
+    wanted: Wanted,
+    reader: &mut Reader<'_>,
+    environment: &Environment<'_>,
+) -> Result<Pipeline, Broken> {
+    let kinds = kinds(wanted, name.as_ref(), reader);
+    let topics = reader.list(&catalogue::TOPIC, topic);
+    poll_carries(&kinds, reader);
     let namespaces = namespaces(reader, environment);
     let lease = reader.value(&catalogue::LEASE, duration(Duration::from_secs(1), Duration::from_secs(60)));
     let coordinator = coordinator(reader, lease);
@@ -98,14 +157,12 @@ fn settings(wanted: Wanted, reader: &mut Reader<'_>, environment: &Environment<'
     let checkpoint_interval = reader.value(&catalogue::CHECKPOINT_INTERVAL, duration(SHORT, hour));
     let start = reader.value(&catalogue::START, start);
     let max_in_flight = max_in_flight(reader);
-    let shutdown_grace = shutdown_grace(reader);
     let retry_max = retry_max(reader);
     let sink = sink(reader, &|_| kinds.clone());
-    let dead_letter = reader.value(&catalogue::DEAD_LETTER, dead_letter);
-    let cluster = reader.optional(&catalogue::CLUSTER, label);
-    let listen = reader.optional(&catalogue::LISTEN, listen);
-    let level = reader.value(&catalogue::LOG_LEVEL, level);
-    let format = reader.value(&catalogue::LOG_FORMAT, format);
+    let dead_letter = reader.value(&catalogue::DEAD_LETTER, dead_letter).map(|place| match &name {
+        Some(name) if !is_own(&catalogue::DEAD_LETTER, reader) => place.of_pipeline(name),
+        _ => place,
+    });
 
     if kinds.contains(&Kind::Events) {
         let unknown = topics.iter().filter(|topic| !names::TOPICS.contains(&topic.name.as_str()));
@@ -113,34 +170,56 @@ fn settings(wanted: Wanted, reader: &mut Reader<'_>, environment: &Environment<'
             reader.warn(Warning::UnknownTopic { topic: name.clone(), nearest: nearest(name, names::TOPICS) });
         }
     }
-    Ok(Settings {
+    let coordinator = coordinator.map(|coordinator| match &name {
+        Some(name) => coordinator.of_pipeline(name),
+        None => coordinator,
+    });
+    Ok(Pipeline {
+        name,
         kinds,
         topics,
-        nomad: nomad?,
-        polling: Polling { source: source?, interval: poll_interval?, stale },
         namespaces,
         coordinator: coordinator?,
         standby_buffer: usize::try_from(standby_buffer?.bytes()).map_err(|_| Broken)?,
         checkpoint_interval: checkpoint_interval?,
         start: start?,
         max_in_flight: max_in_flight?,
-        shutdown_grace: shutdown_grace?,
         retry_max: retry_max?,
         sink: sink?,
         dead_letter: dead_letter?,
-        cluster,
-        listen,
-        log: Log { level: level?, format: format? },
+        given: Given(reader.layers.texts_of(&catalogue::OF_PIPELINES)),
     })
 }
 
+/// Whether the table of a pipeline has this setting itself.
+fn is_own(setting: &Setting, reader: &Reader<'_>) -> bool {
+    reader.layers.get(setting).is_some_and(|given| matches!(given.origin, Origin::Pipeline(..)))
+}
+
+/// Notes where only lists are read, and `kinds` has one that no list holds.
+fn poll_carries(kinds: &[Kind], reader: &mut Reader<'_>) {
+    if reader.text(&catalogue::SOURCE) != Some("poll") || !kinds.contains(&Kind::Events) {
+        return;
+    }
+    let others = kinds.iter().filter(|kind| **kind != Kind::Events);
+    let others =
+        if kinds.len() > 1 { others.map(|kind| kind.name()).collect() } else { POLLED.map(Kind::name).to_vec() };
+    let what =
+        format!("lists have no raw events; use auto, or carry other kinds (run --resources {})", others.join(","));
+    reader.wrong(&catalogue::SOURCE, what);
+}
+
 /// The settings of [`State`] alone.
-fn state(reader: &mut Reader<'_>) -> Result<State, Broken> {
+fn state(pipeline: Option<&PipelineName>, reader: &mut Reader<'_>) -> Result<State, Broken> {
     // A command that works on stored checkpoints holds no lease.
     let coordinator = coordinator(reader, Ok(Duration::ZERO));
     let level = reader.value(&catalogue::LOG_LEVEL, level);
     let format = reader.value(&catalogue::LOG_FORMAT, format);
-    let storage = match coordinator? {
+    let coordinator = match pipeline {
+        Some(name) => coordinator?.of_pipeline(name),
+        None => coordinator?,
+    };
+    let storage = match coordinator {
         coordinator::Config::Consul(config) => Storage::Consul(Box::new(config.client)),
         coordinator::Config::File { data_dir } => Storage::File { data_dir },
         coordinator::Config::None => {
@@ -158,7 +237,7 @@ fn outlet(kinds: impl Fn() -> Vec<Kind>, reader: &mut Reader<'_>) -> Result<Outl
         reader.missing(&catalogue::SINK_TYPE, "a replay has no default sink; name the sink and set its settings");
     }
     let sink = sink(reader, &|reader| match reader.layers.get(&catalogue::RESOURCES) {
-        Some(_) => self::kinds(Wanted::Listed, reader),
+        Some(_) => self::kinds(Wanted::Listed, None, reader),
         None => kinds(),
     });
     let cluster = reader.optional(&catalogue::CLUSTER, label);
@@ -190,15 +269,18 @@ fn retry_max(reader: &mut Reader<'_>) -> Result<Duration, Broken> {
     reader.value(&catalogue::RETRY_MAX, duration(SHORT, TEN_MINUTES))
 }
 
-fn kinds(wanted: Wanted, reader: &mut Reader<'_>) -> Vec<Kind> {
+fn kinds(wanted: Wanted, pipeline: Option<&PipelineName>, reader: &mut Reader<'_>) -> Vec<Kind> {
     if let Wanted::One(kind) = wanted {
         return vec![kind];
     }
     if reader.layers.get(&catalogue::RESOURCES).is_none() {
-        reader.missing(
-            &catalogue::RESOURCES,
-            "run has no default; name the kinds to carry, such as allocations,jobs, or all",
-        );
+        let what = match pipeline {
+            Some(name) => {
+                format!("[pipeline.{name}] names no kinds to carry; write resources = [\"allocations\"] into it")
+            }
+            None => "run has no default; name the kinds to carry, such as allocations,jobs, or all".to_owned(),
+        };
+        reader.missing(&catalogue::RESOURCES, what);
         return Vec::new();
     }
     let named = reader.list(&catalogue::RESOURCES, |text| match text {

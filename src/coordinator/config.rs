@@ -8,13 +8,18 @@ use super::{
     file::Directory,
     inspect::Inspector,
     none::Unshared,
+    turn::Turns,
 };
 use crate::{
     cluster::Known,
     consul,
     kind::Kind,
+    settings::PipelineName,
     telemetry::{Metrics, Status},
 };
+
+/// The folder of the pipelines that have a name.
+const PIPELINES: &str = "pipelines";
 
 /// Which coordinator keeps leases and checkpoints, with its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,15 +72,30 @@ pub struct Run<'a> {
     pub metrics: Metrics,
     /// Where to report.
     pub status: Status,
+    /// The name of the pipeline, and the turns that it takes with the others; `None` for the one without a name.
+    pub pipeline: Option<(PipelineName, Turns)>,
 }
 
 impl Config {
+    /// The place of a pipeline's own leases and checkpoints: a folder below that of the pipeline without a name.
+    #[must_use]
+    pub fn of_pipeline(self, name: &PipelineName) -> Self {
+        match self {
+            Config::Consul(mut config) => {
+                config.client.folder = format!("{}/{PIPELINES}/{name}", config.client.folder);
+                Config::Consul(config)
+            }
+            Config::File { data_dir } => Config::File { data_dir: data_dir.join(PIPELINES).join(name.as_str()) },
+            Config::None => Config::None,
+        }
+    }
+
     /// Builds the coordinator, and starts its tasks.
     ///
     /// # Errors
     /// A certificate or the directory cannot be used.
     pub fn build(&self, run: Run<'_>) -> Result<Arc<dyn Coordinator>, Unusable> {
-        let Run { kinds, holder, cluster, metrics, status } = run;
+        let Run { kinds, holder, cluster, metrics, status, pipeline } = run;
         match self {
             Config::Consul(config) => {
                 let client = consul::Client::new(config.client.clone())?;
@@ -84,9 +104,10 @@ impl Config {
                     lease: config.lease,
                     session_ttl: config.session_ttl,
                     node_checks: config.node_checks,
-                    session_name: session_name(kinds),
+                    session_name: session_name(kinds, pipeline.as_ref().map(|(name, _)| name)),
                     holder,
                     cluster,
+                    turns: pipeline.map(|(_, turns)| turns),
                 };
                 Ok(Arc::new(Consul::start(client, options, metrics, status)))
             }
@@ -101,8 +122,9 @@ impl Config {
 }
 
 /// The original program names its sessions like this, and each of its processes carries one kind.
-fn session_name(kinds: &[Kind]) -> String {
+fn session_name(kinds: &[Kind], pipeline: Option<&PipelineName>) -> String {
     match kinds {
+        _ if let Some(name) = pipeline => format!("nomad-firehose-{name}"),
         [kind] => format!("nomad-firehose-{}", kind.storage_name()),
         _ => "nomad-firehose".to_owned(),
     }

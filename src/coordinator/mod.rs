@@ -8,13 +8,17 @@ pub mod consul;
 pub mod file;
 pub mod inspect;
 pub mod none;
+mod turn;
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
 
 use futures_util::future::{self, BoxFuture};
 use tokio::sync::watch;
 
-pub use self::config::{Config, ConsulConfig, Run, Storage, Unusable};
+pub use self::{
+    config::{Config, ConsulConfig, Run, Storage, Unusable},
+    turn::Turns,
+};
 use crate::{
     cluster::Identity,
     kind::Kind,

@@ -48,6 +48,7 @@ use tokio::sync::Mutex;
 use crate::{
     record::Record,
     redact,
+    settings::PipelineName,
     throttle::{Class, Classified},
 };
 
@@ -73,6 +74,22 @@ pub enum Place {
 #[derive(Debug, thiserror::Error)]
 #[error("\"{0}\" is not one of stop, log, file:PATH")]
 pub struct UnknownPlace(String);
+
+impl Place {
+    /// The place of a pipeline where all were given this one: a file of its own beside it, because a replay sends a file to one
+    /// sink.
+    #[must_use]
+    pub fn of_pipeline(self, name: &PipelineName) -> Self {
+        match self {
+            Place::File(path) => {
+                let mut path = path.into_os_string();
+                path.push(format!(".{name}"));
+                Place::File(path.into())
+            }
+            place => place,
+        }
+    }
+}
 
 impl FromStr for Place {
     type Err = UnknownPlace;

@@ -2,13 +2,16 @@
 //! form is checked here.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     ffi::{OsStr, OsString},
     fmt,
     path::{Path, PathBuf},
 };
 
-use super::{Form, Problem, Setting, nearest::nearest_key};
+use super::{Form, PipelineName, Problem, Setting, nearest::nearest_key};
+
+/// The table of the file that has the tables of the pipelines.
+const PIPELINE: &str = "pipeline";
 
 /// The environment of the process. Tests pass one of their own.
 pub struct Environment<'a> {
@@ -40,12 +43,14 @@ impl fmt::Debug for Environment<'_> {
     }
 }
 
-/// Where a value was given. A later variant comes before an earlier one.
+/// Where a value was given. A later variant comes before an earlier one: what a pipeline's own table says is the most specific.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     File(PathBuf),
     Variable,
     Flag,
+    /// The table of a pipeline in the file.
+    Pipeline(PathBuf, PipelineName),
 }
 
 impl Origin {
@@ -55,6 +60,7 @@ impl Origin {
             Origin::File(_) => 0,
             Origin::Variable => 1,
             Origin::Flag => 2,
+            Origin::Pipeline(..) => 3,
         }
     }
 
@@ -64,7 +70,16 @@ impl Origin {
         match self {
             Origin::Flag => format!("--{flag} ({variable})"),
             Origin::Variable => format!("{variable} (--{flag})"),
-            Origin::File(path) => format!("{flag} in {} ({variable})", path.display()),
+            Origin::File(_) | Origin::Pipeline(..) => format!("{} ({variable})", self.key(flag)),
+        }
+    }
+
+    /// A key of the file in a message.
+    fn key(&self, key: &str) -> String {
+        match self {
+            Origin::Flag | Origin::Variable => key.to_owned(),
+            Origin::File(path) => format!("{key} in {}", path.display()),
+            Origin::Pipeline(path, name) => format!("{key} of [{PIPELINE}.{name}] in {}", path.display()),
         }
     }
 }
@@ -93,6 +108,8 @@ pub type Flags = Vec<(&'static Setting, Vec<OsString>)>;
 pub(crate) struct Layers {
     given: HashMap<&'static str, Given>,
     file_has_secrets: bool,
+    /// What the tables of the pipelines say.
+    pipelines: BTreeMap<PipelineName, BTreeMap<&'static str, Given>>,
 }
 
 impl Layers {
@@ -130,31 +147,106 @@ impl Layers {
         }
     }
 
-    /// Adds the text of the configuration file, which can hold these settings. Call it last.
-    pub(crate) fn file(&mut self, settings: &[&'static Setting], path: &Path, text: &str, problems: &mut Vec<Problem>) {
-        let table = match text.parse::<toml::Table>() {
+    /// Adds the text of the configuration file. Call it last.
+    pub(crate) fn file(&mut self, file: &File<'_>, problems: &mut Vec<Problem>) {
+        let mut table = match file.text.parse::<toml::Table>() {
             Ok(table) => table,
-            Err(error) => return problems.push(syntax(path, text, &error)),
+            Err(error) => return problems.push(syntax(file.path, file.text, &error)),
         };
+        let pipelines = table.remove(PIPELINE);
+        let origin = Origin::File(file.path.to_owned());
+        for (setting, given) in self.values(file, table, &origin, problems) {
+            self.given.entry(setting.flag).or_insert(given);
+        }
+        match pipelines {
+            None => {}
+            Some(toml::Value::Table(tables)) => {
+                for (name, table) in tables {
+                    self.pipeline(file, &name, table, problems);
+                }
+            }
+            Some(_) => {
+                let place = format!("{PIPELINE} in {}", file.path.display());
+                problems.push(Problem::new(place, None, "write a table for each pipeline, such as [pipeline.web]"));
+            }
+        }
+    }
+
+    /// Adds the table of one pipeline.
+    fn pipeline(&mut self, file: &File<'_>, name: &str, table: toml::Value, problems: &mut Vec<Problem>) {
+        let place = format!("[{PIPELINE}.{name}] in {}", file.path.display());
+        let (name, table) = match (name.parse::<PipelineName>(), table) {
+            (Ok(name), toml::Value::Table(table)) => (name, table),
+            (Err(error), _) => return problems.push(Problem::new(place, None, error.to_string())),
+            (Ok(_), _) => {
+                let what = "write the settings of the pipeline as a table, such as [pipeline.web]";
+                return problems.push(Problem::new(place, None, what));
+            }
+        };
+        let origin = Origin::Pipeline(file.path.to_owned(), name.clone());
+        let mut own = BTreeMap::new();
+        for (setting, given) in self.values(file, table, &origin, problems) {
+            if file.of_pipelines.iter().any(|allowed| allowed.flag == setting.flag) {
+                own.insert(setting.flag, given);
+            } else {
+                let what = "this setting is of the whole program; write it above the tables of the pipelines";
+                problems.push(Problem::new(origin.place(setting), None, what));
+            }
+        }
+        self.pipelines.insert(name, own);
+    }
+
+    /// The values of a table.
+    fn values(
+        &mut self,
+        file: &File<'_>,
+        table: toml::Table,
+        origin: &Origin,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<(&'static Setting, Given)> {
+        let mut flat = Vec::new();
+        flatten("", table, &mut flat);
         let mut values = Vec::new();
-        flatten("", table, &mut values);
-        for (key, value) in values {
-            let Some(setting) = settings.iter().find(|setting| setting.flag == key) else {
-                problems.push(Problem::unknown_key(path, &key, nearest_key(&key, settings)));
+        for (key, value) in flat {
+            // TOML's own style has underscores.
+            let flag = key.replace('_', "-");
+            let Some(setting) = file.settings.iter().find(|setting| setting.flag == flag) else {
+                problems.push(Problem::unknown_key(&origin.key(&key), nearest_key(&flag, file.settings)));
                 continue;
             };
-            let origin = Origin::File(path.to_owned());
             match texts(setting, value) {
-                Ok((values, split)) => {
-                    // An address can have a password in it.
-                    let has_password = |text: &String| text.split_once("://").is_some_and(|(_, it)| it.contains('@'));
-                    self.file_has_secrets |= setting.secret || values.iter().any(has_password);
-                    let values: Vec<_> = values.iter().map(OsStr::new).collect();
-                    self.offer(setting, values, split, origin, problems);
-                }
+                Ok((texts, split)) => match file.filled_in(setting, texts) {
+                    Ok((texts, in_file)) => {
+                        self.file_has_secrets |= in_file;
+                        let texts: Vec<_> = texts.iter().map(OsStr::new).collect();
+                        values.push((*setting, given(setting, texts, split, origin.clone(), problems)));
+                    }
+                    Err(what) => problems.push(Problem::new(origin.place(setting), None, what)),
+                },
                 Err(what) => problems.push(Problem::new(origin.place(setting), None, what)),
             }
         }
+        values
+    }
+
+    /// The pipelines that the configuration file has, in the order of their names.
+    pub(crate) fn pipelines(&self) -> impl Iterator<Item = &PipelineName> {
+        self.pipelines.keys()
+    }
+
+    /// What was given for one pipeline: its own table decides, and then what was given for all.
+    pub(crate) fn of_pipeline(&self, name: &PipelineName) -> Layers {
+        let mut given = self.given.clone();
+        for (flag, own) in self.pipelines.get(name).into_iter().flatten() {
+            given.insert(flag, own.clone());
+        }
+        Layers { given, file_has_secrets: self.file_has_secrets, pipelines: BTreeMap::new() }
+    }
+
+    /// What was given of these settings, to be compared after the file was read again.
+    pub(crate) fn texts_of(&self, settings: &[&'static Setting]) -> BTreeMap<&'static str, Vec<String>> {
+        let given = settings.iter().filter_map(|setting| Some((setting.flag, self.get(setting)?.values.clone())));
+        given.collect()
     }
 
     fn offer<'a>(
@@ -165,28 +257,81 @@ impl Layers {
         origin: Origin,
         problems: &mut Vec<Problem>,
     ) {
-        if self.given.contains_key(setting.flag) {
-            return;
+        if !self.given.contains_key(setting.flag) {
+            self.given.insert(setting.flag, given(setting, values, split, origin, problems));
         }
-        let (mut texts, mut padded) = (Vec::new(), false);
-        for value in values {
-            match value.to_str() {
-                None => problems.push(Problem::new(
-                    origin.place(setting),
-                    None,
-                    "the value is not UTF-8; write it in UTF-8",
-                )),
-                Some(text) if split => texts.extend(items(text, setting.form)),
-                Some(text) => {
-                    // The file that the value came from ends with a line break; a blank could be intended.
-                    let line = text.trim_matches(['\r', '\n']);
-                    padded |= line.trim() != line;
-                    texts.push(line.trim().to_owned());
-                }
+    }
+}
+
+/// The configuration file.
+pub(crate) struct File<'a> {
+    /// Where it is.
+    pub(crate) path: &'a Path,
+    /// What it says.
+    pub(crate) text: &'a str,
+    /// The settings that it can hold.
+    pub(crate) settings: &'a [&'static Setting],
+    /// Those of them that the table of a pipeline can hold.
+    pub(crate) of_pipelines: &'a [&'static Setting],
+    /// The variables that its secrets can name.
+    pub(crate) environment: &'a Environment<'a>,
+}
+
+impl File<'_> {
+    /// The texts with `${NAME}` in a secret replaced by that variable, so that the file need not hold it; and whether the file
+    /// holds a secret all the same.
+    fn filled_in(&self, setting: &Setting, texts: Vec<String>) -> Result<(Vec<String>, bool), String> {
+        // An address can have a password in it.
+        let has_password = |text: &String| text.split_once("://").is_some_and(|(_, it)| it.contains('@'));
+        if !setting.secret {
+            let in_file = texts.iter().any(has_password);
+            return Ok((texts, in_file));
+        }
+        let in_file = texts.iter().any(|text| !text.contains("${"));
+        let filled = texts.iter().map(|text| self.fill_in(text)).collect::<Result<_, _>>()?;
+        Ok((filled, in_file))
+    }
+
+    fn fill_in(&self, text: &str) -> Result<String, String> {
+        let (mut filled, mut rest) = (String::new(), text);
+        while let Some((before, after)) = rest.split_once("${") {
+            let (name, after) = after.split_once('}').ok_or("a ${ has no }; write ${VARIABLE}")?;
+            let value = self.environment.get(name).ok_or_else(|| {
+                let name: String = name.chars().take(80).collect();
+                format!("the variable {name} that it names is not set; set it, or write the value here")
+            })?;
+            filled += before;
+            filled += value;
+            rest = after;
+        }
+        Ok(filled + rest)
+    }
+}
+
+/// The values of one setting.
+fn given<'a>(
+    setting: &Setting,
+    values: impl IntoIterator<Item = &'a OsStr>,
+    split: bool,
+    origin: Origin,
+    problems: &mut Vec<Problem>,
+) -> Given {
+    let (mut texts, mut padded) = (Vec::new(), false);
+    for value in values {
+        match value.to_str() {
+            None => {
+                problems.push(Problem::new(origin.place(setting), None, "the value is not UTF-8; write it in UTF-8"));
+            }
+            Some(text) if split => texts.extend(items(text, setting.form)),
+            Some(text) => {
+                // The file that the value came from ends with a line break; a blank could be intended.
+                let line = text.trim_matches(['\r', '\n']);
+                padded |= line.trim() != line;
+                texts.push(line.trim().to_owned());
             }
         }
-        self.given.insert(setting.flag, Given { values: texts, origin, padded });
     }
+    Given { values: texts, origin, padded }
 }
 
 /// The items of a list. Free text can hold a comma: `\,` is a comma that does not separate.

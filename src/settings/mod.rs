@@ -7,6 +7,7 @@ mod duration;
 pub(crate) mod http;
 mod layers;
 mod nearest;
+mod pipeline_name;
 mod problem;
 mod reader;
 mod setting;
@@ -17,13 +18,14 @@ pub(crate) mod testing;
 pub(crate) use self::{
     duration::duration,
     http::TlsSettings,
-    layers::{Layers, Origin},
+    layers::{File, Layers, Origin},
     nearest::nearest,
     reader::{between, number},
     setting::settings,
 };
 pub use self::{
     layers::{Environment, Flags},
+    pipeline_name::{InvalidName, PipelineName},
     problem::{Problem, Problems, Warning},
     reader::{Broken, Reader},
     setting::{Form, Scope, Setting},

@@ -1,9 +1,6 @@
 //! Mistakes in a configuration, and probable mistakes.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::PathBuf};
 
 /// One mistake.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,12 +24,13 @@ impl Problem {
         Problem { place: place.into(), value, what: what.into() }
     }
 
-    pub(crate) fn unknown_key(path: &Path, key: &str, nearest: Option<&str>) -> Self {
+    /// `place` is the key, and where it was found.
+    pub(crate) fn unknown_key(place: &str, nearest: Option<&str>) -> Self {
         let what = match nearest {
             Some(nearest) => format!("no such setting; did you mean {nearest}?"),
             None => "no such setting; use the name of a flag, see --help".to_owned(),
         };
-        Problem::new(format!("{key} in {}", path.display()), None, what)
+        Problem::new(place, None, what)
     }
 }
 

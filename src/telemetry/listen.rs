@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Metrics, Status};
+use super::{Board, board::Row};
 use crate::throttle::Throttle;
 
 /// How long open requests may take to end after the listener was told to stop.
@@ -39,16 +39,15 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// What the pages show.
 #[derive(Clone, Debug)]
 pub struct View {
-    metrics: Metrics,
-    status: Status,
+    board: Board,
     cluster: Option<String>,
     started: Instant,
 }
 
 impl View {
     /// A view of a process that starts now.
-    pub fn new(metrics: Metrics, status: Status, cluster: Option<String>) -> Self {
-        View { metrics, status, cluster, started: Instant::now() }
+    pub fn new(board: Board, cluster: Option<String>) -> Self {
+        View { board, cluster, started: Instant::now() }
     }
 }
 
@@ -67,13 +66,12 @@ pub struct BindError {
 /// See [`bind`].
 pub async fn start(
     address: Option<SocketAddr>,
-    metrics: &Metrics,
-    status: &Status,
+    board: &Board,
     cluster: Option<String>,
 ) -> Result<JoinHandle<()>, BindError> {
     let Some(address) = address else { return Ok(tokio::spawn(async {})) };
     let listener = bind(address).await?;
-    let view = View::new(metrics.clone(), status.clone(), cluster);
+    let view = View::new(board.clone(), cluster);
     Ok(tokio::spawn(serve(listener, view, CancellationToken::new())))
 }
 
@@ -159,7 +157,7 @@ fn router(view: View) -> Router {
 }
 
 async fn metrics(State(view): State<View>) -> Response {
-    match view.metrics.encode() {
+    match view.board.metrics() {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
@@ -169,9 +167,10 @@ async fn metrics(State(view): State<View>) -> Response {
 }
 
 async fn ready(State(view): State<View>) -> (StatusCode, String) {
-    let code = if view.status.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let lines = view.status.phases().into_iter().map(|(kind, phase)| format!("{kind}: {phase}\n"));
-    (code, lines.collect())
+    let rows = view.board.rows();
+    let is_ready = rows.iter().all(|row| row.phase.is_ready());
+    let code = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, rows.iter().map(|Row { name, phase, .. }| format!("{name}: {phase}\n")).collect())
 }
 
 async fn page(State(view): State<View>) -> String {
@@ -180,20 +179,23 @@ async fn page(State(view): State<View>) -> String {
         out += &format!(", cluster {cluster}");
     }
     let up = view.started.elapsed().as_secs();
-    let ready = if view.status.is_ready() { "ready" } else { "not ready" };
+    let rows = view.board.rows();
+    let ready = if rows.iter().all(|row| row.phase.is_ready()) { "ready" } else { "not ready" };
+    let kind = if rows.iter().any(|row| row.name.contains('/')) { "pipeline/kind" } else { "kind" };
+    let width = rows.iter().map(|row| row.name.len()).chain([kind.len(), 12]).max().unwrap_or_default() + 1;
     out += &format!(", up {}h{:02}m{:02}s, {ready}\n\n", up / 3600, up / 60 % 60, up % 60);
     let mut row = |cells: [&str; 8]| {
-        let [kind, position, lag, oldest, delivered, dead, gaps, state] = cells;
+        let [name, position, lag, oldest, delivered, dead, gaps, state] = cells;
         // Writing to a String cannot fail.
-        writeln!(out, "{kind:<13}{position:>12}{lag:>8}{oldest:>9}{delivered:>12}{dead:>14}{gaps:>6}  {state}").ok();
+        writeln!(out, "{name:<width$}{position:>12}{lag:>8}{oldest:>9}{delivered:>12}{dead:>14}{gaps:>6}  {state}")
+            .ok();
     };
-    row(["kind", "position", "lag", "oldest", "delivered", "dead letters", "gaps", "state"]);
-    for (kind, phase) in view.status.phases() {
-        let it = view.metrics.summary(kind);
+    row([kind, "position", "lag", "oldest", "delivered", "dead letters", "gaps", "state"]);
+    for Row { name, phase, summary: it } in &rows {
         let [position, lag] = [it.position, it.lag].map(|number| number.to_string());
         let oldest = format!("{:.1}s", it.oldest_seconds);
         let [delivered, dead, gaps] = [it.delivered, it.dead_letters, it.gaps].map(|number| number.to_string());
-        row([kind.name(), &position, &lag, &oldest, &delivered, &dead, &gaps, &phase.to_string()]);
+        row([name, &position, &lag, &oldest, &delivered, &dead, &gaps, &phase.to_string()]);
     }
     out + LEGEND
 }
@@ -205,7 +207,7 @@ mod tests {
     use super::*;
     use crate::{
         kind::Kind,
-        telemetry::{Leadership, SourceState},
+        telemetry::{Leadership, Metrics, SourceState, Status},
     };
 
     const PATIENCE: Duration = Duration::from_secs(120);
@@ -225,7 +227,9 @@ mod tests {
         let listener = bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let stop = CancellationToken::new();
-        let view = View::new(metrics, status.clone(), Some("blue".to_owned()));
+        let board = Board::default();
+        board.show(None, &metrics, status);
+        let view = View::new(board, Some("blue".to_owned()));
         (address, stop.clone(), tokio::spawn(serve(listener, view, stop)))
     }
 

@@ -1,6 +1,6 @@
 //! The log: one line for each event, on stderr.
 
-use std::{fmt, io::IsTerminal as _};
+use std::{cell::RefCell, fmt, io::IsTerminal as _, sync::Arc};
 
 use serde::Serializer as _;
 use serde_json::{Map, Value};
@@ -78,6 +78,15 @@ where
     tracing_subscriber::registry().with(layer.with_filter(targets))
 }
 
+thread_local! {
+    static PIPELINE: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+}
+
+/// Adds the field `pipeline` to whatever this thread logs from now on. Each pipeline has threads of its own.
+pub fn name_thread(pipeline: &Arc<str>) {
+    PIPELINE.set(Some(Arc::clone(pipeline)));
+}
+
 struct Lines(LogFormat);
 
 impl<S> FormatEvent<S, JsonFields> for Lines
@@ -91,6 +100,9 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut fields = Fields::default();
+        if let Some(pipeline) = PIPELINE.with_borrow(Clone::clone) {
+            fields.set("pipeline", Value::String(pipeline.as_ref().to_owned()));
+        }
         for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
             let extensions = span.extensions();
             let formatted = extensions.get::<FormattedFields<JsonFields>>();

@@ -1,5 +1,6 @@
 //! What an operator sees: the log, the metrics, and the status pages.
 
+pub mod board;
 pub mod facets;
 pub mod lag;
 pub mod listen;
@@ -8,9 +9,10 @@ pub mod metrics;
 pub mod phase;
 pub mod status;
 
+pub use board::Board;
 pub use facets::{Duty, Leadership, ListState, SinkState, SourceState};
 pub use lag::{Backlog, Front};
-pub use log::{Log, LogFormat, init};
+pub use log::{Log, LogFormat, init, name_thread};
 pub use metrics::Metrics;
 pub use phase::Phase;
 pub use status::Status;

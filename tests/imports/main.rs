@@ -57,6 +57,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("supervisor", "the life of a run"),
     ("process", "signals, descriptors, the runtime"),
     ("config", "all settings"),
+    ("pipeline", "from settings to a run, and many runs side by side"),
     ("state", "the stored state, for an operator"),
     ("cli", "the command line"),
 ];

@@ -1,5 +1,6 @@
 mod arbitrary;
 mod consul;
+mod pipelines;
 mod wrong;
 
 use std::{ffi::OsString, io::Write as _};
@@ -22,7 +23,7 @@ fn load(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(Settings, Vec
 
 fn carried(loaded: Result<(cli::Task, Vec<Warning>), Exit>) -> Result<(Settings, Vec<Warning>), Exit> {
     loaded.map(|(task, warnings)| match task {
-        cli::Task::Carry(settings) => (*settings, warnings),
+        cli::Task::Carry(settings, _) => (*settings, warnings),
         other => panic!("{other:?}"),
     })
 }
@@ -57,9 +58,7 @@ fn path(file: &tempfile::NamedTempFile) -> &str {
 
 #[test]
 fn defaults_are_those_of_the_contract() {
-    let expected = Settings {
-        kinds: vec![Kind::Nodes],
-        topics: vec![Topic { name: "*".to_owned(), key: None }],
+    let shared = Shared {
         nomad: Nomad {
             addresses: vec!["http://127.0.0.1:4646".parse().expect("an address")],
             region: None,
@@ -69,20 +68,28 @@ fn defaults_are_those_of_the_contract() {
             timeout: Duration::from_secs(10),
         },
         polling: Polling { source: Source::Auto, interval: Duration::from_secs(1), stale: None },
+        shutdown_grace: Duration::from_secs(4),
+        cluster: None,
+        listen: None,
+        log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
+        given: Given::default(),
+    };
+    let pipeline = Pipeline {
+        name: None,
+        kinds: vec![Kind::Nodes],
+        topics: vec![Topic { name: "*".to_owned(), key: None }],
         namespaces: vec!["*".to_owned()],
         coordinator: coordinator::Config::None,
         standby_buffer: 32 << 20,
         checkpoint_interval: Duration::from_secs(10),
         start: Start::All,
         max_in_flight: 32 << 20,
-        shutdown_grace: Duration::from_secs(4),
         retry_max: Duration::from_secs(30),
-        sink: settings(&["nodes", "--sink-type=stdout"], &[]).sink,
+        sink: settings(&["nodes", "--sink-type=stdout"], &[]).pipelines.remove(0).sink,
         dead_letter: Place::Stop,
-        cluster: None,
-        listen: None,
-        log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
+        given: Given::default(),
     };
+    let expected = Settings { shared, pipelines: vec![pipeline] };
     let expected = format!("{expected:?}");
     assert_eq!(format!("{:?}", settings(&["nodes"], &[])), expected);
     // An empty variable is none.
@@ -96,16 +103,16 @@ fn flags_go_before_variables_and_variables_before_the_file() {
     let arguments = ["nodes", "--config", path(&file), "--start=3"];
     let variables = [("NOMAD_FIREHOSE_START", "2"), ("NOMAD_FIREHOSE_CLUSTER", "variable")];
     let settings = settings(&arguments, &variables);
-    assert_eq!(settings.start, Start::Index(RaftIndex(3)));
-    assert_eq!(settings.cluster.as_deref(), Some("variable"));
-    assert_eq!(settings.nomad.region.as_deref(), Some("file"));
-    assert_eq!(settings.log.level, tracing::Level::DEBUG);
+    assert_eq!(settings.pipelines[0].start, Start::Index(RaftIndex(3)));
+    assert_eq!(settings.shared.cluster.as_deref(), Some("variable"));
+    assert_eq!(settings.shared.nomad.region.as_deref(), Some("file"));
+    assert_eq!(settings.shared.log.level, tracing::Level::DEBUG);
 }
 
 #[test]
 fn a_setting_can_stand_before_and_behind_the_subcommand() {
-    assert_eq!(settings(&["--cluster=a", "nodes"], &[]).cluster.as_deref(), Some("a"));
-    assert_eq!(settings(&["nodes", "--cluster=a"], &[]).cluster.as_deref(), Some("a"));
+    assert_eq!(settings(&["--cluster=a", "nodes"], &[]).shared.cluster.as_deref(), Some("a"));
+    assert_eq!(settings(&["nodes", "--cluster=a"], &[]).shared.cluster.as_deref(), Some("a"));
 }
 
 #[test]
@@ -237,11 +244,11 @@ fn all_problems_come_at_once_and_name_setting_value_and_mend() {
         "NOMAD_ADDR (--nomad-addr) is \"localhost:4646\": the scheme is missing; begin with http://, https:// or unix://",
         "NOMAD_CLIENT_KEY (--nomad-client-key): NOMAD_CLIENT_CERT is set and needs its key; set both or neither",
         "--nomad-skip-verify (NOMAD_SKIP_VERIFY) is \"maybe\": write true or false",
+        "LOG_FORMAT (--log-format) is \"gelf\": the program does not write GELF; choose json, and let the log shipper convert it",
         "NOMAD_FIREHOSE_CHECKPOINT_INTERVAL (--checkpoint-interval) is \"10\": the number has no unit; write 10s for seconds or 10ms for milliseconds",
         "--start (NOMAD_FIREHOSE_START) is \"yesterday\": write all, now, or a raft index such as 4711",
         "NOMAD_FIREHOSE_MAX_IN_FLIGHT (--max-in-flight) is \"1KiB\": out of bounds; write a size from 64KiB to 2GiB",
         "SINK_TYPE (--sink-type) is \"kafka\": this sink does not exist yet; choose one of stdout, amqp, rabbitmq, http, kinesis",
-        "LOG_FORMAT (--log-format) is \"gelf\": the program does not write GELF; choose json, and let the log shipper convert it",
     ];
     assert_eq!(problems, expected);
 }
@@ -265,7 +272,8 @@ fn the_coordinator_is_consul_unless_another_is_chosen() {
             other => panic!("{arguments:?}: {other:?}"),
         }
     }
-    let chosen = |arguments: &[&str]| load(arguments, &[]).expect("a valid configuration").0.coordinator;
+    let chosen =
+        |arguments: &[&str]| load(arguments, &[]).expect("a valid configuration").0.pipelines.remove(0).coordinator;
     assert_eq!(
         chosen(&["nodes", "--coordinator=file", "--data-dir=/d"]),
         coordinator::Config::File { data_dir: "/d".into() }
@@ -275,11 +283,14 @@ fn the_coordinator_is_consul_unless_another_is_chosen() {
 
 #[test]
 fn run_names_its_kinds() {
-    let kinds = |text| settings(&["run", "--resources", text], &[]).kinds;
+    let kinds = |text| settings(&["run", "--resources", text], &[]).pipelines.remove(0).kinds;
     assert_eq!(kinds("jobs,allocations,jobs"), [Kind::Allocations, Kind::Jobs]);
     assert_eq!(kinds("all"), Kind::ALL);
     assert_eq!(kinds("all,events"), Kind::ALL);
-    assert_eq!(settings(&["run"], &[("NOMAD_FIREHOSE_RESOURCES", "nodes, jobs")]).kinds, [Kind::Nodes, Kind::Jobs]);
+    assert_eq!(
+        settings(&["run"], &[("NOMAD_FIREHOSE_RESOURCES", "nodes, jobs")]).pipelines.remove(0).kinds,
+        [Kind::Nodes, Kind::Jobs]
+    );
     assert!(problems(&["run"], &[])[0].starts_with("NOMAD_FIREHOSE_RESOURCES (--resources): run has no default"));
     assert!(problems(&["run", "--resources=job"], &[])[0].contains("did you mean jobs?"));
     assert!(problems(&["run", "--resources=jobs,,nodes"], &[])[0].contains("empty"));
@@ -289,8 +300,11 @@ fn run_names_its_kinds() {
 fn topics_are_repeated_flags_or_one_variable() {
     let job = Topic { name: "Job".to_owned(), key: Some("a/b,c".to_owned()) };
     let node = Topic { name: "Node".to_owned(), key: None };
-    assert_eq!(settings(&["events", "--topic", "Job:a/b,c", "--topic", "Node:*"], &[]).topics, [job, node.clone()]);
-    assert_eq!(settings(&["events"], &[("NOMAD_FIREHOSE_TOPICS", "Node")]).topics, [node]);
+    assert_eq!(
+        settings(&["events", "--topic", "Job:a/b,c", "--topic", "Node:*"], &[]).pipelines.remove(0).topics,
+        [job, node.clone()]
+    );
+    assert_eq!(settings(&["events"], &[("NOMAD_FIREHOSE_TOPICS", "Node")]).pipelines.remove(0).topics, [node]);
     assert!(problems(&["events", "--topic", "Job:"], &[])[0].contains("write TOPIC or TOPIC:KEY"));
     let (_, warnings) = load(&["events", "--topic=job", "--coordinator=none"], &[]).expect("a valid configuration");
     assert_eq!(warnings, [Warning::UnknownTopic { topic: "job".to_owned(), nearest: Some("Job") }]);
@@ -298,7 +312,7 @@ fn topics_are_repeated_flags_or_one_variable() {
 
 #[test]
 fn addresses_are_checked_and_their_users_taken_out() {
-    let nomad = |text: &str| settings(&["nodes", "--nomad-addr", text], &[]).nomad;
+    let nomad = |text: &str| settings(&["nodes", "--nomad-addr", text], &[]).shared.nomad;
     assert_eq!(
         shown(&nomad("http://a:1/,https://b/nomad/, unix:///run/n.sock").addresses),
         ["http://a:1", "https://b/nomad", "unix:///run/n.sock"]
@@ -316,7 +330,7 @@ fn addresses_are_checked_and_their_users_taken_out() {
 
 #[test]
 fn the_token_of_the_place_that_goes_first_is_used() {
-    let token = |arguments: &[&str], variables: &[(&str, &str)]| settings(arguments, variables).nomad.token;
+    let token = |arguments: &[&str], variables: &[(&str, &str)]| settings(arguments, variables).shared.nomad.token;
     let text = TokenSource::Fixed(Secret::new("t"));
     let behind = |file: &str| TokenSource::Both { token: Secret::new("t"), file: file.into() };
     assert_eq!(token(&["nodes"], &[("NOMAD_TOKEN", "t")]), text);
@@ -348,7 +362,7 @@ fn a_namespace_that_nomad_set_itself_is_warned_of() {
 
 #[test]
 fn namespaces_are_names_or_all() {
-    assert_eq!(settings(&["nodes"], &[("NOMAD_NAMESPACE", "a, b,a")]).namespaces, ["a", "b"]);
+    assert_eq!(settings(&["nodes"], &[("NOMAD_NAMESPACE", "a, b,a")]).pipelines.remove(0).namespaces, ["a", "b"]);
     assert!(problems(&["nodes"], &[("NOMAD_NAMESPACE", "a,*")])[0].contains("write * alone"));
     assert!(problems(&["nodes"], &[("NOMAD_NAMESPACE", "a b")])[0].contains("letters, digits and - only"));
 }
@@ -371,10 +385,13 @@ fn a_file_takes_numbers_switches_and_lists() {
         "start = 7\ntopic = ['Job:a,b', 'Node']\nmax-in-flight = 65536\n[nomad]\nskip-verify = true\naddr = ['http://a', 'http://b']\n",
     );
     let settings = settings(&["events", "--config", path(&file)], &[]);
-    assert_eq!((settings.start, settings.max_in_flight), (Start::Index(RaftIndex(7)), 65_536));
-    assert_eq!(settings.topics[0].key.as_deref(), Some("a,b"));
-    assert!(settings.nomad.tls.skip_verify);
-    assert_eq!(shown(&settings.nomad.addresses), ["http://a", "http://b"]);
+    assert_eq!(
+        (settings.pipelines[0].start, settings.pipelines[0].max_in_flight),
+        (Start::Index(RaftIndex(7)), 65_536)
+    );
+    assert_eq!(settings.pipelines[0].topics[0].key.as_deref(), Some("a,b"));
+    assert!(settings.shared.nomad.tls.skip_verify);
+    assert_eq!(shown(&settings.shared.nomad.addresses), ["http://a", "http://b"]);
 }
 
 #[test]
@@ -446,9 +463,9 @@ fn the_rest_of_the_values_are_checked() {
         ("LOG_FORMAT", "seatgeek-json"),
     ];
     let settings = settings(&["nodes"], &good);
-    assert_eq!(settings.listen, Some(([0, 0, 0, 0], 9090).into()));
-    assert_eq!(settings.dead_letter, Place::File("/x/y".into()));
-    assert_eq!(settings.log, Log { level: tracing::Level::ERROR, format: LogFormat::SeatgeekJson });
+    assert_eq!(settings.shared.listen, Some(([0, 0, 0, 0], 9090).into()));
+    assert_eq!(settings.pipelines[0].dead_letter, Place::File("/x/y".into()));
+    assert_eq!(settings.shared.log, Log { level: tracing::Level::ERROR, format: LogFormat::SeatgeekJson });
 }
 
 #[test]
@@ -458,7 +475,7 @@ fn the_settings_of_a_sink_that_is_not_chosen_are_not_read() {
         ("SINK_KINESIS_STREAM_NAME", "no stream"),
         ("SINK_WORKER_COUNT", "many"),
     ];
-    assert_eq!(settings(&["nodes"], &wrong).sink.name(), "stdout");
+    assert_eq!(settings(&["nodes"], &wrong).pipelines.remove(0).sink.name(), "stdout");
 }
 
 #[cfg(feature = "amqp")]
@@ -469,11 +486,13 @@ fn a_sink_can_have_another_name() {
         ("SINK_AMQP_EXCHANGE", "nomad"),
         ("SINK_AMQP_ROUTING_KEY", "nomad"),
     ];
-    assert_eq!(settings(&["nodes", "--sink-type=rabbitmq"], &needed).sink.name(), "amqp");
+    assert_eq!(settings(&["nodes", "--sink-type=rabbitmq"], &needed).pipelines.remove(0).sink.name(), "amqp");
 }
 
 #[test]
 fn a_switch_needs_no_value() {
-    assert!(settings(&["--nomad-skip-verify", "nodes"], &[]).nomad.tls.skip_verify);
-    assert!(!settings(&["nodes", "--nomad-skip-verify=false"], &[("NOMAD_SKIP_VERIFY", "1")]).nomad.tls.skip_verify);
+    assert!(settings(&["--nomad-skip-verify", "nodes"], &[]).shared.nomad.tls.skip_verify);
+    assert!(
+        !settings(&["nodes", "--nomad-skip-verify=false"], &[("NOMAD_SKIP_VERIFY", "1")]).shared.nomad.tls.skip_verify
+    );
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     cluster::{self, Difference, Known, Verdict},
     consul::{Client, SessionId},
+    coordinator::Turns,
     kind::Kind,
     telemetry::{Metrics, Status},
 };
@@ -36,6 +37,8 @@ pub struct Options {
     pub holder: String,
     /// The cluster that this replica reads.
     pub cluster: Known,
+    /// The turns in which the pipelines of this process take leases; `None` for one that need not share.
+    pub turns: Option<Turns>,
 }
 
 /// The settings of a process, its client, and the place where it reports.

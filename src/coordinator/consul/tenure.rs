@@ -20,6 +20,7 @@ use super::{
 use crate::{
     checkpoint::Checkpoint,
     consul::{Client, Op, SessionId, Transaction},
+    coordinator::turn::Seat,
     kind::Kind,
     lease::{Error, LeaseState},
 };
@@ -42,6 +43,8 @@ pub(super) struct Tenure {
     reach: Mutex<CheckpointReach>,
     /// A checkpoint made from the last leader's heartbeats, for the case that its own checkpoint is gone.
     pub(super) known: Option<Checkpoint>,
+    /// It counts as led for the spread of pipelines.
+    _seat: Option<Seat>,
 }
 
 /// The lock that a transaction has brought.
@@ -57,11 +60,13 @@ pub(super) struct Grant {
     pub(super) sent: Moment,
     /// The last leader's heartbeat, where one was seen.
     pub(super) last: Option<Heartbeat>,
+    /// Counts it as led.
+    pub(super) seat: Option<Seat>,
 }
 
 impl Tenure {
     pub(super) fn new(grant: Grant) -> Arc<Self> {
-        let Grant { kind, keys, session, client, clock, term, sent, last } = grant;
+        let Grant { kind, keys, session, client, clock, term, sent, last, seat } = grant;
         let tenure = Tenure {
             kind,
             keys,
@@ -71,6 +76,7 @@ impl Tenure {
             term,
             deadline: AtomicU64::new(0),
             lost: CancellationToken::new(),
+            _seat: seat,
             known: last.as_ref().and_then(Heartbeat::checkpoint),
             // Until this leader has stored a checkpoint, the last leader's progress holds.
             reach: Mutex::new(last.map(|last| last.reach).unwrap_or_default()),

@@ -3,9 +3,11 @@
 
 mod certificates;
 mod declare;
+mod merge;
 mod recording;
 mod table;
 
+pub(crate) use self::merge::merge;
 use std::{fmt, sync::Arc};
 
 use prometheus_client::{encoding::text, registry::Registry};
@@ -40,12 +42,22 @@ impl Metrics {
     /// Metrics with a series for each of `kinds`. Those of other kinds count, but are not shown.
     pub fn new(kinds: &[Kind]) -> Self {
         let mut registry = Registry::default();
+        registry.register_collector(Box::new(Certificates));
+        Metrics::with(registry, kinds)
+    }
+
+    /// The same for a pipeline: all series have its name as the label `pipeline`. The certificates of the process are in
+    /// [`certificates`].
+    pub fn of_pipeline(name: &str, kinds: &[Kind]) -> Self {
+        let label = ("pipeline".into(), name.to_owned().into());
+        Metrics::with(Registry::with_labels([label].into_iter()), kinds)
+    }
+
+    fn with(mut registry: Registry, kinds: &[Kind]) -> Self {
         let mut per_kind = <[PerKind; Kind::ALL.len()]>::default();
         PerKind::register(&mut per_kind, kinds, &mut registry);
         let process = Process::default();
         process.register(&mut registry);
-        registry.register_collector(Box::new(Certificates));
-
         // Prometheus can compute an increase only from a series that existed before. A line of the stream that no event can be
         // made of belongs to no kind, and counts with `events`.
         let input = kinds.iter().copied().chain([Kind::Events]).map(|kind| (kind, INPUT));
@@ -129,6 +141,18 @@ pub struct Summary {
     pub dead_letters: u64,
     /// Ranges that cannot be proven complete.
     pub gaps: u64,
+}
+
+/// The certificates of this process as OpenMetrics text, where no [`Metrics::new`] has them.
+///
+/// # Errors
+/// A metric could not be written as text.
+pub fn certificates() -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Certificates));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
 }
 
 fn dead_letter_labels(kind: Kind, reason: &'static str) -> Labels<2> {

@@ -5,7 +5,7 @@ use crate::{consul, coordinator::ConsulConfig};
 
 #[track_caller]
 fn consul(variables: &[(&str, &str)]) -> ConsulConfig {
-    match load(&["nodes"], variables).expect("a valid configuration").0.coordinator {
+    match load(&["nodes"], variables).expect("a valid configuration").0.pipelines.remove(0).coordinator {
         coordinator::Config::Consul(consul) => *consul,
         other => panic!("{other:?}"),
     }
@@ -154,7 +154,7 @@ fn a_lease_outlives_no_session() {
 fn a_folder_is_one_whose_keys_consul_takes_as_they_are() {
     let folder = |text: &str| {
         let loaded = load(&["nodes", "--consul-prefix", text], &[]);
-        loaded.map(|(settings, _)| match settings.coordinator {
+        loaded.map(|(mut settings, _)| match settings.pipelines.remove(0).coordinator {
             coordinator::Config::Consul(consul) => consul.client.folder,
             other => panic!("{other:?}"),
         })

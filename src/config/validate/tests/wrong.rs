@@ -10,7 +10,7 @@ fn warnings(variables: &[(&str, &str)]) -> Vec<Warning> {
 
 #[test]
 fn an_address_keeps_its_path() {
-    let addresses = |text: &str| shown(&settings(&["nodes", "--nomad-addr", text], &[]).nomad.addresses);
+    let addresses = |text: &str| shown(&settings(&["nodes", "--nomad-addr", text], &[]).shared.nomad.addresses);
     assert_eq!(
         addresses("http://h/nomad/,http://h/nomad,https://u:p@h:1/a%20b/c/,http://h/"),
         ["http://h/nomad", "https://h:1/a%20b/c", "http://h",]
@@ -65,10 +65,10 @@ fn blanks_around_a_value_are_left_out() {
         ("NOMAD_FIREHOSE_SOURCE", "stream "),
     ];
     let (settings, warnings) = load(&["nodes", "--coordinator=none"], &padded).expect("a valid configuration");
-    assert_eq!(shown(&settings.nomad.addresses), ["http://h:1"]);
-    assert_eq!(settings.nomad.region.as_deref(), Some("eu"));
-    assert_eq!(settings.nomad.token, TokenSource::Fixed(Secret::new("hush")));
-    assert_eq!(settings.nomad.basic_auth.expect("given").password, Secret::new("hush"));
+    assert_eq!(shown(&settings.shared.nomad.addresses), ["http://h:1"]);
+    assert_eq!(settings.shared.nomad.region.as_deref(), Some("eu"));
+    assert_eq!(settings.shared.nomad.token, TokenSource::Fixed(Secret::new("hush")));
+    assert_eq!(settings.shared.nomad.basic_auth.expect("given").password, Secret::new("hush"));
     // A file ends with a line break; a blank can be intended.
     let shown = format!("{warnings:?}");
     assert_eq!(warnings.len(), 2, "{shown}");

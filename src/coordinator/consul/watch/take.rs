@@ -8,10 +8,13 @@ use tracing::{debug, info};
 use super::{Awaited, Chance, Watcher, names};
 use crate::{
     consul::{Op, SessionId, Transaction},
-    coordinator::consul::{
-        expiry::LeaseExpiry,
-        keys::LOCK_FLAGS,
-        tenure::{Grant, Tenure},
+    coordinator::{
+        consul::{
+            expiry::LeaseExpiry,
+            keys::LOCK_FLAGS,
+            tenure::{Grant, Tenure},
+        },
+        turn::Turns,
     },
     kind::Kind,
 };
@@ -23,6 +26,11 @@ impl Watcher {
         if chances.is_empty() {
             return false;
         }
+        // Another replica can be quicker meanwhile: then the transaction is refused.
+        let _turn = match &self.shared.options.turns {
+            Some(turns) => Some(turns.wait().await),
+            None => None,
+        };
         let numbers: Vec<usize> = chances.iter().map(|chance| chance.number).collect();
         let mut taken = Vec::new();
         let mut refused = false;
@@ -102,6 +110,7 @@ impl Watcher {
                 term: self.shared.term(),
                 sent,
                 last: last.clone(),
+                seat: self.shared.options.turns.as_ref().map(Turns::seat),
             });
             let (reply, _) = oneshot::channel();
             let reply = std::mem::replace(&mut waiter.reply, reply);

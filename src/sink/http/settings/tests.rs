@@ -3,7 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::{
     http::Tls,
-    settings::{Layers, testing},
+    settings::{Environment, File, Layers, testing},
 };
 
 const GIVEN: (&str, &str) = ("SINK_HTTP_ADDRESS", "http://vector:8080/nomad?x=1");
@@ -174,7 +174,10 @@ fn a_comma_in_a_header_is_explained_and_can_be_written() {
     for text in ["headers = ['A: 1, 2', 'B: 3']", "headers = \"A: 1\\\\, 2, B: 3\""] {
         let text = format!("[sink.http]\naddress = 'http://h/'\n{text}\n");
         let mut layers = Layers::default();
-        layers.file(SETTINGS, Path::new("file"), &text, &mut problems);
+        let environment = Environment { variables: Vec::new(), exists: &|_| false };
+        let (path, text) = (Path::new("file"), &text);
+        let file = File { path, text, settings: SETTINGS, of_pipelines: SETTINGS, environment: &environment };
+        layers.file(&file, &mut problems);
         assert_eq!(read(&layers), both, "{text}");
     }
     assert!(problems.is_empty(), "{problems:?}");
