@@ -96,11 +96,10 @@ impl Client {
     pub(super) async fn send(&self, call: &Call<'_>, also: &[StatusCode], deadline: Duration) -> Result<Reply, Error> {
         let exchange = || async {
             let request = self.request(call).await?;
-            let response = request
-                .send()
-                .await
-                .map_err(|error| Fault::transport(&NAMES, &self.inner.server, &call.what, &error))?;
-            if let Some(fault) = http::of_proxy(&self.inner.server, &response) {
+            let server = &self.inner.server;
+            let response = server.send(request).await;
+            let response = response.map_err(|error| Fault::transport(&NAMES, server, &call.what, &error))?;
+            if let Some(fault) = http::of_proxy(server, &response) {
                 return Err(fault.into());
             }
             let code = response.status();

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use reqwest::{
-    Method, RequestBuilder, Url,
+    Method, RequestBuilder, Response, Url,
     dns::{Addrs, Name, Resolve, Resolving},
     header::{ACCEPT_ENCODING, HOST, HeaderMap, HeaderValue},
     redirect,
@@ -45,6 +45,8 @@ pub(crate) struct Server {
     /// The proxy on the way, if there is one.
     pub(crate) proxy: Option<Proxy>,
     http: reqwest::Client,
+    /// Whether it asks for our certificate.
+    pub(super) asked: tls::Asked,
 }
 
 impl Server {
@@ -71,6 +73,13 @@ impl Server {
             request = request.header(HOST, host.clone());
         }
         request
+    }
+
+    /// Sends a request that is for this server.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, reqwest::Error> {
+        let response = request.send().await?;
+        self.asked.answered();
+        Ok(response)
     }
 }
 
@@ -111,8 +120,9 @@ fn server(address: &Address, reach: &Reach<'_>) -> Result<Server, Fault> {
         tracing::info!(server = %label, proxy = %proxy.label, variable = proxy.variable, "using proxy");
         builder = builder.proxy(reqwest::Proxy::all(proxy.url().clone()).map_err(|_| proxy.unusable())?);
     }
+    let asked = tls::Asked::default();
     let config = if address.is_tls() || proxy.as_ref().is_some_and(Proxy::is_tls) {
-        tls::client(reach.tls, &reach.names.tls, expected)?
+        tls::client(reach.tls, &reach.names.tls, expected, asked.clone())?
     } else {
         tls::unused()
     };
@@ -122,7 +132,7 @@ fn server(address: &Address, reach: &Reach<'_>) -> Result<Server, Fault> {
     if let Some(BasicAuth { user, password }) = &auth {
         redact::basic(user, password.expose());
     }
-    Ok(Server { label, base, host, auth, proxy, http })
+    Ok(Server { label, base, host, auth, proxy, http, asked })
 }
 
 /// What all clients have in common. They follow no redirect, so that credentials go to the given address alone. This module, and not

@@ -24,9 +24,31 @@ impl Fault {
                 let reason = server.proxy.as_ref().map_or_else(|| reason.clone(), |proxy| proxy.unreached(&reason));
                 Fault::Connect { address: server.label.clone(), reason }
             }
-            None => Fault::Broken { address, what, reason },
+            None => match (server.asked.hint(&names.tls), is_unsent(error)) {
+                (Some((why, fix)), true) => {
+                    Fault::Tls { address, reason: format!("{why}; it closed the connection"), fix }
+                }
+                (Some((why, fix)), false) => Fault::Broken { address, what, reason: format!("{reason}; {why}: {fix}") },
+                (None, true) => {
+                    let reason = "the server closed the new connection at once".to_owned();
+                    Fault::Connect { address: server.label.clone(), reason }
+                }
+                (None, false) => Fault::Broken { address, what, reason },
+            },
         }
     }
+}
+
+/// Whether the connection ended before anything of the request was written to it.
+fn is_unsent(error: &reqwest::Error) -> bool {
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 /// The failure behind an answer of the proxy instead of the server. Only 407 is certain to be the proxy's.

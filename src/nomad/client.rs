@@ -228,7 +228,7 @@ impl Client {
         if let Some(token) = token {
             request = request.header("X-Nomad-Token", token);
         }
-        let response = match timeout(deadline, request.send()).await {
+        let response = match timeout(deadline, server.send(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(Fault::transport(&NAMES, server, &call.what, &error).into()),
             Err(_) => return Err(self.timeout_error(server, call, deadline)),

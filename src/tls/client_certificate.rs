@@ -11,6 +11,7 @@ use rustls::{
 
 use super::{
     PROVIDER, Tls, Variables,
+    asked::Asked,
     file::{BadFile, Load, Watched, certificates, read},
     validity::Validity,
 };
@@ -68,14 +69,33 @@ impl Load for ClientCertificate {
 
 /// Presents the certificate that is on disk at the moment of the handshake.
 #[derive(Debug)]
-pub(super) struct Presented(pub(super) Arc<Watched<ClientCertificate>>);
+pub(super) struct Presented {
+    pub(super) certificate: Arc<Watched<ClientCertificate>>,
+    pub(super) asked: Asked,
+}
 
 impl ResolvesClientCert for Presented {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.current())
+        self.asked.now(true);
+        Some(self.certificate.current())
     }
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+/// Presents none.
+#[derive(Debug)]
+pub(super) struct Missing(pub(super) Asked);
+
+impl ResolvesClientCert for Missing {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.now(false);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
     }
 }

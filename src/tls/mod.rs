@@ -3,6 +3,7 @@
 //! [`client`] makes a configuration that stays valid when its files change: each handshake checks whether they have changed
 //! ([`mod@file`]), and loads them again if so. A file that cannot be used is reported once, and what was loaded before stays in force.
 
+mod asked;
 mod client_certificate;
 mod file;
 mod settings;
@@ -23,16 +24,17 @@ use rustls::{
 };
 
 pub use self::settings::Tls;
-use self::{
-    client_certificate::{ClientCertificate, Presented},
-    file::Watched,
-    trust::{Anything, Roots, Trusting},
-};
 pub(crate) use self::{
+    asked::Asked,
     file::BadFile,
     settings::Variables,
     validity::validities,
     words::{Words, cause, words},
+};
+use self::{
+    client_certificate::{ClientCertificate, Missing, Presented},
+    file::Watched,
+    trust::{Anything, Roots, Trusting},
 };
 
 /// AWS-LC rather than ring, which does not support P-521 keys.
@@ -40,11 +42,12 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
 
 /// A configuration with the certificates of `settings`. The server's certificate has to be for `name`, if it is given, instead of the
-/// host name of the address.
+/// host name of the address. `asked` notes whether the server asks for our certificate.
 pub(crate) fn client(
     settings: &Tls,
     variables: &'static Variables,
     name: Option<ServerName<'static>>,
+    asked: Asked,
 ) -> Result<ClientConfig, BadFile> {
     let verifier: Arc<dyn ServerCertVerifier> = if settings.skip_verify {
         Arc::new(Anything(Arc::clone(&PROVIDER)))
@@ -58,8 +61,11 @@ pub(crate) fn client(
         .dangerous()
         .with_custom_certificate_verifier(verifier);
     let mut config = match ClientCertificate::new(settings, variables)? {
-        None => builder.with_no_client_auth(),
-        Some(certificate) => builder.with_client_cert_resolver(Arc::new(Presented(Watched::new(certificate)?))),
+        None => builder.with_client_cert_resolver(Arc::new(Missing(asked))),
+        Some(certificate) => {
+            let certificate = Watched::new(certificate)?;
+            builder.with_client_cert_resolver(Arc::new(Presented { certificate, asked }))
+        }
     };
     // A resumed session would neither present the new certificate nor verify the server's.
     config.resumption = Resumption::disabled();

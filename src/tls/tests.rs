@@ -96,7 +96,7 @@ fn trusting(path: PathBuf) -> Tls {
 }
 
 fn said(settings: &Tls, server: ServerConfig, name: &str) -> String {
-    let client = client(settings, &VARIABLES, None).expect("good files");
+    let client = client(settings, &VARIABLES, None, Asked::default()).expect("good files");
     let error = shake(&client, server, name).expect_err("no handshake");
     let Words { why, fix } = words(&error, &VARIABLES);
     format!("{why}; {fix}")
@@ -121,7 +121,7 @@ fn a_self_signed_certificate_that_is_pinned_is_trusted() {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
         let settings = trusting(files.write("pinned.pem", &certificate.pem()));
-        let config = client(&settings, &VARIABLES, None).expect("a good file");
+        let config = client(&settings, &VARIABLES, None, Asked::default()).expect("a good file");
         shake(&config, server_of(&certificate, &key), "a.example").expect("it is trusted");
         let wrong = said(&settings, server_of(&certificate, &key), "b.example");
         assert!(wrong.contains("is for a.example, and not for b.example; set NAME"), "{wrong}");
@@ -166,7 +166,7 @@ fn keys_on_the_curve_p_521_are_good() {
         client_key: Some(files.write("key.pem", &key.serialize_pem())),
         ..trusting(files.write("ca.pem", &issuer.pem()))
     };
-    let config = client(&settings, &VARIABLES, None).expect("good files");
+    let config = client(&settings, &VARIABLES, None, Asked::default()).expect("good files");
     shake(&config, server_of(&certificate, &key), "a.example").expect("it is trusted");
 }
 
@@ -256,7 +256,7 @@ fn half_a_file_leaves_the_old_one_in_force() {
     let [one, two] =
         [&first, &second].map(|issuer| params("a.example").signed_by(&key, issuer).expect("a certificate"));
     let settings = trusting(files.write("ca.pem", &first.pem()));
-    let config = client(&settings, &VARIABLES, None).expect("a good file");
+    let config = client(&settings, &VARIABLES, None, Asked::default()).expect("a good file");
     let trusts = |certificate| shake(&config, server_of(certificate, &key), "a.example").is_ok();
     assert!(trusts(&one) && !trusts(&two));
     files.write("ca.pem", &second.pem()[..100]);
@@ -277,7 +277,7 @@ fn the_days_that_are_left_are_counted_from_the_files() {
         params.self_signed(&key).expect("a certificate").pem()
     };
     let path = files.write("ca.pem", &pem_until(&mut params, 10));
-    let config = client(&trusting(path.clone()), &VARIABLES, None).expect("a good file");
+    let config = client(&trusting(path.clone()), &VARIABLES, None, Asked::default()).expect("a good file");
     let days = || {
         let all = validities();
         let mine: Vec<_> = all.iter().filter(|validity| validity.path == path).map(Validity::days_left).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 
-use crate::tls::{self, BadFile, Tls, Variables};
+use crate::tls::{self, Asked, BadFile, Tls, Variables};
 
 pub(super) static VARIABLES: Variables = Variables {
     role: "sink",
@@ -39,5 +39,5 @@ impl From<BadFile> for Error {
 
 /// The TLS configuration, with the certificates read. If the settings name an authority, only that one is trusted.
 pub(super) fn client(settings: &Tls) -> Result<Arc<ClientConfig>, Error> {
-    Ok(Arc::new(tls::client(settings, &VARIABLES, None)?))
+    Ok(Arc::new(tls::client(settings, &VARIABLES, None, Asked::default())?))
 }

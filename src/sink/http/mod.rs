@@ -158,7 +158,8 @@ impl Http {
         let followed = self.token.follows_file();
         let authorization = if check.trusted { self.authorization().await? } else { None };
         let label = &check.to.server.label;
-        let status = match tokio::time::timeout(self.timeout, check.to.start(authorization).send()).await {
+        let status = match tokio::time::timeout(self.timeout, check.to.server.send(check.to.start(authorization))).await
+        {
             Ok(Ok(response)) => match http::of_proxy(&check.to.server, &response) {
                 Some(fault) => return Err(format!("health check: {fault}")),
                 None => response.status(),

@@ -124,7 +124,7 @@ impl Http {
         }
         let deadline = Instant::now() + self.timeout;
         let label = &self.to.server.label;
-        let answer = timeout_at(deadline, request.send()).await;
+        let answer = timeout_at(deadline, self.to.server.send(request)).await;
         if matches!(&answer, Ok(Ok(response)) if response.status() == StatusCode::UNAUTHORIZED) {
             // The records are sent again, with the new token if there is one.
             self.token.renew(followed).await;

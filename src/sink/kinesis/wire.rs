@@ -23,7 +23,7 @@ use reqwest::{Method, StatusCode, Url};
 use super::fault::Fault;
 use crate::{
     http::{self, Proxies},
-    tls::{self, Tls, Variables, Words},
+    tls::{self, Asked, Tls, Variables, Words},
 };
 
 /// How long connecting may take, TLS included.
@@ -48,7 +48,7 @@ pub(super) fn client() -> Result<SharedHttpClient, Fault> {
     let refused = |error: http::Fault| Fault::Refused(error.to_string());
     let ca_cert = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(Into::into);
     let settings = Tls { ca_cert, ..Tls::default() };
-    let config = tls::client(&settings, &VARIABLES, None).map_err(|bad| refused(bad.into()))?;
+    let config = tls::client(&settings, &VARIABLES, None, Asked::default()).map_err(|bad| refused(bad.into()))?;
     let proxies = Proxies::from_environment().map_err(refused)?;
     let chosen = proxies.clone();
     let proxy = reqwest::Proxy::custom(move |url| chosen.of(url).map(|proxy| proxy.url().clone()));
