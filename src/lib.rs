@@ -41,6 +41,7 @@ pub mod json;
 pub mod kind;
 pub mod lease;
 pub mod ledger;
+pub mod meta;
 pub mod nomad;
 pub mod pipeline;
 pub mod position;

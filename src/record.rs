@@ -6,6 +6,23 @@ use bytes::Bytes;
 
 use crate::{kind::Kind, ledger::AckHandle, position::RaftIndex};
 
+/// When something happened: nanoseconds since 1970, by Nomad's clocks. It is after 1970 and before the year 2262.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(u64);
+
+impl Time {
+    /// The time of this many nanoseconds since 1970; `None` for 0, which means that Nomad knows none, and for more than
+    /// Go can count.
+    pub fn new(nanoseconds: u64) -> Option<Self> {
+        (nanoseconds > 0 && i64::try_from(nanoseconds).is_ok()).then_some(Time(nanoseconds))
+    }
+
+    /// Nanoseconds since 1970.
+    pub fn nanoseconds(self) -> u64 {
+        self.0
+    }
+}
+
 /// One message for a sink.
 pub struct Record {
     /// The pipeline that it came from.
@@ -25,6 +42,8 @@ pub struct Record {
     /// The raft index of the version that the record was made of. A task event can come at another index from another
     /// replica, so it is no part of the identity.
     pub index: RaftIndex,
+    /// When it happened, where a stage has read it from a body that it then replaced. Ask [`crate::meta::time`].
+    pub time: Option<Time>,
     /// The message, one JSON text without a line break.
     pub body: Bytes,
     /// Reports that the record is delivered. Dropping it undelivered leaves the record unacknowledged.

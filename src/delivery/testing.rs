@@ -112,6 +112,7 @@ impl Book {
             node: "".into(),
             group: None,
             index: RaftIndex(*number),
+            time: None,
             body: body.into(),
             ack: self.ledger.enter(effect, 1, None).expect("there is a record to wait for"),
         }

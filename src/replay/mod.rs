@@ -262,6 +262,6 @@ impl Sendable {
         let [key, namespace, job] = [key, namespace, job].map(Arc::from);
         // A dead letter keeps neither.
         let (node, index) = (Arc::from(""), RaftIndex::default());
-        Record { kind, id, key, namespace, job, node, group: None, index, body, ack }
+        Record { kind, id, key, namespace, job, node, group: None, index, time: None, body, ack }
     }
 }

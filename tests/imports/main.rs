@@ -47,6 +47,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("coordinator", "who gets the lease, and where the checkpoint lies"),
     ("ledger", "acknowledgement"),
     ("record", "one message for a sink"),
+    ("meta", "what is known about a record beside its body"),
     ("template", "texts with fields of a record"),
     ("resource", "from events and objects to records"),
     ("sink", "where records go"),

@@ -321,7 +321,8 @@ impl Tracker {
         let (kind, lacking) = (self.kind, submission.lacking_summary);
         let records = submission.drafts.into_iter().enumerate().map(|(n, draft)| {
             let Draft { id, key, namespace, job, node, index, body } = draft;
-            let record = Record { kind, id, key, namespace, job, node, group: None, index, body, ack: ack.clone() };
+            let (group, time, ack) = (None, None, ack.clone());
+            let record = Record { kind, id, key, namespace, job, node, group, index, time, body, ack };
             (record, lacking.binary_search(&n).is_ok())
         });
         let records = self.summaries.hold(ctx, records);
