@@ -15,7 +15,7 @@
 //!    [`position`] it becomes the [`checkpoint`].
 //! 5. [`delivery`]: batches, retries, order, and [dead letters](dead_letter). The only place that
 //!    sends records again.
-//! 6. [`sink`]: where records go. A sink sends once, and answers for each record.
+//! 6. [`sink`]: where records go. A sink sends once, and answers for each record. [`notify`] is what sinks for people share.
 //! 7. [`coordinator`]: who may emit ([`lease`]), and where the checkpoint is stored. [`consul`] is the client of Consul's
 //!    HTTP API; [`http`] is what both clients share.
 //!
@@ -44,6 +44,7 @@ pub mod ledger;
 pub mod meta;
 pub mod nomad;
 pub mod pipeline;
+pub mod notify;
 pub mod position;
 pub mod process;
 pub mod record;

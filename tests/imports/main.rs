@@ -50,6 +50,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("meta", "what is known about a record beside its body"),
     ("template", "texts with fields of a record"),
     ("resource", "from events and objects to records"),
+    ("notify", "messages for people"),
     ("sink", "where records go"),
     ("dead_letter", "records that no sink takes"),
     ("delivery", "batches, retries, order"),
