@@ -9,7 +9,7 @@ use nomad_firehose::{
     coordinator::Turns,
     pipeline::{Failure, Fleet, Prepared, Surroundings},
     process::{self, Hangup},
-    sink, state,
+    program, sink, state,
     supervisor::{Ending, Shutdown},
     telemetry::{self, Board, Log},
 };
@@ -17,6 +17,10 @@ use tokio::sync::Notify;
 use tracing::error;
 
 fn main() -> ExitCode {
+    // The process that runs jq programs has no settings, no runtime and no log.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == program::COMMAND) {
+        return program::serve();
+    }
     let (task, warnings) = match cli::load() {
         Ok(loaded) => loaded,
         Err(exit) => return exit.report(),

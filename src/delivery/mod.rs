@@ -141,6 +141,11 @@ impl Handle {
         self.queue.send(message).await.map_err(|_| Stopped)
     }
 
+    /// Waits until nothing will be sent any more.
+    pub async fn stopped(&self) {
+        self.queue.closed().await;
+    }
+
     /// Waits until every record submitted before is delivered, is a dead letter, or was dropped because its lease is
     /// lost.
     ///

@@ -104,6 +104,8 @@ pub(super) struct Inner {
     pub(super) kinds: BTreeMap<Kind, Facets>,
     /// Why the coordinator's tasks fail. A task that works has no entry.
     pub(super) faults: BTreeMap<Duty, String>,
+    /// Why the pipeline's program takes no records; `None` while it does.
+    pub(super) program: Option<String>,
     pub(super) sink: SinkState,
 }
 

@@ -99,6 +99,7 @@ impl Phase {
         if let ListState::Failing { reason } = &list {
             faults.push(format!("cannot read a list from Nomad: {reason}"));
         }
+        faults.extend(all.program.clone());
         faults.extend(sink);
         if let Some(reason) = joined(faults) {
             return Phase::Blocked { reason };

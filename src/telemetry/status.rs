@@ -1,7 +1,7 @@
 //! The state of each resource, for `/readyz` and the status page.
 //!
 //! The state consists of independent facets: the lease, what keeps it from being taken, the coordinator's tasks, the source, the
-//! lists, the sink. Each facet has one writer, and the [`Phase`] that is shown is derived from all of them. So a sink that recovers
+//! lists, the program, the sink. Each facet has one writer, and the [`Phase`] that is shown is derived from all of them. So a sink that recovers
 //! cannot hide an outage of Nomad, nor make a standby look like a leader.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,6 +56,11 @@ impl Status {
     /// Sets how the lists of `kind` are read for the stream of `namespace`.
     pub fn list(&self, kind: Kind, namespace: &str, state: ListState) {
         self.lock().kinds.entry(kind).or_default().lists.insert(namespace.to_owned(), state);
+    }
+
+    /// Sets why the pipeline's program takes no records; `None` while it does.
+    pub fn program(&self, fault: Option<String>) {
+        self.lock().program = fault;
     }
 
     /// Sets the state of the sink.

@@ -54,6 +54,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("sink", "where records go"),
     ("dead_letter", "records that no sink takes"),
     ("delivery", "batches, retries, order"),
+    ("program", "jq between source and delivery"),
     ("replay", "dead letters that are sent again"),
     ("source", "the event stream and the lists"),
     ("supervisor", "the life of a run"),

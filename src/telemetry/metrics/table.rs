@@ -22,6 +22,7 @@ metrics! {
     /// The metrics of one resource kind.
     struct PerKind, for each kind;
     records_delivered: Counter, "Records that the sink has acknowledged";
+    records_filtered: Counter, "Records that the jq program dropped";
     bytes_delivered: Counter, "Bytes of record bodies that the sink has acknowledged";
     retries: Counter, "Records sent again because the sink failed or did not answer";
     records_unsent_at_lease_loss: Counter, "Records read but not sent because the lease was lost; the next leader sends them";
