@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use crate::{
+    program,
     settings::{Form, Scope, Setting, settings},
     sink::{SINKS, registry},
 };
@@ -11,8 +12,11 @@ use crate::{
 /// All settings, in the order of the help.
 pub static ALL: LazyLock<Vec<&'static Setting>> = LazyLock::new(|| {
     let sinks = SINKS.iter().flat_map(|sink| sink.settings());
-    GENERAL.iter().chain(sinks).chain(OPERATING).copied().collect()
+    GENERAL.iter().chain(STAGES.iter().copied().flatten()).chain(sinks).chain(OPERATING).copied().collect()
 });
+
+/// The settings of the stages between source and delivery.
+const STAGES: &[&[&Setting]] = &[program::settings::SETTINGS];
 
 /// What the table of a pipeline can hold: everything about its records and its sink.
 pub static OF_PIPELINES: LazyLock<Vec<&'static Setting>> = LazyLock::new(|| {
@@ -27,7 +31,12 @@ pub static OF_PIPELINES: LazyLock<Vec<&'static Setting>> = LazyLock::new(|| {
         &RETRY_MAX,
         &DEAD_LETTER,
     ];
-    own.into_iter().chain([&SINK_TYPE]).chain(SINKS.iter().flat_map(|sink| sink.settings()).copied()).collect()
+    let stages = STAGES.iter().copied().flatten().copied();
+    own.into_iter()
+        .chain(stages)
+        .chain([&SINK_TYPE])
+        .chain(SINKS.iter().flat_map(|sink| sink.settings()).copied())
+        .collect()
 });
 
 /// What the configuration file can hold. It cannot name another file.

@@ -18,6 +18,7 @@ use crate::{
     dead_letter::Place,
     kind::Kind,
     nomad::{Config as Nomad, Topic},
+    program,
     settings::{File, InvalidName, Layers},
     sink::Chosen,
     source::{Polling, Start},
@@ -96,12 +97,21 @@ pub struct Pipeline {
     pub max_in_flight: usize,
     /// The longest pause between two tries: 100 ms to 10 min.
     pub retry_max: Duration,
+    /// What happens to records on the way.
+    pub stages: Stages,
     /// Where records go.
     pub sink: Chosen,
     /// Where records go that the sink rejects.
     pub dead_letter: Place,
     /// What was given of the settings of pipelines.
     given: Given,
+}
+
+/// The settings of the stages between source and delivery. `None` where a stage has nothing to do.
+#[derive(Clone, Debug)]
+pub struct Stages {
+    /// What filters and transforms records.
+    pub program: Option<program::Config>,
 }
 
 impl Pipeline {

@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
-use super::{Given, Outlet, Pipeline, Settings, Shared, State, Wanted, catalogue, consul, names, nomad};
+use super::{Given, Outlet, Pipeline, Settings, Shared, Stages, State, Wanted, catalogue, consul, names, nomad};
 use crate::{
     coordinator::{self, Storage},
     dead_letter::Place,
     kind::Kind,
     nomad::Topic,
     position::RaftIndex,
+    program,
     settings::{
         Broken, ByteSize, Environment, Layers, Origin, PipelineName, Problem, Problems, Reader, Setting, Warning,
         between, duration, nearest,
@@ -158,6 +159,7 @@ fn pipeline(
     let start = reader.value(&catalogue::START, start);
     let max_in_flight = max_in_flight(reader);
     let retry_max = retry_max(reader);
+    let program = program::settings::read(reader);
     let sink = sink(reader, &|_| kinds.clone());
     let dead_letter = reader.value(&catalogue::DEAD_LETTER, dead_letter).map(|place| match &name {
         Some(name) if !is_own(&catalogue::DEAD_LETTER, reader) => place.of_pipeline(name),
@@ -185,6 +187,7 @@ fn pipeline(
         start: start?,
         max_in_flight: max_in_flight?,
         retry_max: retry_max?,
+        stages: Stages { program: program? },
         sink: sink?,
         dead_letter: dead_letter?,
         given: Given(reader.layers.texts_of(&catalogue::OF_PIPELINES)),

@@ -19,8 +19,9 @@ use crate::{
     coordinator::{self, Coordinator, Turns},
     dead_letter::DeadLetters,
     delivery::{self, Counters, Policy},
+    meta::Origin,
     nomad::Client,
-    process,
+    process, program,
     sink::Closed,
     source,
     supervisor::{self, Ending, Plan, Shutdown},
@@ -108,10 +109,19 @@ impl Prepared {
         let coordinator = pipeline.coordinator.build(run).map_err(Failure::setting)?;
         let counters = Arc::new(Counters::new(metrics.clone(), status.clone()));
         let (handle, delivery) = delivery::spawn(sink, policy, dead_letters.clone(), counters, shutdown.abort.clone());
+        let stages_around = program::Surroundings {
+            dead_letters: dead_letters.clone(),
+            metrics: metrics.clone(),
+            status: status.clone(),
+            origin: Origin {
+                cluster: shared.cluster.as_deref().map(Arc::from),
+                region: shared.nomad.region.as_deref().map(Arc::from),
+            },
+        };
         let window = Window::new(pipeline.max_in_flight, &metrics);
         let ctx = source::Context {
             client,
-            delivery: stages::before(handle),
+            delivery: stages::before(handle, &pipeline.stages, &stages_around),
             dead_letters,
             window,
             metrics,

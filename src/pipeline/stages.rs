@@ -1,8 +1,17 @@
 //! The stages between source and delivery, in their order.
 
-use crate::delivery::Handle;
+use crate::{
+    config::Stages,
+    delivery::Handle,
+    program::{self, Surroundings},
+};
 
-/// What the source writes to, so that records pass the stages and arrive at `delivery`.
-pub(super) fn before(delivery: Handle) -> Handle {
-    delivery
+/// Starts the stages that have something to do. What is written to the returned handle passes all of them, and arrives at
+/// `delivery`.
+pub(super) fn before(delivery: Handle, stages: &Stages, around: &Surroundings) -> Handle {
+    let mut next = delivery;
+    if let Some(config) = &stages.program {
+        next = program::spawn(config.clone(), around.clone(), None, next);
+    }
+    next
 }
