@@ -15,7 +15,7 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -118,7 +118,7 @@ impl Ledger {
                 ledger: Arc::clone(self),
                 number,
                 remaining: AtomicUsize::new(records),
-                _bytes: bytes,
+                bytes,
             })))
         })
     }
@@ -404,7 +404,28 @@ struct Outstanding {
     ledger: Arc<Ledger>,
     number: u64,
     remaining: AtomicUsize,
-    _bytes: Option<Share>,
+    bytes: Option<Share>,
+}
+
+/// Which line or page a record is of.
+#[derive(Clone, Debug)]
+pub struct Line(Weak<Outstanding>);
+
+impl PartialEq for Line {
+    fn eq(&self, other: &Line) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
+/// Says whether a record that left a stage is still on its way.
+#[derive(Debug)]
+pub struct Underway(Weak<[Arc<Outstanding>]>);
+
+impl Underway {
+    /// Whether the record is delivered, or was dropped.
+    pub fn is_over(&self) -> bool {
+        self.0.strong_count() == 0
+    }
 }
 
 impl AckHandle {
@@ -444,6 +465,27 @@ impl AckHandle {
         handles.iter().all(|handle| handle.has_lease_of(first)).then(|| AckHandle(Claims::Many(claims().collect())))
     }
 
+    /// The same claim, and a sign of what became of it.
+    pub fn watched(self) -> (AckHandle, Underway) {
+        let claims: Arc<[_]> = match self.0 {
+            Claims::One(claim) => Arc::new([claim]),
+            Claims::Many(claims) => claims.iter().cloned().collect(),
+        };
+        let underway = Underway(Arc::downgrade(&claims));
+        (AckHandle(Claims::Many(claims)), underway)
+    }
+
+    /// The part of the window that the record's line or page keeps in use, from 0 to 1. All records of one line keep the
+    /// same share.
+    pub fn portion(&self) -> f64 {
+        self.claims().iter().filter_map(|claim| claim.bytes.as_ref()).map(|share| share.portion()).sum()
+    }
+
+    /// The line or page that the record is of. Keeping it keeps no claim.
+    pub fn line(&self) -> Line {
+        Line(Arc::downgrade(&self.claims()[0]))
+    }
+
     fn claims(&self) -> &[Arc<Outstanding>] {
         match &self.0 {
             Claims::One(claim) => std::slice::from_ref(claim),
@@ -461,6 +503,12 @@ impl Outstanding {
         if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.ledger.complete(self.number);
         }
+    }
+}
+
+impl fmt::Debug for Outstanding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Outstanding").field(&self.number).finish()
     }
 }
 

@@ -14,7 +14,16 @@ pub type Share = Arc<Reserved>;
 #[derive(Debug)]
 pub struct Reserved {
     permit: OwnedSemaphorePermit,
+    /// All bytes of the bound that they are taken from.
+    of: u32,
     metrics: Metrics,
+}
+
+impl Reserved {
+    /// The part of the bound that is in use by this share, from 0 to 1.
+    pub fn portion(&self) -> f64 {
+        self.permit.num_permits() as f64 / f64::from(self.of)
+    }
 }
 
 impl Drop for Reserved {
@@ -83,7 +92,7 @@ impl Bound {
         let share = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.bytes);
         let permit = Arc::clone(&self.semaphore).acquire_many_owned(share).await.ok()?;
         self.metrics.in_flight_taken(permit.num_permits());
-        Some(Arc::new(Reserved { permit, metrics: self.metrics.clone() }))
+        Some(Arc::new(Reserved { permit, of: self.bytes, metrics: self.metrics.clone() }))
     }
 }
 
@@ -100,6 +109,8 @@ mod tests {
         assert!(window.room().now_or_never().is_none());
         assert!(window.object(200).now_or_never().is_some());
         drop(huge);
+        assert_eq!(window.line(192).await.expect("room").portion(), 0.25);
+        assert_eq!(window.object(1 << 30).await.expect("room").portion(), 1.0);
         assert!(window.line(768).now_or_never().is_some());
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     record::Record,
     sink::{Closed, Outcome, Sink},
     task_cursors::{Shard, TaskCursor, TaskKey},
+    window::Share,
 };
 
 /// A lease whose state the test sets.
@@ -99,6 +100,11 @@ impl Book {
 
     /// The next record; its id is `KEY/NUMBER`.
     pub(crate) fn record(&self, key: &str, body: impl Into<Bytes>) -> Record {
+        self.record_with(key, body, None)
+    }
+
+    /// The same with a share of a window.
+    pub(crate) fn record_with(&self, key: &str, body: impl Into<Bytes>, share: Option<Share>) -> Record {
         let mut number = self.entered.lock().expect("no test panics with it");
         *number += 1;
         let line = Some((RaftIndex(*number), Vec::new()));
@@ -114,7 +120,7 @@ impl Book {
             index: RaftIndex(*number),
             time: None,
             body: body.into(),
-            ack: self.ledger.enter(effect, 1, None).expect("there is a record to wait for"),
+            ack: self.ledger.enter(effect, 1, share).expect("there is a record to wait for"),
         }
     }
 

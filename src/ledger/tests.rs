@@ -428,3 +428,20 @@ fn records_that_become_one_are_delivered_with_it_and_only_under_one_lease() {
     assert!(AckHandle::join(&[handle, other]).is_none());
     assert!(AckHandle::join(&[]).is_none());
 }
+
+#[test]
+fn a_watched_record_is_underway_until_its_last_claim_is_gone() {
+    let ledger = ledger().0;
+    let line = |index| Effect { stream: "*".into(), line: Some((RaftIndex(index), Vec::new())), ..Effect::default() };
+    let ack = ledger.enter(line(1), 2, None).expect("a record");
+    assert_eq!(ack.line(), ack.clone().line());
+    let other = ledger.enter(line(2), 1, None).expect("a record");
+    assert_ne!(ack.line(), other.line());
+    let (first, underway) = ack.clone().watched();
+    let mut parts = first.split(2);
+    drop(parts.pop());
+    assert!(!underway.is_over());
+    parts.remove(0).delivered();
+    assert!(underway.is_over(), "the other record of the line does not count");
+    drop(ack);
+}
