@@ -52,6 +52,7 @@ pub mod record;
 mod redact;
 pub mod replay;
 pub mod resource;
+pub mod rules;
 pub mod settings;
 pub mod sink;
 pub mod source;

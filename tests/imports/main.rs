@@ -55,6 +55,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("dead_letter", "records that no sink takes"),
     ("delivery", "batches, retries, order"),
     ("program", "jq between source and delivery"),
+    ("rules", "records that pass once there are enough of them"),
     ("replay", "dead letters that are sent again"),
     ("source", "the event stream and the lists"),
     ("supervisor", "the life of a run"),

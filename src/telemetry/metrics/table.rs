@@ -22,9 +22,11 @@ metrics! {
     /// The metrics of one resource kind.
     struct PerKind, for each kind;
     records_delivered: Counter, "Records that the sink has acknowledged";
-    records_filtered: Counter, "Records that the jq program dropped";
+    records_filtered: Counter, "Records that the jq program or a counting rule dropped";
     bytes_delivered: Counter, "Bytes of record bodies that the sink has acknowledged";
     retries: Counter, "Records sent again because the sink failed or did not answer";
+    records_summarized: Counter, "Records that a summary stands for";
+    summaries: Counter, "Summaries of messages, each of which is one message to the sink";
     records_unsent_at_lease_loss: Counter, "Records read but not sent because the lease was lost; the next leader sends them";
     gaps: Counter, "Gaps: ranges of raft indexes that cannot be proven complete, so that events may be missing";
     gap_indexes: Counter, "Raft indexes inside gaps";
@@ -51,6 +53,7 @@ metrics! {
     stream_reconnects: Counter, "Connections to the event stream after the first";
     unreadable_lines: Counter, "Lines of the event stream that are not events: an error message in their place, or damage on the way";
     implausible_indexes: Counter, "Events with a raft index that no table of Nomad confirms";
+    rule_groups_forgotten: Counter, "Groups of counting rules that were forgotten because there were too many";
     heartbeats: Counter, "Lease heartbeats written to the coordinator";
     heartbeat_failures: Counter, "Lease heartbeats that could not be written to the coordinator";
     in_flight_bytes: Gauge, "Bytes read from Nomad and not delivered yet";
