@@ -35,6 +35,7 @@ pub mod consul;
 pub mod coordinator;
 pub mod dead_letter;
 pub mod delivery;
+pub mod digest;
 mod files;
 pub mod http;
 pub mod json;

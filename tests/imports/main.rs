@@ -56,6 +56,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("delivery", "batches, retries, order"),
     ("program", "jq between source and delivery"),
     ("rules", "records that pass once there are enough of them"),
+    ("digest", "summaries in place of a storm of messages"),
     ("replay", "dead letters that are sent again"),
     ("source", "the event stream and the lists"),
     ("supervisor", "the life of a run"),
