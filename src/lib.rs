@@ -36,6 +36,7 @@ pub mod coordinator;
 pub mod dead_letter;
 pub mod delivery;
 pub mod digest;
+pub mod envelope;
 mod files;
 pub mod http;
 pub mod json;

@@ -1,8 +1,9 @@
 //! One message for a sink: its identity, and the ack handle that says what became of it.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::{kind::Kind, ledger::AckHandle, position::RaftIndex};
 
@@ -22,6 +23,22 @@ impl Time {
         self.0
     }
 }
+
+/// What the body is, for a sink that tells its receiver.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Envelope {
+    /// JSON, and nothing more is said about it.
+    #[default]
+    None,
+    /// A CloudEvent in structured mode.
+    CloudEvent,
+    /// The data of a CloudEvent in binary mode: these attributes have to be sent as headers.
+    Attributes(Attributes),
+}
+
+/// The attributes of a CloudEvent by their names, but for its `datacontenttype`, which is always `application/json`.
+pub type Attributes = BTreeMap<String, String>;
 
 /// One message for a sink.
 pub struct Record {
@@ -46,6 +63,8 @@ pub struct Record {
     pub time: Option<Time>,
     /// The message, one JSON text without a line break.
     pub body: Bytes,
+    /// What the body is.
+    pub envelope: Envelope,
     /// Reports that the record is delivered. Dropping it undelivered leaves the record unacknowledged.
     pub ack: AckHandle,
 }

@@ -15,7 +15,7 @@ use tracing_subscriber::fmt::{
 };
 
 use super::Letter;
-use crate::files;
+use crate::{files, record::Envelope};
 
 /// How often a file is opened again because another one took its name before it was locked.
 const REPLACED: usize = 16;
@@ -110,8 +110,14 @@ struct LetterLine<'a> {
     attempts: u32,
     #[serde(skip_serializing_if = "str::is_empty")]
     context: &'a str,
+    #[serde(skip_serializing_if = "is_none")]
+    envelope: &'a Envelope,
     #[serde(flatten)]
     body: Body<'a>,
+}
+
+fn is_none(envelope: &Envelope) -> bool {
+    *envelope == Envelope::None
 }
 
 #[derive(Serialize)]
@@ -152,6 +158,7 @@ impl<'a> LetterLine<'a> {
             reason: &letter.reason,
             attempts: letter.attempts,
             context: &letter.context,
+            envelope: &letter.envelope,
             body,
         }
     }

@@ -13,6 +13,7 @@
 //! | `reason` | why |
 //! | `attempts` | how often it was sent |
 //! | `context` | of an input: where it came from |
+//! | `envelope` | `"cloud_event"`, or `{"attributes":{…}}` with those that were sent as headers; missing without an envelope |
 //! | `body` | the message as text |
 //! | `body_hex` | in place of `body` where the bytes are not UTF-8 |
 //!
@@ -46,7 +47,7 @@ use serde::de::IgnoredAny;
 use tokio::sync::Mutex;
 
 use crate::{
-    record::Record,
+    record::{Envelope, Record},
     redact,
     settings::PipelineName,
     throttle::{Class, Classified},
@@ -154,6 +155,7 @@ pub struct Letter {
     /// How often the record was sent.
     pub(crate) attempts: u32,
     context: String,
+    envelope: Envelope,
     body: Bytes,
 }
 
@@ -171,6 +173,7 @@ impl Letter {
             reason: redact::shown(reason, redact::LINE),
             attempts,
             context: String::new(),
+            envelope: record.envelope.clone(),
             body: record.body.clone(),
         }
     }
@@ -278,6 +281,7 @@ impl DeadLetters {
             reason: reason.clone(),
             attempts: 0,
             context: context.clone(),
+            envelope: Envelope::None,
             body: without_echo(raw),
         };
         self.append(Arc::new([letter])).await?;

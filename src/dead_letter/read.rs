@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::kind::Kind;
+use crate::{kind::Kind, record::Envelope};
 
 /// One line of a dead-letter file. Unknown fields are ignored, missing ones are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -37,6 +37,15 @@ pub struct StoredLetter {
     pub attempts: u32,
     /// Of an input: where it came from.
     pub context: String,
+    /// What the message is.
+    pub envelope: Envelope,
+    #[serde(flatten)]
+    body: Body,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Body {
     /// The message, where it is text.
     body: Option<String>,
     /// The message, where it is not.
@@ -46,7 +55,7 @@ pub struct StoredLetter {
 impl StoredLetter {
     /// The message; `None` where the line has none, or its digits are invalid.
     pub fn message(&self) -> Option<Bytes> {
-        match (&self.body, &self.body_hex) {
+        match (&self.body.body, &self.body.body_hex) {
             (Some(text), _) => Some(Bytes::copy_from_slice(text.as_bytes())),
             (None, Some(digits)) => unhex(digits).map(Bytes::from),
             (None, None) => None,
@@ -140,6 +149,7 @@ mod tests {
             reason: reason.to_owned(),
             attempts: 3,
             context: String::new(),
+            envelope: Envelope::None,
             body: Bytes::copy_from_slice(body),
         }
     }
@@ -157,6 +167,21 @@ mod tests {
         assert_eq!(read[0].as_ref().map(|letter| letter.reason.as_str()), Ok("one"));
         assert_eq!(read[1].as_ref().map_err(|damaged| damaged.line), Err(2));
         assert_eq!(read[2].as_ref().map(|letter| (letter.attempts, letter.reason.as_str())), Ok((3, "three")));
+    }
+
+    #[test]
+    fn an_envelope_comes_back_and_a_line_without_one_has_none() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("letters");
+        let attributes = Envelope::Attributes([("id".to_owned(), "a \" b".to_owned())].into());
+        let envelopes = [Envelope::None, Envelope::CloudEvent, attributes];
+        let letters = envelopes.clone().map(|envelope| Letter { envelope, ..letter(b"{}", "refused") });
+        file::append(&path, &letters).expect("writable");
+        let text = std::fs::read_to_string(&path).expect("written");
+        let has_envelope: Vec<_> = text.lines().map(|line| line.contains("\"envelope\":")).collect();
+        assert_eq!(has_envelope, [false, true, true]);
+        let read = read(&path).expect("there").map(|line| line.expect("readable").letter.expect("a letter"));
+        assert_eq!(read.map(|letter| letter.envelope).collect::<Vec<_>>(), envelopes);
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use crate::{
     lease::{Changes, Error, Lease, LeaseState, Progress},
     ledger::{Effect, Ledger},
     position::RaftIndex,
-    record::Record,
+    record::{Envelope, Record},
     sink::{Closed, Outcome, Sink},
     task_cursors::{Shard, TaskCursor, TaskKey},
     window::Share,
@@ -120,6 +120,7 @@ impl Book {
             index: RaftIndex(*number),
             time: None,
             body: body.into(),
+            envelope: Envelope::None,
             ack: self.ledger.enter(effect, 1, share).expect("there is a record to wait for"),
         }
     }

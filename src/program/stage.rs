@@ -353,7 +353,7 @@ impl Settled {
             (Some(body), true) => self.out.push(Record { body, ..record }),
             (Some(last), false) => {
                 bodies.push(last);
-                let Record { kind, id, key, namespace, job, node, group, index, time, ack, body: _ } = record;
+                let Record { kind, id, key, namespace, job, node, group, index, time, envelope, ack, body: _ } = record;
                 let acks = ack.split(bodies.len());
                 self.out.extend(bodies.into_iter().zip(acks).enumerate().map(|(number, (body, ack))| Record {
                     kind,
@@ -366,6 +366,7 @@ impl Settled {
                     index,
                     time,
                     body,
+                    envelope: envelope.clone(),
                     ack,
                 }));
             }

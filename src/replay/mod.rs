@@ -257,11 +257,11 @@ struct Sendable {
 
 impl Sendable {
     fn record(self, ack: crate::ledger::AckHandle) -> Record {
-        let Sendable { kind, body, stored: StoredLetter { id, key, namespace, job, .. } } = self;
+        let Sendable { kind, body, stored: StoredLetter { id, key, namespace, job, envelope, .. } } = self;
         let [id, key, namespace, job] = [id, key, namespace, job].map(String::into_boxed_str);
         let [key, namespace, job] = [key, namespace, job].map(Arc::from);
-        // A dead letter keeps neither.
-        let (node, index) = (Arc::from(""), RaftIndex::default());
-        Record { kind, id, key, namespace, job, node, group: None, index, time: None, body, ack }
+        // A dead letter keeps none of them.
+        let (node, group, index, time) = (Arc::from(""), None, RaftIndex::default(), None);
+        Record { kind, id, key, namespace, job, node, group, index, time, body, envelope, ack }
     }
 }

@@ -42,6 +42,12 @@ pub trait Prepared: fmt::Debug + Send + Sync {
     /// # Errors
     /// A file cannot be used, or a value cannot be sent: the message names the variable.
     fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable>;
+
+    /// What keeps the sink from sending headers of its own with each record, and what to do about it; `None` if it can.
+    /// Asked only of a sink whose protocol has headers.
+    fn keeps_headers_away(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// A sink cannot be built from its settings. The message names the variable, and says why and what to do.

@@ -61,6 +61,15 @@ impl Chosen {
         self.definition
     }
 
+    /// Why headers of single records cannot be sent, and what to do about it; `None` if they can.
+    pub(crate) fn keeps_headers_away(&self) -> Option<&'static str> {
+        if self.definition.has_headers {
+            self.prepared.keeps_headers_away()
+        } else {
+            Some("this sink sends no headers; choose cloudevents, or a sink that does, such as amqp or http")
+        }
+    }
+
     /// See [`Prepared::build`].
     ///
     /// # Errors

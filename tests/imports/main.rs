@@ -57,6 +57,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("program", "jq between source and delivery"),
     ("rules", "records that pass once there are enough of them"),
     ("digest", "summaries in place of a storm of messages"),
+    ("envelope", "what goes around a record"),
     ("replay", "dead letters that are sent again"),
     ("source", "the event stream and the lists"),
     ("supervisor", "the life of a run"),

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Outcome, Record, Settings, fault::Fault, wire::Wire};
-use crate::{kind::Kind, lease::LeaseState, sink::lease};
+use crate::{kind::Kind, lease::LeaseState, record::Envelope, sink::lease};
 
 /// How long the confirms of a batch may take. A broker that writes to a slow disk or to replicas needs time. The
 /// heartbeats notice a broker that is gone.
@@ -24,6 +24,10 @@ const CONFIRMS: Duration = Duration::from_secs(30);
 
 /// The code of a message that no queue is bound for (`NO_ROUTE`).
 const NO_ROUTE: u16 = 312;
+
+/// Before the name of a CloudEvent's attribute in binary mode (AMQP protocol binding 1.0.2, section 3.1.3.1). It is written for
+/// AMQP 1.0; RabbitMQ shows headers of AMQP 0-9-1 as the application properties of AMQP 1.0.
+const ATTRIBUTE: &str = "cloudEvents_";
 
 /// One connection, and how far it has come.
 #[derive(Debug, Default)]
@@ -319,9 +323,19 @@ fn properties(record: &Record, message_id: &str, cluster: Option<&str>) -> Basic
     header("namespace", namespace);
     header("job", job);
     header("cluster", cluster.unwrap_or_default());
+    let content_type = match &record.envelope {
+        Envelope::None => "application/json",
+        Envelope::CloudEvent => "application/cloudevents+json",
+        Envelope::Attributes(attributes) => {
+            for (name, value) in attributes {
+                header(&format!("{ATTRIBUTE}{name}"), value);
+            }
+            "application/json"
+        }
+    };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     BasicProperties::default()
-        .with_content_type("application/json".into())
+        .with_content_type(content_type.into())
         .with_headers(FieldTable::from(headers))
         // Persistent: a durable queue keeps it over a restart.
         .with_delivery_mode(2)

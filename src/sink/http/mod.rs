@@ -13,6 +13,7 @@
 //! would only wait for the same failure. The sink follows no redirects, because the credentials belong to the given address.
 
 mod body;
+mod cloud_events;
 mod config;
 mod fault;
 mod request;
@@ -263,5 +264,11 @@ impl Prepared for Config {
     fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
         let sink = Http::new(self.clone(), cluster).map_err(Unusable::new)?;
         Ok((Box::new(sink), self.policy()))
+    }
+
+    fn keeps_headers_away(&self) -> Option<&'static str> {
+        let batched =
+            "a request with a batch has no headers of each record; set SINK_HTTP_FORMAT=single, or choose cloudevents";
+        (self.format != Format::Single).then_some(batched)
     }
 }

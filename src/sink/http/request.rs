@@ -10,7 +10,7 @@ use reqwest::{
 use tokio::time::{Instant, timeout_at};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{Compression, Config, Error, Format, Http, NAMES, body, fault};
+use super::{Compression, Config, Error, Format, Http, NAMES, body, cloud_events, fault};
 use crate::{
     http::{self, Fault},
     kind::Kind,
@@ -106,6 +106,14 @@ impl Http {
     /// Sends `records`, at least one, as one request, unless the lease of one of them has ended meanwhile.
     pub(super) async fn exchange(&self, records: &[Record]) -> fault::Answer {
         let retry = |reason: String| fault::Answer::Retry { reason, after: None, refusal: None };
+        let mut envelope = match cloud_events::headers(self.format, records) {
+            Ok(headers) => headers,
+            Err(reason) => return fault::Answer::Reject { reason, too_large: false },
+        };
+        // Only values that the settings give are marked as sensitive, and these come first.
+        if self.to.headers.get(CONTENT_TYPE).is_some_and(HeaderValue::is_sensitive) {
+            envelope.remove(CONTENT_TYPE);
+        }
         let body = body::joined(self.format, records);
         let body = match body::compressed(self.compression, body).await {
             Ok(body) => body,
@@ -116,7 +124,7 @@ impl Http {
             Ok(authorization) => authorization,
             Err(reason) => return retry(reason),
         };
-        let request = self.to.start(authorization);
+        let request = self.to.start(authorization).headers(envelope);
         let request = request.header(IDEMPOTENCY_KEY, idempotency_key(records)).header(KIND, kinds(records)).body(body);
         // As late as possible: from here on, the request may reach the server.
         if records.iter().any(|record| record.ack.lease_state() != LeaseState::Held) {

@@ -24,6 +24,7 @@ use crate::{
     delivery::testing::Book,
     http::{Secret, TokenSource},
     lease::LeaseState,
+    record::Envelope,
 };
 
 /// The requests that arrived, in order.
@@ -175,6 +176,27 @@ async fn batches_are_an_array_or_lines() {
         assert!(came.header("idempotency-key").ends_with("-3"));
     }
     assert_eq!(server.came().len(), 2);
+}
+
+#[tokio::test]
+async fn a_cloud_event_replaces_the_content_type_but_for_one_that_is_given() {
+    let server = Server::start(|_| say(200, "")).await;
+    let structured = "application/cloudevents+json; charset=utf-8";
+    let attributes = || Envelope::Attributes([("id".to_owned(), "a b".to_owned())].into());
+    for (envelope, headers, content_type, id) in [
+        (Envelope::CloudEvent, "", structured, ""),
+        (Envelope::CloudEvent, "Content-Type: text/plain", "text/plain", ""),
+        (attributes(), "", "application/json", "a%20b"),
+        (attributes(), "Content-Type: text/plain", "text/plain", "a%20b"),
+    ] {
+        let headers = headers.split_once(": ").into_iter();
+        let headers = headers.map(|(name, value)| (name.to_owned(), Secret::new(value))).collect();
+        let mut sink = sink(Config { headers, ..config(&server.address) });
+        let record = Record { envelope, ..Book::new().record("a", "1") };
+        assert_eq!(letters(&send(&mut sink, &[record]).await), "D");
+        let came = server.came().pop().expect("a request");
+        assert_eq!((came.header("content-type"), came.header("ce-id"), came.text()), (content_type, id, "1"));
+    }
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ use crate::{
         line::{Event, Line},
     },
     position::{Identity, Position, RaftIndex, Seen},
-    record::Record,
+    record::{Envelope, Record},
     resource::{self, Draft, Known},
     task_cursors::{TaskCursor, TaskKey},
     telemetry::SourceState,
@@ -321,8 +321,8 @@ impl Tracker {
         let (kind, lacking) = (self.kind, submission.lacking_summary);
         let records = submission.drafts.into_iter().enumerate().map(|(n, draft)| {
             let Draft { id, key, namespace, job, node, index, body } = draft;
-            let (group, time, ack) = (None, None, ack.clone());
-            let record = Record { kind, id, key, namespace, job, node, group, index, time, body, ack };
+            let (group, time, envelope, ack) = (None, None, Envelope::None, ack.clone());
+            let record = Record { kind, id, key, namespace, job, node, group, index, time, body, envelope, ack };
             (record, lacking.binary_search(&n).is_ok())
         });
         let records = self.summaries.hold(ctx, records);
