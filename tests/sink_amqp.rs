@@ -92,6 +92,44 @@ async fn every_record_of_a_recording_arrives_once_with_its_properties() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_event_has_its_attributes_in_the_headers_or_in_the_message() {
+    for (envelope, content_type) in
+        [("cloudevents-binary", "application/json"), ("cloudevents", "application/cloudevents+json")]
+    {
+        let rabbitmq = Rabbitmq::start().await;
+        declare(&rabbitmq).await;
+        let sim = Sim::builder().start().await.expect("the simulator starts");
+        sim.append_lines([made::evaluation(20, 1)]).await.expect("lines of a stream");
+        let setup = setup(&sim, &rabbitmq, "evaluations").env("SINK_ENVELOPE", envelope);
+        let process = setup.env("NOMAD_FIREHOSE_CLUSTER", "eu \u{e9}").spawn();
+        let message = take(&rabbitmq, 1).await.pop().expect("one message");
+        process.stop().await;
+        let properties = &message.properties;
+        assert_eq!(properties.content_type().as_ref().map(|text| text.as_str()), Some(content_type));
+        let headers = properties.headers().as_ref().expect("headers").inner();
+        let header = |name: &str| headers.get(name).and_then(|value| value.as_long_string()).map(|it| it.to_string());
+        let body: serde_json::Value = serde_json::from_str(&message.body).expect("JSON");
+        let is_binary = envelope == "cloudevents-binary";
+        for (name, value) in [
+            ("specversion", "1.0"),
+            ("source", "/nomad/eu%20%C3%A9/evaluations"),
+            ("type", "nomad-firehose.evaluation.version"),
+            ("id", properties.message_id().as_ref().expect("an id").as_str()),
+            ("nomadcluster", "eu \u{e9}"),
+            ("nomadindex", "20"),
+        ] {
+            let header = header(&format!("cloudEvents_{name}"));
+            assert_eq!(header.as_deref(), is_binary.then_some(value), "{name}");
+            assert_eq!(body[name].as_str(), (!is_binary).then_some(value), "{name}");
+        }
+        let record = if is_binary { &body } else { &body["data"] };
+        assert_eq!(record["ModifyIndex"], 20);
+        // The other headers stay.
+        assert_eq!(header("kind").as_deref(), Some("evaluations"));
+    }
+}
+
 /// As [`order::assert_order`].
 fn assert_order(messages: &[Message], lines: &[String]) -> usize {
     order::assert_order(messages.iter().map(|message| message.body.as_str()), lines, Leaps::Never)

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use crate::{
-    program,
+    digest, envelope, program, rules,
     settings::{Form, Scope, Setting, settings},
     sink::{SINKS, registry},
 };
@@ -16,7 +16,8 @@ pub static ALL: LazyLock<Vec<&'static Setting>> = LazyLock::new(|| {
 });
 
 /// The settings of the stages between source and delivery.
-const STAGES: &[&[&Setting]] = &[program::settings::SETTINGS];
+const STAGES: &[&[&Setting]] =
+    &[program::settings::SETTINGS, rules::settings::SETTINGS, envelope::settings::SETTINGS, digest::settings::SETTINGS];
 
 /// What the table of a pipeline can hold: everything about its records and its sink.
 pub static OF_PIPELINES: LazyLock<Vec<&'static Setting>> = LazyLock::new(|| {

@@ -16,9 +16,10 @@ pub use crate::settings::{Environment, Flags, PipelineName, Problem, Problems, W
 use crate::{
     coordinator,
     dead_letter::Place,
+    digest, envelope,
     kind::Kind,
     nomad::{Config as Nomad, Topic},
-    program,
+    program, rules,
     settings::{File, InvalidName, Layers},
     sink::Chosen,
     source::{Polling, Start},
@@ -112,6 +113,12 @@ pub struct Pipeline {
 pub struct Stages {
     /// What filters and transforms records.
     pub program: Option<program::Config>,
+    /// How many records of a group there have to be before one passes.
+    pub rules: Option<rules::Config>,
+    /// What goes around each record.
+    pub envelope: envelope::Form,
+    /// How messages for people are gathered into summaries; `None` for a sink that takes records.
+    pub digest: Option<digest::Config>,
 }
 
 impl Pipeline {

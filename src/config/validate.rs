@@ -10,10 +10,11 @@ use super::{Given, Outlet, Pipeline, Settings, Shared, Stages, State, Wanted, ca
 use crate::{
     coordinator::{self, Storage},
     dead_letter::Place,
+    digest, envelope,
     kind::Kind,
     nomad::Topic,
     position::RaftIndex,
-    program,
+    program, rules,
     settings::{
         Broken, ByteSize, Environment, Layers, Origin, PipelineName, Problem, Problems, Reader, Setting, Warning,
         between, duration, nearest,
@@ -159,8 +160,8 @@ fn pipeline(
     let start = reader.value(&catalogue::START, start);
     let max_in_flight = max_in_flight(reader);
     let retry_max = retry_max(reader);
-    let program = program::settings::read(reader);
     let sink = sink(reader, &|_| kinds.clone());
+    let stages = stages(reader, sink.as_ref().ok());
     let dead_letter = reader.value(&catalogue::DEAD_LETTER, dead_letter).map(|place| match &name {
         Some(name) if !is_own(&catalogue::DEAD_LETTER, reader) => place.of_pipeline(name),
         _ => place,
@@ -187,11 +188,24 @@ fn pipeline(
         start: start?,
         max_in_flight: max_in_flight?,
         retry_max: retry_max?,
-        stages: Stages { program: program? },
+        stages: stages?,
         sink: sink?,
         dead_letter: dead_letter?,
         given: Given(reader.layers.texts_of(&catalogue::OF_PIPELINES)),
     })
+}
+
+/// The settings of the stages between source and delivery.
+fn stages(reader: &mut Reader<'_>, sink: Option<&Chosen>) -> Result<Stages, Broken> {
+    let program = program::settings::read(reader);
+    let rules = rules::settings::read(reader);
+    let envelope = envelope::settings::read(reader);
+    if let (Ok(form), Some(sink)) = (&envelope, sink) {
+        envelope::settings::check(reader, *form, sink);
+    }
+    let digest = digest::settings::read(reader);
+    let is_for_people = sink.is_some_and(|sink| sink.definition().is_for_people);
+    Ok(Stages { program: program?, rules: rules?, envelope: envelope?, digest: is_for_people.then_some(digest?) })
 }
 
 /// Whether the table of a pipeline has this setting itself.

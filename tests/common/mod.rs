@@ -273,7 +273,7 @@ pub fn fixture_lines(name: &str) -> Vec<String> {
 }
 
 /// The path that `scripts/install-NAME` prints, which installs a server where it may.
-fn installed(name: &str) -> PathBuf {
+pub fn installed(name: &str) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("scripts/install-{name}"));
     let output = Command::new(script).stdin(Stdio::null()).output().expect("the script runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -85,7 +85,7 @@ fn defaults_are_those_of_the_contract() {
         start: Start::All,
         max_in_flight: 32 << 20,
         retry_max: Duration::from_secs(30),
-        stages: Stages { program: None },
+        stages: Stages { program: None, rules: None, envelope: envelope::Form::None, digest: None },
         sink: settings(&["nodes", "--sink-type=stdout"], &[]).pipelines.remove(0).sink,
         dead_letter: Place::Stop,
         given: Given::default(),
