@@ -9,6 +9,7 @@ mod body;
 mod connect;
 mod fault;
 mod foreign;
+mod later;
 mod proxy;
 mod secret;
 mod settings;
@@ -23,6 +24,7 @@ pub(crate) use self::{
     connect::{Reach, Server, servers},
     fault::{Fault, UNASKED, reason},
     foreign::foreign,
+    later::retry_after,
     proxy::Proxies,
     settings::Names,
     token::Token,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Message, Severity};
+use super::{message::Message, severity::Severity, text::cut};
 use crate::{kind::Kind, record::Record};
 
 /// How much of a body is shown that is of no known form.
@@ -34,8 +34,7 @@ fn unknown(record: &Record) -> Message {
     let body = &record.body[..record.body.len().min(SHOWN * 4)];
     let body = String::from_utf8_lossy(body.trim_ascii());
     let kind = record.kind;
-    let text =
-        if body.is_empty() { format!("an empty record of {kind}") } else { super::cut(&body, SHOWN).into_owned() };
+    let text = if body.is_empty() { format!("an empty record of {kind}") } else { cut(&body, SHOWN).into_owned() };
     Message { text, ..Message::default() }
 }
 

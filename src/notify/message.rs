@@ -9,19 +9,17 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 use serde_json::{Map, Value, json, value::RawValue};
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    Severity, default,
-    text::{cut, line, lines},
+    severity::Severity,
+    text::{bounded, cut, line, lines, units},
 };
-use crate::record::Record;
 
-/// The most characters of the text. Most services show far fewer.
+/// The most [units] of the text. Most services show far fewer.
 const TEXT: usize = 16 << 10;
-/// The most characters of the title, of the name of a field, and of `within`.
+/// The most units of the title, of the name of a field, and of `within`.
 const TITLE: usize = 256;
-/// The most characters of the value of a field, and of a line.
+/// The most units of the value of a field, and of a line.
 const VALUE: usize = 2 << 10;
 /// The most fields.
 const FIELDS: usize = 64;
@@ -63,18 +61,14 @@ pub struct Message {
 const RAW: [&str; 6] = ["slack", "discord", "teams", "pagerduty", "alertmanager", "smtp"];
 
 impl Message {
-    /// The message of any record.
-    pub fn of(record: &Record) -> Self {
-        let body = &record.body;
-        let mut message = match body.trim_ascii_start().first() {
-            Some(b'"') => {
-                serde_json::from_slice::<String>(body).ok().map(|text| Message { text, ..Message::default() })
-            }
-            Some(b'{') => serde_json::from_slice(body).ok().and_then(Message::of_members),
+    /// The message that a body is: a text, or an object with a text. `None` if it is neither. Not yet [tidy](Message::tidy).
+    pub(super) fn of_body(body: &[u8]) -> Option<Self> {
+        let message = match body.trim_ascii_start().first()? {
+            b'"' => serde_json::from_slice(body).ok().map(|text| Message { text, ..Message::default() }),
+            b'{' => serde_json::from_slice(body).ok().and_then(Message::of_members),
             _ => None,
         };
-        message.take_if(|message| message.text.trim().is_empty());
-        message.unwrap_or_else(|| default::of(record)).tidy()
+        message.filter(|message| !message.text.trim().is_empty())
     }
 
     /// `None` without a text.
@@ -122,12 +116,12 @@ impl Message {
     }
 
     /// Brings everything within its bounds. Doing it twice does no harm.
-    fn tidy(mut self) -> Self {
+    pub(super) fn tidy(mut self) -> Self {
         self.text = lines(&self.text, TEXT);
         let short = |text: String| Some(line(&text, TITLE)).filter(|text| !text.is_empty());
         self.title = self.title.and_then(short);
         self.within = self.within.and_then(short);
-        self.key = self.key.filter(|key| !key.is_empty()).map(bounded_key);
+        self.key = self.key.filter(|key| !key.is_empty()).map(|key| bounded(&key, KEY));
         let field = |(name, value): (String, String)| (line(&name, TITLE), lines(&value, VALUE));
         self.fields = self.fields.into_iter().map(field).filter(|(_, value)| !value.is_empty()).take(FIELDS).collect();
         self.lines = self.lines.iter().map(|text| line(text, VALUE)).collect();
@@ -139,7 +133,7 @@ impl Message {
         self
     }
 
-    /// The title, or the start of the text on one line, in at most `most` characters.
+    /// The title, or the start of the text on one line, in at most `most` units.
     pub fn headline(&self, most: usize) -> String {
         let first = || self.text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
         line(self.title.as_deref().unwrap_or_else(first), most)
@@ -154,14 +148,14 @@ impl Message {
         }
     }
 
-    /// The lines below the text, each with a bullet, in at most `most` characters. The last one says how many were left out.
+    /// The lines below the text, each with a bullet, in at most `most` units. The last one says how many were left out.
     pub fn listed(&self, most: usize) -> String {
         const MORE: usize = 24;
         let mut out = String::new();
         let mut left = most;
         for (number, text) in self.lines.iter().enumerate() {
             let item = format!("{}• {text}", if number == 0 { "" } else { "\n" });
-            let length = item.chars().count();
+            let length = units(&item);
             let is_last = number + 1 == self.lines.len();
             if length + if is_last { 0 } else { MORE } > left {
                 let more = format!("{}• and {} more", if number == 0 { "" } else { "\n" }, self.lines.len() - number);
@@ -208,17 +202,6 @@ impl Message {
 
 fn times(count: u64) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
-}
-
-/// A key that no service refuses for its length. Long keys that differ stay different.
-fn bounded_key(key: String) -> String {
-    if key.len() <= KEY && !key.contains(char::is_control) {
-        return key;
-    }
-    const HASH: usize = 32 + 1;
-    let start = line(&key, KEY);
-    let start = &start[..start.floor_char_boundary(KEY - HASH)];
-    format!("{start}-{:032x}", xxh3_128(key.as_bytes()))
 }
 
 /// A text, or any other value as its JSON. `None` for `null`.

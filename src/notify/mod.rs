@@ -12,5 +12,13 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::text::cut;
+pub(crate) use self::text::{bounded, cut, units};
 pub use self::{merge::merge, message::Message, severity::Severity};
+use crate::record::Record;
+
+impl Message {
+    /// The message of any record.
+    pub fn of(record: &Record) -> Self {
+        Message::of_body(&record.body).unwrap_or_else(|| default::of(record)).tidy()
+    }
+}

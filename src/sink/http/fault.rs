@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use reqwest::{
     Response, StatusCode, Url,
-    header::{HeaderMap, LOCATION, RETRY_AFTER},
+    header::{HeaderMap, LOCATION},
 };
 use tokio::time::Instant;
 
@@ -100,7 +100,7 @@ impl Said<'_> {
             },
             429 | 503 => Answer::Retry {
                 reason: format!("{label} answered {status}{said}"),
-                after: retry_after(headers, now),
+                after: http::retry_after(headers, now),
                 refusal: None,
             },
             300..400 => {
@@ -128,16 +128,6 @@ fn can_be_about_the_record(status: StatusCode) -> bool {
     }
 }
 
-/// Seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    // A date that has passed means at once.
-    httpdate::parse_http_date(text).ok().map(|date| date.duration_since(now).unwrap_or_default())
-}
-
 /// A location without user and query, which can hold tokens.
 fn bare(location: &[u8]) -> String {
     let text = String::from_utf8_lossy(location);
@@ -157,6 +147,7 @@ fn bare(location: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use reqwest::header::RETRY_AFTER;
 
     use super::*;
 

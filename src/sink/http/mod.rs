@@ -216,7 +216,7 @@ fn target_of(url: &Url) -> (String, Option<String>) {
 }
 
 /// Path and query can hold a token, as the addresses of web hooks do. A word as short as `records` is not a token.
-fn hide(url: &Url) {
+pub(super) fn hide(url: &Url) {
     const IN_PATH: usize = 20;
     const IN_QUERY: usize = 8;
     url.query().into_iter().for_each(redact::keep);
