@@ -1,17 +1,23 @@
 //! Where records go. A sink sends once and answers for each record; retry, backoff, batching and acknowledgement live
 //! in [`crate::delivery`].
 
+pub mod alertmanager;
 #[cfg(feature = "amqp")]
 pub mod amqp;
 mod definition;
+pub mod discord;
 pub mod http;
 #[cfg(feature = "kinesis")]
 pub mod kinesis;
 #[cfg(any(feature = "amqp", feature = "kinesis"))]
 mod lease;
+pub mod pagerduty;
 mod policy;
 pub mod registry;
+pub mod slack;
 pub mod stdout;
+pub mod teams;
+mod webhook;
 
 use std::{fmt, time::Duration};
 

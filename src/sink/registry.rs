@@ -15,6 +15,11 @@ pub static SINKS: &[Listed] = &[
     listed!(amqp or "rabbitmq", feature "amqp"),
     listed!(http),
     listed!(kinesis, feature "kinesis"),
+    listed!(slack),
+    listed!(discord),
+    listed!(teams),
+    listed!(pagerduty),
+    listed!(alertmanager),
 ];
 
 /// Sinks of the original program that this one does not have.

@@ -1,0 +1,66 @@
+//! Alerts to Alertmanager, through its API v2. Delivered means that one of the Alertmanagers answered with 2xx: it has the alert.
+//!
+//! | Answer | Outcome |
+//! |---|---|
+//! | 2xx | delivered |
+//! | 400, 413, 415, 422: the alert | reject |
+//! | 401, 404, 410 | retry: the URL or its user is wrong |
+//! | 429, 503, 504 | retry, after what `Retry-After` asks for |
+//! | everything else, a timeout, a broken connection | retry |
+//!
+//! Every Alertmanager of a cluster gets each alert, as Prometheus sends them, because they tell each other of notifications and not of alerts. One that
+//! is down does not hold the others up.
+//!
+//! An alert ends by itself: no event of Nomad says for certain that the matter is over.
+
+mod config;
+mod payload;
+mod settings;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+pub use self::config::Config;
+pub(super) use self::settings::DEFINITION;
+use super::{
+    Policy, Prepared, Sink, Unusable,
+    webhook::{self, Service, ServiceVariables, Webhook},
+};
+use crate::record::Record;
+
+static VARIABLES: ServiceVariables = webhook::variables!("SINK_ALERTMANAGER");
+
+/// Alertmanager's form of a message.
+#[derive(Debug)]
+struct Alertmanager {
+    alerts: payload::Alerts,
+}
+
+impl Service for Alertmanager {
+    fn name(&self) -> &'static str {
+        "alertmanager"
+    }
+
+    fn variables(&self) -> &'static ServiceVariables {
+        &VARIABLES
+    }
+
+    fn payload(&self, record: &Record) -> Bytes {
+        self.alerts.of(record, SystemTime::now())
+    }
+}
+
+impl Prepared for Config {
+    fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
+        let mut labels = self.labels.clone();
+        if let Some(cluster) = cluster.filter(|_| labels.iter().all(|(name, _)| name != "cluster")) {
+            labels.push(("cluster".to_owned(), cluster.to_owned()));
+        }
+        let service = Alertmanager { alerts: payload::Alerts { labels, ttl: self.ttl } };
+        Ok((Box::new(Webhook::new(service, &self.webhook)?), webhook::policy()))
+    }
+}
