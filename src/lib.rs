@@ -37,6 +37,7 @@ pub mod dead_letter;
 pub mod delivery;
 pub mod digest;
 pub mod envelope;
+pub mod enrich;
 mod files;
 pub mod http;
 pub mod json;

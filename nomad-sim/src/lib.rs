@@ -47,6 +47,7 @@ mod state;
 mod stub;
 mod summary;
 mod table;
+mod versions;
 
 pub use acl::Policy;
 pub use address::{Address, Listener};

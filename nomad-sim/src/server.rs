@@ -86,6 +86,8 @@ pub(crate) struct ListFaults {
     pub(crate) lagging: u32,
     /// The job whose summary is answered with 500.
     pub(crate) broken_summary: Option<&'static str>,
+    /// The job whose versions are answered with 500.
+    pub(crate) broken_versions: Option<&'static str>,
     /// How long ago the server heard from its leader, by its own stale answers; `None`: it knows no leader.
     pub(crate) contact: Option<Duration>,
     /// Requests that are never answered.
@@ -133,6 +135,7 @@ impl Default for ListFaults {
             errors: 0,
             lagging: 0,
             broken_summary: None,
+            broken_versions: None,
             contact: Some(Duration::ZERO),
             hanging: Hanging::default(),
             until_pages_hang: None,
@@ -394,6 +397,11 @@ impl Server {
     /// The summary of this job is answered with 500 from now on.
     pub fn break_summary(&self, job: Option<&'static str>) {
         lock(&self.lists).broken_summary = job;
+    }
+
+    /// The versions of this job are answered with 500 from now on.
+    pub fn break_versions(&self, job: Option<&'static str>) {
+        lock(&self.lists).broken_versions = job;
     }
 
     /// The next single objects, this many, are answered from the cluster's last server, which can lag: as from a new

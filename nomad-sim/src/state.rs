@@ -10,6 +10,7 @@ use crate::line::{Event, Line};
 use crate::object::{AllocationFacts, Object};
 use crate::summary::Summaries;
 use crate::table::{Kind, Table};
+use crate::versions::Versions;
 
 /// The tables of one server.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(crate) struct State {
     /// The job that an allocation was placed with: its stub tells type and version, its events do not.
     placed: HashMap<Arc<str>, Placed>,
     pub(crate) summaries: Summaries,
+    pub(crate) versions: Versions,
     pub(crate) namespaces: Namespaces,
     /// The highest applied raft index.
     pub(crate) applied: u64,
@@ -65,6 +67,7 @@ impl State {
             tables: Kind::ALL.map(Table::new),
             placed: HashMap::new(),
             summaries: Summaries::default(),
+            versions: Versions::default(),
             namespaces,
             applied: 0,
         }
@@ -130,7 +133,10 @@ impl State {
                 }
             }
             Kind::Evaluation => self.summaries.evaluation(object, index),
-            Kind::Job => self.summaries.job(object, index),
+            Kind::Job => {
+                self.summaries.job(object, index);
+                self.versions.job(object);
+            }
             Kind::Deployment | Kind::Node => {}
         }
         self.table_mut(kind).insert(object.clone());
@@ -153,6 +159,7 @@ impl State {
         self.table_mut(Kind::Job).remove(&object.namespace, &object.id);
         self.table_mut(Kind::Job).index = index;
         self.summaries.purge(&object.namespace, &object.id, index);
+        self.versions.purge(&object.namespace, &object.id);
         let (namespace, id) = (object.namespace.clone(), object.id.clone());
         for kind in [Kind::Allocation, Kind::Deployment] {
             self.retain(kind, index, |o| !(o.namespace == namespace && o.job.as_ref() == Some(&id)));

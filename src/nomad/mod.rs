@@ -21,6 +21,7 @@ mod object;
 mod refusal;
 mod stream;
 mod topic;
+mod versions;
 
 #[cfg(test)]
 mod tests;
@@ -35,5 +36,6 @@ pub use self::{
     object::Namespace,
     stream::{EventStream, StreamQuery},
     topic::{BadTopic, Table, Topic},
+    versions::JobVersion,
 };
 pub use crate::http::{Address, BadAddress, Secret, Tls, TokenSource};

@@ -161,12 +161,21 @@ impl Client {
     }
 
     async fn object(&self, call: Call) -> Result<Option<Bytes>, Error> {
-        let deadline = self.deadline();
+        self.object_within(call, self.deadline(), MAX_ELEMENT).await
+    }
+
+    /// The whole answer, of at most `limit` bytes; `None` for a 404.
+    pub(super) async fn object_within(
+        &self,
+        call: Call,
+        deadline: Duration,
+        limit: usize,
+    ) -> Result<Option<Bytes>, Error> {
         let read = || async {
             let (response, server) = self.send(&call, deadline).await?;
             match response.status() {
                 StatusCode::NOT_FOUND => Ok(None),
-                status if status.is_success() => self.body(server, &call, response, MAX_ELEMENT).await.map(Some),
+                status if status.is_success() => self.body(server, &call, response, limit).await.map(Some),
                 _ => Err(self.failure(server, &call, response).await),
             }
         };
@@ -244,7 +253,8 @@ pub(super) fn namespaces_call() -> Call {
     }
 }
 
-fn job_call(namespace: &str, id: &str, part: &str) -> Call {
+/// The call that reads a job, or a part of it.
+pub(super) fn job_call(namespace: &str, id: &str, part: &str) -> Call {
     Call {
         what: format!("job {id:?} of namespace {namespace:?}"),
         path: format!("/v1/job/{}{part}", utf8_percent_encode(id, SEGMENT)),

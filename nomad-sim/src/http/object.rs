@@ -18,7 +18,7 @@ use crate::table::{Kind, Selection};
 enum Wanted<'a> {
     Object(Kind, &'a str),
     Summary(&'a str),
-    /// All versions of a job; here there is one.
+    /// The versions of a job.
     Versions(&'a str),
     /// The newest deployment of a job.
     Deployment(&'a str),
@@ -78,6 +78,9 @@ pub(super) async fn answer(context: &Context, request: &Request) -> Response {
     if is_summary && lock(&context.server().lists).broken_summary == Some(id) {
         return Response::text(500, "rpc error: broken");
     }
+    if matches!(wanted, Wanted::Versions(_)) && lock(&context.server().lists).broken_versions == Some(id) {
+        return Response::text(500, "failed to create job diff: broken");
+    }
     let (wait, policy) = match (Wait::parse(request), policy(context, request)) {
         (Ok(wait), Ok(policy)) => (wait, policy),
         (Err(response), _) | (_, Err(response)) => return response,
@@ -96,7 +99,12 @@ pub(super) async fn answer(context: &Context, request: &Request) -> Response {
             Kind::Node => !policy.reads_nodes(),
             _ => false,
         };
-        return if hidden { Response::denied() } else { missing(kind) };
+        let is_versions = matches!(wanted, Wanted::Versions(_));
+        return match () {
+            () if hidden => Response::denied(),
+            () if is_versions => Response::text(404, "job versions not found"),
+            () => missing(kind),
+        };
     };
     let allowed = match kind {
         Kind::Node => policy.reads_nodes(),
@@ -110,7 +118,10 @@ pub(super) async fn answer(context: &Context, request: &Request) -> Response {
             let summary = state.summaries.get(&object.namespace, &object.id);
             summary.and_then(|summary| serde_json::to_vec(summary).ok()).map(Bytes::from)
         }),
-        Wanted::Versions(_) => Some(versions(&object)),
+        Wanted::Versions(_) => {
+            let diffs = request.flag("diffs", false);
+            Some(server.read(|state| state.versions.answer(&object, diffs)))
+        }
         Wanted::Deployment(_) => Some(server.read(|state| deployment(state, &object))),
         Wanted::Object(Kind::Allocation, _) => Some(server.read(|state| with_job(state, &object))),
         Wanted::Object(..) | Wanted::Refused(..) => Some(object.body.bytes()),
@@ -119,15 +130,6 @@ pub(super) async fn answer(context: &Context, request: &Request) -> Response {
     let mut response = Response::json(body);
     response.headers.extend(meta(object.modify_index));
     response
-}
-
-/// The answer of `/v1/job/ID/versions`.
-fn versions(job: &Object) -> Bytes {
-    let before = format!(
-        r#"{{"Diffs":null,"Index":{},"KnownLeader":true,"LastContact":0,"NextToken":"","Versions":["#,
-        job.modify_index
-    );
-    Bytes::from([before.as_bytes(), &job.body.bytes(), b"]}"].concat())
 }
 
 /// The answer of `/v1/job/ID/deployment`.

@@ -36,6 +36,7 @@ metrics! {
     listed_objects: Counter, "Objects in the lists that were read, by backfills and polls";
     list_failures: Counter, "Pages of lists that could not be read; each is tried again";
     duplicate_events_skipped: Counter, "Events that Nomad sent again after their delivery, and that were not delivered again";
+    lookups_failed: Counter, "Records whose $diff, $node or $job is null because Nomad fails for the object that it comes from";
     checkpoints: Counter, "Checkpoints stored";
     checkpoint_failures: Counter, "Checkpoints that could not be stored; a crash now would repeat more records";
     takeovers: Counter, "Leases taken over from a leader that had stopped renewing them";
