@@ -63,8 +63,7 @@ impl Versions {
     /// The answer of `/v1/job/ID/versions`.
     pub(crate) fn answer(&self, job: &Object, diffs: bool) -> Bytes {
         let versions = self.jobs.get(&(job.namespace.clone(), job.id.clone()));
-        let bodies: Vec<Bytes> =
-            versions.into_iter().flatten().map(|(_, version)| version.body.bytes()).collect();
+        let bodies: Vec<Bytes> = versions.into_iter().flatten().map(|(_, version)| version.body.bytes()).collect();
         let bodies = if bodies.is_empty() { vec![job.body.bytes()] } else { bodies };
         let diffs = if diffs && bodies.len() > 1 { all_diffs(&bodies) } else { Value::Null };
         let head = format!(
@@ -101,7 +100,9 @@ fn task(old: &Value, new: &Value) -> Value {
     let objects = match config.is_null() {
         true => Value::Null,
         // The context of a change is shown with it.
-        false => json!([{"Fields": fields_of(&before, &after, true), "Name": "Config", "Objects": null, "Type": "Edited"}]),
+        false => {
+            json!([{"Fields": fields_of(&before, &after, true), "Name": "Config", "Objects": null, "Type": "Edited"}])
+        }
     };
     json!({"Annotations": null, "Fields": fields, "Objects": objects})
 }
@@ -199,7 +200,8 @@ mod tests {
     use super::*;
 
     fn job(version: u64, index: u64, created: u64, count: u64, image: &str) -> Arc<Object> {
-        let task = json!({"Name": "t", "Driver": "docker", "Env": {"A": image}, "Config": {"args": ["x"], "image": image}});
+        let task =
+            json!({"Name": "t", "Driver": "docker", "Env": {"A": image}, "Config": {"args": ["x"], "image": image}});
         let body = json!({"ID": "a", "Namespace": "n", "Version": version, "CreateIndex": created, "ModifyIndex": index,
                           "JobModifyIndex": index, "TaskGroups": [{"Name": "g", "Count": count, "Tasks": [task]}]});
         Arc::new(Object::from_json(Body::Raw(body.to_string().into())).unwrap())

@@ -74,7 +74,10 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
 
 impl<K, V> fmt::Debug for Cache<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache").field("entries", &self.entries.len()).field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("Cache")
+            .field("entries", &self.entries.len())
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
     }
 }
 

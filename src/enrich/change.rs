@@ -92,7 +92,8 @@ impl Changes {
         }
         let versions = self.read(client, record, change).await?;
         let diff = diff_of(&versions, change);
-        let bytes = versions.iter().map(|version| size_of::<JobVersion>() + version.diff.as_ref().map_or(0, Bytes::len));
+        let bytes =
+            versions.iter().map(|version| size_of::<JobVersion>() + version.diff.as_ref().map_or(0, Bytes::len));
         let bytes = bytes.sum();
         *held = Some(versions);
         drop(held);
@@ -146,7 +147,8 @@ fn hide_values(value: &mut Value) {
     match value {
         Value::Array(elements) => elements.iter_mut().for_each(hide_values),
         Value::Object(members) => {
-            let names_variable = members.get("Name").and_then(Value::as_str).is_some_and(|name| name.starts_with("Env["));
+            let names_variable =
+                members.get("Name").and_then(Value::as_str).is_some_and(|name| name.starts_with("Env["));
             for (name, value) in members {
                 match name.as_str() {
                     "Old" | "New" if names_variable && value.as_str() != Some("") => *value = HIDDEN.into(),

@@ -141,13 +141,7 @@ impl Cached {
     }
 
     /// The value of `key`, from memory or from Nomad.
-    pub(super) async fn get<F>(
-        &self,
-        client: &Client,
-        record: &Record,
-        key: &Key,
-        ask: impl Fn() -> F,
-    ) -> Option<Bytes>
+    pub(super) async fn get<F>(&self, client: &Client, record: &Record, key: &Key, ask: impl Fn() -> F) -> Option<Bytes>
     where
         F: Future<Output = Result<Option<Bytes>, nomad::Error>>,
     {

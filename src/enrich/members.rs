@@ -60,7 +60,8 @@ mod tests {
 
     #[test]
     fn only_what_is_wanted_is_passed_on() {
-        let node = json!({"ID": "n/1", "SecretID": "hush", "Meta": {"SecretID": "mine"}, "Name": "a\"b", "Events": [1]});
+        let node =
+            json!({"ID": "n/1", "SecretID": "hush", "Meta": {"SecretID": "mine"}, "Name": "a\"b", "Events": [1]});
         assert_eq!(
             picked(&node, "", &["ID", "Name", "Meta", "NodePool"]),
             Some(json!({"ID": "n/1", "Name": "a\"b", "Meta": {"SecretID": "mine"}, "NodePool": null}))

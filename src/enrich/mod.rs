@@ -47,8 +47,19 @@ const BOUNDS: Bounds = Bounds { entries: 4096, bytes: 16 << 20 };
 const NODE: [&str; 8] = ["ID", "Name", "Datacenter", "NodePool", "NodeClass", "HTTPAddr", "Meta", "Attributes"];
 /// What is passed on of a job. Not its status, for the same reason, and no token.
 const JOB: [&str; 13] = [
-    "ID", "Name", "Namespace", "Region", "Type", "Priority", "Datacenters", "NodePool", "ParentID", "Version",
-    "SubmitTime", "Meta", "UI",
+    "ID",
+    "Name",
+    "Namespace",
+    "Region",
+    "Type",
+    "Priority",
+    "Datacenters",
+    "NodePool",
+    "ParentID",
+    "Version",
+    "SubmitTime",
+    "Meta",
+    "UI",
 ];
 
 /// Where an object is looked up: its namespace, empty for nodes, and its ID.

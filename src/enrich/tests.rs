@@ -177,10 +177,8 @@ async fn raw_events_have_theirs_and_bystanders_none() {
     let rig = Rig::new(None).await;
     let change = rig.job("web", &["web:1", "web:2"]).await;
     let event = |index: u64| serde_json::from_str::<Value>(&line(index, "Job", "default", &change)).expect("JSON");
-    let record = |index: u64| Record {
-        index: RaftIndex(index),
-        ..rig.record(Kind::Events, &event(index)["Events"][0])
-    };
+    let record =
+        |index: u64| Record { index: RaftIndex(index), ..rig.record(Kind::Events, &event(index)["Events"][0]) };
     assert_ne!(rig.extra(&record(20)).await.diff, None);
     assert_eq!(rig.extra(&record(21)).await.diff, None);
 }

@@ -108,7 +108,8 @@ mod tests {
 
     /// An answer of Nomad 2.0.5 with these versions.
     fn answer(versions: &[(u64, u64)]) -> Value {
-        let diff = |pair: &[(u64, u64)]| json!({"ID": "a/versions", "Type": "Edited", "of": pair[0].0, "to": pair[1].0});
+        let diff =
+            |pair: &[(u64, u64)]| json!({"ID": "a/versions", "Type": "Edited", "of": pair[0].0, "to": pair[1].0});
         let diffs: Vec<_> = versions.windows(2).map(diff).collect();
         let version = |&(version, made_at): &(u64, u64)| {
             json!({"ID": "a/versions", "JobModifyIndex": made_at, "ModifyIndex": made_at + 1, "Namespace": "n",
