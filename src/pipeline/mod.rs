@@ -121,7 +121,8 @@ impl Prepared {
         let window = Window::new(pipeline.max_in_flight, &metrics);
         let ctx = source::Context {
             client,
-            delivery: stages::before(handle, &pipeline.stages, &stages_around),
+            delivery: stages::before(handle, &pipeline.stages, &shared.nomad, &stages_around)
+                .map_err(Failure::setting)?,
             dead_letters,
             window,
             metrics,
