@@ -445,3 +445,36 @@ fn a_watched_record_is_underway_until_its_last_claim_is_gone() {
     assert!(underway.is_over(), "the other record of the line does not count");
     drop(ack);
 }
+
+#[test]
+fn what_is_filtered_away_costs_nothing_behind_a_record_that_is_held() {
+    let (ledger, _lease) = ledger();
+    let line = |index: u64| Effect {
+        stream: LANES[index as usize % LANES.len()].into(),
+        line: Some((RaftIndex(index), vec![Identity(index)])),
+        task_cursors: vec![(task((index % 100) as u8), task_cursor(index))],
+        value: Some(index),
+        ..Effect::default()
+    };
+    let enter = |index| ledger.enter(line(index), 1, None).expect("a record");
+    let held = enter(1);
+    let mut filtered: Vec<AckHandle> = (2..100_000).map(enter).collect();
+    let last = filtered.pop().expect("one of them");
+    // From both ends to the middle, so that each finds done ones on either side at some time.
+    while !filtered.is_empty() {
+        filtered.swap_remove(filtered.len() / 2).delivered();
+        filtered.pop().into_iter().for_each(AckHandle::delivered);
+    }
+    assert!(ledger.pending() <= 2 + LANES.len(), "{} entries", ledger.pending());
+    assert_eq!(ledger.acknowledged(), Checkpoint::default());
+    held.delivered();
+    last.delivered();
+    for stream in LANES {
+        let position = ledger.stream(stream).expect("delivered").position;
+        assert!(position.index.0 >= 99_998 && *position.seen == [Identity(position.index.0)], "{position:?}");
+    }
+    let acknowledged = ledger.acknowledged();
+    assert_eq!((acknowledged.value, acknowledged.task_cursors.len()), (99_999, 100));
+    assert_eq!(acknowledged.task_cursors.get(task(99)), Some(task_cursor(99_999)));
+    assert!(ledger.lock().in_flight.is_empty());
+}
