@@ -12,7 +12,7 @@ mod effect;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -37,6 +37,9 @@ use crate::{
 /// Streams that start over within this time do so for the same reason.
 const FORGET_ONCE_WITHIN: Duration = Duration::from_secs(600);
 
+/// How many done entries are looked at for one of the same stream. More streams than these that take turns share less.
+const NEIGHBOURS: usize = 16;
+
 /// The acknowledged state of one resource, and the entries on the way to it.
 pub struct Ledger {
     lease: Arc<dyn Lease>,
@@ -45,9 +48,11 @@ pub struct Ledger {
 
 #[derive(Default)]
 struct Inner {
-    /// The number of the entry at the front.
-    first: u64,
-    pending: VecDeque<Pending>,
+    /// The number of the next entry.
+    next: u64,
+    /// The entries that have not taken effect, by number. Neighbours that are done share one for each stream, so that what
+    /// waits behind a held record costs no memory.
+    pending: BTreeMap<u64, Pending>,
     /// The newest undelivered cursor of each task, and how many entries carry one.
     in_flight: HashMap<TaskKey, (TaskCursor, u32)>,
     acknowledged: Checkpoint,
@@ -75,10 +80,10 @@ pub struct LegacyNeed {
 struct Pending {
     /// An entry from before a [`Ledger::start_over`] of its stream has no effect after it.
     epoch: u64,
-    /// It never had a record, so the next effect without one can merge with it.
-    empty: bool,
     done: bool,
     effect: Effect,
+    /// The newest cursor of each task, once it waits for an earlier entry.
+    task_cursors: HashMap<TaskKey, TaskCursor>,
     /// When it was entered, if the sink has to deliver it.
     since: Option<Instant>,
 }
@@ -103,15 +108,13 @@ impl Ledger {
             entry.1 += 1;
         }
         let epoch = inner.epochs.get(&effect.stream).copied().unwrap_or_default();
-        let effect = match records {
-            // However long one record is held back, entries without records cost no memory.
-            0 => inner.merge(epoch, effect)?,
-            _ => effect,
-        };
-        let number = inner.first + inner.pending.len() as u64;
+        let number = inner.next;
+        inner.next += 1;
         let since = (records > 0).then(Instant::now);
-        inner.pending.push_back(Pending { epoch, empty: records == 0, done: records == 0, effect, since });
-        inner.settle();
+        inner.pending.insert(number, Pending { epoch, done: false, effect, task_cursors: HashMap::new(), since });
+        if records == 0 {
+            inner.complete(number);
+        }
         drop(inner);
         (records > 0).then(|| {
             AckHandle(Claims::One(Arc::new(Outstanding {
@@ -214,9 +217,10 @@ impl Ledger {
             inner.acknowledged.value = 0;
             inner.acknowledged.legacy = None;
             inner.waiting_for_legacy.clear();
-            for entry in &mut inner.pending {
+            for entry in inner.pending.values_mut() {
                 entry.effect.value = None;
                 entry.effect.task_cursors.clear();
+                entry.task_cursors.clear();
             }
         }
         inner.acknowledged.streams.insert(stream.to_owned(), StreamProgress::default());
@@ -229,13 +233,7 @@ impl Ledger {
     }
 
     fn complete(&self, number: u64) {
-        let mut inner = self.lock();
-        // An entry that is no longer there took effect already.
-        let offset = number.checked_sub(inner.first).and_then(|offset| usize::try_from(offset).ok());
-        if let Some(entry) = offset.and_then(|offset| inner.pending.get_mut(offset)) {
-            entry.done = true;
-            inner.settle();
-        }
+        self.lock().complete(number);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -302,14 +300,14 @@ impl Backlog for Ledger {
         let gap = gap.flat_map(|pass| &pass.ranges).map(|gap| gap.from);
         // A gap is entered with the line that reveals it, and that line can wait for the sink. The gap begins at the
         // index of the position, of which some events are delivered.
-        let booked = inner.pending.iter().filter_map(|entry| {
+        let booked = inner.pending.values().filter_map(|entry| {
             let ranges = entry.effect.backfill.iter().flatten();
             let from = ranges.flat_map(|pass| &pass.ranges).map(|gap| gap.from).min()?;
             let position = inner.acknowledged.streams.get(&*entry.effect.stream).map(|stream| stream.position.index);
             Some(from.max(RaftIndex(position.unwrap_or_default().0.saturating_add(1))))
         });
         // The entry at the front is not done.
-        let first = inner.pending.front();
+        let first = inner.pending.values().next();
         let line = first.and_then(|entry| entry.effect.line.as_ref()).map(|(index, _)| *index);
         Front {
             position: streams().map(|stream| stream.position.index).max().unwrap_or_default(),
@@ -325,6 +323,23 @@ impl fmt::Debug for Ledger {
     }
 }
 
+impl Pending {
+    /// Whether both are done, and change the same stream.
+    fn is_like(&self, other: &Pending) -> bool {
+        let is_same = self.epoch == other.epoch && self.effect.stream == other.effect.stream;
+        is_same && self.done && other.done
+    }
+
+    /// Whether it makes no difference that it takes effect after `later`, an entry of another stream.
+    fn may_follow(&self, later: &Pending) -> bool {
+        let (few, many) = match self.task_cursors.len() < later.task_cursors.len() {
+            true => (&self.task_cursors, &later.task_cursors),
+            false => (&later.task_cursors, &self.task_cursors),
+        };
+        self.done && !few.keys().any(|task| many.contains_key(task))
+    }
+}
+
 impl Inner {
     /// Moves the change to `given`; `false` where nothing changed.
     fn give(&mut self) -> bool {
@@ -335,29 +350,78 @@ impl Inner {
         true
     }
 
-    /// Merges an effect without records with the last entry, if that has none either and belongs to the same stream.
-    /// Returns the effect if it needs an entry of its own.
-    fn merge(&mut self, epoch: u64, effect: Effect) -> Option<Effect> {
-        let last = self.pending.back_mut();
-        match last.filter(|last| last.empty && last.epoch == epoch && last.effect.stream == effect.stream) {
-            Some(last) => last.effect.follow(effect),
-            None => return Some(effect),
+    /// The entry is done: it takes effect, or waits for an earlier one.
+    fn complete(&mut self, number: u64) {
+        // An entry that is no longer there is done already.
+        let Some(entry) = self.pending.get_mut(&number).filter(|entry| !entry.done) else { return };
+        entry.done = true;
+        if self.pending.first_key_value().is_some_and(|(first, _)| *first == number) {
+            self.settle();
+            return;
+        }
+        self.collect_cursors(number);
+        // It joins the done entries before it with those after it.
+        let after = self.pending.range(number + 1..).take(NEIGHBOURS).take_while(|(_, entry)| entry.done);
+        let joined: Vec<u64> = std::iter::once(number).chain(after.map(|(later, _)| *later)).collect();
+        for later in joined {
+            if let Some(earlier) = self.earlier_neighbour(later) {
+                self.merge(earlier, later);
+            }
+        }
+    }
+
+    /// Task cursors of an entry that waits are kept once for each task.
+    fn collect_cursors(&mut self, number: u64) {
+        let Some(entry) = self.pending.get_mut(&number) else { return };
+        for (task, task_cursor) in std::mem::take(&mut entry.effect.task_cursors) {
+            if entry.task_cursors.insert(task, task_cursor).is_some() {
+                uncount(&mut self.in_flight, task);
+            }
+        }
+    }
+
+    /// The entry before `number` that it can be merged into.
+    fn earlier_neighbour(&self, number: u64) -> Option<u64> {
+        let ours = self.pending.get(&number)?;
+        for (earlier, entry) in self.pending.range(..number).rev().take(NEIGHBOURS) {
+            if entry.is_like(ours) {
+                return Some(*earlier);
+            }
+            if !entry.may_follow(ours) {
+                return None;
+            }
         }
         None
     }
 
+    /// Merges an entry into an earlier one.
+    fn merge(&mut self, earlier: u64, later: u64) {
+        let Some(Pending { effect, task_cursors: mut newer, .. }) = self.pending.remove(&later) else { return };
+        let Some(entry) = self.pending.get_mut(&earlier) else { return };
+        entry.effect.follow(effect);
+        // The smaller one moves.
+        let is_newer_larger = newer.len() > entry.task_cursors.len();
+        if is_newer_larger {
+            std::mem::swap(&mut newer, &mut entry.task_cursors);
+        }
+        for (task, task_cursor) in newer {
+            let known = entry.task_cursors.insert(task, task_cursor);
+            if let Some(known) = known {
+                uncount(&mut self.in_flight, task);
+                if is_newer_larger {
+                    entry.task_cursors.insert(task, known);
+                }
+            }
+        }
+    }
+
     /// Applies every done entry at the front.
     fn settle(&mut self) {
-        while self.pending.front().is_some_and(|entry| entry.done) {
-            let Some(Pending { epoch, effect, .. }) = self.pending.pop_front() else { return };
-            self.first += 1;
+        while let Some(first) = self.pending.first_entry().filter(|first| first.get().done) {
+            let Pending { epoch, mut effect, task_cursors, .. } = first.remove();
+            effect.task_cursors.extend(task_cursors);
             for (task, _) in &effect.task_cursors {
-                if let Some((_, carried)) = self.in_flight.get_mut(task) {
-                    *carried -= 1;
-                    if *carried == 0 {
-                        self.in_flight.remove(task);
-                    }
-                }
+                uncount(&mut self.in_flight, *task);
             }
             if epoch != self.epochs.get(&effect.stream).copied().unwrap_or_default() {
                 continue;
@@ -384,6 +448,16 @@ impl Inner {
         if self.waiting_for_legacy.is_empty() {
             self.acknowledged.legacy = None;
             self.changed.any = true;
+        }
+    }
+}
+
+/// One entry less carries a cursor of `task`.
+fn uncount(in_flight: &mut HashMap<TaskKey, (TaskCursor, u32)>, task: TaskKey) {
+    if let Some((_, carried)) = in_flight.get_mut(&task) {
+        *carried -= 1;
+        if *carried == 0 {
+            in_flight.remove(&task);
         }
     }
 }

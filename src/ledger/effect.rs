@@ -34,7 +34,7 @@ pub struct Effect {
 }
 
 impl Effect {
-    /// Merges with the effect that follows.
+    /// Merges with the effect that follows, which can have merged with others.
     pub(super) fn follow(&mut self, next: Effect) {
         if let Some((index, events)) = next.line {
             self.whole = false;
@@ -49,7 +49,9 @@ impl Effect {
                 line => {
                     if let Some((before, known)) = line.replace((index, events)) {
                         // A position takes in two lines in the same way.
-                        self.before = Some(if known.is_empty() { RaftIndex(0) } else { before });
+                        let before = if known.is_empty() { RaftIndex(0) } else { before };
+                        // Several lines can have merged already.
+                        self.before = next.before.or(Some(before));
                     }
                 }
             }

@@ -466,6 +466,8 @@ fn what_is_filtered_away_costs_nothing_behind_a_record_that_is_held() {
         filtered.pop().into_iter().for_each(AckHandle::delivered);
     }
     assert!(ledger.pending() <= 2 + LANES.len(), "{} entries", ledger.pending());
+    let cursors: usize = ledger.lock().pending.values().map(|entry| entry.task_cursors.len()).sum();
+    assert!(cursors <= 2 * 100, "{cursors} cursors of 100 tasks");
     assert_eq!(ledger.acknowledged(), Checkpoint::default());
     held.delivered();
     last.delivered();
