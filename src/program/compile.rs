@@ -30,7 +30,7 @@ pub(super) type Data = JustLut<Val>;
 pub(super) const GLOBALS: [&str; 4] = ["$meta", "$diff", "$node", "$job"];
 
 /// The most bytes of a program. The parser recurses, and this bounds how deep.
-const LONGEST: usize = 64 << 10;
+const LONGEST: usize = 16 << 10;
 
 /// The stack of the thread that compiles in the parent. Memory is only taken for what is used of it.
 const STACK: usize = 256 << 20;

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use jaq_json::{Num, Val};
 
 /// The most levels of an output. Readers of JSON give up somewhere; many at 128.
-const DEEPEST: usize = 10_000;
+const DEEPEST: usize = 1000;
 
 /// Why a value cannot be an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -144,5 +144,62 @@ fn is_json(text: &str) -> bool {
     match bytes.next() {
         Some(b'0') => !matches!(bytes.next(), Some(b'0'..=b'9')),
         first => matches!(first, Some(b'1'..=b'9')),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jaq_json::read;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(text: &str) -> Result<String, Unwritable> {
+        let value = read::parse_single(text.as_bytes()).expect("a value of jaq");
+        let mut out = Vec::new();
+        write(&value, &mut out, 1 << 16).map(|()| String::from_utf8(out).expect("UTF-8"))
+    }
+
+    #[test]
+    fn what_passes_through_keeps_its_numbers_and_the_order_of_its_keys() {
+        for text in [
+            r#"{"z":1700000000123456789,"a":18446744073709551615,"m":123456789012345678901234567890,"b":-9223372036854775808}"#,
+            r#"[1.0,1.10,1e3,1E-7,-0.0,0.1,12345678901234567890.123456789]"#,
+            r#"{"a":"\"\\\n\r\t\u0000\u001fü€💣","":{},"c":[]}"#,
+        ] {
+            assert_eq!(written(text).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_written_as_jq_does_or_refused() {
+        assert_eq!(written("NaN").as_deref(), Ok("null"));
+        assert_eq!(written("[-Infinity]").as_deref(), Ok("[-1.7976931348623157e308]"));
+        assert_eq!(written("[+1.5,01.5]").as_deref(), Ok("[1.5,1.5]"));
+        assert_eq!(written("b\"a\""), Err(Unwritable::Bytes));
+        assert_eq!(written("{1:2}"), Err(Unwritable::Key));
+        assert_eq!(written(&format!("\"{}\"", "x".repeat(1 << 16))), Err(Unwritable::TooLarge));
+    }
+
+    #[test]
+    fn an_output_has_a_bound_on_its_levels() {
+        let value = (0..=DEEPEST).fold(Val::Null, |value, _| [value].into_iter().collect());
+        assert_eq!(write(&value, &mut Vec::new(), 1 << 20), Err(Unwritable::TooDeep));
+    }
+
+    proptest! {
+        #[test]
+        fn text_is_written_as_json(text in "\\PC{0,20}|[\\x00-\\x7f]{0,20}") {
+            let json = serde_json::to_string(&text).expect("a string");
+            let written = written(&json).expect("short");
+            prop_assert_eq!(serde_json::from_str::<String>(&written).expect("JSON"), text);
+        }
+
+        #[test]
+        fn numbers_survive(integer: i128, float: f64) {
+            for text in [integer.to_string(), serde_json::to_string(&float).expect("a number")] {
+                prop_assert_eq!(written(&text).expect("short"), text);
+            }
+        }
     }
 }

@@ -56,7 +56,7 @@ impl FromStr for Path {
                 Some(quoted) => quoted.split_once('"').ok_or(Malformed::Name)?,
                 None => after.split_at(after.find('.').unwrap_or(after.len())),
             };
-            if name.is_empty() {
+            if name.is_empty() || name.contains('"') {
                 return Err(Malformed::Name);
             }
             steps.push(Step { is_deep, name: name.to_owned() });

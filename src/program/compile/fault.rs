@@ -4,7 +4,7 @@ use std::fmt;
 
 use jaq_core::{
     compile::Undefined,
-    load::{Error, lex},
+    load::{Error, lex, parse},
 };
 
 use super::{GLOBALS, offered};
@@ -62,11 +62,9 @@ pub(super) fn of_load<'a>(code: &str, errors: impl Iterator<Item = Error<&'a str
                 let reason = "programs have no modules; write the definitions into the program".to_owned();
                 (offset(code, path), reason)
             })),
-            Error::Lex(errors) => {
-                faults.extend(errors.iter().map(|(expected, found)| (offset(code, found), of_lexer(expected, found))));
-            }
+            Error::Lex(errors) => faults.extend(errors.iter().map(|(expected, found)| of_lexer(code, expected, found))),
             Error::Parse(errors) => faults.extend(errors.iter().map(|(expected, found)| {
-                let reason = format!("expected {}, found {}", expected.as_str(), shown(found));
+                let reason = format!("expected {}, found {}", wanted(expected), shown(found));
                 (offset(code, found), reason)
             })),
         }
@@ -74,18 +72,28 @@ pub(super) fn of_load<'a>(code: &str, errors: impl Iterator<Item = Error<&'a str
     first(code, faults.into_iter())
 }
 
-fn of_lexer(expected: &lex::Expect<&str>, found: &str) -> String {
+fn wanted(expected: &parse::Expect<&str>) -> String {
     match expected {
-        lex::Expect::Token => format!("unexpected {}", shown(found)),
-        lex::Expect::Delim(open) => {
-            format!(
-                "expected the {}, found {}",
-                expected.as_str(),
-                if found.is_empty() { "the end of the program" } else { open }
-            )
-        }
-        expected => format!("expected {}, found {}", expected.as_str(), shown(found)),
+        parse::Expect::Nothing => "the end of the program".to_owned(),
+        parse::Expect::ElseOrEnd => "`else` or `end`".to_owned(),
+        parse::Expect::Just(token) => format!("`{token}`"),
+        expected => format!("a {}", expected.as_str()),
     }
+}
+
+/// `found` is all that follows.
+fn of_lexer(code: &str, expected: &lex::Expect<&str>, found: &str) -> (usize, String) {
+    let end = found.chars().next().map_or(0, char::len_utf8);
+    let next = shown(&found[..end]);
+    let reason = match expected {
+        lex::Expect::Delim("\"") => return (offset(code, found), "the string is never closed".to_owned()),
+        lex::Expect::Delim(open) if found.is_empty() => {
+            return (offset(code, open), format!("this {open} is never closed"));
+        }
+        lex::Expect::Token => format!("unexpected {next}"),
+        expected => format!("expected a {}, found {next}", expected.as_str()),
+    };
+    (offset(code, found), reason)
 }
 
 /// What the compiler misses.
