@@ -20,6 +20,8 @@ use tokio_util::task::AbortOnDropHandle;
 pub enum Reply {
     /// Its records are taken.
     Take,
+    /// Its records are taken, and the answer has this status.
+    TakeAs(u16),
     /// This status.
     Status(u16),
     /// This status, with `Retry-After`.
@@ -122,12 +124,13 @@ async fn while_open(stream: TcpStream, decide: Decide, (taken, keys, wanted): (R
     while let Some((body, key, authorization)) = request(&mut stream).await {
         let is_wanted = wanted.lock().expect("no panic").as_ref().is_none_or(|wanted| *wanted == authorization);
         let reply = if is_wanted { decide(&body) } else { Reply::Status(401) };
-        if matches!(reply, Reply::Take | Reply::TakeAndReset | Reply::TakeAndStall) {
+        if matches!(reply, Reply::Take | Reply::TakeAs(_) | Reply::TakeAndReset | Reply::TakeAndStall) {
             taken.lock().expect("no panic").extend(records(&body));
             keys.lock().expect("no panic").push(key);
         }
         let answer = match reply {
             Reply::Take => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_owned(),
+            Reply::TakeAs(status) => format!("HTTP/1.1 {status} Yes\r\nContent-Length: 2\r\n\r\nok"),
             Reply::Status(status) => format!("HTTP/1.1 {status} No\r\nContent-Length: 3\r\n\r\nno!"),
             Reply::RetryAfter(status, after) => {
                 format!("HTTP/1.1 {status} Later\r\nRetry-After: {after}\r\nContent-Length: 0\r\n\r\n")

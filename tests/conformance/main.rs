@@ -33,3 +33,4 @@ mod http;
 #[cfg(feature = "kinesis")]
 mod kinesis;
 mod stdout;
+mod webhook;

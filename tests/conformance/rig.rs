@@ -42,6 +42,9 @@ pub(crate) trait Rig {
     /// What the program needs to reach it: `SINK_TYPE` and so on.
     fn variables(&self) -> Vec<(&'static str, String)>;
 
+    /// Lines that are about to be published. A sink for people does not send bodies: its rig keeps them to find them again.
+    fn published(&mut self, _lines: &[String]) {}
+
     /// Starts the program.
     fn spawn(&mut self, setup: &Setup) -> Process {
         setup.spawn()

@@ -81,6 +81,7 @@ impl<R: Rig> Stage<R> {
     async fn append(&mut self, records: u64, line: impl Fn(u64) -> String) {
         let first = 10 + self.lines.len() as u64;
         let lines: Vec<_> = (first..first + records).map(line).collect();
+        self.rig.published(&lines);
         self.sim.append_lines(lines.clone()).await.expect("lines of a stream");
         self.lines.extend(lines);
     }
