@@ -15,6 +15,8 @@ pub mod pagerduty;
 mod policy;
 pub mod registry;
 pub mod slack;
+#[cfg(feature = "smtp")]
+pub mod smtp;
 pub mod stdout;
 pub mod teams;
 mod webhook;

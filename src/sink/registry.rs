@@ -20,6 +20,7 @@ pub static SINKS: &[Listed] = &[
     listed!(teams),
     listed!(pagerduty),
     listed!(alertmanager),
+    listed!(smtp, feature "smtp"),
 ];
 
 /// Sinks of the original program that this one does not have.

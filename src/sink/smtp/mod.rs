@@ -1,0 +1,141 @@
+//! Messages as mail, through an SMTP server. Delivered means that the server answered 250 to the whole mail: it has taken over the responsibility for it.
+//!
+//! | Answer | Outcome |
+//! |---|---|
+//! | 250 after the mail | delivered |
+//! | 5xx to `DATA` or after the mail: too large, refused content | reject |
+//! | 4xx | retry |
+//! | 5xx to the login, the sender, a recipient; no STARTTLS | retry: a setting is wrong |
+//! | a timeout, a broken connection | retry |
+//!
+//! Each mail has its own connection, so that nothing of it can leave after the sink has given it up. The `Message-ID` is made from the record's id, so
+//! that a mail that comes twice can be recognised.
+
+mod config;
+mod fault;
+mod mail;
+mod settings;
+mod wire;
+
+use std::fmt;
+
+use futures_util::future::BoxFuture;
+use lettre::transport::smtp::{
+    authentication::Credentials,
+    client::{Certificate, CertificateStore, TlsParameters},
+    extension::ClientId,
+};
+use tokio::time::{Instant, timeout_at};
+
+pub use self::config::{Config, Encryption};
+pub(super) use self::settings::DEFINITION;
+use self::wire::Step;
+use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable, webhook};
+use crate::{files, lease::LeaseState, record::Record};
+
+/// The largest file with certificates.
+const MAX_CERTIFICATES: usize = 16 << 20;
+
+/// Sends mails through one server.
+pub struct Smtp {
+    config: Config,
+    cluster: Option<String>,
+    /// For STARTTLS or TLS.
+    tls: Option<TlsParameters>,
+    credentials: Option<Credentials>,
+    hello: ClientId,
+}
+
+impl fmt::Debug for Smtp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Smtp").field("server", &self.server()).finish_non_exhaustive()
+    }
+}
+
+impl Smtp {
+    /// A sink with these settings. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// The certificate cannot be used: the message names the variable.
+    pub fn new(config: Config, cluster: Option<&str>) -> Result<Self, Unusable> {
+        let tls = match config.encryption {
+            Encryption::None => None,
+            Encryption::Starttls | Encryption::Tls => Some(tls(&config)?),
+        };
+        let credentials = config.user.as_ref();
+        let credentials =
+            credentials.map(|user| Credentials::new(user.user.clone(), user.password.expose().to_owned()));
+        Ok(Smtp { tls, credentials, hello: hello(), cluster: cluster.map(str::to_owned), config })
+    }
+
+    /// The server, for messages.
+    fn server(&self) -> String {
+        format!("{}:{}", self.config.host, self.config.port)
+    }
+
+    async fn outcome(&self, record: &Record) -> Outcome {
+        let mail = match mail::of(record, &self.config, self.cluster.as_deref()) {
+            Ok(mail) => mail,
+            Err(error) => return Outcome::Reject { reason: format!("no mail can be made of the message: {error}") },
+        };
+        if record.ack.lease_state() != LeaseState::Held {
+            return Outcome::retry("not sent: the lease is not held at the moment");
+        }
+        let deadline = Instant::now() + self.config.timeout;
+        let mut step = Step::Connect;
+        match timeout_at(deadline, self.transfer(&mail, &mut step)).await {
+            Ok(Ok(())) => Outcome::Delivered,
+            Ok(Err(error)) => fault::judge(&error, step, &self.server()),
+            Err(_) => fault::late(self.config.timeout, step, &self.server()),
+        }
+    }
+}
+
+/// Only the given authority is trusted, or those of the system.
+fn tls(config: &Config) -> Result<TlsParameters, Unusable> {
+    let mut builder = TlsParameters::builder(config.host.clone());
+    if let Some(path) = &config.ca_cert {
+        let wrong = |reason: String| Unusable::new(format!("SINK_SMTP_CACERT: {}: {reason}", path.display()));
+        let pem = files::read(path, MAX_CERTIFICATES).map_err(|error| wrong(error.to_string()))?;
+        let certificate =
+            Certificate::from_pem(&pem).map_err(|_| wrong("it is no PEM file with a certificate".to_owned()))?;
+        builder = builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
+    }
+    builder.build().map_err(|error| Unusable::new(format!("SINK_SMTP_TLS: {error}")))
+}
+
+/// The name of this machine, as the greeting of SMTP asks for it.
+fn hello() -> ClientId {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let is_name = name.contains(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
+    if is_name { ClientId::Domain(name) } else { ClientId::default() }
+}
+
+impl Sink for Smtp {
+    fn name(&self) -> &'static str {
+        "smtp"
+    }
+
+    fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
+        Box::pin(async move {
+            let mut outcomes = Vec::with_capacity(batch.len());
+            for record in batch {
+                let outcome = self.outcome(record).await;
+                let failed = matches!(outcome, Outcome::Retry { .. });
+                outcomes.push(outcome);
+                if failed {
+                    break;
+                }
+            }
+            outcomes.resize_with(batch.len(), Outcome::not_sent);
+            Ok(outcomes)
+        })
+    }
+}
+
+impl Prepared for Config {
+    fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
+        Ok((Box::new(Smtp::new(self.clone(), cluster)?), webhook::policy()))
+    }
+}
