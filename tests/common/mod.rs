@@ -4,6 +4,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
+pub mod alertmanager;
 pub mod consul;
 pub mod flood;
 pub mod forward_proxy;
@@ -21,6 +22,7 @@ pub mod proxy;
 pub mod queue;
 pub mod rabbitmq;
 pub mod server;
+pub mod smtp;
 pub mod tls;
 pub mod truth;
 

@@ -32,5 +32,7 @@ mod amqp;
 mod http;
 #[cfg(feature = "kinesis")]
 mod kinesis;
+#[cfg(feature = "smtp")]
+mod smtp;
 mod stdout;
 mod webhook;
