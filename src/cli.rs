@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod state;
+mod trial;
 
 use std::{ffi::OsString, fmt::Display, io::Write as _, process::ExitCode};
 
@@ -10,6 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 pub use self::{
     dead_letters::{List, Replay},
     state::print,
+    trial::Try,
 };
 use crate::{
     config::{self, Environment, Flags, Problems, Settings, Wanted, Warning, catalogue},
@@ -63,6 +65,8 @@ pub enum Task {
     DeadLetters(List),
     /// Send dead letters again.
     Replay(Box<Replay>),
+    /// Show what a pipeline's programs make of some records.
+    Try(Box<Try>),
 }
 
 /// How to read the configuration of a run again: the same flags, and the file and the variables as they are then.
@@ -109,6 +113,9 @@ pub fn load_from(
     }
     if name == dead_letters::NAME {
         return dead_letters::read(matches, environment).map_err(Exit::Configuration);
+    }
+    if name == trial::NAME {
+        return trial::read(matches, environment);
     }
     let wanted = name.parse::<Kind>().map_or(Wanted::Listed, Wanted::One);
     let flags = flags(matches);
@@ -159,7 +166,7 @@ pub fn command() -> Command {
     }
     let about = "Several kinds in one process, each with its own lease and checkpoint";
     let run = Command::new(RUN).about(about).args(arguments(Scope::Run)).args(arguments(Scope::Topics));
-    command.subcommand(run).subcommand(state::command()).subcommand(dead_letters::command())
+    command.subcommand(run).subcommand(state::command()).subcommand(dead_letters::command()).subcommand(trial::command())
 }
 
 fn about(kind: Kind) -> &'static str {

@@ -66,4 +66,5 @@ pub mod telemetry;
 pub mod template;
 mod throttle;
 mod tls;
+pub mod trial;
 pub mod window;

@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use nomad_firehose::{
-    cli::{self, Reload, Replay, Task},
+    cli::{self, Reload, Replay, Task, Try},
     config::{Settings, Shared, Warning},
     coordinator::Turns,
     pipeline::{Failure, Fleet, Prepared, Surroundings},
@@ -29,6 +29,12 @@ fn main() -> ExitCode {
         Task::Carry(settings, reload) => run(settings.shared.log, carry(*settings, &reload, &warnings)),
         Task::State { command, log } => run(log, show(&command, &warnings)),
         Task::DeadLetters(list) => Ok(list.run()),
+        Task::Try(task) => {
+            if let Err(exit) = task.check() {
+                return exit.report();
+            }
+            run(task.log(), attempt(*task, &warnings))
+        }
         Task::Replay(replay) => run(replay.outlet.log, resend(&replay, &warnings)),
     };
     outcome.unwrap_or_else(report)
@@ -59,6 +65,12 @@ async fn show(command: &state::Command, warnings: &[Warning]) -> Result<ExitCode
     warnings.iter().for_each(Warning::log);
     let keeper = command.storage.open().map_err(Failure::setting)?;
     Ok(cli::print(&state::run(&command.action, &*keeper).await))
+}
+
+/// `try`. A signal ends it like any other command.
+async fn attempt(task: Try, warnings: &[Warning]) -> Result<ExitCode, Failure> {
+    warnings.iter().for_each(Warning::log);
+    task.run().await.map_err(Failure::setting)
 }
 
 /// `dead-letters replay`.

@@ -166,6 +166,27 @@ pub struct Outlet {
     pub log: Log,
 }
 
+/// The settings of `try`: a pipeline's programs, and how to read records for them. It needs no other setting of a run.
+#[derive(Debug)]
+pub struct Trial {
+    /// The kinds of the pipeline; none if they are not named, which only records from standard input can be.
+    pub kinds: Vec<Kind>,
+    /// The topics of [`Kind::Events`].
+    pub topics: Vec<Topic>,
+    /// The namespaces to read.
+    pub namespaces: Vec<String>,
+    /// What filters and transforms records.
+    pub program: Option<program::Config>,
+    /// How to reach Nomad.
+    pub nomad: Nomad,
+    /// The label of this cluster.
+    pub cluster: Option<String>,
+    /// The name of the sink, if it takes messages for people.
+    pub messenger: Option<&'static str>,
+    /// The settings of the log.
+    pub log: Log,
+}
+
 /// Reads the configuration file if one is named, lets variables and then flags override it, and checks the whole.
 ///
 /// # Errors
@@ -215,6 +236,40 @@ pub fn load_outlet(
     }
     let valid = validate::validate_outlet(kinds, &layers, environment, problems);
     valid.map(|(outlet, warnings)| (outlet, with_exposure(&layers, warnings)))
+}
+
+/// As [`load`], but reads only the settings of [`Trial`]: those of the pipeline with this name, or of the only one.
+/// `is_live` if the records are to be read from Nomad, so that the kinds have to be named.
+///
+/// # Errors
+/// All problems with these, at once.
+pub fn load_trial(
+    pipeline: Option<&str>,
+    is_live: bool,
+    flags: &Flags,
+    environment: &Environment<'_>,
+) -> Result<(Trial, Vec<Warning>), Problems> {
+    let (mut layers, mut problems) = gather(flags, environment);
+    let names: Vec<_> = layers.pipelines().cloned().collect();
+    let name = match (pipeline, &names[..]) {
+        (Some(text), _) => named(text, &mut problems),
+        (None, [only]) => Some(only.clone()),
+        (None, []) => None,
+        (None, _) => {
+            let names: Vec<_> = names.iter().map(PipelineName::as_str).collect();
+            let what = format!("the configuration file has several pipelines; choose one of {}", names.join(", "));
+            problems.push(Problem::new("--pipeline", None, what));
+            None
+        }
+    };
+    if let Some(name) = name {
+        if !names.contains(&name) {
+            problems.push(Problem::new("--pipeline", Some(name.as_str()), no_such_pipeline(&layers)));
+        }
+        layers = layers.of_pipeline(&name);
+    }
+    let valid = validate::validate_trial(is_live, &layers, environment, problems);
+    valid.map(|(trial, warnings)| (trial, with_exposure(&layers, warnings)))
 }
 
 fn with_exposure(layers: &Layers, mut warnings: Vec<Warning>) -> Vec<Warning> {

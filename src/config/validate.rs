@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Given, Outlet, Pipeline, Settings, Shared, Stages, State, Wanted, catalogue, consul, names, nomad};
+use super::{Given, Outlet, Pipeline, Settings, Shared, Stages, State, Trial, Wanted, catalogue, consul, names, nomad};
 use crate::{
     coordinator::{self, Storage},
     dead_letter::Place,
@@ -57,6 +57,15 @@ pub(super) fn validate_outlet(
     problems: Vec<Problem>,
 ) -> Result<(Outlet, Vec<Warning>), Problems> {
     all_or_problems(layers, environment, problems, |reader| outlet(kinds, reader))
+}
+
+pub(super) fn validate_trial(
+    is_live: bool,
+    layers: &Layers,
+    environment: &Environment<'_>,
+    problems: Vec<Problem>,
+) -> Result<(Trial, Vec<Warning>), Problems> {
+    all_or_problems(layers, environment, problems, |reader| trial(is_live, reader, environment))
 }
 
 fn all_or_problems<T>(
@@ -269,6 +278,36 @@ fn outlet(kinds: impl Fn() -> Vec<Kind>, reader: &mut Reader<'_>) -> Result<Outl
         max_in_flight: max_in_flight?,
         shutdown_grace: shutdown_grace?,
         retry_max: retry_max?,
+        log: Log { level: level?, format: format? },
+    })
+}
+
+/// The settings of [`Trial`] alone.
+fn trial(is_live: bool, reader: &mut Reader<'_>, environment: &Environment<'_>) -> Result<Trial, Broken> {
+    let kinds = match reader.layers.get(&catalogue::RESOURCES) {
+        None if !is_live => Vec::new(),
+        _ => kinds(Wanted::Listed, None, reader),
+    };
+    let topics = reader.list(&catalogue::TOPIC, topic);
+    let namespaces = namespaces(reader, environment);
+    let program = program::settings::read(reader);
+    let nomad = nomad::read(reader, environment);
+    let cluster = reader.optional(&catalogue::CLUSTER, label);
+    let level = reader.value(&catalogue::LOG_LEVEL, level);
+    let format = reader.value(&catalogue::LOG_FORMAT, format);
+    // Nothing is sent, so the settings of the sink may be missing.
+    let sink = reader.text(&catalogue::SINK_TYPE).unwrap_or_default();
+    let messenger = sink::SINKS.iter().find(|known| known.name == sink);
+    let messenger = messenger.filter(|known| known.definition.is_some_and(|definition| definition.is_for_people));
+    let messenger = messenger.map(|known| known.name);
+    Ok(Trial {
+        kinds,
+        topics,
+        namespaces,
+        program: program?,
+        nomad: nomad?,
+        cluster,
+        messenger,
         log: Log { level: level?, format: format? },
     })
 }

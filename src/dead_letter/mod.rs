@@ -140,6 +140,11 @@ pub struct DeadLetters {
 pub(crate) trait Returns: Send + Sync + fmt::Debug {
     /// The sink has rejected these again.
     fn rejected(&self, letters: &[Letter]);
+
+    /// Whether it tells the user itself, so that the log need not.
+    fn is_shown(&self) -> bool {
+        false
+    }
 }
 
 /// One rejected record, or one unreadable input.
@@ -176,6 +181,11 @@ impl Letter {
             envelope: record.envelope.clone(),
             body: record.body.clone(),
         }
+    }
+
+    /// Why.
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
     }
 }
 
@@ -243,7 +253,8 @@ impl DeadLetters {
         let letters: Arc<[Letter]> = letters.into();
         self.append(Arc::clone(&letters)).await?;
         // Only after the write: on a full disk, each attempt would log all of them.
-        for Letter { kind, id, key, sink, reason, attempts, body, .. } in &*letters {
+        let is_shown = self.returns.as_ref().is_some_and(|returns| returns.is_shown());
+        for Letter { kind, id, key, sink, reason, attempts, body, .. } in letters.iter().filter(|_| !is_shown) {
             tracing::error!(kind, %id, %key, sink, %reason, attempts, bytes = body.len(), "record rejected by the sink");
         }
         if let Some(returns) = &self.returns {

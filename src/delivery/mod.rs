@@ -78,7 +78,8 @@ pub enum Message {
 pub struct Drain(oneshot::Sender<()>);
 
 impl Drain {
-    fn drained(self) {
+    /// Everything before it is delivered.
+    pub(crate) fn drained(self) {
         if self.0.send(()).is_err() {
             tracing::debug!("drain no longer awaited");
         }

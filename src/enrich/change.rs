@@ -82,6 +82,10 @@ impl Changes {
         Changes { lookup, cells: Mutex::new(Cache::new(BOUNDS)) }
     }
 
+    pub(super) fn impatient(&mut self) {
+        self.lookup.impatient();
+    }
+
     /// Nomad's diff of the change; `None` if it does not keep this version or the one before any more.
     pub(super) async fn diff(&self, client: &Client, record: &Record, change: &JobChange) -> Option<Bytes> {
         let cell = cell(&self.cells, &change.key);

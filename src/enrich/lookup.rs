@@ -46,11 +46,18 @@ pub(super) struct Lookup {
     metrics: Metrics,
     /// `looking up $node`.
     operation: &'static str,
+    /// Whether a record waits for an outage to end.
+    is_patient: bool,
 }
 
 impl Lookup {
     pub(super) fn new(operation: &'static str, metrics: Metrics) -> Self {
-        Lookup { outage: Mutex::new(Outage::new(operation)), metrics, operation }
+        Lookup { outage: Mutex::new(Outage::new(operation)), metrics, operation, is_patient: true }
+    }
+
+    /// Gives up at the first failure.
+    pub(super) fn impatient(&mut self) {
+        self.is_patient = false;
     }
 
     /// What Nomad answers, as soon as it does. `None` if it fails for what this record needs, and for nothing else.
@@ -67,9 +74,11 @@ impl Lookup {
                 }
                 Err(error) => error,
             };
-            self.fails(&error);
+            if self.is_patient {
+                self.fails(&error);
+            }
             own += u32::from(is_of_one_object(&error));
-            if own >= TRIES && answers_for_others(client).await {
+            if !self.is_patient || own >= TRIES && answers_for_others(client).await {
                 self.works();
                 self.give_up(record, &error.to_string());
                 return None;
@@ -136,6 +145,10 @@ impl Held {
 }
 
 impl Cached {
+    pub(super) fn impatient(&mut self) {
+        self.lookup.impatient();
+    }
+
     pub(super) fn new(lookup: Lookup, bounds: Bounds) -> Self {
         Cached { lookup, cells: Mutex::new(Cache::new(bounds)) }
     }

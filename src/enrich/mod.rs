@@ -87,6 +87,15 @@ impl Enricher {
         }
     }
 
+    /// Gives up at the first failure, so that nobody waits for an outage.
+    #[must_use]
+    pub fn impatient(mut self) -> Self {
+        self.changes.impatient();
+        self.nodes.impatient();
+        self.jobs.impatient();
+        self
+    }
+
     async fn look_up(&self, record: &Record) -> Extra {
         // The body is what Nomad sent; if it is not readable here, the program says so.
         let Some(subject) = Subject::of(record) else { return Extra::default() };

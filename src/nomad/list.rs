@@ -36,6 +36,8 @@ pub struct ListQuery<'a> {
     /// Whether allocations are listed with the states of their tasks, which are most of their size. Nomad before 1.0
     /// always sends the states.
     pub task_states: bool,
+    /// Whether the list begins with its last element. Nomad knows this of lists that are ordered by creation.
+    pub reverse: bool,
     /// Whether any server may answer from its own state, which can lag. Otherwise the leader answers.
     pub stale: bool,
 }
@@ -51,6 +53,7 @@ impl<'a> ListQuery<'a> {
             min_index: None,
             wait: Duration::from_secs(30),
             task_states: true,
+            reverse: false,
             stale: false,
         }
     }
@@ -83,6 +86,9 @@ impl<'a> ListQuery<'a> {
         }
         if self.table == Table::Allocations && !self.task_states {
             query.push(("task_states", "false".to_owned()));
+        }
+        if self.reverse {
+            query.push(("reverse", "true".to_owned()));
         }
         if self.stale {
             query.push(("stale", "true".to_owned()));

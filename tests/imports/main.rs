@@ -59,6 +59,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("digest", "summaries in place of a storm of messages"),
     ("envelope", "what goes around a record"),
     ("enrich", "what a program cannot know from a record"),
+    ("trial", "programs on some records, for a user to see"),
     ("replay", "dead letters that are sent again"),
     ("source", "the event stream and the lists"),
     ("supervisor", "the life of a run"),
