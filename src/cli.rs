@@ -166,7 +166,11 @@ pub fn command() -> Command {
     }
     let about = "Several kinds in one process, each with its own lease and checkpoint";
     let run = Command::new(RUN).about(about).args(arguments(Scope::Run)).args(arguments(Scope::Topics));
-    command.subcommand(run).subcommand(state::command()).subcommand(dead_letters::command()).subcommand(trial::command())
+    command
+        .subcommand(run)
+        .subcommand(state::command())
+        .subcommand(dead_letters::command())
+        .subcommand(trial::command())
 }
 
 fn about(kind: Kind) -> &'static str {

@@ -6,7 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, error::ErrorKind as Wrong, value_parser};
+use clap::{
+    Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, error::ErrorKind as Wrong, value_parser,
+};
 use tokio::io::BufReader;
 
 use super::{Exit, Task, arguments, flags, pipeline_flag, pipeline_of, tell};

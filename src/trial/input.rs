@@ -73,9 +73,9 @@ impl Reading {
         }
         let kind = match &self.kinds[..] {
             [only] => *only,
-            kinds => guessed(&members).filter(|kind| kinds.contains(kind)).ok_or(
-                "its kind is unclear; name the one kind that these records are of with --resources",
-            )?,
+            kinds => guessed(&members)
+                .filter(|kind| kinds.contains(kind))
+                .ok_or("its kind is unclear; name the one kind that these records are of with --resources")?,
         };
         Ok(vec![self.of_body(kind, &line)])
     }
@@ -91,7 +91,8 @@ impl Reading {
         for event in &line.events {
             for kind in self.kinds.clone() {
                 let known = |task| self.task_cursors.get(&task).copied();
-                let made = resource::from_event(kind, event, Known::task_cursors(&known)).map_err(|it| it.to_string())?;
+                let made =
+                    resource::from_event(kind, event, Known::task_cursors(&known)).map_err(|it| it.to_string())?;
                 self.task_cursors.extend(made.task_cursors);
                 found.extend(made.drafts.into_iter().map(|draft| Found { kind, draft }));
             }

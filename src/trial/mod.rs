@@ -116,7 +116,12 @@ impl Trial {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn of_newest(self, client: Client, last: usize, out: &mut (impl io::Write + ?Sized)) -> Result<Sums, Error> {
+    pub async fn of_newest(
+        self,
+        client: Client,
+        last: usize,
+        out: &mut (impl io::Write + ?Sized),
+    ) -> Result<Sums, Error> {
         let (kinds, topics, namespaces) = (&self.kinds, &self.topics, &self.namespaces);
         let found = Cluster { client: &client, kinds, topics, namespaces }.newest(last).await?;
         let mut run = self.start(client);

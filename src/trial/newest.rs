@@ -86,7 +86,8 @@ impl Cluster<'_> {
                 Kind::Jobs | Kind::Nodes => self.object(kind, &element).await?,
                 _ => Some(element),
             };
-            let made = object.and_then(|object| resource::from_object(kind, &object, Known::task_cursors(&|_| None)).ok());
+            let made =
+                object.and_then(|object| resource::from_object(kind, &object, Known::task_cursors(&|_| None)).ok());
             let drafts = made.into_iter().flat_map(|made| made.drafts);
             found.extend(drafts.map(|draft| Found { kind, draft }));
         }
@@ -104,7 +105,8 @@ impl Cluster<'_> {
         // These lists can be huge, and begin with the newest. The others are ordered by ID.
         let reverse = matches!(table, Table::Allocations | Table::Evaluations | Table::Deployments);
         loop {
-            let query = ListQuery { per_page: PAGE, next_token: token.as_deref(), reverse, ..ListQuery::new(table, namespace) };
+            let query =
+                ListQuery { per_page: PAGE, next_token: token.as_deref(), reverse, ..ListQuery::new(table, namespace) };
             let mut page = self.client.list(&query).await?;
             while let Some(element) = page.next().await? {
                 let Ok(listed) = Listed::parse(&element) else { continue };

@@ -123,7 +123,8 @@ impl Show {
                     let [before, after] = [before, after].map(|text| safe(&text.unwrap_or_default()));
                     let room = self.room().saturating_sub(path.chars().count() + 8) / 2;
                     let [before, after] = [before, after].map(|text| cut(&text, room));
-                    let [before, after] = [(Color::Red, before), (Color::Green, after)].map(|(c, t)| self.paint.with(c, &t));
+                    let [before, after] =
+                        [(Color::Red, before), (Color::Green, after)].map(|(c, t)| self.paint.with(c, &t));
                     format!("~ {path}  {before} → {after}")
                 }
             });

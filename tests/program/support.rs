@@ -17,7 +17,7 @@ use nomad_firehose::{
     meta::Origin,
     position::RaftIndex,
     program::{self, Config, Enrich, Patience, Surroundings, Uses, check},
-    record::Record,
+    record::{Envelope, Record},
     settings::ByteSize,
     telemetry::{Leadership, Metrics, SourceState, Status},
 };
@@ -155,6 +155,7 @@ impl Bench {
                 index: RaftIndex(self.entered),
                 time: None,
                 body: body.into(),
+                envelope: Envelope::None,
                 ack: self.ledger.enter(effect, 1, None).expect("a record waits"),
             }
         };

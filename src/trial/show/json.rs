@@ -3,7 +3,10 @@
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{super::outcome::{Outcome, Tried}, is_same};
+use super::{
+    super::outcome::{Outcome, Tried},
+    is_same,
+};
 use crate::redact;
 
 #[derive(Serialize)]
