@@ -231,8 +231,8 @@ async fn an_outage_is_waited_out() {
 
 #[tokio::test]
 async fn a_refusal_holds_the_record_until_the_policy_allows_it() {
-    let rig = Rig::new(Some("token")).await;
-    rig.sim.set_token("token", Policy::read_jobs(&["default"]));
+    let rig = Rig::new(Some("7c1f0b9e-enrich")).await;
+    rig.sim.set_token("7c1f0b9e-enrich", Policy::read_jobs(&["default"]));
     rig.append(5, "Node", &node("5f1c")).await;
     let record = rig.record(Kind::Allocations, &json!({"NodeID": "5f1c"}));
     let asking = rig.extra(&record);
@@ -241,7 +241,7 @@ async fn a_refusal_holds_the_record_until_the_policy_allows_it() {
         let waited = timeout(Duration::from_millis(20), &mut asking).await;
         assert!(waited.is_err(), "it did not wait: {waited:?}");
     }
-    rig.sim.set_token("token", Policy::read_jobs(&["default"]).and_nodes());
+    rig.sim.set_token("7c1f0b9e-enrich", Policy::read_jobs(&["default"]).and_nodes());
     assert!(asking.await.node.is_some());
 }
 

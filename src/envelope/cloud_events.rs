@@ -60,9 +60,8 @@ pub(super) fn attributes(meta: &Meta<'_>, key: &str) -> Attributes {
 
 fn source(place: &str, kind: Kind) -> String {
     let place = match place {
-        // These two mean another path, and URIs are often made shorter by that.
-        "." => "%2E".into(),
-        ".." => "%2E%2E".into(),
+        // These two mean another path, however they are written: a URI is made shorter by them.
+        "." | ".." => format!("{place}-").into(),
         place => Cow::from(utf8_percent_encode(place, SEGMENT)),
     };
     format!("/nomad/{place}/{kind}")
@@ -114,7 +113,7 @@ mod tests {
             (None, Some("eu"), "/nomad/eu/jobs"),
             (None, None, "/nomad/-/jobs"),
             (Some("eu west/1"), None, "/nomad/eu%20west%2F1/jobs"),
-            (Some(".."), None, "/nomad/%2E%2E/jobs"),
+            (Some(".."), None, "/nomad/..-/jobs"),
         ] {
             let attributes = attributes(&Meta { cluster, region, ..meta(Kind::Jobs) }, "default/web");
             assert_eq!(attributes["source"], source);

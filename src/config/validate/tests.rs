@@ -163,12 +163,20 @@ fn every_setting_is_read_from_all_three_places() {
         ("shutdown-grace", "5s"),
         ("retry-max", "5s"),
         ("dead-letter", "log"),
+        ("jq", "."),
+        ("redact", "..Env"),
+        ("jq-memory", "64MiB"),
+        ("by", ".JobID"),
+        ("every", "10m"),
+        ("at-least", "5"),
+        ("sink-envelope", "firehose"),
         ("cluster", "c"),
         ("log-level", "error"),
         ("log-format", "json"),
         ("listen", "127.0.0.1:1"),
     ];
-    let rest = ["coordinator", "sink-type", "config"];
+    // Only a sink for people has use for the last two.
+    let rest = ["coordinator", "sink-type", "config", "notify-window", "notify-limit"];
     // The settings of a sink are read with that sink alone: see the tests of the sinks.
     let of_sinks = SINKS.iter().flat_map(Listed::settings).count();
     assert_eq!(values.len() + rest.len(), catalogue::ALL.len() - of_sinks, "a setting is missing from this test");
@@ -205,6 +213,8 @@ fn every_setting_is_read_from_all_three_places() {
         let names = match flag {
             "nomad-client-cert" | "nomad-client-key" => vec!["nomad-client-cert", "nomad-client-key"],
             "consul-client-cert" | "consul-client-key" => vec!["consul-client-cert", "consul-client-key"],
+            "jq-memory" => vec!["jq", "jq-memory"],
+            "every" | "at-least" => vec!["every", "at-least"],
             flag => vec![flag],
         };
         assert_ne!(given("variable", &pairs(&names)), bare, "{flag}");
