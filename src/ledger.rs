@@ -7,6 +7,7 @@
 
 mod changed;
 mod effect;
+mod entries;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 
 use self::changed::{Changed, ChangedCursors};
 pub use self::effect::Effect;
+use self::entries::Entries;
 use crate::{
     checkpoint::{Checkpoint, LegacyValue, StreamProgress},
     lease::{Changes, Lease, LeaseState, Progress},
@@ -37,9 +39,6 @@ use crate::{
 /// Streams that start over within this time do so for the same reason.
 const FORGET_ONCE_WITHIN: Duration = Duration::from_secs(600);
 
-/// How many done entries are looked at for one of the same stream. More streams than these that take turns share less.
-const NEIGHBOURS: usize = 16;
-
 /// The acknowledged state of one resource, and the entries on the way to it.
 pub struct Ledger {
     lease: Arc<dyn Lease>,
@@ -48,13 +47,7 @@ pub struct Ledger {
 
 #[derive(Default)]
 struct Inner {
-    /// The number of the next entry.
-    next: u64,
-    /// The entries that have not taken effect, by number. Neighbours that are done share one for each stream, so that what
-    /// waits behind a held record costs no memory.
-    pending: BTreeMap<u64, Pending>,
-    /// The newest undelivered cursor of each task, and how many entries carry one.
-    in_flight: HashMap<TaskKey, (TaskCursor, u32)>,
+    entries: Entries,
     acknowledged: Checkpoint,
     changed: Changed,
     /// The change that was handed out last.
@@ -77,17 +70,6 @@ pub struct LegacyNeed {
     pub lists: bool,
 }
 
-struct Pending {
-    /// An entry from before a [`Ledger::start_over`] of its stream has no effect after it.
-    epoch: u64,
-    done: bool,
-    effect: Effect,
-    /// The newest cursor of each task, once it waits for an earlier entry.
-    task_cursors: HashMap<TaskKey, TaskCursor>,
-    /// When it was entered, if the sink has to deliver it.
-    since: Option<Instant>,
-}
-
 impl Ledger {
     /// A ledger that resumes from `checkpoint`, under `lease`.
     pub fn new(lease: Arc<dyn Lease>, mut checkpoint: Checkpoint) -> Arc<Self> {
@@ -102,16 +84,9 @@ impl Ledger {
     /// `bytes` is its share of the window. The share is freed when the last clone of the ack handle is dropped.
     pub fn enter(self: &Arc<Self>, effect: Effect, records: usize, bytes: Option<Share>) -> Option<AckHandle> {
         let mut inner = self.lock();
-        for (task, task_cursor) in &effect.task_cursors {
-            let entry = inner.in_flight.entry(*task).or_insert((*task_cursor, 0));
-            entry.0 = *task_cursor;
-            entry.1 += 1;
-        }
         let epoch = inner.epochs.get(&effect.stream).copied().unwrap_or_default();
-        let number = inner.next;
-        inner.next += 1;
         let since = (records > 0).then(Instant::now);
-        inner.pending.insert(number, Pending { epoch, done: false, effect, task_cursors: HashMap::new(), since });
+        let number = inner.entries.push(epoch, effect, since);
         if records == 0 {
             inner.complete(number);
         }
@@ -129,11 +104,8 @@ impl Ledger {
     /// The cursor of a task, undelivered ones included.
     pub fn task_cursor(&self, task: TaskKey) -> Option<TaskCursor> {
         let inner = self.lock();
-        inner
-            .in_flight
-            .get(&task)
-            .map(|(task_cursor, _)| *task_cursor)
-            .or_else(|| inner.acknowledged.task_cursors.get(task))
+        let waiting = inner.entries.task_cursor(task);
+        waiting.or_else(|| inner.acknowledged.task_cursors.get(task))
     }
 
     /// A copy of the acknowledged state.
@@ -210,18 +182,13 @@ impl Ledger {
         let now = Instant::now();
         if inner.forgotten.is_none_or(|forgotten| now - forgotten > FORGET_ONCE_WITHIN) {
             inner.forgotten = Some(now);
-            inner.in_flight.clear();
             inner.acknowledged.task_cursors = TaskCursors::default();
             inner.changed = Changed { forgotten: true, ..Changed::default() };
             // The value of another cluster would be above everything that this one delivers.
             inner.acknowledged.value = 0;
             inner.acknowledged.legacy = None;
             inner.waiting_for_legacy.clear();
-            for entry in inner.pending.values_mut() {
-                entry.effect.value = None;
-                entry.effect.task_cursors.clear();
-                entry.task_cursors.clear();
-            }
+            inner.entries.forget_cursors_and_values();
         }
         inner.acknowledged.streams.insert(stream.to_owned(), StreamProgress::default());
         inner.changed.any = true;
@@ -229,7 +196,7 @@ impl Ledger {
 
     /// How many entries wait for their records.
     pub fn pending(&self) -> usize {
-        self.lock().pending.len()
+        self.lock().entries.len()
     }
 
     fn complete(&self, number: u64) {
@@ -300,19 +267,19 @@ impl Backlog for Ledger {
         let gap = gap.flat_map(|pass| &pass.ranges).map(|gap| gap.from);
         // A gap is entered with the line that reveals it, and that line can wait for the sink. The gap begins at the
         // index of the position, of which some events are delivered.
-        let booked = inner.pending.values().filter_map(|entry| {
-            let ranges = entry.effect.backfill.iter().flatten();
+        let booked = inner.entries.effects().filter_map(|effect| {
+            let ranges = effect.backfill.iter().flatten();
             let from = ranges.flat_map(|pass| &pass.ranges).map(|gap| gap.from).min()?;
-            let position = inner.acknowledged.streams.get(&*entry.effect.stream).map(|stream| stream.position.index);
+            let position = inner.acknowledged.streams.get(&*effect.stream).map(|stream| stream.position.index);
             Some(from.max(RaftIndex(position.unwrap_or_default().0.saturating_add(1))))
         });
         // The entry at the front is not done.
-        let first = inner.pending.values().next();
-        let line = first.and_then(|entry| entry.effect.line.as_ref()).map(|(index, _)| *index);
+        let first = inner.entries.front();
+        let line = first.and_then(|(effect, _)| effect.line.as_ref()).map(|(index, _)| *index);
         Front {
             position: streams().map(|stream| stream.position.index).max().unwrap_or_default(),
             undelivered: line.into_iter().chain(gap).chain(booked).min(),
-            oldest: first.and_then(|entry| entry.since),
+            oldest: first.and_then(|(_, since)| since),
         }
     }
 }
@@ -320,23 +287,6 @@ impl Backlog for Ledger {
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ledger").field("pending", &self.pending()).finish_non_exhaustive()
-    }
-}
-
-impl Pending {
-    /// Whether both are done, and change the same stream.
-    fn is_like(&self, other: &Pending) -> bool {
-        let is_same = self.epoch == other.epoch && self.effect.stream == other.effect.stream;
-        is_same && self.done && other.done
-    }
-
-    /// Whether it makes no difference that it takes effect after `later`, an entry of another stream.
-    fn may_follow(&self, later: &Pending) -> bool {
-        let (few, many) = match self.task_cursors.len() < later.task_cursors.len() {
-            true => (&self.task_cursors, &later.task_cursors),
-            false => (&later.task_cursors, &self.task_cursors),
-        };
-        self.done && !few.keys().any(|task| many.contains_key(task))
     }
 }
 
@@ -350,79 +300,16 @@ impl Inner {
         true
     }
 
-    /// The entry is done: it takes effect, or waits for an earlier one.
+    /// The records of the entry are delivered.
     fn complete(&mut self, number: u64) {
-        // An entry that is no longer there is done already.
-        let Some(entry) = self.pending.get_mut(&number).filter(|entry| !entry.done) else { return };
-        entry.done = true;
-        if self.pending.first_key_value().is_some_and(|(first, _)| *first == number) {
+        if self.entries.complete(number) {
             self.settle();
-            return;
-        }
-        self.collect_cursors(number);
-        // It joins the done entries before it with those after it.
-        let after = self.pending.range(number + 1..).take(NEIGHBOURS).take_while(|(_, entry)| entry.done);
-        let joined: Vec<u64> = std::iter::once(number).chain(after.map(|(later, _)| *later)).collect();
-        for later in joined {
-            if let Some(earlier) = self.earlier_neighbour(later) {
-                self.merge(earlier, later);
-            }
-        }
-    }
-
-    /// Task cursors of an entry that waits are kept once for each task.
-    fn collect_cursors(&mut self, number: u64) {
-        let Some(entry) = self.pending.get_mut(&number) else { return };
-        for (task, task_cursor) in std::mem::take(&mut entry.effect.task_cursors) {
-            if entry.task_cursors.insert(task, task_cursor).is_some() {
-                uncount(&mut self.in_flight, task);
-            }
-        }
-    }
-
-    /// The entry before `number` that it can be merged into.
-    fn earlier_neighbour(&self, number: u64) -> Option<u64> {
-        let ours = self.pending.get(&number)?;
-        for (earlier, entry) in self.pending.range(..number).rev().take(NEIGHBOURS) {
-            if entry.is_like(ours) {
-                return Some(*earlier);
-            }
-            if !entry.may_follow(ours) {
-                return None;
-            }
-        }
-        None
-    }
-
-    /// Merges an entry into an earlier one.
-    fn merge(&mut self, earlier: u64, later: u64) {
-        let Some(Pending { effect, task_cursors: mut newer, .. }) = self.pending.remove(&later) else { return };
-        let Some(entry) = self.pending.get_mut(&earlier) else { return };
-        entry.effect.follow(effect);
-        // The smaller one moves.
-        let is_newer_larger = newer.len() > entry.task_cursors.len();
-        if is_newer_larger {
-            std::mem::swap(&mut newer, &mut entry.task_cursors);
-        }
-        for (task, task_cursor) in newer {
-            let known = entry.task_cursors.insert(task, task_cursor);
-            if let Some(known) = known {
-                uncount(&mut self.in_flight, task);
-                if is_newer_larger {
-                    entry.task_cursors.insert(task, known);
-                }
-            }
         }
     }
 
     /// Applies every done entry at the front.
     fn settle(&mut self) {
-        while let Some(first) = self.pending.first_entry().filter(|first| first.get().done) {
-            let Pending { epoch, mut effect, task_cursors, .. } = first.remove();
-            effect.task_cursors.extend(task_cursors);
-            for (task, _) in &effect.task_cursors {
-                uncount(&mut self.in_flight, *task);
-            }
+        while let Some((epoch, effect)) = self.entries.pop_done() {
             if epoch != self.epochs.get(&effect.stream).copied().unwrap_or_default() {
                 continue;
             }
@@ -448,16 +335,6 @@ impl Inner {
         if self.waiting_for_legacy.is_empty() {
             self.acknowledged.legacy = None;
             self.changed.any = true;
-        }
-    }
-}
-
-/// One entry less carries a cursor of `task`.
-fn uncount(in_flight: &mut HashMap<TaskKey, (TaskCursor, u32)>, task: TaskKey) {
-    if let Some((_, carried)) = in_flight.get_mut(&task) {
-        *carried -= 1;
-        if *carried == 0 {
-            in_flight.remove(&task);
         }
     }
 }

@@ -260,7 +260,7 @@ fn what_another_lane_had_on_the_way_brings_no_mark_back() {
         ledger.enter(effect, 1, None).expect("a record").delivered();
         assert_eq!(ledger.task_cursor(task(1)), Some(task_cursor(40)));
         assert_eq!(ledger.acknowledged().task_cursors.get(task(1)), Some(task_cursor(40)));
-        assert!(ledger.lock().in_flight.is_empty());
+        assert!(ledger.lock().entries.carries_nothing());
     }
 }
 
@@ -466,7 +466,7 @@ fn what_is_filtered_away_costs_nothing_behind_a_record_that_is_held() {
         filtered.pop().into_iter().for_each(AckHandle::delivered);
     }
     assert!(ledger.pending() <= 2 + LANES.len(), "{} entries", ledger.pending());
-    let cursors: usize = ledger.lock().pending.values().map(|entry| entry.task_cursors.len()).sum();
+    let cursors = ledger.lock().entries.task_cursors();
     assert!(cursors <= 2 * 100, "{cursors} cursors of 100 tasks");
     assert_eq!(ledger.acknowledged(), Checkpoint::default());
     held.delivered();
@@ -478,5 +478,5 @@ fn what_is_filtered_away_costs_nothing_behind_a_record_that_is_held() {
     let acknowledged = ledger.acknowledged();
     assert_eq!((acknowledged.value, acknowledged.task_cursors.len()), (99_999, 100));
     assert_eq!(acknowledged.task_cursors.get(task(99)), Some(task_cursor(99_999)));
-    assert!(ledger.lock().in_flight.is_empty());
+    assert!(ledger.lock().entries.carries_nothing());
 }
