@@ -52,6 +52,20 @@ pub fn allocation(index: u64, n: u64, times: std::ops::RangeInclusive<u64>) -> S
     line(index, &[event("Allocation", "AllocationUpdated", index, &id(n), "default", &object)])
 }
 
+/// A line with allocation `n` of the job `web`, whose task ended with exit code 1 at `time`, in nanoseconds since 1970.
+pub fn failed_allocation(index: u64, n: u64, time: u64) -> String {
+    let event = json!({"Type": "Terminated", "Time": time, "ExitCode": 1, "Details": {"exit_code": "1"}});
+    let object = json!({"ID": id(n), "Namespace": "default", "Name": format!("web.app[{n}]"), "JobID": "web",
+                        "ClientStatus": "failed", "NodeName": "node-1",
+                        "TaskStates": {"app": {"State": "dead", "Failed": true, "Events": [event]}},
+                        "CreateIndex": n, "ModifyIndex": index, "AllocModifyIndex": n});
+    line(index, &[event_of_allocation(index, n, &object)])
+}
+
+fn event_of_allocation(index: u64, n: u64, object: &Value) -> Value {
+    event("Allocation", "AllocationUpdated", index, &id(n), "default", object)
+}
+
 /// A line with a new version of deployment `n`.
 pub fn deployment(index: u64, n: u64) -> String {
     let object = json!({"ID": id(n), "Namespace": "default", "JobID": "job", "JobVersion": 0, "JobModifyIndex": 1,
