@@ -6,6 +6,7 @@
 
 mod fault;
 mod offered;
+mod reads;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use jaq_core::{
 use jaq_json::Val;
 
 pub use self::fault::Fault;
+pub(super) use self::reads::keys;
 use super::Mentions;
 
 /// The values that a program computes with, and what it is compiled for.

@@ -1,7 +1,9 @@
 //! What becomes of one record.
 
+use std::collections::BTreeSet;
+
 use jaq_core::{Ctx, Filter, Vars};
-use jaq_json::{Rc, Val, read};
+use jaq_json::{Map, Rc, Val, read};
 
 use super::{
     super::{
@@ -12,6 +14,7 @@ use super::{
     },
     reason,
 };
+use crate::json::Scanner;
 
 /// How much memory is kept for the next record.
 const KEPT: usize = 1 << 20;
@@ -21,6 +24,8 @@ pub(super) struct Runner {
     jq: Option<Source>,
     by: Option<Source>,
     redact: Vec<Path>,
+    /// The only keys of a record that the programs read; `None` where they can read all.
+    keys: Option<BTreeSet<String>>,
     /// The outputs of the record at hand.
     outputs: Vec<u8>,
 }
@@ -61,13 +66,24 @@ impl Source {
 impl Runner {
     pub(super) fn new(setup: &Setup) -> Result<Self, String> {
         let compiled = |code: &Option<String>| code.as_deref().map(Source::new).transpose();
-        let redact: Result<_, _> = setup.redact.iter().map(|path| path.parse()).collect();
+        let redact: Result<Vec<_>, _> = setup.redact.iter().map(|path| path.parse()).collect();
+        let (jq, by) = (compiled(&setup.jq)?, compiled(&setup.by)?);
         Ok(Runner {
-            jq: compiled(&setup.jq)?,
-            by: compiled(&setup.by)?,
+            jq,
+            by,
+            // A value to replace can be anywhere.
+            keys: if setup.redact.is_empty() { keys(setup) } else { None },
             redact: redact.map_err(|malformed: redaction::Malformed| malformed.to_string())?,
             outputs: Vec::new(),
         })
+    }
+
+    /// The record, or as much of it as the programs read.
+    fn input(&self, body: &[u8]) -> Result<Val, String> {
+        match self.keys.as_ref().and_then(|keys| part(keys, body)) {
+            Some(input) => Ok(input),
+            None => parsed(body, "the record"),
+        }
     }
 
     /// Appends the answer for a record to `out`.
@@ -82,7 +98,7 @@ impl Runner {
     }
 
     fn outcome(&mut self, question: &Question<'_>) -> Result<Outcome, String> {
-        let mut input = parsed(question.body, "the record")?;
+        let mut input = self.input(question.body)?;
         let is_redacted = redaction::apply(&self.redact, &mut input);
         let mut globals = [Val::Null, Val::Null, Val::Null, Val::Null];
         for (number, (value, text)) in globals.iter_mut().zip(question.globals).enumerate() {
@@ -91,10 +107,10 @@ impl Runner {
             redaction::apply(&self.redact, value);
         }
         let mut count = 0;
-        let mut is_same = false;
+        let mut is_same = self.jq.is_none() && !is_redacted;
         match &self.jq {
             None if is_redacted => write(&input, &mut self.outputs)?,
-            None => is_same = true,
+            None => {}
             Some(jq) => {
                 // While the input is held, a program that changes it works on a copy. So what shares its place is unchanged.
                 let outputs = &mut self.outputs;
@@ -103,14 +119,19 @@ impl Runner {
                     if count > OUTPUTS {
                         return Err(format!("the program has more than {OUTPUTS} outputs"));
                     }
-                    if count == 1 && !is_redacted && is_unchanged(&input, &output) {
+                    let is_unchanged = !is_redacted && is_unchanged(&input, &output);
+                    if count == 1 && is_unchanged {
                         is_same = true;
                         return Ok(true);
                     }
                     if std::mem::take(&mut is_same) {
-                        write(&input, outputs)?;
+                        copy(question.body, outputs)?;
                     }
-                    write(&output, outputs)?;
+                    if is_unchanged {
+                        copy(question.body, outputs)?
+                    } else {
+                        write(&output, outputs)?
+                    }
                     Ok(true)
                 })?;
             }
@@ -129,6 +150,31 @@ enum Outcome {
     Outputs { group: Option<String> },
 }
 
+/// The keys that any of the programs reads.
+fn keys(setup: &Setup) -> Option<BTreeSet<String>> {
+    let of_jq = setup.jq.as_deref().map_or(Some(BTreeSet::new()), |code| compile::keys(code, true))?;
+    let of_by = setup.by.as_deref().map_or(Some(BTreeSet::new()), |code| compile::keys(code, false))?;
+    Some(of_jq.into_iter().chain(of_by).collect())
+}
+
+/// The record with these keys alone; `None` where it has to be parsed as a whole.
+fn part(keys: &BTreeSet<String>, body: &[u8]) -> Option<Val> {
+    let mut scanner = Scanner::new(std::str::from_utf8(body).ok()?);
+    let mut part = Map::default();
+    scanner.object().ok()?;
+    while let Some(name) = scanner.name().ok()? {
+        let value = scanner.skip().ok()?;
+        if name.contains('\\') {
+            return None;
+        }
+        if keys.contains(name) {
+            part.insert(Val::from(name.to_owned()), read::parse_single(value.as_bytes()).ok()?);
+        }
+    }
+    scanner.end_of_text().ok()?;
+    Some(Val::obj(part))
+}
+
 fn parsed(text: &[u8], what: &str) -> Result<Val, String> {
     read::parse_single(text).map_err(|error| format!("{what} is no JSON: {error}"))
 }
@@ -138,6 +184,17 @@ fn is_unchanged(input: &Val, output: &Val) -> bool {
         (Val::Obj(a), Val::Obj(b)) => Rc::ptr_eq(a, b),
         _ => false,
     }
+}
+
+fn copy(body: &[u8], outputs: &mut Vec<u8>) -> Result<(), String> {
+    if outputs.len() + body.len() > OUTPUT {
+        return Err(json::Unwritable::TooLarge.to_string());
+    }
+    let copied: Result<(), ()> = frame::put_output(outputs, |out| {
+        out.extend_from_slice(body);
+        Ok(())
+    });
+    copied.map_err(|()| String::new())
 }
 
 fn write(value: &Val, outputs: &mut Vec<u8>) -> Result<(), String> {
@@ -159,3 +216,6 @@ fn group(by: &Source, globals: &[Val; 4], input: Val) -> Result<Option<String>, 
     .map_err(|reason| format!("{reason} (in the program that gives the group)"))?;
     Ok(group)
 }
+
+#[cfg(test)]
+mod tests;
