@@ -216,6 +216,17 @@ fn answer(frame: &[u8]) -> Option<Answer> {
     })
 }
 
+/// Reads `bytes` as everything that passes between the two processes, and forgets it. For fuzzing.
+#[doc(hidden)]
+pub fn take_apart(bytes: &[u8]) {
+    drop(setup(bytes));
+    drop(answer(bytes));
+    let is_question = question(bytes).is_some();
+    let mut received = BytesMut::from(bytes);
+    while let Ok(Some(_)) = take_answer(&mut received) {}
+    debug_assert!(!is_question || !bytes.is_empty());
+}
+
 /// The next part of a frame.
 fn part<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     let length = u32::from_le_bytes(*rest.split_off(..4)?.first_chunk()?);

@@ -32,6 +32,7 @@ use futures_util::future::BoxFuture;
 pub use self::{
     child::{COMMAND, serve},
     compile::{Fault, Uses, check},
+    frame::take_apart,
     redaction::{Malformed, Path},
     stage::{Surroundings, spawn},
 };

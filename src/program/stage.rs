@@ -2,7 +2,7 @@
 //!
 //! Several records are with the worker at a time, and its answers come in their order. When it ends, those without an answer
 //! go to a new one, now *carefully*: each answer leaves before the next record begins. So if that one ends too, the first
-//! record without an answer is the one that it ran, and is blamed. A record that is blamed [twice](STRIKES) is a dead letter.
+//! record without an answer is the one that it ran, and is blamed. A record that is blamed [often enough](GUILTY) is a dead letter.
 //!
 //! While a dead letter holds the pipeline, its record is asked alone, after growing pauses. Everything after it waits.
 
@@ -20,7 +20,7 @@ use self::{
 use super::{
     Config, Enrich,
     frame::{Answer, Question},
-    worker::{Event, Over, Worker},
+    worker::{Event, GUILTY, Over, Worker},
 };
 use crate::{
     dead_letter::{DeadLetters, Letter},
@@ -32,9 +32,6 @@ use crate::{
 
 /// How many submissions wait in front of the stage.
 const QUEUE: usize = 16;
-
-/// How often a record has to end the worker before it is a dead letter.
-const STRIKES: u32 = 2;
 
 /// The name of the stage where a sink has its own.
 const NAME: &str = "jq";
@@ -253,11 +250,11 @@ impl Stage {
         if !is_ready {
             return self.cannot_start(&end.reason).await;
         }
-        let blamed = self.line.blame(end.can_blame);
+        let blamed = self.line.blame(end.blame);
         self.line.ask_again();
         let first = self.line.first_ready();
         let delay = self.trouble.ended(&end.reason, first.filter(|_| blamed > 0).map(|flight| &flight.record));
-        if blamed >= STRIKES
+        if blamed >= GUILTY
             && let Some(flight) = self.line.first_out()
         {
             return Box::pin(self.refused(flight, end.reason)).await;
@@ -312,7 +309,7 @@ impl Stage {
                 tracing::warn!(%kind, records, reason = "lease lost", "records dropped undelivered");
                 self.around.metrics.of(kind).records_unsent_at_lease_loss.inc_by(records);
             }
-            if !self.line.has_ready() {
+            if !self.line.has_ready_record() {
                 // The record in question was dropped with its lease.
                 self.trouble.dropped();
             }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use rustix::process::Signal;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
@@ -57,6 +58,10 @@ pub(super) struct Worker {
     processor: Option<Duration>,
 }
 
+/// A record with this much blame is a dead letter: it has ended the process twice. A process that was killed has perhaps met
+/// the one who kills when memory is short, and perhaps somebody else, so that this takes twice as often.
+pub(super) const GUILTY: u32 = 4;
+
 /// Something happened.
 #[derive(Debug)]
 pub(super) enum Event {
@@ -83,8 +88,8 @@ pub(super) enum Over {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct End {
     pub(super) reason: String,
-    /// Whether the record that it ran can be to blame.
-    pub(super) can_blame: bool,
+    /// How much the record that it ran is to blame: see [`GUILTY`].
+    pub(super) blame: u32,
 }
 
 impl Worker {
@@ -221,17 +226,21 @@ impl Worker {
         match over {
             Over::Busy => End::blaming(format!("the program ran longer than {}", seconds(busy))),
             Over::Silent => {
-                End { reason: format!("the jq worker did not answer for {}", seconds(waiting)), can_blame: false }
+                End { reason: format!("the jq worker did not answer for {}", seconds(waiting)), blame: 0 }
             }
             Over::Damaged => End::blaming(Damaged.to_string()),
-            Over::Gone => End::blaming(reason(status, &String::from_utf8_lossy(&words), config)),
+            Over::Gone => {
+                let killed = status.and_then(|status| status.signal()) == Some(Signal::KILL.as_raw());
+                let reason = reason(status, &String::from_utf8_lossy(&words), config);
+                End { reason, blame: if killed { GUILTY / 4 } else { GUILTY / 2 } }
+            }
         }
     }
 }
 
 impl End {
     fn blaming(reason: String) -> Self {
-        End { reason, can_blame: true }
+        End { reason, blame: GUILTY / 2 }
     }
 }
 

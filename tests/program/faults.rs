@@ -73,7 +73,7 @@ async fn a_worker_that_somebody_kills_costs_no_record() {
         config.memory = ByteSize::new(MEMORY);
     });
     let killer = tokio::spawn(async {
-        for _ in 0..4 {
+        for _ in 0..3 {
             until("a worker", || !workers(MEMORY).is_empty()).await;
             workers(MEMORY).into_iter().for_each(|id| signal(id, Signal::KILL));
             tokio::time::sleep(Duration::from_millis(150)).await;

@@ -36,8 +36,8 @@ pub(super) struct Flight {
     pub(super) extra: Extra,
     /// How often it was asked about.
     pub(super) attempts: u32,
-    /// How often it ended the worker.
-    strikes: u32,
+    /// How much it is to blame for ends of the worker.
+    blame: u32,
     /// Whether it was without an answer when a worker ended.
     pub(super) is_careful: bool,
 }
@@ -84,7 +84,7 @@ impl Line {
 
     pub(super) fn take(&mut self, records: Vec<Record>) {
         let flights = records.into_iter().map(|record| {
-            Item::Record(Flight { record, extra: Extra::default(), attempts: 0, strikes: 0, is_careful: false })
+            Item::Record(Flight { record, extra: Extra::default(), attempts: 0, blame: 0, is_careful: false })
         });
         match self.enrich {
             None => self.ready.extend(flights),
@@ -192,12 +192,12 @@ impl Line {
         }
     }
 
-    /// Blames the first record without an answer, if it was asked about carefully. Returns how often it was blamed by now.
-    pub(super) fn blame(&mut self, can_blame: bool) -> u32 {
+    /// Blames the first record without an answer, if it was asked about carefully. Returns all its blame.
+    pub(super) fn blame(&mut self, blame: u32) -> u32 {
         match self.asked.front_mut() {
-            Some(Item::Record(flight)) if can_blame && flight.is_careful => {
-                flight.strikes += 1;
-                flight.strikes
+            Some(Item::Record(flight)) if flight.is_careful => {
+                flight.blame += blame;
+                flight.blame
             }
             _ => 0,
         }
@@ -227,8 +227,8 @@ impl Line {
         }
     }
 
-    pub(super) fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+    pub(super) fn has_ready_record(&self) -> bool {
+        self.ready.iter().any(|item| matches!(item, Item::Record(_)))
     }
 
     /// Takes out the first record.
