@@ -29,12 +29,7 @@ fn main() -> ExitCode {
         Task::Carry(settings, reload) => run(settings.shared.log, carry(*settings, &reload, &warnings)),
         Task::State { command, log } => run(log, show(&command, &warnings)),
         Task::DeadLetters(list) => Ok(list.run()),
-        Task::Try(task) => {
-            if let Err(exit) = task.check() {
-                return exit.report();
-            }
-            run(task.log(), attempt(*task, &warnings))
-        }
+        Task::Try(task) => run(task.log(), attempt(*task, &warnings)),
         Task::Replay(replay) => run(replay.outlet.log, resend(&replay, &warnings)),
     };
     outcome.unwrap_or_else(report)

@@ -6,12 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use clap::{
-    Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, error::ErrorKind as Wrong, value_parser,
-};
+use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, value_parser};
 use tokio::io::BufReader;
 
-use super::{Exit, Task, arguments, flags, pipeline_flag, pipeline_of, tell};
+use super::{Exit, Task, USAGE, arguments, flags, pipeline_flag, pipeline_of, tell};
 use crate::{
     config::{self, Environment, Warning},
     meta::Origin,
@@ -67,7 +65,7 @@ in, and what comes out. Without --last, the records come from standard input.
 
 Nothing is sent, stored or locked. Nomad is read with --last, and for the
 variables $diff, $node and $job. If such a lookup fails, the variable is null; a
-run would wait.";
+run would wait. Without a log level, only errors are logged.";
 
 /// What is asked for.
 #[derive(Debug)]
@@ -132,24 +130,17 @@ impl Try {
         self.settings.log
     }
 
-    /// Whether there is nothing to read.
-    ///
-    /// # Errors
-    /// Standard input is a terminal, where nobody writes records.
-    pub fn check(&self) -> Result<(), Exit> {
-        if self.last.is_some() || !io::stdin().is_terminal() {
-            return Ok(());
-        }
-        let text = "name the records: --last 20 reads the newest ones from Nomad, and < FILE those of a file\n";
-        Err(Exit::CommandLine(super::command().error(Wrong::MissingRequiredArgument, text)))
-    }
-
     /// Shows what comes out, and gives the exit code.
     ///
     /// # Errors
     /// A certificate or another setting of Nomad cannot be used.
     pub async fn run(self) -> Result<ExitCode, crate::nomad::Error> {
         let Try { settings, last, form, full } = self;
+        // Nobody types records.
+        if last.is_none() && io::stdin().is_terminal() {
+            tell(&"no records; read the newest ones from Nomad with --last 20, or those of a file with < FILE");
+            return Ok(ExitCode::from(USAGE));
+        }
         let origin = Origin {
             cluster: settings.cluster.as_deref().map(Arc::from),
             region: settings.nomad.region.as_deref().map(Arc::from),

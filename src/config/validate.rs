@@ -293,7 +293,11 @@ fn trial(is_live: bool, reader: &mut Reader<'_>, environment: &Environment<'_>) 
     let program = program::settings::read(reader);
     let nomad = nomad::read(reader, environment);
     let cluster = reader.optional(&catalogue::CLUSTER, label);
-    let level = reader.value(&catalogue::LOG_LEVEL, level);
+    // What a program does wrong is shown with its record.
+    let level = match reader.layers.get(&catalogue::LOG_LEVEL) {
+        Some(_) => reader.value(&catalogue::LOG_LEVEL, level),
+        None => Ok(tracing::Level::ERROR),
+    };
     let format = reader.value(&catalogue::LOG_FORMAT, format);
     // Nothing is sent, so the settings of the sink may be missing.
     let sink = reader.text(&catalogue::SINK_TYPE).unwrap_or_default();

@@ -37,6 +37,8 @@ pub struct Look {
 
 /// How far details are indented.
 const INDENT: usize = 10;
+/// The most differences.
+const DIFFERENCES: usize = 16;
 /// The most lines of an output.
 const OUTPUT: usize = 60;
 
@@ -113,7 +115,8 @@ impl Show {
             return None;
         }
         let mut lines = Vec::new();
-        for change in changes(&old, &new) {
+        let all = changes(&old, &new);
+        for change in all.iter().take(if self.look.full { usize::MAX } else { DIFFERENCES }) {
             let [before, after] = [&change.old, &change.new].map(|value| value.as_ref().map(Value::to_string));
             let path = safe(&change.path);
             lines.push(match (before, after) {
@@ -128,6 +131,10 @@ impl Show {
                     format!("~ {path}  {before} → {after}")
                 }
             });
+        }
+        if lines.len() < all.len() {
+            let more = format!("… {} more differences (--full)", all.len() - lines.len());
+            lines.push(self.paint.with(Color::Dim, &more));
         }
         lines.push(self.paint.with(Color::Dim, &format!("  {common} {} unchanged", plural(common, "field"))));
         Some(lines.join("\n"))
