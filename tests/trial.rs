@@ -122,12 +122,16 @@ async fn a_program_that_fails_is_told_with_its_record() {
     assert!(said.out.contains("#2        error") && said.out.contains("\n  in      ID  \"b\"\n"), "{}", said.out);
     assert!(said.out.ends_with("2 records in, 0 filtered, 1 record out, 1 error\n"), "{}", said.out);
     assert!(!said.out.contains('\u{1b}'), "no colours without a terminal");
-    let said = attempt(&["--resources=jobs", "--jq", "def f: f; f", "--output=json"], "{\"ID\":\"a\"}\n").await;
-    assert!(
-        said.code == Some(1) && said.lines()[0]["reason"].as_str().unwrap().contains("longer than"),
-        "{}",
-        said.out
-    );
+}
+
+/// The first record can end the worker. The worker had said that it is ready, and nobody had heard it.
+#[tokio::test]
+async fn a_worker_that_the_first_record_ends_is_none_that_cannot_start() {
+    for (program, reason) in [("def f: f; f", "longer than"), ("def f: 1 + f; f", "overflowed")] {
+        let said = attempt(&["--resources=jobs", "--jq", program, "--output=json"], "{\"ID\":\"a\"}\n").await;
+        assert_eq!((said.code, said.err.as_str()), (Some(1), ""), "{program}");
+        assert!(said.lines()[0]["reason"].as_str().unwrap().contains(reason), "{}", said.out);
+    }
 }
 
 #[tokio::test]
