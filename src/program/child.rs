@@ -99,6 +99,8 @@ impl Worker {
             }
         };
         frame::put_answer(&mut self.gathered, &Answer::Ready);
+        // The first record can end this process, and must not take these words with it.
+        self.flush()?;
         let mut frame = Vec::new();
         loop {
             // Before it waits for the parent, the parent has all answers.
