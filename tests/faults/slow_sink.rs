@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::common::{
     PATIENCE, Setup,
+    made::evaluation,
     truth::{all_seen, assert_exactly},
 };
 use crate::support::*;
@@ -116,4 +117,39 @@ async fn memory_is_bounded_by_the_window_however_long_the_sink_takes_nothing() {
     assert!(published > target / 2, "too little happened");
     let peak = peak_memory(blocked.0.id());
     assert!(peak < (8 + 8 + 48) << 20, "{} MiB", peak >> 20);
+}
+
+/// The sink takes some records a second, for longer than the watchdog looks: the stream is not at fault, and lists would miss the versions in
+/// between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_sink_is_not_taken_for_a_stream_that_is_held_back() {
+    let sim = Sim::builder().buffer(100_000).start().await.expect("starts");
+    append_evaluations(&sim, 10..=19).await;
+    let setup = Setup::new(&["evaluations"], &sim.url(0)).env("NOMAD_FIREHOSE_MAX_IN_FLIGHT", "64KiB");
+    let mut blocked = Blocked(setup.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts"));
+    let log = blocked.0.stderr.take().expect("stderr is piped");
+    let log = std::thread::spawn(move || std::io::read_to_string(log).expect("text"));
+    until_stream(&sim).await;
+    // Each evaluation has several versions, of which a list shows the newest.
+    let lines: Vec<_> = (20..=4_000).map(|index| evaluation(index, index % 20)).collect();
+    sim.append_lines(lines).await.expect("lines of events");
+    let pipe = blocked.0.stdout.take().expect("stdout is piped");
+    let started = Instant::now();
+    let mut lines = BufReader::new(pipe).lines();
+    let mut printed: Vec<String> = Vec::new();
+    // Three looks of the watchdog.
+    while started.elapsed() < Duration::from_secs(190) {
+        printed.push(lines.next().expect("a line").expect("text"));
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    while printed.len() < 3_991 {
+        printed.push(lines.next().expect("a line").expect("text"));
+    }
+    drop(lines);
+    drop(blocked);
+    let log = log.join().expect("no panic");
+    for event in ["event stream is behind its table", "event stream is held back", "polling lists"] {
+        assert!(!log.contains(event), "{log}");
+    }
+    assert_exactly(&all_seen(&printed), &expected_of(&sim, &["evaluations"]));
 }
