@@ -193,6 +193,42 @@ async fn the_sinks_server_may_echo_what_it_likes() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_of_a_webhook_may_echo_what_it_likes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (status, sink) in [
+        (404, "slack"),
+        (502, "slack"),
+        (400, "discord"),
+        (403, "teams"),
+        (400, "pagerduty"),
+        (403, "pagerduty"),
+        (400, "alertmanager"),
+        (401, "alertmanager"),
+    ] {
+        let sim = Sim::builder().start().await.expect("starts");
+        sim.append_lines((20..30).map(|index| evaluation(index, index)).collect::<Vec<_>>()).await.expect("lines");
+        let far = Echo::start(status).await;
+        let (prefix, letters) = (sink.to_uppercase(), directory.path().join(format!("letters-{status}-{sink}")));
+        let url = match sink {
+            "pagerduty" => format!("http://{}/v2/enqueue", far.address),
+            "alertmanager" => format!("http://me:{}@{}", percent(PASSWORD), far.address),
+            "teams" => format!("http://{}/workflows/1/invoke?sig={TOKEN}", far.address),
+            _ => format!("http://{}/hooks/{TOKEN}", far.address),
+        };
+        let mut setup = Setup::new(&["evaluations"], &sim.url(0))
+            .env("SINK_TYPE", sink)
+            .env(&format!("SINK_{prefix}_URL"), url)
+            .env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", letters.display()));
+        if sink == "pagerduty" {
+            setup = setup.env("SINK_PAGERDUTY_ROUTING_KEY", TOKEN);
+        }
+        // PagerDuty's words about a key are no words about the event.
+        let is_rejected = status == 400 && sink != "pagerduty";
+        assert_hidden(setup, &far, is_rejected.then_some(&*letters)).await;
+    }
+}
+
 #[cfg(feature = "kinesis")]
 #[tokio::test(flavor = "multi_thread")]
 async fn kinesis_may_echo_what_it_likes() {

@@ -4,6 +4,7 @@
 
 use std::{
     fs::File,
+    io::{Read as _, Seek as _, SeekFrom},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -82,9 +83,18 @@ impl Smtp {
 
     /// The mails that it has taken.
     pub fn taken(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.directory.path().join("taken")).expect("readable");
+        self.taken_from(&mut 0)
+    }
+
+    /// Those from this place on. Moves it behind them.
+    pub fn taken_from(&self, place: &mut u64) -> Vec<Value> {
+        let mut file = File::open(self.directory.path().join("taken")).expect("readable");
+        file.seek(SeekFrom::Start(*place)).expect("a place in it");
+        let mut text = String::new();
+        file.read_to_string(&mut text).expect("ASCII");
         // The last line may not be whole yet.
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+        *place += whole.len() as u64;
         whole.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 

@@ -22,14 +22,15 @@ struct Mail {
     gate: Gate,
     /// The evaluations that were published, by what a mail shows of them.
     published: HashMap<(String, String), String>,
-    given: usize,
+    /// How far its mails are read.
+    place: u64,
 }
 
 impl Mail {
     async fn start() -> Self {
         let server = Smtp::start(Options { login: LOGIN, ..Options::default() }).await;
         let gate = Gate::start(&server.address()).await;
-        Mail { server, gate, published: HashMap::new(), given: 0 }
+        Mail { server, gate, published: HashMap::new(), place: 0 }
     }
 }
 
@@ -62,8 +63,7 @@ impl Rig for Mail {
     }
 
     async fn received(&mut self) -> Vec<String> {
-        let all = self.server.taken();
-        let more = &all[self.given..];
+        let more = self.server.taken_from(&mut self.place);
         let body = |mail: &Value| {
             let text = mail["text"].as_str().expect("a text");
             let field = |name: &str| {
@@ -72,9 +72,7 @@ impl Rig for Mail {
             };
             self.published[&(field("Evaluation"), field("Index"))].clone()
         };
-        let bodies = more.iter().map(body).collect();
-        self.given = all.len();
-        bodies
+        more.iter().map(body).collect()
     }
 
     async fn suffer(&mut self, cause: Cause) {

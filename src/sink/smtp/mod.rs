@@ -8,8 +8,8 @@
 //! | 5xx to the login, the sender, a recipient; no STARTTLS | retry: a setting is wrong |
 //! | a timeout, a broken connection | retry |
 //!
-//! Each mail has its own connection, so that nothing of it can leave after the sink has given it up. The `Message-ID` is made from the record's id, so
-//! that a mail that comes twice can be recognised.
+//! A connection carries one mail after the other. It is dropped with the first failure, so that nothing can leave after the sink has given it up. The
+//! `Message-ID` is made from the record's id, so that a mail that comes twice can be recognised.
 
 mod config;
 mod fault;
@@ -29,7 +29,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use self::config::{Config, Encryption};
 pub(super) use self::settings::DEFINITION;
-use self::wire::Step;
+use self::wire::{Idle, Step};
 use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable, webhook};
 use crate::{files, lease::LeaseState, record::Record};
 
@@ -44,6 +44,8 @@ pub struct Smtp {
     tls: Option<TlsParameters>,
     credentials: Option<Credentials>,
     hello: ClientId,
+    /// The connection of the mail before.
+    idle: Option<Idle>,
 }
 
 impl fmt::Debug for Smtp {
@@ -65,7 +67,7 @@ impl Smtp {
         let credentials = config.user.as_ref();
         let credentials =
             credentials.map(|user| Credentials::new(user.user.clone(), user.password.expose().to_owned()));
-        Ok(Smtp { tls, credentials, hello: hello(), cluster: cluster.map(str::to_owned), config })
+        Ok(Smtp { tls, credentials, hello: hello(), cluster: cluster.map(str::to_owned), config, idle: None })
     }
 
     /// The server, for messages.
@@ -73,7 +75,7 @@ impl Smtp {
         format!("{}:{}", self.config.host, self.config.port)
     }
 
-    async fn outcome(&self, record: &Record) -> Outcome {
+    async fn outcome(&mut self, record: &Record) -> Outcome {
         let mail = match mail::of(record, &self.config, self.cluster.as_deref()) {
             Ok(mail) => mail,
             Err(error) => return Outcome::Reject { reason: format!("no mail can be made of the message: {error}") },

@@ -1,4 +1,4 @@
-//! One connection with one mail.
+//! Mails over one connection.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use lettre::{
         extension::{Extension, MailParameter},
     },
 };
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 use super::{Encryption, Smtp};
 
-/// How long the goodbye may take. The mail is with the server by then.
-const QUIT: Duration = Duration::from_millis(250);
+/// How long a connection is kept for the next mail. Servers close one that is idle after some minutes.
+const KEPT: Duration = Duration::from_secs(30);
 
 /// How far a mail has come, which says what a refusal is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,23 +38,20 @@ pub(super) enum Step {
     Body,
 }
 
+/// A connection that waits for the next mail.
+pub(super) struct Idle {
+    connection: AsyncSmtpConnection,
+    since: Instant,
+}
+
 impl Smtp {
-    /// Hands the mail over. `step` is where it stopped.
-    pub(super) async fn transfer(&self, mail: &Message, step: &mut Step) -> Result<(), Error> {
-        let config = &self.config;
-        let server = (config.host.as_str(), config.port);
-        let from_start = self.tls.clone().filter(|_| config.encryption == Encryption::Tls);
-        let deadline = Some(config.timeout);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(server, deadline, &self.hello, from_start, None).await?;
-        if let (Encryption::Starttls, Some(tls)) = (config.encryption, &self.tls) {
-            *step = Step::Starttls;
-            connection.starttls(tls.clone(), &self.hello).await?;
-        }
-        if let Some(credentials) = &self.credentials {
-            *step = Step::Login;
-            connection.auth(DEFAULT_MECHANISMS, credentials).await?;
-        }
+    /// Hands the mail over. `step` is where it stopped. The connection is kept only if the server has taken the mail: one that failed, or was given
+    /// up, is dropped with all that is in it.
+    pub(super) async fn transfer(&mut self, mail: &Message, step: &mut Step) -> Result<(), Error> {
+        let mut connection = match self.kept().await {
+            Some(connection) => connection,
+            None => self.open(step).await?,
+        };
         *step = Step::Sender;
         let envelope = mail.envelope();
         let parameters = parameters(&connection, envelope.from().into_iter().chain(envelope.to()));
@@ -67,9 +64,32 @@ impl Smtp {
         connection.command(Data).await?;
         *step = Step::Body;
         connection.message(&mail.formatted()).await?;
-        // The answer to a goodbye changes nothing.
-        timeout(QUIT, connection.quit()).await.ok();
+        self.idle = Some(Idle { connection, since: Instant::now() });
         Ok(())
+    }
+
+    /// The connection of the mail before, if it still works.
+    async fn kept(&mut self) -> Option<AsyncSmtpConnection> {
+        let Idle { mut connection, .. } = self.idle.take().filter(|idle| idle.since.elapsed() < KEPT)?;
+        connection.test_connected().await.then_some(connection)
+    }
+
+    async fn open(&self, step: &mut Step) -> Result<AsyncSmtpConnection, Error> {
+        let config = &self.config;
+        let server = (config.host.as_str(), config.port);
+        let from_start = self.tls.clone().filter(|_| config.encryption == Encryption::Tls);
+        let timeout = Some(config.timeout);
+        let mut connection =
+            AsyncSmtpConnection::connect_tokio1(server, timeout, &self.hello, from_start, None).await?;
+        if let (Encryption::Starttls, Some(tls)) = (config.encryption, &self.tls) {
+            *step = Step::Starttls;
+            connection.starttls(tls.clone(), &self.hello).await?;
+        }
+        if let Some(credentials) = &self.credentials {
+            *step = Step::Login;
+            connection.auth(DEFAULT_MECHANISMS, credentials).await?;
+        }
+        Ok(connection)
     }
 }
 
