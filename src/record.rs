@@ -1,6 +1,6 @@
 //! One message for a sink: its identity, and the ack handle that says what became of it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, num::NonZeroU64, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -9,18 +9,18 @@ use crate::{kind::Kind, ledger::AckHandle, position::RaftIndex};
 
 /// When something happened: nanoseconds since 1970, by Nomad's clocks. It is after 1970 and before the year 2262.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Time(u64);
+pub struct Time(NonZeroU64);
 
 impl Time {
     /// The time of this many nanoseconds since 1970; `None` for 0, which means that Nomad knows none, and for more than
     /// Go can count.
     pub fn new(nanoseconds: u64) -> Option<Self> {
-        (nanoseconds > 0 && i64::try_from(nanoseconds).is_ok()).then_some(Time(nanoseconds))
+        NonZeroU64::new(nanoseconds).filter(|nanoseconds| i64::try_from(nanoseconds.get()).is_ok()).map(Time)
     }
 
     /// Nanoseconds since 1970.
     pub fn nanoseconds(self) -> u64 {
-        self.0
+        self.0.get()
     }
 }
 
@@ -34,7 +34,7 @@ pub enum Envelope {
     /// A CloudEvent in structured mode.
     CloudEvent,
     /// The data of a CloudEvent in binary mode: these attributes have to be sent as headers.
-    Attributes(Attributes),
+    Attributes(Box<Attributes>),
 }
 
 /// The attributes of a CloudEvent by their names, but for its `datacontenttype`, which is always `application/json`.

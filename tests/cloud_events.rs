@@ -10,7 +10,7 @@ use std::{
 };
 
 use common::{
-    Lines, PATIENCE, Process, Setup, collect, fixture_lines, installed,
+    Lines, PATIENCE, Process, Setup, collect, fixture_lines, installed, made,
     truth::{ALL, Seen, assert_exactly, expected, seen},
 };
 use nomad_sim::Sim;
@@ -32,12 +32,26 @@ struct Request {
     events: Vec<Value>,
 }
 
+impl Request {
+    /// What makes it this message: its media type, its attributes in headers, and its body.
+    fn message(self) -> (String, String, String) {
+        let headers = self.headers.as_object().expect("an object").iter();
+        let attributes: Vec<_> = headers.filter(|(name, _)| name.starts_with("ce-")).collect();
+        (self.media_type, format!("{attributes:?}"), self.body)
+    }
+}
+
 impl Receiver {
     async fn start() -> Self {
+        Receiver::start_with(&[]).await
+    }
+
+    async fn start_with(arguments: &[&str]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut child = Command::new("node")
             .arg(root.join("tests/cloud_events/receiver.js"))
             .arg(root.join("tests/fixtures/cloudevents/cloudevents.json"))
+            .args(arguments)
             .env("NODE_PATH", installed("cloudevents"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -51,10 +65,14 @@ impl Receiver {
         receiver
     }
 
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.port)
+    }
+
     fn setup(&self, sim: &Sim) -> Setup {
         Setup::new(&["run", "--resources", "all"], &sim.url(0))
             .env("SINK_TYPE", "http")
-            .env("SINK_HTTP_ADDRESS", format!("http://127.0.0.1:{}/", self.port))
+            .env("SINK_HTTP_ADDRESS", self.url())
             .env("SINK_WORKER_COUNT", "8")
             .env("NOMAD_FIREHOSE_CLUSTER", "eu west")
     }
@@ -174,6 +192,42 @@ async fn an_independent_sdk_reads_every_kind_in_binary_mode() {
         (event, request.body)
     });
     assert_all(&came.collect::<Vec<_>>(), &due);
+}
+
+/// A dead letter keeps its envelope: the replay sends the same headers and the same media type.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_event_that_was_refused_is_still_one_when_it_is_sent_again() {
+    for envelope in ["cloudevents", "cloudevents-binary"] {
+        let strict = Receiver::start_with(&["refuse"]).await;
+        let sim = Sim::builder().start().await.expect("the simulator starts");
+        sim.append_lines([made::evaluation(20, 1), made::evaluation(21, 2)]).await.expect("lines of a stream");
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("letters");
+        let process = Setup::new(&["evaluations"], &sim.url(0))
+            .env("SINK_TYPE", "http")
+            .env("SINK_HTTP_ADDRESS", strict.url())
+            .env("SINK_ENVELOPE", envelope)
+            .env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", path.display()))
+            .spawn();
+        let letters = || std::fs::read_to_string(&path).unwrap_or_default().lines().count();
+        process.until("both are dead letters", || letters() == 2).await;
+        process.stop().await;
+
+        let receiver = Receiver::start().await;
+        let (code, _, log) = Setup::bare(&["dead-letters", "replay", path.to_str().expect("UTF-8")])
+            .env("SINK_TYPE", "http")
+            .env("SINK_HTTP_ADDRESS", receiver.url())
+            .output();
+        assert_eq!(code, Some(0), "{log}");
+        let [refused, taken] = [&strict, &receiver].map(|receiver| {
+            let mut requests: Vec<_> = receiver.requests().into_iter().map(Request::message).collect();
+            requests.sort();
+            requests.dedup();
+            requests
+        });
+        assert_eq!(taken.len(), 2);
+        assert_eq!(taken, refused, "{envelope}");
+    }
 }
 
 #[test]

@@ -173,7 +173,7 @@ mod tests {
     fn an_envelope_comes_back_and_a_line_without_one_has_none() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("letters");
-        let attributes = Envelope::Attributes([("id".to_owned(), "a \" b".to_owned())].into());
+        let attributes = Envelope::Attributes(Box::new([("id".to_owned(), "a \" b".to_owned())].into()));
         let envelopes = [Envelope::None, Envelope::CloudEvent, attributes];
         let letters = envelopes.clone().map(|envelope| Letter { envelope, ..letter(b"{}", "refused") });
         file::append(&path, &letters).expect("writable");

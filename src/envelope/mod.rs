@@ -74,7 +74,7 @@ pub fn wrap(form: Form, origin: &Origin, record: &mut Record) {
             replace(record, body, Envelope::CloudEvent);
         }
         Form::CloudEventsBinary => {
-            record.envelope = Envelope::Attributes(cloud_events::attributes(&meta, &record.key));
+            record.envelope = Envelope::Attributes(Box::new(cloud_events::attributes(&meta, &record.key)));
         }
     }
 }

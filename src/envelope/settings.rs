@@ -104,6 +104,18 @@ mod tests {
         assert!(problems[0].contains(": stdout: this sink sends no headers; choose"), "{problems:?}");
     }
 
+    #[test]
+    fn what_people_read_has_no_envelope() {
+        let url = "https://hooks.slack.com/services/T0/B0/x";
+        let read =
+            |name| read_for(Kind::Jobs, &[("SINK_TYPE", "slack"), ("SINK_SLACK_URL", url), ("SINK_ENVELOPE", name)]);
+        assert_eq!(read("none"), Ok(Form::None));
+        for (name, _) in &NAMES[1..] {
+            let problems = read(name).expect_err("refused");
+            assert!(problems[0].contains("slack: this sink writes messages for people"), "{problems:?}");
+        }
+    }
+
     #[cfg(feature = "amqp")]
     #[test]
     fn amqp_has_headers() {

@@ -1,6 +1,6 @@
 // An HTTP server that takes CloudEvents and nothing else: what the SDK of the specification's authors reads, and what the
 // official schema allows. It prints its port, and then one line of JSON for each request. A request that is no CloudEvent
-// is answered with 400, and printed with its error.
+// is answered with 400, and printed with its error. With a second argument, it answers 400 to all of them.
 
 const fs = require("fs");
 const http = require("http");
@@ -36,7 +36,7 @@ const server = http.createServer((request, response) => {
         } catch (error) {
             line.error = `${error.message} ${JSON.stringify(error.errors)}`;
         }
-        response.statusCode = line.error ? 400 : 204;
+        response.statusCode = line.error || process.argv[3] ? 400 : 204;
         response.end();
         console.log(JSON.stringify(line));
     });

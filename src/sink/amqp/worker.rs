@@ -327,7 +327,7 @@ fn properties(record: &Record, message_id: &str, cluster: Option<&str>) -> Basic
         Envelope::None => "application/json",
         Envelope::CloudEvent => "application/cloudevents+json",
         Envelope::Attributes(attributes) => {
-            for (name, value) in attributes {
+            for (name, value) in attributes.iter() {
                 header(&format!("{ATTRIBUTE}{name}"), value);
             }
             "application/json"

@@ -65,7 +65,8 @@ mod tests {
     }
 
     fn attributes(pairs: &[(&str, &str)]) -> Envelope {
-        Envelope::Attributes(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Envelope::Attributes(Box::new(pairs.collect()))
     }
 
     #[test]

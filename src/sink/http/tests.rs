@@ -182,7 +182,7 @@ async fn batches_are_an_array_or_lines() {
 async fn a_cloud_event_replaces_the_content_type_but_for_one_that_is_given() {
     let server = Server::start(|_| say(200, "")).await;
     let structured = "application/cloudevents+json; charset=utf-8";
-    let attributes = || Envelope::Attributes([("id".to_owned(), "a b".to_owned())].into());
+    let attributes = || Envelope::Attributes(Box::new([("id".to_owned(), "a b".to_owned())].into()));
     for (envelope, headers, content_type, id) in [
         (Envelope::CloudEvent, "", structured, ""),
         (Envelope::CloudEvent, "Content-Type: text/plain", "text/plain", ""),
