@@ -225,9 +225,7 @@ impl Worker {
         let Patience { busy, waiting } = config.patience;
         match over {
             Over::Busy => End::blaming(format!("the program ran longer than {}", seconds(busy))),
-            Over::Silent => {
-                End { reason: format!("the jq worker did not answer for {}", seconds(waiting)), blame: 0 }
-            }
+            Over::Silent => End { reason: format!("the jq worker did not answer for {}", seconds(waiting)), blame: 0 },
             Over::Damaged => End::blaming(Damaged.to_string()),
             Over::Gone => {
                 let killed = status.and_then(|status| status.signal()) == Some(Signal::KILL.as_raw());
