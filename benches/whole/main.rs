@@ -11,6 +11,7 @@ mod binary;
 mod common;
 mod http;
 mod huge;
+mod jq;
 mod latency;
 mod long;
 mod program;
@@ -41,6 +42,9 @@ async fn main() {
     #[cfg(feature = "amqp")]
     if "amqp".contains(&wanted) {
         amqp::measure(&mut table).await;
+    }
+    if "jq".contains(&wanted) {
+        jq::measure(&mut table).await;
     }
     if "huge".contains(&wanted) {
         huge::measure(&mut table).await;

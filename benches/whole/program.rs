@@ -62,6 +62,14 @@ impl Program {
         (sum("nomad_firehose_records_delivered_total"), sum("nomad_firehose_bytes_delivered_total"))
     }
 
+    /// Records delivered or filtered so far.
+    pub(crate) async fn done(&self) -> u64 {
+        let text = probe::get(&format!("http://{}/metrics", self.ports.address())).await;
+        let names = ["nomad_firehose_records_delivered_total", "nomad_firehose_records_filtered_total"];
+        let lines = text.lines().filter(|line| names.iter().any(|name| line.starts_with(name)));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+
     /// Records of a kind delivered so far.
     pub(crate) async fn records(&self, kind: &str) -> u64 {
         probe::metric(self.ports.base, &format!("nomad_firehose_records_delivered_total{{kind=\"{kind}\"}}")).await

@@ -226,7 +226,7 @@ impl Stage {
     }
 
     /// No program will ever take this record.
-    async fn refused(&mut self, flight: Flight, reason: String) -> Result<(), Stopped> {
+    async fn refused(&mut self, flight: Box<Flight>, reason: String) -> Result<(), Stopped> {
         if self.around.dead_letters.holds() {
             self.pass_on().await?;
             self.worker = None;

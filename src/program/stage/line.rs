@@ -26,7 +26,7 @@ const ENRICHED: usize = 16;
 
 /// What stands in line.
 pub(super) enum Item {
-    Record(Flight),
+    Record(Box<Flight>),
     Drain(Drain),
 }
 
@@ -84,7 +84,7 @@ impl Line {
 
     pub(super) fn take(&mut self, records: Vec<Record>) {
         let flights = records.into_iter().map(|record| {
-            Item::Record(Flight { record, extra: Extra::default(), attempts: 0, blame: 0, is_careful: false })
+            Item::Record(Box::new(Flight { record, extra: Extra::default(), attempts: 0, blame: 0, is_careful: false }))
         });
         match self.enrich {
             None => self.ready.extend(flights),
@@ -161,7 +161,7 @@ impl Line {
     }
 
     /// Takes out the record that is answered.
-    pub(super) fn answered(&mut self) -> Option<Flight> {
+    pub(super) fn answered(&mut self) -> Option<Box<Flight>> {
         match self.asked.pop_front()? {
             Item::Record(flight) => {
                 self.asked_bytes -= flight.record.body.len();
@@ -215,7 +215,7 @@ impl Line {
     }
 
     /// Puts a record back in front of all others.
-    pub(super) fn put_back(&mut self, flight: Flight) {
+    pub(super) fn put_back(&mut self, flight: Box<Flight>) {
         self.asked_bytes += flight.record.body.len();
         self.asked.push_front(Item::Record(flight));
     }
@@ -232,7 +232,7 @@ impl Line {
     }
 
     /// Takes out the first record.
-    pub(super) fn first_out(&mut self) -> Option<Flight> {
+    pub(super) fn first_out(&mut self) -> Option<Box<Flight>> {
         match self.ready.pop_front()? {
             Item::Record(flight) => Some(flight),
             drain @ Item::Drain(_) => {
