@@ -32,8 +32,11 @@ const NOT_COMPARED: [&str; 12] = [
 #[derive(Debug, Default)]
 pub(crate) struct Versions {
     /// Newest first.
-    jobs: HashMap<(Arc<str>, Arc<str>), Vec<(u64, Arc<Object>)>>,
+    jobs: HashMap<(Arc<str>, Arc<str>), Vec<Version>>,
 }
+
+/// Its number, and the job.
+type Version = (u64, Arc<Object>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -82,8 +82,8 @@ impl Changes {
         Changes { lookup, cells: Mutex::new(Cache::new(BOUNDS)) }
     }
 
-    pub(super) fn impatient(&mut self) {
-        self.lookup.impatient();
+    pub(super) fn lookup(&mut self) -> &mut Lookup {
+        &mut self.lookup
     }
 
     /// Nomad's diff of the change; `None` if it does not keep this version or the one before any more.

@@ -29,10 +29,12 @@ use crate::{
     backoff::Backoff,
     nomad::{self, Client, Table},
     record::Record,
-    telemetry::Metrics,
+    telemetry::{Metrics, Status},
     throttle::Outage,
 };
 
+/// After how many failures in a row the status shows that records wait.
+const SHOWN: u32 = 3;
 /// After how many failures of one object others are asked for.
 const TRIES: u32 = 4;
 /// How long "there is no such object" counts as known. It can be created.
@@ -44,6 +46,7 @@ const STALE: Duration = Duration::from_secs(10);
 pub(super) struct Lookup {
     outage: Mutex<Outage>,
     metrics: Metrics,
+    status: Option<Status>,
     /// `looking up $node`.
     operation: &'static str,
     /// Whether a record waits for an outage to end.
@@ -52,7 +55,12 @@ pub(super) struct Lookup {
 
 impl Lookup {
     pub(super) fn new(operation: &'static str, metrics: Metrics) -> Self {
-        Lookup { outage: Mutex::new(Outage::new(operation)), metrics, operation, is_patient: true }
+        Lookup { outage: Mutex::new(Outage::new(operation)), metrics, status: None, operation, is_patient: true }
+    }
+
+    /// Shows there that records wait.
+    pub(super) fn shown_on(&mut self, status: Status) {
+        self.status = Some(status);
     }
 
     /// Gives up at the first failure.
@@ -65,7 +73,8 @@ impl Lookup {
     where
         F: Future<Output = Result<T, nomad::Error>>,
     {
-        let (mut backoff, mut own) = (Backoff::default(), 0);
+        let (mut backoff, mut own, mut failures) = (Backoff::default(), 0, 0);
+        let mut waiting = Waiting { lookup: self, is_shown: false };
         loop {
             let error = match ask().await {
                 Ok(answer) => {
@@ -76,6 +85,10 @@ impl Lookup {
             };
             if self.is_patient {
                 self.fails(&error);
+            }
+            failures += 1;
+            if failures >= SHOWN || !error.is_retryable() {
+                waiting.show(&error);
             }
             own += u32::from(is_of_one_object(&error));
             if !self.is_patient || own >= TRIES && answers_for_others(client).await {
@@ -100,6 +113,30 @@ impl Lookup {
 
     fn fails(&self, error: &nomad::Error) {
         self.outage.lock().unwrap_or_else(PoisonError::into_inner).log(error);
+    }
+}
+
+/// Shows that a record waits, until it does no longer.
+struct Waiting<'a> {
+    lookup: &'a Lookup,
+    is_shown: bool,
+}
+
+impl Waiting<'_> {
+    fn show(&mut self, error: &nomad::Error) {
+        let Lookup { status, operation, .. } = self.lookup;
+        if let Some(status) = status {
+            status.lookup(operation, Some(format!("records wait while {operation} fails: {error}")));
+            self.is_shown = true;
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(status) = self.lookup.status.as_ref().filter(|_| self.is_shown) {
+            status.lookup(self.lookup.operation, None);
+        }
     }
 }
 
@@ -145,8 +182,8 @@ impl Held {
 }
 
 impl Cached {
-    pub(super) fn impatient(&mut self) {
-        self.lookup.impatient();
+    pub(super) fn lookup(&mut self) -> &mut Lookup {
+        &mut self.lookup
     }
 
     pub(super) fn new(lookup: Lookup, bounds: Bounds) -> Self {

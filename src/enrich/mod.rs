@@ -35,7 +35,7 @@ use crate::{
     nomad::{self, Client},
     program::{Enrich, Extra, Mentions},
     record::Record,
-    telemetry::Metrics,
+    telemetry::{Metrics, Status},
 };
 
 /// How long a node or a job counts as known. Until then, a change of its metadata is not seen.
@@ -90,10 +90,19 @@ impl Enricher {
     /// Gives up at the first failure, so that nobody waits for an outage.
     #[must_use]
     pub fn impatient(mut self) -> Self {
-        self.changes.impatient();
-        self.nodes.impatient();
-        self.jobs.impatient();
+        self.lookups().into_iter().for_each(Lookup::impatient);
         self
+    }
+
+    /// Shows on `status` that records wait, and why.
+    #[must_use]
+    pub fn shown_on(mut self, status: &Status) -> Self {
+        self.lookups().into_iter().for_each(|lookup| lookup.shown_on(status.clone()));
+        self
+    }
+
+    fn lookups(&mut self) -> [&mut Lookup; 3] {
+        [self.changes.lookup(), self.nodes.lookup(), self.jobs.lookup()]
     }
 
     async fn look_up(&self, record: &Record) -> Extra {

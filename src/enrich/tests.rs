@@ -13,6 +13,7 @@ use crate::{
     kind::Kind,
     nomad::{Config, Secret, Tls},
     position::RaftIndex,
+    telemetry::{Leadership, Phase},
 };
 
 /// Longer than any test waits for something that comes.
@@ -49,6 +50,7 @@ struct Rig {
     book: Book,
     enricher: Enricher,
     metrics: Metrics,
+    status: Status,
 }
 
 impl Rig {
@@ -64,8 +66,10 @@ impl Rig {
         };
         let metrics = Metrics::new(&Kind::ALL);
         let mentions = Mentions { diff: true, node: true, job: true };
-        let enricher = Enricher::new(Client::new(config).expect("plain"), mentions, &metrics);
-        Rig { sim, book: Book::new(), enricher, metrics }
+        let status = Status::new(&[Kind::Allocations]);
+        status.lease(Kind::Allocations, Leadership::Leading);
+        let enricher = Enricher::new(Client::new(config).expect("plain"), mentions, &metrics).shown_on(&status);
+        Rig { sim, book: Book::new(), enricher, metrics, status }
     }
 
     async fn append(&self, index: u64, topic: &str, object: &Value) {
@@ -237,12 +241,19 @@ async fn a_refusal_holds_the_record_until_the_policy_allows_it() {
     let record = rig.record(Kind::Allocations, &json!({"NodeID": "5f1c"}));
     let asking = rig.extra(&record);
     tokio::pin!(asking);
+    let reason = |status: &Status| match status.phases()[0].1.clone() {
+        Phase::Blocked { reason } => reason,
+        other => format!("{other:?}"),
+    };
     while rig.asked("/v1/node/5f1c") < 3 {
         let waited = timeout(Duration::from_millis(20), &mut asking).await;
         assert!(waited.is_err(), "it did not wait: {waited:?}");
     }
+    let shown = reason(&rig.status);
+    assert!(shown.contains("looking up $node") && shown.contains(r#"node { policy = "read" }"#), "{shown}");
     rig.sim.set_token("7c1f0b9e-enrich", Policy::read_jobs(&["default"]).and_nodes());
     assert!(asking.await.node.is_some());
+    assert!(!reason(&rig.status).contains("looking up"), "{}", reason(&rig.status));
 }
 
 #[tokio::test]

@@ -38,7 +38,9 @@ pub(super) fn before(
         let mentions = config.mentions();
         let enrich: Option<Arc<dyn Enrich>> = if mentions.any() {
             // It has a client of its own: when its requests fail, the source keeps its address.
-            Some(Arc::new(Enricher::new(Client::new(nomad.clone())?, mentions, &around.metrics)))
+            Some(Arc::new(
+                Enricher::new(Client::new(nomad.clone())?, mentions, &around.metrics).shown_on(&around.status),
+            ))
         } else {
             None
         };

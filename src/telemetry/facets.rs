@@ -106,6 +106,8 @@ pub(super) struct Inner {
     pub(super) faults: BTreeMap<Duty, String>,
     /// Why the pipeline's program takes no records; `None` while it does.
     pub(super) program: Option<String>,
+    /// Why records wait for what the program asks of Nomad, by the variable. One that is answered has no entry.
+    pub(super) lookups: BTreeMap<&'static str, String>,
     pub(super) sink: SinkState,
 }
 

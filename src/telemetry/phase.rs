@@ -100,6 +100,7 @@ impl Phase {
             faults.push(format!("cannot read a list from Nomad: {reason}"));
         }
         faults.extend(all.program.clone());
+        faults.extend(all.lookups.values().cloned());
         faults.extend(sink);
         if let Some(reason) = joined(faults) {
             return Phase::Blocked { reason };

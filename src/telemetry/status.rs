@@ -1,7 +1,7 @@
 //! The state of each resource, for `/readyz` and the status page.
 //!
 //! The state consists of independent facets: the lease, what keeps it from being taken, the coordinator's tasks, the source, the
-//! lists, the program, the sink. Each facet has one writer, and the [`Phase`] that is shown is derived from all of them. So a sink that recovers
+//! lists, the program, its lookups, the sink. Each facet has one writer, and the [`Phase`] that is shown is derived from all of them. So a sink that recovers
 //! cannot hide an outage of Nomad, nor make a standby look like a leader.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,6 +61,14 @@ impl Status {
     /// Sets why the pipeline's program takes no records; `None` while it does.
     pub fn program(&self, fault: Option<String>) {
         self.lock().program = fault;
+    }
+
+    /// Sets why records wait for a variable of the pipeline's program; `None` when none does.
+    pub fn lookup(&self, variable: &'static str, fault: Option<String>) {
+        match fault {
+            Some(fault) => drop(self.lock().lookups.insert(variable, fault)),
+            None => drop(self.lock().lookups.remove(variable)),
+        }
     }
 
     /// Sets the state of the sink.

@@ -63,6 +63,9 @@ impl Show {
         let mut text = self.head(number, tried);
         match &tried.outcome {
             Outcome::Filtered if !self.look.full => return text,
+            Outcome::Outputs(outputs) if is_same(tried, outputs) && !self.look.full && self.messenger.is_none() => {
+                return text;
+            }
             Outcome::Filtered => self.input(tried, &mut text),
             Outcome::Failed(reason) => {
                 self.detail("error", &self.paint.with(Color::Red, &redact::shown(reason, redact::LINE)), &mut text);
