@@ -23,7 +23,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-pub use self::settings::{SETTINGS, read};
 use self::state::Digest;
 use crate::{
     delivery::{self, Handle, Intake, Message, Stopped},

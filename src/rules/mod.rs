@@ -19,7 +19,6 @@ mod tests;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub use self::settings::{SETTINGS, read};
 use self::{
     body::counted,
     counts::{Counts, Verdict},
