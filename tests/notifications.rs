@@ -121,7 +121,7 @@ async fn a_storm_is_one_message_at_once_and_one_summary() {
     let counts = place.counts();
     assert_eq!(counts[0], 1, "{counts:?}");
     // A busy machine can take longer than the window for all of them.
-    assert!(counts.len() <= 4 && counts.iter().sum::<u64>() == STORM, "{counts:?}");
+    assert!(counts.len() <= 6 && counts.iter().sum::<u64>() == STORM, "{counts:?}");
     common::until("the position is stored", || place.stored() == STORM).await;
     process.stop().await;
 }
