@@ -3,6 +3,7 @@
 //! A path names keys of objects, from the root (`.Meta.password`) or at any depth (`..Env`). `*` in a name stands for any
 //! characters. Lists between two names need no step of their own: `.TaskGroups.Tasks.Env` reaches the tasks of all groups.
 
+pub(super) mod diff;
 #[cfg(test)]
 mod tests;
 

@@ -105,6 +105,9 @@ impl Runner {
             let Some(text) = text else { continue };
             *value = parsed(text, compile::GLOBALS[number])?;
             redaction::apply(&self.redact, value);
+            if compile::GLOBALS[number] == "$diff" {
+                redaction::diff::apply(&self.redact, value);
+            }
         }
         let mut count = 0;
         let mut is_same = self.jq.is_none() && !is_redacted;
