@@ -233,6 +233,31 @@ async fn an_outage_is_waited_out() {
     assert_eq!(rig.metrics.of(Kind::Jobs).lookups_failed.get(), 0);
 }
 
+/// Time passes at once.
+async fn later(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn in_an_outage_an_old_value_is_used_and_a_new_one_after_it() {
+    let rig = Rig::new(None).await;
+    rig.append(5, "Node", &node("5f1c")).await;
+    let record = rig.record(Kind::Allocations, &json!({"NodeID": "5f1c"}));
+    let known = rig.extra(&record).await.node;
+    assert!(known.is_some());
+    rig.sim.server(0).refuse(true);
+    later(FRESH).await;
+    for _ in 0..3 {
+        assert_eq!(rig.extra(&record).await.node, known);
+    }
+    rig.sim.server(0).refuse(false);
+    rig.sim.remove(nomad_sim::Kind::Node, "", "5f1c").await;
+    later(FRESH).await;
+    assert_eq!(rig.extra(&record).await.node, None, "the node is gone");
+}
+
 #[tokio::test]
 async fn a_refusal_holds_the_record_until_the_policy_allows_it() {
     let rig = Rig::new(Some("7c1f0b9e-enrich")).await;

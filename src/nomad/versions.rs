@@ -163,7 +163,7 @@ mod tests {
             let versions: Vec<_> = versions.into_iter().map(|(a, b)| (a, b >> 1)).collect();
             let text = answer(&versions).to_string();
             let cut = cut.index(text.len() + 1);
-            let read = parse(text[..cut].as_bytes(), "n", "a/versions");
+            let read = parse(&text.as_bytes()[..cut], "n", "a/versions");
             prop_assert!(read.is_err() || cut == text.len());
         }
     }
