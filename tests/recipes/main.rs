@@ -13,6 +13,7 @@ mod pages;
 mod records;
 
 use std::{
+    fs::File,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -189,20 +190,50 @@ fn is_for_people(recipe: &Recipe) -> bool {
 /// All tables together are a valid configuration: with one mistake beside them, that one is the only problem.
 #[test]
 fn the_program_takes_every_table() {
-    let mut file = "log-level = \"loud\"\n".to_owned();
-    recipes().iter().for_each(|recipe| file.push_str(&recipe.source));
     let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("recipes.toml");
+    let (code, _, log) = with_every_table(&["run", "--log-level=loud"], directory.path()).output();
+    assert_eq!(code, Some(2), "{log}");
+    assert!(log.contains("loud") && !log.contains("problems"), "{log}");
+}
+
+/// The program with these arguments, and with a configuration file in `directory` that has the tables of all pages.
+fn with_every_table(arguments: &[&str], directory: &Path) -> Setup {
+    let path = directory.join("recipes.toml");
+    let file: String = recipes().iter().map(|recipe| recipe.source.as_str()).collect();
     std::fs::write(&path, file).expect("writable");
-    let setup = Setup::bare(&["run", "--config", path.to_str().expect("UTF-8")])
+    Setup::bare(arguments)
+        .env("NOMAD_FIREHOSE_CONFIG", &path)
         .env("NOMAD_FIREHOSE_COORDINATOR", "none")
         .env("SLACK_URL", "https://hooks.slack.com/services/T0/B0/secret")
         .env("PAGERDUTY_ROUTING_KEY", "0123456789abcdef0123456789abcdef")
         .env("RABBITMQ_URL", "amqp://localhost")
-        .env("MONITOR_URL", "https://monitor.example.com/ping");
-    let (code, _, log) = setup.output();
-    assert_eq!(code, Some(2), "{log}");
-    assert!(log.contains("loud") && !log.contains("problems"), "{log}");
+        .env("MONITOR_URL", "https://monitor.example.com/ping")
+}
+
+/// Recipes whose messages `try` cannot show from a file alone, and why.
+const MORE_THAN_A_PROGRAM: [(&str, &str); 4] = [
+    ("batch-job", "a job's summary is read from Nomad"),
+    ("image-change", "the diff is read from Nomad"),
+    ("overview", "an envelope comes after the program"),
+    ("restart-loop", "counting comes after the program"),
+];
+
+#[test]
+fn try_shows_the_messages_of_the_pages() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let is_tried = |recipe: &Recipe| MORE_THAN_A_PROGRAM.iter().all(|(name, _)| *name != recipe.name);
+    for recipe in recipes().into_iter().filter(is_tried) {
+        let input = directory.path().join("input.ndjson");
+        std::fs::write(&input, recipe.lines().join("\n")).expect("writable");
+        let arguments = ["try", "--pipeline", &recipe.name, "--output", "json"];
+        let mut command = with_every_table(&arguments, directory.path()).command();
+        let output = command.stdin(File::open(&input).expect("written")).output().expect("it starts");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        let shown = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let shown = shown.flat_map(|record| record["out"].as_array().cloned().unwrap_or_default());
+        let shown: Vec<Value> = shown.map(|mut out| out["body"].take()).collect();
+        assert!(are_among(&recipe.messages, &shown), "{}: {text}", recipe.name);
+    }
 }
 
 /// What leaves the company has no values of the environment and no secrets, whatever the program takes.
