@@ -47,15 +47,15 @@ pub(super) struct Lookup {
     outage: Mutex<Outage>,
     metrics: Metrics,
     status: Option<Status>,
-    /// `looking up $node`.
-    operation: &'static str,
+    /// `$node`.
+    variable: &'static str,
     /// Whether a record waits for an outage to end.
     is_patient: bool,
 }
 
 impl Lookup {
-    pub(super) fn new(operation: &'static str, metrics: Metrics) -> Self {
-        Lookup { outage: Mutex::new(Outage::new(operation)), metrics, status: None, operation, is_patient: true }
+    pub(super) fn new(variable: &'static str, outage: Outage, metrics: Metrics) -> Self {
+        Lookup { outage: Mutex::new(outage), metrics, status: None, variable, is_patient: true }
     }
 
     /// Shows there that records wait.
@@ -104,7 +104,7 @@ impl Lookup {
     pub(super) fn give_up(&self, record: &Record, reason: &str) {
         self.metrics.of(record.kind).lookups_failed.inc();
         let (kind, id) = (record.kind.name(), &*record.id);
-        tracing::error!(kind, id, operation = self.operation, reason, "lookup failed and variable is null");
+        tracing::error!(kind, id, variable = self.variable, reason, "lookup failed and variable is null");
     }
 
     fn works(&self) {
@@ -124,9 +124,9 @@ struct Waiting<'a> {
 
 impl Waiting<'_> {
     fn show(&mut self, error: &nomad::Error) {
-        let Lookup { status, operation, .. } = self.lookup;
+        let Lookup { status, variable, .. } = self.lookup;
         if let Some(status) = status {
-            status.lookup(operation, Some(format!("records wait while {operation} fails: {error}")));
+            status.lookup(variable, Some(format!("records wait for {variable}: {error}")));
             self.is_shown = true;
         }
     }
@@ -135,14 +135,14 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some(status) = self.lookup.status.as_ref().filter(|_| self.is_shown) {
-            status.lookup(self.lookup.operation, None);
+            status.lookup(self.lookup.variable, None);
         }
     }
 }
 
 impl fmt::Debug for Lookup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lookup").field("operation", &self.operation).finish_non_exhaustive()
+        f.debug_struct("Lookup").field("variable", &self.variable).finish_non_exhaustive()
     }
 }
 

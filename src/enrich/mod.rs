@@ -36,6 +36,7 @@ use crate::{
     program::{Enrich, Extra, Mentions},
     record::Record,
     telemetry::{Metrics, Status},
+    throttle::Outage,
 };
 
 /// How long a node or a job counts as known. Until then, a change of its metadata is not seen.
@@ -81,9 +82,9 @@ impl Enricher {
         Enricher {
             client,
             mentions,
-            changes: Changes::new(Lookup::new("looking up $diff", metrics.clone())),
-            nodes: Cached::new(Lookup::new("looking up $node", metrics.clone()), BOUNDS),
-            jobs: Cached::new(Lookup::new("looking up $job", metrics.clone()), BOUNDS),
+            changes: Changes::new(Lookup::new("$diff", Outage::new("looking up $diff"), metrics.clone())),
+            nodes: Cached::new(Lookup::new("$node", Outage::new("looking up $node"), metrics.clone()), BOUNDS),
+            jobs: Cached::new(Lookup::new("$job", Outage::new("looking up $job"), metrics.clone()), BOUNDS),
         }
     }
 

@@ -275,10 +275,10 @@ async fn a_refusal_holds_the_record_until_the_policy_allows_it() {
         assert!(waited.is_err(), "it did not wait: {waited:?}");
     }
     let shown = reason(&rig.status);
-    assert!(shown.contains("looking up $node") && shown.contains(r#"node { policy = "read" }"#), "{shown}");
+    assert!(shown.contains("records wait for $node") && shown.contains(r#"node { policy = "read" }"#), "{shown}");
     rig.sim.set_token("7c1f0b9e-enrich", Policy::read_jobs(&["default"]).and_nodes());
     assert!(asking.await.node.is_some());
-    assert!(!reason(&rig.status).contains("looking up"), "{}", reason(&rig.status));
+    assert!(!reason(&rig.status).contains("records wait"), "{}", reason(&rig.status));
 }
 
 #[tokio::test]
