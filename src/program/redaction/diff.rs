@@ -26,7 +26,7 @@ fn walk(states: &[State<'_>], value: &mut Val) {
                 }
                 None
             }),
-            b"TaskGroups" | b"Tasks" => match below(states, &[key.clone()]) {
+            b"TaskGroups" | b"Tasks" => match below(states, std::slice::from_ref(key)) {
                 None => *value = Val::from(REDACTED.to_owned()),
                 Some(below) => each(value, |_| Some(below.clone())),
             },
