@@ -88,7 +88,7 @@ fn tree(secret: bool) -> impl Strategy<Value = serde_json::Value> {
         let keys = if secret { "[abc]|hidden-[a-z]" } else { "[abc]|Env|a[.]b" };
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(keys, inner, 0..4).prop_map(|map| Value::from_iter(map)),
+            prop::collection::btree_map(keys, inner, 0..4).prop_map(Value::from_iter),
         ]
     })
 }

@@ -120,7 +120,7 @@ impl<S: Service> Webhook<S> {
 
     /// One of several targets is enough. The log names those that fail meanwhile, once.
     fn joined(&self, answers: Vec<Answer>) -> Answer {
-        let is_taken = answers.iter().any(|answer| *answer == Answer::Delivered);
+        let is_taken = answers.contains(&Answer::Delivered);
         if !is_taken {
             let is_retry = |answer: &Answer| matches!(answer, Answer::Retry { .. });
             let retry = answers.iter().position(is_retry).unwrap_or_default();
