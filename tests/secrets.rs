@@ -218,6 +218,7 @@ async fn the_server_of_a_webhook_may_echo_what_it_likes() {
         };
         let mut setup = Setup::new(&["evaluations"], &sim.url(0))
             .env("SINK_TYPE", sink)
+            .env("NOMAD_FIREHOSE_NOTIFY_WINDOW", "0s")
             .env(&format!("SINK_{prefix}_URL"), url)
             .env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", letters.display()));
         if sink == "pagerduty" {

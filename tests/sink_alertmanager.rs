@@ -29,6 +29,7 @@ async fn records_are_alerts_of_every_alertmanager() {
     let (one, two) = (Alertmanager::start().await, Alertmanager::start().await);
     let gate = Gate::start(two.url().trim_start_matches("http://")).await;
     let setup = Setup::new(&["evaluations"], &sim.url(0))
+        .env("NOMAD_FIREHOSE_NOTIFY_WINDOW", "0s")
         .env("SINK_TYPE", "alertmanager")
         .env("SINK_ALERTMANAGER_URL", format!("{},{}", one.url(), gate.url()))
         .env("SINK_ALERTMANAGER_LABELS", "team=web")

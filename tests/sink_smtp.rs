@@ -21,6 +21,7 @@ async fn cluster() -> Sim {
 
 fn setup(sim: &Sim, server: &Smtp, tls: &str) -> Setup {
     Setup::new(&["evaluations"], &sim.url(0))
+        .env("NOMAD_FIREHOSE_NOTIFY_WINDOW", "0s")
         .env("SINK_TYPE", "smtp")
         .env("SINK_SMTP_HOST", "localhost")
         .env("SINK_SMTP_PORT", server.port().to_string())

@@ -214,7 +214,7 @@ fn stages(reader: &mut Reader<'_>, sink: Option<&Chosen>) -> Result<Stages, Brok
     }
     let digest = digest::settings::read(reader);
     let is_for_people = sink.is_some_and(|sink| sink.definition().is_for_people);
-    Ok(Stages { program: program?, rules: rules?, envelope: envelope?, digest: is_for_people.then_some(digest?) })
+    Ok(Stages { program: program?, rules: rules?, envelope: envelope?, digest: digest?.filter(|_| is_for_people) })
 }
 
 /// Whether the table of a pipeline has this setting itself.

@@ -11,21 +11,32 @@ settings! {
     pub SETTINGS:
 
     WINDOW = Setting::new(HEADING, "notify-window", "NOMAD_FIREHOSE_NOTIFY_WINDOW", "DURATION",
-        "How long equal messages are gathered into one summary after the first one has left (1s–10m). Only for sinks that notify people")
+        "How long equal messages are gathered into one summary after the first one has left (1s–10m). 0s sends every message by itself, without a limit. Only for sinks that notify people")
         .default("1m");
     LIMIT = Setting::new(HEADING, "notify-limit", "NOMAD_FIREHOSE_NOTIFY_LIMIT", "NUMBER",
         "Most messages a minute (1–1000). Everything past it goes into one summary a minute. Only for sinks that notify people")
         .default("20");
 }
 
-/// Reads the settings.
+/// Reads the settings; `None` if there are no summaries.
 ///
 /// # Errors
 /// A value is wrong; the reader has noted which.
-pub fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
-    let window = reader.value(&WINDOW, duration(Duration::from_secs(1), Duration::from_secs(600)));
+pub fn read(reader: &mut Reader<'_>) -> Result<Option<Config>, Broken> {
+    let window = reader.value(&WINDOW, window);
     let limit = reader.value(&LIMIT, number(1, 1000));
-    Ok(Config { window: window?, limit: limit? })
+    let (window, limit) = (window?, limit?);
+    Ok((!window.is_zero()).then_some(Config { window, limit }))
+}
+
+/// A length of time, or zero.
+fn window(text: &str) -> Result<Duration, String> {
+    match duration(Duration::ZERO, Duration::from_secs(600))(text)? {
+        short if !short.is_zero() && short < Duration::from_secs(1) => {
+            Err("out of bounds; write a duration from 1s to 10m, or 0s".to_owned())
+        }
+        window => Ok(window),
+    }
 }
 
 #[cfg(test)]
@@ -36,7 +47,14 @@ mod tests {
     #[test]
     fn the_defaults_are_a_minute_and_twenty() {
         let (config, _) = testing::read(SETTINGS, &[], read).expect("defaults");
-        assert_eq!(config, Config { window: Duration::from_secs(60), limit: 20 });
+        assert_eq!(config, Some(Config { window: Duration::from_secs(60), limit: 20 }));
+    }
+
+    #[test]
+    fn zero_sends_every_message_by_itself() {
+        let (config, _) = testing::read(SETTINGS, &[("NOMAD_FIREHOSE_NOTIFY_WINDOW", "0s")], read).expect("valid");
+        assert_eq!(config, None);
+        assert!(testing::read(SETTINGS, &[("NOMAD_FIREHOSE_NOTIFY_WINDOW", "10ms")], read).is_err());
     }
 
     #[test]

@@ -95,11 +95,20 @@ pub struct Config {
     pub batch_linger: Duration,
 }
 
+/// How many single requests of one connection are acknowledged together.
+const SINGLES_A_WORKER: usize = 16;
+
 impl Config {
     /// How records are batched for it.
     pub fn policy(&self) -> Policy {
+        // Records are acknowledged with their batch. Where each is a request of its own, a slow server would hold up the
+        // checkpoint for as long as a whole batch takes, and a leader that dies young would leave no progress.
+        let batch_records = match self.format {
+            Format::Single => self.batch_count.min(SINGLES_A_WORKER * self.workers.max(1)),
+            Format::Array | Format::Ndjson => self.batch_count,
+        };
         Policy {
-            batch_records: self.batch_count,
+            batch_records,
             batch_bytes: self.batch_bytes,
             linger: self.batch_linger,
             ..Policy::default()

@@ -66,8 +66,14 @@ impl Driver {
     /// The watchdog: has a table moved past everything that the stream brought since the last check? If half a line
     /// does not grow, there is no second check, and the stream is shown as held back at once: Nomad writes whole lines.
     ///
-    /// Otherwise a false alarm is normal for a quiet cluster; each one postpones the next.
-    pub(super) fn stream_is_behind(&mut self, answer: &TableAnswer, stalled: bool) -> Option<ConnectionEnd> {
+    /// Otherwise a false alarm is normal for a quiet cluster; each one postpones the next. While lines wait for the sink (`held_up`), there is none:
+    /// the position then lags behind however fast the stream is.
+    pub(super) fn stream_is_behind(
+        &mut self,
+        answer: &TableAnswer,
+        stalled: bool,
+        held_up: bool,
+    ) -> Option<ConnectionEnd> {
         let (mut behind, mut due) = (Vec::new(), false);
         let server = self.connection.as_ref().map_or("", |connection| &connection.server);
         for tracker in &mut self.trackers {
@@ -76,7 +82,7 @@ impl Driver {
             self.ctx.metrics.seen(tracker.kind, index);
             let before = std::mem::replace(&mut tracker.watchdog.table_before, index);
             let seen = if stalled { index } else { before };
-            if seen <= read || seen <= self.suspicion.cleared || !tracker.cursor.is_proven() {
+            if held_up || seen <= read || seen <= self.suspicion.cleared || !tracker.cursor.is_proven() {
                 continue;
             }
             behind.extend(ranges(tracker, read, seen));

@@ -50,6 +50,8 @@ pub(super) struct LiveConnection {
     settle_at: Instant,
     /// The tables were asked because half a line does not grow.
     asked_stalled: bool,
+    /// The pipeline had no room for lines before the watchdog looked at the tables.
+    held_up: bool,
     /// Lines delivered since the last piece of a page.
     lines: usize,
 }
@@ -67,6 +69,7 @@ impl LiveConnection {
             watch_timer: every(watch_every),
             settle_at: now + SETTLE_AFTER,
             asked_stalled: false,
+            held_up: false,
             lines: 0,
         }
     }
@@ -111,6 +114,7 @@ impl Driver {
                     None
                 }
                 _ = live.watch_timer.tick(), if may_ask => {
+                    live.held_up = live.reader.take_held_up();
                     live.probe = Some(self.ask_for_watch(false));
                     None
                 }
@@ -156,7 +160,7 @@ impl Driver {
     ) -> Result<Option<ConnectionEnd>, Stopped> {
         let is_quiet = live.is_quiet();
         if let Some(answer) = answer
-            && let Some(end) = self.take_tables(answer, is_quiet).await?
+            && let Some(end) = self.take_tables(answer, is_quiet, live.held_up).await?
         {
             return Ok(Some(end));
         }

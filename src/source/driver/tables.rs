@@ -69,12 +69,13 @@ impl Driver {
         probe(&self.ctx.client, &self.namespace, Why::Unconfirmed, tables.collect(), None)
     }
 
-    /// Processes the answer of the tables. `quiet` says that no line is under way that could still bring the proof.
-    /// Returns whether to give up the connection.
+    /// Processes the answer of the tables. `quiet` says that no line is under way that could still bring the proof, and `held_up` that
+    /// lines wait for the sink. Returns whether to give up the connection.
     pub(super) async fn take_tables(
         &mut self,
         answer: TableAnswer,
         quiet: bool,
+        held_up: bool,
     ) -> Result<Option<ConnectionEnd>, Stopped> {
         self.take_confirmed(RaftIndex(0)).await?;
         match answer.why {
@@ -85,7 +86,7 @@ impl Driver {
             // A table that may be another cluster's proves nothing.
             Why::Proof if self.strikes > 0 || !quiet => Ok(None),
             Why::Proof => self.prove(&answer, |_| true).await.map(|()| None),
-            Why::Watch { stalled } => Ok(self.stream_is_behind(&answer, stalled)),
+            Why::Watch { stalled } => Ok(self.stream_is_behind(&answer, stalled, held_up && !stalled)),
             Why::Lists => Ok(self.take_lists(&answer)),
             Why::Unconfirmed => Ok(self.give_up_unconfirmed(answer.indexes.is_empty()).then_some(ConnectionEnd::Lost)),
         }

@@ -1,6 +1,7 @@
 //! The task that reads one connection ahead of the driver, as far as the window has room.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -43,12 +45,29 @@ struct Silence {
     stalled: AtomicBool,
     /// Stays set.
     unbuffered: AtomicBool,
+    /// A line waits for room in the pipeline.
+    held_up: AtomicBool,
+    /// One has waited since the last question.
+    was_held_up: AtomicBool,
 }
 
 impl Silence {
     fn set(&self, quiet: bool, stalled: bool) {
         self.quiet.store(quiet, Ordering::Release);
         self.stalled.store(stalled, Ordering::Release);
+    }
+
+    /// Waits for room in the pipeline, and shows that it does.
+    async fn wait_for<T>(&self, room: impl Future<Output = T>) -> T {
+        let mut room = pin!(room);
+        if let Some(found) = room.as_mut().now_or_never() {
+            return found;
+        }
+        self.held_up.store(true, Ordering::Release);
+        let found = room.await;
+        self.was_held_up.store(true, Ordering::Release);
+        self.held_up.store(false, Ordering::Release);
+        found
     }
 
     fn look_at(&self, stream: &EventStream) {
@@ -101,8 +120,8 @@ impl LineReader {
             if let Some(mut buffer) = buffer {
                 while let Some(line) = buffer.pop() {
                     received.note(line::index_of(&line));
-                    let share = window.line(line.len()).await;
-                    if sender.send(Ok((line, share))).await.is_err() {
+                    let share = now.wait_for(window.line(line.len())).await;
+                    if now.wait_for(sender.send(Ok((line, share)))).await.is_err() {
                         return;
                     }
                 }
@@ -110,7 +129,7 @@ impl LineReader {
             let Some(mut stream) = stream else { return };
             now.look_at(&stream);
             loop {
-                window.room().await;
+                now.wait_for(window.room()).await;
                 let line = next_line(&mut stream, &now).await;
                 now.set(false, false);
                 now.look_at(&stream);
@@ -119,7 +138,7 @@ impl LineReader {
                     Ok(Some(line)) => {
                         // Before the wait for room: a line that waits there has been received too.
                         received.note(line::index_of(&line));
-                        let share = window.line(line.len()).await;
+                        let share = now.wait_for(window.line(line.len())).await;
                         Ok((line, share))
                     }
                     Ok(None) => return,
@@ -131,7 +150,7 @@ impl LineReader {
                         Err(error)
                     }
                 };
-                if sender.send(item).await.is_err() || last {
+                if now.wait_for(sender.send(item)).await.is_err() || last {
                     return;
                 }
             }
@@ -155,6 +174,12 @@ impl LineReader {
     /// The beginning of a line has arrived, and no more of it for some seconds.
     pub(crate) fn is_stalled(&self) -> bool {
         self.silence.stalled.load(Ordering::Acquire) && self.is_empty()
+    }
+
+    /// Whether a line waits for room in the pipeline, or has since the last call: what is behind is the sink then, and not the stream.
+    pub(crate) fn take_held_up(&self) -> bool {
+        let was = self.silence.was_held_up.swap(false, Ordering::AcqRel);
+        was || self.silence.held_up.load(Ordering::Acquire) || !self.is_empty()
     }
 
     /// Whether the connection has shown that no proxy holds its lines back.
