@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use lettre::message::Mailbox;
 
-use super::mail::Subject;
+use super::subject::Subject;
 use crate::http::BasicAuth;
 
 /// How the connection is encrypted.

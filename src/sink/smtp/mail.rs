@@ -1,6 +1,6 @@
 //! A message as a mail: plain text, and the same as simple HTML.
 
-use std::{str::FromStr, time::SystemTime};
+use std::time::SystemTime;
 
 use lettre::{
     Message as Mail,
@@ -12,68 +12,16 @@ use lettre::{
 };
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::Config;
-use crate::{
-    notify::{Message, cut},
-    record::Record,
-};
+use super::{Config, subject::one_line};
+use crate::{notify::Message, record::Record};
 
-/// The most units of a subject. Longer ones are cut by readers of mail anyway.
-const SUBJECT: usize = 200;
 /// The most units of the lines of a summary.
 const LINES: usize = 64 << 10;
-
-/// A subject with names in braces.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject(String);
-
-const NAMES: [&str; 7] = ["title", "severity", "kind", "namespace", "job", "node", "cluster"];
-
-impl FromStr for Subject {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains(char::is_control) {
-            return Err("the subject has line breaks or other control characters; write it on one line".to_owned());
-        }
-        for part in text.split('{').skip(1) {
-            let name = part.split_once('}').map_or("", |(name, _)| name);
-            if !NAMES.contains(&name) {
-                return Err(format!("{{{name}}} names nothing; choose from {{{}}}", NAMES.join("}, {")));
-            }
-        }
-        Ok(Subject(text.to_owned()))
-    }
-}
-
-impl Subject {
-    fn of(&self, record: &Record, message: &Message, cluster: Option<&str>) -> String {
-        let title = message.headline(SUBJECT);
-        let value = |name: &str| match name {
-            "title" => &*title,
-            "severity" => message.severity.name(),
-            "kind" => record.kind.name(),
-            "namespace" => &record.namespace,
-            "job" => &record.job,
-            "node" => &record.node,
-            _ => cluster.unwrap_or_default(),
-        };
-        let mut parts = self.0.split('{');
-        let mut out = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            let (name, rest) = part.split_once('}').unwrap_or((part, ""));
-            out += value(name);
-            out += rest;
-        }
-        // No value can begin another header.
-        cut(&out.replace(char::is_control, " "), SUBJECT).into_owned()
-    }
-}
 
 pub(super) fn of(record: &Record, config: &Config, cluster: Option<&str>) -> Result<Mail, Error> {
     let message = Message::of(record);
     let raw = |name: &str| Some(message.raw("smtp")?.get(name)?.as_str()?.to_owned());
-    let subject = raw("subject").map(|text| cut(&text.replace(char::is_control, " "), SUBJECT).into_owned());
+    let subject = raw("subject").map(|text| one_line(&text));
     let subject = subject.unwrap_or_else(|| config.subject.of(record, &message, cluster));
     let id = format!("<{:032x}@{}>", xxh3_128(record.id.as_bytes()), config.from.email.domain());
     let mut builder = Mail::builder()

@@ -15,6 +15,7 @@ mod config;
 mod fault;
 mod mail;
 mod settings;
+mod subject;
 mod wire;
 
 use std::fmt;

@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use lettre::message::Mailbox;
 use tracing::level_filters::LevelFilter;
 
-use super::{Config, Encryption, mail::Subject};
+use super::{Config, Encryption, subject::Subject};
 use crate::{
     http::{BasicAuth, Secret},
     settings::{Broken, Form, Reader, Setting, duration, http::plain, number, settings},

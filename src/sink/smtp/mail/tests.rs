@@ -3,6 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::sink::smtp::subject::Subject;
 use crate::{
     delivery::testing::Book,
     sink::{
