@@ -46,6 +46,8 @@ Examples:
 You can also set every option as an environment variable, or as a key of the TOML
 file that --config names; the key is the name of the flag. Flags override
 variables, and variables override the file.
+A [pipeline.NAME] table of that file is a pipeline with a filter and a sink of its own:
+docs/pipelines.md. `nomad-firehose try` shows what it does, and `run` runs all of them.
 To see what is stored and who leads: nomad-firehose state --help
 Exit codes: 0 done, 1 failed at run time, 2 wrong command line or configuration.";
 
@@ -164,7 +166,7 @@ pub fn command() -> Command {
         }
         command = command.subcommand(subcommand);
     }
-    let about = "Several kinds in one process, each with its own lease and checkpoint";
+    let about = "Several kinds in one process, or the pipelines of a configuration file";
     let run = Command::new(RUN).about(about).args(arguments(Scope::Run)).args(arguments(Scope::Topics));
     command
         .subcommand(run)

@@ -107,11 +107,6 @@ impl Config {
             Format::Single => self.batch_count.min(SINGLES_A_WORKER * self.workers.max(1)),
             Format::Array | Format::Ndjson => self.batch_count,
         };
-        Policy {
-            batch_records,
-            batch_bytes: self.batch_bytes,
-            linger: self.batch_linger,
-            ..Policy::default()
-        }
+        Policy { batch_records, batch_bytes: self.batch_bytes, linger: self.batch_linger, ..Policy::default() }
     }
 }
