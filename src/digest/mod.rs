@@ -9,7 +9,7 @@
 //! hand-over of a lease sends the summaries at once, because a [`Drain`](delivery::Drain) passes behind everything that is held back.
 //!
 //! **What is held back is bounded.** Of a record in a summary only its claim and its line are kept, but the claim keeps the record's share
-//! of the window. The summaries leave early when they keep half of the window, or [`MOST_HELD`] records.
+//! of the window. The summaries leave early when they keep half of the window, or `MOST_HELD` records.
 
 mod budget;
 mod held;

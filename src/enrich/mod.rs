@@ -8,8 +8,8 @@
 //!
 //! The records of `events` have them too, by the object in their payload. Everywhere else they are null.
 //!
-//! **No record goes without them because of an outage.** [`lookup`] says when Nomad is asked again, and when a value is null
-//! instead. What was read is kept in [`cache`]s with bounds, so that a thousand records of one node ask once.
+//! **No record goes without them because of an outage.** `lookup` says when Nomad is asked again, and when a value is null
+//! instead. What was read is kept in `cache` with bounds, so that a thousand records of one node ask once.
 
 mod cache;
 mod change;

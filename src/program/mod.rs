@@ -4,8 +4,8 @@
 //! records of their own. A second program (`by`) says what the record is gathered by. Values that `redact` names are
 //! replaced before either of them sees the record.
 //!
-//! Programs run in a [process of their own](child), because a program can end the process that it runs in: by an endless
-//! recursion, or by taking all memory. The [worker] is the way to it, and the [stage] keeps the order of the records, sends
+//! Programs run in a process of their own (`child`), because a program can end the process that it runs in: by an endless
+//! recursion, or by taking all memory. The `worker` is the way to it, and the `stage` keeps the order of the records, sends
 //! them again after the process has ended, and finds the record that is to blame.
 //!
 //! Everything that parses a body happens in that process. The parent only moves bytes.

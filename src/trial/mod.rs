@@ -3,7 +3,7 @@
 //! The records go through the same [stage](crate::program) as in a run, and through a worker process of the same kind. Nothing
 //! is sent, stored or locked: there is no sink, no coordinator and no checkpoint, and Nomad is only read.
 //!
-//! [`input`] makes records of lines, [`newest`] reads them from a cluster, [`outcome`] runs the programs, and [`show`] is
+//! `input` makes records of lines, `newest` reads them from a cluster, `outcome` runs the programs, and `show` is
 //! what the user sees.
 
 mod compare;

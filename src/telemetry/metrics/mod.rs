@@ -47,7 +47,7 @@ impl Metrics {
     }
 
     /// The same for a pipeline: all series have its name as the label `pipeline`. The certificates of the process are in
-    /// [`certificates`].
+    /// [`certificates()`].
     pub fn of_pipeline(name: &str, kinds: &[Kind]) -> Self {
         let label = ("pipeline".into(), name.to_owned().into());
         Metrics::with(Registry::with_labels([label].into_iter()), kinds)
