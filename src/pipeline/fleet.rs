@@ -226,7 +226,9 @@ impl Fleet {
         for (name, running) in &mut self.running {
             let stop = match wanted.remove(name) {
                 Some(new) => {
-                    let is_same = new.is_same(&running.pipeline) && !self.around.board.has_failed(name);
+                    // One that is stopping already starts again after its end, even if its table is back.
+                    let goes_on = !running.shutdown.stop.is_cancelled() && !self.around.board.has_failed(name);
+                    let is_same = goes_on && new.is_same(&running.pipeline);
                     if is_same {
                         running.after = After::Nothing;
                         continue;
@@ -270,12 +272,13 @@ impl Member {
                 Err(panic) => Failure::Run(anyhow!("it panicked: {}", text_of(&*panic))),
             };
             let (pause, clean) = match failure {
-                Failure::Setting(reason) => {
+                Failure::Setting(reason) if !self.begin.is_cancelled() => {
                     self.report(Report::Unusable(self.name.clone(), reason));
                     // Only other settings can help.
                     (Duration::MAX, true)
                 }
-                Failure::Run(reason) => {
+                // What could be used before can be usable again: a disk that was full, a certificate that was being replaced.
+                Failure::Setting(reason) | Failure::Run(reason) => {
                     let (reason, pause) = (format!("{reason:#}"), backoff.failed());
                     error!(error = reason, restart_in = ?pause, "pipeline failed");
                     self.around.board.failed(&self.name, reason);
@@ -290,10 +293,16 @@ impl Member {
     }
 
     async fn once(&self) -> Result<Ending, Failure> {
-        let prepared = Prepared::new(&self.pipeline, &self.around, self.shutdown.clone()).await?;
+        // A task of it that fails ends this run, and not the pipeline.
+        let Shutdown { stop, abort } = &self.shutdown;
+        let own = Shutdown { stop: stop.child_token(), abort: abort.child_token() };
+        let prepared = Prepared::new(&self.pipeline, &self.around, own).await?;
         self.report(Report::Prepared(self.name.clone()));
         tokio::select! {
-            () = self.begin.cancelled() => prepared.run().await,
+            () = self.begin.cancelled() => match prepared.run().await? {
+                Ending::Stopped { .. } if !stop.is_cancelled() => Err(Failure::Run(anyhow!("one of its tasks failed"))),
+                ending => Ok(ending),
+            },
             () = self.shutdown.stop.cancelled() => {
                 prepared.give_up().await;
                 Ok(Ending::Stopped { clean: true })

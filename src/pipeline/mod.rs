@@ -81,13 +81,13 @@ impl Prepared {
     /// A certificate, a directory, a file or a value cannot be used.
     pub async fn new(pipeline: &Pipeline, around: &Surroundings, shutdown: Shutdown) -> Result<Self, Failure> {
         let Surroundings { shared, board, turns } = around;
-        let client = Client::new(shared.nomad.clone()).map_err(Failure::setting)?;
         let metrics = match &pipeline.name {
             Some(name) => Metrics::of_pipeline(name.as_str(), &pipeline.kinds),
             None => Metrics::new(&pipeline.kinds),
         };
         let status = Status::new(&pipeline.kinds);
         board.show(pipeline.name.clone(), &metrics, &status);
+        let client = Client::new(shared.nomad.clone()).map_err(Failure::setting)?;
         let dead_letters = DeadLetters::new(pipeline.dead_letter.clone());
         let unusable = "cannot use NOMAD_FIREHOSE_DEAD_LETTER; name a regular file that this program may write";
         dead_letters.check().await.context(unusable).map_err(Failure::Setting)?;

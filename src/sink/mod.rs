@@ -9,7 +9,7 @@ pub mod discord;
 pub mod http;
 #[cfg(feature = "kinesis")]
 pub mod kinesis;
-#[cfg(any(feature = "amqp", feature = "kinesis"))]
+#[cfg(any(feature = "amqp", feature = "kinesis", feature = "smtp"))]
 mod lease;
 pub mod pagerduty;
 mod policy;

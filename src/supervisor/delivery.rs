@@ -19,7 +19,13 @@ pub async fn watch_delivery(
             info!(%reason, "sink closed by its reader");
             sink_closed.cancel();
         }
-        Ok(Ok(())) => {}
+        // It ends when it is aborted, or when nobody can write to it any more: before the end of the run, a stage has failed.
+        Ok(Ok(())) if shutdown.stop.is_cancelled() || shutdown.abort.is_cancelled() => {}
+        Ok(Ok(())) => {
+            error!(reason = "a stage before it ended", "delivery task failed");
+            shutdown.abort.cancel();
+            shutdown.stop.cancel();
+        }
         Err(panic) => {
             error!(%panic, "delivery task failed");
             shutdown.abort.cancel();

@@ -1,5 +1,10 @@
 //! SIGHUP: only the pipelines whose tables have changed notice it.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use super::*;
 use crate::common::{Signal, probe};
 
@@ -46,4 +51,30 @@ async fn a_changed_table_restarts_that_pipeline_alone() {
     process.stop().await;
     assert_eq!((ids(&elsewhere).len(), ids(&three).len()), (2, 4));
     assert_eq!(ids(&two).len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_back_before_its_pipeline_has_stopped_runs_again() {
+    let (sim, place, ports) = (cluster(2).await, Place::new(), Ports::reserve());
+    let opened = Arc::new(AtomicBool::new(false));
+    let is_open = Arc::clone(&opened);
+    let reply = move |_: &str| if is_open.load(Ordering::SeqCst) { Reply::Take } else { Reply::Status(503) };
+    let server = Server::start(reply).await;
+    let table = table("one", &server);
+    place.write(&table);
+    let process = place.run(&sim, &ports).spawn();
+    process.until_logged("delivery failed").await;
+    // The stop waits for the sink.
+    place.write(&format!("{table}retry-max = '1s'\n"));
+    process.signal(Signal::HUP);
+    process.until_logged("changed=one").await;
+    place.write(&table);
+    process.signal(Signal::HUP);
+    process.until("it is read again", || process.logged("configuration reloaded") == 2).await;
+    opened.store(true, Ordering::SeqCst);
+    until_taken(&server, 2).await;
+    sim.append_line(made::job(3, 3, 1)).await.expect("a line of a stream");
+    until_taken(&server, 3).await;
+    process.stop().await;
+    assert_eq!(ids(&server).last().map(String::as_str), Some("job-3"));
 }

@@ -8,8 +8,8 @@
 //! | 429, 503, 504 | retry, after what `Retry-After` asks for |
 //! | everything else, a timeout, a broken connection | retry |
 //!
-//! Every Alertmanager of a cluster gets each alert, as Prometheus sends them, because they tell each other of notifications and not of alerts. One that
-//! is down does not hold the others up.
+//! Every Alertmanager of a cluster gets each alert, as Prometheus sends them, because they tell each other of notifications and not of alerts. An alert
+//! waits for all answers, at most for the time-out, and one that takes it is enough.
 //!
 //! An alert ends by itself: no event of Nomad says for certain that the matter is over.
 

@@ -31,7 +31,7 @@ use tokio::time::{Instant, timeout_at};
 pub use self::config::{Config, Encryption};
 pub(super) use self::settings::DEFINITION;
 use self::wire::{Idle, Step};
-use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable, webhook};
+use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable, lease, webhook};
 use crate::{files, lease::LeaseState, record::Record};
 
 /// The largest file with certificates.
@@ -86,7 +86,13 @@ impl Smtp {
         }
         let deadline = Instant::now() + self.config.timeout;
         let mut step = Step::Connect;
-        match timeout_at(deadline, self.transfer(&mail, &mut step)).await {
+        let transfer = timeout_at(deadline, self.transfer(&mail, &mut step));
+        // A connection that is dropped half-way hands nothing over.
+        let transferred = tokio::select! {
+            transferred = transfer => transferred,
+            () = lease::until_unheld([record]) => return Outcome::retry("given up: the lease is not held at the moment"),
+        };
+        match transferred {
             Ok(Ok(())) => Outcome::Delivered,
             Ok(Err(error)) => fault::judge(&error, step, &self.server()),
             Err(_) => fault::late(self.config.timeout, step, &self.server()),
