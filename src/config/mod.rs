@@ -9,6 +9,7 @@ mod exposure;
 mod names;
 mod nomad;
 mod validate;
+mod values;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 

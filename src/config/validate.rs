@@ -1,27 +1,24 @@
 //! Checks the given values and builds [`Settings`] from them. Pure, and reports all problems at once.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
-use super::{Given, Outlet, Pipeline, Settings, Shared, Stages, State, Trial, Wanted, catalogue, consul, names, nomad};
+use super::{
+    Given, Outlet, Pipeline, Settings, Shared, Stages, State, Trial, Wanted, catalogue, consul, names, nomad,
+    values::{dead_letter, folder, format, label, level, listen, source, start, topic},
+};
 use crate::{
     coordinator::{self, Storage},
-    dead_letter::Place,
     digest, envelope,
     kind::Kind,
     nomad::Topic,
-    position::RaftIndex,
     program, rules,
     settings::{
         Broken, ByteSize, Environment, Layers, Origin, PipelineName, Problem, Problems, Reader, Setting, Warning,
         between, duration, nearest,
     },
     sink::{self, Chosen, Kinds},
-    source::{Polling, Source, Start},
-    telemetry::{Log, LogFormat},
+    source::Polling,
+    telemetry::Log,
 };
 
 /// The kinds that polling can carry.
@@ -355,23 +352,6 @@ fn kinds(wanted: Wanted, pipeline: Option<&PipelineName>, reader: &mut Reader<'_
     Kind::ALL.into_iter().filter(wanted).collect()
 }
 
-fn topic(text: &str) -> Result<Topic, &'static str> {
-    let (name, key) = text.split_once(':').map_or((text, None), |(name, key)| (name, Some(key)));
-    if name.is_empty() || key == Some("") {
-        return Err("write TOPIC or TOPIC:KEY, such as Job or Job:web");
-    }
-    // Nomad's own rule (`parseTopic`): it answers 400 to a second colon, in any spelling.
-    if key.is_some_and(|key| key.contains(':')) {
-        return Err(
-            "Nomad takes one colon only, between topic and key; choose a key without a colon, or the whole topic",
-        );
-    }
-    if name.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err("a topic is one word, such as Job");
-    }
-    Ok(Topic { name: name.to_owned(), key: key.filter(|key| *key != "*").map(str::to_owned) })
-}
-
 fn namespaces(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Vec<String> {
     let namespaces = reader.list(&catalogue::NOMAD_NAMESPACE, |text| {
         // Nomad's own rule (`validNamespaceName`).
@@ -428,80 +408,8 @@ fn coordinator(reader: &mut Reader<'_>, lease: Result<Duration, Broken>) -> Resu
     }
 }
 
-/// A folder whose keys Consul takes unchanged. Consul cleans paths, and a cleaned path is another key.
-fn folder(text: &str) -> Result<String, &'static str> {
-    let text = text.trim_end_matches('/');
-    if text.is_empty() {
-        return Err("the folder has no name; write one such as nomad-firehose");
-    }
-    if text.split('/').any(|part| matches!(part, "" | "." | "..")) || text.chars().any(char::is_control) {
-        return Err("write names with one / between them: not at the start, not two together, and no . or ..");
-    }
-    Ok(text.to_owned())
-}
-
-fn source(text: &str) -> Result<Source, &'static str> {
-    match text {
-        "auto" => Ok(Source::Auto),
-        "stream" => Ok(Source::Stream),
-        "poll" => Ok(Source::Poll),
-        _ => Err("write auto, stream, or poll"),
-    }
-}
-
-fn start(text: &str) -> Result<Start, &'static str> {
-    match text {
-        "all" | "0" => Ok(Start::All),
-        "now" => Ok(Start::Now),
-        text => match text.parse() {
-            Ok(index) => Ok(Start::Index(RaftIndex(index))),
-            Err(_) => Err("write all, now, or a raft index such as 4711"),
-        },
-    }
-}
-
 fn sink(reader: &mut Reader<'_>, kinds: Kinds<'_>) -> Result<Chosen, Broken> {
     sink::registry::read(&catalogue::SINK_TYPE, reader, kinds)
-}
-
-fn dead_letter(text: &str) -> Result<Place, &'static str> {
-    text.parse().map_err(|_| "write stop, log, or file:PATH")
-}
-
-fn label(text: &str) -> Result<String, &'static str> {
-    if text.len() > 255 || text.chars().any(char::is_control) {
-        return Err("a label has at most 255 bytes and no control characters");
-    }
-    Ok(text.to_owned())
-}
-
-fn listen(text: &str) -> Result<SocketAddr, &'static str> {
-    let fix = "write an address and a port, such as 127.0.0.1:9090, [::1]:9090, or :9090 for every address";
-    match text.strip_prefix(':') {
-        Some(port) => port.parse().map(|port: u16| (Ipv4Addr::UNSPECIFIED, port).into()).map_err(|_| fix),
-        None => text.parse().map_err(|_| fix),
-    }
-}
-
-fn level(text: &str) -> Result<tracing::Level, &'static str> {
-    match text.to_ascii_lowercase().as_str() {
-        "trace" => Ok(tracing::Level::TRACE),
-        "debug" => Ok(tracing::Level::DEBUG),
-        "info" => Ok(tracing::Level::INFO),
-        "warn" | "warning" => Ok(tracing::Level::WARN),
-        "error" | "fatal" | "panic" => Ok(tracing::Level::ERROR),
-        _ => Err("no such level; choose trace, debug, info, warn or error"),
-    }
-}
-
-fn format(text: &str) -> Result<LogFormat, &'static str> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        "seatgeek-json" => Ok(LogFormat::SeatgeekJson),
-        "gelf" => Err("the program does not write GELF; choose json, and let the log shipper convert it"),
-        _ => Err("no such format; choose text, json or seatgeek-json"),
-    }
 }
 
 #[cfg(test)]

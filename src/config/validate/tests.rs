@@ -9,9 +9,12 @@ use super::*;
 use crate::{
     cli::{self, Exit},
     config::Nomad,
+    dead_letter::Place,
     http::{Address, BasicAuth, Secret, Tls, TokenSource},
-    settings::Setting,
+    position::RaftIndex,
     sink::{SINKS, registry::Listed},
+    source::{Source, Start},
+    telemetry::LogFormat,
 };
 
 fn load(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(Settings, Vec<Warning>), Exit> {
