@@ -286,7 +286,7 @@ async fn tls_with_certificates_on_both_sides_does_as_well_and_is_refused_without
 
 /// The rules that are shipped, each of which is a line.
 fn shipped_policy() -> [String; 2] {
-    let text = include_str!("../acl-policy.hcl");
+    let text = include_str!("../deploy/policies/consul.hcl");
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned);
     lines.collect::<Vec<_>>().try_into().expect("a rule for keys and one for sessions")
 }

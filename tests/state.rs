@@ -366,7 +366,7 @@ async fn what_keeps_it_from_looking_is_said() {
 async fn the_least_rights_are_enough() {
     let consul = Consul::start(Options { acls: true, ..Options::default() }).await;
     consul.put("nomad-firehose/jobs.state", "no JSON").await;
-    consul.set_policy("all", include_str!("../acl-policy.hcl")).await;
+    consul.set_policy("all", include_str!("../deploy/policies/consul.hcl")).await;
     consul.set_policy("read", r#"key_prefix "nomad-firehose/" { policy = "read" }"#).await;
     let (all, read) = (consul.create_token("all").await, consul.create_token("read").await);
     let state = |arguments: &[&str], token: &str| {

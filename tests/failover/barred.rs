@@ -17,7 +17,7 @@ use crate::{
     rival::key,
 };
 
-const POLICY: &str = include_str!("../../acl-policy.hcl");
+const POLICY: &str = include_str!("../../deploy/policies/consul.hcl");
 /// Sessions can be made, and keys can be read only.
 const READ_ONLY: &str = r#"key_prefix "nomad-firehose/" { policy = "read" } session_prefix "" { policy = "write" }"#;
 

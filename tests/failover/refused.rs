@@ -9,7 +9,7 @@ use crate::{
     replicas::{Replica, Scene, next_leader},
 };
 
-const POLICY: &str = include_str!("../../acl-policy.hcl");
+const POLICY: &str = include_str!("../../deploy/policies/consul.hcl");
 
 /// The rules of the shipped policy without its comments.
 fn rules() -> Vec<String> {

@@ -1,6 +1,6 @@
-# The least that nomad-firehose needs of Consul with ACLs. For Nomad's own ACLs there is nomad-acl-policy.hcl.
+# The least that nomad-firehose needs of Consul with ACLs. consul-identity.md shows how a Nomad job gets its token by itself.
 #
-#   consul acl policy create -name nomad-firehose -rules @acl-policy.hcl
+#   consul acl policy create -name nomad-firehose -rules @deploy/policies/consul.hcl
 #   consul acl token create -description nomad-firehose -policy-name nomad-firehose
 #
 # The token's SecretID is CONSUL_HTTP_TOKEN, or the text of CONSUL_HTTP_TOKEN_FILE.

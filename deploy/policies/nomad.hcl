@@ -1,11 +1,13 @@
-# The least that nomad-firehose needs of a cluster with ACLs. Keep the lines of what you carry:
+# The least that nomad-firehose needs of a Nomad cluster with ACLs. Keep the blocks of what you carry.
 #
-#   nomad acl policy apply -description "nomad-firehose" nomad-firehose nomad-acl-policy.hcl
+# As a job, its workload identity is the token; bind the policy to the job:
+#
+#   nomad acl policy apply -namespace default -job nomad-firehose nomad-firehose deploy/policies/nomad.hcl
+#
+# Anywhere else, make a token. Its Secret ID is NOMAD_TOKEN, or the text of NOMAD_TOKEN_FILE:
+#
+#   nomad acl policy apply nomad-firehose deploy/policies/nomad.hcl
 #   nomad acl token create -name nomad-firehose -policy nomad-firehose
-#
-# or bind it to the job, so that its workload identity is the token:
-#
-#   nomad acl policy apply -namespace default -job nomad-firehose nomad-firehose nomad-acl-policy.hcl
 
 # allocations, evaluations, jobs, jobliststubs, deployments. "*" is what NOMAD_NAMESPACE=* needs: a single namespace
 # that the token may not read makes Nomad refuse the whole stream. For some namespaces only, write one such block for
