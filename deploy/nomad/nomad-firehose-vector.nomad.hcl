@@ -193,7 +193,7 @@ job "nomad-firehose" {
         content {}
       }
 
-      env = merge({
+      env = {
         NOMAD_ADDR      = "unix://${NOMAD_SECRETS_DIR}/api.sock"
         NOMAD_NAMESPACE = "*"
 
@@ -209,7 +209,7 @@ job "nomad-firehose" {
         SINK_HTTP_FORMAT      = "ndjson"
         SINK_HTTP_COMPRESSION = "gzip"
         SINK_HTTP_TIMEOUT     = "60s" # Vector answers when Loki has the batch
-      }, var.consul_identity ? { CONSUL_HTTP_TOKEN_FILE = "${NOMAD_SECRETS_DIR}/consul_token" } : {})
+      }
 
       kill_signal  = "SIGTERM"
       kill_timeout = "25s"

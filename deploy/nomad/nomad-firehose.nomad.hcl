@@ -202,7 +202,7 @@ job "nomad-firehose" {
         change_mode = "noop"
       }
 
-      # Its Consul token, by an identity of its own. The file is read again, too.
+      # Its Consul token, by an identity of its own: Nomad sets CONSUL_HTTP_TOKEN.
       dynamic "consul" {
         for_each = var.consul_identity ? [true] : []
         content {}
@@ -218,7 +218,7 @@ job "nomad-firehose" {
         NOMAD_FIREHOSE_LISTEN         = "${NOMAD_ADDR_status}"
         NOMAD_FIREHOSE_SHUTDOWN_GRACE = "20s"
         LOG_FORMAT                    = "json"
-      }, var.consul_identity ? { CONSUL_HTTP_TOKEN_FILE = "${NOMAD_SECRETS_DIR}/consul_token" } : {}, var.sink)
+      }, var.sink)
 
       # Passwords, from the Nomad variable of this job. If it changes, the replicas restart.
       template {
