@@ -1,5 +1,6 @@
 //! The command line: [`load`] turns it, the environment and the configuration file into a [`Task`].
 
+mod configuration;
 mod dead_letters;
 mod state;
 mod trial;
@@ -9,6 +10,7 @@ use std::{ffi::OsString, fmt::Display, io::Write as _, process::ExitCode};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 pub use self::{
+    configuration::Show,
     dead_letters::{List, Replay},
     state::print,
     trial::Try,
@@ -63,6 +65,8 @@ pub enum Task {
         /// What is logged, and how.
         log: Log,
     },
+    /// Show the configuration.
+    Config(Show),
     /// List dead letters.
     DeadLetters(List),
     /// Send dead letters again.
@@ -115,6 +119,9 @@ pub fn load_from(
     }
     if name == dead_letters::NAME {
         return dead_letters::read(matches, environment).map_err(Exit::Configuration);
+    }
+    if name == configuration::NAME {
+        return Ok((Task::Config(configuration::read(matches)), Vec::new()));
     }
     if name == trial::NAME {
         return trial::read(matches, environment);
@@ -170,6 +177,7 @@ pub fn command() -> Command {
     let run = Command::new(RUN).about(about).args(arguments(Scope::Run)).args(arguments(Scope::Topics));
     command
         .subcommand(run)
+        .subcommand(configuration::command())
         .subcommand(state::command())
         .subcommand(dead_letters::command())
         .subcommand(trial::command())

@@ -8,6 +8,7 @@ mod consul;
 mod exposure;
 mod names;
 mod nomad;
+pub mod reference;
 mod validate;
 mod values;
 

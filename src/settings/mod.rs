@@ -28,6 +28,6 @@ pub use self::{
     pipeline_name::{InvalidName, PipelineName},
     problem::{Problem, Problems, Warning},
     reader::{Broken, Reader},
-    setting::{Form, Scope, Setting},
+    setting::{Change, Form, Scope, Setting},
     size::{ByteSize, Error as ByteSizeError},
 };

@@ -25,6 +25,21 @@ pub struct Setting {
     pub form: Form,
     /// Which subcommands take the flag.
     pub scope: Scope,
+    /// What another value in the configuration file takes while the program runs.
+    pub change: Change,
+}
+
+/// What it takes to change a setting while the program runs: the configuration file has another value at SIGHUP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is applied at once.
+    AtOnce,
+    /// Each pipeline that reads it stops cleanly and starts again in place.
+    Pipeline,
+    /// As [`Change::Pipeline`]. What the file at this path holds is read again without a signal, whenever it has changed.
+    Content,
+    /// Only a restart of the program changes it. The text says why.
+    Program(&'static str),
 }
 
 /// How the values of a setting are given on the command line.
@@ -61,7 +76,8 @@ impl Setting {
     ) -> Self {
         let (default, choices, form, scope) = (None, None, Form::One, Scope::All);
         let (secret, secret_file) = (false, false);
-        Setting { flag, variable, value, heading, help, default, secret, secret_file, choices, form, scope }
+        let change = Change::Pipeline;
+        Setting { flag, variable, value, heading, help, default, secret, secret_file, choices, form, scope, change }
     }
 
     pub(crate) const fn default(mut self, default: &'static str) -> Self {
@@ -86,6 +102,18 @@ impl Setting {
 
     pub(crate) const fn form(mut self, form: Form) -> Self {
         self.form = form;
+        self
+    }
+
+    /// See [`Change::Content`].
+    pub(crate) const fn renewed(mut self) -> Self {
+        self.change = Change::Content;
+        self
+    }
+
+    /// See [`Change`].
+    pub(crate) const fn change(mut self, change: Change) -> Self {
+        self.change = change;
         self
     }
 

@@ -32,7 +32,7 @@ settings! {
     TIMEOUT = Setting::new(HEADING, "sink-alertmanager-timeout", "SINK_ALERTMANAGER_TIMEOUT", "DURATION",
         "How long an Alertmanager may take to answer one request (100ms–10m)").default("10s");
     CACERT = Setting::new(HEADING, "sink-alertmanager-cacert", "SINK_ALERTMANAGER_CACERT", "FILE",
-        "PEM file with the certificate authority that signed the certificates of the Alertmanagers");
+        "PEM file with the certificate authority that signed the certificates of the Alertmanagers").renewed();
 }
 
 /// Where Alertmanager takes alerts, after the prefix of its routes.

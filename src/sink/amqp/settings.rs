@@ -43,11 +43,11 @@ settings! {
         "Make the broker return records that no queue is bound for, so that they become dead letters. With false, the broker drops them silently")
         .default("true").form(Form::Switch);
     CACERT = Setting::new(HEADING, "sink-amqp-cacert", "SINK_AMQP_CACERT", "FILE",
-        "PEM file with the certificate authority that signed the broker's certificate. Without it, the authorities of the system");
+        "PEM file with the certificate authority that signed the broker's certificate. Without it, the authorities of the system").renewed();
     CLIENT_CERT = Setting::new(HEADING, "sink-amqp-client-cert", "SINK_AMQP_CLIENT_CERT", "FILE",
-        "PEM file with the certificate to present to the broker. Requires the key");
+        "PEM file with the certificate to present to the broker. Requires the key").renewed();
     CLIENT_KEY = Setting::new(HEADING, "sink-amqp-client-key", "SINK_AMQP_CLIENT_KEY", "FILE",
-        "PEM file with the key of that certificate").secret_file();
+        "PEM file with the key of that certificate").secret_file().renewed();
 }
 
 static TLS: TlsSettings = TlsSettings {

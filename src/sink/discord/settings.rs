@@ -25,7 +25,7 @@ settings! {
     TIMEOUT = Setting::new(HEADING, "sink-discord-timeout", "SINK_DISCORD_TIMEOUT", "DURATION",
         "How long Discord may take to answer one request (100ms–10m)").default("10s");
     CACERT = Setting::new(HEADING, "sink-discord-cacert", "SINK_DISCORD_CACERT", "FILE",
-        "PEM file with the certificate authority that signed the certificate of your own proxy");
+        "PEM file with the certificate authority that signed the certificate of your own proxy").renewed();
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {

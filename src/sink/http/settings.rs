@@ -53,22 +53,22 @@ settings! {
     METHOD = Setting::new(HEADING, "sink-http-method", "SINK_HTTP_METHOD", "METHOD",
         "Method of the requests: POST, PUT or PATCH").default("POST");
     HEADERS = Setting::new(HEADING, "sink-http-headers", "SINK_HTTP_HEADERS", "NAME: VALUE",
-        "Further headers. Values of four or more characters never appear in logs or pages; shorter ones only if they do not look like credentials. Repeat the flag; in the variable, separate by commas, and write \\, for a comma in a value")
+        "Further headers. Values of four or more characters never appear in logs or pages; shorter ones only if they do not look like credentials. Repeat the flag; in the variable, separate by commas, and write `\\,` for a comma in a value")
         .form(Form::Repeated).secret();
     AUTH = Setting::new(HEADING, "sink-http-auth", "SINK_HTTP_AUTH", "USER[:PASSWORD]",
         "Basic authentication. Other users can see flags in the process list: prefer the variable").secret();
     TOKEN = Setting::new(HEADING, "sink-http-token", "SINK_HTTP_TOKEN", "SECRET",
         "Bearer token. Other users can see flags in the process list: prefer the variable or the file").secret();
     TOKEN_FILE = Setting::new(HEADING, "sink-http-token-file", "SINK_HTTP_TOKEN_FILE", "FILE",
-        "File with the bearer token, read again for each request").secret_file();
+        "File with the bearer token, read again for each request").secret_file().renewed();
     CACERT = Setting::new(HEADING, "sink-http-cacert", "SINK_HTTP_CACERT", "FILE",
-        "PEM file with the certificate authority that signed the server's certificate");
+        "PEM file with the certificate authority that signed the server's certificate").renewed();
     CAPATH = Setting::new(HEADING, "sink-http-capath", "SINK_HTTP_CAPATH", "DIR",
-        "Directory with such PEM files. SINK_HTTP_CACERT overrides it");
+        "Directory with such PEM files. SINK_HTTP_CACERT overrides it").renewed();
     CLIENT_CERT = Setting::new(HEADING, "sink-http-client-cert", "SINK_HTTP_CLIENT_CERT", "FILE",
-        "PEM file with the certificate to present to the server. Requires the key");
+        "PEM file with the certificate to present to the server. Requires the key").renewed();
     CLIENT_KEY = Setting::new(HEADING, "sink-http-client-key", "SINK_HTTP_CLIENT_KEY", "FILE",
-        "PEM file with the key of that certificate").secret_file();
+        "PEM file with the key of that certificate").secret_file().renewed();
     TLS_SERVER_NAME = Setting::new(HEADING, "sink-http-tls-server-name", "SINK_HTTP_TLS_SERVER_NAME", "NAME",
         "Name expected in the server's certificate, if it is not the host of the address");
     SKIP_VERIFY = Setting::new(HEADING, "sink-http-skip-verify", "SINK_HTTP_SKIP_VERIFY", "BOOL",

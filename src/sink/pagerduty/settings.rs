@@ -29,7 +29,7 @@ settings! {
     TIMEOUT = Setting::new(HEADING, "sink-pagerduty-timeout", "SINK_PAGERDUTY_TIMEOUT", "DURATION",
         "How long PagerDuty may take to answer one request (100ms–10m)").default("10s");
     CACERT = Setting::new(HEADING, "sink-pagerduty-cacert", "SINK_PAGERDUTY_CACERT", "FILE",
-        "PEM file with the certificate authority that signed the certificate of your own server or proxy");
+        "PEM file with the certificate authority that signed the certificate of your own server or proxy").renewed();
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {

@@ -25,7 +25,7 @@ settings! {
     TIMEOUT = Setting::new(HEADING, "sink-slack-timeout", "SINK_SLACK_TIMEOUT", "DURATION",
         "How long Slack may take to answer one request (100ms–10m)").default("10s");
     CACERT = Setting::new(HEADING, "sink-slack-cacert", "SINK_SLACK_CACERT", "FILE",
-        "PEM file with the certificate authority that signed the certificate of your own server or proxy");
+        "PEM file with the certificate authority that signed the certificate of your own server or proxy").renewed();
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
