@@ -35,6 +35,13 @@ reference: ## Write docs/configuration.md from the settings in the code
 	$(CARGO) run --locked --quiet --bin nomad-firehose -- config --reference > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
 
+.PHONY: docs docs-test
+docs: ## Make a book of the documentation (builds mdbook once)
+	scripts/docs
+
+docs-test: docs ## Run every command of the documentation that can be run, and list the others (PAGE=guarantees.md: one page)
+	$(CARGO) test --locked --test docs -- --include-ignored --nocapture
+
 demo: ## Watch task events of a recorded cluster; Ctrl-C stops, again goes on
 	@$(CARGO) build --locked --workspace --bins
 	@DEMO_ADDR=$(DEMO_ADDR) scripts/demo start
