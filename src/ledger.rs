@@ -32,7 +32,7 @@ use crate::{
     lease::{Changes, Lease, LeaseState, Progress},
     position::RaftIndex,
     task_cursors::{Shard, TaskCursor, TaskCursors, TaskKey},
-    telemetry::{Backlog, Front},
+    telemetry::{Backlog, Front, Latency},
     window::Share,
 };
 
@@ -43,6 +43,8 @@ const FORGET_ONCE_WITHIN: Duration = Duration::from_secs(600);
 pub struct Ledger {
     lease: Arc<dyn Lease>,
     inner: Mutex<Inner>,
+    /// Takes in how long each entry was on its way.
+    latency: Latency,
 }
 
 #[derive(Default)]
@@ -56,6 +58,10 @@ struct Inner {
     waiting_for_legacy: BTreeMap<Arc<str>, Option<LegacyNeed>>,
     /// How often each stream started over.
     epochs: HashMap<Arc<str>, u64>,
+    /// Since when each stream has gaps that lists have to fill.
+    gaps_since: BTreeMap<Arc<str>, Instant>,
+    /// Since when something has changed that is not stored.
+    unsaved: Option<Instant>,
     /// When the task cursors were last forgotten: all streams find out one after the other that this is another
     /// cluster.
     forgotten: Option<Instant>,
@@ -72,10 +78,17 @@ pub struct LegacyNeed {
 
 impl Ledger {
     /// A ledger that resumes from `checkpoint`, under `lease`.
-    pub fn new(lease: Arc<dyn Lease>, mut checkpoint: Checkpoint) -> Arc<Self> {
+    pub fn new(lease: Arc<dyn Lease>, checkpoint: Checkpoint) -> Arc<Self> {
+        Ledger::measured(lease, checkpoint, Latency::default())
+    }
+
+    /// The same, which measures in `latency` how long each entry took from its arrival until it was done.
+    pub fn measured(lease: Arc<dyn Lease>, mut checkpoint: Checkpoint, latency: Latency) -> Arc<Self> {
         checkpoint.streams.values_mut().for_each(StreamProgress::end_open_passes);
-        let inner = Inner { acknowledged: checkpoint, ..Inner::default() };
-        Arc::new(Ledger { lease, inner: Mutex::new(inner) })
+        let with_gaps = checkpoint.streams.iter().filter(|(_, stream)| !stream.backfill.is_empty());
+        let gaps_since = with_gaps.map(|(name, _)| (Arc::from(name.as_str()), Instant::now())).collect();
+        let inner = Inner { acknowledged: checkpoint, gaps_since, ..Inner::default() };
+        Arc::new(Ledger { lease, inner: Mutex::new(inner), latency })
     }
 
     /// Enters a line or page that has `records` records, and returns their common ack handle; `None` when it has none,
@@ -85,7 +98,8 @@ impl Ledger {
     pub fn enter(self: &Arc<Self>, effect: Effect, records: usize, bytes: Option<Share>) -> Option<AckHandle> {
         let mut inner = self.lock();
         let epoch = inner.epochs.get(&effect.stream).copied().unwrap_or_default();
-        let since = (records > 0).then(Instant::now);
+        let received = || bytes.as_ref().map_or_else(Instant::now, |share| share.received());
+        let since = (records > 0).then(received);
         let number = inner.entries.push(epoch, effect, since);
         if records == 0 {
             inner.complete(number);
@@ -121,7 +135,17 @@ impl Ledger {
     /// The coordinator has something of its own to store with the next checkpoint, if there is one.
     pub fn touch(&self) {
         let mut inner = self.lock();
-        inner.changed.any |= !inner.acknowledged.streams.is_empty();
+        if !inner.acknowledged.streams.is_empty() {
+            inner.change();
+        }
+    }
+
+    /// What had changed before `began` is stored.
+    pub fn stored(&self, began: Instant) {
+        let mut inner = self.lock();
+        if inner.unsaved.is_some_and(|since| since <= began) {
+            inner.unsaved = inner.changed.any.then_some(began);
+        }
     }
 
     /// A copy of the acknowledged state of one stream; `None` before its first start.
@@ -152,7 +176,7 @@ impl Ledger {
         legacy.until.get_or_insert(until);
         *value = legacy.value.max(*value);
         let legacy = *legacy;
-        inner.changed.any = true;
+        inner.change();
         Some(legacy)
     }
 
@@ -170,7 +194,7 @@ impl Ledger {
         let mut inner = self.lock();
         if let Some(legacy) = &mut inner.acknowledged.legacy {
             *legacy = LegacyValue::default();
-            inner.changed.any = true;
+            inner.change();
         }
     }
 
@@ -191,7 +215,8 @@ impl Ledger {
             inner.entries.forget_cursors_and_values();
         }
         inner.acknowledged.streams.insert(stream.to_owned(), StreamProgress::default());
-        inner.changed.any = true;
+        inner.gaps_since.remove(stream);
+        inner.change();
     }
 
     /// How many entries wait for their records.
@@ -200,7 +225,10 @@ impl Ledger {
     }
 
     fn complete(&self, number: u64) {
-        self.lock().complete(number);
+        let since = self.lock().complete(number);
+        if let Some(since) = since {
+            self.latency.observe(since);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -276,10 +304,13 @@ impl Backlog for Ledger {
         // The entry at the front is not done.
         let first = inner.entries.front();
         let line = first.and_then(|(effect, _)| effect.line.as_ref()).map(|(index, _)| *index);
+        let since = first.and_then(|(_, since)| since);
         Front {
             position: streams().map(|stream| stream.position.index).max().unwrap_or_default(),
             undelivered: line.into_iter().chain(gap).chain(booked).min(),
-            oldest: first.and_then(|(_, since)| since),
+            line,
+            oldest: since.into_iter().chain(inner.gaps_since.values().copied()).min(),
+            unsaved: inner.unsaved,
         }
     }
 }
@@ -300,10 +331,28 @@ impl Inner {
         true
     }
 
-    /// The records of the entry are delivered.
-    fn complete(&mut self, number: u64) {
+    /// The records of the entry are delivered. Returns since when they were on their way.
+    fn complete(&mut self, number: u64) -> Option<Instant> {
+        let since = self.entries.since(number);
         if self.entries.complete(number) {
             self.settle();
+        }
+        since
+    }
+
+    /// Something has changed that has to be stored.
+    fn change(&mut self) {
+        self.changed.any = true;
+        self.unsaved.get_or_insert_with(Instant::now);
+    }
+
+    /// Notes whether a stream has gaps that lists have to fill.
+    fn note_gaps(&mut self, stream: &Arc<str>) {
+        let progress = self.acknowledged.streams.get(&**stream);
+        if progress.is_none_or(|progress| progress.backfill.is_empty()) {
+            self.gaps_since.remove(stream);
+        } else if !self.gaps_since.contains_key(stream) {
+            self.gaps_since.insert(Arc::clone(stream), Instant::now());
         }
     }
 
@@ -313,13 +362,16 @@ impl Inner {
             if epoch != self.epochs.get(&effect.stream).copied().unwrap_or_default() {
                 continue;
             }
-            self.changed.any = true;
+            self.change();
             for (task, task_cursor) in &effect.task_cursors {
                 self.acknowledged.task_cursors.set(*task, *task_cursor);
                 self.changed.task_cursors.add(*task);
             }
-            let stream = Arc::clone(&effect.stream);
+            let (stream, has_gaps) = (Arc::clone(&effect.stream), effect.backfill.is_some());
             effect.apply(&mut self.acknowledged);
+            if has_gaps {
+                self.note_gaps(&stream);
+            }
             self.drop_legacy(&stream);
         }
     }
@@ -334,7 +386,7 @@ impl Inner {
         self.waiting_for_legacy.remove(stream);
         if self.waiting_for_legacy.is_empty() {
             self.acknowledged.legacy = None;
-            self.changed.any = true;
+            self.change();
         }
     }
 }

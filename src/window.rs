@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use crate::telemetry::Metrics;
 
@@ -16,10 +19,16 @@ pub struct Reserved {
     permit: OwnedSemaphorePermit,
     /// All bytes of the bound that they are taken from.
     of: u32,
+    received: Instant,
     metrics: Metrics,
 }
 
 impl Reserved {
+    /// When what it stands for was received.
+    pub fn received(&self) -> Instant {
+        self.received
+    }
+
     /// The part of the bound that is in use by this share, from 0 to 1.
     pub fn portion(&self) -> f64 {
         self.permit.num_permits() as f64 / f64::from(self.of)
@@ -51,13 +60,14 @@ impl Window {
     /// A window of `bytes`: three quarters for lines, one for listed objects.
     pub fn new(bytes: usize, metrics: &Metrics) -> Self {
         let page = bytes / 4;
+        metrics.window(bytes);
         Window { lines: Bound::new(bytes - page, metrics.clone()), pages: Bound::new(page, metrics.clone()) }
     }
 
     /// Waits until there is any room for a line. Call it before reading a line, so that at most one line in memory has
     /// no share.
     pub async fn room(&self) {
-        drop(self.lines.take(1).await);
+        drop(self.lines.take(1, Instant::now()).await);
     }
 
     /// Whether there is room for a line now.
@@ -67,7 +77,12 @@ impl Window {
 
     /// Waits for the share of a line of `bytes`. A line larger than the window takes all of it.
     pub async fn line(&self, bytes: usize) -> Option<Share> {
-        self.lines.take(bytes).await
+        self.lines.take(bytes, Instant::now()).await
+    }
+
+    /// The same for a line that was received at `received`.
+    pub async fn received_line(&self, bytes: usize, received: Instant) -> Option<Share> {
+        self.lines.take(bytes, received).await
     }
 
     /// How many bytes of listed objects may be in flight.
@@ -77,7 +92,7 @@ impl Window {
 
     /// Waits for the share of a listed object.
     pub async fn object(&self, bytes: usize) -> Option<Share> {
-        self.pages.take(bytes).await
+        self.pages.take(bytes, Instant::now()).await
     }
 }
 
@@ -88,11 +103,11 @@ impl Bound {
     }
 
     /// `None` only when the semaphore is closed, which never happens.
-    async fn take(&self, bytes: usize) -> Option<Share> {
+    async fn take(&self, bytes: usize, received: Instant) -> Option<Share> {
         let share = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.bytes);
         let permit = Arc::clone(&self.semaphore).acquire_many_owned(share).await.ok()?;
         self.metrics.in_flight_taken(permit.num_permits());
-        Some(Arc::new(Reserved { permit, of: self.bytes, metrics: self.metrics.clone() }))
+        Some(Arc::new(Reserved { permit, of: self.bytes, received, metrics: self.metrics.clone() }))
     }
 }
 

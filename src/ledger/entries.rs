@@ -30,7 +30,7 @@ struct Pending {
     effect: Effect,
     /// The newest cursor of each task, once it waits for an earlier entry.
     task_cursors: HashMap<TaskKey, TaskCursor>,
-    /// When it was entered, if the sink has to deliver it.
+    /// When it was received, if the sink has to deliver it.
     since: Option<Instant>,
 }
 
@@ -77,9 +77,14 @@ impl Entries {
         self.pending.values().map(|entry| &entry.effect)
     }
 
-    /// The effect of the entry at the front, and when it was entered.
+    /// The effect of the entry at the front, and when it was received.
     pub(super) fn front(&self) -> Option<(&Effect, Option<Instant>)> {
         self.pending.values().next().map(|entry| (&entry.effect, entry.since))
+    }
+
+    /// When an entry was received that is not done; `None` also where nothing had to be delivered.
+    pub(super) fn since(&self, number: u64) -> Option<Instant> {
+        self.pending.get(&number).filter(|entry| !entry.done).and_then(|entry| entry.since)
     }
 
     /// The cursors and values of all entries are those of another cluster.

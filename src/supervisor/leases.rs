@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -151,7 +151,8 @@ impl Leases {
         if self.guard.known.view().is_complete() {
             stamp.compared();
         }
-        let ledger = Ledger::new(Arc::clone(&lease), self.checkpoint_to_resume(kind, checkpoint));
+        let checkpoint = self.checkpoint_to_resume(kind, checkpoint);
+        let ledger = Ledger::measured(Arc::clone(&lease), checkpoint, self.ctx.metrics.latency(kind));
         self.ctx.metrics.follow(kind, Some(Arc::clone(&ledger) as _));
         self.led.push(Led { kind, topics, lease, ledger, stamp });
         true
@@ -264,6 +265,7 @@ pub(super) async fn store(led: &Led, hurry: Option<&CancellationToken>, metrics:
     if stamp.withholds() {
         return false;
     }
+    let began = Instant::now();
     let (progress, identity) = stamp.stamped(ledger);
     let stored = match hurry {
         None => lease.save(&progress).await,
@@ -271,6 +273,7 @@ pub(super) async fn store(led: &Led, hurry: Option<&CancellationToken>, metrics:
     };
     if stored.is_ok() {
         stamp.stored(identity);
+        ledger.stored(began);
     }
     metrics.task_cursors(*kind, ledger.task_cursors_len());
     if lease.keeps() {

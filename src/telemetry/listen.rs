@@ -192,8 +192,8 @@ async fn page(State(view): State<View>) -> String {
     };
     row([kind, "position", "lag", "oldest", "delivered", "dead letters", "gaps", "state"]);
     for Row { name, phase, summary: it } in &rows {
-        let [position, lag] = [it.position, it.lag].map(|number| number.to_string());
-        let oldest = format!("{:.1}s", it.oldest_seconds);
+        let [position, lag] = [it.position, it.lag_indexes].map(|number| number.to_string());
+        let oldest = format!("{:.1}s", it.lag_seconds);
         let [delivered, dead, gaps] = [it.delivered, it.dead_letters, it.gaps].map(|number| number.to_string());
         row([name, &position, &lag, &oldest, &delivered, &dead, &gaps, &phase.to_string()]);
     }

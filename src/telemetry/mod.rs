@@ -1,8 +1,10 @@
 //! What an operator sees: the log, the metrics, and the status pages.
 
+mod arrivals;
 pub mod board;
 pub mod facets;
 pub mod lag;
+pub mod latency;
 pub mod listen;
 pub mod log;
 pub mod metrics;
@@ -12,6 +14,7 @@ pub mod status;
 pub use board::Board;
 pub use facets::{Duty, Leadership, ListState, SinkState, SourceState};
 pub use lag::{Backlog, Front};
+pub use latency::Latency;
 pub use log::{Log, LogFormat, init, name_thread};
 pub use metrics::Metrics;
 pub use phase::Phase;

@@ -17,7 +17,7 @@ use crate::support::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_received_and_not_delivered_is_lag() {
     const LAG: &str = "nomad_firehose_lag_indexes{kind=\"evaluations\"}";
-    const OLDEST: &str = "nomad_firehose_oldest_undelivered_seconds{kind=\"evaluations\"}";
+    const OLDEST: &str = "nomad_firehose_lag_seconds{kind=\"evaluations\"}";
     const POSITION: &str = "nomad_firehose_position_index{kind=\"evaluations\"}";
     let sim = Sim::builder().start().await.expect("starts");
     let takes = Arc::new(AtomicBool::new(true));

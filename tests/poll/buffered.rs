@@ -60,7 +60,7 @@ async fn a_stream_that_is_cut_at_the_edge_of_a_buffer_is_replaced_by_lists() {
 #[tokio::test(flavor = "multi_thread")]
 async fn raw_events_lag_while_lists_stand_in_for_the_stream() {
     const LAG: &str = "nomad_firehose_lag_indexes{kind=\"events\"}";
-    const OLDEST: &str = "nomad_firehose_oldest_undelivered_seconds{kind=\"events\"}";
+    const OLDEST: &str = "nomad_firehose_lag_seconds{kind=\"events\"}";
     let sim = Sim::builder().heartbeat(HEARTBEAT).start().await.expect("the simulator starts");
     append(&sim, 10..=15).await;
     let (mut nginx, ports) = (Nginx::start(sim.addr(0), "proxy_read_timeout 2s;").await, Ports::reserve());

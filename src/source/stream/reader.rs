@@ -93,10 +93,13 @@ pub(crate) struct Received {
 }
 
 impl Received {
-    fn note(&self, index: Option<RaftIndex>) {
+    /// Notes a line that was received now, and returns when that is.
+    fn note(&self, index: Option<RaftIndex>) -> Instant {
+        let now = Instant::now();
         if let Some(index) = index {
-            self.kinds.iter().for_each(|kind| self.metrics.received(*kind, index));
+            self.kinds.iter().for_each(|kind| self.metrics.received(*kind, index, now));
         }
+        now
     }
 }
 
@@ -119,8 +122,8 @@ impl LineReader {
         let task = tokio::spawn(async move {
             if let Some(mut buffer) = buffer {
                 while let Some(line) = buffer.pop() {
-                    received.note(line::index_of(&line));
-                    let share = now.wait_for(window.line(line.len())).await;
+                    let at = received.note(line::index_of(&line));
+                    let share = now.wait_for(window.received_line(line.len(), at)).await;
                     if now.wait_for(sender.send(Ok((line, share)))).await.is_err() {
                         return;
                     }
@@ -137,14 +140,16 @@ impl LineReader {
                 let item = match line {
                     Ok(Some(line)) => {
                         // Before the wait for room: a line that waits there has been received too.
-                        received.note(line::index_of(&line));
-                        let share = now.wait_for(window.line(line.len())).await;
+                        let at = received.note(line::index_of(&line));
+                        let share = now.wait_for(window.received_line(line.len(), at)).await;
                         Ok((line, share))
                     }
                     Ok(None) => return,
                     Err(error) => {
                         match &error {
-                            Error::LongLine { line, .. } => received.note(line::index_of_long(line)),
+                            Error::LongLine { line, .. } => {
+                                received.note(line::index_of_long(line));
+                            }
                             _ => last = true,
                         }
                         Err(error)

@@ -8,7 +8,11 @@ mod recording;
 mod table;
 
 pub(crate) use self::merge::merge;
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use prometheus_client::{encoding::text, registry::Registry};
 
@@ -97,27 +101,42 @@ impl Metrics {
             let counted = self.process().dead_letters.get(&dead_letter_labels(kind, reason));
             counted.map_or(0, |counter| counter.get())
         });
+        let seconds = |gauge: f64| (gauge > 0.0).then_some(gauge);
         Summary {
             position: kinds.position_index.get(),
-            lag: kinds.lag_indexes.get(),
-            oldest_seconds: kinds.oldest_undelivered_seconds.get(),
+            lag_indexes: kinds.lag_indexes.get(),
+            lag_seconds: kinds.lag_seconds.get(),
+            last_received: seconds(kinds.last_received_timestamp_seconds.get()),
+            last_delivered: seconds(kinds.last_delivered_timestamp_seconds.get()),
             delivered: kinds.records_delivered.get(),
+            retries: kinds.retries.get(),
             dead_letters: dead_letters.iter().sum(),
             gaps: kinds.gaps.get(),
+            in_flight_bytes: self.process().in_flight_bytes.get(),
+            window_bytes: self.process().window_bytes.get(),
         }
     }
 
-    /// Computes position and lag again.
+    /// Computes what depends on the moment again.
     fn refresh(&self, kind: Kind) {
-        let PerKind { position_index, lag_indexes, oldest_undelivered_seconds, .. } = self.of(kind);
-        let behind = self.0.lags[kind as usize].behind();
+        let PerKind { position_index, lag_indexes, lag_seconds, last_received_timestamp_seconds, .. } = self.of(kind);
+        let lag = &self.0.lags[kind as usize];
+        let behind = lag.behind();
         if let Some(Behind { position, .. }) = behind {
             position_index.set(clamp(position.0));
         }
         let Behind { indexes, oldest_seconds, .. } = behind.unwrap_or_default();
         lag_indexes.set(clamp(indexes));
-        oldest_undelivered_seconds.set(oldest_seconds);
+        lag_seconds.set(oldest_seconds);
+        if let Some(ago) = lag.since_received() {
+            last_received_timestamp_seconds.set(unix_now() - ago.as_secs_f64());
+        }
     }
+}
+
+/// The time of the machine's clock, in seconds since 1970.
+fn unix_now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 impl fmt::Debug for Metrics {
@@ -132,15 +151,25 @@ pub struct Summary {
     /// The raft index up to which the stream is delivered.
     pub position: i64,
     /// Raft indexes between the newest one known and the last one delivered.
-    pub lag: i64,
+    pub lag_indexes: i64,
     /// Age of the oldest event that is not delivered yet.
-    pub oldest_seconds: f64,
+    pub lag_seconds: f64,
+    /// When the stream brought the last line of events, in Unix seconds.
+    pub last_received: Option<f64>,
+    /// When the sink acknowledged the last record, in Unix seconds.
+    pub last_delivered: Option<f64>,
     /// Records delivered.
     pub delivered: u64,
+    /// Records sent again because the sink failed.
+    pub retries: u64,
     /// Dead letters, whatever their reason.
     pub dead_letters: u64,
     /// Ranges that cannot be proven complete.
     pub gaps: u64,
+    /// Bytes of the whole pipeline that are read and not delivered.
+    pub in_flight_bytes: i64,
+    /// The bound on them.
+    pub window_bytes: i64,
 }
 
 /// The certificates of this process as OpenMetrics text, where no [`Metrics::new`] has them.

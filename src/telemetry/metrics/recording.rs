@@ -2,14 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Metrics, clamp, dead_letter_labels};
-use crate::{kind::Kind, position::RaftIndex, telemetry::lag::Backlog};
+use tokio::time::Instant;
+
+use super::{Metrics, clamp, dead_letter_labels, unix_now};
+use crate::{
+    kind::Kind,
+    position::RaftIndex,
+    telemetry::{lag::Backlog, latency::Latency},
+};
 
 impl Metrics {
     /// Counts records that the sink acknowledged, with `bytes` bytes of body.
     pub fn delivered(&self, kind: Kind, records: u64, bytes: u64) {
-        self.of(kind).records_delivered.inc_by(records);
-        self.of(kind).bytes_delivered.inc_by(bytes);
+        let kind = self.of(kind);
+        kind.records_delivered.inc_by(records);
+        kind.bytes_delivered.inc_by(bytes);
+        kind.last_delivered_timestamp_seconds.set(unix_now());
     }
 
     /// Counts dead letters. `reason` is [`REJECTED`](super::REJECTED) or [`INPUT`](super::INPUT).
@@ -38,6 +46,11 @@ impl Metrics {
     /// Records how long a poll took.
     pub fn polled(&self, elapsed: Duration) {
         self.process().poll_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    /// What takes in how long the lines of `kind` are on their way.
+    pub fn latency(&self, kind: Kind) -> Latency {
+        Latency(self.of(kind).delivery_latency_seconds.clone())
     }
 
     /// Counts a checkpoint that was stored, or could not be.
@@ -77,6 +90,11 @@ impl Metrics {
         self.process().in_flight_bytes.dec_by(clamp(bytes as u64));
     }
 
+    /// Sets the bound on the bytes of a window.
+    pub fn window(&self, bytes: usize) {
+        self.process().window_bytes.set(clamp(bytes as u64));
+    }
+
     /// Adds bytes that a replay buffer took in.
     pub fn standby_held(&self, bytes: usize) {
         self.process().replay_buffer_bytes.inc_by(clamp(bytes as u64));
@@ -95,9 +113,14 @@ impl Metrics {
         self.0.lags[kind as usize].seen(index);
     }
 
-    /// A line with `index` has arrived and waits to be read. It counts if the index is plausible.
-    pub fn received(&self, kind: Kind, index: RaftIndex) {
-        self.0.lags[kind as usize].received(index);
+    /// A line with `index` has arrived at `at` and waits to be read. It counts if the index is plausible.
+    pub fn received(&self, kind: Kind, index: RaftIndex, at: Instant) {
+        self.0.lags[kind as usize].received(index, at);
+    }
+
+    /// Tables of `kind` moved up to `index`, and lists showed that no event of it is missing.
+    pub fn moved_without_event(&self, kind: Kind, index: RaftIndex) {
+        self.0.lags[kind as usize].quiet(index);
     }
 
     /// Nomad has reached `index`, and `kind` cannot receive it: there is no event stream, and no list holds it.

@@ -13,7 +13,7 @@ use prometheus_client::{
 };
 
 use super::declare::{Labelled, metrics};
-use crate::kind::Kind;
+use crate::{kind::Kind, telemetry::latency::Latency};
 
 /// A gauge of seconds.
 type Seconds = Gauge<f64, AtomicU64>;
@@ -42,7 +42,10 @@ metrics! {
     takeovers: Counter, "Leases taken over from a leader that had stopped renewing them";
     position_index: Gauge, "Raft index up to which the event stream is delivered";
     lag_indexes: Gauge, "Raft indexes that Nomad has reached and that are not delivered yet";
-    oldest_undelivered_seconds: Seconds, "Age in seconds of the oldest event that is not delivered yet";
+    lag_seconds: Seconds, "Age in seconds of the oldest event that is not delivered yet";
+    last_received_timestamp_seconds: Seconds, "Unix time at which the event stream brought the last line of events; 0 before the first";
+    last_delivered_timestamp_seconds: Seconds, "Unix time at which the sink acknowledged the last record; 0 before the first";
+    delivery_latency_seconds: Histogram = Latency::default().0, "Time in seconds from the arrival of a line or object until its last record was acknowledged";
     leader: Gauge, "1 if this replica holds the lease, otherwise 0";
     task_cursors: Gauge, "Tasks whose last delivered event is remembered";
 }
@@ -58,6 +61,7 @@ metrics! {
     heartbeats: Counter, "Lease heartbeats written to the coordinator";
     heartbeat_failures: Counter, "Lease heartbeats that could not be written to the coordinator";
     in_flight_bytes: Gauge, "Bytes read from Nomad and not delivered yet";
+    window_bytes: Gauge, "The most bytes that may be read from Nomad and not delivered yet";
     replay_buffer_bytes: Gauge, "Bytes of the event stream that a standby holds in its replay buffer, ready to take over";
     // From half a millisecond, a local pipe, to half a minute, a sink in trouble.
     sink_response_seconds: Histogram = Histogram::new(exponential_buckets(0.0005, 4.0, 9)), "Time in seconds that the sink took to answer for a batch";

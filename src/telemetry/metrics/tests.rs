@@ -36,6 +36,7 @@ fn what_is_counted_is_scraped_under_its_name() {
     metrics.follow(Kind::Jobs, Some(Arc::new(At15)));
     metrics.leader(Kind::Jobs, true);
     metrics.task_cursors(Kind::Jobs, 6);
+    metrics.window(100);
     metrics.in_flight_taken(10);
     metrics.in_flight_freed(3);
     metrics.standby_held(20);
@@ -69,14 +70,29 @@ fn what_is_counted_is_scraped_under_its_name() {
         "unreadable_lines_total 1",
         "implausible_indexes_total 1",
         "in_flight_bytes 7",
+        "window_bytes 100",
         "replay_buffer_bytes 11",
         concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
     ] {
         assert!(text.contains(&format!("\nnomad_firehose_{line}\n")), "{line}\n{text}");
     }
     assert!(text.ends_with("# EOF\n") && !text.contains("nodes"), "{text}");
-    let expected = Summary { position: 15, lag: 4, oldest_seconds: 0.0, delivered: 3, dead_letters: 1, gaps: 1 };
-    assert_eq!(metrics.summary(Kind::Jobs), expected);
+    let found = metrics.summary(Kind::Jobs);
+    let expected = Summary {
+        position: 15,
+        lag_indexes: 4,
+        lag_seconds: found.lag_seconds,
+        last_received: None,
+        last_delivered: found.last_delivered,
+        delivered: 3,
+        retries: 2,
+        dead_letters: 1,
+        gaps: 1,
+        in_flight_bytes: 7,
+        window_bytes: 100,
+    };
+    assert_eq!(found, expected);
+    assert!(found.lag_seconds < 60.0 && found.last_delivered.is_some_and(|at| at > 1e9), "{found:?}");
 }
 
 /// The name of each metric, and its type.
@@ -92,8 +108,8 @@ fn every_series_is_there_from_the_start() {
     let text = Metrics::new(&[Kind::Jobs]).encode().expect("text");
     for (name, kind) in declared(&text) {
         let value = if name == "nomad_firehose_build_info" { "1" } else { "0" };
-        let starts = [format!("{name} "), format!("{name}{{"), format!("{name}_count ")];
-        let is_sample = |line: &&str| starts.iter().any(|start| line.starts_with(start));
+        let starts = ["", "_count"].map(|end| format!("{name}{end}"));
+        let is_sample = |line: &&str| starts.iter().any(|start| line.split(['{', ' ']).next() == Some(start));
         let values: Vec<_> = text.lines().filter(is_sample).filter_map(|line| line.rsplit(' ').next()).collect();
         let expected = if name == "nomad_firehose_dead_letters_total" { 3 } else { 1 };
         assert_eq!(values.len(), expected, "{name} {kind}\n{text}");
