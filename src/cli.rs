@@ -2,6 +2,7 @@
 
 mod configuration;
 mod dead_letters;
+mod health;
 mod state;
 mod trial;
 
@@ -12,6 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 pub use self::{
     configuration::Show,
     dead_letters::{List, Replay},
+    health::Health,
     state::print,
     trial::Try,
 };
@@ -73,6 +75,8 @@ pub enum Task {
     Replay(Box<Replay>),
     /// Show what a pipeline's programs make of some records.
     Try(Box<Try>),
+    /// Ask the running program how it is.
+    Health(Health),
 }
 
 /// How to read the configuration of a run again: the same flags, and the file and the variables as they are then.
@@ -125,6 +129,9 @@ pub fn load_from(
     }
     if name == trial::NAME {
         return trial::read(matches, environment);
+    }
+    if name == health::NAME {
+        return health::read(matches, environment);
     }
     let wanted = name.parse::<Kind>().map_or(Wanted::Listed, Wanted::One);
     let flags = flags(matches);
@@ -181,6 +188,7 @@ pub fn command() -> Command {
         .subcommand(state::command())
         .subcommand(dead_letters::command())
         .subcommand(trial::command())
+        .subcommand(health::command())
 }
 
 fn about(kind: Kind) -> &'static str {

@@ -39,6 +39,7 @@ pub mod digest;
 pub mod enrich;
 pub mod envelope;
 mod files;
+pub mod health;
 pub mod http;
 pub mod json;
 pub mod kind;

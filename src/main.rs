@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Task::State { command, log } => run(log, show(&command, &warnings)),
         Task::Config(show) => Ok(show.run()),
         Task::DeadLetters(list) => Ok(list.run()),
+        Task::Health(health) => Ok(health.run()),
         Task::Try(task) => run(task.log(), attempt(*task, &warnings)),
         Task::Replay(replay) => run(replay.outlet.log, resend(&replay, &warnings)),
     };

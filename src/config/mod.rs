@@ -218,6 +218,15 @@ pub fn load_state(
     valid.map(|(state, warnings)| (state, with_exposure(&layers, warnings)))
 }
 
+/// As [`load`], but reads only where the status listener of a run is.
+///
+/// # Errors
+/// All problems with that, at once. A missing address is one of them.
+pub fn load_listen(flags: &Flags, environment: &Environment<'_>) -> Result<(SocketAddr, Vec<Warning>), Problems> {
+    let (layers, problems) = gather(flags, environment);
+    validate::validate_listen(&layers, environment, problems)
+}
+
 /// As [`load`], but reads only the settings of [`Outlet`]. A sink that needs to know the kinds of its records gets those of
 /// `NOMAD_FIREHOSE_RESOURCES` if it is set, and otherwise what `kinds` returns, which is called only then.
 ///

@@ -1,6 +1,6 @@
 //! Checks the given values and builds [`Settings`] from them. Pure, and reports all problems at once.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     Given, Outlet, Pipeline, Settings, Shared, Stages, State, Trial, Wanted, catalogue, consul, names, nomad,
@@ -63,6 +63,22 @@ pub(super) fn validate_trial(
     problems: Vec<Problem>,
 ) -> Result<(Trial, Vec<Warning>), Problems> {
     all_or_problems(layers, environment, problems, |reader| trial(is_live, reader, environment))
+}
+
+/// As [`validate`], for the settings of `health`.
+pub(super) fn validate_listen(
+    layers: &Layers,
+    environment: &Environment<'_>,
+    problems: Vec<Problem>,
+) -> Result<(SocketAddr, Vec<Warning>), Problems> {
+    all_or_problems(layers, environment, problems, |reader| {
+        let address = reader.optional(&catalogue::LISTEN, listen);
+        if address.is_none() && layers.get(&catalogue::LISTEN).is_none() {
+            let what = "without it, the program serves nothing that could be asked; set it as for the run";
+            reader.missing(&catalogue::LISTEN, what.to_owned());
+        }
+        address.ok_or(Broken)
+    })
 }
 
 fn all_or_problems<T>(

@@ -67,6 +67,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("config", "all settings"),
     ("pipeline", "from settings to a run, and many runs side by side"),
     ("state", "the stored state, for an operator"),
+    ("health", "how a running program is, for an orchestrator"),
     ("cli", "the command line"),
 ];
 
