@@ -40,6 +40,7 @@ pub(crate) async fn pages(pages: &BTreeMap<PathBuf, Page>, is_whole: bool) -> Ve
 struct Run {
     page: String,
     stage: Stage,
+    files: Vec<(String, String)>,
     /// Why nothing can be run until the next `needs`.
     lack: Option<String>,
     /// What the last command printed; `None` if it was not run.
@@ -52,7 +53,7 @@ struct Run {
 impl Run {
     fn new(page: String, is_whole: bool) -> Self {
         let stage = Stage::new(is_whole);
-        Run { page, stage, lack: None, printed: None, groups: Groups::default(), told: Vec::new(), problems: Vec::new() }
+        Run { page, stage, files: Vec::new(), lack: None, printed: None, groups: Groups::default(), told: Vec::new(), problems: Vec::new() }
     }
 
     /// The page, what is worth telling, and what went wrong.
@@ -78,14 +79,16 @@ impl Run {
                         self.lack = Some(lack);
                     }
                 }
+                // They can name the servers that have just been started.
+                self.write_files()?;
             }
             Step::Skip(reason) => {
                 self.told.push(format!("{line}: not run: {reason}"));
                 self.printed = None;
             }
             Step::File { name, text } => {
-                let path = self.stage.directory().join(name);
-                std::fs::write(path, self.stage.adapted(&text)).map_err(|error| error.to_string())?;
+                self.files.push((name, text));
+                self.write_files()?;
             }
             Step::Run { script, until } => {
                 self.printed = match &self.lack {
@@ -95,6 +98,14 @@ impl Run {
                 self.told.push(format!("{line}: {}", self.lack.as_ref().map_or("ran".to_owned(), |lack| format!("not run: {lack}"))));
             }
             Step::Prints(expected) => return self.compare(&expected),
+        }
+        Ok(())
+    }
+
+    fn write_files(&self) -> Result<(), String> {
+        for (name, text) in &self.files {
+            let path = self.stage.directory().join(name);
+            std::fs::write(path, self.stage.adapted(text)).map_err(|error| format!("{name}: {error}"))?;
         }
         Ok(())
     }
