@@ -95,7 +95,7 @@ impl Known {
         let words: Vec<&str> = line.split_whitespace().collect();
         let starts = (0..words.len()).filter(|&n| words[n].rsplit('/').next() == Some("nomad-firehose"));
         let begins = |n: usize| n == 0 || matches!(words[n - 1], "$" | "|" | "&&" | "nomad-firehose" | "exec" | "then" | "--");
-        let start = starts.filter(|&n| begins(n)).last()?;
+        let start = starts.filter(|&n| begins(n)).next_back()?;
         let mut command = &self.command;
         for word in words[start + 1..].iter().take_while(|word| !matches!(**word, "|" | "&&" | ">" | "<" | ";" | "&" | "\\")) {
             let word = word.trim_end_matches([',', ';', ')']);
