@@ -1,5 +1,6 @@
 //! The command line: [`load`] turns it, the environment and the configuration file into a [`Task`].
 
+mod check;
 mod configuration;
 mod dead_letters;
 mod health;
@@ -11,6 +12,7 @@ use std::{ffi::OsString, fmt::Display, io::Write as _, process::ExitCode};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 pub use self::{
+    check::Checking,
     configuration::Show,
     dead_letters::{List, Replay},
     health::Health,
@@ -77,6 +79,8 @@ pub enum Task {
     Try(Box<Try>),
     /// Ask the running program how it is.
     Health(Health),
+    /// Check whether a run would work.
+    Check(Box<Checking>),
 }
 
 /// How to read the configuration of a run again: the same flags, and the file and the variables as they are then.
@@ -126,6 +130,9 @@ pub fn load_from(
     }
     if name == configuration::NAME {
         return Ok((Task::Config(configuration::read(matches)), Vec::new()));
+    }
+    if name == check::NAME {
+        return check::read(matches, environment);
     }
     if name == trial::NAME {
         return trial::read(matches, environment);
@@ -189,6 +196,7 @@ pub fn command() -> Command {
         .subcommand(dead_letters::command())
         .subcommand(trial::command())
         .subcommand(health::command())
+        .subcommand(check::command())
 }
 
 fn about(kind: Kind) -> &'static str {

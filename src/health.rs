@@ -44,7 +44,10 @@ pub struct Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing can be asked at this address.
-    #[error("cannot ask {url}: {}; check that nomad-firehose is running with this NOMAD_FIREHOSE_LISTEN", Cause(source))]
+    #[error(
+        "cannot ask {url}: {}; check that nomad-firehose is running with this NOMAD_FIREHOSE_LISTEN",
+        Cause(source)
+    )]
     Unreachable {
         /// What was asked.
         url: String,

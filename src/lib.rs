@@ -27,6 +27,7 @@
 //! The words are those of the dictionary in `ARCHITECTURE.md`; how and why each part works is in `docs/internals.md`.
 
 pub mod backoff;
+pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod cluster;
@@ -39,6 +40,7 @@ pub mod digest;
 pub mod enrich;
 pub mod envelope;
 mod files;
+pub mod finding;
 pub mod health;
 pub mod http;
 pub mod json;

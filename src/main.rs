@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use nomad_firehose::{
-    cli::{self, Reload, Replay, Task, Try},
+    cli::{self, Checking, Reload, Replay, Task, Try},
     config::{Settings, Shared, Warning},
     coordinator::Turns,
     pipeline::{Failure, Fleet, Prepared, Surroundings},
@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Task::DeadLetters(list) => Ok(list.run()),
         Task::Health(health) => Ok(health.run()),
         Task::Try(task) => run(task.log(), attempt(*task, &warnings)),
+        Task::Check(task) => run(task.log(), inspect(*task)),
         Task::Replay(replay) => run(replay.outlet.log, resend(&replay, &warnings)),
     };
     outcome.unwrap_or_else(report)
@@ -68,6 +69,11 @@ async fn show(command: &state::Command, warnings: &[Warning]) -> Result<ExitCode
 async fn attempt(task: Try, warnings: &[Warning]) -> Result<ExitCode, Failure> {
     warnings.iter().for_each(Warning::log);
     task.run().await.map_err(Failure::setting)
+}
+
+/// `check`. A signal ends it like any other command.
+async fn inspect(task: Checking) -> Result<ExitCode, Failure> {
+    Ok(task.run().await)
 }
 
 /// `dead-letters replay`.

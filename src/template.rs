@@ -64,6 +64,15 @@ impl Template {
         self.parts.iter().all(|part| matches!(part, Part::Text(_)))
     }
 
+    /// The text, if every record gives the same.
+    pub fn constant(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
     /// The text for `record`. Its body is parsed only if a path needs it.
     pub fn render(&self, record: &Record) -> Cow<'_, str> {
         match self.parts.as_slice() {

@@ -168,7 +168,7 @@ impl Try {
 }
 
 /// See <https://no-color.org>.
-fn has_colors() -> bool {
+pub(super) fn has_colors() -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     io::stdout().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }

@@ -150,7 +150,7 @@ async fn ask_keys(client: &Client, sender: &watch::Sender<View>, tries: u32) -> 
 }
 
 /// The region that requests go to, by the servers' own word; `None` if they do not say.
-async fn region(client: &Client) -> Result<Option<String>, Error> {
+pub(crate) async fn region(client: &Client) -> Result<Option<String>, Error> {
     if let Some(region) = client.region() {
         // Only servers of that region answer, or servers that reach it.
         client.leader(None).await?;

@@ -15,6 +15,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub(crate) use self::learn::region;
 pub use self::learn::{Known, View};
 
 /// How many keys are remembered, the newest first: more than a year of them, with Nomad's default of a new key each month.

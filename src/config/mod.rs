@@ -203,6 +203,31 @@ pub fn load(
     valid.map(|(settings, warnings)| (settings, with_exposure(&layers, warnings)))
 }
 
+/// As [`load`], for a check: of the pipeline with this name, or of all. Without a log level, only errors are logged.
+///
+/// # Errors
+/// As [`load`]. A name that no pipeline has is a problem, too.
+pub fn load_check(
+    wanted: Wanted,
+    pipeline: Option<&str>,
+    flags: &Flags,
+    environment: &Environment<'_>,
+) -> Result<(Settings, Vec<Warning>), Problems> {
+    let (layers, mut problems) = gather(flags, environment);
+    let name = pipeline.and_then(|text| named(text, &mut problems));
+    if let Some(name) = name.as_ref().filter(|name| !layers.pipelines().any(|known| known == *name)) {
+        problems.push(Problem::new("--pipeline", Some(name.as_str()), no_such_pipeline(&layers)));
+    }
+    let (mut settings, warnings) = validate::validate(wanted, &layers, environment, problems)?;
+    if layers.get(&catalogue::LOG_LEVEL).is_none() {
+        settings.shared.log.level = tracing::Level::ERROR;
+    }
+    if name.is_some() {
+        settings.pipelines.retain(|pipeline| pipeline.name == name);
+    }
+    Ok((settings, with_exposure(&layers, warnings)))
+}
+
 /// As [`load`], but reads only the settings of [`State`]: that of the pipeline with this name, whether or not the file still has it.
 ///
 /// # Errors

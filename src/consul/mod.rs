@@ -10,6 +10,7 @@
 //!
 //! [`CheckSession`]: Op::CheckSession
 
+mod agent;
 mod client;
 mod config;
 mod error;

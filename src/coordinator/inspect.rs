@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{self, BoxFuture};
 
 use super::Error;
 use crate::{checkpoint::Checkpoint, kind::Kind};
@@ -20,6 +20,16 @@ pub trait Inspector: Send + Sync + fmt::Debug {
     /// # Errors
     /// The place could not be read. A checkpoint that cannot be read is no error: see [`Content::Unreadable`].
     fn look(&self, kind: Kind) -> BoxFuture<'_, Result<Inspected, Error>>;
+
+    /// Waits at most `within` for the next heartbeat of the leader of `kind`, and returns how long it took. `None` if none came, or if
+    /// leaders write none.
+    ///
+    /// # Errors
+    /// The place could not be read.
+    fn heartbeat(&self, kind: Kind, within: Duration) -> BoxFuture<'_, Result<Option<Duration>, Error>> {
+        let _ = (kind, within);
+        Box::pin(future::ready(Ok(None)))
+    }
 
     /// Removes the checkpoint of `kind`, in one step and only while no replica leads; with `value` the original
     /// program's progress too.

@@ -9,6 +9,7 @@ mod body;
 mod connect;
 mod fault;
 mod foreign;
+mod knock;
 mod later;
 mod proxy;
 mod secret;
@@ -24,6 +25,7 @@ pub(crate) use self::{
     connect::{Reach, Server, servers},
     fault::{Fault, UNASKED, reason},
     foreign::foreign,
+    knock::knock,
     later::retry_after,
     proxy::Proxies,
     settings::Names,

@@ -64,7 +64,7 @@ impl Client {
         Ok(self.evidence(&call("the address of the leader", "/v1/status/leader", region), |_| ()).await?.0)
     }
 
-    async fn evidence<T: DeserializeOwned, H>(
+    pub(super) async fn evidence<T: DeserializeOwned, H>(
         &self,
         call: &Call,
         head: impl Fn(&Response) -> H,

@@ -7,6 +7,7 @@
 //! Every wait is bounded: five seconds to connect, [`Config::timeout`] for an ordinary answer (plus the time that a blocking
 //! query asked for), half a minute between two pieces of a list, forty seconds between two signs of life of a stream.
 
+mod agent;
 mod client;
 mod config;
 mod confirm;
@@ -27,6 +28,7 @@ mod versions;
 mod tests;
 
 pub use self::{
+    agent::{Agent, Token},
     client::Client,
     config::Config,
     error::Error,

@@ -234,7 +234,7 @@ impl Client {
 
 /// Nomad's words for a workload identity that it does not accept (`nomad/encrypter.go` and `nomad/auth/auth.go`).
 /// Nomad takes every token that is not a UUID for a workload identity.
-fn is_identity_error(text: &str) -> bool {
+pub(super) fn is_identity_error(text: &str) -> bool {
     [
         "failed to parse signed token",
         "invalid signature",

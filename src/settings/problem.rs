@@ -124,6 +124,49 @@ impl Warning {
         Some(Problem::new(name.clone(), None, format!("no such variable{hint}")))
     }
 
+    /// The warning in words, and what to do about it.
+    pub(crate) fn words(&self) -> (String, String) {
+        let meant = |nearest: &Option<&str>, otherwise: &str| match nearest {
+            Some(nearest) => format!("did you mean {nearest}?"),
+            None => otherwise.to_owned(),
+        };
+        match self {
+            Warning::UnknownVariable { name, nearest } => {
+                let text = format!("the environment variable {name} is unknown and ignored");
+                (text, meant(nearest, "remove it, or correct its name"))
+            }
+            Warning::UnknownTopic { topic, nearest } => {
+                (format!("Nomad 2.0.5 has no topic {topic:?}"), meant(nearest, "correct NOMAD_FIREHOSE_TOPICS"))
+            }
+            Warning::InjectedNamespace { namespace } => (
+                format!("only the namespace {namespace:?} of this job is carried"),
+                "set NOMAD_NAMESPACE in the env block of the job: * carries every namespace".to_owned(),
+            ),
+            Warning::TokenAndFile { used } => {
+                ("token and token file are both set".to_owned(), format!("{used} is used; remove the other one"))
+            }
+            Warning::Quoted { place } => {
+                (format!("{place} has quotes in its value"), "write the value without the quotes".to_owned())
+            }
+            Warning::Padded { place } => {
+                (format!("blanks around the value of {place} are ignored"), "remove them".to_owned())
+            }
+            Warning::Exposed { setting, path, mode, is_directory } => {
+                let path = path.display();
+                if *is_directory {
+                    let text = format!("{setting}: other users can write to the directory {path} (mode {mode:04o})");
+                    (text, format!("chmod o-w {path}"))
+                } else {
+                    let text = format!("{setting}: other users can access the file {path} (mode {mode:04o})");
+                    (text, format!("chmod 600 {path}"))
+                }
+            }
+            Warning::SkipVerify { because } => {
+                (format!("certificates are not verified: {because}"), "verify them in production".to_owned())
+            }
+        }
+    }
+
     /// Logs the warning.
     pub fn log(&self) {
         match self {

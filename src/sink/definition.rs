@@ -1,11 +1,13 @@
 //! How a sink describes itself: its settings, and how it is built from them.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
+use futures_util::future::{self, BoxFuture};
 use tracing::level_filters::LevelFilter;
 
 use super::{Policy, Sink};
 use crate::{
+    finding::Finding,
     kind::Kind,
     settings::{Broken, Reader, Setting},
 };
@@ -42,6 +44,12 @@ pub trait Prepared: fmt::Debug + Send + Sync {
     /// # Errors
     /// A file cannot be used, or a value cannot be sent: the message names the variable.
     fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable>;
+
+    /// Tries, within this time, whatever can be tried without sending anything. Each finding begins with `sink`.
+    fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
+        let _ = within;
+        Box::pin(future::ready(vec![Finding::skipped("sink", "not checked; try it with --send-test")]))
+    }
 
     /// What keeps the sink from sending headers of its own with each record, and what to do about it; `None` if it can.
     /// Asked only of a sink whose protocol has headers.

@@ -1,12 +1,18 @@
 //! Every sink of the program. A new one is its folder, its `mod` line in `mod.rs`, and one line of [`SINKS`].
 
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
 use tracing::level_filters::LevelFilter;
 
 use super::{
     Policy, Sink,
     definition::{Definition, Kinds, Prepared, Unusable},
 };
-use crate::settings::{Broken, Reader, Setting, nearest};
+use crate::{
+    finding::Finding,
+    settings::{Broken, Reader, Setting, nearest},
+};
 
 /// The sinks, in the order of the help.
 #[rustfmt::skip] // One line for each sink.
@@ -74,6 +80,11 @@ impl Chosen {
         } else {
             Some("this sink sends no headers; choose cloudevents, or a sink that does, such as amqp or http")
         }
+    }
+
+    /// See [`Prepared::check`].
+    pub fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
+        self.prepared.check(within)
     }
 
     /// See [`Prepared::build`].

@@ -124,25 +124,29 @@ impl Guard {
         Ok(None)
     }
 
-    /// Whether the cluster's indexes are below the checkpoint, or the checkpoint holds no progress. Then the cluster was restored from
-    /// an old snapshot, or rebuilt: the run starts over, logs it, and loses nothing.
     async fn is_below(&self, kind: Kind, head: &Checkpoint) -> bool {
-        if head.legacy.is_none() && head.streams.values().all(|stream| stream.position.index.0 == 0) {
+        is_below(&self.client, kind, head).await
+    }
+}
+
+/// Whether the cluster's indexes are below the checkpoint, or the checkpoint holds no progress. Then the cluster was restored from
+/// an old snapshot, or rebuilt: the run starts over, logs it, and loses nothing.
+pub(crate) async fn is_below(client: &Client, kind: Kind, head: &Checkpoint) -> bool {
+    if head.legacy.is_none() && head.streams.values().all(|stream| stream.position.index.0 == 0) {
+        return true;
+    }
+    for (namespace, stream) in &head.streams {
+        // The source decides by the same table and index.
+        let reached = match &stream.anchor {
+            Some(anchor) => Table::from_topic(&anchor.topic).map(|table| (table, anchor.index)),
+            None => kind.topic().and_then(Table::from_topic).map(|table| (table, stream.position.index)),
+        };
+        if let Some((table, reached)) = reached
+            && let Ok(Ok(index)) = timeout(LOOK_WITHIN, client.table_index(table, namespace)).await
+            && index < reached
+        {
             return true;
         }
-        for (namespace, stream) in &head.streams {
-            // The source decides by the same table and index.
-            let reached = match &stream.anchor {
-                Some(anchor) => Table::from_topic(&anchor.topic).map(|table| (table, anchor.index)),
-                None => kind.topic().and_then(Table::from_topic).map(|table| (table, stream.position.index)),
-            };
-            if let Some((table, reached)) = reached
-                && let Ok(Ok(index)) = timeout(LOOK_WITHIN, self.client.table_index(table, namespace)).await
-                && index < reached
-            {
-                return true;
-            }
-        }
-        false
     }
+    false
 }

@@ -21,6 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+pub(crate) use self::guard::is_below;
 pub use self::{
     delivery::watch_delivery,
     shutdown::{Ending, Shutdown},

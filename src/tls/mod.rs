@@ -6,6 +6,7 @@
 mod asked;
 mod client_certificate;
 mod file;
+mod seen;
 mod settings;
 mod trust;
 mod validity;
@@ -27,6 +28,7 @@ pub use self::settings::Tls;
 pub(crate) use self::{
     asked::Asked,
     file::BadFile,
+    seen::{OfServer, presented},
     settings::Variables,
     validity::validities,
     words::{Words, cause, words},
@@ -53,7 +55,7 @@ pub(crate) fn client(
         Arc::new(Anything(Arc::clone(&PROVIDER)))
     } else {
         let roots = Watched::new(Roots::new(settings, variables))?;
-        Arc::new(Trusting { roots, name, provider: Arc::clone(&PROVIDER) })
+        Arc::new(Trusting { roots, name, role: variables.role, provider: Arc::clone(&PROVIDER) })
     };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_safe_default_protocol_versions()

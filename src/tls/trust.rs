@@ -23,6 +23,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 use super::{
     PROVIDER, Tls, Variables,
     file::{BadFile, Load, Watched, certificates, read},
+    seen,
     validity::Validity,
     words::Untrusted,
 };
@@ -161,6 +162,8 @@ pub(super) struct Trusting {
     pub(super) roots: Arc<Watched<Roots>>,
     /// The name to verify in place of the connection's.
     pub(super) name: Option<ServerName<'static>>,
+    /// The far side.
+    pub(super) role: &'static str,
     pub(super) provider: Arc<CryptoProvider>,
 }
 
@@ -176,13 +179,17 @@ impl ServerCertVerifier for Trusting {
         let trusted = self.roots.current();
         let name = self.name.as_ref().unwrap_or(name);
         let Some(verifier) = &trusted.verifier else { return Err(Untrusted::NoRoots.into()) };
-        match verifier.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+        let outcome = match verifier.verify_server_cert(certificate, intermediates, name, ocsp, now) {
             Err(_) if trusted.certificates.contains(certificate) => verify_pinned(certificate, name, now),
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::UnknownIssuer | CertificateError::BadSignature,
             )) => Err(Untrusted::unknown(certificate).into()),
             outcome => outcome,
+        };
+        if outcome.is_ok() {
+            seen::note(self.role, name, certificate);
         }
+        outcome
     }
 
     fn verify_tls12_signature(

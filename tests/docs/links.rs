@@ -58,12 +58,18 @@ pub(crate) fn strange_hosts(pages: &BTreeMap<PathBuf, Page>) -> Vec<String> {
     for page in pages.values() {
         for part in page.parts.iter().filter(|part| part.kind != Kind::Comment) {
             for address in part.text.split("://").skip(1) {
-                let end = address.find(|c: char| !c.is_ascii_alphanumeric() && !"-._:@".contains(c)).unwrap_or(address.len());
+                let end =
+                    address.find(|c: char| !c.is_ascii_alphanumeric() && !"-._:@".contains(c)).unwrap_or(address.len());
                 let host = address[..end].rsplit('@').next().unwrap_or_default().split(':').next().unwrap_or_default();
                 let host = host.trim_end_matches('.');
-                let is_own = !host.contains('.') || host.ends_with("example.com") || host.parse::<std::net::Ipv4Addr>().is_ok();
+                let is_own =
+                    !host.contains('.') || host.ends_with("example.com") || host.parse::<std::net::Ipv4Addr>().is_ok();
                 if !is_own && !PUBLIC.contains(&host) {
-                    problems.push(format!("{}:{}: {host}: if everybody can reach it, add it to PUBLIC", page.path.display(), part.line));
+                    problems.push(format!(
+                        "{}:{}: {host}: if everybody can reach it, add it to PUBLIC",
+                        page.path.display(),
+                        part.line
+                    ));
                 }
             }
         }

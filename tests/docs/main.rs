@@ -53,7 +53,10 @@ fn the_summary_has_every_page_and_the_index_every_page_but_the_recipes() {
     let pages = pages::all();
     let linked = |from: &str| -> Vec<PathBuf> {
         let page = &pages[Path::new(from)];
-        links::links(page).iter().map(|(_, target)| links::resolved(&page.path, target.split('#').next().unwrap_or_default())).collect()
+        links::links(page)
+            .iter()
+            .map(|(_, target)| links::resolved(&page.path, target.split('#').next().unwrap_or_default()))
+            .collect()
     };
     let (summary, index) = (linked("docs/SUMMARY.md"), linked("docs/README.md"));
     let mut problems = Vec::new();

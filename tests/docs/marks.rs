@@ -39,7 +39,9 @@ pub(crate) fn steps(page: &Page) -> Vec<(usize, Step)> {
     for part in &page.parts {
         match &part.kind {
             Kind::Comment => match part.text.split_once(char::is_whitespace).unwrap_or((&part.text, "")) {
-                ("needs", rest) => steps.push((part.line, Step::Needs(rest.split_whitespace().map(str::to_owned).collect()))),
+                ("needs", rest) => {
+                    steps.push((part.line, Step::Needs(rest.split_whitespace().map(str::to_owned).collect())))
+                }
                 ("test", script) => steps.push((part.line, Step::Run { script: script.to_owned(), until: None })),
                 _ => mark = Some(part),
             },
@@ -94,13 +96,17 @@ pub(crate) fn unmarked(page: &Page) -> Vec<String> {
     let mut is_marked = false;
     for part in &page.parts {
         match &part.kind {
-            Kind::Comment => is_marked = ["run", "skip", "file", "prints"].iter().any(|verb| part.text.starts_with(verb)),
+            Kind::Comment => {
+                is_marked = ["run", "skip", "file", "prints"].iter().any(|verb| part.text.starts_with(verb))
+            }
             Kind::Text if part.text.trim().is_empty() => {}
             Kind::Text => is_marked = false,
             Kind::Block(language) => {
                 if !is_marked && matches!(&**language, "sh" | "bash" | "shell" | "console") {
                     let at = format!("{}:{}", page.path.display(), part.line);
-                    problems.push(format!("{at}: put <!-- run --> or <!-- skip REASON --> before it (tests/docs/marks.rs)"));
+                    problems.push(format!(
+                        "{at}: put <!-- run --> or <!-- skip REASON --> before it (tests/docs/marks.rs)"
+                    ));
                 }
                 is_marked = false;
             }
@@ -114,7 +120,9 @@ pub(crate) fn is_as_expected(expected: &[&str], printed: &[&str]) -> bool {
     match expected.split_first() {
         None => printed.is_empty(),
         Some((&"…", rest)) => (0..=printed.len()).any(|skipped| is_as_expected(rest, &printed[skipped..])),
-        Some((line, rest)) => printed.split_first().is_some_and(|(first, others)| fits(line, first) && is_as_expected(rest, others)),
+        Some((line, rest)) => {
+            printed.split_first().is_some_and(|(first, others)| fits(line, first) && is_as_expected(rest, others))
+        }
     }
 }
 

@@ -14,8 +14,19 @@ use super::pages::{self, Kind, Page};
 const NO_SETTINGS: &[&str] = &["SINK_NATS_SUBJECT"];
 
 /// What a code span of several words begins with when it is a command, or text of something else, and no log event.
-const COMMANDS: &[&str] =
-    &["cargo", "consul", "curl", "docker", "kill", "make", "nomad", "nomad-firehose", "proxy_buffering", "systemctl", "unsafe"];
+const COMMANDS: &[&str] = &[
+    "cargo",
+    "consul",
+    "curl",
+    "docker",
+    "kill",
+    "make",
+    "nomad",
+    "nomad-firehose",
+    "proxy_buffering",
+    "systemctl",
+    "unsafe",
+];
 
 /// Every use of a name that does not exist.
 pub(crate) fn unknown(pages: &BTreeMap<PathBuf, Page>) -> Vec<String> {
@@ -94,10 +105,13 @@ impl Known {
     fn fault_of_command(&self, line: &str) -> Option<(String, &'static str)> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let starts = (0..words.len()).filter(|&n| words[n].rsplit('/').next() == Some("nomad-firehose"));
-        let begins = |n: usize| n == 0 || matches!(words[n - 1], "$" | "|" | "&&" | "nomad-firehose" | "exec" | "then" | "--");
+        let begins =
+            |n: usize| n == 0 || matches!(words[n - 1], "$" | "|" | "&&" | "nomad-firehose" | "exec" | "then" | "--");
         let start = starts.filter(|&n| begins(n)).next_back()?;
         let mut command = &self.command;
-        for word in words[start + 1..].iter().take_while(|word| !matches!(**word, "|" | "&&" | ">" | "<" | ";" | "&" | "\\")) {
+        for word in
+            words[start + 1..].iter().take_while(|word| !matches!(**word, "|" | "&&" | ">" | "<" | ";" | "&" | "\\"))
+        {
             let word = word.trim_end_matches([',', ';', ')']);
             if let Some(flag) = word.strip_prefix("--") {
                 let flag = flag.split('=').next().unwrap_or_default();
@@ -126,7 +140,9 @@ fn is_like_an_event(span: &str) -> bool {
     words.len() >= 3
         && !COMMANDS.contains(&words[0])
         && words.iter().all(|word| word.len() >= 2 || *word == "a")
-        && words.iter().all(|word| word.chars().all(|c| c.is_ascii_lowercase() || "-'".contains(c)) && !word.starts_with('-'))
+        && words
+            .iter()
+            .all(|word| word.chars().all(|c| c.is_ascii_lowercase() || "-'".contains(c)) && !word.starts_with('-'))
 }
 
 #[test]

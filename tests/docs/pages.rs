@@ -65,7 +65,8 @@ pub(crate) fn parts(text: &str) -> Vec<Part> {
     while let Some((number, line)) = lines.next() {
         let part = if let Some(fence) = Fence::of(line) {
             let body: Vec<&str> = lines.by_ref().map(|(_, line)| line).take_while(|line| !fence.ends(line)).collect();
-            let body = body.iter().map(|line| format!("{}\n", line.strip_prefix(fence.indent).unwrap_or(line.trim_start())));
+            let body =
+                body.iter().map(|line| format!("{}\n", line.strip_prefix(fence.indent).unwrap_or(line.trim_start())));
             (Kind::Block(fence.language.to_owned()), body.collect())
         } else if let Some(rest) = line.strip_prefix("<!--") {
             let mut comment = rest.to_owned();

@@ -33,7 +33,10 @@ pub(crate) async fn pages(pages: &BTreeMap<PathBuf, Page>, is_whole: bool) -> Ve
     for (page, told, _) in &ended {
         told.iter().for_each(|line| println!("{page}:{line}"));
     }
-    ended.into_iter().flat_map(|(page, _, problems)| problems.into_iter().map(move |problem| format!("{page}:{problem}"))).collect()
+    ended
+        .into_iter()
+        .flat_map(|(page, _, problems)| problems.into_iter().map(move |problem| format!("{page}:{problem}")))
+        .collect()
 }
 
 /// A page under way.
@@ -53,7 +56,16 @@ struct Run {
 impl Run {
     fn new(page: String, is_whole: bool) -> Self {
         let stage = Stage::new(is_whole);
-        Run { page, stage, files: Vec::new(), lack: None, printed: None, groups: Groups::default(), told: Vec::new(), problems: Vec::new() }
+        Run {
+            page,
+            stage,
+            files: Vec::new(),
+            lack: None,
+            printed: None,
+            groups: Groups::default(),
+            told: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 
     /// The page, what is worth telling, and what went wrong.
@@ -95,7 +107,10 @@ impl Run {
                     None => Some(self.command(&script, until).await?),
                     Some(_) => None,
                 };
-                self.told.push(format!("{line}: {}", self.lack.as_ref().map_or("ran".to_owned(), |lack| format!("not run: {lack}"))));
+                self.told.push(format!(
+                    "{line}: {}",
+                    self.lack.as_ref().map_or("ran".to_owned(), |lack| format!("not run: {lack}"))
+                ));
             }
             Step::Prints(expected) => return self.compare(&expected),
         }
@@ -113,7 +128,8 @@ impl Run {
     fn compare(&self, expected: &str) -> Result<(), String> {
         let Some(printed) = &self.printed else { return Ok(()) };
         let expected = self.stage.adapted(expected);
-        let is_right = marks::is_as_expected(&expected.lines().collect::<Vec<_>>(), &printed.lines().collect::<Vec<_>>());
+        let is_right =
+            marks::is_as_expected(&expected.lines().collect::<Vec<_>>(), &printed.lines().collect::<Vec<_>>());
         if is_right { Ok(()) } else { Err(format!("expected:\n{expected}\nbut it printed:\n{printed}")) }
     }
 
@@ -151,7 +167,11 @@ impl Run {
         }
         let is_well = is_reached || (stop.is_none() && status.is_some_and(|status| status.success()));
         let printed = read(&out);
-        if is_well { Ok(printed) } else { Err(format!("{status:?}; it printed:\n{printed}\nand logged:\n{}", read(&log))) }
+        if is_well {
+            Ok(printed)
+        } else {
+            Err(format!("{status:?}; it printed:\n{printed}\nand logged:\n{}", read(&log)))
+        }
     }
 }
 

@@ -127,6 +127,11 @@ fn has(need: &str) -> Result<(), String> {
         Some((program, package)) => (program, vec!["-c".to_owned(), format!("import {package}")]),
         None => ("sh", vec!["-c".to_owned(), format!("command -v {need}")]),
     };
-    let status = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if status.is_ok_and(|status| status.success()) { Ok(()) } else { Err(format!("needs {need}, which is not installed")) }
+    let status =
+        Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if status.is_ok_and(|status| status.success()) {
+        Ok(())
+    } else {
+        Err(format!("needs {need}, which is not installed"))
+    }
 }

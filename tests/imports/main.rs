@@ -31,6 +31,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("files", "opening files safely"),
     ("json", "reading JSON without copies"),
     ("redact", "keeping secrets out of texts"),
+    ("finding", "what a check found"),
     ("backoff", "pauses that grow"),
     ("throttle", "how often a repeated failure is logged"),
     ("tls", "certificates and trust"),
@@ -68,6 +69,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("pipeline", "from settings to a run, and many runs side by side"),
     ("state", "the stored state, for an operator"),
     ("health", "how a running program is, for an orchestrator"),
+    ("check", "whether a run would work, for an operator"),
     ("cli", "the command line"),
 ];
 

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     layout::{self, Found, parse_value},
 };
 use crate::{
-    consul::{Client, Entry, Op, Session, SessionId, Transaction},
+    consul::{Client, Entry, Get, Op, Session, SessionId, Transaction},
     coordinator::{
         inspect::{Content, Inspected, Inspector, Leader, Next, ResetOutcome, Unit},
         reset,
@@ -106,6 +107,16 @@ impl Folder {
         })
     }
 
+    async fn next_heartbeat(&self, kind: Kind, within: Duration) -> Result<Option<Duration>, Error> {
+        let (keys, begun) = (Keys::new(&self.prefix, kind), Instant::now());
+        let first = self.client.get(&keys.heartbeat, Get::default(), WITHIN).await.map_err(failed)?;
+        let before = first.value.map(|entry| entry.modify_index);
+        let how = Get { after: Some(first.index), wait: within, ..Get::default() };
+        let next = self.client.get(&keys.heartbeat, how, WITHIN).await.map_err(failed)?;
+        let after = next.value.map(|entry| entry.modify_index);
+        Ok((after.is_some() && after != before).then(|| begun.elapsed()))
+    }
+
     async fn take_away(&self, kind: Kind, value: bool) -> Result<ResetOutcome, Error> {
         let snapshot = self.read(kind).await?;
         if let led @ (Leader::Known { .. } | Leader::Silent { .. } | Leader::NoLock { .. }) = snapshot.leader() {
@@ -189,6 +200,10 @@ impl Inspector for Folder {
 
     fn look(&self, kind: Kind) -> BoxFuture<'_, Result<Inspected, Error>> {
         Box::pin(self.inspect(kind))
+    }
+
+    fn heartbeat(&self, kind: Kind, within: Duration) -> BoxFuture<'_, Result<Option<Duration>, Error>> {
+        Box::pin(self.next_heartbeat(kind, within))
     }
 
     fn forget(&self, kind: Kind, value: bool) -> BoxFuture<'_, Result<ResetOutcome, Error>> {

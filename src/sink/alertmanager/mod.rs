@@ -20,17 +20,18 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 
 pub use self::config::Config;
 pub(super) use self::settings::DEFINITION;
 use super::{
     Policy, Prepared, Sink, Unusable,
-    webhook::{self, Service, ServiceVariables, Webhook},
+    webhook::{self, Probe, Service, ServiceVariables, Webhook},
 };
-use crate::record::Record;
+use crate::{finding::Finding, record::Record};
 
 static VARIABLES: ServiceVariables = webhook::variables!("SINK_ALERTMANAGER");
 
@@ -49,6 +50,11 @@ impl Service for Alertmanager {
         &VARIABLES
     }
 
+    /// The status of Alertmanager's API v2.
+    fn probe(&self) -> Probe {
+        Probe::Instead { end: "/alerts", path: "/status" }
+    }
+
     fn payload(&self, record: &Record) -> Bytes {
         self.alerts.of(record, SystemTime::now())
     }
@@ -62,5 +68,12 @@ impl Prepared for Config {
         }
         let service = Alertmanager { alerts: payload::Alerts { labels, ttl: self.ttl } };
         Ok((Box::new(Webhook::new(service, &self.webhook)?), webhook::policy()))
+    }
+
+    fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(async move {
+            let service = Alertmanager { alerts: payload::Alerts { labels: Vec::new(), ttl: self.ttl } };
+            webhook::check(&service, &self.webhook, within).await
+        })
     }
 }

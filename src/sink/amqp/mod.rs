@@ -5,6 +5,7 @@
 //!
 //! When the sink gives up a connection, it drops the unconfirmed messages with it: nothing in a buffer is sent later.
 
+mod check;
 mod config;
 mod fault;
 mod settings;
@@ -15,7 +16,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{self, BoxFuture};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
@@ -28,7 +29,7 @@ pub use self::{
     tls::Error,
 };
 use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable};
-use crate::{record::Record, template::Template};
+use crate::{finding::Finding, record::Record, template::Template};
 
 /// The largest frame that we agree to, in bytes. The client takes two buffers of 32 frames for each connection, 2 MiB at
 /// this size. A broker that names a larger frame (RabbitMQ's default is 128 KiB), or none (`frame_max = 0`), would otherwise
@@ -129,5 +130,9 @@ impl Prepared for Config {
     fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
         let sink = Amqp::new(self.clone(), cluster).map_err(Unusable::new)?;
         Ok((Box::new(sink), self.policy()))
+    }
+
+    fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(check::check(self, within))
     }
 }

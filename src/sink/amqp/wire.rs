@@ -112,6 +112,15 @@ impl Wire {
         }
     }
 
+    /// A new channel without confirms.
+    pub(super) async fn plain_channel(&mut self, settings: &Settings) -> Result<Channel, Fault> {
+        match timeout(DEADLINE, self.connection.create_channel()).await {
+            Ok(Ok(channel)) => Ok(channel),
+            Ok(Err(error)) => Err(Fault::of(&error, settings)),
+            Err(_) => Err(Fault::Silent(format!("{} did not open a channel within {DEADLINE:?}", settings.shown))),
+        }
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.connection.status().connected()
     }

@@ -17,15 +17,18 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 
 pub use self::config::Config;
 pub(super) use self::settings::DEFINITION;
 use super::{
     Policy, Prepared, Sink, Unusable,
-    webhook::{self, Answer, Said, Service, ServiceVariables, Webhook},
+    webhook::{self, Answer, Probe, Said, Service, ServiceVariables, Webhook},
 };
-use crate::record::Record;
+use crate::{finding::Finding, record::Record};
 
 static VARIABLES: ServiceVariables = webhook::variables!("SINK_DISCORD");
 
@@ -46,6 +49,11 @@ impl Service for Discord {
         payload::of(record)
     }
 
+    /// Discord's reference of webhooks: "Get Webhook with Token".
+    fn probe(&self) -> Probe {
+        Probe::Same
+    }
+
     fn judge(&self, said: &Said<'_>) -> Answer {
         fault::judge(said)
     }
@@ -54,5 +62,9 @@ impl Service for Discord {
 impl Prepared for Config {
     fn build(&self, _cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
         Ok((Box::new(Webhook::new(Discord, &self.webhook)?), webhook::policy()))
+    }
+
+    fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(webhook::check(&Discord, &self.webhook, within))
     }
 }

@@ -13,6 +13,7 @@
 //! would only wait for the same failure. The sink follows no redirects, because the credentials belong to the given address.
 
 mod body;
+mod check;
 mod cloud_events;
 mod config;
 mod fault;
@@ -36,6 +37,7 @@ pub use self::config::{Compression, Config, Format, Health, Link};
 pub(super) use self::settings::DEFINITION;
 use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable};
 use crate::{
+    finding::Finding,
     http::{self, Address, BasicAuth, Fault, Names, Proxies, Reach, Server, Token, TokenSource},
     record::Record,
     redact,
@@ -264,6 +266,10 @@ impl Prepared for Config {
     fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
         let sink = Http::new(self.clone(), cluster).map_err(Unusable::new)?;
         Ok((Box::new(sink), self.policy()))
+    }
+
+    fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(check::check(self, within))
     }
 
     fn keeps_headers_away(&self) -> Option<&'static str> {

@@ -2,10 +2,7 @@
 
 use std::error::Error;
 
-use aws_sdk_kinesis::{
-    error::{ProvideErrorMetadata as _, SdkError},
-    operation::put_records::PutRecordsError,
-};
+use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 
 use crate::redact::shown;
 
@@ -29,7 +26,10 @@ pub(super) enum Fault {
 
 impl Fault {
     /// What an error of the client means. `region` is where it was sent.
-    pub(super) fn of(error: &SdkError<PutRecordsError>, stream: &str, region: &str) -> Self {
+    pub(super) fn of<E>(error: &SdkError<E>, stream: &str, region: &str) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
         match error {
             SdkError::ServiceError(answer) => {
                 let code = answer.err().code().unwrap_or_default();

@@ -15,6 +15,7 @@
 //! The SDK never retries by itself.
 
 mod call;
+mod check;
 mod client;
 mod config;
 mod fault;
@@ -24,7 +25,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashSet, fmt, mem, sync::Arc};
+use std::{collections::HashSet, fmt, mem, sync::Arc, time::Duration};
 
 use aws_sdk_kinesis::{
     primitives::Blob,
@@ -40,7 +41,7 @@ use self::{
     fault::Fault,
 };
 use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable, lease};
-use crate::{kind::Kind, lease::LeaseState, record::Record};
+use crate::{finding::Finding, kind::Kind, lease::LeaseState, record::Record};
 
 /// Writes records to one stream.
 pub struct Kinesis {
@@ -270,5 +271,9 @@ impl Sink for Kinesis {
 impl Prepared for Config {
     fn build(&self, _cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
         Ok((Box::new(Kinesis::new(self.clone())), self.policy()))
+    }
+
+    fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(check::check(self, within))
     }
 }

@@ -18,7 +18,10 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 
 pub use self::config::Config;
 pub(super) use self::settings::DEFINITION;
@@ -26,7 +29,7 @@ use super::{
     Policy, Prepared, Sink, Unusable,
     webhook::{self, Answer, Said, Service, ServiceVariables, Webhook},
 };
-use crate::{http::Secret, record::Record};
+use crate::{finding::Finding, http::Secret, record::Record};
 
 static VARIABLES: ServiceVariables = webhook::variables!("SINK_PAGERDUTY");
 
@@ -59,5 +62,12 @@ impl Prepared for Config {
     fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
         let service = PagerDuty { routing_key: self.routing_key.clone(), cluster: cluster.map(str::to_owned) };
         Ok((Box::new(Webhook::new(service, &self.webhook)?), webhook::policy()))
+    }
+
+    fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(async move {
+            let service = PagerDuty { routing_key: self.routing_key.clone(), cluster: None };
+            webhook::check(&service, &self.webhook, within).await
+        })
     }
 }

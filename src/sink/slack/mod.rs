@@ -19,7 +19,10 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 
 pub use self::config::Config;
 pub(super) use self::settings::DEFINITION;
@@ -27,7 +30,7 @@ use super::{
     Policy, Prepared, Sink, Unusable,
     webhook::{self, Answer, Said, Service, ServiceVariables, Webhook},
 };
-use crate::{notify::Message, record::Record};
+use crate::{finding::Finding, notify::Message, record::Record};
 
 static VARIABLES: ServiceVariables = webhook::variables!("SINK_SLACK");
 
@@ -56,5 +59,9 @@ impl Service for Slack {
 impl Prepared for Config {
     fn build(&self, _cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
         Ok((Box::new(Webhook::new(Slack, &self.webhook)?), webhook::policy()))
+    }
+
+    fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(webhook::check(&Slack, &self.webhook, within))
     }
 }

@@ -19,6 +19,15 @@ pub enum Encryption {
 }
 
 impl Encryption {
+    /// For people.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Encryption::Starttls => "STARTTLS",
+            Encryption::Tls => "TLS",
+            Encryption::None => "no encryption",
+        }
+    }
+
     /// The usual port.
     pub const fn port(self) -> u16 {
         match self {

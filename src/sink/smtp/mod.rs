@@ -11,6 +11,7 @@
 //! A connection carries one mail after the other. It is dropped with the first failure, so that nothing can leave after the sink has given it up. The
 //! `Message-ID` is made from the record's id, so that a mail that comes twice can be recognised.
 
+mod check;
 mod config;
 mod fault;
 mod mail;
@@ -18,7 +19,7 @@ mod settings;
 mod subject;
 mod wire;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use futures_util::future::BoxFuture;
 use lettre::transport::smtp::{
@@ -32,7 +33,7 @@ pub use self::config::{Config, Encryption};
 pub(super) use self::settings::DEFINITION;
 use self::wire::{Idle, Step};
 use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable, lease, webhook};
-use crate::{files, lease::LeaseState, record::Record};
+use crate::{files, finding::Finding, lease::LeaseState, record::Record};
 
 /// The largest file with certificates.
 const MAX_CERTIFICATES: usize = 16 << 20;
@@ -146,5 +147,9 @@ impl Sink for Smtp {
 impl Prepared for Config {
     fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
         Ok((Box::new(Smtp::new(self.clone(), cluster)?), webhook::policy()))
+    }
+
+    fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(check::check(self, within))
     }
 }

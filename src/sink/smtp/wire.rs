@@ -8,7 +8,7 @@ use lettre::{
         Error,
         authentication::DEFAULT_MECHANISMS,
         client::AsyncSmtpConnection,
-        commands::{Data, Mail, Rcpt},
+        commands::{Data, Mail, Noop, Rcpt},
         extension::{Extension, MailParameter},
     },
 };
@@ -66,6 +66,13 @@ impl Smtp {
         connection.message(&mail.formatted()).await?;
         self.idle = Some(Idle { connection, since: Instant::now() });
         Ok(())
+    }
+
+    /// Does everything that comes before a mail, and ends the connection.
+    pub(super) async fn greet(&self, step: &mut Step) -> Result<(), Error> {
+        let mut connection = self.open(step).await?;
+        connection.command(Noop).await?;
+        connection.quit().await.map(drop)
     }
 
     /// The connection of the mail before, if it still works.

@@ -1,7 +1,14 @@
 //! The sink `stdout` has no settings.
 
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, ready};
+
 use super::Stdout;
-use crate::sink::{Definition, Policy, Prepared, Sink, Unusable};
+use crate::{
+    finding::Finding,
+    sink::{Definition, Policy, Prepared, Sink, Unusable},
+};
 
 pub(in crate::sink) static DEFINITION: Definition = Definition {
     about: "one record a line to standard output",
@@ -22,5 +29,13 @@ impl Prepared for Config {
             Unusable::new(format!("cannot use SINK_TYPE=stdout: {error}; start the program with a standard output"))
         })?;
         Ok((Box::new(stdout), Policy::default()))
+    }
+
+    fn check(&self, _within: Duration) -> BoxFuture<'_, Vec<Finding>> {
+        let found = match self.build(None) {
+            Ok(_) => Finding::ok("sink stdout", "there is a standard output"),
+            Err(error) => Finding::of_setting("sink stdout", error),
+        };
+        Box::pin(ready(vec![found]))
     }
 }

@@ -3,6 +3,7 @@
 //! A sink says what is its own as a [`Service`]: its variables, its payload, and how it reads an answer. A batch is sent in order, one
 //! request a record, and nothing more after the first failure.
 
+mod check;
 mod config;
 mod fault;
 mod settings;
@@ -20,6 +21,7 @@ use futures_util::future::{BoxFuture, join_all};
 
 use self::target::Target;
 pub(super) use self::{
+    check::{Probe, check},
     config::Config,
     fault::{Answer, Said, usual},
     settings::{Settings, read},
@@ -37,6 +39,11 @@ pub(super) trait Service: Send + Sync + fmt::Debug {
 
     /// The body of the request for `record`.
     fn payload(&self, record: &Record) -> Bytes;
+
+    /// A request that changes nothing, to see whether a URL is valid.
+    fn probe(&self) -> Probe {
+        Probe::None
+    }
 
     /// What an answer means. Most are [`usual`].
     fn judge(&self, said: &Said<'_>) -> Answer {

@@ -62,6 +62,19 @@ impl Target {
         &self.server.label
     }
 
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Asks for `path`, without the query of the URL.
+    pub(super) async fn get(&self, method: Method, path: &str) -> Result<Response, reqwest::Error> {
+        self.server.send(self.server.request_with(method, path, None)).await
+    }
+
     /// Posts `body` once, and judges the answer.
     pub(super) async fn post(&self, service: &impl Service, body: Bytes, timeout: Duration) -> Answer {
         let variables = service.variables();
