@@ -104,10 +104,10 @@ impl Known {
     /// The first subcommand or flag of the command that does not exist.
     fn fault_of_command(&self, line: &str) -> Option<(String, &'static str)> {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let starts = (0..words.len()).filter(|&n| words[n].rsplit('/').next() == Some("nomad-firehose"));
+        let mut starts = (0..words.len()).filter(|&n| words[n].rsplit('/').next() == Some("nomad-firehose"));
         let begins =
             |n: usize| n == 0 || matches!(words[n - 1], "$" | "|" | "&&" | "nomad-firehose" | "exec" | "then" | "--");
-        let start = starts.filter(|&n| begins(n)).next_back()?;
+        let start = starts.rfind(|&n| begins(n))?;
         let mut command = &self.command;
         for word in
             words[start + 1..].iter().take_while(|word| !matches!(**word, "|" | "&&" | ">" | "<" | ";" | "&" | "\\"))
