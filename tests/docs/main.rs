@@ -13,7 +13,10 @@ mod pages;
 mod run;
 mod stage;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 fn hold(problems: &[String]) {
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
@@ -27,6 +30,20 @@ fn every_link_leads_somewhere() {
 #[test]
 fn every_name_exists() {
     hold(&names::unknown(&pages::all()));
+}
+
+#[test]
+fn every_alert_has_its_runbook() {
+    let Ok(rules) = std::fs::read_to_string("deploy/prometheus/rules.yml") else { return };
+    let alerts: BTreeSet<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let pages = pages::all();
+    let page = &pages[Path::new("docs/operations.md")];
+    let headings = page.parts.iter().filter_map(|part| part.text.strip_prefix("### "));
+    let runbooks: BTreeSet<&str> = headings.filter(|heading| heading.starts_with("NomadFirehose")).collect();
+    assert_eq!(
+        runbooks, alerts,
+        "docs/operations.md has a section for each alert of deploy/prometheus/rules.yml, and for no other"
+    );
 }
 
 #[test]
