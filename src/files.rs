@@ -6,19 +6,17 @@
 use std::{
     fs::{self, File, FileType, OpenOptions},
     io::{self, Read as _},
-    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
     path::Path,
 };
 
-use rustix::fs::OFlags;
+use crate::sys;
 
 /// Opens a file of the program itself.
 ///
 /// # Errors
 /// The file cannot be opened with `options`, or the path names a link or anything else that is not a regular file.
 pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    match options.custom_flags(flags.bits().cast_signed()).open(path) {
+    match sys::files::follow_no_link(options).open(path) {
         Ok(file) => regular(file),
         // What the path names instead says more than why it cannot be opened.
         Err(error) => Err(check(path).err().unwrap_or(error)),
@@ -41,14 +39,42 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The file cannot be read, is not a regular file, or has more than `most` bytes.
 pub(crate) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = regular(OpenOptions::new().read(true).custom_flags(flags).open(path)?)?;
+    let file = regular(sys::files::wait_for_nobody(OpenOptions::new().read(true)).open(path)?)?;
     let mut bytes = Vec::new();
     file.take(most as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > most {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {most} bytes")));
     }
     Ok(bytes)
+}
+
+/// Opens a file of the program itself that may be created: then it belongs to its owner alone.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    open(path, sys::files::private(options))
+}
+
+/// Waits until the entry of `path` in its directory is on disk: without it, a new file does not survive a crash.
+///
+/// # Errors
+/// The system refuses.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    sys::files::sync_directory(parent.unwrap_or(Path::new(".")))
+}
+
+/// Whether this is the file that the path names.
+///
+/// # Errors
+/// The system does not say.
+pub(crate) fn is_named(path: &Path, file: &File) -> io::Result<bool> {
+    match sys::files::Id::at(path) {
+        Ok(named) => Ok(named == sys::files::Id::of(file)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn regular(file: File) -> io::Result<File> {
@@ -60,11 +86,7 @@ fn refused(found: FileType) -> io::Error {
     let what = match found {
         found if found.is_symlink() => "a symbolic link",
         found if found.is_dir() => "a directory",
-        found if found.is_fifo() => "a FIFO",
-        found if found.is_socket() => "a socket",
-        found if found.is_char_device() => "a character device",
-        found if found.is_block_device() => "a block device",
-        _ => "something else",
+        found => sys::files::special(found),
     };
     io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, not a regular file"))
 }

@@ -9,7 +9,9 @@ use nomad_firehose::{
     coordinator::Turns,
     pipeline::{Failure, Fleet, Prepared, Surroundings},
     process::{self, Hangup},
-    program, sink, state,
+    program,
+    service::Service,
+    sink, state,
     supervisor::{Ending, Shutdown},
     telemetry::{self, Board, Log},
 };
@@ -101,13 +103,20 @@ async fn carry(settings: Settings, reload: &Reload, warnings: &[Warning]) -> Res
     let around = Surroundings { shared, board: Board::default(), turns: Turns::default() };
     let Shared { listen, cluster, .. } = &around.shared;
     let listener = telemetry::listen::start(*listen, &around.board, cluster.clone()).await?;
+    let service = Service::of_environment();
+    let reports = tokio::spawn(service.clone().report(around.board.clone(), shutdown.stop.clone()));
     let is_clean = if is_fleet {
-        Fleet::new(around, shutdown).run(pipelines, &asked, &|| reload.load()).await?
+        let reload = || {
+            let _reloading = service.reloading();
+            reload.load()
+        };
+        Fleet::new(around, shutdown).run(pipelines, &asked, &reload).await?
     } else {
         let pipeline = pipelines.remove(0);
         let ending = Prepared::new(&pipeline, &around, shutdown).await?.run().await?;
         !matches!(ending, Ending::Stopped { clean: false })
     };
     listener.abort();
+    reports.abort();
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

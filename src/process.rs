@@ -1,17 +1,21 @@
-//! What the program asks of the operating system: a runtime, descriptors, signals, and a name for this process.
+//! The process as a whole: its runtimes, descriptors, signals, and a name for it.
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::{
     runtime::{Builder, Runtime},
-    signal::unix::{SignalKind, signal},
     sync::Notify,
     time::Instant,
 };
 use tracing::{debug, info};
 
-use crate::{settings::PipelineName, supervisor::Shutdown, telemetry};
+use crate::{
+    pulse,
+    settings::PipelineName,
+    supervisor::Shutdown,
+    sys::{self, Sent, signals::Signals},
+    telemetry,
+};
 
 /// How long the end of the process waits for threads that block. A write that the far side never takes must not keep it.
 const BLOCKED: Duration = Duration::from_millis(100);
@@ -24,7 +28,7 @@ const BLOCKED: Duration = Duration::from_millis(100);
 /// # Errors
 /// The runtime could not be started.
 pub fn block_on<T>(task: impl Future<Output = T>) -> io::Result<T> {
-    run_on(Builder::new_multi_thread().worker_threads(1).enable_all().build()?, task)
+    run_on(Builder::new_multi_thread().worker_threads(1).enable_all().build()?, "".into(), task)
 }
 
 /// The same for a pipeline, on this thread and others of its own: what it logs has its name.
@@ -36,11 +40,12 @@ pub fn block_on_for<T>(pipeline: &PipelineName, task: impl Future<Output = T>) -
     telemetry::name_thread(&name);
     let mut builder = Builder::new_multi_thread();
     let named = builder.worker_threads(1).thread_name(pipeline.as_str()).enable_all();
-    run_on(named.on_thread_start(move || telemetry::name_thread(&name)).build()?, task)
+    let of_threads = Arc::clone(&name);
+    run_on(named.on_thread_start(move || telemetry::name_thread(&of_threads)).build()?, name, task)
 }
 
-fn run_on<T>(runtime: Runtime, task: impl Future<Output = T>) -> io::Result<T> {
-    let output = runtime.block_on(task);
+fn run_on<T>(runtime: Runtime, name: Arc<str>, task: impl Future<Output = T>) -> io::Result<T> {
+    let output = runtime.block_on(pulse::during(name, task));
     runtime.shutdown_timeout(BLOCKED);
     Ok(output)
 }
@@ -48,46 +53,19 @@ fn run_on<T>(runtime: Runtime, task: impl Future<Output = T>) -> io::Result<T> {
 /// Raises the limit on open files to the most that the system allows: connections to Nomad, Consul and the sink need them after
 /// an outage.
 pub fn raise_descriptor_limit() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+    if let Err(error) = sys::process::raise_descriptor_limit() {
         debug!(%error, "limit on open files not raised");
     }
 }
 
 /// Who this process is, for people who look for the leader.
 pub fn holder() -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = sys::machine::name();
     let process = std::process::id();
     match std::env::var("NOMAD_ALLOC_ID") {
         Ok(allocation) => format!("allocation {allocation} on {host}"),
         Err(_) => format!("process {process} on {host}"),
     }
-}
-
-/// Signals that end a process unless it listens, and that mean nothing to this one. SIGXFSZ comes from a limit on the size of files: if it is ignored, the write
-/// fails with a reason.
-const IGNORED: [(Signal, &str); 8] = [
-    (Signal::USR1, "SIGUSR1"),
-    (Signal::USR2, "SIGUSR2"),
-    (Signal::ALARM, "SIGALRM"),
-    (Signal::VTALARM, "SIGVTALRM"),
-    (Signal::PROF, "SIGPROF"),
-    (Signal::IO, "SIGIO"),
-    (Signal::POWER, "SIGPWR"),
-    (Signal::XFSZ, "SIGXFSZ"),
-];
-
-/// Logs each of the signals in [`IGNORED`].
-fn ignore_signals() -> io::Result<()> {
-    for (number, name) in IGNORED {
-        let mut signals = signal(SignalKind::from_raw(number.as_raw()))?;
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() {
-                info!(signal = name, "signal ignored");
-            }
-        });
-    }
-    Ok(())
 }
 
 /// What SIGHUP does.
@@ -99,37 +77,28 @@ pub enum Hangup {
     Reload(Arc<Notify>),
 }
 
-fn listen_to_hangups(hangup: Hangup) -> io::Result<()> {
-    let mut signals = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        while signals.recv().await.is_some() {
-            match &hangup {
-                Hangup::Ignored => info!(signal = "SIGHUP", "signal ignored"),
-                Hangup::Reload(asked) => asked.notify_one(),
-            }
-        }
-    });
-    Ok(())
-}
-
 /// From now on, the first SIGINT or SIGTERM cancels [`Shutdown::stop`], and the second cancels [`Shutdown::abort`]. Call it before
 /// the first log line, so that an operator who reads the log can stop the program cleanly.
 ///
 /// # Errors
 /// The system refuses a handler.
 pub fn shutdown_on_signals(hangup: Hangup) -> io::Result<Shutdown> {
-    ignore_signals()?;
-    listen_to_hangups(hangup)?;
+    let mut signals = Signals::listen()?;
     let shutdown = Shutdown::default();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let Shutdown { stop, abort } = shutdown.clone();
     tokio::spawn(async move {
         let mut first = None;
-        loop {
-            let name = tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
+        while let Some(sent) = signals.next().await {
+            let name = match (sent, &hangup) {
+                (Sent::Stop(name), _) => name,
+                (Sent::Reload(_), Hangup::Reload(asked)) => {
+                    asked.notify_one();
+                    continue;
+                }
+                (Sent::Reload(name), Hangup::Ignored) | (Sent::Meaningless(name), _) => {
+                    info!(signal = name, "signal ignored");
+                    continue;
+                }
             };
             match meaning(&mut first, name, Instant::now()) {
                 Meaning::Stop => {
@@ -140,7 +109,6 @@ pub fn shutdown_on_signals(hangup: Hangup) -> io::Result<Shutdown> {
                 Meaning::Abort => {
                     info!(signal = name, "stopping at once");
                     abort.cancel();
-                    return;
                 }
             }
         }

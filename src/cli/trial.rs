@@ -15,6 +15,7 @@ use crate::{
     meta::Origin,
     nomad::Client,
     settings::Scope,
+    sys,
     trial::{self, Form, Look, Sums, Trial},
 };
 
@@ -174,8 +175,7 @@ pub(super) fn has_colors() -> bool {
 }
 
 fn width() -> usize {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
-    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(WIDTH)
+    sys::machine::columns().unwrap_or(WIDTH)
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use super::catalogue;
-use crate::settings::{Layers, Setting, Warning};
+use crate::{
+    settings::{Layers, Setting, Warning},
+    sys,
+};
 
 const READ: u32 = 0o004;
 const WRITE: u32 = 0o002;
@@ -18,7 +20,7 @@ pub(super) fn warnings(layers: &Layers) -> Vec<Warning> {
     let mut found = Vec::new();
     let mut look = |setting: &Setting, path: &Path, bits: u32| {
         let Ok(metadata) = fs::metadata(path) else { return };
-        let mode = metadata.permissions().mode() & 0o7777;
+        let Some(mode) = sys::files::mode(&metadata) else { return };
         if mode & bits != 0 && (metadata.is_file() || metadata.is_dir()) {
             let setting = layers.get(setting).map(|given| given.origin.place(setting)).unwrap_or_default();
             let is_directory = metadata.is_dir();

@@ -2,9 +2,8 @@
 
 use std::{
     fmt,
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io::{self, BufWriter, Write},
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
@@ -15,7 +14,7 @@ use tracing_subscriber::fmt::{
 };
 
 use super::Letter;
-use crate::{files, record::Envelope};
+use crate::{files, record::Envelope, sys};
 
 /// How often a file is opened again because another one took its name before it was locked.
 const REPLACED: usize = 16;
@@ -27,7 +26,7 @@ pub(crate) fn append(path: &Path, letters: &[Letter]) -> io::Result<()> {
         return Ok(());
     }
     let written = write(&file, &before, letters).and_then(|()| file.sync_data());
-    let written = written.and_then(|()| if before.len() == 0 { sync_parent(path) } else { Ok(()) });
+    let written = written.and_then(|()| if before.len() == 0 { files::sync_parent(path) } else { Ok(()) });
     if written.is_err() {
         // Half a line would look like a letter. Where even this fails, the next write closes the line.
         if let Err(error) = file.set_len(before.len()) {
@@ -42,30 +41,21 @@ pub(crate) fn append(path: &Path, letters: &[Letter]) -> io::Result<()> {
 /// A replay can replace the file while we wait for the lock: whatever is written to the old one then is lost.
 fn open(path: &Path) -> io::Result<(File, Metadata)> {
     for _ in 0..REPLACED {
-        let file = files::open(path, OpenOptions::new().read(true).append(true).create(true).mode(0o600))?;
+        let file = files::open_private(path, OpenOptions::new().read(true).append(true).create(true))?;
         file.lock()?;
         let metadata = file.metadata()?;
-        if is_named(path, &metadata)? {
+        if files::is_named(path, &file)? {
             return Ok((file, metadata));
         }
     }
     Err(io::Error::new(io::ErrorKind::Interrupted, "the file is replaced over and over"))
 }
 
-/// Whether the file of `metadata` still has this name.
-pub(crate) fn is_named(path: &Path, metadata: &Metadata) -> io::Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(named) => Ok((named.dev(), named.ino()) == (metadata.dev(), metadata.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 fn write(file: &File, before: &Metadata, letters: &[Letter]) -> io::Result<()> {
     let mut writer = BufWriter::with_capacity(1 << 16, file);
     if before.len() > 0 {
         let mut last = [0];
-        file.read_exact_at(&mut last, before.len() - 1)?;
+        sys::files::read_exact_at(file, &mut last, before.len() - 1)?;
         if last != *b"\n" {
             writer.write_all(b"\n")?;
         }
@@ -84,12 +74,6 @@ pub(crate) fn write_lines(writer: &mut impl Write, letters: &[Letter]) -> io::Re
         writer.write_all(b"\n")?;
     }
     Ok(())
-}
-
-/// Writes the directory entry to disk: without it, a new file does not survive a crash.
-pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[derive(Serialize)]

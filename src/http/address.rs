@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 use reqwest::Url;
 
 use super::{BasicAuth, Secret};
+use crate::sys;
 
 /// One address of an agent: `http://host:port`, `https://host:port` or `unix:///path/of/socket`.
 ///
@@ -57,6 +58,9 @@ impl FromStr for Address {
             return Err(bad("is empty; set it to one such as http://127.0.0.1:4646".to_owned()));
         }
         if let Some(path) = text.strip_prefix("unix://") {
+            if !sys::sockets::HAVE_PATHS {
+                return Err(bad("names a socket, which this system does not have; use http or https".to_owned()));
+            }
             if !path.starts_with('/') {
                 return Err(bad("names no absolute path; write it as unix:///run/agent.sock".to_owned()));
             }

@@ -16,7 +16,7 @@ use super::{
     proxy::{Proxies, Proxy},
     reason,
 };
-use crate::{redact, tls};
+use crate::{redact, sys, tls};
 
 /// How one client connects to its addresses.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ fn server(address: &Address, reach: &Reach<'_>) -> Result<Server, Fault> {
     let (mut base, proxy) = match &address.place {
         // A socket is on this machine, so no proxy applies.
         Place::Unix(path) => {
-            builder = builder.unix_socket(path.clone());
+            builder = sys::sockets::through(builder, path);
             (Url::parse("http://127.0.0.1").expect("a constant URL"), None)
         }
         Place::Tcp(url) => (url.clone(), reach.proxies.of(url)),

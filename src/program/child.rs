@@ -9,17 +9,15 @@ mod run;
 use std::{
     fs::File,
     io::{self, BufReader, Write as _},
-    os::fd::AsFd as _,
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit};
-
 use self::run::Runner;
 use super::frame::{self, Answer, Setup};
+use crate::sys::{process, standard};
 
 /// The subcommand.
 pub const COMMAND: &str = "jq-worker";
@@ -52,33 +50,26 @@ pub fn serve() -> ExitCode {
 }
 
 fn start() -> io::Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
+    process::end_with_parent()?;
     // What jaq says in a panic can hold a record's text, and the parent reads stderr.
     std::panic::set_hook(Box::new(|_| {}));
-    let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let stdin = standard::input()?;
+    let stdout = standard::output()?;
     let (mut source, mut frame) = (BufReader::with_capacity(BUFFER, stdin), Vec::new());
     if !frame::read(&mut source, &mut frame)? {
         return Ok(());
     }
     let setup = frame::setup(&frame).ok_or_else(|| io::Error::other("the first frame is no setup"))?;
     // A parent that has ended before the signal was set sends none.
-    if getppid().map(Pid::as_raw_nonzero).map(i32::from) != Some(setup.parent) {
+    if !process::is_child_of(setup.parent) {
         return Ok(());
     }
-    limit(setup.memory)?;
+    // A core file would hold records.
+    process::restrict(setup.memory)?;
     let stack = usize::try_from((setup.memory / STACK_SHARE).min(STACK)).unwrap_or(usize::MAX);
     let worker = move || Worker { source, sink: stdout, gathered: Vec::new(), written: Instant::now() }.run(&setup);
     let running = thread::Builder::new().name(COMMAND.to_owned()).stack_size(stack).spawn(worker)?;
     running.join().unwrap_or_else(|_| Err(io::Error::other("the jq worker panicked")))
-}
-
-/// Limits the memory of this process, and leaves no core file: it would hold records.
-fn limit(memory: u64) -> io::Result<()> {
-    let both = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
-    setrlimit(Resource::Core, both(0))?;
-    setrlimit(Resource::As, both(memory))?;
-    Ok(())
 }
 
 struct Worker {

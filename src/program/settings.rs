@@ -1,9 +1,12 @@
 //! The settings of the stage.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use super::{Config, Path, Patience, Uses, check};
-use crate::settings::{Broken, ByteSize, Form, Reader, Setting, between, settings};
+use crate::{
+    settings::{Broken, ByteSize, Form, Reader, Setting, between, settings},
+    sys,
+};
 
 const HEADING: &str = "Program";
 
@@ -70,7 +73,7 @@ pub fn read(reader: &mut Reader<'_>) -> Result<Option<Config>, Broken> {
         redact,
         memory,
         uses,
-        worker: PathBuf::from("/proc/self/exe"),
+        worker: sys::process::this_program(),
         patience: Patience::default(),
     }))
 }

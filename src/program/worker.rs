@@ -2,13 +2,11 @@
 
 use std::{
     io,
-    os::unix::process::ExitStatusExt as _,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
 
 use bytes::BytesMut;
-use rustix::process::Signal;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
@@ -19,6 +17,7 @@ use super::{
     COMMAND, Config, Patience,
     frame::{self, Answer, Damaged, Question, Setup},
 };
+use crate::sys::process;
 
 /// How often the processor time of a busy process is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -51,6 +50,7 @@ pub(super) struct Worker {
     written: usize,
     received: BytesMut,
     is_ready: bool,
+    started: Instant,
     patience: Patience,
     /// When the last answer came, or the process got work.
     since: Instant,
@@ -97,10 +97,11 @@ impl Worker {
     pub(super) fn start(config: &Config) -> io::Result<Self> {
         let mut command = Command::new(&config.worker);
         // Nothing of our environment: it holds secrets. With one arena, the limit is for what is used, not for reserves.
-        command.arg0("nomad-firehose").arg(COMMAND).env_clear().env("MALLOC_ARENA_MAX", "1");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: the terminal's interrupt is for the parent, which still needs it for what is to be delivered.
-        let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
+        process::set_apart(&mut command, "nomad-firehose");
+        command.arg(COMMAND).env_clear().env("MALLOC_ARENA_MAX", "1");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn()?;
         let missing = || io::Error::other("a pipe is missing");
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
@@ -123,6 +124,7 @@ impl Worker {
             written: 0,
             received: BytesMut::with_capacity(BUFFER),
             is_ready: false,
+            started: Instant::now(),
             patience: config.patience,
             since: Instant::now(),
             processor: None,
@@ -204,11 +206,8 @@ impl Worker {
     /// The processor time of the process so far.
     fn processor_time(&self) -> Duration {
         let Some(id) = self.child.id() else { return Duration::ZERO };
-        let text = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        // The name, in brackets, can hold anything. User and system time are the 14th and 15th of all fields.
-        let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
-        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-        Duration::from_millis(ticks.saturating_mul(1000) / rustix::param::clock_ticks_per_second().max(1))
+        // Where the system does not say, the time that passes counts as such.
+        process::processor_time(id).unwrap_or_else(|| self.started.elapsed())
     }
 
     /// Ends the process, and says why it is over.
@@ -228,7 +227,7 @@ impl Worker {
             Over::Silent => End { reason: format!("the jq worker did not answer for {}", seconds(waiting)), blame: 0 },
             Over::Damaged => End::blaming(Damaged.to_string()),
             Over::Gone => {
-                let killed = status.and_then(|status| status.signal()) == Some(Signal::KILL.as_raw());
+                let killed = status.is_some_and(process::was_killed);
                 let reason = reason(status, &String::from_utf8_lossy(&words), config);
                 End { reason, blame: if killed { GUILTY / 4 } else { GUILTY / 2 } }
             }
@@ -250,7 +249,7 @@ fn reason(status: Option<ExitStatus>, words: &str, config: &Config) -> String {
     if words.contains("memory allocation of") {
         return format!("the program needed more memory than {}; see NOMAD_FIREHOSE_JQ_MEMORY", config.memory);
     }
-    match status.map(|status| (status.signal(), status.code())) {
+    match status.map(|status| (process::signal(status), status.code())) {
         Some((Some(signal), _)) => format!("the jq worker was killed by signal {signal}"),
         Some((None, Some(code))) => format!("the jq worker ended with code {code}: {}", words.trim()),
         _ => "the jq worker ended".to_owned(),

@@ -5,13 +5,12 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write},
     ops::Range,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
 };
 
 use crate::{
     dead_letter::{Letter, file},
-    files,
+    files, sys,
 };
 
 /// How many bytes are copied at a time.
@@ -105,8 +104,7 @@ impl Rest {
                 Err(fs::TryLockError::Error(error)) => return Err(failed(&rest_path)(error)),
             }
             // The last holder of the lock has renamed or removed it.
-            let metadata = rest.metadata().map_err(failed(&rest_path))?;
-            if file::is_named(&rest_path, &metadata).map_err(failed(&rest_path))? {
+            if files::is_named(&rest_path, &rest).map_err(failed(&rest_path))? {
                 break rest;
             }
         };
@@ -123,11 +121,7 @@ impl Rest {
         let rest = self.rest.get_ref();
         let set = || {
             rest.set_len(0)?;
-            let (ours, theirs) = (rest.metadata()?, self.letters.metadata()?);
-            if (ours.uid(), ours.gid()) != (theirs.uid(), theirs.gid()) {
-                fchown(rest, Some(theirs.uid()), Some(theirs.gid()))?;
-            }
-            rest.set_permissions(theirs.permissions())
+            sys::files::own_like(rest, &self.letters)
         };
         set().map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => Error::Owner { path: self.path.clone(), source },
@@ -180,7 +174,7 @@ impl Rest {
         while place < at.end {
             let bytes = usize::try_from(at.end - place).map_or(chunk.len(), |left| left.min(chunk.len()));
             let chunk = &mut chunk[..bytes];
-            self.letters.read_exact_at(chunk, place)?;
+            sys::files::read_exact_at(&self.letters, chunk, place)?;
             for byte in &*chunk {
                 // An empty line is no letter.
                 self.lines += usize::from(last == b'\n' && *byte != b'\n');
@@ -202,7 +196,7 @@ impl Rest {
         let (path, rest_path) = (self.path.clone(), self.rest_path.clone());
         // A writer that waits for the lock finds another file under the name, and writes to that.
         let metadata = self.letters.metadata().map_err(broken(&path))?;
-        if !file::is_named(&path, &metadata).map_err(broken(&path))? {
+        if !files::is_named(&path, &self.letters).map_err(broken(&path))? {
             return Err(Error::Moved(path));
         }
         self.copy(&(from..metadata.len())).and_then(|()| self.rest.flush()).map_err(broken(&rest_path))?;
@@ -217,7 +211,7 @@ impl Rest {
         fs::rename(&rest_path, &path).map_err(broken(&path))?;
         self.placed = true;
         // Where only this fails, a crash of the machine could bring the old file back: repeats, and no loss.
-        if let Err(error) = file::sync_parent(&path) {
+        if let Err(error) = files::sync_parent(&path) {
             tracing::warn!(%error, path = %path.display(), "cannot sync directory of dead letters");
         }
         Ok(self.lines)
@@ -237,5 +231,5 @@ impl Drop for Rest {
 
 /// Readable by its owner alone, and never through a link: the directory can belong to others.
 fn neighbour(path: &Path) -> io::Result<File> {
-    files::open(path, OpenOptions::new().read(true).append(true).create(true).mode(0o600))
+    files::open_private(path, OpenOptions::new().read(true).append(true).create(true))
 }

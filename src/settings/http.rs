@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use reqwest::Url;
 
 use super::{Reader, Setting, Warning};
-use crate::http::{self, Address, BasicAuth, Secret, Tls, TokenSource};
+use crate::{
+    http::{self, Address, BasicAuth, Secret, Tls, TokenSource},
+    sys,
+};
 
 /// The settings of TLS of one component.
 pub(crate) struct TlsSettings {
@@ -21,6 +24,9 @@ pub(crate) struct TlsSettings {
 /// The address without its user, and the user. A path is the one under which a reverse proxy serves the API.
 pub(crate) fn address(text: &str) -> Result<(Address, Option<BasicAuth>), String> {
     if let Some(path) = text.strip_prefix("unix://") {
+        if !sys::sockets::HAVE_PATHS {
+            return Err("this system has no such sockets; begin with http:// or https://".to_owned());
+        }
         return match Path::new(path).is_absolute() {
             true => Ok((parsed(text)?, None)),
             false => Err("the path of the socket is not absolute; write one such as unix:///run/agent.sock".to_owned()),

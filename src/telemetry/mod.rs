@@ -11,7 +11,7 @@ pub mod metrics;
 pub mod phase;
 pub mod status;
 
-pub use board::Board;
+pub use board::{Board, Row};
 pub use facets::{Duty, Leadership, ListState, SinkState, SourceState};
 pub use lag::{Backlog, Front};
 pub use latency::Latency;

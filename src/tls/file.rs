@@ -1,8 +1,6 @@
 //! Files that are loaded again when they have changed.
 
 use std::{
-    fs,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -11,7 +9,7 @@ use std::{
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use super::validity::{self, HasValidity, Validity};
-use crate::files;
+use crate::{files, sys};
 
 /// The largest PEM file. The authorities of a whole system take some hundreds of KiB.
 const MAX_PEM: usize = 16 << 20;
@@ -123,11 +121,9 @@ impl FileVersions {
     fn of(paths: &[PathBuf]) -> Self {
         let mut newest = 0;
         let mut look = |path: &PathBuf| {
-            let found = fs::metadata(path).ok()?;
-            newest = newest.max(found.ctime());
-            // The change time of the inode, because no program can set it, unlike the modification time.
-            let changed = found.ctime().wrapping_mul(1_000_000_000).wrapping_add(found.ctime_nsec());
-            Some([found.dev().cast_signed(), found.ino().cast_signed(), found.size().cast_signed(), changed])
+            let (version, since) = sys::files::version(path).ok()?;
+            newest = newest.max(since);
+            Some(version)
         };
         let stamps = paths.iter().map(|path| (path.clone(), look(path))).collect();
         FileVersions(stamps, newest)

@@ -26,6 +26,8 @@ use self::{
 
 /// The modules of `src`, the lowest first.
 const FIREHOSE: &[(&str, &str)] = &[
+    ("sys", "what differs between operating systems"),
+    ("pulse", "whether the runtimes make progress"),
     ("kind", "the resources that the program carries"),
     ("position", "raft indexes, identities of events, positions"),
     ("files", "opening files safely"),
@@ -65,6 +67,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("source", "the event stream and the lists"),
     ("supervisor", "the life of a run"),
     ("process", "signals, descriptors, the runtime"),
+    ("service", "what the service manager hears"),
     ("config", "all settings"),
     ("pipeline", "from settings to a run, and many runs side by side"),
     ("state", "the stored state, for an operator"),
@@ -110,6 +113,47 @@ fn no_module_imports_upward() {
 fn no_modules_of_a_folder_import_each_other_in_a_circle() {
     let (firehose, simulator) = (Crate::read("src"), Crate::read("nomad-sim/src"));
     let wrong = [firehose.circles(CIRCLES), simulator.circles(&[])].concat();
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+/// What only `src/sys` may mention: the rest is the same on every operating system.
+const OF_SYSTEMS: &[&str] = &[
+    "os::unix",
+    "os::linux",
+    "os::fd",
+    "os::windows",
+    "rustix",
+    "winapi_util",
+    "net::Unix",
+    "UnixDatagram",
+    "UnixListener",
+    "UnixStream",
+    "signal::unix",
+    "signal::windows",
+    "\"/proc",
+    "\"/dev/",
+    "cfg(unix)",
+    "cfg(windows)",
+    "cfg(target_os",
+];
+
+#[test]
+fn only_one_module_asks_the_operating_system() {
+    let mut wrong = Vec::new();
+    for (module, path) in Crate::read("src").files {
+        if module.first().is_some_and(|first| first == "sys") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("UTF-8");
+        // Tests stand at the end of a file, and are free to.
+        let code = text.split_once("#[cfg(test)]\nmod tests {").map_or(&*text, |(code, _)| code);
+        let lines = code.lines().enumerate();
+        for (number, line) in lines.filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            if let Some(found) = OF_SYSTEMS.iter().find(|found| line.contains(**found)) {
+                wrong.push(format!("{path}:{}: {found} belongs into src/sys", number + 1));
+            }
+        }
+    }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 

@@ -5,7 +5,7 @@
 
 use std::{fmt, time::Duration};
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::sys;
 
 /// A moment: the time since the machine was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,16 +27,13 @@ pub(super) trait Clock: Send + Sync + fmt::Debug {
     fn now(&self) -> Moment;
 }
 
-/// `CLOCK_BOOTTIME`.
+/// The clock of the system that counts it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Boot;
 
 impl Clock for Boot {
     fn now(&self) -> Moment {
-        let now = clock_gettime(ClockId::Boottime);
-        // Neither is negative: the clock starts at zero.
-        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-        Moment(Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default()))
+        Moment(sys::clock::now())
     }
 }
 

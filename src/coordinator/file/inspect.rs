@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use super::{
     Directory, blocking,
-    lock::{self, Attempt, Lock, failed, sync_parent},
+    lock::{self, Attempt, Lock, failed},
     store,
 };
 use crate::{
@@ -80,7 +80,7 @@ impl Files {
                 _ => {}
             }
         }
-        sync_parent(&self.checkpoint).map_err(failed("remove checkpoint", &self.checkpoint))?;
+        files::sync_parent(&self.checkpoint).map_err(failed("remove checkpoint", &self.checkpoint))?;
         lock.give_back()?;
         Ok(ResetOutcome::Forgotten { entries, bytes, value: None, next: Next::Anew })
     }

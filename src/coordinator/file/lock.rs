@@ -1,13 +1,16 @@
 //! The lock file, and its directory. Blocking.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use crate::{files, lease::Error};
+use crate::{
+    files,
+    lease::Error,
+    sys::files::{Id, create_private_directory, links},
+};
 
 /// An exclusive lock. Dropping it frees it.
 #[derive(Debug)]
@@ -44,8 +47,7 @@ impl Rival {
     }
 
     fn is_file(&self, file: &File) -> bool {
-        let id = |file: &File| file.metadata().map(|found| (found.dev(), found.ino())).ok();
-        id(&self.file).is_some_and(|ours| id(file) == Some(ours))
+        Id::of(&self.file).is_ok_and(|ours| Id::of(file).is_ok_and(|theirs| theirs == ours))
     }
 }
 
@@ -75,8 +77,8 @@ impl Lock {
     fn try_once(path: PathBuf) -> Result<Result<Lock, Rival>, Error> {
         loop {
             let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            let file = files::open(&path, &mut options).map_err(failed("open lock", &path))?;
+            options.read(true).write(true).create(true).truncate(false);
+            let file = files::open_private(&path, &mut options).map_err(failed("open lock", &path))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(Err(Rival { holder: holder(&file), file })),
@@ -93,9 +95,9 @@ impl Lock {
 
     /// Whether the path still names the locked file. Where it does not, another process can lock the new one.
     pub(super) fn check(&self) -> Result<(), Error> {
-        let named = self.path.symlink_metadata().map_err(failed("find locked file", &self.path))?;
-        let locked = self.file.metadata().map_err(failed("examine lock", &self.path))?;
-        if (named.dev(), named.ino()) == (locked.dev(), locked.ino()) {
+        let named = Id::at(&self.path).map_err(failed("find locked file", &self.path))?;
+        let locked = Id::of(&self.file).map_err(failed("examine lock", &self.path))?;
+        if named == locked {
             return Ok(());
         }
         Err(failed("keep lock", &self.path)(io::Error::other("the lock file was replaced while it was locked")))
@@ -109,7 +111,7 @@ impl Lock {
     fn sign(&self) {
         let sign = || -> io::Result<()> {
             // A second name belongs to another program: do not empty its file.
-            if self.file.metadata()?.nlink() > 1 {
+            if links(&self.file)? > 1 {
                 return Ok(());
             }
             self.file.set_len(0)?;
@@ -137,18 +139,11 @@ pub(super) fn prepare(directory: &Path) -> Result<(), Error> {
     }
     let new = directory.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
     let new: Vec<_> = new.collect();
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(directory).map_err(failed("create data directory", directory))?;
+    create_private_directory(directory).map_err(failed("create data directory", directory))?;
     for path in new {
-        sync_parent(path).map_err(failed("create data directory", directory))?;
+        files::sync_parent(path).map_err(failed("create data directory", directory))?;
     }
     Ok(())
-}
-
-/// Waits until the directory entry of `path` is on disk.
-pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Wraps an error of `operation` on `path`.

@@ -4,7 +4,6 @@ use std::{
     fmt,
     fs::{self, OpenOptions},
     io::{self, BufWriter, Read, Write},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -13,13 +12,14 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
-use super::lock::{failed, sync_parent};
+use super::lock::failed;
 use crate::{
     checkpoint::{Checkpoint, VERSION, check_version},
     cluster::Identity,
     files,
     kind::Kind,
     lease::Error,
+    sys,
     task_cursors::{TaskCursor, TaskKey, to_text},
 };
 
@@ -113,7 +113,7 @@ pub(super) fn write(
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let file = sys::files::private(OpenOptions::new().write(true).create_new(true)).open(&temporary)?;
         let mut writer = BufWriter::with_capacity(1 << 16, &file);
         let text = serde_json::to_vec(&head)?;
         writer.write_all(text.strip_suffix(b"}").unwrap_or(&text))?;
@@ -142,5 +142,5 @@ pub(super) fn write(
         }
         return Err(failed("write checkpoint", path)(error));
     }
-    sync_parent(path).map_err(failed("write checkpoint", path))
+    files::sync_parent(path).map_err(failed("write checkpoint", path))
 }

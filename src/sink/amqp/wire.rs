@@ -3,7 +3,6 @@
 use std::{
     fmt, io,
     net::{Shutdown, SocketAddr, TcpStream},
-    os::fd::AsFd as _,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -22,6 +21,7 @@ use tokio::{
 };
 
 use super::{Settings, fault::Fault};
+use crate::sys;
 
 /// How long the broker may take to open a connection, from the first packet on. The same for a channel.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -72,7 +72,7 @@ impl Wire {
                             let tcp = tcp.get_ref();
                             // A close discards the bytes that are not sent yet.
                             tcp.set_zero_linger()?;
-                            let second = TcpStream::from(tcp.as_fd().try_clone_to_owned()?);
+                            let second = sys::sockets::second_handle(tcp)?;
                             *place.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(second);
                         }
                         match tls {

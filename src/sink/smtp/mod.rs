@@ -33,7 +33,7 @@ pub use self::config::{Config, Encryption};
 pub(super) use self::settings::DEFINITION;
 use self::wire::{Idle, Step};
 use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable, lease, webhook};
-use crate::{files, finding::Finding, lease::LeaseState, record::Record};
+use crate::{files, finding::Finding, lease::LeaseState, record::Record, sys};
 
 /// The largest file with certificates.
 const MAX_CERTIFICATES: usize = 16 << 20;
@@ -116,7 +116,7 @@ fn tls(config: &Config) -> Result<TlsParameters, Unusable> {
 
 /// The name of this machine, as the greeting of SMTP asks for it.
 fn hello() -> ClientId {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name = sys::machine::name();
     let is_name = name.contains(|c: char| c.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
     if is_name { ClientId::Domain(name) } else { ClientId::default() }

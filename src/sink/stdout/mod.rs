@@ -7,24 +7,23 @@ mod settings;
 mod tests;
 
 use std::{
-    fs::{self, File},
     io::{self, Write},
-    os::{
-        fd::AsFd,
-        unix::fs::{FileTypeExt, MetadataExt},
-    },
     thread,
 };
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use rustix::fs::{OFlags, fcntl_getfl};
 use tokio::sync::{mpsc, oneshot};
 
 use self::lines::Lines;
 pub(super) use self::settings::DEFINITION;
 use super::{Closed, Outcome, Sink};
-use crate::{lease::LeaseState, ledger::AckHandle, record::Record};
+use crate::{
+    lease::LeaseState,
+    ledger::AckHandle,
+    record::Record,
+    sys::standard::{self, stands_in_for_nothing},
+};
 
 /// Writes each record's body and a line break.
 ///
@@ -33,14 +32,6 @@ use crate::{lease::LeaseState, ledger::AckHandle, record::Record};
 #[derive(Debug)]
 pub struct Stdout {
     jobs: mpsc::Sender<Job>,
-}
-
-/// Whether the program was started without a standard output. Rust then opens `/dev/null` in its place, for reading and writing,
-/// and every record would be lost as delivered. A shell's `>/dev/null` is intended, and opens it only for writing.
-fn stands_in_for_nothing(stdout: &File) -> io::Result<bool> {
-    let (here, null) = (stdout.metadata()?, fs::metadata("/dev/null")?);
-    let mode = fcntl_getfl(stdout)? & OFlags::RWMODE;
-    Ok(here.file_type().is_char_device() && here.rdev() == null.rdev() && mode == OFlags::RDWR)
 }
 
 #[derive(Debug)]
@@ -57,7 +48,7 @@ impl Stdout {
     /// # Errors
     /// There is no standard output, the descriptor cannot be duplicated, or the thread cannot be started.
     pub fn open() -> io::Result<Self> {
-        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let stdout = standard::output()?;
         if stands_in_for_nothing(&stdout)? {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the standard output is closed"));
         }

@@ -1,6 +1,7 @@
 //! Real pipes and sockets, a device that is always full, and a writer that fails where it is told to.
 
 use std::{
+    fs::File,
     io::{BufRead, BufReader, IoSlice, Read},
     os::unix::net::UnixStream,
     sync::{Arc, Mutex},

@@ -1,0 +1,18 @@
+//! Sockets: second handles on those of TCP, and those that are named by a path.
+
+use std::{io, net::TcpStream, os::fd::AsFd, path::Path};
+
+use reqwest::ClientBuilder;
+
+/// Whether a client can connect to a socket that is named by a path.
+pub(crate) const HAVE_PATHS: bool = true;
+
+/// A client whose connections all go to the socket of this path.
+pub(crate) fn through(builder: ClientBuilder, path: &Path) -> ClientBuilder {
+    builder.unix_socket(path)
+}
+
+/// A second handle on the socket.
+pub(crate) fn second_handle(socket: &impl AsFd) -> io::Result<TcpStream> {
+    Ok(TcpStream::from(socket.as_fd().try_clone_to_owned()?))
+}

@@ -1,0 +1,18 @@
+//! Sockets: second handles on those of TCP.
+
+use std::{io, net::TcpStream, os::windows::io::AsSocket, path::Path};
+
+use reqwest::ClientBuilder;
+
+/// Whether a client can connect to a socket that is named by a path.
+pub(crate) const HAVE_PATHS: bool = false;
+
+/// No setting gets here: see [`HAVE_PATHS`].
+pub(crate) fn through(builder: ClientBuilder, _: &Path) -> ClientBuilder {
+    builder
+}
+
+/// A second handle on the socket.
+pub(crate) fn second_handle(socket: &impl AsSocket) -> io::Result<TcpStream> {
+    Ok(TcpStream::from(socket.as_socket().try_clone_to_owned()?))
+}
