@@ -7,7 +7,7 @@ CHAOS ?= 20
 TEST_THREADS ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check reference advisories demo demo-stop bench chaos fuzz clean
+.PHONY: help build test check reference advisories demo demo-stop bench chaos fuzz packages packages-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,12 @@ fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo install cargo-fuzz)
 	@for target in $$($(CARGO) fuzz list); do \
 		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run -s none $$target -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
 	done
+
+packages: ## Build the .deb and the .rpm (needs cargo install cargo-deb cargo-generate-rpm)
+	scripts/packages build
+
+packages-test: ## Install the .deb, run it, purge it, and find nothing left (needs root); the .rpm in a root of its own
+	scripts/packages test
 
 clean: ## Remove what was built
 	@scripts/demo stop
