@@ -42,6 +42,7 @@ pub mod envelope;
 mod files;
 pub mod finding;
 pub mod health;
+pub mod headline;
 pub mod http;
 pub mod json;
 pub mod kind;

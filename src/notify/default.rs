@@ -3,7 +3,11 @@
 use serde_json::Value;
 
 use super::{message::Message, severity::Severity, text::cut};
-use crate::{kind::Kind, record::Record};
+use crate::{
+    headline::{self, Tone, text},
+    kind::Kind,
+    record::Record,
+};
 
 /// How much of a body is shown that is of no known form.
 const SHOWN: usize = 2 << 10;
@@ -39,20 +43,13 @@ fn unknown(record: &Record) -> Message {
 }
 
 fn task_event(body: &Value) -> Option<Message> {
-    let event = &body["TaskEvent"];
-    let what = text(event, "Type")?;
-    let said = [text(event, "DisplayMessage"), text(event, "Message")].into_iter().flatten().next();
+    let (what, tone) = headline::task_event(&body["TaskEvent"], body["TaskFailed"] == true)?;
     let name = text(body, "Name").or_else(|| text(body, "AllocationID")).unwrap_or("an allocation");
     let task = text(body, "TaskName").map(|task| format!(" task {task}")).unwrap_or_default();
-    let said = said.map(|said| format!(": {said}")).unwrap_or_default();
-    let failed = event["FailsTask"] == true || body["TaskFailed"] == true;
-    let troubled = event["ExitCode"].as_i64().is_some_and(|code| code != 0)
-        || event["Details"]["oom_killed"] == "true"
-        || ["Fail", "Unhealthy", "Exceeded", "Not Restarting", "Error"].iter().any(|word| what.contains(word));
-    let severity = match (failed, troubled) {
-        (true, _) => Severity::Error,
-        (false, true) => Severity::Warning,
-        (false, false) => Severity::Info,
+    let severity = match tone {
+        Tone::Bad => Severity::Error,
+        Tone::Warning => Severity::Warning,
+        Tone::Quiet | Tone::Good | Tone::Notice => Severity::Info,
     };
     let fields = fields(
         body,
@@ -64,7 +61,9 @@ fn task_event(body: &Value) -> Option<Message> {
             ("Status", "ClientStatus"),
         ],
     );
-    Some(Message { text: format!("{name}{task}: {what}{said}"), severity, fields, ..Message::default() })
+    // The parts of a headline stand apart; in a sentence, commas do that.
+    let what = what.replacen("  ", ": ", 1).replace("  ", ", ");
+    Some(Message { text: format!("{name}{task}: {what}"), severity, fields, ..Message::default() })
 }
 
 fn node(body: &Value) -> Option<Message> {
@@ -98,7 +97,8 @@ fn evaluation(body: &Value) -> Option<Message> {
     let status = text(body, "Status")?;
     let job = text(body, "JobID").map(|job| format!(" of job {job}")).unwrap_or_default();
     let reason = text(body, "StatusDescription").map(|said| format!(": {said}")).unwrap_or_default();
-    let lines = unplaced(&body["FailedTGAllocs"]);
+    let unplaced = headline::unplaced(body).into_iter();
+    let lines: Vec<_> = unplaced.map(|(group, why)| format!("group {group} is not placed: {why}")).collect();
     let severity = match status {
         "failed" => Severity::Error,
         "blocked" => Severity::Warning,
@@ -122,36 +122,6 @@ fn evaluation(body: &Value) -> Option<Message> {
         lines,
         ..Message::default()
     })
-}
-
-/// For each group that could not be placed, why not.
-fn unplaced(groups: &Value) -> Vec<String> {
-    let groups = groups.as_object().into_iter().flatten();
-    let line = |(group, metric): (&String, &Value)| {
-        let mut why: Vec<String> = Vec::new();
-        for (member, words) in [
-            ("ConstraintFiltered", "filtered by the constraint"),
-            ("ClassFiltered", "filtered by the class"),
-            ("DimensionExhausted", "without enough"),
-            ("ClassExhausted", "exhausted of the class"),
-        ] {
-            let counts = metric[member].as_object().into_iter().flatten();
-            why.extend(counts.map(|(what, count)| format!("{count} nodes {words} {what}")));
-        }
-        let quota = metric["QuotaExhausted"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        why.extend(quota.map(|quota| format!("quota exhausted: {quota}")));
-        if why.is_empty() {
-            let count = |name: &str| metric[name].as_u64().unwrap_or_default();
-            why.push(match count("NodesEvaluated") {
-                0 => "no node is available".to_owned(),
-                nodes => format!("none of {nodes} nodes fits"),
-            });
-        }
-        let more = metric["CoalescedFailures"].as_u64().filter(|more| *more > 0);
-        let more = more.map(|more| format!(" (and {more} more of the group)")).unwrap_or_default();
-        format!("group {group} is not placed: {}{more}", why.join(", "))
-    };
-    groups.map(line).collect()
 }
 
 fn job(body: &Value) -> Option<Message> {
@@ -218,11 +188,6 @@ fn raw_event(body: &Value) -> Option<Message> {
     });
     message.fields.push(("Event".to_owned(), kind.to_owned()));
     Some(message)
-}
-
-/// A text that is there, and is not empty.
-fn text<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
-    object[name].as_str().filter(|text| !text.is_empty())
 }
 
 /// The members of `object` that it has, each under the name that people see.

@@ -126,7 +126,7 @@ fn each_kind_has_its_words() {
         (
             Kind::Allocations,
             json!({"Name": "a", "TaskName": "t", "TaskEvent": {"Type": "Terminated", "ExitCode": 1}, "TaskFailed": true}),
-            "a task t: Terminated",
+            "a task t: Terminated: exit 1",
             Severity::Error,
         ),
         (
@@ -188,7 +188,7 @@ fn a_blocked_evaluation_says_why() {
     for (members, line) in [
         (
             json!({"DimensionExhausted": {"memory": 1}, "NodesEvaluated": 1}),
-            "group g is not placed: 1 nodes without enough memory",
+            "group g is not placed: 1 node without enough memory",
         ),
         (
             json!({"ConstraintFiltered": {"${attr.kernel.name} = linux": 2}, "CoalescedFailures": 3}),

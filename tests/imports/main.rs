@@ -34,6 +34,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("json", "reading JSON without copies"),
     ("redact", "keeping secrets out of texts"),
     ("finding", "what a check found"),
+    ("headline", "one line about a record, for people"),
     ("backoff", "pauses that grow"),
     ("throttle", "how often a repeated failure is logged"),
     ("tls", "certificates and trust"),
