@@ -118,6 +118,7 @@ impl Builder {
     #[must_use]
     pub fn buffer(mut self, lines: usize) -> Self {
         self.buffer = lines;
+        self.config.event_buffer = lines;
         self
     }
 

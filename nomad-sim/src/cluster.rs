@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) commit_delay: Duration,
     /// Bytes the kernel may hold for a connection's peer; `None` leaves its default, which is megabytes.
     pub(crate) send_buffer: Option<u32>,
+    /// `event_buffer_size`, as the agents report it.
+    pub(crate) event_buffer: usize,
 }
 
 impl Default for Config {
@@ -42,6 +44,7 @@ impl Default for Config {
             write_timeout: Duration::from_secs(40),
             commit_delay: Duration::ZERO,
             send_buffer: None,
+            event_buffer: 100,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer, server::WebPkiClientVerifier};
+use time::OffsetDateTime;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -33,8 +34,14 @@ impl Authority {
 
     /// A certificate for somebody of this name, and its key.
     pub fn issue(&self, name: &str) -> (Certificate, KeyPair) {
+        self.issue_until(name, rcgen::date_time_ymd(4096, 1, 1))
+    }
+
+    fn issue_until(&self, name: &str, end: OffsetDateTime) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = end;
         // With the authority's own name it would pass for one that signed itself.
         params.distinguished_name.push(DnType::CommonName, name);
         (params.signed_by(&key, &self.0).expect("a certificate"), key)
@@ -59,6 +66,14 @@ impl Authority {
             ServerConfig::builder().with_no_client_auth()
         };
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        config.with_single_cert(vec![certificate.der().clone()], key).expect("a pair")
+    }
+
+    /// What a server called `name` needs, with a certificate that ends then.
+    pub fn server_until(&self, name: &str, end: OffsetDateTime) -> ServerConfig {
+        let (certificate, key) = self.issue_until(name, end);
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let config = ServerConfig::builder().with_no_client_auth();
         config.with_single_cert(vec![certificate.der().clone()], key).expect("a pair")
     }
 }

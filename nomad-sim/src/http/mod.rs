@@ -198,7 +198,8 @@ async fn answer(
     let response = match request.path.as_str() {
         "/v1/namespaces" => list::namespaces(context, request).await,
         "/v1/acl/token/self" => who::token(context, request),
-        "/v1/agent/self" => Response::json(object::agent(context.server().addr(), &context.cluster.region)),
+        "/v1/agent/self" => object::agent(context, request),
+        "/v1/agent/members" => object::members(context, request),
         path => match path.strip_prefix("/v1/namespace/") {
             Some(name) => who::namespace(context, request, name),
             None => object::answer(context, request).await,

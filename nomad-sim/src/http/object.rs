@@ -9,6 +9,7 @@ use super::list::{Wait, block, meta, source};
 use super::request::Request;
 use super::response::Response;
 use super::{Context, policy};
+use crate::cluster::Broker;
 use crate::object::Object;
 use crate::server::lock;
 use crate::state::State;
@@ -179,13 +180,41 @@ fn with_job(state: &State, object: &Object) -> Bytes {
     Bytes::from([open, b",\"Job\":", &job[..], b"}"].concat())
 }
 
-/// `GET /v1/agent/self`, as far as a client needs it.
-pub(super) fn agent(addr: SocketAddr, region: &str) -> String {
+/// `GET /v1/agent/self`, as far as a client needs it. Nomad wants `agent:read`, which only management tokens have here.
+pub(super) fn agent(context: &Context, request: &Request) -> Response {
+    match policy(context, request) {
+        Ok(policy) if policy.management => {}
+        Ok(_) => return Response::denied(),
+        Err(denied) => return denied,
+    }
+    let (server, region) = (context.server(), &context.cluster.region);
+    let (addr, broker) = (server.addr(), *lock(&context.cluster.broker));
+    let applied = server.applied_index().to_string();
+    let agent = serde_json::json!({
+        "config": {"Datacenter": "dc1", "Region": region, "Version": {"Version": "2.0.5"},
+                   "Server": {"Enabled": true, "EnableEventBroker": broker == Broker::Enabled,
+                              "EventBufferSize": context.cluster.config.event_buffer}},
+        "member": member(addr, region),
+        "stats": {"nomad": {"server": "true", "leader": "true"}, "raft": {"applied_index": applied}},
+    });
+    Response::json(agent.to_string())
+}
+
+/// `GET /v1/agent/members`. Nomad wants `node:read`.
+pub(super) fn members(context: &Context, request: &Request) -> Response {
+    match policy(context, request) {
+        Ok(policy) if policy.reads_nodes() => {}
+        Ok(_) => return Response::denied(),
+        Err(denied) => return denied,
+    }
+    let region = &context.cluster.region;
+    let members: Vec<_> = context.cluster.servers.iter().map(|server| member(server.addr(), region)).collect();
+    Response::json(serde_json::json!({"ServerName": "sim", "ServerRegion": region, "Members": members}).to_string())
+}
+
+fn member(addr: SocketAddr, region: &str) -> serde_json::Value {
     serde_json::json!({
-        "config": {"Datacenter": "dc1", "Region": region, "Version": {"Version": "2.0.5"}},
-        "member": {"Name": format!("sim.{region}"), "Addr": addr.ip().to_string(), "Port": addr.port(), "Status": "alive",
-                   "Tags": {"region": region, "dc": "dc1", "build": "2.0.5"}},
-        "stats": {"nomad": {"server": "true", "leader": "true"}},
+        "Name": format!("sim.{region}"), "Addr": addr.ip().to_string(), "Port": addr.port(), "Status": "alive",
+        "Tags": {"region": region, "dc": "dc1", "build": "2.0.5"},
     })
-    .to_string()
 }

@@ -18,9 +18,16 @@ pub(super) fn token(context: &Context, request: &Request) -> Response {
         return Response::text(500, "ACL token expired");
     }
     let Some(policy) = acl.resolve(&request.token) else { return Response::text(403, "ACL token not found") };
-    let accessor = if request.token.is_empty() { "anonymous" } else { "accessor" };
+    let (accessor, name, policies) = match (request.token.is_empty(), policy.management) {
+        (true, _) => ("anonymous", "Anonymous Token", json!(["anonymous"])),
+        (false, true) => ("accessor", "Bootstrap Token", json!(null)),
+        (false, false) => ("accessor", "sim", json!(["sim"])),
+    };
     let kind = if policy.management { "management" } else { "client" };
-    Response::json(json!({"AccessorID": accessor, "Name": "", "Type": kind}).to_string())
+    Response::json(
+        json!({"AccessorID": accessor, "Name": name, "Type": kind, "Policies": policies, "Roles": null, "ExpirationTime": null})
+            .to_string(),
+    )
 }
 
 /// `GET /v1/namespace/NAME`.

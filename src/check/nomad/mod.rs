@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::clock::{Clock, Hang};
 use crate::{
     config::{Pipeline, Shared},
-    finding::Finding,
+    finding::{Finding, State},
     kind::Kind,
     nomad::{Client, Config, Token, Topic},
     position::RaftIndex,
@@ -48,6 +48,11 @@ pub(super) async fn check(shared: &Shared, pipelines: &[Pipeline], clock: Clock)
         }
     };
     let (mut findings, rights) = tokio::join!(addresses, rights);
+    let answers = findings.iter().any(|found| found.state == State::Ok);
+    for found in findings.iter_mut().filter(|found| answers && found.state == State::Failed) {
+        // A run uses the other addresses.
+        found.state = State::Warning;
+    }
     findings.extend(rights);
     findings
 }

@@ -40,7 +40,7 @@ pub(super) async fn reach(config: &Config, address: &Address, answers: mpsc::Sen
     let version = match (&agent, &members) {
         (Ok(Agent { version, .. }), _) if !version.is_empty() => version.clone(),
         (_, Ok(Some(version))) => version.clone(),
-        _ => "of unknown version".to_owned(),
+        _ => "(unknown version)".to_owned(),
     };
     let region = region.ok().flatten().map(|region| format!(", region {region}")).unwrap_or_default();
     let text = format!("Nomad {version}{region}, leader {leader}");

@@ -21,6 +21,9 @@ const STALLED: u32 = 4;
 const READ_WITHIN: Duration = Duration::from_millis(1500);
 const READ_BYTES: usize = 4 << 20;
 
+/// How soon a stream opens that is not refused.
+const PROMPT: Duration = Duration::from_millis(800);
+
 /// What a proxy that buffers needs.
 const FIX: &str = "turn buffering off for /v1/event/stream on the proxy before Nomad (nginx: proxy_buffering off)";
 
@@ -53,6 +56,14 @@ pub(super) async fn stream(
             let text = format!("{}; lists are polled instead, and show no versions in between", found.text);
             return (Finding::warning(what, text, found.fix.unwrap_or_default()), Seen::default());
         }
+        Err(Error::HeldBack { .. }) if namespace == "*" && is_limited(token) && opens(client, topics).await => {
+            let text = "the stream of * is refused, and that of the namespace default is not: the token lacks a right in a namespace \
+                        that it cannot see";
+            let needs = Error::needs("Job", "*");
+            let fix =
+                format!("{}; or list the namespaces to carry in NOMAD_NAMESPACE", words::denied(&needs, Some(token)));
+            return (Finding::failed(what, text, fix), Seen::default());
+        }
         Err(error) => return (words::of_error(&what, &error, Some(token)), Seen::default()),
     };
     let first = begun.elapsed();
@@ -75,6 +86,17 @@ pub(super) async fn stream(
     };
     let text = format!("{}: opened after {} ms, {lines}", names.join(", "), first.as_millis());
     (Finding::ok(what, text), seen)
+}
+
+fn is_limited(token: &Token) -> bool {
+    matches!(token, Token::Client { .. })
+}
+
+/// Whether the stream of one namespace opens at once. Nomad takes seconds to refuse a stream, and till then it looks as if a proxy held it
+/// back; a proxy would hold back this one, too.
+async fn opens(client: &Client, topics: &[Topic]) -> bool {
+    let query = StreamQuery { namespace: "default".to_owned(), topics: topics.to_vec(), index: RaftIndex(0) };
+    matches!(timeout(PROMPT, client.stream(&query)).await, Ok(Ok(_)))
 }
 
 /// Reads what the buffer has, at least its oldest part.

@@ -1,0 +1,182 @@
+//! Sinks: what can be tried without sending, and one marked record when it is asked for.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use nomad_sim::Sim;
+use rcgen::date_time_ymd;
+
+use crate::{
+    Said, check,
+    common::{
+        Setup,
+        server::{Reply, Server},
+        tls::{Authority, Front},
+    },
+};
+
+async fn said(sink: &str, variables: &[(&str, String)], flags: &[&str]) -> Said {
+    let sim = Sim::builder().start().await.expect("the simulator starts");
+    let setup = Setup::new(&[&["check", "jobs"], flags].concat(), &sim.url(0)).env("SINK_TYPE", sink);
+    check(variables.iter().fold(setup, |setup, (name, value)| setup.env(name, value))).await
+}
+
+#[cfg(feature = "amqp")]
+#[tokio::test(flavor = "multi_thread")]
+async fn rabbitmq_is_tried_without_a_message() {
+    use crate::common::{
+        queue::{EXCHANGE, channel, declare_bound_exchange, take, waiting},
+        rabbitmq::Rabbitmq,
+    };
+    let rabbitmq = Rabbitmq::start().await;
+    let variables = |url: String, exchange: &str| {
+        [
+            ("SINK_AMQP_CONNECTION", url),
+            ("SINK_AMQP_EXCHANGE", exchange.to_owned()),
+            ("SINK_AMQP_ROUTING_KEY", "nomad.{JobID}".to_owned()),
+        ]
+    };
+    let of = |user: &str| rabbitmq.url().replace("guest:guest", user);
+    let missing = said("amqp", &variables(rabbitmq.url(), EXCHANGE), &[]).await;
+    missing.fails(
+        "sink amqp exchange",
+        "\"nomad\": the exchange does not exist",
+        "declare it, or correct SINK_AMQP_EXCHANGE",
+    );
+    let (_connection, channel) = channel(&rabbitmq).await;
+    declare_bound_exchange(&channel).await;
+    said("amqp", &variables(rabbitmq.url(), EXCHANGE), &[]).await.is_well();
+    said("amqp", &variables(rabbitmq.url(), "{Kind}"), &[]).await.is_well();
+    rabbitmq.ctl(&["add_user", "reader", "hush-hush"]).await;
+    rabbitmq.ctl(&["set_permissions", "reader", "^$", "^$", ".*"]).await;
+    let refused = said("amqp", &variables(of("reader:hush-hush"), EXCHANGE), &[]).await;
+    refused.fails("sink amqp exchange", "access refused", "the user's permissions");
+    let wrong = said("amqp", &variables(of("guest:hush-wrong"), EXCHANGE), &[]).await;
+    assert_eq!(wrong.failed(), ["sink amqp"], "{}", wrong.text);
+    assert!(
+        wrong.about("sink amqp")["fix"].as_str().expect("a fix").contains("SINK_AMQP_CONNECTION"),
+        "{}",
+        wrong.text
+    );
+    assert_eq!(waiting(&rabbitmq).await, 0, "nothing was sent");
+    let sent = said("amqp", &variables(rabbitmq.url(), EXCHANGE), &["--send-test"]).await;
+    sent.is_well();
+    let message = &take(&rabbitmq, 1).await[0];
+    assert!(message.body.contains("\"NomadFirehoseTest\":true"), "{}", message.body);
+    assert!(message.id.starts_with("nomad-firehose-check-"), "{}", message.id);
+}
+
+#[cfg(feature = "kinesis")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_kinesis_is_asked_for() {
+    let kinesis = crate::common::kinesis::Kinesis::start().await;
+    kinesis.create_stream("nomad", 1).await;
+    let variables = |stream: &str| {
+        [
+            ("SINK_KINESIS_STREAM_NAME", stream.to_owned()),
+            ("AWS_ENDPOINT_URL_KINESIS", kinesis.url()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "AKIDTEST".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "hush-hush-key".to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("HOME", "/nonexistent".to_owned()),
+        ]
+    };
+    said("kinesis", &variables("nomad"), &[]).await.is_well();
+    let wrong = said("kinesis", &variables("nomda"), &[]).await;
+    wrong.fails("sink kinesis", "the stream nomda does not exist in us-east-1", "SINK_KINESIS_STREAM_NAME");
+    let mut consumer = kinesis.consumer("nomad").await;
+    assert!(consumer.read().await.is_empty(), "nothing was written");
+    said("kinesis", &variables("nomad"), &["--send-test"]).await.is_well();
+    kinesis.pause();
+    let hanging = said("kinesis", &variables("nomad"), &[]).await;
+    hanging.fails("sink kinesis", "did not answer within", "AWS_ENDPOINT_URL_KINESIS");
+    kinesis.resume();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_gets_a_connection_and_no_request() {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&requests);
+    let server = Server::start(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Reply::Take
+    });
+    let server = server.await;
+    let address = |url: String| [("SINK_HTTP_ADDRESS", url)];
+    said("http", &address(server.url()), &[]).await.is_well();
+    assert_eq!(requests.load(Ordering::Relaxed), 0);
+    said("http", &address(server.url()), &["--send-test"]).await.is_well();
+    assert_eq!(requests.load(Ordering::Relaxed), 1);
+    assert_eq!(server.taken()[0]["NomadFirehoseTest"], true);
+    let said_of_none = said("http", &address("http://127.0.0.1:9/hush-hush".to_owned()), &[]).await;
+    said_of_none.fails("sink http", "Connection refused", "SINK_HTTP_ADDRESS");
+    let unknown = said("http", &address("http://no-such-host.invalid/".to_owned()), &[]).await;
+    unknown.fails("sink http", "no-such-host.invalid", "SINK_HTTP_ADDRESS");
+    let authority = Authority::new();
+    let front =
+        Front::start(authority.server_until("localhost", date_time_ymd(2020, 1, 1)), &server.addr().to_string()).await;
+    let ca = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(&ca, authority.pem()).expect("writable");
+    let mut variables = address(format!("https://localhost:{}/", front.address.port())).to_vec();
+    let untrusted = said("http", &variables, &[]).await;
+    untrusted.fails("sink http", "TLS with https://localhost", "SINK_HTTP_CACERT");
+    variables.push(("SINK_HTTP_CACERT", ca.path().to_str().expect("text").to_owned()));
+    let expired = said("http", &variables, &[]).await;
+    expired.fails("sink http", "expired", "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_are_asked_where_a_question_changes_nothing() {
+    let answer = Arc::new(AtomicUsize::new(200));
+    let requests = Arc::new(AtomicUsize::new(0));
+    let (shared, counted) = (Arc::clone(&answer), Arc::clone(&requests));
+    let server = Server::start(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Reply::Status(u16::try_from(shared.load(Ordering::Relaxed)).expect("a status"))
+    });
+    let server = server.await;
+    let url = format!("http://{}/hook", server.addr());
+    for (sink, variable) in [("discord", "SINK_DISCORD_URL"), ("alertmanager", "SINK_ALERTMANAGER_URL")] {
+        answer.store(200, Ordering::Relaxed);
+        said(sink, &[(variable, url.clone())], &[]).await.is_well();
+        answer.store(404, Ordering::Relaxed);
+        let wrong = said(sink, &[(variable, url.clone())], &[]).await;
+        wrong.fails(&format!("sink {sink}"), "404", variable);
+    }
+    let asked = requests.load(Ordering::Relaxed);
+    for (sink, variable) in [("slack", "SINK_SLACK_URL"), ("teams", "SINK_TEAMS_URL")] {
+        said(sink, &[(variable, url.clone())], &[]).await.is_well();
+    }
+    assert_eq!(requests.load(Ordering::Relaxed), asked, "those only get a connection");
+}
+
+#[cfg(feature = "smtp")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_server_is_greeted() {
+    use crate::common::smtp::{Options, Smtp};
+    let authority = Authority::new();
+    let ca = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(&ca, authority.pem()).expect("writable");
+    let options = Options { authority: Some(&authority), is_implicit: false, login: "me:hush-hush-password" };
+    let server = Smtp::start(options).await;
+    let variables = |password: &str| {
+        [
+            ("SINK_SMTP_HOST", "localhost".to_owned()),
+            ("SINK_SMTP_PORT", server.port().to_string()),
+            ("SINK_SMTP_CACERT", ca.path().to_str().expect("text").to_owned()),
+            ("SINK_SMTP_USERNAME", "me".to_owned()),
+            ("SINK_SMTP_PASSWORD", password.to_owned()),
+            ("SINK_SMTP_FROM", "nomad@example.com".to_owned()),
+            ("SINK_SMTP_TO", "ops@example.com".to_owned()),
+        ]
+    };
+    let well = said("smtp", &variables("hush-hush-password"), &[]).await;
+    well.is_well();
+    assert!(well.about("sink smtp")["text"].as_str().expect("text").contains("STARTTLS, logged in"), "{}", well.text);
+    let wrong = said("smtp", &variables("hush-wrong"), &[]).await;
+    wrong.fails("sink smtp", "535", "SINK_SMTP_USERNAME");
+    assert!(server.taken().is_empty(), "nothing was sent");
+}
