@@ -130,6 +130,10 @@ pub struct StreamProgress {
     /// The passes that are not finished: index ranges in which the stream could have missed a version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backfill: Vec<Pass>,
+    /// Topics of raw events that another program has delivered up to and including this index, if that is not below the
+    /// position.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub delivered: BTreeMap<String, RaftIndex>,
     /// The topics of a stream of raw events, each in the form `Topic` or `Topic:FilterKey`. Empty for every other
     /// resource, and where an older version stored it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

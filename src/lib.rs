@@ -44,6 +44,7 @@ pub mod finding;
 pub mod health;
 pub mod headline;
 pub mod http;
+pub mod index_file;
 pub mod json;
 pub mod kind;
 pub mod lease;

@@ -40,9 +40,14 @@ pub static OF_PIPELINES: LazyLock<Vec<&'static Setting>> = LazyLock::new(|| {
         .collect()
 });
 
-/// What the configuration file can hold. It cannot name another file.
+/// What the configuration file can hold.
 pub(crate) fn of_files() -> Vec<&'static Setting> {
-    ALL.iter().copied().filter(|setting| setting.flag != CONFIG.flag).collect()
+    ALL.iter().copied().filter(|setting| is_key(setting)).collect()
+}
+
+/// Whether the configuration file can hold this setting. It cannot name another file.
+pub(super) fn is_key(setting: &Setting) -> bool {
+    ![CONFIG.flag, NOMAD_EVENTS_SINK_CONFIG.flag].contains(&setting.flag)
 }
 
 const RECORDS: &str = "Records";
@@ -119,6 +124,9 @@ settings! {
     LEASE = Setting::new(COORDINATION, "lease", "NOMAD_FIREHOSE_LEASE", "DURATION",
         "How long a leader may go without renewing its lease in Consul before a standby takes over (1s–60s). A shorter lease costs more writes")
         .default("4s");
+    INDEX_FILE = Setting::new(COORDINATION, "index-file", "NOMAD_FIREHOSE_INDEX_FILE", "FILE",
+        "Index file of nomad-events-sink, for `events`: what it has more than the checkpoint is taken over at the start, and it is kept up to date, so that you can go back")
+        .scope(Scope::Topics);
     STANDBY_BUFFER = Setting::new(COORDINATION, "standby-buffer", "NOMAD_FIREHOSE_STANDBY_BUFFER", "SIZE",
         "Bytes of the event stream that a standby keeps in memory (at most 2GiB), so that a take-over misses nothing if Nomad's own buffer is short. Only with Consul; 0 turns it off")
         .default("32MiB");
@@ -190,6 +198,9 @@ settings! {
         "Address to serve a status page, /metrics, /healthz and /readyz on: 127.0.0.1:9090. Without it, none is served").change(Change::Program("the port is opened once, before the first pipeline starts"));
     CONFIG = Setting::new(OPERATION, "config", "NOMAD_FIREHOSE_CONFIG", "FILE",
         "TOML file with any of these settings; the keys are the names of the flags. Flags override variables, and variables override the file").change(Change::Program("flags and variables of a running program cannot change"));
+    NOMAD_EVENTS_SINK_CONFIG = Setting::new(OPERATION, "nomad-events-sink-config", "NOMAD_FIREHOSE_NOMAD_EVENTS_SINK_CONFIG", "FILE",
+        "config.toml of nomad-events-sink, for `events`. It and the variables NOMAD_EVENTS_SINK_* count where no setting of this program is given")
+        .scope(Scope::Topics).change(Change::Program("flags and variables of a running program cannot change"));
 }
 
 #[cfg(test)]

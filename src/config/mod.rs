@@ -8,11 +8,12 @@ mod consul;
 mod exposure;
 mod names;
 mod nomad;
+mod nomad_events_sink;
 pub mod reference;
 mod validate;
 mod values;
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use crate::settings::{Environment, Flags, PipelineName, Problem, Problems, Warning};
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     kind::Kind,
     nomad::{Config as Nomad, Topic},
     program, rules,
-    settings::{File, InvalidName, Layers},
+    settings::{File, InvalidName, Layers, Setting},
     sink::Chosen,
     source::{Polling, Start},
     telemetry::Log,
@@ -96,6 +97,8 @@ pub struct Pipeline {
     pub checkpoint_interval: Duration,
     /// Where the first start begins.
     pub start: Start,
+    /// The index file of nomad-events-sink.
+    pub index_file: Option<PathBuf>,
     /// How many bytes of events may be read and not yet delivered: 64 KiB to 2 GiB, so it fits 32 bits.
     pub max_in_flight: usize,
     /// The longest pause between two tries: 100 ms to 10 min.
@@ -310,6 +313,9 @@ pub fn load_trial(
 
 fn with_exposure(layers: &Layers, mut warnings: Vec<Warning>) -> Vec<Warning> {
     let pipelines = layers.pipelines().map(|name| layers.of_pipeline(name)).collect::<Vec<_>>();
+    if !layers.without_effect().is_empty() {
+        warnings.push(Warning::WithoutEffect { keys: layers.without_effect().to_vec() });
+    }
     for exposed in pipelines.iter().chain([layers]).flat_map(exposure::warnings) {
         if !warnings.contains(&exposed) {
             warnings.push(exposed);
@@ -333,31 +339,33 @@ fn no_such_pipeline(layers: &Layers) -> String {
     format!("no such pipeline; choose one of {}", names.join(", "))
 }
 
-/// The given values: flags override variables, and variables override the file.
+/// The given values: flags override variables, and variables override the file. Below all of these is the configuration of
+/// nomad-events-sink.
 fn gather(flags: &Flags, environment: &Environment<'_>) -> (Layers, Vec<Problem>) {
     let (mut layers, mut problems) = (Layers::default(), Vec::new());
     layers.flags(flags, &mut problems);
     layers.variables(&catalogue::ALL, environment, &mut problems);
-    let named = layers.get(&catalogue::CONFIG).cloned();
-    if let Some(named) = named
-        && let [path] = named.values.as_slice()
-    {
-        match std::fs::read_to_string(path) {
-            Ok(text) => {
-                let (path, settings) = (path.as_ref(), catalogue::of_files());
-                let (of_pipelines, text) = (&catalogue::OF_PIPELINES, &text);
-                let file = File { path, text, settings: &settings, of_pipelines, environment };
-                layers.file(&file, &mut problems);
-            }
-            Err(error) => {
-                let place = named.origin.place(&catalogue::CONFIG);
-                problems.push(Problem::new(
-                    place,
-                    Some(path),
-                    format!("cannot read the file: {error}; name a TOML file that this program may read"),
-                ));
-            }
-        }
+    if let Some((path, text)) = named_file(&layers, &catalogue::CONFIG, &mut problems) {
+        let (path, text, settings) = (path.as_ref(), text.as_str(), catalogue::of_files());
+        let file = File { path, text, settings: &settings, of_pipelines: &catalogue::OF_PIPELINES, environment };
+        layers.file(&file, &mut problems);
+    }
+    if let Some((path, text)) = named_file(&layers, &catalogue::NOMAD_EVENTS_SINK_CONFIG, &mut problems) {
+        nomad_events_sink::add(&mut layers, path.as_ref(), &text, environment, &mut problems);
     }
     (layers, problems)
+}
+
+/// The file that a setting names, and its text.
+fn named_file(layers: &Layers, setting: &Setting, problems: &mut Vec<Problem>) -> Option<(String, String)> {
+    let named = layers.get(setting)?;
+    let [path] = named.values.as_slice() else { return None };
+    match std::fs::read_to_string(path) {
+        Ok(text) => Some((path.clone(), text)),
+        Err(error) => {
+            let what = format!("cannot read the file: {error}; name a TOML file that this program may read");
+            problems.push(Problem::new(named.origin.place(setting), Some(path), what));
+            None
+        }
+    }
 }

@@ -42,7 +42,7 @@ fn table(heading: &str) -> String {
 
 fn row(setting: &Setting) -> String {
     let Setting { flag, variable, help, default, choices, .. } = setting;
-    let key = if *flag == catalogue::CONFIG.flag { "–".to_owned() } else { format!("`{flag}`") };
+    let key = if catalogue::is_key(setting) { format!("`{flag}`") } else { "–".to_owned() };
     let default = default.map_or("–".to_owned(), |default| format!("`{default}`"));
     let choices = choices.map(|choices| format!(": {}", choices())).unwrap_or_default();
     let (change, help) = (words(setting.change), prose(&format!("{help}{choices}")));

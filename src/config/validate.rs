@@ -180,6 +180,7 @@ fn pipeline(
     let hour = Duration::from_secs(60 * 60);
     let checkpoint_interval = reader.value(&catalogue::CHECKPOINT_INTERVAL, duration(SHORT, hour));
     let start = reader.value(&catalogue::START, start);
+    let index_file = index_file(&kinds, name.is_some(), &coordinator, reader);
     let max_in_flight = max_in_flight(reader);
     let retry_max = retry_max(reader);
     let sink = sink(reader, &|_| kinds.clone());
@@ -208,6 +209,7 @@ fn pipeline(
         standby_buffer: usize::try_from(standby_buffer?.bytes()).map_err(|_| Broken)?,
         checkpoint_interval: checkpoint_interval?,
         start: start?,
+        index_file,
         max_in_flight: max_in_flight?,
         retry_max: retry_max?,
         stages: stages?,
@@ -422,6 +424,25 @@ fn coordinator(reader: &mut Reader<'_>, lease: Result<Duration, Broken>) -> Resu
         }
         (None, _) => Err(Broken),
     }
+}
+
+/// The index file of nomad-events-sink, which has the raw events of one subscription.
+fn index_file(
+    kinds: &[Kind],
+    is_named: bool,
+    coordinator: &Result<coordinator::Config, Broken>,
+    reader: &mut Reader<'_>,
+) -> Option<PathBuf> {
+    let path = reader.optional(&catalogue::INDEX_FILE, |text| Ok::<_, String>(PathBuf::from(text)))?;
+    if is_named || !kinds.contains(&Kind::Events) {
+        let what = "only `events` without [pipeline] tables has an index file; carry `events`, or leave it out";
+        reader.wrong(&catalogue::INDEX_FILE, what);
+    }
+    if let Ok(coordinator::Config::None) = coordinator {
+        let what = "it follows the checkpoint, and the coordinator none stores none; choose file or consul";
+        reader.wrong(&catalogue::INDEX_FILE, what);
+    }
+    Some(path)
 }
 
 fn sink(reader: &mut Reader<'_>, kinds: Kinds<'_>) -> Result<Chosen, Broken> {

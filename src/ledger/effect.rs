@@ -75,6 +75,7 @@ impl Effect {
         if let Some((index, events)) = self.line {
             let moves = index > stream.position.index;
             stream.position.advance(index, &events);
+            stream.delivered.retain(|_, further| *further >= index);
             if moves
                 && !events.is_empty()
                 && let Some(before) = self.before

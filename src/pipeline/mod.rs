@@ -6,7 +6,7 @@
 mod fleet;
 mod stages;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use tokio::task::JoinHandle;
@@ -19,6 +19,8 @@ use crate::{
     coordinator::{self, Coordinator, Turns},
     dead_letter::DeadLetters,
     delivery::{self, Counters, Policy},
+    index_file::{self, IndexFile},
+    kind::Kind,
     meta::Origin,
     nomad::Client,
     process, program,
@@ -38,6 +40,11 @@ pub struct Surroundings {
     pub board: Board,
     /// The turns in which named pipelines take leases.
     pub turns: Turns,
+}
+
+fn index_file_of(pipeline: &Pipeline, path: &Path) -> IndexFile {
+    let (topics, streams) = (pipeline.topics_of(Kind::Events), pipeline.namespaces.clone());
+    IndexFile { path: path.to_owned(), topics, streams }
 }
 
 /// Why a pipeline ended before its time.
@@ -107,6 +114,10 @@ impl Prepared {
             pipeline: pipeline.name.clone().map(|name| (name, turns.clone())),
         };
         let coordinator = pipeline.coordinator.build(run).map_err(Failure::setting)?;
+        let coordinator = match &pipeline.index_file {
+            Some(path) => index_file::keep(coordinator, index_file_of(pipeline, path)).map_err(Failure::setting)?,
+            None => coordinator,
+        };
         let counters = Arc::new(Counters::new(metrics.clone(), status.clone()));
         let (handle, delivery) = delivery::spawn(sink, policy, dead_letters.clone(), counters, shutdown.abort.clone());
         let stages_around = program::Surroundings {

@@ -46,6 +46,8 @@ impl fmt::Debug for Environment<'_> {
 /// Where a value was given. A later variant comes before an earlier one: what a pipeline's own table says is the most specific.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
+    /// The configuration of another program, and the name that the value has there.
+    Foreign(String),
     File(PathBuf),
     Variable,
     Flag,
@@ -57,10 +59,11 @@ impl Origin {
     /// The origin with the higher rank decides.
     pub(crate) fn rank(&self) -> u8 {
         match self {
-            Origin::File(_) => 0,
-            Origin::Variable => 1,
-            Origin::Flag => 2,
-            Origin::Pipeline(..) => 3,
+            Origin::Foreign(_) => 0,
+            Origin::File(_) => 1,
+            Origin::Variable => 2,
+            Origin::Flag => 3,
+            Origin::Pipeline(..) => 4,
         }
     }
 
@@ -70,6 +73,7 @@ impl Origin {
         match self {
             Origin::Flag => format!("--{flag} ({variable})"),
             Origin::Variable => format!("{variable} (--{flag})"),
+            Origin::Foreign(name) => format!("{name} ({variable})"),
             Origin::File(_) | Origin::Pipeline(..) => format!("{} ({variable})", self.key(flag)),
         }
     }
@@ -77,7 +81,7 @@ impl Origin {
     /// A key of the file in a message.
     fn key(&self, key: &str) -> String {
         match self {
-            Origin::Flag | Origin::Variable => key.to_owned(),
+            Origin::Flag | Origin::Variable | Origin::Foreign(_) => key.to_owned(),
             Origin::File(path) => format!("{key} in {}", path.display()),
             Origin::Pipeline(path, name) => format!("{key} of [{PIPELINE}.{name}] in {}", path.display()),
         }
@@ -108,6 +112,8 @@ pub type Flags = Vec<(&'static Setting, Vec<OsString>)>;
 pub(crate) struct Layers {
     given: HashMap<&'static str, Given>,
     file_has_secrets: bool,
+    /// What another program's configuration says, and has no effect here.
+    without_effect: Vec<String>,
     /// What the tables of the pipelines say.
     pipelines: BTreeMap<PipelineName, BTreeMap<&'static str, Given>>,
 }
@@ -147,11 +153,33 @@ impl Layers {
         }
     }
 
+    /// Adds a value of another program's configuration. Call it after everything else.
+    pub(crate) fn foreign(
+        &mut self,
+        setting: &'static Setting,
+        values: Vec<String>,
+        place: &str,
+        problems: &mut Vec<Problem>,
+    ) {
+        let values: Vec<_> = values.iter().map(OsStr::new).collect();
+        self.offer(setting, values, false, Origin::Foreign(place.to_owned()), problems);
+    }
+
+    /// Notes what another program's configuration says, and has no effect here.
+    pub(crate) fn has_no_effect(&mut self, what: Vec<String>) {
+        self.without_effect.extend(what);
+    }
+
+    /// What another program's configuration says, and has no effect here.
+    pub(crate) fn without_effect(&self) -> &[String] {
+        &self.without_effect
+    }
+
     /// Adds the text of the configuration file. Call it last.
     pub(crate) fn file(&mut self, file: &File<'_>, problems: &mut Vec<Problem>) {
         let mut table = match file.text.parse::<toml::Table>() {
             Ok(table) => table,
-            Err(error) => return problems.push(syntax(file.path, file.text, &error)),
+            Err(error) => return problems.push(Problem::syntax(file.path, file.text, &error)),
         };
         let pipelines = table.remove(PIPELINE);
         let origin = Origin::File(file.path.to_owned());
@@ -240,7 +268,8 @@ impl Layers {
         for (flag, own) in self.pipelines.get(name).into_iter().flatten() {
             given.insert(flag, own.clone());
         }
-        Layers { given, file_has_secrets: self.file_has_secrets, pipelines: BTreeMap::new() }
+        let without_effect = self.without_effect.clone();
+        Layers { given, file_has_secrets: self.file_has_secrets, without_effect, pipelines: BTreeMap::new() }
     }
 
     /// What was given of these settings, to be compared after the file was read again.
@@ -379,11 +408,4 @@ fn text(value: toml::Value) -> Result<String, &'static str> {
         toml::Value::Boolean(value) => Ok(value.to_string()),
         _ => Err("write the value as a text in quotes"),
     }
-}
-
-/// The problem without the line itself, which `toml` would print: it can hold a secret.
-fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> Problem {
-    let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-    let what = format!("line {line} is not valid TOML: {}; correct it", error.message().replace('\n', " "));
-    Problem::new(path.display().to_string(), None, what)
 }

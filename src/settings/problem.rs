@@ -1,6 +1,9 @@
 //! Mistakes in a configuration, and probable mistakes.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// One mistake.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +25,13 @@ impl Problem {
             None => value.to_owned(),
         });
         Problem { place: place.into(), value, what: what.into() }
+    }
+
+    /// A file that is not TOML. The line itself, which `toml` would print, can hold a secret.
+    pub(crate) fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> Self {
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let what = format!("line {line} is not valid TOML: {}; correct it", error.message().replace('\n', " "));
+        Problem::new(path.display().to_string(), None, what)
     }
 
     /// `place` is the key, and where it was found.
@@ -108,6 +118,11 @@ pub enum Warning {
         mode: u32,
         /// Whether it is a directory.
         is_directory: bool,
+    },
+    /// The configuration of nomad-events-sink has values that mean nothing here.
+    WithoutEffect {
+        /// The keys, each with the reason.
+        keys: Vec<String>,
     },
     /// A certificate is not verified.
     SkipVerify {
@@ -203,6 +218,9 @@ impl Warning {
                     let fix = format!("chmod 600 {path}");
                     tracing::warn!(%setting, %path, mode, fix, "other users can access the file");
                 }
+            }
+            Warning::WithoutEffect { keys } => {
+                tracing::info!(keys = keys.join("; "), "nomad-events-sink settings without effect");
             }
             Warning::SkipVerify { because } => tracing::warn!(because, "certificates are not verified"),
         }

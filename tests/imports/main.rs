@@ -49,6 +49,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("telemetry", "log, metrics, status"),
     ("window", "the bound on bytes in flight"),
     ("coordinator", "who gets the lease, and where the checkpoint lies"),
+    ("index_file", "going over from nomad-events-sink, and back"),
     ("ledger", "acknowledgement"),
     ("record", "one message for a sink"),
     ("meta", "what is known about a record beside its body"),

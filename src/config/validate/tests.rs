@@ -86,6 +86,7 @@ fn defaults_are_those_of_the_contract() {
         standby_buffer: 32 << 20,
         checkpoint_interval: Duration::from_secs(10),
         start: Start::All,
+        index_file: None,
         max_in_flight: 32 << 20,
         retry_max: Duration::from_secs(30),
         stages: Stages { program: None, rules: None, envelope: envelope::Form::None, digest: None },
@@ -123,7 +124,7 @@ fn a_setting_can_stand_before_and_behind_the_subcommand() {
 fn every_setting_is_read_from_all_three_places() {
     let values = [
         ("topic", "Job:a"),
-        ("resources", "nodes"),
+        ("resources", "nodes,events"),
         ("nomad-addr", "https://a:1"),
         ("nomad-region", "eu"),
         ("nomad-namespace", "a"),
@@ -143,6 +144,7 @@ fn every_setting_is_read_from_all_three_places() {
         ("data-dir", "/x"),
         ("checkpoint-interval", "11s"),
         ("start", "now"),
+        ("index-file", "/i"),
         ("lease", "5s"),
         ("standby-buffer", "0"),
         ("consul-http-addr", "a:1"),
@@ -179,7 +181,7 @@ fn every_setting_is_read_from_all_three_places() {
         ("listen", "127.0.0.1:1"),
     ];
     // Only a sink for people has use for the last two.
-    let rest = ["coordinator", "sink-type", "config", "notify-window", "notify-limit"];
+    let rest = ["coordinator", "sink-type", "config", "nomad-events-sink-config", "notify-window", "notify-limit"];
     // The settings of a sink are read with that sink alone: see the tests of the sinks.
     let of_sinks = SINKS.iter().flat_map(Listed::settings).count();
     assert_eq!(values.len() + rest.len(), catalogue::ALL.len() - of_sinks, "a setting is missing from this test");

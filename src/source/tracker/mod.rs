@@ -12,7 +12,7 @@ mod polled;
 mod submission;
 mod watchdog;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::time::Instant;
 use tracing::warn;
@@ -65,6 +65,8 @@ pub(super) struct Tracker {
     pub(super) watchdog: Watchdog,
     /// What the original program had delivered.
     legacy: Legacy,
+    /// Up to which index another program has delivered a topic of raw events.
+    delivered: BTreeMap<String, RaftIndex>,
 }
 
 /// How a tracker started, while that decides what counts as a gap.
@@ -97,17 +99,24 @@ impl Tracker {
         let stored = ledger.stream(&namespace).unwrap_or_default();
         let is_first = stored.position.index == RaftIndex(0);
         ledger.expect(&namespace);
+        let mut cursor = StreamCursor::new(stored.position);
+        let position = cursor.position();
+        if position.seen.is_empty() && stored.delivered.values().any(|index| *index == position.index) {
+            // Another program was there, so the index is of this cluster.
+            cursor.trust();
+        }
         Tracker {
             kind,
             topics: WantedTopics::new(kind, topics, (!is_first).then_some(stored.topics)),
             backfill: Backfill::load(kind, stored.backfill),
-            cursor: StreamCursor::new(stored.position),
+            cursor,
             start_mode: if is_first { StartMode::FirstStart } else { StartMode::Resumed },
             list: ListReader::new(kind, Arc::clone(&namespace)),
             polled: None,
             summaries: Summaries::default(),
             watchdog: Watchdog::default(),
             legacy: Legacy::default(),
+            delivered: stored.delivered,
             namespace,
             ledger,
         }
@@ -180,6 +189,7 @@ impl Tracker {
         self.list.clear();
         self.watchdog.forget_table();
         self.legacy = Legacy::default();
+        self.delivered.clear();
     }
 
     /// Delivers the events of a line for this kind. Earlier events of `new_namespaces` are delivered too.
@@ -215,7 +225,8 @@ impl Tracker {
             // A line at the end of a gap can arrive after the page that has delivered it.
             let is_new = verdict != LineVerdict::Nothing
                 && self.cursor.is_new(line.index, event.identity)
-                && !self.backfill.is_delivered(event.identity);
+                && !self.backfill.is_delivered(event.identity)
+                && self.delivered.get(&*event.topic).is_none_or(|index| line.index > *index);
             let is_late = new_namespaces.is_some_and(|namespaces| namespaces.is_missing(event));
             if !is_new && !is_late {
                 ctx.metrics.of(self.kind).duplicate_events_skipped.inc();
