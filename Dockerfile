@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 
-FROM rust:1.95-bookworm AS build
+FROM rust:1.95.0-bookworm AS build
 WORKDIR /source
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
@@ -8,7 +8,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked --bin nomad-firehose \
     && install -D --strip target/release/nomad-firehose /out/nomad-firehose
 
-FROM debian:bookworm-slim
+FROM debian:12.12-slim
 LABEL org.opencontainers.image.title="nomad-firehose" \
       org.opencontainers.image.description="Carries every event of a HashiCorp Nomad cluster into the sink of your choice" \
       org.opencontainers.image.licenses="MIT"

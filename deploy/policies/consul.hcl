@@ -1,4 +1,5 @@
-# The least that nomad-firehose needs of Consul with ACLs. consul-identity.md shows how a Nomad job gets its token by itself.
+# The least that nomad-firehose needs of Consul with ACLs. docs/deployment.md shows how a
+# Nomad job gets its token by itself.
 #
 #   consul acl policy create -name nomad-firehose -rules @deploy/policies/consul.hcl
 #   consul acl token create -description nomad-firehose -policy-name nomad-firehose
