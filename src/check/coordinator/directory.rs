@@ -11,6 +11,7 @@ use crate::{
     config::Pipeline,
     coordinator::{Config, file::Directory},
     finding::Finding,
+    sys,
 };
 
 const HANG: Hang = Hang { who: "the file system", fix: "check the disk of NOMAD_FIREHOSE_DATA_DIR" };
@@ -46,7 +47,7 @@ fn look(what: &str, directory: &Path) -> Finding {
     }
     let shown = directory.display();
     let state = if place == directory { "writable" } else { "will be made by the first lease" };
-    match space(&place) {
+    match sys::files::space(&place) {
         Ok(left) if left < LEAST => {
             let text = format!("{shown} is {state}, but only {} MiB are free", left >> 20);
             Finding::warning(what, text, "free some space: a checkpoint is written whole before the old one goes")
@@ -72,10 +73,4 @@ fn refused(what: &str, place: &Path, error: &io::Error) -> Finding {
 fn existing(directory: &Path) -> PathBuf {
     let all = directory.ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
     all.into_iter().find(|path| path.is_dir()).unwrap_or(Path::new(".")).to_owned()
-}
-
-/// How many bytes this user can still write.
-fn space(directory: &Path) -> io::Result<u64> {
-    let found = rustix::fs::statvfs(directory)?;
-    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }

@@ -75,6 +75,12 @@ pub(crate) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::
     file.read_exact_at(buffer, offset)
 }
 
+/// How many bytes this user can still write into a directory.
+pub(crate) fn space(directory: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(directory)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 /// Gives a file the owner and the mode of another one.
 pub(crate) fn own_like(file: &File, model: &File) -> io::Result<()> {
     let (ours, theirs) = (file.metadata()?, model.metadata()?);
