@@ -20,7 +20,7 @@ pub use self::{
     trial::Try,
 };
 use crate::{
-    config::{self, Environment, Flags, Problems, Settings, Wanted, Warning, catalogue},
+    config::{self, Environment, Flags, Problems, Reloaded, Settings, Shared, Wanted, Warning, catalogue},
     kind::Kind,
     redact,
     settings::{Form, Scope, Setting},
@@ -91,12 +91,12 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// Reads it.
+    /// Reads it. `running` is what the run has.
     ///
     /// # Errors
-    /// As [`config::load`].
-    pub fn load(&self) -> Result<(Settings, Vec<Warning>), Problems> {
-        config::load(self.wanted, &self.flags, &Environment::of_process())
+    /// As [`config::reload`].
+    pub fn load(&self, running: &Shared) -> Result<Reloaded, Problems> {
+        config::reload(self.wanted, &self.flags, &Environment::of_process(), running)
     }
 }
 

@@ -7,12 +7,12 @@ use nomad_firehose::{
     cli::{self, Checking, Reload, Replay, Task, Try},
     config::{Settings, Shared, Warning},
     coordinator::Turns,
-    pipeline::{Failure, Fleet, Prepared, Surroundings},
+    pipeline::{Failure, Fleet, Surroundings},
     process::{self, Hangup},
     program,
     service::Service,
     sink, state,
-    supervisor::{Ending, Shutdown},
+    supervisor::Shutdown,
     telemetry::{self, Board, Log},
 };
 use tokio::sync::Notify;
@@ -94,28 +94,20 @@ fn shutdown_on_signals(hangup: Hangup, warnings: &[Warning]) -> Result<Shutdown,
 
 /// All other subcommands: carries records until a signal, or until the sinks take no more.
 async fn carry(settings: Settings, reload: &Reload, warnings: &[Warning]) -> Result<ExitCode, Failure> {
-    let Settings { shared, mut pipelines } = settings;
+    let Settings { shared, pipelines } = settings;
     let asked = Arc::new(Notify::new());
-    let is_fleet = pipelines.iter().all(|pipeline| pipeline.name.is_some());
-    let hangup = if is_fleet { Hangup::Reload(Arc::clone(&asked)) } else { Hangup::Ignored };
-    let shutdown = shutdown_on_signals(hangup, warnings)?;
+    let shutdown = shutdown_on_signals(Hangup::Reload(Arc::clone(&asked)), warnings)?;
     process::raise_descriptor_limit();
     let around = Surroundings { shared, board: Board::default(), turns: Turns::default() };
     let Shared { listen, cluster, .. } = &around.shared;
     let listener = telemetry::listen::start(*listen, &around.board, cluster.clone()).await?;
     let service = Service::of_environment();
     let reports = tokio::spawn(service.clone().report(around.board.clone(), shutdown.stop.clone()));
-    let is_clean = if is_fleet {
-        let reload = || {
-            let _reloading = service.reloading();
-            reload.load()
-        };
-        Fleet::new(around, shutdown).run(pipelines, &asked, &reload).await?
-    } else {
-        let pipeline = pipelines.remove(0);
-        let ending = Prepared::new(&pipeline, &around, shutdown).await?.run().await?;
-        !matches!(ending, Ending::Stopped { clean: false })
+    let reload = |running: &Shared| {
+        let _reloading = service.reloading();
+        reload.load(running)
     };
+    let is_clean = Fleet::new(around, shutdown).run(pipelines, &asked, &reload).await?;
     listener.abort();
     reports.abort();
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })

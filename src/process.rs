@@ -31,11 +31,12 @@ pub fn block_on<T>(task: impl Future<Output = T>) -> io::Result<T> {
     run_on(Builder::new_multi_thread().worker_threads(1).enable_all().build()?, "".into(), task)
 }
 
-/// The same for a pipeline, on this thread and others of its own: what it logs has its name.
+/// The same for a pipeline, on this thread and others of its own: what it logs has its name, if it has one.
 ///
 /// # Errors
 /// As [`block_on`].
-pub fn block_on_for<T>(pipeline: &PipelineName, task: impl Future<Output = T>) -> io::Result<T> {
+pub fn block_on_for<T>(pipeline: Option<&PipelineName>, task: impl Future<Output = T>) -> io::Result<T> {
+    let Some(pipeline) = pipeline else { return block_on(task) };
     let name: Arc<str> = pipeline.as_str().into();
     telemetry::name_thread(&name);
     let mut builder = Builder::new_multi_thread();
@@ -71,7 +72,7 @@ pub fn holder() -> String {
 /// What SIGHUP does.
 #[derive(Clone, Debug)]
 pub enum Hangup {
-    /// Nothing: the program watches the files that can change, and nothing else can be read again.
+    /// Nothing: the command ends by itself, and reads nothing again.
     Ignored,
     /// It asks to read the configuration again.
     Reload(Arc<Notify>),

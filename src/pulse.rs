@@ -42,10 +42,7 @@ impl Runtime {
 /// Runs the main task of a runtime, which beats until the end of the task. Call it within the runtime.
 pub(crate) async fn during<T>(name: Arc<str>, task: impl Future<Output = T>) -> T {
     let runtime = Arc::new(Runtime { name, since: Instant::now(), main: 0.into(), tasks: 0.into() });
-    let mut runtimes = lock();
-    runtimes.retain(|known| known.strong_count() > 0);
-    runtimes.push(Arc::downgrade(&runtime));
-    drop(runtimes);
+    register(&runtime);
     let own = Arc::downgrade(&runtime);
     tokio::spawn(async move {
         while let Some(runtime) = own.upgrade() {
@@ -64,6 +61,12 @@ pub(crate) async fn during<T>(name: Arc<str>, task: impl Future<Output = T>) -> 
         output = task => output,
         () = beats => unreachable!("it never ends"),
     }
+}
+
+fn register(runtime: &Arc<Runtime>) {
+    let mut runtimes = lock();
+    runtimes.retain(|known| known.strong_count() > 0);
+    runtimes.push(Arc::downgrade(runtime));
 }
 
 /// A runtime that has not beaten for longer than `limit`, and for how long: its name is that of its pipeline, and empty for the one

@@ -50,6 +50,11 @@ pub(super) fn is_key(setting: &Setting) -> bool {
     ![CONFIG.flag, NOMAD_EVENTS_SINK_CONFIG.flag].contains(&setting.flag)
 }
 
+/// What only a restart of the program changes.
+pub(crate) fn fixed() -> Vec<&'static Setting> {
+    ALL.iter().copied().filter(|setting| matches!(setting.change, Change::Program(_))).collect()
+}
+
 const RECORDS: &str = "Records";
 const NOMAD: &str = "Nomad";
 const COORDINATION: &str = "Coordination";

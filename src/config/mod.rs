@@ -66,12 +66,33 @@ pub struct Shared {
     /// What was given of the settings that no table of a pipeline can hold.
     given: Given,
 }
+    /// What was given of those that need a restart of the program.
+    fixed: Fixed,
+}
+
+/// What was given of the settings that stay as they are until the program is restarted.
+#[derive(Clone, Default)]
+struct Fixed(Layers);
+
+impl fmt::Debug for Fixed {
+    /// Without the values: some are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fixed")
+    }
 
 /// What was given of some settings, to be compared when the file was read again.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Given(BTreeMap<&'static str, Vec<String>>);
 
 impl fmt::Debug for Given {
+impl Given {
+    /// The settings that differ, in the order of the help.
+    fn changed(&self, other: &Given) -> Vec<&'static Setting> {
+        let differs = |setting: &&&'static Setting| self.0.get(setting.flag) != other.0.get(setting.flag);
+        catalogue::ALL.iter().filter(differs).copied().collect()
+    }
+}
+
     /// Without the values: some are secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Given")
@@ -132,16 +153,21 @@ impl Pipeline {
         kind.topic().map_or_else(|| self.topics.clone(), |topic| vec![Topic::all(topic)])
     }
 
-    /// Whether its table, and what it takes over from the settings above it, say the same as those of `other`.
-    pub fn is_same(&self, other: &Pipeline) -> bool {
-        self.name == other.name && self.given == other.given
+    /// The settings of its table, and those that it takes over from above the tables, that differ in `other`.
+    pub fn changed(&self, other: &Pipeline) -> Vec<&'static Setting> {
+        self.given.changed(&other.given)
     }
 }
 
 impl Shared {
-    /// Whether `other` was given the same.
-    pub fn is_same(&self, other: &Shared) -> bool {
-        self.given == other.given
+    /// The settings that differ in `other`.
+    pub fn changed(&self, other: &Shared) -> Vec<&'static Setting> {
+        self.given.changed(&other.given)
+    }
+
+    /// Whether a configuration file was named.
+    pub fn has_file(&self) -> bool {
+        self.given.0.contains_key(catalogue::CONFIG.flag)
     }
 }
 
@@ -245,6 +271,39 @@ pub fn load_state(
     let valid = validate::validate_state(name.as_ref(), &layers, environment, problems);
     valid.map(|(state, warnings)| (state, with_exposure(&layers, warnings)))
 }
+/// A configuration that was read again while the program runs.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// It, with the settings that need a restart as they were.
+    pub settings: Settings,
+    /// Values that are valid, and probably not intended.
+    pub warnings: Vec<Warning>,
+    /// The settings that differ, and stay as they were.
+    pub ignored: Vec<&'static Setting>,
+}
+
+/// Reads the configuration of a run again. `running` is what it runs with.
+///
+/// # Errors
+/// All problems, at once.
+pub fn reload(
+    wanted: Wanted,
+    flags: &Flags,
+    environment: &Environment<'_>,
+    running: &Shared,
+) -> Result<Reloaded, Problems> {
+    let (mut layers, problems) = gather(flags, environment);
+    // What would not start is a mistake, even where it is ignored.
+    let (settings, warnings) = validate::validate(wanted, &layers, environment, problems)?;
+    let warnings = with_exposure(&layers, warnings);
+    let ignored = layers.hold(&catalogue::fixed(), &running.fixed.0);
+    if ignored.is_empty() {
+        return Ok(Reloaded { settings, warnings, ignored });
+    }
+    let (settings, warnings) = validate::validate(wanted, &layers, environment, Vec::new())?;
+    Ok(Reloaded { settings, warnings: with_exposure(&layers, warnings), ignored })
+}
+
 
 /// As [`load`], but reads only where the status listener of a run is.
 ///

@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
-    Given, Outlet, Pipeline, Settings, Shared, Stages, State, Trial, Wanted, catalogue, consul, names, nomad,
+    Fixed, Given, Outlet, Pipeline, Settings, Shared, Stages, State, Trial, Wanted, catalogue, consul, names,
+    nomad,
     values::{dead_letter, folder, format, label, level, listen, source, start, topic},
 };
 use crate::{
@@ -161,6 +162,7 @@ fn shared(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Result<Shar
         log: Log { level: level?, format: format? },
         given: Given(reader.layers.texts_of(&all)),
     })
+        fixed: Fixed(reader.layers.only(&catalogue::fixed())),
 }
 
 /// The settings of one pipeline.

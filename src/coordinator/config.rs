@@ -90,6 +90,20 @@ impl Config {
         }
     }
 
+    /// Checks whether a coordinator for `kinds` can be built, and starts nothing.
+    ///
+    /// # Errors
+    /// As [`Config::build`].
+    pub fn check(&self, kinds: &[Kind]) -> Result<(), Unusable> {
+        match self {
+            Config::Consul(config) => Ok(consul::Client::new(config.client.clone()).map(drop)?),
+            Config::File { data_dir } => {
+                Directory::new(data_dir).check(kinds).map_err(|error| Unusable::Directory(error.to_string()))
+            }
+            Config::None => Ok(()),
+        }
+    }
+
     /// Builds the coordinator, and starts its tasks.
     ///
     /// # Errors

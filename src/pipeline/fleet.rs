@@ -1,5 +1,9 @@
-//! Runs the pipelines of a configuration file side by side: each on threads and a runtime of its own, so that none can hold up
-//! another. One that fails is started again; the others do not notice.
+//! Runs the pipelines of a process side by side: each on threads and a runtime of its own, so that none can hold up another. One
+//! that fails is started again; the others do not notice. The one without a name is alone: when it fails, the process ends, and
+//! whatever supervises the process starts it again.
+//!
+//! At SIGHUP the configuration is read again. What has changed is applied at once, or by stopping pipelines cleanly and starting
+//! them again in place, or is left as it is until the program is restarted: see [`Change`].
 
 use std::{
     any::Any,
@@ -21,9 +25,11 @@ use tracing::{debug, error, info, warn};
 use super::{Failure, Prepared, Surroundings};
 use crate::{
     backoff::Backoff,
-    config::{Pipeline, PipelineName, Problems, Settings, Warning},
+    config::{Pipeline, PipelineName, Problems, Reloaded, Settings, Shared, Warning},
     process,
+    settings::{Change, Setting},
     supervisor::{Ending, Shutdown},
+    telemetry::{self, Log},
 };
 
 /// The shortest and the longest pause before a pipeline that failed starts again.
@@ -32,15 +38,18 @@ const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 /// How long pipelines may take to end that have not begun.
 const GIVE_UP_WITHIN: Duration = Duration::from_secs(3);
 
-/// Reads the configuration again.
-pub type Reload<'a> = &'a (dyn Fn() -> Result<(Settings, Vec<Warning>), Problems> + Sync);
+/// Reads the configuration again, beside what the process runs with.
+pub type Reload<'a> = &'a (dyn Fn(&Shared) -> Result<Reloaded, Problems> + Sync);
+
+/// The name of a pipeline; `None` is the one without a name.
+type Name = Option<PipelineName>;
 
 /// The pipelines of a process.
 #[derive(Debug)]
 pub struct Fleet {
     around: Surroundings,
     shutdown: Shutdown,
-    running: BTreeMap<PipelineName, Running>,
+    running: BTreeMap<Name, Running>,
     reports: mpsc::UnboundedSender<Report>,
     received: mpsc::UnboundedReceiver<Report>,
     /// How the pipelines that have ended did.
@@ -70,10 +79,12 @@ enum After {
 #[derive(Debug)]
 enum Report {
     /// Its settings can be used.
-    Prepared(PipelineName),
+    Prepared(Name),
     /// They cannot.
     Unusable(PipelineName, anyhow::Error),
-    Ended(PipelineName, Ending),
+    Ended(Name, Ending),
+    /// The one without a name has failed.
+    Failed(Failure),
 }
 
 impl Fleet {
@@ -86,7 +97,8 @@ impl Fleet {
     /// Runs `pipelines` until all have ended; `asked` asks for `reload`. Returns whether all ended well.
     ///
     /// # Errors
-    /// The settings of one of the first pipelines cannot be used: then none has begun to read.
+    /// The settings of one of the first pipelines cannot be used: then none has begun to read. Or the pipeline without a name has
+    /// failed.
     pub async fn run(mut self, pipelines: Vec<Pipeline>, asked: &Notify, reload: Reload<'_>) -> Result<bool, Failure> {
         let begin = CancellationToken::new();
         for pipeline in pipelines {
@@ -96,8 +108,8 @@ impl Fleet {
         begin.cancel();
         while !self.running.is_empty() {
             tokio::select! {
-                Some(report) = self.received.recv() => self.note(report),
-                () = asked.notified() => self.reload(reload),
+                Some(report) = self.received.recv() => self.note(report)?,
+                () = asked.notified() => self.reload(reload).await,
             }
         }
         Ok(self.is_clean)
@@ -112,8 +124,9 @@ impl Fleet {
         {
             match report {
                 Report::Prepared(name) => drop(missing.remove(&name)),
+                Report::Failed(failure) => return Err(failure),
                 Report::Unusable(name, reason) => {
-                    missing.remove(&name);
+                    missing.remove(&Some(name.clone()));
                     unusable.push(format!("[pipeline.{name}]: {reason:#}"));
                 }
                 Report::Ended(name, _) => {
@@ -143,7 +156,7 @@ impl Fleet {
     }
 
     fn start(&mut self, pipeline: Arc<Pipeline>, begin: CancellationToken) -> Result<(), Failure> {
-        let name = pipeline.name.clone().ok_or_else(|| anyhow!("a pipeline beside others needs a name"))?;
+        let name = pipeline.name.clone();
         let Shutdown { stop, abort } = &self.shutdown;
         let shutdown = Shutdown { stop: stop.child_token(), abort: abort.child_token() };
         let member = Member {
@@ -154,14 +167,16 @@ impl Fleet {
             begin,
             reports: self.reports.clone(),
         };
-        thread::Builder::new().name(name.to_string()).spawn(move || member.run())?;
+        let thread = name.as_ref().map_or("pipeline", PipelineName::as_str);
+        thread::Builder::new().name(thread.to_owned()).spawn(move || member.run())?;
         self.running.insert(name, Running { pipeline, shutdown, after: After::Nothing });
         Ok(())
     }
 
-    fn note(&mut self, report: Report) {
+    fn note(&mut self, report: Report) -> Result<(), Failure> {
         match report {
             Report::Prepared(_) => {}
+            Report::Failed(failure) => return Err(failure),
             Report::Unusable(name, reason) => {
                 let reason = format!("{reason:#}");
                 error!(pipeline = %name, error = reason, fix = "correct its table and send SIGHUP", "pipeline not started");
@@ -169,17 +184,20 @@ impl Fleet {
             }
             Report::Ended(name, ending) => {
                 self.is_clean &= !matches!(ending, Ending::Stopped { clean: false });
-                let Some(Running { after, .. }) = self.running.remove(&name) else { return };
-                match (after, ending) {
-                    (After::Start(pipeline), _) => self.begin(pipeline),
-                    (After::Forget, _) => self.around.board.remove(&name),
-                    (After::Nothing, Ending::SinkClosed) => {
+                let Some(Running { after, .. }) = self.running.remove(&name) else { return Ok(()) };
+                match (after, ending, name) {
+                    // A reader that is gone does not come back.
+                    (After::Start(_), Ending::SinkClosed, None) => {}
+                    (After::Start(pipeline), _, _) => self.begin(pipeline),
+                    (After::Forget, _, Some(name)) => self.around.board.remove(&name),
+                    (After::Nothing, Ending::SinkClosed, Some(name)) => {
                         self.around.board.failed(&name, "the sink is closed by its reader".to_owned());
                     }
-                    (After::Nothing, Ending::Stopped { .. }) => {}
+                    (After::Nothing | After::Forget, _, _) => {}
                 }
             }
         }
+        Ok(())
     }
 
     /// Starts a pipeline that may read at once.
@@ -200,59 +218,142 @@ impl Fleet {
         }
     }
 
-    /// Reads the configuration again, and starts, stops or restarts the pipelines whose tables have changed. If it is invalid,
-    /// everything goes on as before.
-    fn reload(&mut self, reload: Reload<'_>) {
-        let (settings, warnings) = match reload() {
-            Ok(loaded) => loaded,
-            Err(problems) => {
-                let problem = problems.to_string().replace('\n', " ");
-                return error!(%problem, "configuration not reloaded");
-            }
-        };
-        warnings.iter().for_each(Warning::log);
-        let Settings { shared, pipelines } = settings;
-        if !shared.is_same(&self.around.shared) {
-            warn!(fix = "restart the program", "changed global settings ignored");
+    /// Reads the configuration again and applies what has changed. If it is invalid, everything goes on as before.
+    async fn reload(&mut self, reload: Reload<'_>) {
+        if !self.around.shared.has_file() {
+            let fix = "name a file with NOMAD_FIREHOSE_CONFIG: flags and variables of a running program cannot change";
+            return info!(fix, "no configuration file to reload");
         }
-        let mut wanted: BTreeMap<_, _> = BTreeMap::new();
+        let Reloaded { settings, warnings, ignored } = match reload(&self.around.shared) {
+            Ok(reloaded) => reloaded,
+            Err(problems) => return not_reloaded(&problems.to_string()),
+        };
+        let Settings { shared, pipelines } = settings;
+        let has_names = |mut names: Box<dyn Iterator<Item = &Name> + '_>| names.any(Option::is_some);
+        if has_names(Box::new(self.running.keys())) != has_names(Box::new(pipelines.iter().map(|it| &it.name))) {
+            return not_reloaded("only a restart changes between one pipeline and [pipeline] tables");
+        }
+        let (at_once, restarting) = by_effect(&self.around.shared, &shared);
+        let mut changes = Changes { restarting, ..Changes::default() };
         for pipeline in pipelines {
-            let Some(name) = pipeline.name.clone() else {
-                return error!(problem = "the file has no [pipeline] table any more", "configuration not reloaded");
-            };
-            wanted.insert(name, Arc::new(pipeline));
+            self.compare(pipeline, &mut changes);
+        }
+        // A certificate or a directory that cannot be used is found before anything stops.
+        for pipeline in changes.restart.values().map(|(pipeline, _)| pipeline).chain(changes.add.values()) {
+            if let Err(error) = super::check(pipeline, &shared).await {
+                let name = pipeline.name.as_ref().map(|name| format!("[pipeline.{name}]: ")).unwrap_or_default();
+                return not_reloaded(&format!("{name}{error:#}"));
+            }
+        }
+        warnings.iter().for_each(Warning::log);
+        report_ignored(&ignored);
+        self.apply(shared, &at_once, changes);
+    }
+
+    /// Notes what a pipeline of the configuration that was read again means for those that run.
+    fn compare(&self, pipeline: Pipeline, changes: &mut Changes) {
+        let pipeline = Arc::new(pipeline);
+        let name = pipeline.name.clone();
+        let Some(running) = self.running.get(&name) else {
+            changes.add.insert(name, pipeline);
+            return;
+        };
+        // One that is stopping already starts again after its end, even if its table is back.
+        let has_failed = name.as_ref().is_some_and(|name| self.around.board.has_failed(name));
+        let goes_on = !running.shutdown.stop.is_cancelled() && !has_failed;
+        let mut settings = changes.restarting.clone();
+        settings.extend(running.pipeline.changed(&pipeline));
+        if goes_on && settings.is_empty() {
+            changes.keep.push(name);
+        } else {
+            changes.restart.insert(name, (pipeline, settings));
+        }
+    }
+
+    fn apply(&mut self, shared: Shared, at_once: &[&'static Setting], changes: Changes) {
+        let Changes { add, mut restart, keep, .. } = changes;
+        // Whichever of the two levels shows more shows this.
+        let log = shared.log;
+        telemetry::change(Log { level: log.level.max(self.around.shared.log.level), ..log });
+        self.around.shared = shared;
+        if !at_once.is_empty() {
+            info!(settings = names(at_once), "settings changed at once");
         }
         let (mut changed, mut removed) = (Vec::new(), Vec::new());
         for (name, running) in &mut self.running {
-            let stop = match wanted.remove(name) {
-                Some(new) => {
-                    // One that is stopping already starts again after its end, even if its table is back.
-                    let goes_on = !running.shutdown.stop.is_cancelled() && !self.around.board.has_failed(name);
-                    let is_same = goes_on && new.is_same(&running.pipeline);
-                    if is_same {
-                        running.after = After::Nothing;
-                        continue;
-                    }
-                    changed.push(name.to_string());
-                    After::Start(new)
+            if keep.contains(name) {
+                running.after = After::Nothing;
+                continue;
+            }
+            let shown = name.as_ref().map(ToString::to_string);
+            running.after = match restart.remove(name) {
+                Some((pipeline, settings)) => {
+                    info!(pipeline = shown, settings = names(&settings), "restarting pipeline");
+                    changed.extend(shown);
+                    After::Start(pipeline)
                 }
                 None => {
-                    removed.push(name.to_string());
+                    removed.extend(shown);
                     After::Forget
                 }
             };
-            running.after = stop;
             running.shutdown.stop.cancel();
         }
-        let added = wanted.keys().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let added = add.keys().flatten().map(ToString::to_string).collect::<Vec<_>>().join(",");
         info!(added, changed = changed.join(","), removed = removed.join(","), "configuration reloaded");
-        wanted.into_values().for_each(|pipeline| self.begin(pipeline));
+        add.into_values().for_each(|pipeline| self.begin(pipeline));
+        telemetry::change(log);
     }
+}
+
+/// What a configuration that was read again changes.
+#[derive(Default)]
+struct Changes {
+    /// The settings of the whole program that restart every pipeline.
+    restarting: Vec<&'static Setting>,
+    add: BTreeMap<Name, Arc<Pipeline>>,
+    /// With the settings that have changed.
+    restart: BTreeMap<Name, (Arc<Pipeline>, Vec<&'static Setting>)>,
+    keep: Vec<Name>,
+}
+
+/// The settings of the whole program that have changed: those that are applied at once, and those that restart every pipeline.
+fn by_effect(old: &Shared, new: &Shared) -> (Vec<&'static Setting>, Vec<&'static Setting>) {
+    old.changed(new).into_iter().partition(|setting| setting.change == Change::AtOnce)
+}
+
+fn names(settings: &[&'static Setting]) -> String {
+    settings.iter().map(|setting| setting.flag).collect::<Vec<_>>().join(",")
+}
+
+fn not_reloaded(problem: &str) {
+    let problem = problem.replace('\n', " ");
+    error!(%problem, action = "go on as before", "configuration not reloaded");
+}
+
+fn report_ignored(ignored: &[&'static Setting]) {
+    if ignored.is_empty() {
+        return;
+    }
+    let mut because: Vec<&str> = Vec::new();
+    for setting in ignored {
+        if let Change::Program(why) = setting.change
+            && !because.contains(&why)
+        {
+            because.push(why);
+        }
+    }
+    warn!(
+        settings = names(ignored),
+        because = because.join("; "),
+        fix = "restart the program",
+        "changed settings ignored"
+    );
 }
 
 /// What the thread of a pipeline works with.
 struct Member {
-    name: PipelineName,
+    name: Name,
     pipeline: Arc<Pipeline>,
     around: Surroundings,
     shutdown: Shutdown,
@@ -265,15 +366,17 @@ impl Member {
     fn run(self) {
         let mut backoff = Backoff::new(RESTART.0, RESTART.1);
         let ending = loop {
-            let failure = match catch_unwind(AssertUnwindSafe(|| process::block_on_for(&self.name, self.once()))) {
-                Ok(Ok(Ok(ending))) => break ending,
-                Ok(Ok(Err(failure))) => failure,
-                Ok(Err(error)) => Failure::Run(anyhow!("cannot start its runtime: {error}")),
-                Err(panic) => Failure::Run(anyhow!("it panicked: {}", text_of(&*panic))),
-            };
+            let failure =
+                match catch_unwind(AssertUnwindSafe(|| process::block_on_for(self.name.as_ref(), self.once()))) {
+                    Ok(Ok(Ok(ending))) => break ending,
+                    Ok(Ok(Err(failure))) => failure,
+                    Ok(Err(error)) => Failure::Run(anyhow!("cannot start its runtime: {error}")),
+                    Err(panic) => Failure::Run(anyhow!("it panicked: {}", text_of(&*panic))),
+                };
+            let Some(name) = &self.name else { return self.report(Report::Failed(failure)) };
             let (pause, clean) = match failure {
                 Failure::Setting(reason) if !self.begin.is_cancelled() => {
-                    self.report(Report::Unusable(self.name.clone(), reason));
+                    self.report(Report::Unusable(name.clone(), reason));
                     // Only other settings can help.
                     (Duration::MAX, true)
                 }
@@ -281,7 +384,7 @@ impl Member {
                 Failure::Setting(reason) | Failure::Run(reason) => {
                     let (reason, pause) = (format!("{reason:#}"), backoff.failed());
                     error!(error = reason, restart_in = ?pause, "pipeline failed");
-                    self.around.board.failed(&self.name, reason);
+                    self.around.board.failed(name, reason);
                     (pause, false)
                 }
             };
@@ -314,7 +417,7 @@ impl Member {
     fn is_stopped_within(&self, pause: Duration) -> bool {
         let stopped = async { timeout(pause, self.shutdown.stop.cancelled()).await.is_ok() };
         // Without a runtime there is nothing to wait with, and nothing that could run.
-        process::block_on_for(&self.name, stopped).unwrap_or(true)
+        process::block_on_for(self.name.as_ref(), stopped).unwrap_or(true)
     }
 
     fn report(&self, report: Report) {

@@ -1,7 +1,7 @@
 //! One pipeline: from its settings to a run of its own, with its lease, checkpoint, window, dead letters and metrics.
 //!
 //! [`Prepared::new`] opens what the settings name, so that whatever is wrong with them shows before anything runs. `fleet` runs
-//! the pipelines of a configuration file side by side.
+//! the pipelines of a process side by side.
 
 mod fleet;
 mod stages;
@@ -81,6 +81,21 @@ pub struct Prepared {
     delivery: JoinHandle<Result<(), Closed>>,
 }
 
+/// Checks whether the settings of `pipeline` can be used, as [`Prepared::new`] does, and begins nothing.
+///
+/// # Errors
+/// As [`Prepared::new`].
+async fn check(pipeline: &Pipeline, shared: &Shared) -> Result<(), anyhow::Error> {
+    Client::new(shared.nomad.clone())?;
+    pipeline.coordinator.check(&pipeline.kinds)?;
+    DeadLetters::new(pipeline.dead_letter.clone()).check().await.context(UNUSABLE_DEAD_LETTER)?;
+    pipeline.sink.build(shared.cluster.as_deref())?;
+    Ok(())
+}
+
+const UNUSABLE_DEAD_LETTER: &str =
+    "cannot use NOMAD_FIREHOSE_DEAD_LETTER; name a regular file that this program may write";
+
 impl Prepared {
     /// Opens what the settings of `pipeline` name. `shutdown` ends this pipeline alone.
     ///
@@ -96,8 +111,7 @@ impl Prepared {
         board.show(pipeline.name.clone(), &metrics, &status);
         let client = Client::new(shared.nomad.clone()).map_err(Failure::setting)?;
         let dead_letters = DeadLetters::new(pipeline.dead_letter.clone());
-        let unusable = "cannot use NOMAD_FIREHOSE_DEAD_LETTER; name a regular file that this program may write";
-        dead_letters.check().await.context(unusable).map_err(Failure::Setting)?;
+        dead_letters.check().await.context(UNUSABLE_DEAD_LETTER).map_err(Failure::Setting)?;
         let (sink, policy) = pipeline.sink.build(shared.cluster.as_deref()).map_err(Failure::setting)?;
         let policy = Policy { retry_max: pipeline.retry_max, ..policy };
         let cluster = match pipeline.coordinator {

@@ -108,7 +108,7 @@ impl fmt::Debug for Given {
 pub type Flags = Vec<(&'static Setting, Vec<OsString>)>;
 
 /// All that was given.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Layers {
     given: HashMap<&'static str, Given>,
     file_has_secrets: bool,
@@ -272,6 +272,29 @@ impl Layers {
         Layers { given, file_has_secrets: self.file_has_secrets, without_effect, pipelines: BTreeMap::new() }
     }
 
+    /// What was given of these settings alone.
+    pub(crate) fn only(&self, settings: &[&'static Setting]) -> Layers {
+        let given = settings.iter().filter_map(|setting| Some((setting.flag, self.get(setting)?.clone())));
+        Layers { given: given.collect(), ..Layers::default() }
+    }
+
+    /// Keeps these settings as they are in `held`, and returns those that differed.
+    pub(crate) fn hold(&mut self, settings: &[&'static Setting], held: &Layers) -> Vec<&'static Setting> {
+        let mut differing = Vec::new();
+        for setting in settings {
+            let values = |layers: &Layers| layers.get(setting).map(|given| given.values.clone());
+            if values(self) == values(held) {
+                continue;
+            }
+            differing.push(*setting);
+            match held.get(setting) {
+                Some(given) => self.given.insert(setting.flag, given.clone()),
+                None => self.given.remove(setting.flag),
+            };
+        }
+        differing
+    }
+
     /// What was given of these settings, to be compared after the file was read again.
     pub(crate) fn texts_of(&self, settings: &[&'static Setting]) -> BTreeMap<&'static str, Vec<String>> {
         let given = settings.iter().filter_map(|setting| Some((setting.flag, self.get(setting)?.values.clone())));
@@ -316,7 +339,7 @@ impl File<'_> {
             let in_file = texts.iter().any(has_password);
             return Ok((texts, in_file));
         }
-        let in_file = texts.iter().any(|text| !text.contains("${"));
+        let in_file = texts.iter().any(|text| !text.contains("${") && (setting.secret || has_password(text)));
         let filled = texts.iter().map(|text| self.fill_in(text)).collect::<Result<_, _>>()?;
         Ok((filled, in_file))
     }

@@ -1,6 +1,14 @@
 //! The log: one line for each event, on stderr.
 
-use std::{cell::RefCell, fmt, io::IsTerminal as _, sync::Arc};
+use std::{
+    cell::RefCell,
+    fmt,
+    io::IsTerminal as _,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU8, Ordering},
+    },
+};
 
 use serde::Serializer as _;
 use serde_json::{Map, Value};
@@ -10,6 +18,7 @@ use tracing::{
     level_filters::LevelFilter,
 };
 use tracing_subscriber::{
+    Registry,
     filter::Targets,
     fmt::{
         FmtContext, FormatEvent, FormattedFields, MakeWriter,
@@ -18,6 +27,7 @@ use tracing_subscriber::{
     },
     layer::{Layer as _, SubscriberExt as _},
     registry::LookupSpan,
+    reload,
     util::{SubscriberInitExt as _, TryInitError},
 };
 
@@ -43,39 +53,78 @@ pub enum LogFormat {
     SeatgeekJson,
 }
 
+/// A log target, and the most that is ever logged of it.
+type Limit = (&'static str, LevelFilter);
+
 /// Logs to stderr from now on, in colour if stderr is a terminal and `NO_COLOR` is unset. `limits` names log targets, each with
 /// the most that is ever logged of it.
 ///
 /// # Errors
 /// The process already logs elsewhere.
-pub fn init(log: Log, limits: impl IntoIterator<Item = (&'static str, LevelFilter)>) -> Result<(), TryInitError> {
+pub fn init(log: Log, limits: impl IntoIterator<Item = Limit>) -> Result<(), TryInitError> {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    subscriber(log, limits, std::io::stderr, colour).try_init()
+    let (subscriber, dial) = subscriber(log, limits, std::io::stderr, colour);
+    subscriber.try_init()?;
+    // Only the first log of a process can be set up.
+    DIAL.set(dial).ok();
+    Ok(())
+}
+
+/// Logs this much, and like this, from now on. Before [`init`] it does nothing.
+pub fn change(log: Log) {
+    if let Some(dial) = DIAL.get() {
+        dial.turn(log);
+    }
+}
+
+/// What changes the log of this process.
+static DIAL: OnceLock<Dial> = OnceLock::new();
+
+/// Changes a log that is in use.
+struct Dial {
+    limits: Vec<Limit>,
+    targets: reload::Handle<Targets, Registry>,
+    format: Arc<AtomicU8>,
+}
+
+impl Dial {
+    fn turn(&self, log: Log) {
+        self.format.store(log.format as u8, Ordering::Relaxed);
+        if let Err(error) = self.targets.reload(targets(log.level, &self.limits)) {
+            tracing::debug!(%error, "log level not changed");
+        }
+    }
+}
+
+fn targets(level: Level, limits: &[Limit]) -> Targets {
+    // Of libraries only warnings are logged, unless the level is trace.
+    let others = if level == Level::TRACE { Level::TRACE } else { level.min(Level::WARN) };
+    Targets::new()
+        .with_default(others)
+        .with_target("nomad_firehose", level)
+        .with_targets(limits.iter().map(|(target, most)| (*target, (*most).min(LevelFilter::from_level(level)))))
 }
 
 fn subscriber<W>(
     log: Log,
-    limits: impl IntoIterator<Item = (&'static str, LevelFilter)>,
+    limits: impl IntoIterator<Item = Limit>,
     writer: W,
     colour: bool,
-) -> impl Subscriber + Send + Sync + for<'a> LookupSpan<'a>
+) -> (impl Subscriber + Send + Sync + for<'a> LookupSpan<'a>, Dial)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // Of libraries only warnings are logged, unless the level is trace.
-    let others = if log.level == Level::TRACE { Level::TRACE } else { log.level.min(Level::WARN) };
-    let targets = Targets::new()
-        .with_default(others)
-        .with_target("nomad_firehose", log.level)
-        .with_targets(limits.into_iter().map(|(target, most)| (target, most.min(LevelFilter::from_level(log.level)))));
+    let limits: Vec<Limit> = limits.into_iter().collect();
+    let (filter, handle) = reload::Layer::new(targets(log.level, &limits));
+    let format = Arc::new(AtomicU8::new(log.format as u8));
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(colour)
         .fmt_fields(JsonFields::new())
-        .event_format(Lines(log.format))
+        .event_format(Lines(Arc::clone(&format)))
         .with_writer(writer)
         // The library would report a closed stderr on that same stderr, and panic.
         .log_internal_errors(false);
-    tracing_subscriber::registry().with(layer.with_filter(targets))
+    (tracing_subscriber::registry().with(layer.with_filter(filter)), Dial { limits, targets: handle, format })
 }
 
 thread_local! {
@@ -87,7 +136,11 @@ pub fn name_thread(pipeline: &Arc<str>) {
     PIPELINE.set(Some(Arc::clone(pipeline)));
 }
 
-struct Lines(LogFormat);
+const JSON: u8 = LogFormat::Json as u8;
+const SEATGEEK_JSON: u8 = LogFormat::SeatgeekJson as u8;
+
+/// Holds a [`LogFormat`].
+struct Lines(Arc<AtomicU8>);
 
 impl<S> FormatEvent<S, JsonFields> for Lines
 where
@@ -111,10 +164,10 @@ where
         }
         event.record(&mut fields);
         let level = *event.metadata().level();
-        match self.0 {
-            LogFormat::Text => text(&mut writer, level, &fields),
-            LogFormat::Json => json(&mut writer, ["time", "level", "msg"], level, fields),
-            LogFormat::SeatgeekJson => json(&mut writer, ["@timestamp", "@level", "@message"], level, fields),
+        match self.0.load(Ordering::Relaxed) {
+            JSON => json(&mut writer, ["time", "level", "msg"], level, fields),
+            SEATGEEK_JSON => json(&mut writer, ["@timestamp", "@level", "@message"], level, fields),
+            _ => text(&mut writer, level, &fields),
         }
     }
 }
@@ -279,7 +332,7 @@ mod tests {
     fn logged(format: LogFormat, level: Level, action: impl FnOnce()) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let subscriber = subscriber(Log { level, format }, LIMITS, move || writer.clone(), false);
+        let (subscriber, _) = subscriber(Log { level, format }, LIMITS, move || writer.clone(), false);
         tracing::subscriber::with_default(subscriber, action);
         let bytes = buffer.0.lock().expect("no panic holds it").clone();
         String::from_utf8(bytes).expect("log lines are UTF-8")
@@ -362,6 +415,31 @@ mod tests {
     }
 
     #[test]
+    fn level_and_format_change_while_it_is_in_use() {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let log = Log { level: Level::WARN, format: LogFormat::Text };
+        let (subscriber, dial) = subscriber(log, LIMITS, move || writer.clone(), false);
+        tracing::subscriber::with_default(subscriber, || {
+            // The same call each time: what it means is cached.
+            let say = |level: &str| tracing::debug!(level, "said");
+            say("warn");
+            dial.turn(Log { level: Level::DEBUG, format: LogFormat::Json });
+            say("debug");
+            tracing::info!(target: "hyper", "hidden");
+            tracing::warn!(target: "loud::part", "hidden");
+            dial.turn(log);
+            say("warn again");
+            tracing::warn!("text");
+        });
+        let bytes = buffer.0.lock().expect("no panic holds it").clone();
+        let text = String::from_utf8(bytes).expect("log lines are UTF-8");
+        let [json, plain] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+        assert!(json.starts_with('{') && json.contains(r#""level":"debug""#), "{json}");
+        assert!(plain.ends_with("WARN  text"), "{plain}");
+    }
+
+    #[test]
     fn a_writer_that_is_gone_is_borne() {
         struct Gone;
         impl io::Write for Gone {
@@ -373,6 +451,6 @@ mod tests {
             }
         }
         let log = Log { level: Level::INFO, format: LogFormat::Text };
-        tracing::subscriber::with_default(subscriber(log, [], || Gone, false), ended);
+        tracing::subscriber::with_default(subscriber(log, [], || Gone, false).0, ended);
     }
 }

@@ -15,7 +15,7 @@ pub use board::{Board, Row};
 pub use facets::{Duty, Leadership, ListState, SinkState, SourceState};
 pub use lag::{Backlog, Front};
 pub use latency::Latency;
-pub use log::{Log, LogFormat, init, name_thread};
+pub use log::{Log, LogFormat, change, init, name_thread};
 pub use metrics::Metrics;
 pub use phase::Phase;
 pub use status::Status;

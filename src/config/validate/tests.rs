@@ -76,6 +76,7 @@ fn defaults_are_those_of_the_contract() {
         listen: None,
         log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
         given: Given::default(),
+        fixed: Fixed::default(),
     };
     let pipeline = Pipeline {
         name: None,

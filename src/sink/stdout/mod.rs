@@ -8,6 +8,7 @@ mod tests;
 
 use std::{
     io::{self, Write},
+    sync::{Mutex, PoisonError},
     thread,
 };
 
@@ -42,12 +43,26 @@ struct Job {
     reply: oneshot::Sender<(usize, io::Result<()>)>,
 }
 
+/// The thread that writes to the standard output of this process. There is one, because a pipeline that starts again in place has
+/// to finish the line that its predecessor has begun.
+static WRITER: Mutex<Option<mpsc::Sender<Job>>> = Mutex::new(None);
+
 impl Stdout {
     /// A sink to the standard output of this process, past the buffer of [`std::io::stdout`].
     ///
     /// # Errors
     /// There is no standard output, the descriptor cannot be duplicated, or the thread cannot be started.
     pub fn open() -> io::Result<Self> {
+        let mut writer = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(jobs) = writer.as_ref().filter(|jobs| !jobs.is_closed()) {
+            return Ok(Stdout { jobs: jobs.clone() });
+        }
+        let stdout = Self::open_first()?;
+        *writer = Some(stdout.jobs.clone());
+        Ok(stdout)
+    }
+
+    fn open_first() -> io::Result<Self> {
         let stdout = standard::output()?;
         if stands_in_for_nothing(&stdout)? {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the standard output is closed"));

@@ -110,7 +110,36 @@ fn what_is_wrong_with_a_table_is_named_with_it() {
 fn a_table_that_says_the_same_is_the_same() {
     let read = |text: &str| pipelines(text, &[], &[]).remove(0);
     let one = read("resources='jobs'\n[pipeline.a]\nretry-max='1s'");
-    assert!(one.is_same(&read("resources='jobs'\nlog-level='debug'\n[pipeline.a]\nretry_max='1s'")));
-    assert!(!one.is_same(&read("resources='jobs'\n[pipeline.a]\nretry-max='2s'")));
-    assert!(!one.is_same(&read("resources='nodes'\n[pipeline.a]\nretry-max='1s'")));
+    let changed = |text: &str| one.changed(&read(text)).iter().map(|setting| setting.flag).collect::<Vec<_>>();
+    assert_eq!(changed("resources='jobs'\nlog-level='debug'\n[pipeline.a]\nretry_max='1s'"), [""; 0]);
+    assert_eq!(changed("resources='jobs'\n[pipeline.a]\nretry-max='2s'"), ["retry-max"]);
+    assert_eq!(changed("resources='nodes'\n[pipeline.a]\nretry-max='1s'\njq='.'"), ["resources", "jq"]);
+}
+
+#[test]
+fn what_needs_a_restart_stays_as_it_was_when_the_file_is_read_again() {
+    let file = file("");
+    let flags = Vec::new();
+    let environment =
+        Environment { variables: vec![("NOMAD_FIREHOSE_CONFIG".into(), path(&file).into())], exists: &|_| false };
+    let write = |text: &str| std::fs::write(file.path(), text).expect("it can be written");
+    let base = "resources='jobs'\ncoordinator='file'\ndata-dir='/one'\nlisten=':9090'\n";
+    write(base);
+    let first = crate::config::load(Wanted::Listed, &flags, &environment).expect("valid").0;
+    write(&format!(
+        "{}cluster='west'\nretry-max='1s'\nlog-level='debug'\n",
+        base.replace("/one", "/two").replace("listen", "#")
+    ));
+    let again = crate::config::reload(Wanted::Listed, &flags, &environment, &first.shared).expect("valid");
+    let names = |settings: &[&Setting]| settings.iter().map(|setting| setting.flag).collect::<Vec<_>>();
+    assert_eq!(names(&again.ignored), ["data-dir", "cluster", "listen"]);
+    let Settings { shared, pipelines } = again.settings;
+    assert_eq!((shared.listen, shared.cluster.as_deref()), (Some(([0, 0, 0, 0], 9090).into()), None));
+    assert_eq!(pipelines[0].coordinator, coordinator::Config::File { data_dir: "/one".into() });
+    assert_eq!(names(&first.shared.changed(&shared)), ["log-level"]);
+    assert_eq!(names(&first.pipelines[0].changed(&pipelines[0])), ["retry-max"]);
+    // What would not start is a mistake, even where it is ignored.
+    write(&base.replace(":9090", "nowhere"));
+    let problems = crate::config::reload(Wanted::Listed, &flags, &environment, &first.shared).expect_err("invalid");
+    assert!(problems.to_string().contains("listen"), "{problems}");
 }
