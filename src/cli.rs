@@ -129,7 +129,7 @@ pub fn load_from(
         return dead_letters::read(matches, environment).map_err(Exit::Configuration);
     }
     if name == configuration::NAME {
-        return Ok((Task::Config(configuration::read(matches)), Vec::new()));
+        return Ok((Task::Config(configuration::read(matches, environment)), Vec::new()));
     }
     if name == check::NAME {
         return check::read(matches, environment);

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let outcome = match task {
         Task::Carry(settings, reload) => run(settings.shared.log, carry(*settings, &reload, &warnings)),
         Task::State { command, log } => run(log, show(&command, &warnings)),
-        Task::Config(show) => Ok(show.run()),
+        Task::Config(show) => run(show.log(), async { Ok(show.run()) }),
         Task::DeadLetters(list) => Ok(list.run()),
         Task::Health(health) => Ok(health.run()),
         Task::Try(task) => run(task.log(), attempt(*task, &warnings)),

@@ -58,7 +58,7 @@ pub(crate) fn fixed() -> Vec<&'static Setting> {
 const RECORDS: &str = "Records";
 const NOMAD: &str = "Nomad";
 const COORDINATION: &str = "Coordination";
-const CONSUL: &str = "Consul";
+pub(super) const CONSUL: &str = "Consul";
 const DELIVERY: &str = "Delivery";
 const SINK: &str = "Sink";
 const OPERATION: &str = "Logging and status";

@@ -5,6 +5,7 @@
 
 pub mod catalogue;
 mod consul;
+pub mod effective;
 mod exposure;
 mod names;
 mod nomad;

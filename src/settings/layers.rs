@@ -330,12 +330,12 @@ pub(crate) struct File<'a> {
 }
 
 impl File<'_> {
-    /// The texts with `${NAME}` in a secret replaced by that variable, so that the file need not hold it; and whether the file
-    /// holds a secret all the same.
+    /// The texts with `${NAME}` in a secret or an address replaced by that variable, so that the file need not hold it; and whether
+    /// the file holds a secret all the same.
     fn filled_in(&self, setting: &Setting, texts: Vec<String>) -> Result<(Vec<String>, bool), String> {
         // An address can have a password in it.
         let has_password = |text: &String| text.split_once("://").is_some_and(|(_, it)| it.contains('@'));
-        if !setting.secret {
+        if !setting.secret && !setting.is_address() {
             let in_file = texts.iter().any(has_password);
             return Ok((texts, in_file));
         }

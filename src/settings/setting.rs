@@ -67,6 +67,11 @@ pub enum Scope {
 }
 
 impl Setting {
+    /// Whether the value is an address, which can hold a password.
+    pub(crate) fn is_address(&self) -> bool {
+        matches!(self.value, "URL" | "URL,…" | "ADDRESS")
+    }
+
     pub(crate) const fn new(
         heading: &'static str,
         flag: &'static str,
