@@ -24,7 +24,7 @@ use crate::{
     kind::Kind,
     redact,
     settings::{Form, Scope, Setting},
-    state::Command as StateCommand,
+    state::{Action, Cluster, Command as StateCommand},
     telemetry::Log,
 };
 
@@ -120,10 +120,13 @@ pub fn load_from(
     // clap has refused a missing or unknown subcommand already.
     let (name, matches) = matches.subcommand().unwrap_or((RUN, &matches));
     if name == state::NAME {
-        let (action, pipeline, storage) = state::read(matches).map_err(Exit::CommandLine)?;
-        let (config::State { storage, log }, warnings) =
-            config::load_state(pipeline.as_deref(), &storage, environment).map_err(Exit::Configuration)?;
-        return Ok((Task::State { command: Box::new(StateCommand { action, storage }), log }, warnings));
+        let (action, pipeline, flags) = state::read(matches).map_err(Exit::CommandLine)?;
+        let is_live = matches!(action, Action::Set(_));
+        let (config::State { storage, cluster, log }, warnings) =
+            config::load_state(pipeline.as_deref(), is_live, &flags, environment).map_err(Exit::Configuration)?;
+        let cluster =
+            cluster.map(|config::Reading { nomad, topics, namespaces }| Cluster { nomad, topics, streams: namespaces });
+        return Ok((Task::State { command: Box::new(StateCommand { action, storage, cluster }), log }, warnings));
     }
     if name == dead_letters::NAME {
         return dead_letters::read(matches, environment).map_err(Exit::Configuration);

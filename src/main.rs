@@ -64,7 +64,7 @@ fn run(log: Log, task: impl Future<Output = Result<ExitCode, Failure>>) -> Resul
 async fn show(command: &state::Command, warnings: &[Warning]) -> Result<ExitCode, Failure> {
     warnings.iter().for_each(Warning::log);
     let keeper = command.storage.open().map_err(Failure::setting)?;
-    Ok(cli::print(&state::run(&command.action, &*keeper).await))
+    Ok(cli::print(&state::run(command, &*keeper).await))
 }
 
 /// `try`. A signal ends it like any other command.

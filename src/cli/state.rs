@@ -1,23 +1,28 @@
-//! `state`: shows what is stored and who leads, or removes it.
+//! `state`: shows what is stored and who leads, sets positions, or removes what is stored.
 
 use std::{
     io::{self, Write as _},
     process::ExitCode,
 };
 
-use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, error::ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, error::ErrorKind, value_parser};
 
 use super::{arguments, flags, pipeline_flag, pipeline_of, tell};
 use crate::{
     config::Flags,
     kind::Kind,
+    position::RaftIndex,
     settings::Scope,
-    state::{Action, Output},
+    state::{Action, At, Output, Set},
 };
 
 pub(super) const NAME: &str = "state";
 const SHOW: &str = "show";
 const RESET: &str = "reset";
+const SET: &str = "set";
+const INDEX: &str = "index";
+const NOW: &str = "now";
+const FORCE: &str = "force";
 const KINDS: &str = "kind";
 const JSON: &str = "json";
 const VALUE: &str = "value";
@@ -39,11 +44,14 @@ Examples:
   # The same for two kinds and as JSON, from another folder in Consul
   nomad-firehose state show jobs nodes --json --consul-prefix firehose/prod
 
+  # Continue after raft index 4711, whatever was delivered; refused while a replica leads
+  nomad-firehose state set --index 4711 jobs
+
   # Remove an unreadable checkpoint; refused while a replica leads
   nomad-firehose state reset allocations
 
 Set --coordinator, --data-dir and the options of Consul as for a run. You need no
-setting of Nomad or of a sink.
+setting of a sink, and those of Nomad only for set.
 Exit codes: 0 done, 1 something is unreadable or was refused, 2 wrong command line
 or configuration.";
 
@@ -58,6 +66,24 @@ TASK CURSORS counts the tasks whose last delivered event is remembered.
 LEGACY VALUE is where the original program would resume; for allocations, a time.
 LEADER holds the lease. A leader that died a moment ago still holds it, until a
 standby or Consul takes it away.";
+
+const SET_ABOUT: &str = "Sets the position of these kinds: everything up to it counts as delivered";
+const SET_LONG: &str = "\
+Sets the position of these kinds: everything up to it counts as delivered, and
+the next leader continues right after it, in either direction. It is refused
+while a replica leads, and done in one step, so that no replica becomes leader in
+between. Gaps and task cursors are forgotten.
+
+With --force and Consul, the lease is first taken away from the replica that
+leads. From then on Consul refuses everything that this replica writes; the
+position is stored after its lease has run out, so no two replicas send at a
+time. That replica stands by again by itself. With files, a running process
+cannot lose its lock: stop it.
+
+Nomad's buffer and lists decide what can still be sent: a warning says if the
+index is beyond the cluster's, or older than its event buffer. Nomad keeps no
+index of task events: an allocation that has changed since sends all of its task
+events that Nomad keeps, at most ten a task.";
 
 const RESET_ABOUT: &str = "Removes the checkpoints of these kinds";
 const RESET_LONG: &str = "\
@@ -88,14 +114,38 @@ pub(super) fn command() -> Command {
         kinds("Kinds to reset, at least one; all means every kind"),
         Arg::new(VALUE).long(VALUE).action(ArgAction::SetTrue).help("Remove the value of the original program too"),
     ]);
+    let index = Arg::new(INDEX)
+        .long(INDEX)
+        .value_name("N")
+        .value_parser(value_parser!(u64).range(1..))
+        .required_unless_present(NOW)
+        .help("Raft index up to which everything counts as delivered, as state show prints it");
+    let now = Arg::new(NOW)
+        .long(NOW)
+        .action(ArgAction::SetTrue)
+        .conflicts_with(INDEX)
+        .help("The newest index of the cluster, which Nomad is asked for");
+    let force = Arg::new(FORCE)
+        .long(FORCE)
+        .action(ArgAction::SetTrue)
+        .help("Take the lease away from a replica that leads, and wait until it has run out. Only with Consul");
+    let json = Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("Write one JSON object, for programs");
+    let set = Command::new(SET).about(SET_ABOUT).long_about(SET_LONG).after_help(EXAMPLES).args([
+        kinds("Kinds to set. Without any, those that have a checkpoint; all means every kind"),
+        index,
+        now,
+        force,
+        json,
+    ]);
     Command::new(NAME)
-        .about("Shows what is stored and who leads, or removes it")
+        .about("Shows what is stored and who leads, sets positions, or removes what is stored")
         .after_help(EXAMPLES)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .args(hidden)
         .arg(pipeline_flag())
         .subcommand(show)
+        .subcommand(set)
         .subcommand(reset)
 }
 
@@ -114,6 +164,10 @@ pub(super) fn read(matches: &ArgMatches) -> Result<(Action, Option<String>, Flag
             let reset = command.find_subcommand_mut(NAME).and_then(|state| state.find_subcommand_mut(RESET));
             let reset = reset.expect("it was just asked for");
             return Err(reset.error(ErrorKind::MissingRequiredArgument, text));
+        }
+        SET => {
+            let at = matches.get_one::<u64>(INDEX).map_or(At::Now, |index| At::Index(RaftIndex(*index)));
+            Action::Set(Set { kinds, at, force: matches.get_flag(FORCE), json: matches.get_flag(JSON) })
         }
         RESET => Action::Reset { kinds, value: matches.get_flag(VALUE) },
         _ => Action::Show { kinds, json: matches.get_flag(JSON) },
@@ -153,7 +207,9 @@ mod tests {
 
     /// The state of `arguments`, with what a run would refuse in the environment: nothing of it is looked at.
     fn asked(arguments: &[&str]) -> Result<(Action, Storage), Exit> {
-        let wrong = [("NOMAD_ADDR", "ftp://nomad"), ("SINK_TYPE", "pigeon"), ("NOMAD_FIREHOSE_START", "yesterday")];
+        // Only `set` asks Nomad.
+        let nomad = if arguments.contains(&SET) { "http://nomad" } else { "ftp://nomad" };
+        let wrong = [("NOMAD_ADDR", nomad), ("SINK_TYPE", "pigeon"), ("NOMAD_FIREHOSE_START", "yesterday")];
         let variables = wrong.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let arguments = ["nomad-firehose", NAME].iter().chain(arguments).map(OsString::from);
         match load_from(arguments, &Environment { variables, exists: &|_| false })?.0 {
@@ -167,10 +223,12 @@ mod tests {
         let lines = EXAMPLES.lines().filter_map(|line| line.trim().strip_prefix("nomad-firehose state "));
         let examples: Vec<_> =
             lines.map(|line| asked(&line.split_whitespace().collect::<Vec<_>>()).expect("works")).collect();
-        assert_eq!(examples.len(), 3);
+        assert_eq!(examples.len(), 4);
         assert_eq!(examples[1].0, Action::Show { kinds: vec![Kind::Nodes, Kind::Jobs], json: true });
         assert!(matches!(&examples[1].1, Storage::Consul(config) if config.folder == "firehose/prod"));
-        assert_eq!(examples[2].0, Action::Reset { kinds: vec![Kind::Allocations], value: false });
+        let set = Set { kinds: vec![Kind::Jobs], at: At::Index(RaftIndex(4711)), force: false, json: false };
+        assert_eq!(examples[2].0, Action::Set(set));
+        assert_eq!(examples[3].0, Action::Reset { kinds: vec![Kind::Allocations], value: false });
     }
 
     #[test]
@@ -197,6 +255,10 @@ mod tests {
                 }
                 other => panic!("{other:?}"),
             }
+        }
+        for arguments in [&["set"][..], &["set", "--index=0"], &["set", "--index=1", "--now"], &["set", "--now", "job"]]
+        {
+            assert!(matches!(asked(arguments), Err(Exit::CommandLine(_))), "{arguments:?}");
         }
         match asked(&["show", "--coordinator=none"]) {
             Err(Exit::Configuration(problems)) => {

@@ -66,7 +66,6 @@ pub struct Shared {
     pub log: Log,
     /// What was given of the settings that no table of a pipeline can hold.
     given: Given,
-}
     /// What was given of those that need a restart of the program.
     fixed: Fixed,
 }
@@ -80,12 +79,12 @@ impl fmt::Debug for Fixed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Fixed")
     }
+}
 
 /// What was given of some settings, to be compared when the file was read again.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Given(BTreeMap<&'static str, Vec<String>>);
 
-impl fmt::Debug for Given {
 impl Given {
     /// The settings that differ, in the order of the help.
     fn changed(&self, other: &Given) -> Vec<&'static Setting> {
@@ -94,6 +93,7 @@ impl Given {
     }
 }
 
+impl fmt::Debug for Given {
     /// Without the values: some are secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Given")
@@ -177,8 +177,21 @@ impl Shared {
 pub struct State {
     /// The place.
     pub storage: coordinator::Storage,
+    /// The cluster that the state is of, where it was asked for.
+    pub cluster: Option<Reading>,
     /// The settings of the log.
     pub log: Log,
+}
+
+/// What a run reads, and from which cluster.
+#[derive(Debug)]
+pub struct Reading {
+    /// How to reach Nomad.
+    pub nomad: Nomad,
+    /// The topics of [`Kind::Events`].
+    pub topics: Vec<Topic>,
+    /// The namespaces, if they were given.
+    pub namespaces: Option<Vec<String>>,
 }
 
 /// The settings of a replay: a sink and what belongs to it. It needs no other setting of a run.
@@ -258,20 +271,6 @@ pub fn load_check(
     Ok((settings, with_exposure(&layers, warnings)))
 }
 
-/// As [`load`], but reads only the settings of [`State`]: that of the pipeline with this name, whether or not the file still has it.
-///
-/// # Errors
-/// All problems with these, at once.
-pub fn load_state(
-    pipeline: Option<&str>,
-    flags: &Flags,
-    environment: &Environment<'_>,
-) -> Result<(State, Vec<Warning>), Problems> {
-    let (layers, mut problems) = gather(flags, environment);
-    let name = pipeline.and_then(|text| named(text, &mut problems));
-    let valid = validate::validate_state(name.as_ref(), &layers, environment, problems);
-    valid.map(|(state, warnings)| (state, with_exposure(&layers, warnings)))
-}
 /// A configuration that was read again while the program runs.
 #[derive(Debug)]
 pub struct Reloaded {
@@ -305,6 +304,25 @@ pub fn reload(
     Ok(Reloaded { settings, warnings: with_exposure(&layers, warnings), ignored })
 }
 
+/// As [`load`], but reads only the settings of [`State`]: that of the pipeline with this name, whether or not the file still has it.
+/// `is_live` if Nomad will be asked.
+///
+/// # Errors
+/// All problems with these, at once.
+pub fn load_state(
+    pipeline: Option<&str>,
+    is_live: bool,
+    flags: &Flags,
+    environment: &Environment<'_>,
+) -> Result<(State, Vec<Warning>), Problems> {
+    let (mut layers, mut problems) = gather(flags, environment);
+    let name = pipeline.and_then(|text| named(text, &mut problems));
+    if let Some(name) = &name {
+        layers = layers.of_pipeline(name);
+    }
+    let valid = validate::validate_state((name.as_ref(), is_live), &layers, environment, problems);
+    valid.map(|(state, warnings)| (state, with_exposure(&layers, warnings)))
+}
 
 /// As [`load`], but reads only where the status listener of a run is.
 ///

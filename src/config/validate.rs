@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
-    Fixed, Given, Outlet, Pipeline, Settings, Shared, Stages, State, Trial, Wanted, catalogue, consul, names,
+    Fixed, Given, Outlet, Pipeline, Reading, Settings, Shared, Stages, State, Trial, Wanted, catalogue, consul, names,
     nomad,
     values::{dead_letter, folder, format, label, level, listen, source, start, topic},
 };
@@ -39,13 +39,14 @@ pub(super) fn validate(
     all_or_problems(layers, environment, problems, |reader| settings(wanted, reader, environment))
 }
 
+/// `asked` is the pipeline, and whether Nomad will be asked.
 pub(super) fn validate_state(
-    pipeline: Option<&PipelineName>,
+    asked: (Option<&PipelineName>, bool),
     layers: &Layers,
     environment: &Environment<'_>,
     problems: Vec<Problem>,
 ) -> Result<(State, Vec<Warning>), Problems> {
-    all_or_problems(layers, environment, problems, |reader| state(pipeline, reader))
+    all_or_problems(layers, environment, problems, |reader| state(asked, reader, environment))
 }
 
 pub(super) fn validate_outlet(
@@ -161,8 +162,8 @@ fn shared(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Result<Shar
         listen,
         log: Log { level: level?, format: format? },
         given: Given(reader.layers.texts_of(&all)),
-    })
         fixed: Fixed(reader.layers.only(&catalogue::fixed())),
+    })
 }
 
 /// The settings of one pipeline.
@@ -253,11 +254,16 @@ fn poll_carries(kinds: &[Kind], reader: &mut Reader<'_>) {
 }
 
 /// The settings of [`State`] alone.
-fn state(pipeline: Option<&PipelineName>, reader: &mut Reader<'_>) -> Result<State, Broken> {
+fn state(
+    (pipeline, is_live): (Option<&PipelineName>, bool),
+    reader: &mut Reader<'_>,
+    environment: &Environment<'_>,
+) -> Result<State, Broken> {
     // A command that works on stored checkpoints holds no lease.
     let coordinator = coordinator(reader, Ok(Duration::ZERO));
     let level = reader.value(&catalogue::LOG_LEVEL, level);
     let format = reader.value(&catalogue::LOG_FORMAT, format);
+    let cluster = is_live.then(|| reading(reader, environment)).transpose();
     let coordinator = match pipeline {
         Some(name) => coordinator?.of_pipeline(name),
         None => coordinator?,
@@ -270,7 +276,15 @@ fn state(pipeline: Option<&PipelineName>, reader: &mut Reader<'_>) -> Result<Sta
             return Err(Broken);
         }
     };
-    Ok(State { storage, log: Log { level: level?, format: format? } })
+    Ok(State { storage, cluster: cluster?, log: Log { level: level?, format: format? } })
+}
+
+/// What a run reads.
+fn reading(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Result<Reading, Broken> {
+    let topics = reader.list(&catalogue::TOPIC, topic);
+    let given = reader.layers.get(&catalogue::NOMAD_NAMESPACE).is_some();
+    let namespaces = given.then(|| namespaces(reader, environment));
+    Ok(Reading { nomad: nomad::read(reader, environment)?, topics, namespaces })
 }
 
 /// The settings of [`Outlet`] alone.

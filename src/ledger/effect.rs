@@ -76,6 +76,7 @@ impl Effect {
             let moves = index > stream.position.index;
             stream.position.advance(index, &events);
             stream.delivered.retain(|_, further| *further >= index);
+            stream.chosen &= !moves;
             if moves
                 && !events.is_empty()
                 && let Some(before) = self.before

@@ -1,7 +1,10 @@
-//! `nomad-firehose state`: shows what is stored and who leads, and removes checkpoints, for an operator.
+//! `nomad-firehose state`: shows what is stored and who leads, sets positions, and removes checkpoints, for an operator.
 //!
 //! Start at [`run`]. `view` turns what an [`Inspector`] found into a report, and `table` writes the report for people; both are pure.
+//! `set` stores a position, and `cluster` asks Nomad about it.
 
+mod cluster;
+mod set;
 mod table;
 mod view;
 
@@ -11,17 +14,23 @@ use crate::{
         inspect::{Inspected, Inspector, Leader, Next, ResetOutcome, Unit},
     },
     kind::Kind,
-    lease::Error,
     redact::{LINE, escaped_json, shown},
 };
 
+pub use self::{
+    cluster::Cluster,
+    set::{At, Failure, Set},
+};
+
 /// What the subcommand does, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Command {
     /// What to do.
     pub action: Action,
     /// Where the state is stored.
     pub storage: Storage,
+    /// The cluster that it is of, for an action that asks Nomad.
+    pub cluster: Option<Cluster>,
 }
 
 /// What to do.
@@ -41,6 +50,8 @@ pub enum Action {
         /// Whether to remove the legacy value as well.
         value: bool,
     },
+    /// Set positions.
+    Set(Set),
 }
 
 /// The answer of the subcommand.
@@ -49,14 +60,15 @@ pub struct Output {
     /// Whole lines for stdout.
     pub text: String,
     /// Why the subcommand stopped before its end.
-    pub error: Option<Error>,
+    pub error: Option<Failure>,
     /// Whether everything was readable, or everything asked for was done.
     pub is_well: bool,
 }
 
 /// Runs the subcommand.
-pub async fn run(action: &Action, keeper: &dyn Inspector) -> Output {
-    match action {
+pub async fn run(command: &Command, keeper: &dyn Inspector) -> Output {
+    match &command.action {
+        Action::Set(set) => set::run(set, command.cluster.as_ref(), keeper).await,
         Action::Show { kinds, json } => show(kinds, *json, keeper).await,
         Action::Reset { kinds, value } => reset(kinds, *value, keeper).await,
     }
@@ -69,7 +81,7 @@ async fn show(kinds: &[Kind], json: bool, keeper: &dyn Inspector) -> Output {
             // A released lock stays behind as an empty key, and is not worth a row.
             Ok(found) if kinds.is_empty() && is_bare(&found) => {}
             Ok(found) => rows.push(view::Row::new(&found)),
-            Err(error) => return Output { text: String::new(), error: Some(error), is_well: false },
+            Err(error) => return Output { text: String::new(), error: Some(error.into()), is_well: false },
         }
     }
     let report = view::Report { place: keeper.place(), kinds: rows };
@@ -92,7 +104,7 @@ async fn reset(kinds: &[Kind], value: bool, keeper: &dyn Inspector) -> Output {
                 answer.is_well &= matches!(outcome, ResetOutcome::Forgotten { .. });
                 answer.text += &format!("{kind}: {}\n", words(&outcome, keeper.unit()));
             }
-            Err(error) => return Output { error: Some(error), is_well: false, ..answer },
+            Err(error) => return Output { error: Some(error.into()), is_well: false, ..answer },
         }
     }
     answer

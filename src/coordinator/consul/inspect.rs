@@ -14,7 +14,7 @@ use super::{
 use crate::{
     consul::{Client, Entry, Get, Op, Session, SessionId, Transaction},
     coordinator::{
-        inspect::{Content, Inspected, Inspector, Leader, Next, ResetOutcome, Unit},
+        inspect::{Content, Inspected, Inspector, Leader, Next, ResetOutcome, SetOutcome, Target, Unit},
         reset,
     },
     kind::Kind,
@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// The deadline of reading or removing everything of a resource.
-const WITHIN: Duration = Duration::from_secs(30);
+pub(super) const WITHIN: Duration = Duration::from_secs(30);
 /// The deadline of a call about a session.
-const SESSION_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const SESSION_WITHIN: Duration = Duration::from_secs(5);
 /// The shortest that Consul allows: the session is destroyed long before.
 const SESSION_TTL: Duration = Duration::from_secs(10);
 
@@ -36,17 +36,17 @@ pub struct Folder {
 }
 
 /// Everything of a resource, from one read.
-struct Snapshot {
-    keys: Keys,
+pub(super) struct Snapshot {
+    pub(super) keys: Keys,
     entries: Vec<Entry>,
 }
 
 impl Snapshot {
-    fn find(&self, key: &str) -> Option<&Entry> {
+    pub(super) fn find(&self, key: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    fn leader(&self) -> Leader {
+    pub(super) fn leader(&self) -> Leader {
         // The lock is never ours: the transaction that takes it gives it back.
         let nobody = SessionId::new("");
         match holder(self.find(&self.keys.lock), self.find(&self.keys.heartbeat), &nobody) {
@@ -60,11 +60,11 @@ impl Snapshot {
         }
     }
 
-    fn value(&self) -> Option<Result<u64, String>> {
+    pub(super) fn value(&self) -> Option<Result<u64, String>> {
         self.find(&self.keys.value).map(|entry| parse_value(&entry.value))
     }
 
-    fn content(&self, kind: Kind) -> Content {
+    pub(super) fn content(&self, kind: Kind) -> Content {
         match layout::read(&self.keys, &self.entries) {
             Ok(None) => Content::Nothing,
             Ok(Some(Found { checkpoint, stored_value, .. })) => {
@@ -89,7 +89,11 @@ impl Folder {
         Folder { client, prefix: prefix.into() }
     }
 
-    async fn read(&self, kind: Kind) -> Result<Snapshot, Error> {
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) async fn read(&self, kind: Kind) -> Result<Snapshot, Error> {
         let begin = format!("{}/{}.", self.prefix, kind.storage_name());
         let entries = self.client.tree(&begin, WITHIN).await.map_err(failed)?.value;
         Ok(Snapshot { keys: Keys::new(&self.prefix, kind), entries })
@@ -209,12 +213,16 @@ impl Inspector for Folder {
     fn forget(&self, kind: Kind, value: bool) -> BoxFuture<'_, Result<ResetOutcome, Error>> {
         Box::pin(self.take_away(kind, value))
     }
+
+    fn set<'a>(&'a self, target: &'a Target, force: bool) -> BoxFuture<'a, Result<SetOutcome, Error>> {
+        Box::pin(self.set_position(target, force))
+    }
 }
 
 fn bytes<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> u64 {
     entries.into_iter().map(|entry| entry.value.len() as u64).sum()
 }
 
-fn failed(error: crate::consul::Error) -> Error {
+pub(super) fn failed(error: crate::consul::Error) -> Error {
     Error::Consul(Arc::new(error))
 }

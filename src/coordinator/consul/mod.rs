@@ -28,6 +28,7 @@ mod layout;
 mod lease;
 mod plan;
 mod session;
+mod set;
 mod shared;
 mod store;
 mod tenure;

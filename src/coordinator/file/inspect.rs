@@ -11,10 +11,10 @@ use futures_util::future::BoxFuture;
 use super::{
     Directory, blocking,
     lock::{self, Attempt, Lock, failed},
-    store,
+    store::{self, CheckpointPart},
 };
 use crate::{
-    coordinator::inspect::{Content, Inspected, Inspector, Leader, Next, ResetOutcome, Unit},
+    coordinator::inspect::{Content, Inspected, Inspector, Leader, Next, ResetOutcome, SetOutcome, Target, Unit},
     files,
     kind::Kind,
     lease::Error,
@@ -86,6 +86,23 @@ impl Files {
     }
 }
 
+impl Files {
+    fn set(&self, target: &Target, force: bool) -> Result<SetOutcome, Error> {
+        let lock = match Lock::try_take(self.lock.clone())? {
+            Attempt::Ours(lock) => lock,
+            Attempt::Theirs(holder) => {
+                let why = force.then_some("the lock belongs to a process that runs, and only its end frees it");
+                return Ok(SetOutcome::Led { leader: known(holder), why });
+            }
+        };
+        let before = self.inspect()?.content;
+        let after = target.checkpoint(&before);
+        store::write(&self.checkpoint, &after, || Some(CheckpointPart::End))?;
+        lock.give_back()?;
+        Ok(SetOutcome::Set { before: Box::new(before), after: Box::new(after), deposed: None })
+    }
+}
+
 impl Inspector for Directory {
     fn place(&self) -> String {
         format!("files in {}", self.path.display())
@@ -109,6 +126,14 @@ impl Inspector for Directory {
         Box::pin(blocking(move || {
             exists(&directory)?;
             Files::new(&directory, kind).forget()
+        }))
+    }
+
+    fn set<'a>(&'a self, target: &'a Target, force: bool) -> BoxFuture<'a, Result<SetOutcome, Error>> {
+        let (directory, target) = (self.path.clone(), target.clone());
+        Box::pin(blocking(move || {
+            exists(&directory)?;
+            Files::new(&directory, target.kind).set(&target, force)
         }))
     }
 }

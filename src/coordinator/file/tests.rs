@@ -297,6 +297,7 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
                     backfill,
                     topics: (0..namespaces % 3).map(|n| format!("Job:{n}")).collect(),
                     delivered: (0..namespaces % 3).map(|n| (format!("Topic{n}"), RaftIndex(index))).collect(),
+                    chosen: namespaces % 5 == 0,
                 }
             });
     let task_cursor = (any::<u64>(), any::<u64>(), any::<bool>());

@@ -23,6 +23,8 @@ pub struct StreamCursor {
     saw_unknown: bool,
     /// The position is known to belong to this cluster's history, so an index alone is a proof.
     trusting: bool,
+    /// An operator has chosen the position: there need not be an event at it.
+    chosen: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +62,19 @@ pub enum TableVerdict {
 impl StreamCursor {
     /// Resumes at `position`.
     pub fn new(position: Position) -> Self {
-        StreamCursor { position, proof: Proof::None, saw_older: false, saw_unknown: false, trusting: false }
+        StreamCursor {
+            position,
+            proof: Proof::None,
+            saw_older: false,
+            saw_unknown: false,
+            trusting: false,
+            chosen: false,
+        }
+    }
+
+    /// As [`StreamCursor::trusting`], for an index that an operator has chosen.
+    pub fn chosen(index: RaftIndex) -> Self {
+        StreamCursor { chosen: true, ..StreamCursor::trusting(index) }
     }
 
     /// Resumes after `index`. It is known to belong to this cluster's history, although no event of it is. So a line at
@@ -79,9 +93,10 @@ impl StreamCursor {
         &self.position
     }
 
-    /// The index to ask for, see [`Position::ask`].
+    /// The index to ask for, see [`Position::ask`]. A server that has no event at a chosen index would begin after it, which proves
+    /// nothing: its oldest one does.
     pub fn ask(&self) -> RaftIndex {
-        self.position.ask()
+        if self.chosen && self.trusting { RaftIndex(1) } else { self.position.ask() }
     }
 
     /// Whether the connection is proven to resume at the position.
@@ -258,6 +273,20 @@ mod tests {
         }
         let mut cursor = StreamCursor::trusting(RaftIndex(10));
         assert!(matches!(feed(&mut cursor, 11, 0).0, LineVerdict::DeliverAfterGap(_)));
+    }
+
+    #[test]
+    fn an_index_that_an_operator_has_chosen_need_not_have_an_event() {
+        let mut cursor = StreamCursor::chosen(RaftIndex(10));
+        assert_eq!(cursor.ask(), RaftIndex(1), "whatever the server still has");
+        assert_eq!(feed(&mut cursor, 7, 0), (LineVerdict::Nothing, false));
+        assert_eq!(feed(&mut cursor, 10, 0), (LineVerdict::Deliver, false), "it counts as delivered");
+        assert_eq!(feed(&mut cursor, 12, 0), (LineVerdict::Deliver, true));
+        assert_eq!(cursor.ask(), RaftIndex(12));
+        // What the server no longer has is a gap.
+        let mut cursor = StreamCursor::chosen(RaftIndex(10));
+        let LineVerdict::DeliverAfterGap(gap) = feed(&mut cursor, 15, 0).0 else { panic!("no gap") };
+        assert_eq!((gap.from, gap.until), (RaftIndex(11), RaftIndex(16)));
     }
 
     #[test]

@@ -99,7 +99,10 @@ impl Tracker {
         let stored = ledger.stream(&namespace).unwrap_or_default();
         let is_first = stored.position.index == RaftIndex(0);
         ledger.expect(&namespace);
-        let mut cursor = StreamCursor::new(stored.position);
+        let mut cursor = match stored.chosen {
+            true => StreamCursor::chosen(stored.position.index),
+            false => StreamCursor::new(stored.position),
+        };
         let position = cursor.position();
         if position.seen.is_empty() && stored.delivered.values().any(|index| *index == position.index) {
             // Another program was there, so the index is of this cluster.
