@@ -105,7 +105,7 @@ mod tests {
             let (free, blocked) = mpsc::channel::<()>();
             let (end, ended) = tokio::sync::oneshot::channel::<()>();
             let running = thread::spawn(move || {
-                process::block_on_for(&name.parse().expect("a name"), async move {
+                process::block_on_for(Some(&name.parse().expect("a name")), async move {
                     if is_main {
                         blocked.recv().ok();
                     } else {

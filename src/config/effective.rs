@@ -126,6 +126,7 @@ impl Entry {
             Some(Origin::Flag) => "flag",
             Some(Origin::Variable) => "variable",
             Some(Origin::File(_)) => "file",
+            Some(Origin::Foreign(_)) => "nomad-events-sink",
             Some(Origin::Pipeline(..)) => "pipeline",
         }
     }

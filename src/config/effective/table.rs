@@ -60,6 +60,7 @@ fn origin(entry: &Entry) -> String {
         None => entry.origin_name().to_owned(),
         Some(Origin::Flag) => format!("--{}", entry.setting.flag),
         Some(Origin::Variable) => entry.setting.variable.to_owned(),
+        Some(Origin::Foreign(name)) => shown(name.clone(), LINE),
         Some(Origin::File(path)) => shown(path.display().to_string(), LINE),
         Some(Origin::Pipeline(path, name)) => {
             format!("[pipeline.{name}] in {}", shown(path.display().to_string(), LINE))
