@@ -54,6 +54,7 @@ file that --config names; the key is the name of the flag. Flags override
 variables, and variables override the file.
 A [pipeline.NAME] table of that file is a pipeline with a filter and a sink of its own:
 docs/pipelines.md. `nomad-firehose try` shows what it does, and `run` runs all of them.
+To see whether a run would work, and what to fix: nomad-firehose check --help
 To see what is stored and who leads: nomad-firehose state --help
 Exit codes: 0 done, 1 failed at run time, 2 wrong command line or configuration.";
 

@@ -252,3 +252,30 @@ async fn reads_on_an_event_can_see_the_state_before_it() {
     assert_eq!(get(sim.addr(0), "/v1/jobs").await.index, 5);
     sim.stop().await;
 }
+
+/// As Nomad 2.0.5 answers them: everybody may ask who they are, `agent:read` and `node:read` are needed for the rest.
+#[tokio::test]
+async fn an_agent_says_what_the_token_may_know() {
+    let sim = Sim::builder().token("boss", Policy::management()).token("nodes", Policy::default().and_nodes());
+    let sim = sim.buffer(250).start().await.unwrap();
+    let anonymous = get(sim.addr(0), "/v1/acl/token/self").await.json();
+    assert_eq!(anonymous["AccessorID"], "anonymous");
+    assert_eq!(anonymous["Policies"], serde_json::json!(["anonymous"]));
+    let own = get_with(sim.addr(0), "/v1/acl/token/self", "nodes").await.json();
+    assert_eq!((&own["Type"], &own["Policies"]), (&"client".into(), &serde_json::json!(["sim"])));
+    for (token, agent, members) in [("", 403, 403), ("nodes", 403, 200), ("boss", 200, 200)] {
+        assert_eq!(get_with(sim.addr(0), "/v1/agent/self", token).await.status, agent, "{token}");
+        assert_eq!(get_with(sim.addr(0), "/v1/agent/members", token).await.status, members, "{token}");
+    }
+    let agent = get_with(sim.addr(0), "/v1/agent/self", "boss").await.json();
+    assert_eq!(
+        agent["config"]["Server"],
+        serde_json::json!({"Enabled": true, "EnableEventBroker": true, "EventBufferSize": 250})
+    );
+    sim.set_broker(Broker::Disabled);
+    let agent = get_with(sim.addr(0), "/v1/agent/self", "boss").await.json();
+    assert_eq!(agent["config"]["Server"]["EnableEventBroker"], false);
+    let members = get_with(sim.addr(0), "/v1/agent/members", "nodes").await.json();
+    assert_eq!(members["Members"][0]["Tags"]["build"], "2.0.5");
+    sim.stop().await;
+}

@@ -170,7 +170,7 @@ impl EventStream {
         while !self.is_unbuffered() {
             while self.ready()?.is_some() {}
             if self.body.is_none() {
-                return Err(Error::HeldBack { address: self.server.clone(), after: begun.elapsed() });
+                return Err(Error::HeldBack { address: self.server.clone(), after: rounded(begun.elapsed()) });
             }
             self.fill().await?;
         }
@@ -308,7 +308,7 @@ impl Client {
             Ok(Opening::Closed) => Err(self.explain(server, query).await),
             // Nomad itself ends a refused stream properly, so this was a proxy.
             Ok(Opening::Nothing) | Err(Error::Broken { .. }) => match self.explain(server, query).await {
-                Error::Refused { address, .. } => Err(Error::HeldBack { address, after: asked.elapsed() }),
+                Error::Refused { address, .. } => Err(Error::HeldBack { address, after: rounded(asked.elapsed()) }),
                 error => Err(error),
             },
             Err(error) => Err(error),
@@ -320,11 +320,17 @@ impl Client {
         let Error::Timeout { address, .. } = &error else { return error };
         let Some(server) = self.server(address) else { return error };
         match timeout(OTHER_QUESTIONS, self.explain(server, query)).await {
-            Ok(Error::Refused { address, .. }) => Error::HeldBack { address, after: asked.elapsed() },
+            Ok(Error::Refused { address, .. }) => Error::HeldBack { address, after: rounded(asked.elapsed()) },
             Ok(found @ (Error::Denied { .. } | Error::NoNamespace { .. } | Error::NoStream { .. })) => found,
             Ok(_) | Err(_) => error,
         }
     }
+}
+
+/// A time for people, in tenths of a second.
+fn rounded(time: Duration) -> Duration {
+    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(millis.div_ceil(100).saturating_mul(100))
 }
 
 /// Recognises a Nomad without events by its status and words: before 1.0 it has no such path, an older server behind a newer

@@ -6,11 +6,20 @@ use nomad_sim::{Broker, Policy, Sim};
 use rcgen::date_time_ymd;
 
 use crate::{
-    check,
+    Said, check,
     common::{Setup, made, nginx::Nginx, tls::Authority},
 };
 
 const TOKEN: &str = "11111111-1111-1111-1111-11111111hush";
+
+const PIPELINES: &str = "\
+[pipeline.a]
+resources = [\"jobs\"]
+[pipeline.b]
+resources = [\"nodes\"]
+sink-type = \"http\"
+sink-http-address = \"http://127.0.0.1:9/\"
+";
 
 fn setup(sim: &Sim, resources: &str) -> Setup {
     Setup::new(&["check", "--resources", resources], &sim.url(0)).env("NOMAD_TOKEN", TOKEN)
@@ -25,31 +34,31 @@ async fn sim_with(policy: Policy) -> Sim {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_is_right_with_every_kind_and_form() {
     let sim = sim_with(Policy::management()).await;
-    let data = tempfile::tempdir().expect("a directory");
-    let said = check(setup(&sim, "all").data_dir(data.path())).await;
-    said.is_well();
-    assert!(
-        said.about(&format!("nomad {}", sim.url(0)))["text"].as_str().expect("text").contains("Nomad 2.0.5, region")
-    );
-    assert!(said.about("nomad stream of *")["text"].as_str().expect("text").contains("10 lines"), "{}", said.text);
-    assert!(said.about("nomad event buffer")["text"].as_str().expect("text").contains("event_buffer_size 100"));
-    assert_eq!(std::fs::read_dir(data.path()).expect("it is there").count(), 0, "nothing stays behind");
-    let said = check(Setup::new(&["check", "jobs"], &sim.url(0)).env("NOMAD_TOKEN", TOKEN)).await;
-    said.is_well();
-    assert_eq!(said.about("coordinator")["state"], "warning");
-    let file = data.path().join("firehose.toml");
-    std::fs::write(&file, "[pipeline.a]\nresources = [\"jobs\"]\n[pipeline.b]\nresources = [\"nodes\"]\nsink-type = \"http\"\nsink-http-address = \"http://127.0.0.1:9/\"\n").expect("writable");
+    let (data, folder) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let file = folder.path().join("firehose.toml");
+    std::fs::write(&file, PIPELINES).expect("writable");
     let of_file = |arguments: &[&str]| {
-        Setup::new(&[&["check"], arguments].concat(), &sim.url(0))
-            .env("NOMAD_TOKEN", TOKEN)
-            .env("NOMAD_FIREHOSE_CONFIG", &file)
+        let setup = Setup::new(&[&["check"], arguments].concat(), &sim.url(0));
+        setup.env("NOMAD_TOKEN", TOKEN).env("NOMAD_FIREHOSE_CONFIG", &file)
     };
-    let said = check(of_file(&["--pipeline", "a"])).await;
-    said.is_well();
-    said.about("[a] sink stdout");
-    assert!(said.findings().all(|found| !found["what"].as_str().expect("a name").starts_with("[b]")));
-    let said = check(of_file(&[])).await;
-    said.fails("[b] sink http", "Connection refused", "SINK_HTTP_ADDRESS");
+    let (all, jobs, one, both) = tokio::join!(
+        check(setup(&sim, "all").data_dir(data.path())),
+        check(Setup::new(&["check", "jobs"], &sim.url(0)).env("NOMAD_TOKEN", TOKEN)),
+        check(of_file(&["--pipeline", "a"])),
+        check(of_file(&[])),
+    );
+    all.is_well();
+    let text = |said: &Said, what: &str| said.about(what)["text"].as_str().expect("text").to_owned();
+    assert!(text(&all, &format!("nomad {}", sim.url(0))).contains("Nomad 2.0.5, region"), "{}", all.text);
+    assert!(text(&all, "nomad stream of *").contains("10 lines"), "{}", all.text);
+    assert!(text(&all, "nomad event buffer").contains("event_buffer_size 100"), "{}", all.text);
+    assert_eq!(std::fs::read_dir(data.path()).expect("it is there").count(), 0, "nothing stays behind");
+    jobs.is_well();
+    assert_eq!(jobs.about("coordinator")["state"], "warning");
+    one.is_well();
+    one.about("[a] sink stdout");
+    assert!(one.findings().all(|found| !found["what"].as_str().expect("a name").starts_with("[b]")));
+    both.fails("[b] sink http", "Connection refused", "SINK_HTTP_ADDRESS");
     let (code, _, log) = of_file(&["--pipeline", "c"]).output();
     assert!(code == Some(2) && log.contains("choose one of a, b"), "{log}");
 }
@@ -83,49 +92,52 @@ async fn an_address_without_nomad_is_named_and_another_one_stands_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_tried_and_the_missing_line_of_its_policy_named() {
     let sim = sim_with(Policy::read_jobs(&["*"])).await;
-    check(setup(&sim, "allocations,evaluations,jobs,deployments")).await.is_well();
-    let said = check(setup(&sim, "allocations,nodes")).await;
+    let (well, nodes, raw, wrong, none, nowhere) = tokio::join!(
+        check(setup(&sim, "allocations,evaluations,jobs,deployments")),
+        check(setup(&sim, "allocations,nodes")),
+        check(setup(&sim, "events")),
+        check(setup(&sim, "jobs").env("NOMAD_TOKEN", "22222222-2222-2222-2222-222222222222")),
+        check(setup(&sim, "jobs").without("NOMAD_TOKEN")),
+        check(setup(&sim, "jobs").env("NOMAD_NAMESPACE", "nowhere")),
+    );
+    well.is_well();
     let fix = "add to the policy \"sim\" of the token: node { policy = \"read\" }";
-    said.fails("nomad list of nodes", "permission denied", fix);
-    said.fails("nomad stream of *", "the event stream of Node: permission denied", fix);
-    let said = check(setup(&sim, "events")).await;
-    said.fails("nomad stream of *", "the event stream of *", "a management token");
-    let said = check(setup(&sim, "jobs").env("NOMAD_TOKEN", "22222222-2222-2222-2222-222222222222")).await;
-    said.fails("nomad token", "does not accept the token", "NOMAD_TOKEN or NOMAD_TOKEN_FILE");
-    let said = check(setup(&sim, "jobs").without("NOMAD_TOKEN")).await;
-    said.fails("nomad list of jobs", "permission denied", "set NOMAD_TOKEN to a token whose policy has: namespace");
-    let said = check(setup(&sim, "jobs").env("NOMAD_NAMESPACE", "nowhere")).await;
-    said.fails("nomad namespace nowhere", "there is no namespace \"nowhere\"", "NOMAD_NAMESPACE");
+    nodes.fails("nomad list of nodes", "permission denied", fix);
+    nodes.fails("nomad stream of *", "the event stream of Node: permission denied", fix);
+    raw.fails("nomad stream of *", "the event stream of *", "a management token");
+    wrong.fails("nomad token", "does not accept the token", "NOMAD_TOKEN or NOMAD_TOKEN_FILE");
+    none.fails("nomad list of jobs", "permission denied", "set NOMAD_TOKEN to a token whose policy has: namespace");
+    nowhere.fails("nomad namespace nowhere", "there is no namespace \"nowhere\"", "NOMAD_NAMESPACE");
 }
 
 /// Nomad takes seconds to refuse the stream of `*`, and shows no namespace that the token may not see.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_that_the_token_cannot_see_is_no_buffering_proxy() {
-    for refusal in [Duration::from_millis(500), Duration::from_secs(60)] {
+    let refused = async |refusal: Duration| {
         let sim = Sim::builder().token(TOKEN, Policy::read_jobs(&["default"])).namespace("team-a", 1).refusal(refusal);
         let sim = sim.start().await.expect("the simulator starts");
-        let said = check(setup(&sim, "jobs")).await;
+        let one = setup(&sim, "jobs").env("NOMAD_NAMESPACE", "default");
+        let (said, of_one) = tokio::join!(check(setup(&sim, "jobs")), check(one));
         said.fails("nomad stream of *", "", "NOMAD_NAMESPACE");
         assert!(!said.text.contains("proxy_buffering"), "{}", said.text);
-        check(setup(&sim, "jobs").env("NOMAD_NAMESPACE", "default")).await.is_well();
-    }
+        of_one.is_well();
+    };
+    tokio::join!(refused(Duration::from_millis(500)), refused(Duration::from_secs(60)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_off_is_named() {
     let sim = sim_with(Policy::management()).await;
     sim.set_broker(Broker::Disabled);
-    let said = check(setup(&sim, "jobs")).await;
-    assert_eq!(said.about("nomad stream of *")["state"], "warning", "lists stand in: {}", said.text);
-    assert!(said.text.contains("enable_event_broker = true"), "{}", said.text);
-    let said = check(setup(&sim, "events")).await;
-    said.fails("nomad stream of *", "event broker is disabled", "enable_event_broker = true");
+    let (jobs, raw) = tokio::join!(check(setup(&sim, "jobs")), check(setup(&sim, "events")));
+    assert_eq!(jobs.about("nomad stream of *")["state"], "warning", "lists stand in: {}", jobs.text);
+    assert!(jobs.text.contains("enable_event_broker = true"), "{}", jobs.text);
+    raw.fails("nomad stream of *", "event broker is disabled", "enable_event_broker = true");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_buffers_the_stream_is_named() {
-    // A little is held back whole; of much, the part that fills the buffer comes, and ends within a line.
-    for lines in [5, 90] {
+    let behind_nginx = async |lines: u64| {
         let sim = Sim::builder().start().await.expect("the simulator starts");
         sim.append_lines((1_001..=1_000 + lines).map(|index| made::evaluation(index, index))).await.expect("lines");
         let mut nginx = Nginx::start(sim.addr(0), "").await;
@@ -134,7 +146,9 @@ async fn a_proxy_that_buffers_the_stream_is_named() {
         said.fails("nomad stream of *", "a proxy", "proxy_buffering off");
         nginx.restart("proxy_buffering off;").await;
         check(behind(&nginx)).await.is_well();
-    }
+    };
+    // A little is held back whole; of much, the part that fills the buffer comes, and ends within a line.
+    tokio::join!(behind_nginx(5), behind_nginx(90));
 }
 
 #[tokio::test(flavor = "multi_thread")]

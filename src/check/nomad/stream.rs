@@ -1,6 +1,9 @@
 //! Whether the event stream can be read, how soon its first line comes, and how far back it reaches.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
@@ -56,13 +59,12 @@ pub(super) async fn stream(
             let text = format!("{}; lists are polled instead, and show no versions in between", found.text);
             return (Finding::warning(what, text, found.fix.unwrap_or_default()), Seen::default());
         }
-        Err(Error::HeldBack { .. }) if namespace == "*" && is_limited(token) && opens(client, topics).await => {
-            let text = "the stream of * is refused, and that of the namespace default is not: the token lacks a right in a namespace \
-                        that it cannot see";
-            let needs = Error::needs("Job", "*");
-            let fix =
-                format!("{}; or list the namespaces to carry in NOMAD_NAMESPACE", words::denied(&needs, Some(token)));
-            return (Finding::failed(what, text, fix), Seen::default());
+        Err(error @ Error::HeldBack { .. }) if namespace == "*" && is_limited(token) => {
+            let found = match opens(client, topics).await {
+                Some(other) => refused(&what, &other, topics, token),
+                None => words::of_error(&what, &error, Some(token)),
+            };
+            return (found, Seen::default());
         }
         Err(error) => return (words::of_error(&what, &error, Some(token)), Seen::default()),
     };
@@ -92,11 +94,27 @@ fn is_limited(token: &Token) -> bool {
     matches!(token, Token::Client { .. })
 }
 
-/// Whether the stream of one namespace opens at once. Nomad takes seconds to refuse a stream, and till then it looks as if a proxy held it
-/// back; a proxy would hold back this one, too.
-async fn opens(client: &Client, topics: &[Topic]) -> bool {
-    let query = StreamQuery { namespace: "default".to_owned(), topics: topics.to_vec(), index: RaftIndex(0) };
-    matches!(timeout(PROMPT, client.stream(&query)).await, Ok(Ok(_)))
+/// A namespace whose stream opens at once, of those that the token sees. Nomad takes seconds to refuse a stream, and till then it looks as
+/// if a proxy held it back; a proxy would hold back this one, too.
+async fn opens(client: &Client, topics: &[Topic]) -> Option<String> {
+    let opening = async {
+        let (_, names) = client.namespaces(RaftIndex(0), Duration::ZERO).await.ok()?;
+        let namespace = names.into_iter().next()?.name;
+        let query = StreamQuery { namespace: namespace.clone(), topics: topics.to_vec(), index: RaftIndex(0) };
+        client.stream(&query).await.ok().map(|_| namespace)
+    };
+    timeout(PROMPT, opening).await.ok().flatten()
+}
+
+/// The stream of `*` is refused, and that of `other` is not.
+fn refused(what: &str, other: &str, topics: &[Topic], token: &Token) -> Finding {
+    let text = format!(
+        "Nomad refuses the stream of *, and not that of the namespace {other}: the token lacks a right in a namespace that it cannot see"
+    );
+    let needs: BTreeSet<_> = topics.iter().map(|topic| Error::needs(&topic.name, "*")).collect();
+    let needs: Vec<_> = needs.into_iter().filter(|rule| rule.starts_with("namespace")).collect();
+    let add = words::denied(&needs.join(" and "), Some(token));
+    Finding::failed(what, text, format!("{add}; or list the namespaces to carry in NOMAD_NAMESPACE"))
 }
 
 /// Reads what the buffer has, at least its oldest part.
