@@ -5,6 +5,7 @@ mod configuration;
 mod dead_letters;
 mod health;
 mod state;
+mod tail;
 mod trial;
 
 use std::{ffi::OsString, fmt::Display, io::Write as _, process::ExitCode};
@@ -17,6 +18,7 @@ pub use self::{
     dead_letters::{List, Replay},
     health::Health,
     state::print,
+    tail::Tail,
     trial::Try,
 };
 use crate::{
@@ -82,6 +84,8 @@ pub enum Task {
     Health(Health),
     /// Check whether a run would work.
     Check(Box<Checking>),
+    /// Show what happens in a cluster.
+    Tail(Box<Tail>),
 }
 
 /// How to read the configuration of a run again: the same flags, and the file and the variables as they are then.
@@ -140,6 +144,9 @@ pub fn load_from(
     }
     if name == trial::NAME {
         return trial::read(matches, environment);
+    }
+    if name == tail::NAME {
+        return tail::read(matches, environment);
     }
     if name == health::NAME {
         return health::read(matches, environment);
@@ -201,6 +208,7 @@ pub fn command() -> Command {
         .subcommand(trial::command())
         .subcommand(health::command())
         .subcommand(check::command())
+        .subcommand(tail::command())
 }
 
 fn about(kind: Kind) -> &'static str {

@@ -75,4 +75,5 @@ pub mod template;
 mod throttle;
 mod tls;
 pub mod trial;
+pub mod watch;
 pub mod window;

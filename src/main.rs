@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use nomad_firehose::{
-    cli::{self, Checking, Reload, Replay, Task, Try},
+    cli::{self, Checking, Reload, Replay, Tail, Task, Try},
     config::{Settings, Shared, Warning},
     coordinator::Turns,
     pipeline::{Failure, Fleet, Surroundings},
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Task::DeadLetters(list) => Ok(list.run()),
         Task::Health(health) => Ok(health.run()),
         Task::Try(task) => run(task.log(), attempt(*task, &warnings)),
+        Task::Tail(task) => run(task.log(), watch(*task, &warnings)),
         Task::Check(task) => run(task.log(), inspect(*task)),
         Task::Replay(replay) => run(replay.outlet.log, resend(&replay, &warnings)),
     };
@@ -76,6 +77,12 @@ async fn attempt(task: Try, warnings: &[Warning]) -> Result<ExitCode, Failure> {
 /// `check`. A signal ends it like any other command.
 async fn inspect(task: Checking) -> Result<ExitCode, Failure> {
     Ok(task.run().await)
+}
+
+/// `tail`. Its end by a signal is the usual one.
+async fn watch(task: Tail, warnings: &[Warning]) -> Result<ExitCode, Failure> {
+    let shutdown = shutdown_on_signals(Hangup::Ignored, warnings)?;
+    task.run(shutdown).await
 }
 
 /// `dead-letters replay`.

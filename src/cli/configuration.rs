@@ -16,6 +16,7 @@ use crate::{
     },
     kind::Kind,
     settings::Scope,
+    sys,
     telemetry::{Log, LogFormat},
 };
 
@@ -145,8 +146,7 @@ impl Show {
 }
 
 fn width() -> usize {
-    let terminal = io::stdout().is_terminal().then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten();
-    terminal.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(WIDTH)
+    sys::machine::columns().filter(|_| io::stdout().is_terminal()).unwrap_or(WIDTH)
 }
 
 #[cfg(test)]

@@ -232,6 +232,23 @@ pub struct Trial {
     pub log: Log,
 }
 
+/// The settings of `tail`: how to read a cluster, and what of it. It needs no other setting of a run.
+#[derive(Debug)]
+pub struct Tail {
+    /// The kinds to watch.
+    pub kinds: Vec<Kind>,
+    /// The topics of [`Kind::Events`].
+    pub topics: Vec<Topic>,
+    /// The namespaces to watch.
+    pub namespaces: Vec<String>,
+    /// How to reach Nomad.
+    pub nomad: Nomad,
+    /// Where records come from, and how lists are read.
+    pub polling: Polling,
+    /// The settings of the log.
+    pub log: Log,
+}
+
 /// Reads the configuration file if one is named, lets variables and then flags override it, and checks the whole.
 ///
 /// # Errors
@@ -322,6 +339,16 @@ pub fn load_state(
     }
     let valid = validate::validate_state((name.as_ref(), is_live), &layers, environment, problems);
     valid.map(|(state, warnings)| (state, with_exposure(&layers, warnings)))
+}
+
+/// As [`load`], but reads only the settings of [`Tail`]. Tables of pipelines are not looked at.
+///
+/// # Errors
+/// All problems with these, at once.
+pub fn load_tail(flags: &Flags, environment: &Environment<'_>) -> Result<(Tail, Vec<Warning>), Problems> {
+    let (layers, problems) = gather(flags, environment);
+    let valid = validate::validate_tail(&layers, environment, problems);
+    valid.map(|(tail, warnings)| (tail, with_exposure(&layers, warnings)))
 }
 
 /// As [`load`], but reads only where the status listener of a run is.

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
-    Fixed, Given, Outlet, Pipeline, Reading, Settings, Shared, Stages, State, Trial, Wanted, catalogue, consul, names,
-    nomad,
+    Fixed, Given, Outlet, Pipeline, Reading, Settings, Shared, Stages, State, Tail, Trial, Wanted, catalogue, consul,
+    names, nomad,
     values::{dead_letter, folder, format, label, level, listen, source, start, topic},
 };
 use crate::{
@@ -25,6 +25,9 @@ use crate::{
 /// The kinds that polling can carry.
 const POLLED: [Kind; 6] =
     [Kind::Allocations, Kind::Nodes, Kind::Evaluations, Kind::Jobs, Kind::JobListStubs, Kind::Deployments];
+
+/// The kinds that `tail` shows if none are named.
+const WATCHED: [Kind; 5] = [Kind::Allocations, Kind::Nodes, Kind::Evaluations, Kind::Jobs, Kind::Deployments];
 
 /// The shortest interval between repeated actions, and the longest that a stop or a pause may take.
 const SHORT: Duration = Duration::from_millis(100);
@@ -68,6 +71,14 @@ pub(super) fn validate_trial(
 }
 
 /// As [`validate`], for the settings of `health`.
+pub(super) fn validate_tail(
+    layers: &Layers,
+    environment: &Environment<'_>,
+    problems: Vec<Problem>,
+) -> Result<(Tail, Vec<Warning>), Problems> {
+    all_or_problems(layers, environment, problems, |reader| tail(reader, environment))
+}
+
 pub(super) fn validate_listen(
     layers: &Layers,
     environment: &Environment<'_>,
@@ -144,9 +155,7 @@ fn settings(wanted: Wanted, reader: &mut Reader<'_>, environment: &Environment<'
 /// The settings of the program as a whole.
 fn shared(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Result<Shared, Broken> {
     let nomad = nomad::read(reader, environment);
-    let source = reader.value(&catalogue::SOURCE, source);
-    let poll_interval = reader.value(&catalogue::POLL_INTERVAL, duration(SHORT, TEN_MINUTES));
-    let stale = reader.optional(&catalogue::STALE, duration(SHORT, TEN_MINUTES));
+    let polling = polling(reader);
     let shutdown_grace = shutdown_grace(reader);
     let cluster = reader.optional(&catalogue::CLUSTER, label);
     let listen = reader.optional(&catalogue::LISTEN, listen);
@@ -156,7 +165,7 @@ fn shared(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Result<Shar
     let all: Vec<_> = catalogue::ALL.iter().copied().filter(|setting| !is_of_pipelines(setting)).collect();
     Ok(Shared {
         nomad: nomad?,
-        polling: Polling { source: source?, interval: poll_interval?, stale },
+        polling: polling?,
         shutdown_grace: shutdown_grace?,
         cluster,
         listen,
@@ -345,6 +354,43 @@ fn trial(is_live: bool, reader: &mut Reader<'_>, environment: &Environment<'_>) 
         messenger,
         log: Log { level: level?, format: format? },
     })
+}
+
+/// The settings of [`Tail`] alone.
+fn tail(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Result<Tail, Broken> {
+    let kinds = match reader.layers.get(&catalogue::RESOURCES) {
+        None => WATCHED.to_vec(),
+        Some(_) => kinds(Wanted::Listed, None, reader),
+    };
+    poll_carries(&kinds, reader);
+    let topics = reader.list(&catalogue::TOPIC, topic);
+    let namespaces = namespaces(reader, environment);
+    let nomad = nomad::read(reader, environment);
+    let polling = polling(reader);
+    // What happens to the connection is shown in words of its own.
+    let level = match reader.layers.get(&catalogue::LOG_LEVEL) {
+        Some(_) => reader.value(&catalogue::LOG_LEVEL, level),
+        None => Ok(tracing::Level::ERROR),
+    };
+    let format = reader.value(&catalogue::LOG_FORMAT, format);
+    // A job and its stub are the same news.
+    let kinds = kinds.iter().copied().filter(|kind| *kind != Kind::JobListStubs || !kinds.contains(&Kind::Jobs));
+    Ok(Tail {
+        kinds: kinds.collect(),
+        topics,
+        namespaces,
+        nomad: nomad?,
+        polling: polling?,
+        log: Log { level: level?, format: format? },
+    })
+}
+
+/// Where records come from, and how lists are read.
+fn polling(reader: &mut Reader<'_>) -> Result<Polling, Broken> {
+    let source = reader.value(&catalogue::SOURCE, source);
+    let interval = reader.value(&catalogue::POLL_INTERVAL, duration(SHORT, TEN_MINUTES));
+    let stale = reader.optional(&catalogue::STALE, duration(SHORT, TEN_MINUTES));
+    Ok(Polling { source: source?, interval: interval?, stale })
 }
 
 fn max_in_flight(reader: &mut Reader<'_>) -> Result<usize, Broken> {

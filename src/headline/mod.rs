@@ -4,6 +4,7 @@
 //! be read gets a line that says so. No value of an environment variable or of a template is ever shown: they can hold
 //! secrets.
 
+mod change;
 mod event;
 mod objects;
 mod placement;

@@ -162,20 +162,20 @@ fn assert_safe(line: &Headline) {
 }
 
 /// JSON of any shape, with the names that headlines read among its members.
-fn any_json() -> impl Strategy<Value = Value> {
+pub(super) fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(json!(null)),
         any::<bool>().prop_map(|value| json!(value)),
         any::<i64>().prop_map(|value| json!(value)),
         any::<u64>().prop_map(|value| json!(value)),
         any::<String>().prop_map(|value| json!(value)),
-        "(ready|down|Terminated|Killing|Restarting|Signaling|Job|Node|Allocation|Firehose|true)"
+        "(Edited|Added|Deleted|ready|down|Terminated|Killing|Restarting|Signaling|Job|Node|Allocation|Firehose|true)"
             .prop_map(|value| json!(value)),
     ];
     let name = prop_oneof![
         "(Status|Name|ID|Topic|Type|Payload|Node|Allocation|Job|Gap|TaskEvent|FailedTGAllocs|TaskGroups|Drain|Events)",
         "(TaskName|JobID|GroupName|AllocationID|Details|ExitCode|StartDelay|KillTimeout|SubmitTime|ModifyTime|Time|text)",
-        "(Tasks|Config|Env|image|Count|Version|Meta|Templates|Services|Constraints|StatusUpdatedAt|DimensionExhausted)",
+        "(Tasks|Config|Fields|Objects|Old|New|Env|image|Count|Version|Meta|Templates|Services|Constraints|StatusUpdatedAt|DimensionExhausted)",
         any::<String>(),
     ];
     leaf.prop_recursive(4, 40, 8, move |inner| {

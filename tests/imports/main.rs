@@ -72,6 +72,7 @@ const FIREHOSE: &[(&str, &str)] = &[
     ("service", "what the service manager hears"),
     ("config", "all settings"),
     ("pipeline", "from settings to a run, and many runs side by side"),
+    ("watch", "a cluster, live, for a person"),
     ("state", "the stored state, for an operator"),
     ("health", "how a running program is, for an orchestrator"),
     ("check", "whether a run would work, for an operator"),

@@ -1,0 +1,122 @@
+//! Shows what happens in a cluster while it happens, one line an event: `nomad-firehose tail`.
+//!
+//! Events are read by the same [source](crate::source) as in a run, with the same proof that nothing lies between two
+//! connections. There is no lease and no checkpoint; a stage turns each record into its line, and the sink `stdout` prints
+//! it.
+//!
+//! `stage` decides what is shown, `line` is what the user sees, `changes` asks Nomad what changed in a job, and `notes` says
+//! on stderr what happens to the connection.
+
+mod changes;
+mod filter;
+mod line;
+mod notes;
+mod stage;
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use self::{changes::Changes, line::Pen, stage::Stage};
+pub use self::{filter::Filter, line::Look};
+use crate::{
+    cluster::Known,
+    config::Tail,
+    coordinator::none::Unshared,
+    dead_letter::{DeadLetters, Place},
+    delivery::{self, Counters, Policy},
+    kind::Kind,
+    lease,
+    nomad::{self, Client, Topic},
+    position::RaftIndex,
+    sink::stdout::Stdout,
+    source::{Context, Start},
+    supervisor::{self, Plan, Shutdown},
+    telemetry::{Metrics, Status},
+    window::Window,
+};
+
+/// The bytes of events that wait for a slow terminal.
+const WINDOW: usize = 32 << 20;
+/// How long an end may take.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What to watch, and how to show it.
+#[derive(Debug)]
+pub struct Watch {
+    /// How to read the cluster, and which kinds of it.
+    pub settings: Tail,
+    /// Events from this raft index on; `None` for what happens from now on.
+    pub since: Option<RaftIndex>,
+    /// Which of them.
+    pub filter: Filter,
+    /// How to show them.
+    pub look: Look,
+}
+
+/// Why nothing can be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A certificate or another setting of Nomad cannot be used.
+    #[error(transparent)]
+    Nomad(#[from] nomad::Error),
+    /// There is no standard output.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+    /// The run cannot go on.
+    #[error(transparent)]
+    Run(#[from] lease::Error),
+}
+
+impl Watch {
+    /// Prints lines until `shutdown`, or until nobody reads them any more.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+        let Watch { settings, since, filter, look } = self;
+        let Tail { kinds, topics, namespaces, nomad, polling, .. } = settings;
+        let (metrics, status) = (Metrics::new(&kinds), Status::new(&kinds));
+        let client = Client::new(nomad.clone())?;
+        let topics_of = |kind: Kind| kind.topic().map_or_else(|| topics.clone(), |topic| vec![Topic::all(topic)]);
+        let kinds: Vec<_> = kinds.into_iter().map(|kind| (kind, topics_of(kind))).collect();
+        if let Some(since) = since {
+            notes::before_the_buffer(&client, &namespaces, &kinds, since).await;
+        }
+        let dead_letters = DeadLetters::new(Place::Log);
+        let counters = Arc::new(Counters::new(metrics.clone(), status.clone()));
+        let sink = Box::new(Stdout::open()?);
+        let (handle, delivery) =
+            delivery::spawn(sink, Policy::default(), dead_letters.clone(), counters, shutdown.abort.clone());
+        // It has a client of its own: when its requests fail, the source keeps its address.
+        let changes = Changes::new(Client::new(nomad)?);
+        let stage = Stage { filter, pen: Pen::new(look), changes, is_live: since.is_none() };
+        let ctx = Context {
+            client,
+            delivery: stage.spawn(handle),
+            dead_letters,
+            window: Window::new(WINDOW, &metrics),
+            metrics: metrics.clone(),
+            status: status.clone(),
+            start: since.map_or(Start::Now, Start::Index),
+            polling,
+            stop: CancellationToken::new(),
+        };
+        let plan = Plan {
+            kinds,
+            namespaces,
+            checkpoint_interval: Duration::from_secs(60),
+            standby_buffer: 0,
+            grace: GRACE,
+            cluster: Known::nothing(),
+        };
+        let notes = tokio::spawn(notes::of_connection(status, metrics));
+        let sink_closed = CancellationToken::new();
+        let watched = tokio::spawn(supervisor::watch_delivery(delivery, sink_closed.clone(), shutdown.clone()));
+        let ended = supervisor::run(&plan, Arc::new(Unshared), ctx, &shutdown, sink_closed).await;
+        watched.abort();
+        notes.abort();
+        ended?;
+        Ok(())
+    }
+}

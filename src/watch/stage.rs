@@ -1,0 +1,72 @@
+//! Between source and standard output: turns each record into its line, or leaves it out.
+
+use serde_json::Value;
+
+use super::{changes::Changes, filter::Filter, line::Pen};
+use crate::{
+    delivery::{self, Handle, Intake, Message},
+    headline::Headline,
+    kind::Kind,
+    record::Record,
+};
+
+/// How many submissions wait in front of the stage. The window bounds their bytes.
+const QUEUE: usize = 16;
+
+pub(super) struct Stage {
+    pub(super) filter: Filter,
+    pub(super) pen: Pen,
+    pub(super) changes: Changes,
+    /// Lines are of what happens now, and not of what happened before.
+    pub(super) is_live: bool,
+}
+
+impl Stage {
+    /// The way into the stage, which passes lines on to `next`.
+    pub(super) fn spawn(self, next: Handle) -> Handle {
+        let (handle, intake) = delivery::stage(QUEUE);
+        tokio::spawn(self.run(intake, next));
+        handle
+    }
+
+    async fn run(mut self, mut intake: Intake, next: Handle) {
+        while let Some(message) = intake.next().await {
+            let message = match message {
+                Message::Records(records) => Message::Records(self.lines(records).await),
+                drain @ Message::Drain(_) => drain,
+            };
+            if next.pass(message).await.is_err() {
+                // Nobody reads any more.
+                return;
+            }
+        }
+    }
+
+    async fn lines(&mut self, records: Vec<Record>) -> Vec<Record> {
+        let mut shown = Vec::with_capacity(records.len());
+        for mut record in records {
+            match self.line(&record).await {
+                Some(line) => {
+                    record.body = line.into();
+                    shown.push(record);
+                }
+                None => record.ack.delivered(),
+            }
+        }
+        shown
+    }
+
+    async fn line(&mut self, record: &Record) -> Option<String> {
+        let body = serde_json::from_slice::<Value>(&record.body).unwrap_or(Value::Null);
+        if !self.filter.passes(record, &body) {
+            return None;
+        }
+        let diff = self.changes.diff(record, &body).await;
+        let of_job = (record.kind == Kind::Jobs).then(|| Headline::of_job(&body, diff.as_ref())).flatten();
+        let mut headline = of_job.unwrap_or_else(|| Headline::of_value(record.kind, &body));
+        if record.kind == Kind::Allocations {
+            headline = headline.on(&record.node);
+        }
+        Some(self.pen.line(record, &headline, self.is_live))
+    }
+}
