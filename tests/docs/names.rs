@@ -121,7 +121,7 @@ impl Known {
                 }
             } else if let Some(deeper) = command.find_subcommand(word) {
                 command = deeper;
-            } else if command.has_subcommands() && word.starts_with(|c: char| c.is_ascii_lowercase()) {
+            } else if command.has_subcommands() && word.chars().all(|c| c.is_ascii_lowercase() || c == '-') {
                 return Some((format!("{} {word}", command.get_name()), "subcommand"));
             }
         }
