@@ -176,10 +176,10 @@ impl Warning {
                     (text, format!("chmod 600 {path}"))
                 }
             }
-            Warning::WithoutEffect { keys } => (
-                format!("settings of nomad-events-sink without effect here: {}", keys.join("; ")),
-                "nothing to do: docs/migrating-from-nomad-events-sink.md says why".to_owned(),
-            ),
+            Warning::WithoutEffect { keys } => {
+                let text = format!("settings of nomad-events-sink have no effect: {}", keys.join("; "));
+                (text, "nothing: see docs/migrating-from-nomad-events-sink.md".to_owned())
+            }
             Warning::SkipVerify { because } => {
                 (format!("certificates are not verified: {because}"), "verify them in production".to_owned())
             }
