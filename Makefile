@@ -7,7 +7,7 @@ CHAOS ?= 20
 TEST_THREADS ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check reference advisories demo demo-stop bench chaos fuzz packages packages-test clean
+.PHONY: help build test check man reference advisories demo demo-stop bench chaos fuzz packages packages-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ advisories: ## Ask the RustSec database about the dependencies (needs cargo inst
 
 test: check ## Everything that has to pass: check, then all tests
 	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --locked
+
+man: ## Write the manual pages of all subcommands into target/man/man1
+	$(CARGO) run --locked --quiet --bin nomad-firehose -- man target/man/man1
 
 reference: ## Write docs/configuration.md from the settings in the code
 	$(CARGO) run --locked --quiet --bin nomad-firehose -- config --reference > docs/configuration.md.new

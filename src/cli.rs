@@ -1,9 +1,11 @@
 //! The command line: [`load`] turns it, the environment and the configuration file into a [`Task`].
 
 mod check;
+mod completions;
 mod configuration;
 mod dead_letters;
 mod health;
+mod man;
 mod state;
 mod tail;
 mod trial;
@@ -14,9 +16,11 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 pub use self::{
     check::Checking,
+    completions::Completions,
     configuration::Show,
     dead_letters::{List, Replay},
     health::Health,
+    man::ManPages,
     state::print,
     tail::Tail,
     trial::Try,
@@ -35,9 +39,31 @@ pub const USAGE: u8 = 2;
 
 const RUN: &str = "run";
 
-/// The flags that the short help shows.
-const COMMON: [&str; 9] =
-    ["topic", "resources", "nomad-addr", "nomad-namespace", "coordinator", "data-dir", "start", "sink-type", "config"];
+/// The flags that the short help shows: what most people need, and little enough for one screen.
+const COMMON: [&str; 16] = [
+    "topic",
+    "resources",
+    "nomad-addr",
+    "nomad-namespace",
+    "nomad-token",
+    "coordinator",
+    "data-dir",
+    "start",
+    "jq",
+    "sink-type",
+    "cluster",
+    "dead-letter",
+    "listen",
+    "log-level",
+    "config",
+    "pipeline",
+];
+
+/// The short help of the whole command line: the subcommands.
+const OVERVIEW: &str = "{about-with-newline}\n{usage-heading} {usage}\n\nCommands:\n{subcommands}{after-help}";
+const MORE: &str = "\
+`nomad-firehose SUBCOMMAND -h` shows the settings that most people need, and `--help`
+shows all of them, with their units, bounds, defaults and variables.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,6 +98,10 @@ pub enum Task {
         /// What is logged, and how.
         log: Log,
     },
+    /// Print a script that completes the command line.
+    Completions(Completions),
+    /// Print manual pages.
+    Man(ManPages),
     /// Show the configuration.
     Config(Show),
     /// List dead letters.
@@ -121,7 +151,12 @@ pub fn load_from(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &Environment<'_>,
 ) -> Result<(Task, Vec<Warning>), Exit> {
-    let matches = command().try_get_matches_from(arguments).map_err(Exit::CommandLine)?;
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let mut command = command();
+    if arguments.len() == 2 && arguments[1] == "-h" {
+        command = command.help_template(OVERVIEW);
+    }
+    let matches = command.try_get_matches_from(arguments).map_err(Exit::CommandLine)?;
     // clap has refused a missing or unknown subcommand already.
     let (name, matches) = matches.subcommand().unwrap_or((RUN, &matches));
     if name == state::NAME {
@@ -138,6 +173,12 @@ pub fn load_from(
     }
     if name == configuration::NAME {
         return Ok((Task::Config(configuration::read(matches, environment)), Vec::new()));
+    }
+    if name == completions::NAME {
+        return Ok((Task::Completions(completions::read(matches)), Vec::new()));
+    }
+    if name == man::NAME {
+        return Ok((Task::Man(man::read(matches)), Vec::new()));
     }
     if name == check::NAME {
         return check::read(matches, environment);
@@ -188,7 +229,8 @@ pub fn command() -> Command {
     let mut command = Command::new("nomad-firehose")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Carries every event of a HashiCorp Nomad cluster to a sink of your choice, and loses none.")
-        .after_help(EXAMPLES)
+        .after_help(MORE)
+        .after_long_help(EXAMPLES)
         .subcommand_required(true)
         .args(arguments(Scope::All).map(|argument| argument.global(true)));
     for kind in Kind::ALL {
@@ -209,6 +251,8 @@ pub fn command() -> Command {
         .subcommand(health::command())
         .subcommand(check::command())
         .subcommand(tail::command())
+        .subcommand(completions::command())
+        .subcommand(man::command())
 }
 
 fn about(kind: Kind) -> &'static str {
@@ -227,6 +271,11 @@ fn arguments(scope: Scope) -> impl Iterator<Item = Arg> {
     catalogue::ALL.iter().filter(move |setting| setting.scope == scope).map(|setting| argument(setting))
 }
 
+/// The settings, for a subcommand that reads none of them.
+fn unread() -> impl Iterator<Item = Arg> {
+    arguments(Scope::All).map(|argument| argument.hide(true))
+}
+
 fn argument(setting: &Setting) -> Arg {
     // clap does not read the environment: all places are checked together, so that all problems are reported together.
     let default = setting.default.map(|default| format!("[default: {default}] ")).unwrap_or_default();
@@ -234,8 +283,8 @@ fn argument(setting: &Setting) -> Arg {
     let argument = Arg::new(setting.flag)
         .long(setting.flag)
         .value_name(setting.value)
-        .help(format!("{}{choices}\n{default}[env: {}]", setting.help, setting.variable))
-        .next_line_help(true)
+        .help(format!("{}{} {default}", brief(setting.help), names(&choices)).trim_end().to_owned())
+        .long_help(format!("{}{choices}\n{default}[env: {}]", setting.help, setting.variable))
         .hide_short_help(!COMMON.contains(&setting.flag))
         .help_heading(setting.heading)
         .value_parser(clap::builder::OsStringValueParser::new());
@@ -244,6 +293,24 @@ fn argument(setting: &Setting) -> Arg {
         Form::Switch => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
         Form::One | Form::List => argument,
     }
+}
+
+/// What the short help says of a setting: the first clause.
+fn brief(help: &str) -> &str {
+    let ends = [". ", ": ", " (", "; "].into_iter().filter_map(|end| help.find(end));
+    &help[..ends.min().unwrap_or(help.len())]
+}
+
+/// A list of values without what stands in parentheses.
+fn names(choices: &str) -> String {
+    let mut depth = 0;
+    let mut is_name = |c: char| {
+        depth += usize::from(c == '(');
+        let is_name = depth == 0;
+        depth -= usize::from(c == ')').min(depth);
+        is_name
+    };
+    choices.chars().filter(|c| is_name(*c)).collect::<String>().replace(" ,", ",").trim_end().to_owned()
 }
 
 fn flags(matches: &ArgMatches) -> Flags {

@@ -30,6 +30,8 @@ fn main() -> ExitCode {
     let outcome = match task {
         Task::Carry(settings, reload) => run(settings.shared.log, carry(*settings, &reload, &warnings)),
         Task::State { command, log } => run(log, show(&command, &warnings)),
+        Task::Completions(completions) => Ok(completions.run()),
+        Task::Man(pages) => Ok(pages.run()),
         Task::Config(show) => run(show.log(), async { Ok(show.run()) }),
         Task::DeadLetters(list) => Ok(list.run()),
         Task::Health(health) => Ok(health.run()),
