@@ -7,7 +7,7 @@ CHAOS ?= 20
 TEST_THREADS ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check man reference advisories demo demo-stop bench chaos fuzz packages packages-test clean
+.PHONY: help build test check man reference advisories alerts-test demo demo-stop bench chaos fuzz packages packages-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ docs: ## Make a book of the documentation (builds mdbook once)
 
 docs-test: docs ## Run every command of the documentation that can be run, and list the others (PAGE=guarantees.md: one page)
 	$(CARGO) test --locked --test docs -- --include-ignored --nocapture
+
+alerts-test: ## Run every alert and every query of the dashboard against a real Prometheus, through each fault (about 3 minutes)
+	$(CARGO) test --locked --test monitoring -- --include-ignored --test-threads 1
 
 demo: ## Watch task events of a recorded cluster; Ctrl-C stops, again goes on
 	@$(CARGO) build --locked --workspace --bins

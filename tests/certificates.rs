@@ -200,7 +200,8 @@ async fn a_broken_file_is_reported_and_the_old_one_stays() {
     let page = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
     let page = page.get(format!("http://{}/metrics", listen.addr())).send().await.expect("an answer");
     let page = page.text().await.expect("a text");
-    let wanted = "nomad_firehose_certificate_expiry_days{role=\"sink\",variable=\"SINK_HTTP_CLIENT_CERT\",file=";
+    let wanted =
+        "nomad_firehose_certificate_expiry_timestamp_seconds{role=\"sink\",variable=\"SINK_HTTP_CLIENT_CERT\",file=";
     assert!(page.contains(wanted), "{page}");
     process.stop().await;
 }

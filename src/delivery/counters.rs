@@ -5,20 +5,26 @@ use std::time::Duration;
 use super::Observer;
 use crate::{
     kind::Kind,
-    telemetry::{Metrics, SinkState, Status, metrics},
+    sink::ErrorClass,
+    telemetry::{
+        Metrics, SinkState, Status,
+        metrics::{self, SinkMetrics},
+    },
 };
 
 /// The observer of a run.
 #[derive(Debug)]
 pub struct Counters {
     metrics: Metrics,
+    sink: SinkMetrics,
     status: Status,
 }
 
 impl Counters {
-    /// Counts in `metrics`, and shows the sink's state in `status`.
-    pub fn new(metrics: Metrics, status: Status) -> Self {
-        Counters { metrics, status }
+    /// Counts in `metrics` what the sink of this name does, and shows its state in `status`.
+    pub fn new(metrics: Metrics, status: Status, sink: &'static str) -> Self {
+        let sink = metrics.sink(sink, &ErrorClass::ALL.map(ErrorClass::name));
+        Counters { metrics, sink, status }
     }
 }
 
@@ -35,8 +41,12 @@ impl Observer for Counters {
         self.metrics.dead_letters(kind, metrics::REJECTED, records as u64);
     }
 
-    fn answered(&self, _records: usize, elapsed: Duration) {
-        self.metrics.answered(elapsed);
+    fn answered(&self, records: usize, elapsed: Duration) {
+        self.sink.answered(records, elapsed);
+    }
+
+    fn failed(&self, class: ErrorClass) {
+        self.sink.failed(class.name());
     }
 
     fn dropped(&self, kind: Kind, records: usize) {
@@ -56,7 +66,7 @@ mod tests {
     #[test]
     fn a_sink_that_recovers_leaves_a_standby_and_an_outage_of_nomad_alone() {
         let status = Status::new(&[Kind::Nodes, Kind::Jobs]);
-        let counters = Counters::new(Metrics::new(&[Kind::Nodes, Kind::Jobs]), status.clone());
+        let counters = Counters::new(Metrics::new(&[Kind::Nodes, Kind::Jobs]), status.clone(), "http");
         let shown =
             || -> Vec<String> { status.phases().iter().map(|(kind, phase)| format!("{kind}: {phase}")).collect() };
         status.lease(Kind::Nodes, Leadership::Standby);

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{kind::Kind, telemetry::SinkState};
+use crate::{kind::Kind, sink::ErrorClass, telemetry::SinkState};
 
 /// Observes the delivery. Its task calls these methods: count and return.
 pub trait Observer: Send + Sync + fmt::Debug {
@@ -14,6 +14,11 @@ pub trait Observer: Send + Sync + fmt::Debug {
     /// The sink answered for a batch of `records`, `elapsed` after it got it.
     fn answered(&self, records: usize, elapsed: Duration) {
         let (_, _) = (records, elapsed);
+    }
+
+    /// The answers had a failure of this kind.
+    fn failed(&self, class: ErrorClass) {
+        let _ = class;
     }
 
     /// Records were delivered and acknowledged.

@@ -16,7 +16,7 @@ use crate::{
     ledger::{Effect, Ledger},
     position::RaftIndex,
     record::{Envelope, Record},
-    sink::{Closed, Outcome, Sink},
+    sink::{Closed, ErrorClass, Outcome, Sink},
     task_cursors::{Shard, TaskCursor, TaskKey},
     window::Share,
 };
@@ -194,7 +194,12 @@ pub(crate) fn retry(reason: &str) -> Outcome {
 /// The far side answered with a refusal.
 pub(crate) fn refuse(answer: &str) -> Outcome {
     let refusal = Some(answer.to_owned());
-    Outcome::Retry { reason: format!("{answer}; see the credentials"), after: None, refusal }
+    Outcome::Retry {
+        reason: format!("{answer}; see the credentials"),
+        after: None,
+        refusal,
+        class: ErrorClass::Refused,
+    }
 }
 
 pub(crate) fn reject(reason: &str) -> Outcome {

@@ -12,13 +12,45 @@ use super::{
     testing::{Book, Script, number, refuse, reject, retry},
     *,
 };
-use crate::{dead_letter::Place, kind::Kind, lease::LeaseState, sink::Outcome, telemetry::SinkState};
+use crate::{
+    dead_letter::Place,
+    kind::Kind,
+    lease::LeaseState,
+    sink::{ErrorClass, Outcome},
+    telemetry::SinkState,
+};
 
 mod order;
 mod poisoned;
 
 /// Long enough for everything that ends at all, under a paused clock.
 const LONG: Duration = Duration::from_secs(3600);
+
+#[tokio::test(start_paused = true)]
+async fn each_kind_of_failure_counts_once_an_answer() {
+    let metrics = crate::telemetry::Metrics::new(&[Kind::Jobs]);
+    let status = crate::telemetry::Status::new(&[Kind::Jobs]);
+    let counters = Arc::new(Counters::new(metrics.clone(), status, "http"));
+    let mut asked = 0;
+    let (sink, _sent) = Script::new(move |batch| {
+        asked += 1;
+        let failed = |class| Outcome::failed(class, "down");
+        let first =
+            [failed(ErrorClass::Server), failed(ErrorClass::Timeout), failed(ErrorClass::Server), Outcome::not_sent()];
+        Some(Ok(if asked == 1 { first.into() } else { batch.iter().map(|_| Outcome::Delivered).collect() }))
+    });
+    let (handle, _task) =
+        spawn(sink, Policy::default(), DeadLetters::new(Place::Stop), counters, CancellationToken::new());
+    handle.submit(Book::new().records(&["a", "b", "c", "d"])).await.expect("it runs");
+    timeout(LONG, handle.drain()).await.expect("in time").expect("it runs");
+    let text = metrics.encode().expect("text");
+    for (series, value) in [("server", 1), ("timeout", 1), ("other", 0), ("rejected", 0)] {
+        let line = format!("\nnomad_firehose_sink_errors_total{{sink=\"http\",class=\"{series}\"}} {value}\n");
+        assert!(text.contains(&line), "{line}{text}");
+    }
+    assert!(!text.contains("unsent\""), "{text}");
+    assert!(text.contains("\nnomad_firehose_sink_batch_records_sum{sink=\"http\"} "), "{text}");
+}
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -161,7 +193,12 @@ async fn delays_stay_within_their_bounds_and_heed_the_far_side() {
     timeout(LONG, running.handle.drain()).await.expect("it gets through at last").expect("it runs");
     assert_eq!(book.acknowledged(), 1);
 
-    let after = || Outcome::Retry { reason: "too fast".to_owned(), after: Some(Duration::from_secs(7)), refusal: None };
+    let after = || Outcome::Retry {
+        reason: "too fast".to_owned(),
+        after: Some(Duration::from_secs(7)),
+        refusal: None,
+        class: ErrorClass::Throttled,
+    };
     let (sink, _batches) = Script::new(first_record(1, after));
     let running = start(sink, Policy::default(), Place::Stop);
     let started = Instant::now();

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     dead_letter::{DeadLetters, Letter},
     record::Record,
-    sink::{Closed, Outcome, Sink},
+    sink::{Closed, ErrorClass, Outcome, Sink},
     telemetry::SinkState,
     throttle::{Classified, Failure, Throttle},
 };
@@ -271,6 +271,17 @@ impl Worker {
     }
 }
 
+/// The kinds of failures among the outcomes, each once.
+fn classes(outcomes: &[Outcome]) -> Vec<ErrorClass> {
+    let mut found = Vec::new();
+    for class in outcomes.iter().filter_map(Outcome::class) {
+        if !found.contains(&class) {
+            found.push(class);
+        }
+    }
+    found
+}
+
 /// Sends `records` once, and returns an outcome for each.
 async fn ask(sink: &mut dyn Sink, observer: &dyn Observer, records: &[Record]) -> Result<Vec<Outcome>, Closed> {
     let count = records.len();
@@ -280,10 +291,13 @@ async fn ask(sink: &mut dyn Sink, observer: &dyn Observer, records: &[Record]) -
     observer.in_flight(0, 0);
     let mut outcomes = answer?;
     observer.answered(count, started.elapsed());
+    for class in classes(&outcomes) {
+        observer.failed(class);
+    }
     if outcomes.len() != count {
         tracing::error!(sink = sink.name(), records = count, outcomes = outcomes.len(), "sink miscounted its answers");
         // Drops surplus answers. A record without an answer is not known to be delivered.
-        outcomes.resize_with(count, || Outcome::retry("the sink did not answer for the record"));
+        outcomes.resize_with(count, || Outcome::failed(ErrorClass::Server, "the sink did not answer for the record"));
     }
     Ok(outcomes)
 }

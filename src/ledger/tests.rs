@@ -394,6 +394,52 @@ fn a_gap_that_waits_with_its_line_is_not_delivered() {
     assert_eq!((front.position, front.undelivered), (RaftIndex(66), Some(RaftIndex(15))));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_gap_ages_until_lists_have_filled_it_and_progress_until_it_is_stored() {
+    let metrics = Metrics::new(&[]);
+    let latency = metrics.latency(crate::kind::Kind::Jobs);
+    let ledger = Ledger::measured(Arc::new(Switch::default()), Checkpoint::default(), latency);
+    let line = |index: u64, backfill| Effect {
+        stream: Arc::from("*"),
+        line: Some((RaftIndex(index), Vec::new())),
+        backfill,
+        ..Effect::default()
+    };
+    let pass = |from| Pass { ranges: vec![Gap { from: RaftIndex(from), ..Gap::default() }], ..Pass::default() };
+    let age = |since: Option<Instant>| since.map(|since| since.elapsed().as_secs());
+    let ages = || (age(ledger.front().oldest), age(ledger.front().unsaved));
+    let later = async |seconds| tokio::time::advance(Duration::from_secs(seconds)).await;
+    assert_eq!(ages(), (None, None));
+    assert!(ledger.enter(line(5, Some(vec![pass(1)])), 0, None).is_none());
+    later(3).await;
+    assert_eq!(ages(), (Some(3), Some(3)));
+    // Another gap does not make the first one younger.
+    assert!(ledger.enter(line(6, Some(vec![pass(1), pass(6)])), 0, None).is_none());
+    later(2).await;
+    assert_eq!(ages(), (Some(5), Some(5)));
+    // What changes while a save is under way is not in it.
+    let began = Instant::now();
+    assert!(ledger.head().is_some());
+    later(1).await;
+    let window = Window::new(1024, &metrics);
+    let share = window.received_line(10, Instant::now() - Duration::from_secs(7)).await;
+    let ack = ledger.enter(line(7, Some(Vec::new())), 1, share).expect("a record");
+    // The line was received before the gap was found.
+    assert_eq!(ages(), (Some(7), Some(6)));
+    ack.delivered();
+    ledger.stored(began);
+    assert_eq!(ages(), (None, Some(1)));
+    let began = Instant::now();
+    assert!(ledger.head().is_some());
+    ledger.stored(began);
+    assert_eq!(ages(), (None, None));
+    let mut text = String::new();
+    let mut registry = prometheus_client::registry::Registry::default();
+    registry.register("latency", "Latency", metrics.of(crate::kind::Kind::Jobs).delivery_latency_seconds.clone());
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
+    assert!(text.contains("latency_sum 7.0\n") && text.contains("latency_count 1\n"), "{text}");
+}
+
 #[test]
 fn a_record_that_becomes_several_is_delivered_with_the_last_of_them() {
     let (ledger, _) = ledger();

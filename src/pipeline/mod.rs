@@ -132,7 +132,7 @@ impl Prepared {
             Some(path) => index_file::keep(coordinator, index_file_of(pipeline, path)).map_err(Failure::setting)?,
             None => coordinator,
         };
-        let counters = Arc::new(Counters::new(metrics.clone(), status.clone()));
+        let counters = Arc::new(Counters::new(metrics.clone(), status.clone(), sink.name()));
         let (handle, delivery) = delivery::spawn(sink, policy, dead_letters.clone(), counters, shutdown.abort.clone());
         let stages_around = program::Surroundings {
             dead_letters: dead_letters.clone(),

@@ -4,6 +4,7 @@
 pub mod alertmanager;
 #[cfg(feature = "amqp")]
 pub mod amqp;
+mod class;
 mod definition;
 pub mod discord;
 pub mod http;
@@ -26,6 +27,7 @@ use std::{fmt, time::Duration};
 use futures_util::future::BoxFuture;
 
 pub use self::{
+    class::ErrorClass,
     definition::{Definition, Kinds, Prepared, Read, Unusable},
     policy::Policy,
     registry::{Chosen, SINKS},
@@ -47,6 +49,8 @@ pub enum Outcome {
         /// The far side's answer, if it refuses with one that can be about this record as well as about the credentials
         /// or the target. `None` for everything else, and when in doubt: the delivery then never suspects the record.
         refusal: Option<String>,
+        /// What kind of failure it is, for the metrics.
+        class: ErrorClass,
     },
     /// The sink will never take this record as it is.
     Reject {
@@ -57,13 +61,28 @@ pub enum Outcome {
 
 impl Outcome {
     /// A retry at a time that the delivery chooses.
+    #[cfg(test)]
     pub(crate) fn retry(reason: impl Into<String>) -> Self {
-        Outcome::Retry { reason: reason.into(), after: None, refusal: None }
+        Outcome::failed(ErrorClass::Other, reason)
+    }
+
+    /// A retry after a failure of this kind, at a time that the delivery chooses.
+    pub(crate) fn failed(class: ErrorClass, reason: impl Into<String>) -> Self {
+        Outcome::Retry { reason: reason.into(), after: None, refusal: None, class }
+    }
+
+    /// What kind of failure it is; `None` for a record that is delivered, or that was not sent.
+    pub fn class(&self) -> Option<ErrorClass> {
+        match self {
+            Outcome::Delivered => None,
+            Outcome::Retry { class, .. } => (*class != ErrorClass::Unsent).then_some(*class),
+            Outcome::Reject { .. } => Some(ErrorClass::Rejected),
+        }
     }
 
     /// A retry of a record that was not sent because an earlier one failed.
     pub(crate) fn not_sent() -> Self {
-        Outcome::retry("not sent: an earlier record failed")
+        Outcome::failed(ErrorClass::Unsent, "not sent: an earlier record failed")
     }
 }
 

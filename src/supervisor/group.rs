@@ -15,7 +15,7 @@ use super::{
 use crate::{
     kind::Kind,
     source::{self, Context, Reading, Warm},
-    telemetry::{Leadership, Metrics},
+    telemetry::{Leadership, Metrics, metrics::Transition},
     throttle::Throttle,
 };
 
@@ -44,7 +44,7 @@ impl Group {
         for led in led {
             // Before the streams start: a new lease clears what the streams of the last one reported.
             ctx.status.lease(led.kind, Leadership::Leading);
-            ctx.metrics.leader(led.kind, true);
+            ctx.metrics.lease(led.kind, Transition::Acquired);
         }
         let reading =
             |led: &Led| Reading { kind: led.kind, topics: led.topics.clone(), ledger: Arc::clone(&led.ledger) };

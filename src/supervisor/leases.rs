@@ -20,7 +20,7 @@ use crate::{
     ledger::Ledger,
     nomad::Topic,
     source::Context,
-    telemetry::{Leadership, Metrics},
+    telemetry::{Leadership, Metrics, metrics::Transition},
     throttle::{Classified, Throttle},
 };
 
@@ -187,7 +187,7 @@ impl Leases {
         for led in lost {
             warn!(kind = %led.kind, action = "stand by", "no longer leader");
             self.remembered.insert(led.kind, led.ledger.acknowledged());
-            self.leads_no_longer(led.kind);
+            self.leads_no_longer(led.kind, Transition::Lost);
             self.stand_by(led.kind, led.topics);
         }
         kinds
@@ -213,15 +213,15 @@ impl Leases {
         for (kind, refused) in refused {
             let Some(at) = self.led.iter().position(|led| led.kind == kind) else { continue };
             let led = self.led.remove(at);
-            self.leads_no_longer(kind);
+            self.leads_no_longer(kind, Transition::Released);
             release_all([(kind, &led.lease)].into_iter()).await;
             self.wait(kind, led.topics, Some(refused));
         }
         kinds
     }
 
-    fn leads_no_longer(&self, kind: Kind) {
-        self.ctx.metrics.leader(kind, false);
+    fn leads_no_longer(&self, kind: Kind, how: Transition) {
+        self.ctx.metrics.lease(kind, how);
         self.ctx.metrics.follow(kind, None);
     }
 
@@ -233,7 +233,7 @@ impl Leases {
         )
         .await;
         for led in &self.led {
-            self.ctx.metrics.leader(led.kind, false);
+            self.ctx.metrics.lease(led.kind, Transition::Released);
             self.ctx.status.lease(led.kind, Leadership::Stopped);
         }
         self.release().await;
@@ -277,7 +277,7 @@ pub(super) async fn store(led: &Led, hurry: Option<&CancellationToken>, metrics:
     }
     metrics.task_cursors(*kind, ledger.task_cursors_len());
     if lease.keeps() {
-        metrics.checkpoint(*kind, stored.is_ok());
+        metrics.checkpoint(*kind, stored.is_ok(), began.elapsed());
     }
     // The supervisor logs a lost lease when it notices it.
     if let Err(error) = &stored

@@ -86,7 +86,9 @@ impl Board {
     /// # Errors
     /// A metric could not be written as text.
     pub fn metrics(&self) -> Result<String, fmt::Error> {
-        let metrics: Vec<_> = self.lock().iter().map(|(name, view)| (name.is_some(), view.metrics.clone())).collect();
+        let views: Vec<_> = self.lock().iter().map(|(name, view)| (name.is_some(), view.clone())).collect();
+        views.iter().for_each(|(_, view)| view.show_states());
+        let metrics: Vec<_> = views.into_iter().map(|(is_named, view)| (is_named, view.metrics)).collect();
         let mut texts = metrics.iter().map(|(_, metrics)| metrics.encode()).collect::<Result<Vec<_>, _>>()?;
         if metrics.iter().all(|(is_named, _)| *is_named) {
             texts.push(certificates()?);
@@ -97,6 +99,20 @@ impl Board {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Option<PipelineName>, View>> {
         // A panic elsewhere leaves plain data behind.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl View {
+    /// Shows in the metrics what the kinds are doing.
+    fn show_states(&self) {
+        let is_running = self.failure.is_none();
+        for (kind, phase) in self.status.phases() {
+            let state = if is_running { phase.word() } else { "blocked" };
+            self.metrics.state(kind, state, is_running && phase.is_ready());
+        }
+        for (kind, state) in self.status.sources() {
+            self.metrics.source(kind, state.filter(|_| is_running));
+        }
     }
 }
 

@@ -39,6 +39,19 @@ impl Phase {
         matches!(self, Phase::Standby | Phase::Leading { .. } | Phase::Polling { .. })
     }
 
+    /// The phase in one word, without the reason.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Phase::Starting => "starting",
+            Phase::Standby => "standby",
+            Phase::Connecting => "connecting",
+            Phase::Leading { .. } => "leader",
+            Phase::Polling { .. } => "polling",
+            Phase::Blocked { .. } => "blocked",
+            Phase::Stopped => "stopped",
+        }
+    }
+
     /// The same, made safe to show: the texts can come from outside.
     pub(super) fn shown(self) -> Phase {
         let note = |note: Option<String>| note.map(|note| shown(note, LINE));
@@ -67,12 +80,7 @@ impl Phase {
 
     fn of_leader(facets: &Facets, all: &Inner) -> Phase {
         let renewal = all.faults_of(&[Duty::Renewal]);
-        let source = worst(&facets.sources, |state| match state {
-            SourceState::Streaming => 0,
-            SourceState::Polling { .. } => 1,
-            SourceState::Connecting => 2,
-            SourceState::Blocked { .. } => 3,
-        });
+        let source = worst(&facets.sources, badness);
         let list = worst(&facets.lists, |state| match state {
             ListState::Fine => 0,
             ListState::Slow { .. } => 1,
@@ -117,6 +125,30 @@ impl Phase {
             SourceState::Streaming => Phase::Leading { note: slow },
             SourceState::Connecting | SourceState::Blocked { .. } => Phase::Connecting,
         }
+    }
+}
+
+fn badness(state: &SourceState) -> u8 {
+    match state {
+        SourceState::Streaming => 0,
+        SourceState::Polling { .. } => 1,
+        SourceState::Connecting => 2,
+        SourceState::Blocked { .. } => 3,
+    }
+}
+
+impl Facets {
+    /// How the resource is read, in a word of the metrics: that of the worst namespace. `None` while another replica leads.
+    pub(super) fn source(&self) -> Option<&'static str> {
+        if self.lease != Leadership::Leading {
+            return None;
+        }
+        Some(match worst(&self.sources, badness).unwrap_or_default() {
+            SourceState::Connecting => "connecting",
+            SourceState::Streaming => "streaming",
+            SourceState::Polling { .. } => "polling",
+            SourceState::Blocked { .. } => "blocked",
+        })
     }
 }
 

@@ -82,6 +82,12 @@ impl Status {
         inner.kinds.iter().map(|(kind, facets)| (*kind, Phase::of(facets, &inner).shown())).collect()
     }
 
+    /// How each resource is read, in a word of the metrics; `None` while another replica leads.
+    pub fn sources(&self) -> Vec<(Kind, Option<&'static str>)> {
+        let inner = self.lock();
+        inner.kinds.iter().map(|(kind, facets)| (*kind, facets.source())).collect()
+    }
+
     /// Whether every resource is ready.
     pub fn is_ready(&self) -> bool {
         self.phases().iter().all(|(_, phase)| phase.is_ready())

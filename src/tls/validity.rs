@@ -49,10 +49,9 @@ impl Validity {
         Some(Validity { role: variables.role, variable, path: path.to_owned(), at })
     }
 
-    /// Days until then, with fractions; negative if it has passed.
-    #[expect(clippy::cast_precision_loss, reason = "days are few")]
-    pub(crate) fn days_left(&self) -> f64 {
-        (self.at - now()) as f64 / DAY as f64
+    /// The end, in Unix seconds.
+    pub(crate) fn ends(&self) -> i64 {
+        self.at
     }
 
     pub(super) fn log(&self) {

@@ -57,9 +57,9 @@ async fn an_absurd_index_is_delivered_once_and_does_not_move_the_position() {
 /// Behind a long outage, and on the first start on an old cluster, one look at the table is enough.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_way_that_the_cluster_has_gone_is_believed() {
-    // Every ten seconds at most the program looks at the table anyway, and a busy machine can let some of them pass.
+    // Every five seconds at most the program looks at the table anyway, and a busy machine can let some of them pass.
     let begun = std::time::Instant::now();
-    let watches = || usize::try_from(begun.elapsed().as_secs() / 10).expect("few");
+    let watches = || usize::try_from(begun.elapsed().as_secs() / 5).expect("few");
     let sim = Sim::builder().buffer(4).start().await.expect("starts");
     append_evaluations(&sim, 5_000_000..=5_000_000).await;
     let process = Setup::new(&["evaluations"], &sim.url(0)).verbose().spawn();

@@ -172,7 +172,12 @@ async fn a_probe_needs_its_lease_and_heeds_what_the_sink_asks_for() {
     let asked = Duration::from_secs(120);
     let (sink, mut batches) = in_order(move |record| match &*record.key {
         "bad" => Some(refuse(ANSWER)),
-        _ => Some(Outcome::Retry { reason: "too fast".to_owned(), after: Some(asked), refusal: None }),
+        _ => Some(Outcome::Retry {
+            reason: "too fast".to_owned(),
+            after: Some(asked),
+            refusal: None,
+            class: ErrorClass::Throttled,
+        }),
     });
     let running = start(sink, Policy { batch_records: 1, ..Policy::default() }, Place::Log);
     let (book, other) = (Book::new(), Book::new());

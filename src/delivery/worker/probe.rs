@@ -27,7 +27,7 @@ impl Worker {
             self.suspect.clear();
             return Ok(());
         };
-        let Outcome::Retry { reason, after, refusal: Some(answer) } = outcome else {
+        let Outcome::Retry { reason, after, refusal: Some(answer), .. } = outcome else {
             self.suspect.clear();
             return Ok(());
         };

@@ -8,6 +8,7 @@ use lapin::{
 use super::{Settings, tls::VARIABLES};
 use crate::{
     redact::{WORDS, shown},
+    sink::{ErrorClass, Outcome},
     tls::{self, Words},
 };
 
@@ -77,6 +78,21 @@ impl Fault {
     /// Whether another fault of the same cause says more.
     pub(super) fn is_vague(&self) -> bool {
         matches!(self, Fault::Channel(_) | Fault::Connection(_) | Fault::Silent(_))
+    }
+
+    /// The outcome of each record that it is about.
+    pub(super) fn outcome(&self) -> Outcome {
+        let class = match self {
+            Fault::Connection(reason) if reason.starts_with("TLS ") => ErrorClass::Tls,
+            Fault::Connection(_) => ErrorClass::Connection,
+            Fault::Missing(_) | Fault::Refused(_) => ErrorClass::Refused,
+            Fault::Blocked(_) => ErrorClass::Throttled,
+            // The records that are too large are dead letters; these are the others.
+            Fault::TooLarge { .. } => ErrorClass::Unsent,
+            Fault::Channel(_) => ErrorClass::Server,
+            Fault::Silent(_) => ErrorClass::Timeout,
+        };
+        Outcome::failed(class, self.reason())
     }
 
     pub(super) fn reason(&self) -> &str {

@@ -16,7 +16,12 @@ use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Outcome, Record, Settings, fault::Fault, wire::Wire};
-use crate::{kind::Kind, lease::LeaseState, record::Envelope, sink::lease};
+use crate::{
+    kind::Kind,
+    lease::LeaseState,
+    record::Envelope,
+    sink::{ErrorClass, lease},
+};
 
 /// How long the confirms of a batch may take. A broker that writes to a slow disk or to replicas needs time. The
 /// heartbeats notice a broker that is gone.
@@ -91,19 +96,19 @@ impl Worker {
             Err((link, fault)) => {
                 self.link = link;
                 self.report_once(&fault);
-                return retry(numbers, fault.reason());
+                return retry(numbers, &fault);
             }
         };
         if let Some(fault) = wire.blocked() {
             self.link = if proven { Link::Proven(wire, channel) } else { Link::Fresh(wire, channel) };
-            return retry(numbers, fault.reason());
+            return retry(numbers, &fault);
         }
         let parts = if proven { vec![numbers] } else { vec![first, rest] };
         let mut round = Round { settings, channel: &channel, answers: Vec::new(), confirmed: proven };
         for (at, part) in parts.iter().enumerate() {
             if let Err(fault) = round.publish(&mut wire, batch, part).await {
                 let unsent: Vec<usize> = parts[at + 1..].concat();
-                round.answers.extend(retry(&unsent, fault.reason()));
+                round.answers.extend(retry(&unsent, &fault));
                 let answers = round.answers;
                 // The broker has read what it blocked on, and a closed channel takes no more. If more than the first
                 // record was in flight, the rest may still be buffered.
@@ -139,8 +144,8 @@ fn is_clean(fault: &Fault) -> bool {
     fault.spares_connection() || matches!(fault, Fault::Blocked(_))
 }
 
-fn retry(numbers: &[usize], reason: &str) -> Vec<(usize, Outcome)> {
-    numbers.iter().map(|number| (*number, Outcome::retry(reason))).collect()
+fn retry(numbers: &[usize], fault: &Fault) -> Vec<(usize, Outcome)> {
+    numbers.iter().map(|number| (*number, fault.outcome())).collect()
 }
 
 /// One record in flight: its number, where it goes, and its confirm.
@@ -166,7 +171,7 @@ impl Round<'_> {
         for number in numbers {
             let record = &batch[*number];
             if record.ack.lease_state() != LeaseState::Held {
-                self.answers.push((*number, Outcome::retry("the lease is not held")));
+                self.answers.push((*number, Outcome::failed(ErrorClass::Unsent, "the lease is not held")));
                 continue;
             }
             match flight(self.settings, self.channel, *number, record) {
@@ -244,7 +249,10 @@ impl Round<'_> {
                     } else if is_ack {
                         acked.push((number, target, message_id));
                     } else {
-                        self.answers.push((number, Outcome::retry("the broker could not store the message (nack)")));
+                        self.answers.push((
+                            number,
+                            Outcome::failed(ErrorClass::Server, "the broker could not store the message (nack)"),
+                        ));
                     }
                 }
                 Some(Err(error)) => {
@@ -275,7 +283,7 @@ impl Round<'_> {
                 Fault::TooLarge { limit, reason } if batch[number].body.len() > *limit => {
                     Outcome::Reject { reason: reason.clone() }
                 }
-                fault => Outcome::retry(fault.reason()),
+                fault => fault.outcome(),
             };
             (number, outcome)
         }));

@@ -8,7 +8,11 @@ use reqwest::{
 };
 use tokio::time::Instant;
 
-use crate::{http, redact::shown, sink::Outcome};
+use crate::{
+    http,
+    redact::shown,
+    sink::{ErrorClass, Outcome},
+};
 
 /// How many bytes of the server's own words go into a reason. They can quote the record, which can carry secrets.
 const QUOTED: usize = 200;
@@ -18,8 +22,8 @@ const QUOTED: usize = 200;
 pub(super) enum Answer {
     /// Answered with 2xx.
     Delivered,
-    /// To be sent again, not before `after`; `refusal` as in [`Outcome::Retry`].
-    Retry { reason: String, after: Option<Duration>, refusal: Option<String> },
+    /// To be sent again, not before `after`; the rest as in [`Outcome::Retry`].
+    Retry { reason: String, after: Option<Duration>, refusal: Option<String>, class: ErrorClass },
     /// Refused as data; only for its size if `too_large`.
     Reject { reason: String, too_large: bool },
 }
@@ -28,7 +32,7 @@ impl From<Answer> for Outcome {
     fn from(answer: Answer) -> Self {
         match answer {
             Answer::Delivered => Outcome::Delivered,
-            Answer::Retry { reason, after, refusal } => Outcome::Retry { reason, after, refusal },
+            Answer::Retry { reason, after, refusal, class } => Outcome::Retry { reason, after, refusal, class },
             Answer::Reject { reason, .. } => Outcome::Reject { reason },
         }
     }
@@ -88,7 +92,9 @@ impl Said<'_> {
     fn judge(self, now: SystemTime) -> Answer {
         let Said { status, headers, label, credentials, text } = self;
         let said = if text.is_empty() { String::new() } else { format!(": {text}") };
+        let class = ErrorClass::of_status(status.as_u16());
         let retry = |fix: &str| Answer::Retry {
+            class,
             reason: format!("{label} answered {status}{fix}{said}"),
             after: None,
             refusal: can_be_about_the_record(status).then(|| format!("{label} answered {status}{said}")),
@@ -99,6 +105,7 @@ impl Said<'_> {
                 too_large: status == StatusCode::PAYLOAD_TOO_LARGE,
             },
             429 | 503 => Answer::Retry {
+                class,
                 reason: format!("{label} answered {status}{said}"),
                 after: http::retry_after(headers, now),
                 refusal: None,

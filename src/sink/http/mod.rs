@@ -35,7 +35,7 @@ use reqwest::{
 
 pub use self::config::{Compression, Config, Format, Health, Link};
 pub(super) use self::settings::DEFINITION;
-use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable};
+use super::{Closed, ErrorClass, Outcome, Policy, Prepared, Sink, Unusable};
 use crate::{
     finding::Finding,
     http::{self, Address, BasicAuth, Fault, Names, Proxies, Reach, Server, Token, TokenSource},
@@ -147,7 +147,7 @@ impl Http {
 
     async fn outcomes(&mut self, batch: &[Record]) -> Vec<Outcome> {
         if let Err(reason) = self.check_health().await {
-            return batch.iter().map(|_| Outcome::retry(reason.clone())).collect();
+            return batch.iter().map(|_| Outcome::failed(ErrorClass::Connection, reason.clone())).collect();
         }
         match self.format {
             Format::Single => single::send(self, batch).await,

@@ -16,6 +16,7 @@ use crate::{
     kind::Kind,
     lease::LeaseState,
     record::Record,
+    sink::ErrorClass,
 };
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -105,7 +106,7 @@ impl Http {
 
     /// Sends `records`, at least one, as one request, unless the lease of one of them has ended meanwhile.
     pub(super) async fn exchange(&self, records: &[Record]) -> fault::Answer {
-        let retry = |reason: String| fault::Answer::Retry { reason, after: None, refusal: None };
+        let retry = |class, reason: String| fault::Answer::Retry { reason, after: None, refusal: None, class };
         let mut envelope = match cloud_events::headers(self.format, records) {
             Ok(headers) => headers,
             Err(reason) => return fault::Answer::Reject { reason, too_large: false },
@@ -117,18 +118,18 @@ impl Http {
         let body = body::joined(self.format, records);
         let body = match body::compressed(self.compression, body).await {
             Ok(body) => body,
-            Err(error) => return retry(format!("compress the body: {error}")),
+            Err(error) => return retry(ErrorClass::Local, format!("compress the body: {error}")),
         };
         let followed = self.token.follows_file();
         let authorization = match self.authorization().await {
             Ok(authorization) => authorization,
-            Err(reason) => return retry(reason),
+            Err(reason) => return retry(ErrorClass::Local, reason),
         };
         let request = self.to.start(authorization).headers(envelope);
         let request = request.header(IDEMPOTENCY_KEY, idempotency_key(records)).header(KIND, kinds(records)).body(body);
         // As late as possible: from here on, the request may reach the server.
         if records.iter().any(|record| record.ack.lease_state() != LeaseState::Held) {
-            return retry("not sent: the lease is not held at the moment".to_owned());
+            return retry(ErrorClass::Unsent, "not sent: the lease is not held at the moment".to_owned());
         }
         let deadline = Instant::now() + self.timeout;
         let label = &self.to.server.label;
@@ -151,23 +152,22 @@ impl Http {
                 fault::Answer::Delivered
             }
             Ok(Ok(response)) => match http::of_proxy(&self.to.server, &response) {
-                Some(fault) => retry(fault.to_string()),
+                Some(fault) => retry(ErrorClass::Connection, fault.to_string()),
                 None => {
                     let until = deadline.min(Instant::now() + DRAIN);
                     fault::read(response, until, &self.to.server.route(), self.credentials).await
                 }
             },
-            Ok(Err(error)) if error.is_connect() => {
-                retry(Fault::transport(&NAMES, &self.to.server, "send", &error.without_url()).to_string())
-            }
             Ok(Err(error)) => {
+                let (is_connect, class) = (error.is_connect(), ErrorClass::of_transport(&error));
                 let fault = Fault::transport(&NAMES, &self.to.server, "send", &error.without_url());
-                retry(format!("{fault}; the records may have arrived"))
+                let fate = if is_connect { "" } else { "; the records may have arrived" };
+                retry(class, format!("{fault}{fate}"))
             }
-            Err(_) => retry(format!(
-                "{label} did not answer within {:?} (SINK_HTTP_TIMEOUT); the records may have arrived",
-                self.timeout
-            )),
+            Err(_) => {
+                let waited = format!("{label} did not answer within {:?} (SINK_HTTP_TIMEOUT)", self.timeout);
+                retry(ErrorClass::Timeout, format!("{waited}; the records may have arrived"))
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use aws_sdk_kinesis::{
 use tokio::time::timeout;
 
 use super::{Stream, fault::Fault, wire};
-use crate::redact;
+use crate::{redact, sink::ErrorClass};
 
 /// How long the answer to a call may take, from the first byte of the call on.
 const CALL: Duration = Duration::from_secs(30);
@@ -48,7 +48,7 @@ pub(super) async fn reach(stream: &Stream) -> Result<Reach, Fault> {
     if let Stream::Arn { region, .. } = stream {
         loader = loader.region(Region::new(region.clone()));
     }
-    let late = |_| Fault::Passing(format!("no region was found within {SEARCH:?}"));
+    let late = |_| Fault::Passing(ErrorClass::Timeout, format!("no region was found within {SEARCH:?}"));
     let found = timeout(SEARCH, loader.load()).await.map_err(late)?;
     let Some(region) = found.region() else {
         return Err(Fault::Refused("no region; set AWS_REGION, or the region of the profile".to_owned()));

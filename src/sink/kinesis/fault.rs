@@ -4,7 +4,10 @@ use std::error::Error;
 
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 
-use crate::redact::shown;
+use crate::{
+    redact::shown,
+    sink::{ErrorClass, Outcome},
+};
 
 /// How many bytes of an answer are shown.
 const SHOWN: usize = 300;
@@ -21,7 +24,7 @@ pub(super) enum Fault {
     /// Kinesis refuses something in the call as data.
     Data(String),
     /// Too much at a time, an outage, no answer.
-    Passing(String),
+    Passing(ErrorClass, String),
 }
 
 impl Fault {
@@ -36,7 +39,9 @@ impl Fault {
                 let said = first_line(answer.err().message().unwrap_or_default());
                 Fault::of_answer(answer.raw().status().as_u16(), code, &said, stream, region)
             }
-            SdkError::TimeoutError(_) => Fault::Passing(format!("no answer from Kinesis in {region} in time")),
+            SdkError::TimeoutError(_) => {
+                Fault::Passing(ErrorClass::Timeout, format!("no answer from Kinesis in {region} in time"))
+            }
             other => {
                 let words = chain(other);
                 if words.contains("credential") {
@@ -45,7 +50,7 @@ impl Fault {
                          the machine, the container or the web identity ({words})"
                     ));
                 }
-                Fault::Passing(format!("no answer from Kinesis in {region}: {words}"))
+                Fault::Passing(ErrorClass::Connection, format!("no answer from Kinesis in {region}: {words}"))
             }
         }
     }
@@ -76,7 +81,7 @@ impl Fault {
                  kinesis:PutRecords ({answer})"
             )),
             _ if status == 413 => Fault::Data(answer),
-            _ => Fault::Passing(format!("Kinesis in {region} answered {answer}")),
+            _ => Fault::Passing(class_of(code), format!("Kinesis in {region} answered {answer}")),
         }
     }
 
@@ -90,13 +95,32 @@ impl Fault {
         matches!(self, Fault::Refused(_) | Fault::Expired(_))
     }
 
+    /// The outcome of each record that it is about.
+    pub(super) fn outcome(&self) -> Outcome {
+        let class = match self {
+            Fault::Missing(_) | Fault::Refused(_) | Fault::Expired(_) => ErrorClass::Refused,
+            Fault::Data(_) => ErrorClass::Rejected,
+            Fault::Passing(class, _) => *class,
+        };
+        Outcome::failed(class, self.reason())
+    }
+
     pub(super) fn reason(&self) -> &str {
         let (Fault::Missing(reason)
         | Fault::Refused(reason)
         | Fault::Expired(reason)
         | Fault::Data(reason)
-        | Fault::Passing(reason)) = self;
+        | Fault::Passing(_, reason)) = self;
         reason
+    }
+}
+
+/// What kind of failure a code names that passes by itself.
+pub(super) fn class_of(code: &str) -> ErrorClass {
+    match code {
+        "LimitExceededException" => ErrorClass::Throttled,
+        code if code.contains("Throttling") || code.contains("ThroughputExceeded") => ErrorClass::Throttled,
+        _ => ErrorClass::Server,
     }
 }
 
@@ -162,7 +186,7 @@ mod tests {
             |fault| matches!(fault, Fault::Refused(_)),
             |fault| matches!(fault, Fault::Expired(_)),
             |fault| matches!(fault, Fault::Data(_)),
-            |fault| matches!(fault, Fault::Passing(_)),
+            |fault| matches!(fault, Fault::Passing(..)),
         );
         for (status, code, said, is) in [
             (400, "ResourceNotFoundException", "Stream nomad under account 1 not found.", missing),
@@ -187,6 +211,22 @@ mod tests {
             assert!(is(&fault), "{status} {code} {said}: {fault:?}");
             assert!(fault.reason().contains(said), "{fault:?}");
         }
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_throttling_or_a_fault_of_the_server() {
+        for (code, class) in [
+            ("ProvisionedThroughputExceededException", "throttled"),
+            ("ThrottlingException", "throttled"),
+            ("KMSThrottlingException", "throttled"),
+            ("LimitExceededException", "throttled"),
+            ("InternalFailure", "server"),
+            ("", "server"),
+        ] {
+            assert_eq!(class_of(code).name(), class, "{code}");
+        }
+        let refused = of(403, "AccessDeniedException", "").outcome().class();
+        assert_eq!(refused, Some(ErrorClass::Refused));
     }
 
     #[test]

@@ -40,7 +40,7 @@ use self::{
     client::Reach,
     fault::Fault,
 };
-use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable, lease};
+use super::{Closed, ErrorClass, Outcome, Policy, Prepared, Sink, Unusable, lease};
 use crate::{finding::Finding, kind::Kind, lease::LeaseState, record::Record};
 
 /// Writes records to one stream.
@@ -80,7 +80,7 @@ impl Kinesis {
                 Ok(reach) => reach,
                 Err(fault) => {
                     self.report_once(&fault);
-                    return batch.iter().map(|_| Outcome::retry(fault.reason())).collect();
+                    return batch.iter().map(|_| fault.outcome()).collect();
                 }
             },
         };
@@ -91,7 +91,7 @@ impl Kinesis {
             let answer = tokio::select! {
                 biased;
                 () = lease::until_unheld(part.iter().map(|entry| &batch[entry.number])) => {
-                    Err(Fault::Passing("the lease is not held any more".to_owned()))
+                    Err(Fault::Passing(ErrorClass::Unsent, "the lease is not held any more".to_owned()))
                 }
                 answer = self.call(&reach, batch, &part) => answer,
             };
@@ -140,7 +140,10 @@ impl Kinesis {
         let answers = answer.records;
         if answers.len() != part.len() {
             let (count, sent) = (answers.len(), part.len());
-            return Err(Fault::Passing(format!("Kinesis answered for {count} of {sent} records, so for none")));
+            return Err(Fault::Passing(
+                ErrorClass::Server,
+                format!("Kinesis answered for {count} of {sent} records, so for none"),
+            ));
         }
         Ok(answers)
     }
@@ -206,19 +209,19 @@ impl<'a> Round<'a> {
     fn may_go(&mut self, number: usize) -> bool {
         let record = &self.batch[number];
         if self.blocked.contains(&(record.kind, &*record.key)) {
-            self.again(number, "not sent: a record of its key before it failed");
+            self.again(number, ErrorClass::Unsent, "not sent: a record of its key before it failed");
         } else if record.ack.lease_state() != LeaseState::Held {
-            self.again(number, "the lease is not held");
+            self.again(number, ErrorClass::Unsent, "the lease is not held");
         } else {
             return true;
         }
         false
     }
 
-    fn again(&mut self, number: usize, reason: &str) {
+    fn again(&mut self, number: usize, class: ErrorClass, reason: &str) {
         let record = &self.batch[number];
         self.blocked.insert((record.kind, &record.key));
-        self.outcomes[number] = Some(Outcome::retry(reason));
+        self.outcomes[number] = Some(Outcome::failed(class, reason));
     }
 
     fn answered(&mut self, part: &[Entry], answers: Vec<PutRecordsResultEntry>) {
@@ -226,12 +229,17 @@ impl<'a> Round<'a> {
             let said = fault::first_line(answer.error_message().unwrap_or_default());
             match (answer.error_code(), answer.sequence_number()) {
                 (None | Some(""), Some(_)) => self.outcomes[*number] = Some(Outcome::Delivered),
-                (None | Some(""), None) => self.again(*number, "Kinesis gave it no sequence number"),
+                (None | Some(""), None) => {
+                    self.again(*number, ErrorClass::Server, "Kinesis gave it no sequence number");
+                }
                 (Some(code @ ("InvalidArgumentException" | "ValidationException")), _) => {
                     self.outcomes[*number] =
                         Some(Outcome::Reject { reason: format!("Kinesis answered {code}: {said}") });
                 }
-                (Some(code), _) => self.again(*number, &format!("Kinesis answered {code} for the record: {said}")),
+                (Some(code), _) => {
+                    let reason = format!("Kinesis answered {code} for the record: {said}");
+                    self.again(*number, fault::class_of(code), &reason);
+                }
             }
         }
     }
@@ -249,7 +257,7 @@ impl<'a> Round<'a> {
 
     fn failed(&mut self, part: &[Entry], fault: &Fault) {
         for Entry { number, .. } in part {
-            self.outcomes[*number] = Some(Outcome::retry(fault.reason()));
+            self.outcomes[*number] = Some(fault.outcome());
         }
     }
 

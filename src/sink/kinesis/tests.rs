@@ -122,7 +122,7 @@ fn a_failure_of_a_call_ends_the_batch() {
     let settings = settings(None);
     let mut round = Round::new(&batch, &settings);
     let part = round.next_part().expect("a call");
-    round.failed(&part, &Fault::Passing("down".to_owned()));
+    round.failed(&part, &Fault::Passing(ErrorClass::Server, "down".to_owned()));
     let outcomes = round.outcomes();
     assert_eq!(letters(&outcomes), "t".repeat(700));
     assert!(matches!(&outcomes[0], Outcome::Retry { reason, .. } if reason == "down"));

@@ -7,7 +7,7 @@ use lettre::transport::smtp::{Error, response::Code};
 use super::wire::Step;
 use crate::{
     redact::shown,
-    sink::Outcome,
+    sink::{ErrorClass, Outcome},
     tls::{self, Variables},
 };
 
@@ -28,20 +28,23 @@ static VARIABLES: Variables = Variables {
 pub(super) fn judge(error: &Error, step: Step, server: &str) -> Outcome {
     if let Some(cause) = tls::cause(error) {
         let words = tls::words(cause, &VARIABLES);
-        return Outcome::retry(format!("TLS with {server} failed: {}; {}", words.why, words.fix));
+        return Outcome::failed(ErrorClass::Tls, format!("TLS with {server} failed: {}; {}", words.why, words.fix));
     }
     let text = shown(causes(error), QUOTED);
     match error.status() {
         Some(code) if error.is_permanent() => refused(code, step, &format!("{server} answered {text}")),
-        Some(_) => Outcome::retry(format!("{server} answered {text}")),
-        None => Outcome::retry(format!("{} {server}: {text}{}", doing(step), fix(step))),
+        Some(_) => Outcome::failed(ErrorClass::Server, format!("{server} answered {text}")),
+        None => Outcome::failed(ErrorClass::Connection, format!("{} {server}: {text}{}", doing(step), fix(step))),
     }
 }
 
 /// No answer came in time.
 pub(super) fn late(timeout: Duration, step: Step, server: &str) -> Outcome {
     let fate = if step == Step::Body { "; the mail may have arrived" } else { "" };
-    Outcome::retry(format!("{} {server}: no answer within {timeout:?} (SINK_SMTP_TIMEOUT){fate}", doing(step)))
+    Outcome::failed(
+        ErrorClass::Timeout,
+        format!("{} {server}: no answer within {timeout:?} (SINK_SMTP_TIMEOUT){fate}", doing(step)),
+    )
 }
 
 /// A refusal for good is about the mail only if it comes after the addresses.
@@ -58,7 +61,7 @@ fn refused(code: Code, step: Step, answer: &str) -> Outcome {
         Step::Starttls => "see SINK_SMTP_TLS",
         _ => "see SINK_SMTP_HOST and SINK_SMTP_PORT",
     };
-    Outcome::retry(format!("{answer}; {fix}"))
+    Outcome::failed(ErrorClass::Refused, format!("{answer}; {fix}"))
 }
 
 const fn doing(step: Step) -> &'static str {

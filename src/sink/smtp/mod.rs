@@ -32,7 +32,7 @@ use tokio::time::{Instant, timeout_at};
 pub use self::config::{Config, Encryption};
 pub(super) use self::settings::DEFINITION;
 use self::wire::{Idle, Step};
-use super::{Closed, Outcome, Policy, Prepared, Sink, Unusable, lease, webhook};
+use super::{Closed, ErrorClass, Outcome, Policy, Prepared, Sink, Unusable, lease, webhook};
 use crate::{files, finding::Finding, lease::LeaseState, record::Record, sys};
 
 /// The largest file with certificates.
@@ -83,7 +83,7 @@ impl Smtp {
             Err(error) => return Outcome::Reject { reason: format!("no mail can be made of the message: {error}") },
         };
         if record.ack.lease_state() != LeaseState::Held {
-            return Outcome::retry("not sent: the lease is not held at the moment");
+            return Outcome::failed(ErrorClass::Unsent, "not sent: the lease is not held at the moment");
         }
         let deadline = Instant::now() + self.config.timeout;
         let mut step = Step::Connect;
@@ -91,7 +91,9 @@ impl Smtp {
         // A connection that is dropped half-way hands nothing over.
         let transferred = tokio::select! {
             transferred = transfer => transferred,
-            () = lease::until_unheld([record]) => return Outcome::retry("given up: the lease is not held at the moment"),
+            () = lease::until_unheld([record]) => {
+                return Outcome::failed(ErrorClass::Unsent, "given up: the lease is not held at the moment");
+            }
         };
         match transferred {
             Ok(Ok(())) => Outcome::Delivered,

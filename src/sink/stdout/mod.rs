@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::lines::Lines;
 pub(super) use self::settings::DEFINITION;
-use super::{Closed, Outcome, Sink};
+use super::{Closed, ErrorClass, Outcome, Sink};
 use crate::{
     lease::LeaseState,
     ledger::AckHandle,
@@ -110,7 +110,7 @@ impl Stdout {
             if number < written {
                 return Outcome::Delivered;
             }
-            Outcome::retry(reason.clone())
+            Outcome::failed(ErrorClass::Local, reason.clone())
         };
         Ok((0..batch.len()).map(outcome).collect())
     }

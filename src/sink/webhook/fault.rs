@@ -7,7 +7,11 @@ use std::{
 
 use reqwest::{StatusCode, header::HeaderMap};
 
-use crate::{http, redact::shown, sink::Outcome};
+use crate::{
+    http,
+    redact::shown,
+    sink::{ErrorClass, Outcome},
+};
 
 /// How many bytes of the server's own words go into a reason. They can quote the message.
 const QUOTED: usize = 200;
@@ -17,16 +21,16 @@ const QUOTED: usize = 200;
 pub(in crate::sink) enum Answer {
     /// The service has taken the message.
     Delivered,
-    /// To be sent again, not before `after`; `refusal` as in [`Outcome::Retry`].
-    Retry { reason: String, after: Option<Duration>, refusal: Option<String> },
+    /// To be sent again, not before `after`; the rest as in [`Outcome::Retry`].
+    Retry { reason: String, after: Option<Duration>, refusal: Option<String>, class: ErrorClass },
     /// The service will never take this message.
     Reject { reason: String },
 }
 
 impl Answer {
     /// A retry at a time that the delivery chooses.
-    pub(in crate::sink) fn retry(reason: impl Into<String>) -> Self {
-        Answer::Retry { reason: reason.into(), after: None, refusal: None }
+    pub(in crate::sink) fn retry(class: ErrorClass, reason: impl Into<String>) -> Self {
+        Answer::Retry { reason: reason.into(), after: None, refusal: None, class }
     }
 }
 
@@ -34,7 +38,7 @@ impl From<Answer> for Outcome {
     fn from(answer: Answer) -> Self {
         match answer {
             Answer::Delivered => Outcome::Delivered,
-            Answer::Retry { reason, after, refusal } => Outcome::Retry { reason, after, refusal },
+            Answer::Retry { reason, after, refusal, class } => Outcome::Retry { reason, after, refusal, class },
             Answer::Reject { reason } => Outcome::Reject { reason },
         }
     }
@@ -66,7 +70,8 @@ impl Said<'_> {
 
     /// A retry that no message is to blame for.
     pub(in crate::sink) fn later(&self, fix: &str) -> Answer {
-        Answer::Retry { reason: self.words(fix), after: http::retry_after(self.headers, self.now), refusal: None }
+        let after = http::retry_after(self.headers, self.now);
+        Answer::Retry { reason: self.words(fix), after, refusal: None, class: self.class() }
     }
 
     /// A retry because the URL is no longer accepted.
@@ -77,7 +82,11 @@ impl Said<'_> {
 
     /// A refusal that can be about the message as well.
     fn refused(&self, fix: &str) -> Answer {
-        Answer::Retry { reason: self.words(fix), after: None, refusal: Some(self.words("")) }
+        Answer::Retry { reason: self.words(fix), after: None, refusal: Some(self.words("")), class: self.class() }
+    }
+
+    fn class(&self) -> ErrorClass {
+        ErrorClass::of_status(self.status.as_u16())
     }
 
     pub(in crate::sink) fn rejected(&self) -> Answer {

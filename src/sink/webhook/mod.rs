@@ -26,7 +26,7 @@ pub(super) use self::{
     fault::{Answer, Said, usual},
     settings::{Settings, read},
 };
-use super::{Closed, Outcome, Policy, Sink, Unusable};
+use super::{Closed, ErrorClass, Outcome, Policy, Sink, Unusable};
 use crate::{http::Names, lease::LeaseState, record::Record};
 
 /// What is special about a service.
@@ -119,7 +119,7 @@ impl<S: Service> Webhook<S> {
     async fn outcome(&self, record: &Record) -> Outcome {
         let body = self.service.payload(record);
         if record.ack.lease_state() != LeaseState::Held {
-            return Outcome::retry("not sent: the lease is not held at the moment");
+            return Outcome::failed(ErrorClass::Unsent, "not sent: the lease is not held at the moment");
         }
         let asked = self.targets.iter().map(|target| target.post(&self.service, body.clone(), self.timeout));
         self.joined(join_all(asked).await).into()
@@ -131,7 +131,10 @@ impl<S: Service> Webhook<S> {
         if !is_taken {
             let is_retry = |answer: &Answer| matches!(answer, Answer::Retry { .. });
             let retry = answers.iter().position(is_retry).unwrap_or_default();
-            return answers.into_iter().nth(retry).unwrap_or_else(|| Answer::retry("there is no server to send to"));
+            return answers
+                .into_iter()
+                .nth(retry)
+                .unwrap_or_else(|| Answer::retry(ErrorClass::Other, "there is no server to send to"));
         }
         for ((answer, target), failing) in answers.iter().zip(&self.targets).zip(&self.failing) {
             fault::log(answer, target.label(), failing);

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     http::{self, Address, BadAddress, BasicAuth, Fault, Names, Proxies, Reach, Server},
     redact,
-    sink::{Unusable, http::Link},
+    sink::{ErrorClass, Unusable, http::Link},
 };
 
 /// How long connecting may take, TLS included. Never longer than the deadline of the request.
@@ -85,20 +85,21 @@ impl Target {
         let response = match timeout_at(deadline, request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                let is_connect = error.is_connect();
+                let (is_connect, class) = (error.is_connect(), ErrorClass::of_transport(&error));
                 let fault = Fault::transport(names, &self.server, "send", &error.without_url()).to_string();
                 let fate = if is_connect { "" } else { "; the message may have arrived" };
-                return Answer::retry(format!("{fault}{fate}"));
+                return Answer::retry(class, format!("{fault}{fate}"));
             }
             Err(_) => {
                 let (label, variable) = (self.label(), variables.timeout);
-                return Answer::retry(format!(
-                    "{label} did not answer within {timeout:?} ({variable}); the message may have arrived"
-                ));
+                return Answer::retry(
+                    ErrorClass::Timeout,
+                    format!("{label} did not answer within {timeout:?} ({variable}); the message may have arrived"),
+                );
             }
         };
         match http::of_proxy(&self.server, &response) {
-            Some(fault) => Answer::retry(fault.to_string()),
+            Some(fault) => Answer::retry(ErrorClass::Connection, fault.to_string()),
             None => self.judged(service, response, deadline).await,
         }
     }

@@ -5,6 +5,7 @@
 //! held back.
 
 use serde::Deserialize;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{
@@ -37,12 +38,31 @@ pub(super) struct Suspicion {
     to_check: Vec<ListRange>,
     /// Tables moved up to here without an event.
     cleared: RaftIndex,
+    /// When lists were last asked, and when they may be asked next without an alarm.
+    lists: Option<(Instant, Instant)>,
 }
 
 impl Suspicion {
     /// Tables moved without an event: nothing is missing now.
     fn clear(&mut self, cleared: RaftIndex) {
-        *self = Suspicion { cleared, held_back: self.held_back, ..Suspicion::default() };
+        *self = Suspicion { cleared, held_back: self.held_back, lists: self.lists, ..Suspicion::default() };
+    }
+
+    /// Whether lists may be asked without an alarm.
+    fn may_ask(&self) -> bool {
+        self.lists.is_none_or(|(_, next)| Instant::now() >= next)
+    }
+
+    fn asks_lists(&mut self) {
+        let now = Instant::now();
+        self.lists = Some((now, now));
+    }
+
+    /// The lists have answered: reading them takes at most a twentieth of the time.
+    fn have_lists(&mut self) {
+        if let Some((asked, next)) = &mut self.lists {
+            *next = Instant::now() + 20 * asked.elapsed();
+        }
     }
 }
 
@@ -112,8 +132,20 @@ impl Driver {
                 self.suspicion.clear(self.suspicion.cleared);
             }
             self.suspicion.to_check = behind;
+        } else if self.suspicion.may_ask() {
+            // No alarm is due. What garbage collection did would count as lag until the next one.
+            self.suspicion.to_check = behind;
         }
         None
+    }
+
+    /// Shows how far the tables are ahead of a stream that brings nothing.
+    pub(super) fn look(&self, answer: &TableAnswer) {
+        for tracker in &self.trackers {
+            if let Some(index) = tracker.tables().and_then(|tables| answer.greatest(&tables)) {
+                self.ctx.metrics.seen(tracker.kind, index);
+            }
+        }
     }
 
     /// The stream is held back, as far as is known.
@@ -144,6 +176,7 @@ impl Driver {
         if ranges.is_empty() {
             return None;
         }
+        self.suspicion.asks_lists();
         let (client, namespace) = (self.ctx.client.clone(), self.namespace.clone());
         Some(Box::pin(async move {
             let mut answer = TableAnswer::new(Why::Lists);
@@ -162,11 +195,19 @@ impl Driver {
 
     /// Processes what lists have and the stream had not brought.
     pub(super) fn take_lists(&mut self, answer: &TableAnswer) -> Option<ConnectionEnd> {
+        self.suspicion.have_lists();
         let is_missing = |(table, index): &&(Table, RaftIndex)| {
             let reads = |tracker: &&Tracker| tracker.tables().is_some_and(|tables| tables.contains(table));
             self.trackers.iter().filter(reads).any(|tracker| tracker.cursor.position().index < *index)
         };
-        if let Some((table, index)) = answer.newer.iter().find(is_missing) {
+        let missing = answer.newer.iter().find(is_missing);
+        if missing.is_some() && !self.suspicion.suspected {
+            // The next connection has to show whether it was this one alone.
+            self.suspicion.suspected = true;
+            self.ctx.client.fail_over(self.server());
+            return Some(ConnectionEnd::Resubscribe);
+        }
+        if let Some((table, index)) = missing {
             error!(namespace = &*self.namespace, server = self.server(), table = table.topic(), listed = %index,
                 hint = HINT, "event stream is held back");
             self.hold_back();
@@ -175,6 +216,9 @@ impl Driver {
         if !answer.failed {
             let cleared = self.trackers.iter().map(|tracker| tracker.watchdog.table_before).max().unwrap_or_default();
             self.suspicion.clear(cleared);
+            for tracker in &self.trackers {
+                self.ctx.metrics.moved_without_event(tracker.kind, tracker.watchdog.table_before);
+            }
         }
         None
     }

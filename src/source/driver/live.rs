@@ -32,6 +32,8 @@ const PROOF_WAIT: Duration = Duration::from_secs(2);
 const WATCH_EVERY: Duration = Duration::from_secs(60);
 /// The same on a connection that has to show that no proxy holds it back.
 const WATCH_SOON: Duration = Duration::from_secs(10);
+/// How often the tables are looked at while the stream brings nothing, so that the lag shows a stream that stands still.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long a connection may be quiet before the index of its last line counts as whole.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
 /// How many waiting lines are delivered between two pieces of a page.
@@ -47,6 +49,7 @@ pub(super) struct LiveConnection {
     proof_wait: Duration,
     proof_due: Instant,
     watch_timer: Interval,
+    look_timer: Interval,
     settle_at: Instant,
     /// The tables were asked because half a line does not grow.
     asked_stalled: bool,
@@ -67,6 +70,7 @@ impl LiveConnection {
             proof_wait: PROOF_WAIT,
             proof_due: now + PROOF_WAIT,
             watch_timer: every(watch_every),
+            look_timer: every(LOOK_EVERY),
             settle_at: now + SETTLE_AFTER,
             asked_stalled: false,
             held_up: false,
@@ -116,6 +120,10 @@ impl Driver {
                 _ = live.watch_timer.tick(), if may_ask => {
                     live.held_up = live.reader.take_held_up();
                     live.probe = Some(self.ask_for_watch(false));
+                    None
+                }
+                _ = live.look_timer.tick(), if may_ask && self.is_proven() && live.is_quiet() => {
+                    live.probe = Some(self.ask_for_look());
                     None
                 }
                 answer = async { OptionFuture::from(live.probe.as_mut()).await }, if !may_ask => {

@@ -63,6 +63,12 @@ impl Driver {
         probe(&self.ctx.client, &self.namespace, Why::Watch { stalled }, tables, None)
     }
 
+    /// Asks for the tables of all kinds, to show how far they are ahead of the stream.
+    pub(super) fn ask_for_look(&self) -> Probe {
+        let tables = self.trackers.iter().filter_map(Tracker::tables).flatten().collect();
+        probe(&self.ctx.client, &self.namespace, Why::Look, tables, None)
+    }
+
     /// Asks for the tables that can confirm the index of a line.
     pub(super) fn ask_for_confirmation(&self) -> Probe {
         let tables = self.trackers.iter().flat_map(|tracker| tracker.tables().unwrap_or_else(|| Table::ALL.to_vec()));
@@ -87,6 +93,10 @@ impl Driver {
             Why::Proof if self.strikes > 0 || !quiet => Ok(None),
             Why::Proof => self.prove(&answer, |_| true).await.map(|()| None),
             Why::Watch { stalled } => Ok(self.stream_is_behind(&answer, stalled, held_up && !stalled)),
+            Why::Look => {
+                self.look(&answer);
+                Ok(None)
+            }
             Why::Lists => Ok(self.take_lists(&answer)),
             Why::Unconfirmed => Ok(self.give_up_unconfirmed(answer.indexes.is_empty()).then_some(ConnectionEnd::Lost)),
         }
@@ -157,6 +167,8 @@ pub(super) enum Why {
         /// Half a line has arrived, and does not grow.
         stalled: bool,
     },
+    /// The stream brings nothing: how far are the tables?
+    Look,
     /// The stream may be held back: do lists have what it should have brought?
     Lists,
     /// A line has an implausible index.

@@ -1,4 +1,4 @@
-//! The expiry of the certificates in use. It is computed at each scrape: days pass, and files are renewed.
+//! The expiry of the certificates in use. It is computed at each scrape: files are renewed.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use prometheus_client::{
 
 use crate::tls;
 
-pub(super) const NAME: &str = "nomad_firehose_certificate_expiry_days";
-const HELP: &str = "Days until a certificate in use expires";
+pub(super) const NAME: &str = "nomad_firehose_certificate_expiry_timestamp_seconds";
+const HELP: &str = "Unix time at which a certificate in use expires";
 
 #[derive(Debug)]
 pub(super) struct Certificates;
@@ -26,7 +26,7 @@ impl Collector for Certificates {
         for validity in validities {
             let file = validity.path.display().to_string();
             let labels = [("role", validity.role), ("variable", validity.variable), ("file", &file)];
-            ConstGauge::new(validity.days_left()).encode(metric.encode_family(&labels)?)?;
+            ConstGauge::new(validity.ends()).encode(metric.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -5,16 +5,18 @@ mod certificates;
 mod declare;
 mod merge;
 mod recording;
+mod sink;
 mod table;
 
-pub(crate) use self::merge::merge;
+pub(crate) use self::{merge::merge, sink::SinkMetrics};
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use prometheus_client::{encoding::text, registry::Registry};
+use tokio::time::Instant;
 
 use self::{
     certificates::Certificates,
@@ -29,6 +31,29 @@ pub const REJECTED: &str = "rejected";
 /// The reason of a dead letter that never became a record.
 pub const INPUT: &str = "input";
 
+/// How a lease changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// This replica became the leader.
+    Acquired,
+    /// It gave the lease back.
+    Released,
+    /// It lost the lease.
+    Lost,
+}
+
+impl Transition {
+    const ALL: [Transition; 3] = [Transition::Acquired, Transition::Released, Transition::Lost];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Transition::Acquired => "acquired",
+            Transition::Released => "released",
+            Transition::Lost => "lost",
+        }
+    }
+}
+
 /// All metrics of one process. Cheap to clone; all clones share the same numbers.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
@@ -40,6 +65,10 @@ struct Inner {
     process: Process,
     /// In the order of [`Kind::ALL`].
     lags: [Lag; Kind::ALL.len()],
+    /// In the order of [`Kind::ALL`]: since when this replica leads; `None` while it does not.
+    led: [Mutex<Option<Instant>>; Kind::ALL.len()],
+    /// When the last heartbeat was written.
+    heartbeat: Mutex<Option<Instant>>,
 }
 
 impl Metrics {
@@ -68,8 +97,20 @@ impl Metrics {
         for (kind, reason) in kinds.iter().map(|kind| (*kind, REJECTED)).chain(input) {
             drop(process.dead_letters.get_or_create(&dead_letter_labels(kind, reason)));
         }
+        for kind in kinds {
+            for direction in Transition::ALL {
+                drop(process.lease_transitions.get_or_create(&transition_labels(*kind, direction)));
+            }
+        }
         process.build_info.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
-        Metrics(Arc::new(Inner { registry, per_kind, process, lags: Default::default() }))
+        Metrics(Arc::new(Inner {
+            registry,
+            per_kind,
+            process,
+            lags: Default::default(),
+            led: Default::default(),
+            heartbeat: Mutex::default(),
+        }))
     }
 
     /// The metrics of `kind`.
@@ -88,6 +129,7 @@ impl Metrics {
     /// A metric could not be written as text.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         Kind::ALL.into_iter().for_each(|kind| self.refresh(kind));
+        self.refresh_leases();
         let mut out = String::new();
         text::encode(&mut out, &self.0.registry)?;
         Ok(out)
@@ -119,18 +161,32 @@ impl Metrics {
 
     /// Computes what depends on the moment again.
     fn refresh(&self, kind: Kind) {
-        let PerKind { position_index, lag_indexes, lag_seconds, last_received_timestamp_seconds, .. } = self.of(kind);
+        let PerKind { position_index, lag_indexes, lag_seconds, checkpoint_age_seconds, .. } = self.of(kind);
         let lag = &self.0.lags[kind as usize];
         let behind = lag.behind();
         if let Some(Behind { position, .. }) = behind {
             position_index.set(clamp(position.0));
         }
-        let Behind { indexes, oldest_seconds, .. } = behind.unwrap_or_default();
+        let Behind { indexes, oldest_seconds, unsaved_seconds, .. } = behind.unwrap_or_default();
         lag_indexes.set(clamp(indexes));
         lag_seconds.set(oldest_seconds);
+        checkpoint_age_seconds.set(unsaved_seconds);
         if let Some(ago) = lag.since_received() {
-            last_received_timestamp_seconds.set(unix_now() - ago.as_secs_f64());
+            self.of(kind).last_received_timestamp_seconds.set(unix_now() - ago.as_secs_f64());
         }
+    }
+
+    /// Computes the ages of leases again.
+    fn refresh_leases(&self) {
+        let led = Kind::ALL.map(|kind| *lock(&self.0.led[kind as usize]));
+        let seconds = |since: Option<Instant>| since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        for (kind, since) in Kind::ALL.into_iter().zip(led) {
+            self.of(kind).leadership_seconds.set(seconds(since));
+        }
+        // A coordinator without heartbeats has none that could be late.
+        let (first, last) = (led.into_iter().flatten().min(), *lock(&self.0.heartbeat));
+        let renewed = first.and_then(|first| last.map(|last| last.max(first)));
+        self.process().heartbeat_age_seconds.set(seconds(renewed));
     }
 }
 
@@ -186,6 +242,15 @@ pub fn certificates() -> Result<String, fmt::Error> {
 
 fn dead_letter_labels(kind: Kind, reason: &'static str) -> Labels<2> {
     [("kind", kind.name()), ("reason", reason)]
+}
+
+fn transition_labels(kind: Kind, direction: Transition) -> Labels<2> {
+    [("kind", kind.name()), ("direction", direction.name())]
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere leaves plain data behind.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A gauge holds `i64`.

@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
-use super::{Metrics, clamp, dead_letter_labels, unix_now};
+use super::{
+    Metrics, SinkMetrics, Transition, clamp, dead_letter_labels, declare::Labelled, lock, transition_labels, unix_now,
+};
 use crate::{
     kind::Kind,
     position::RaftIndex,
@@ -23,11 +26,6 @@ impl Metrics {
     /// Counts dead letters. `reason` is [`REJECTED`](super::REJECTED) or [`INPUT`](super::INPUT).
     pub fn dead_letters(&self, kind: Kind, reason: &'static str, records: u64) {
         self.process().dead_letters.get_or_create(&dead_letter_labels(kind, reason)).inc_by(records);
-    }
-
-    /// Records how long the sink took to answer for a batch.
-    pub fn answered(&self, elapsed: Duration) {
-        self.process().sink_response_seconds.observe(elapsed.as_secs_f64());
     }
 
     /// Counts a gap of `indexes` raft indexes.
@@ -53,8 +51,9 @@ impl Metrics {
         Latency(self.of(kind).delivery_latency_seconds.clone())
     }
 
-    /// Counts a checkpoint that was stored, or could not be.
-    pub fn checkpoint(&self, kind: Kind, stored: bool) {
+    /// Counts a checkpoint that was stored, or could not be, and how long that took.
+    pub fn checkpoint(&self, kind: Kind, stored: bool, elapsed: Duration) {
+        self.process().checkpoint_duration_seconds.observe(elapsed.as_secs_f64());
         let kind = self.of(kind);
         match stored {
             true => kind.checkpoints.inc(),
@@ -64,15 +63,37 @@ impl Metrics {
 
     /// Counts a heartbeat that was written, or could not be.
     pub fn heartbeat(&self, written: bool) {
+        if written {
+            *lock(&self.0.heartbeat) = Some(Instant::now());
+        }
         match written {
             true => self.process().heartbeats.inc(),
             false => self.process().heartbeat_failures.inc(),
         };
     }
 
-    /// Sets whether this replica holds the lease of `kind`.
-    pub fn leader(&self, kind: Kind, leads: bool) {
+    /// The lease of `kind` has changed.
+    pub fn lease(&self, kind: Kind, direction: Transition) {
+        let leads = direction == Transition::Acquired;
         self.of(kind).leader.set(i64::from(leads));
+        *lock(&self.0.led[kind as usize]) = leads.then(Instant::now);
+        self.process().lease_transitions.get_or_create(&transition_labels(kind, direction)).inc();
+    }
+
+    /// Sets what `kind` is doing: the word of its phase, and whether it is ready.
+    pub fn state(&self, kind: Kind, state: &'static str, ready: bool) {
+        one_of(&self.process().state, kind, &STATES, state);
+        self.of(kind).ready.set(i64::from(ready));
+    }
+
+    /// Sets how `kind` is read; `None` while another replica leads.
+    pub fn source(&self, kind: Kind, state: Option<&'static str>) {
+        one_of(&self.process().stream_state, kind, &SOURCES, state.unwrap_or_default());
+    }
+
+    /// The numbers of the sink of this name, each from 0 on.
+    pub(crate) fn sink(&self, name: &'static str, classes: &[&'static str]) -> SinkMetrics {
+        SinkMetrics::new(self.process(), name, classes)
     }
 
     /// Sets how many tasks have a cursor.
@@ -103,6 +124,19 @@ impl Metrics {
     /// Subtracts bytes that left a replay buffer, for the sink or for good.
     pub fn standby_freed(&self, bytes: usize) {
         self.process().replay_buffer_bytes.dec_by(clamp(bytes as u64));
+    }
+}
+
+/// The words of the label `state` of `nomad_firehose_state`.
+const STATES: [&str; 7] = ["starting", "standby", "connecting", "leader", "polling", "blocked", "stopped"];
+/// The words of the label `state` of `nomad_firehose_stream_state`.
+const SOURCES: [&str; 4] = ["connecting", "streaming", "polling", "blocked"];
+
+/// Sets the series of the one state that holds to 1, and the others to 0.
+fn one_of(family: &Labelled<2, Gauge>, kind: Kind, all: &[&'static str], holds: &str) {
+    for state in all {
+        let series = family.get_or_create(&[("kind", kind.name()), ("state", *state)]);
+        series.set(i64::from(*state == holds));
     }
 }
 

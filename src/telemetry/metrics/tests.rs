@@ -24,17 +24,21 @@ fn what_is_counted_is_scraped_under_its_name() {
     metrics.of(Kind::Jobs).backfills.inc();
     metrics.of(Kind::Jobs).listed_objects.inc_by(2);
     metrics.of(Kind::Jobs).duplicate_events_skipped.inc_by(5);
-    metrics.checkpoint(Kind::Jobs, true);
-    metrics.checkpoint(Kind::Jobs, false);
+    metrics.checkpoint(Kind::Jobs, true, Duration::from_millis(3));
+    metrics.checkpoint(Kind::Jobs, false, Duration::from_secs(3));
     metrics.dead_letters(Kind::Jobs, REJECTED, 1);
     metrics.of(Kind::Jobs).records_unsent_at_lease_loss.inc_by(8);
-    metrics.answered(Duration::from_millis(30));
+    let sink = metrics.sink("http", &["connection", "server"]);
+    sink.answered(4, Duration::from_millis(30));
+    sink.failed("server");
     metrics.process().stream_reconnects.inc();
     metrics.process().unreadable_lines.inc();
     metrics.process().implausible_indexes.inc();
     metrics.seen(Kind::Jobs, RaftIndex(19));
     metrics.follow(Kind::Jobs, Some(Arc::new(At15)));
-    metrics.leader(Kind::Jobs, true);
+    metrics.lease(Kind::Jobs, Transition::Acquired);
+    metrics.state(Kind::Jobs, "leader", true);
+    metrics.source(Kind::Jobs, Some("streaming"));
     metrics.task_cursors(Kind::Jobs, 6);
     metrics.window(100);
     metrics.in_flight_taken(10);
@@ -58,6 +62,7 @@ fn what_is_counted_is_scraped_under_its_name() {
         ("position_index", 15),
         ("lag_indexes", 4),
         ("leader", 1),
+        ("ready", 1),
         ("task_cursors", 6),
     ] {
         let line = format!("\nnomad_firehose_{name}{{kind=\"jobs\"}} {value}\n");
@@ -65,7 +70,17 @@ fn what_is_counted_is_scraped_under_its_name() {
     }
     for line in [
         "dead_letters_total{kind=\"jobs\",reason=\"rejected\"} 1",
-        "sink_response_seconds_count 1",
+        "sink_response_seconds_count{sink=\"http\"} 1",
+        "sink_batch_records_sum{sink=\"http\"} 4.0",
+        "sink_requests_total{sink=\"http\"} 1",
+        "sink_errors_total{sink=\"http\",class=\"server\"} 1",
+        "sink_errors_total{sink=\"http\",class=\"connection\"} 0",
+        "state{kind=\"jobs\",state=\"leader\"} 1",
+        "state{kind=\"jobs\",state=\"standby\"} 0",
+        "stream_state{kind=\"jobs\",state=\"streaming\"} 1",
+        "lease_transitions_total{kind=\"jobs\",direction=\"acquired\"} 1",
+        "lease_transitions_total{kind=\"jobs\",direction=\"lost\"} 0",
+        "checkpoint_duration_seconds_count 2",
         "stream_reconnects_total 1",
         "unreadable_lines_total 1",
         "implausible_indexes_total 1",
@@ -103,15 +118,29 @@ fn declared(text: &str) -> Vec<(String, &str)> {
     named.map(|it| (total(it), it.1)).collect()
 }
 
+/// The text of a pipeline that has just started.
+fn started() -> String {
+    let metrics = Metrics::new(&[Kind::Jobs]);
+    let _sink = metrics.sink("http", &["server"]);
+    metrics.state(Kind::Jobs, "none of them", false);
+    metrics.source(Kind::Jobs, None);
+    metrics.encode().expect("text")
+}
+
 #[test]
 fn every_series_is_there_from_the_start() {
-    let text = Metrics::new(&[Kind::Jobs]).encode().expect("text");
+    let text = started();
     for (name, kind) in declared(&text) {
         let value = if name == "nomad_firehose_build_info" { "1" } else { "0" };
         let starts = ["", "_count"].map(|end| format!("{name}{end}"));
         let is_sample = |line: &&str| starts.iter().any(|start| line.split(['{', ' ']).next() == Some(start));
         let values: Vec<_> = text.lines().filter(is_sample).filter_map(|line| line.rsplit(' ').next()).collect();
-        let expected = if name == "nomad_firehose_dead_letters_total" { 3 } else { 1 };
+        let expected = match name.trim_start_matches("nomad_firehose_") {
+            "dead_letters_total" | "lease_transitions_total" => 3,
+            "state" => 7,
+            "stream_state" => 4,
+            _ => 1,
+        };
         assert_eq!(values.len(), expected, "{name} {kind}\n{text}");
         assert!(values.iter().all(|found| found.trim_end_matches(".0") == value), "{name}\n{text}");
     }
@@ -126,7 +155,7 @@ const MANUAL: &str = include_str!("../../../docs/monitoring.md");
 
 #[test]
 fn the_manual_has_a_row_for_every_metric() {
-    let text = Metrics::new(&[Kind::Jobs]).encode().expect("text");
+    let text = started();
     let certificates = (certificates::NAME.to_owned(), "gauge");
     for (name, kind) in declared(&text).into_iter().chain([certificates]) {
         let row = MANUAL.lines().find(|line| line.starts_with(&format!("| `{name}` | {kind} | ")));
@@ -136,7 +165,7 @@ fn the_manual_has_a_row_for_every_metric() {
 
 #[test]
 fn the_documents_name_no_metric_that_does_not_exist() {
-    let text = Metrics::new(&[Kind::Jobs]).encode().expect("text");
+    let text = started();
     let mut names: Vec<_> = declared(&text).into_iter().map(|(name, _)| name).collect();
     names.push(certificates::NAME.to_owned());
     for text in [
