@@ -1,6 +1,6 @@
 //! The binary: reads the settings, builds the components, runs them, and exits with a code.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::SystemTime};
 
 use anyhow::Context as _;
 use nomad_firehose::{
@@ -13,7 +13,10 @@ use nomad_firehose::{
     service::Service,
     sink, state,
     supervisor::Shutdown,
-    telemetry::{self, Board, Log},
+    telemetry::{
+        self, Board, Journal, Log,
+        listen::{self, About, View},
+    },
 };
 use tokio::sync::Notify;
 use tracing::error;
@@ -109,7 +112,9 @@ async fn carry(settings: Settings, reload: &Reload, warnings: &[Warning]) -> Res
     process::raise_descriptor_limit();
     let around = Surroundings { shared, board: Board::default(), turns: Turns::default() };
     let Shared { listen, cluster, .. } = &around.shared;
-    let listener = telemetry::listen::start(*listen, &around.board, cluster.clone()).await?;
+    let about = About { cluster: cluster.clone(), holder: process::holder(), started: SystemTime::now() };
+    let view = View::new(around.board.clone(), Journal::of_process(), about);
+    let listening = listen::start(*listen, view)?;
     let service = Service::of_environment();
     let reports = tokio::spawn(service.clone().report(around.board.clone(), shutdown.stop.clone()));
     let reload = |running: &Shared| {
@@ -117,7 +122,7 @@ async fn carry(settings: Settings, reload: &Reload, warnings: &[Warning]) -> Res
         reload.load(running)
     };
     let is_clean = Fleet::new(around, shutdown).run(pipelines, &asked, &reload).await?;
-    listener.abort();
+    drop(listening);
     reports.abort();
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -181,13 +181,13 @@ mod tests {
     use super::*;
     use crate::{
         kind::Kind,
-        telemetry::{Leadership, Metrics, SourceState, Status},
+        telemetry::{Leadership, Metrics, Outline, SourceState, Status},
     };
 
     fn board() -> (Board, Status) {
         let (kinds, board) = ([Kind::Jobs, Kind::Nodes], Board::default());
         let status = Status::new(&kinds);
-        board.show(None, &Metrics::new(&kinds), &status);
+        board.show(None, &Metrics::new(&kinds), &status, Outline::default());
         (board, status)
     }
 

@@ -12,7 +12,12 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use common::{Setup, made::evaluation, ports::Ports, probe::get};
+use common::{
+    Setup,
+    made::evaluation,
+    ports::Ports,
+    probe::{get, viewed},
+};
 use nomad_sim::Sim;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -124,9 +129,10 @@ async fn assert_hidden(setup: Setup, far: &Echo, letters: Option<&Path>) {
     // What was answered to the first requests is spoken of by then.
     process.until("the far side is asked", || far.asked() >= 4).await;
     let mut seen = String::new();
-    for path in ["readyz", "", "metrics"] {
+    for path in ["readyz", "", "metrics", "status"] {
         seen += &get(&format!("http://127.0.0.1:{port}/{path}")).await;
     }
+    seen += &viewed(port).await;
     if let Some(path) = letters {
         process.until("there is a dead letter", || path.metadata().is_ok_and(|file| file.len() > 0)).await;
         seen += &std::fs::read_to_string(path).expect("readable");

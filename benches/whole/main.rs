@@ -13,6 +13,7 @@ mod http;
 mod huge;
 mod jq;
 mod latency;
+mod listener;
 mod long;
 mod program;
 mod quiet;
@@ -57,6 +58,9 @@ async fn main() {
     }
     if "begin".contains(&wanted) {
         begin::measure(&mut table).await;
+    }
+    if "listener".contains(&wanted) {
+        listener::measure(&mut table).await;
     }
     if "binary".contains(&wanted) {
         binary::measure(&mut table);

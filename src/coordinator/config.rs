@@ -126,7 +126,7 @@ impl Config {
                 Ok(Arc::new(Consul::start(client, options, metrics, status)))
             }
             Config::File { data_dir } => {
-                let directory = Directory::new(data_dir).of_cluster(cluster);
+                let directory = Directory::new(data_dir).of_cluster(cluster).shown_on(status);
                 directory.check(kinds).map_err(|error| Unusable::Directory(error.to_string()))?;
                 Ok(Arc::new(directory))
             }

@@ -29,6 +29,10 @@ impl Counters {
 }
 
 impl Observer for Counters {
+    fn in_flight(&self, records: usize, _bytes: usize) {
+        self.status.sink_has_batch(records > 0);
+    }
+
     fn delivered(&self, kind: Kind, records: usize, bytes: usize) {
         self.metrics.delivered(kind, records as u64, bytes as u64);
     }

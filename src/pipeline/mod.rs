@@ -4,6 +4,7 @@
 //! the pipelines of a process side by side.
 
 mod fleet;
+mod outline;
 mod stages;
 
 use std::{path::Path, sync::Arc};
@@ -108,7 +109,7 @@ impl Prepared {
             None => Metrics::new(&pipeline.kinds),
         };
         let status = Status::new(&pipeline.kinds);
-        board.show(pipeline.name.clone(), &metrics, &status);
+        board.show(pipeline.name.clone(), &metrics, &status, outline::of(pipeline, shared));
         let client = Client::new(shared.nomad.clone()).map_err(Failure::setting)?;
         let dead_letters = DeadLetters::new(pipeline.dead_letter.clone());
         dead_letters.check().await.context(UNUSABLE_DEAD_LETTER).map_err(Failure::Setting)?;
@@ -152,6 +153,7 @@ impl Prepared {
             window,
             metrics,
             status,
+            tap: outline::tap(pipeline, shared, board),
             start: pipeline.start,
             polling: shared.polling,
             stop: CancellationToken::new(),

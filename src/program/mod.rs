@@ -33,7 +33,7 @@ pub use self::{
     child::{COMMAND, serve},
     compile::{Fault, Uses, check},
     frame::take_apart,
-    redaction::{Malformed, Path},
+    redaction::{Malformed, Path, redacted},
     stage::{Surroundings, spawn},
 };
 use crate::{record::Record, settings::ByteSize};

@@ -9,7 +9,9 @@ mod tests;
 
 use std::{fmt, str::FromStr};
 
-use jaq_json::{Rc, Val};
+use jaq_json::{Rc, Val, read};
+
+use super::json;
 
 /// What stands in place of a value.
 pub(super) const REDACTED: &str = "[redacted]";
@@ -77,6 +79,21 @@ impl fmt::Display for Path {
             let dots = if *is_deep { ".." } else { "." };
             if name.contains('.') { write!(f, "{dots}\"{name}\"") } else { write!(f, "{dots}{name}") }
         })
+    }
+}
+
+/// A record's body without what `paths` name, for a person to see; nothing of a body that cannot be read.
+pub fn redacted(paths: &[Path], body: &[u8]) -> Vec<u8> {
+    // jaq's parser bounds no depth, and this is not the process that may end by it. serde_json's does.
+    if serde_json::from_slice::<serde_json::Value>(body).is_err() {
+        return Vec::new();
+    }
+    let Ok(mut value) = read::parse_single(body) else { return Vec::new() };
+    apply(paths, &mut value);
+    let mut out = Vec::new();
+    match json::write(&value, &mut out, body.len().saturating_mul(2).saturating_add(1 << 10)) {
+        Ok(()) => out,
+        Err(_) => Vec::new(),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     nomad::Client,
     position::RaftIndex,
     record::Record,
-    telemetry::{Metrics, Status, metrics},
+    telemetry::{Metrics, Status, Tap, metrics, recent::Seen},
     throttle::Outage,
     window::Window,
 };
@@ -76,6 +76,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// What each kind is doing, for the status page.
     pub status: Status,
+    /// Where the status page sees the records that go by.
+    pub tap: Tap,
     /// Where the first start begins.
     pub start: Start,
     /// What replaces a missing stream.
@@ -99,6 +101,14 @@ impl<E> From<Stopped> for Interrupted<E> {
 
 impl Context {
     pub(super) async fn submit(&self, records: Vec<Record>) -> Result<(), Stopped> {
+        let seen = records.iter().map(|record| Seen {
+            kind: record.kind,
+            id: &record.id,
+            namespace: &record.namespace,
+            index: record.index,
+            body: &record.body,
+        });
+        self.tap.pass(records.len(), seen);
         self.delivery.submit(records).await
     }
 

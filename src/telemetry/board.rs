@@ -4,49 +4,82 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
 };
 
 use super::{
-    Metrics, Phase, Status,
+    Metrics, Outline, Phase, Recent, Status,
+    facets::Cause,
     metrics::{Summary, certificates, merge},
+    status::{Outlet, Resource},
 };
-use crate::{kind::Kind, settings::PipelineName};
+use crate::{
+    redact::{LINE, shown},
+    settings::PipelineName,
+};
 
 /// The pipelines of a process. Cheap to clone; all clones share the same.
 #[derive(Clone, Debug, Default)]
-pub struct Board(Arc<Mutex<BTreeMap<Option<PipelineName>, View>>>);
+pub struct Board {
+    views: Arc<Mutex<BTreeMap<Option<PipelineName>, View>>>,
+    recent: Recent,
+}
 
 /// What is seen of one pipeline.
 #[derive(Clone, Debug)]
 struct View {
     metrics: Metrics,
     status: Status,
-    /// Why it is not running.
-    failure: Option<String>,
+    outline: Arc<Outline>,
+    /// Why it is not running, and since when.
+    failure: Option<(String, SystemTime)>,
+}
+
+/// One pipeline at one moment.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Its name, if it has one.
+    pub name: Option<PipelineName>,
+    /// What it is set to do.
+    pub outline: Arc<Outline>,
+    /// How its sink is.
+    pub outlet: Outlet,
+    /// Bytes read from Nomad and not delivered yet.
+    pub in_flight_bytes: i64,
+    /// Its kinds.
+    pub rows: Vec<Row>,
 }
 
 /// One kind of one pipeline.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// `KIND`, or `PIPELINE/KIND`.
     pub name: String,
-    /// How it is.
+    /// What it is doing.
     pub phase: Phase,
+    /// What else is known of it.
+    pub resource: Resource,
     /// Its numbers.
     pub summary: Summary,
 }
 
 impl Board {
     /// Shows a pipeline; `None` is the one without a name. It takes the place of an earlier one of that name.
-    pub fn show(&self, pipeline: Option<PipelineName>, metrics: &Metrics, status: &Status) {
-        let view = View { metrics: metrics.clone(), status: status.clone(), failure: None };
-        self.lock().insert(pipeline, view);
+    pub fn show(&self, pipeline: Option<PipelineName>, metrics: &Metrics, status: &Status, outline: Outline) {
+        let (metrics, status, outline) = (metrics.clone(), status.clone(), Arc::new(outline));
+        self.lock().insert(pipeline, View { metrics, status, outline, failure: None });
+    }
+
+    /// The last records of all pipelines.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// Says why a pipeline is not running.
     pub fn failed(&self, pipeline: &PipelineName, reason: String) {
         if let Some(view) = self.lock().get_mut(&Some(pipeline.clone())) {
-            view.failure = Some(reason);
+            let since = view.failure.take().map_or_else(SystemTime::now, |(_, since)| since);
+            view.failure = Some((reason, since));
         }
     }
 
@@ -60,20 +93,15 @@ impl Board {
         self.lock().remove(&Some(pipeline.clone()));
     }
 
+    /// All pipelines, each with its kinds.
+    pub fn pipelines(&self) -> Vec<Shown> {
+        let views: Vec<_> = self.lock().iter().map(|(name, view)| (name.clone(), view.clone())).collect();
+        views.into_iter().map(|(name, view)| view.shown(name)).collect()
+    }
+
     /// One row for each kind of each pipeline.
     pub fn rows(&self) -> Vec<Row> {
-        let views: Vec<_> = self.lock().iter().map(|(name, view)| (name.clone(), view.clone())).collect();
-        let mut rows = Vec::new();
-        for (pipeline, View { metrics, status, failure }) in views {
-            rows.extend(status.phases().into_iter().map(|(kind, phase)| {
-                let phase = match &failure {
-                    Some(reason) => Phase::Blocked { reason: reason.clone() },
-                    None => phase,
-                };
-                Row { name: row_name(pipeline.as_ref(), kind), phase, summary: metrics.summary(kind) }
-            }));
-        }
-        rows
+        self.pipelines().into_iter().flat_map(|pipeline| pipeline.rows).collect()
     }
 
     /// Whether every kind of every pipeline is ready.
@@ -98,7 +126,7 @@ impl Board {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Option<PipelineName>, View>> {
         // A panic elsewhere leaves plain data behind.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,16 +142,33 @@ impl View {
             self.metrics.source(kind, state.filter(|_| is_running));
         }
     }
-}
 
-fn row_name(pipeline: Option<&PipelineName>, kind: Kind) -> String {
-    pipeline.map_or_else(|| kind.to_string(), |pipeline| format!("{pipeline}/{kind}"))
+    fn shown(self, name: Option<PipelineName>) -> Shown {
+        let View { metrics, status, outline, failure } = self;
+        let row = |(mut phase, mut resource): (Phase, Resource)| {
+            if let Some((reason, since)) = &failure {
+                phase = Phase::Blocked { reason: shown(reason, LINE) };
+                resource.causes = vec![Cause::Pipeline];
+                resource.since = *since;
+                resource.is_led_here = false;
+            }
+            let kind = resource.kind;
+            let row_name = name.as_ref().map_or_else(|| kind.to_string(), |name| format!("{name}/{kind}"));
+            Row { name: row_name, phase, resource, summary: metrics.summary(kind) }
+        };
+        let rows = status.resources().into_iter().map(row).collect();
+        let in_flight_bytes = metrics.process().in_flight_bytes.get();
+        Shown { name, outline, outlet: status.outlet(), in_flight_bytes, rows }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{Leadership, SourceState};
+    use crate::{
+        kind::Kind,
+        telemetry::{Leadership, SourceState},
+    };
 
     fn name(text: &str) -> PipelineName {
         text.parse().expect("a name")
@@ -133,8 +178,13 @@ mod tests {
     fn each_pipeline_has_its_rows_and_one_that_fails_says_why() {
         let board = Board::default();
         let status = Status::new(&[Kind::Jobs]);
-        board.show(Some(name("web")), &Metrics::of_pipeline("web", &[Kind::Jobs]), &status);
-        board.show(Some(name("all")), &Metrics::of_pipeline("all", &[Kind::Nodes]), &Status::new(&[Kind::Nodes]));
+        board.show(Some(name("web")), &Metrics::of_pipeline("web", &[Kind::Jobs]), &status, Outline::default());
+        board.show(
+            Some(name("all")),
+            &Metrics::of_pipeline("all", &[Kind::Nodes]),
+            &Status::new(&[Kind::Nodes]),
+            Outline::default(),
+        );
         status.lease(Kind::Jobs, Leadership::Leading);
         status.source(Kind::Jobs, "*", SourceState::Streaming);
         let shown = || board.rows().iter().map(|row| format!("{}: {}", row.name, row.phase)).collect::<Vec<_>>();
@@ -153,7 +203,7 @@ mod tests {
         for pipeline in ["all", "web"] {
             let metrics = Metrics::of_pipeline(pipeline, &[Kind::Jobs]);
             metrics.delivered(Kind::Jobs, 3, 10);
-            board.show(Some(name(pipeline)), &metrics, &Status::new(&[Kind::Jobs]));
+            board.show(Some(name(pipeline)), &metrics, &Status::new(&[Kind::Jobs]), Outline::default());
         }
         let text = board.metrics().expect("text");
         for pipeline in ["all", "web"] {

@@ -1,6 +1,8 @@
 //! The facets of the state of each resource. One owner writes each facet.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
+
+use tokio::time::Instant;
 
 use crate::kind::Kind;
 
@@ -88,6 +90,24 @@ pub enum SinkState {
     Suspended,
 }
 
+/// What has to be fixed while a resource is blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The coordinator, or the place of the lease.
+    Lease,
+    /// Nomad, its event stream or its lists.
+    Nomad,
+    /// The jq program, or what it asks of Nomad.
+    Program,
+    /// The sink fails.
+    Sink,
+    /// The sink rejects a record.
+    Rejected,
+    /// The pipeline does not run.
+    Pipeline,
+}
+
 /// A task of the coordinator. Each writes its own fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Duty {
@@ -109,6 +129,8 @@ pub(super) struct Inner {
     /// Why records wait for what the program asks of Nomad, by the variable. One that is answered has no entry.
     pub(super) lookups: BTreeMap<&'static str, String>,
     pub(super) sink: SinkState,
+    /// When the sink got the batch that it has in hand; `None` between two batches.
+    pub(super) asked: Option<Instant>,
 }
 
 /// The facets of one resource.
@@ -120,4 +142,8 @@ pub(super) struct Facets {
     /// By namespace, like the lists.
     pub(super) sources: BTreeMap<String, SourceState>,
     pub(super) lists: BTreeMap<String, ListState>,
+    /// Who leads, while it is another replica.
+    pub(super) holder: Option<String>,
+    /// The word of the phase, and since when it is this one.
+    pub(super) since: Option<(&'static str, SystemTime)>,
 }

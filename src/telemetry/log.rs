@@ -1,5 +1,7 @@
 //! The log: one line for each event, on stderr.
 
+mod keep;
+
 use std::{
     cell::RefCell,
     fmt,
@@ -26,11 +28,13 @@ use tracing_subscriber::{
         time::{FormatTime as _, SystemTime},
     },
     layer::{Layer as _, SubscriberExt as _},
-    registry::LookupSpan,
+    registry::{LookupSpan, Scope},
     reload,
     util::{SubscriberInitExt as _, TryInitError},
 };
 
+use self::keep::Keep;
+use super::Journal;
 use crate::redact::{LINE, shown};
 
 /// What is logged, and how.
@@ -64,7 +68,7 @@ type Limit = (&'static str, LevelFilter);
 pub fn init(log: Log, limits: impl IntoIterator<Item = Limit>) -> Result<(), TryInitError> {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let (subscriber, dial) = subscriber(log, limits, std::io::stderr, colour);
-    subscriber.try_init()?;
+    subscriber.with(kept(Journal::of_process(), &dial.limits)).try_init()?;
     // Only the first log of a process can be set up.
     DIAL.set(dial).ok();
     Ok(())
@@ -127,6 +131,14 @@ where
     (tracing_subscriber::registry().with(layer.with_filter(filter)), Dial { limits, targets: handle, format })
 }
 
+/// The layer that keeps events in `journal`, whatever the level of the log. What must not be logged must not be kept.
+fn kept<S: Subscriber + for<'a> LookupSpan<'a>>(
+    journal: Journal,
+    limits: &[Limit],
+) -> impl tracing_subscriber::Layer<S> {
+    Keep(journal).with_filter(targets(Level::INFO, limits))
+}
+
 thread_local! {
     static PIPELINE: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
 }
@@ -152,17 +164,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut fields = Fields::default();
-        if let Some(pipeline) = PIPELINE.with_borrow(Clone::clone) {
-            fields.set("pipeline", Value::String(pipeline.as_ref().to_owned()));
-        }
-        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
-            let extensions = span.extensions();
-            let formatted = extensions.get::<FormattedFields<JsonFields>>();
-            let parsed = formatted.and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
-            parsed.unwrap_or_default().into_iter().for_each(|(name, value)| fields.set(&name, value));
-        }
-        event.record(&mut fields);
+        let fields = gathered(event, context.event_scope());
         let level = *event.metadata().level();
         match self.0.load(Ordering::Relaxed) {
             JSON => json(&mut writer, ["time", "level", "msg"], level, fields),
@@ -170,6 +172,25 @@ where
             _ => text(&mut writer, level, &fields),
         }
     }
+}
+
+/// The message and the fields of an event: those of its thread, of its spans, and its own.
+fn gathered<S>(event: &Event<'_>, scope: Option<Scope<'_, S>>) -> Fields
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let mut fields = Fields::default();
+    if let Some(pipeline) = PIPELINE.with_borrow(Clone::clone) {
+        fields.set("pipeline", Value::String(pipeline.as_ref().to_owned()));
+    }
+    for span in scope.into_iter().flat_map(|scope| scope.from_root()) {
+        let extensions = span.extensions();
+        let formatted = extensions.get::<FormattedFields<JsonFields>>();
+        let parsed = formatted.and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
+        parsed.unwrap_or_default().into_iter().for_each(|(name, value)| fields.set(&name, value));
+    }
+    event.record(&mut fields);
+    fields
 }
 
 /// `2026-11-21T03:00:00.123Z WARN  stream ended  kind=nodes after=3s`
@@ -412,6 +433,32 @@ mod tests {
             tracing::warn!(target: "hyper", "hidden");
         });
         assert_eq!(lines, "");
+    }
+
+    #[test]
+    fn the_journal_keeps_leases_gaps_and_trouble_whatever_is_logged() {
+        let journal = Journal::default();
+        let log = Log { level: Level::ERROR, format: LogFormat::Text };
+        let (subscriber, dial) = subscriber(log, LIMITS, io::sink, false);
+        let subscriber = subscriber.with(kept(journal.clone(), &dial.limits));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(checkpoint = "none", "became leader");
+            tracing::info!("backfill finished");
+            tracing::error!(kind = "jobs", from = 502, until = 901, "gap detected");
+            tracing::warn!(kind = "nodes", reason = "x\u{202e}y", "event stream broke");
+            tracing::debug!("lease lost");
+            tracing::warn!(target: "loud::part::more", "with a secret");
+        });
+        let events = |list: Vec<Arc<crate::telemetry::journal::Noted>>| {
+            list.iter().map(|noted| noted.event.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(events(journal.leases()), ["became leader"]);
+        assert_eq!(events(journal.gaps()), ["gap detected"]);
+        assert_eq!(events(journal.troubles()), ["gap detected", "event stream broke"]);
+        let last = journal.last(None, crate::kind::Kind::Nodes).expect("the stream broke");
+        assert_eq!((last.event.as_str(), last.field("reason")), ("event stream broke", Some("x\u{fffd}y")));
+        assert!(last.is_about(crate::kind::Kind::Nodes));
+        assert!(journal.last(None, crate::kind::Kind::Events).is_none());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, fmt};
 
-use super::facets::{Duty, Facets, Inner, Leadership, ListState, SinkState, SourceState};
+use super::facets::{Cause, Duty, Facets, Inner, Leadership, ListState, SinkState, SourceState};
 use crate::redact::{LINE, shown};
 
 /// What a resource is doing.
@@ -39,7 +39,18 @@ impl Phase {
         matches!(self, Phase::Standby | Phase::Leading { .. } | Phase::Polling { .. })
     }
 
-    /// The phase in one word, without the reason.
+    /// The same, made safe to show: the texts can come from outside.
+    pub(super) fn shown(self) -> Phase {
+        let note = |note: Option<String>| note.map(|note| shown(note, LINE));
+        match self {
+            Phase::Leading { note: text } => Phase::Leading { note: note(text) },
+            Phase::Polling { note: text } => Phase::Polling { note: note(text) },
+            Phase::Blocked { reason } => Phase::Blocked { reason: shown(reason, LINE) },
+            plain => plain,
+        }
+    }
+
+    /// The phase in one word, which monitoring can compare.
     pub fn word(&self) -> &'static str {
         match self {
             Phase::Starting => "starting",
@@ -52,68 +63,42 @@ impl Phase {
         }
     }
 
-    /// The same, made safe to show: the texts can come from outside.
-    pub(super) fn shown(self) -> Phase {
-        let note = |note: Option<String>| note.map(|note| shown(note, LINE));
+    /// The remark or the reason that belongs to it.
+    pub fn text(&self) -> Option<&str> {
         match self {
-            Phase::Leading { note: text } => Phase::Leading { note: note(text) },
-            Phase::Polling { note: text } => Phase::Polling { note: note(text) },
-            Phase::Blocked { reason } => Phase::Blocked { reason: shown(reason, LINE) },
-            plain => plain,
+            Phase::Leading { note } | Phase::Polling { note } => note.as_deref(),
+            Phase::Blocked { reason } => Some(reason),
+            Phase::Starting | Phase::Standby | Phase::Connecting | Phase::Stopped => None,
         }
     }
 
-    pub(super) fn of(facets: &Facets, all: &Inner) -> Phase {
-        match &facets.lease {
-            Leadership::Starting => Phase::Starting,
-            Leadership::Stopped => Phase::Stopped,
-            Leadership::Blocked { reason } => Phase::Blocked { reason: reason.clone() },
+    /// The phase, and what has to be fixed while it is [`Phase::Blocked`].
+    pub(super) fn of(facets: &Facets, all: &Inner) -> (Phase, Vec<Cause>) {
+        let faults = match &facets.lease {
+            Leadership::Starting => return (Phase::Starting, Vec::new()),
+            Leadership::Stopped => return (Phase::Stopped, Vec::new()),
+            Leadership::Blocked { reason } => vec![(Cause::Lease, reason.clone())],
             // Trouble with a standby's own stream only slows a take-over, so it does not count.
             Leadership::Standby => {
                 let mut faults = all.faults_of(&[Duty::Session, Duty::Watch]);
-                faults.extend(facets.barred.clone());
-                joined(faults).map_or(Phase::Standby, |reason| Phase::Blocked { reason })
+                faults.extend(facets.barred.clone().map(|reason| (Cause::Lease, reason)));
+                faults
             }
-            Leadership::Leading => Phase::of_leader(facets, all),
-        }
+            Leadership::Leading => faults_of_leader(facets, all),
+        };
+        let (mut causes, texts): (Vec<_>, Vec<_>) = faults.into_iter().unzip();
+        causes.dedup();
+        let phase = match joined(texts) {
+            Some(reason) => Phase::Blocked { reason },
+            None if facets.lease == Leadership::Standby => Phase::Standby,
+            None => Phase::of_leader(facets),
+        };
+        (phase, causes)
     }
 
-    fn of_leader(facets: &Facets, all: &Inner) -> Phase {
-        let renewal = all.faults_of(&[Duty::Renewal]);
-        let source = worst(&facets.sources, badness);
-        let list = worst(&facets.lists, |state| match state {
-            ListState::Fine => 0,
-            ListState::Slow { .. } => 1,
-            ListState::Failing { .. } => 2,
-        });
-        let (source, list) = (source.unwrap_or_default(), list.unwrap_or_default());
-
-        let sink = match &all.sink {
-            SinkState::Flowing => None,
-            SinkState::Retrying { reason } => Some(format!("the sink fails, delivery is retried: {reason}")),
-            SinkState::Held { reason } => Some(format!(
-                "the sink rejected a record: {reason}; fix the cause, or set NOMAD_FIREHOSE_DEAD_LETTER=file:PATH"
-            )),
-            // The fault of the renewal says why.
-            SinkState::Suspended if !renewal.is_empty() => None,
-            SinkState::Suspended => {
-                Some("the lease was not renewed in time, delivery is paused: see the log".to_owned())
-            }
-        };
-        let mut faults = renewal;
-        if let SourceState::Blocked { reason } = &source {
-            faults.push(reason.clone());
-        }
-        if let ListState::Failing { reason } = &list {
-            faults.push(format!("cannot read a list from Nomad: {reason}"));
-        }
-        faults.extend(all.program.clone());
-        faults.extend(all.lookups.values().cloned());
-        faults.extend(sink);
-        if let Some(reason) = joined(faults) {
-            return Phase::Blocked { reason };
-        }
-
+    /// The phase of a leader without a fault.
+    fn of_leader(facets: &Facets) -> Phase {
+        let (source, list) = (source_of(facets), list_of(facets));
         let slow = match list {
             ListState::Slow { text } => Some(text),
             ListState::Fine | ListState::Failing { .. } => None,
@@ -128,22 +113,13 @@ impl Phase {
     }
 }
 
-fn badness(state: &SourceState) -> u8 {
-    match state {
-        SourceState::Streaming => 0,
-        SourceState::Polling { .. } => 1,
-        SourceState::Connecting => 2,
-        SourceState::Blocked { .. } => 3,
-    }
-}
-
 impl Facets {
     /// How the resource is read, in a word of the metrics: that of the worst namespace. `None` while another replica leads.
     pub(super) fn source(&self) -> Option<&'static str> {
         if self.lease != Leadership::Leading {
             return None;
         }
-        Some(match worst(&self.sources, badness).unwrap_or_default() {
+        Some(match source_of(self) {
             SourceState::Connecting => "connecting",
             SourceState::Streaming => "streaming",
             SourceState::Polling { .. } => "polling",
@@ -152,9 +128,58 @@ impl Facets {
     }
 }
 
+/// The worst state of the streams.
+fn source_of(facets: &Facets) -> SourceState {
+    let source = worst(&facets.sources, |state| match state {
+        SourceState::Streaming => 0,
+        SourceState::Polling { .. } => 1,
+        SourceState::Connecting => 2,
+        SourceState::Blocked { .. } => 3,
+    });
+    source.unwrap_or_default()
+}
+
+/// The worst state of the lists.
+fn list_of(facets: &Facets) -> ListState {
+    let list = worst(&facets.lists, |state| match state {
+        ListState::Fine => 0,
+        ListState::Slow { .. } => 1,
+        ListState::Failing { .. } => 2,
+    });
+    list.unwrap_or_default()
+}
+
+/// Why a leader delivers nothing.
+fn faults_of_leader(facets: &Facets, all: &Inner) -> Vec<(Cause, String)> {
+    let mut faults = all.faults_of(&[Duty::Renewal]);
+    let sink = match &all.sink {
+        SinkState::Flowing => None,
+        SinkState::Retrying { reason } => Some((Cause::Sink, format!("the sink fails, delivery is retried: {reason}"))),
+        SinkState::Held { reason } => Some((
+            Cause::Rejected,
+            format!("the sink rejected a record: {reason}; fix the cause, or set NOMAD_FIREHOSE_DEAD_LETTER=file:PATH"),
+        )),
+        // The fault of the renewal says why.
+        SinkState::Suspended if !faults.is_empty() => None,
+        SinkState::Suspended => {
+            Some((Cause::Lease, "the lease was not renewed in time, delivery is paused: see the log".to_owned()))
+        }
+    };
+    if let SourceState::Blocked { reason } = source_of(facets) {
+        faults.push((Cause::Nomad, reason));
+    }
+    if let ListState::Failing { reason } = list_of(facets) {
+        faults.push((Cause::Nomad, format!("cannot read a list from Nomad: {reason}")));
+    }
+    let program = all.program.iter().chain(all.lookups.values());
+    faults.extend(program.map(|reason| (Cause::Program, reason.clone())));
+    faults.extend(sink);
+    faults
+}
+
 impl Inner {
-    fn faults_of(&self, duties: &[Duty]) -> Vec<String> {
-        duties.iter().filter_map(|duty| self.faults.get(duty).cloned()).collect()
+    fn faults_of(&self, duties: &[Duty]) -> Vec<(Cause, String)> {
+        duties.iter().filter_map(|duty| Some((Cause::Lease, self.faults.get(duty)?.clone()))).collect()
     }
 }
 

@@ -98,6 +98,7 @@ impl Watch {
             window: Window::new(WINDOW, &metrics),
             metrics: metrics.clone(),
             status: status.clone(),
+            tap: Default::default(),
             start: since.map_or(Start::Now, Start::Index),
             polling,
             stop: CancellationToken::new(),

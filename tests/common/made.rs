@@ -80,3 +80,10 @@ pub fn large_evaluation(index: u64, n: u64, bytes: usize) -> String {
                         "StatusDescription": "x".repeat(bytes), "CreateIndex": n, "ModifyIndex": index});
     line(index, &[event("Evaluation", "EvaluationUpdated", index, &id(n), "default", &object)])
 }
+
+/// A line with a job that has this name.
+pub fn hostile_job(index: u64, name: &str) -> String {
+    let object = json!({"ID": name, "Namespace": "default", "Name": name, "Type": "service", "TaskGroups": null,
+                        "Status": "running", "CreateIndex": index, "ModifyIndex": index});
+    line(index, &[event("Job", "JobRegistered", index, name, "default", &object)])
+}

@@ -61,6 +61,20 @@ pub async fn until_value(port: u16, series: &str, wanted: impl Fn(f64) -> bool) 
     }
 }
 
+/// What a viewer of the status page gets first: the state, and the last records if there are any.
+pub async fn viewed(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("it listens");
+    stream.write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("it reads");
+    let (mut seen, mut part) = (Vec::new(), vec![0; 1 << 16]);
+    // The second state comes a second later.
+    while String::from_utf8_lossy(&seen).matches("event: status").count() < 2 {
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut part)).await.expect("in time").expect("it goes on");
+        assert!(read > 0, "it ended: {}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&part[..read]);
+    }
+    String::from_utf8(seen).expect("UTF-8")
+}
+
 /// The first line of an answer, and its body.
 async fn ask(url: &str) -> (String, String) {
     let (host, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("an address");

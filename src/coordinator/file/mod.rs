@@ -56,6 +56,7 @@ use crate::{
     kind::Kind,
     lease::{Error, Lease, LeaseState, Progress},
     task_cursors::Shard,
+    telemetry::Status,
     throttle::{Classified, Throttle},
 };
 
@@ -77,18 +78,26 @@ const PIECES_READY: usize = 2;
 pub struct Directory {
     path: PathBuf,
     known: Known,
+    /// Where a standby says who leads.
+    status: Option<Status>,
 }
 
 impl Directory {
     /// The coordinator in `path`. The first lease creates the directory, for this user alone.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Directory { path: path.into(), known: Known::nothing() }
+        Directory { path: path.into(), known: Known::nothing(), status: None }
     }
 
     /// The same for a replica of this cluster.
     #[must_use]
     pub fn of_cluster(self, known: Known) -> Self {
         Directory { known, ..self }
+    }
+
+    /// The same for a replica that shows on `status` who leads.
+    #[must_use]
+    pub fn shown_on(self, status: Status) -> Self {
+        Directory { status: Some(status), ..self }
     }
 
     /// Checks at the start, and not with the first lease, that the files in the directory can be the program's own. The
@@ -162,6 +171,9 @@ impl Directory {
                     return Ok(Arc::new(FileLease::new(kind, lock, checkpoint_file)));
                 }
                 Ok(Attempt::Theirs(holder)) => {
+                    if let Some(status) = &self.status {
+                        status.holder(kind, named(&holder));
+                    }
                     if !std::mem::replace(&mut is_standby, true) {
                         tracing::info!(%kind, %holder, path = %lock_file.display(), "standing by");
                     }
@@ -198,6 +210,12 @@ impl Coordinator for Directory {
     fn reset(&self, kind: Kind) -> String {
         super::reset(kind, self.checkpoint_file(kind).parent())
     }
+}
+
+/// The holder of a lock for people: the lock file has its process id.
+fn named(holder: &str) -> Option<String> {
+    let process = holder.strip_prefix("pid ").map(|id| format!("process {id}"));
+    process.or_else(|| (!holder.is_empty()).then(|| holder.to_owned()))
 }
 
 /// Whether waiting can fix it: a full disk, too many open files, an interrupted call.

@@ -129,3 +129,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_body_is_shown_without_what_is_redacted() {
+    let paths: [Path; 1] = ["..Env".parse().expect("a path")];
+    let shown = super::redacted(&paths, br#"{"ID":"web","Tasks":[{"Env":{"KEY":"hush"}}]}"#);
+    assert_eq!(String::from_utf8_lossy(&shown), r#"{"ID":"web","Tasks":[{"Env":"[redacted]"}]}"#);
+    let deep = "[".repeat(30_000) + &"]".repeat(30_000);
+    for unreadable in [deep.as_bytes(), b"", b"hush", b"{\"Env\":\"hush\""] {
+        assert!(super::redacted(&paths, unreadable).is_empty());
+    }
+}

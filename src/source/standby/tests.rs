@@ -101,6 +101,7 @@ impl Scene {
             window: Window::new(64 << 10, &metrics),
             metrics,
             status: Status::new(&[Kind::Evaluations]),
+            tap: Default::default(),
             start: Start::All,
             polling: Default::default(),
             stop: CancellationToken::new(),

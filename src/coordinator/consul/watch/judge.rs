@@ -44,12 +44,14 @@ impl Watcher {
             let expiry = self.expiries.entry(kind).or_default();
             expiry.observe(lock, beat, us, look.answered);
             (wanted.due, wanted.last, wanted.barred) = (None, None, None);
+            let found = holder(lock, beat, us);
+            shared.status.holder(kind, named(&found));
             let mut wait = |wanted: &mut Awaited, first: Vec<Op>| {
                 if let Some(from) = wanted.wait(expiry, shared, look.asked) {
                     chances.push(Chance { number, first, from });
                 }
             };
-            match holder(lock, beat, us) {
+            match found {
                 Holder::Us => {
                     let first = vec![Op::CheckSession { key: keys.lock, session: us.clone() }];
                     chances.push(Chance { number, first, from: None });
@@ -104,6 +106,15 @@ impl Awaited {
     /// Whether the log has not named this holder yet.
     fn is_new(&mut self, session: &SessionId) -> bool {
         self.named.replace(session.clone()).as_ref() != Some(session)
+    }
+}
+
+/// Who has the lock, for people; `None` if it is no program, or this one.
+fn named(holder: &Holder) -> Option<String> {
+    match holder {
+        Holder::None | Holder::Us | Holder::NoLock { .. } => None,
+        Holder::Leader { heartbeat, .. } => Some(heartbeat.holder.clone()),
+        Holder::Other { session } => Some(format!("a program without heartbeats (session {session})")),
     }
 }
 

@@ -65,6 +65,7 @@ fn context() -> (Context, Delivered) {
         window: Window::new(1 << 20, &metrics),
         metrics,
         status: Status::new(&kinds),
+        tap: Default::default(),
         start: Start::All,
         polling: Default::default(),
         stop: CancellationToken::new(),
