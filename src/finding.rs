@@ -99,6 +99,15 @@ impl Finding {
         Finding { is_of_setting: true, ..Finding::of_error(what, error) }
     }
 
+    /// The same finding with what stands in brackets at the end of its fix, the words of a server, behind its cause.
+    #[must_use]
+    pub fn with_words_behind_cause(self) -> Self {
+        let Some((fix, words)) = self.fix.as_ref().and_then(|fix| fix.strip_suffix(')')?.split_once(" (")) else {
+            return self;
+        };
+        Finding { text: format!("{} ({words})", self.text), fix: Some(fix.to_owned()), ..self }
+    }
+
     /// The same finding after this time.
     #[must_use]
     pub fn after(self, took: Duration) -> Self {
@@ -118,6 +127,10 @@ mod tests {
             ("cannot read a; b: no such file", Some("set A to a file"))
         );
         assert_eq!(Finding::of_error("x", "broken").fix, None);
+        assert_eq!(Finding::of_error_or("x", "broken", "mend it").fix.as_deref(), Some("mend it"));
+        let found = Finding::of_error("x", "no exchange; declare it (a:1 says: NOT_FOUND)").with_words_behind_cause();
+        let (text, fix) = (found.text.as_str(), found.fix.as_deref());
+        assert_eq!((text, fix), ("no exchange (a:1 says: NOT_FOUND)", Some("declare it")));
     }
 
     #[test]

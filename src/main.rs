@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Task::Health(health) => Ok(health.run()),
         Task::Try(task) => run(task.log(), attempt(*task, &warnings)),
         Task::Tail(task) => run(task.log(), watch(*task, &warnings)),
-        Task::Check(task) => run(task.log(), inspect(*task)),
+        Task::Check(task) => inspect(*task),
         Task::Replay(replay) => run(replay.outlet.log, resend(&replay, &warnings)),
     };
     outcome.unwrap_or_else(report)
@@ -79,9 +79,10 @@ async fn attempt(task: Try, warnings: &[Warning]) -> Result<ExitCode, Failure> {
     task.run().await.map_err(Failure::setting)
 }
 
-/// `check`. A signal ends it like any other command.
-async fn inspect(task: Checking) -> Result<ExitCode, Failure> {
-    Ok(task.run().await)
+/// `check`. It has a runtime of its own, which it can leave behind.
+fn inspect(task: Checking) -> Result<ExitCode, Failure> {
+    telemetry::init(task.log(), sink::registry::log_limits()).context("cannot start the log")?;
+    Ok(task.run())
 }
 
 /// `tail`. Its end by a signal is the usual one.

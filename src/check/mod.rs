@@ -10,7 +10,7 @@ mod nomad;
 mod outlet;
 mod show;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use self::show::Look;
 use self::{clock::Clock, coordinator::Here};
@@ -20,8 +20,12 @@ use crate::{
     coordinator::Config,
     finding::{Finding, State},
     nomad::Client,
+    process,
     settings::PipelineName,
 };
+
+/// When the last word is spoken, whatever hangs.
+const LONGEST: Duration = Duration::from_millis(4800);
 
 /// The deadline of the requests that say which cluster it is.
 const KNOWN_WITHIN: Duration = Duration::from_secs(2);
@@ -47,6 +51,31 @@ pub struct Report {
 }
 
 impl Check {
+    /// Runs all checks, and waits for them no longer than a person does, whatever hangs.
+    pub fn run_in_time(self) -> Report {
+        let begun = Instant::now();
+        let done = clock::within(LONGEST, move || process::block_on(async move { self.run().await }));
+        let found = match done {
+            Some(Ok(report)) => return report,
+            Some(Err(error)) => Finding::failed(
+                "checks",
+                format!("cannot start the runtime: {error}"),
+                "check the limits of this process",
+            ),
+            None => {
+                let text = format!(
+                    "the checks did not end within {LONGEST:?}: a file or a directory that a setting names hangs"
+                );
+                Finding::failed(
+                    "checks",
+                    text,
+                    "check the file systems of certificates, tokens, NOMAD_FIREHOSE_DATA_DIR and dead letters",
+                )
+            }
+        };
+        Report { findings: vec![found], took: begun.elapsed() }
+    }
+
     /// Runs all checks.
     pub async fn run(&self) -> Report {
         let clock = Clock::start();

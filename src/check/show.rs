@@ -10,6 +10,9 @@ use crate::{
     redact::escaped_json,
 };
 
+/// The fewest columns that texts are broken into.
+const LEAST: usize = 30;
+
 /// How to show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
@@ -17,6 +20,8 @@ pub enum Look {
     Table {
         /// Whether to use them.
         colors: bool,
+        /// The columns of the terminal; without one, a line stays whole.
+        width: Option<usize>,
     },
     /// One JSON object.
     Json,
@@ -44,7 +49,7 @@ struct Row<'a> {
 
 pub(super) fn show(report: &Report, look: Look) -> String {
     match look {
-        Look::Table { colors } => table(report, colors),
+        Look::Table { colors, width } => table(report, colors, width),
         Look::Json => json(report),
     }
 }
@@ -60,27 +65,46 @@ fn row(found: &Finding) -> Row<'_> {
     Row { what, state: state.name(), took_ms: took.as_millis(), text, fix: fix.as_deref() }
 }
 
-fn table(report: &Report, colors: bool) -> String {
+fn table(report: &Report, colors: bool, columns: Option<usize>) -> String {
     let width = |cells: &dyn Fn(&Finding) -> String| {
         report.findings.iter().map(|found| cells(found).chars().count()).max().unwrap_or_default()
     };
     let (whats, times) = (width(&|found| found.what.clone()), width(&|found| time(found.took)));
+    let indent = 7 + 2 + whats + 2 + times + 2;
+    // On a narrow terminal, a text that the terminal breaks is easier to read than a column of single words.
+    let most =
+        columns.map(|columns| columns.saturating_sub(indent)).filter(|most| *most >= LEAST).unwrap_or(usize::MAX);
+    let below = format!("\n{}", " ".repeat(indent));
     let mut text = String::new();
     for found in &report.findings {
         let Finding { what, state, took, text: said, fix, .. } = found;
         let mark = painted(*state, &format!("{:7}", state.name()), colors);
-        text += &format!("{mark}  {what:<whats$}  {:>times$}  {said}\n", time(*took));
-        if let Some(fix) = fix {
-            let indent = " ".repeat(7 + 2 + whats + 2 + times + 2);
-            text += &format!(
-                "{indent}{}\n",
-                if colors { format!("\u{1b}[1m→ {fix}\u{1b}[0m") } else { format!("-> {fix}") }
-            );
+        let said = lines(said, most).join(&below);
+        text += &format!("{mark}  {what:<whats$}  {:>times$}  {said}", time(*took));
+        for line in fix.iter().flat_map(|fix| lines(&format!("-> {fix}"), most)) {
+            text += &below;
+            text += &if colors { format!("\u{1b}[1m{line}\u{1b}[0m") } else { line };
         }
+        text.push('\n');
     }
     text.push('\n');
     text += &summary(report);
     text
+}
+
+/// The text in lines of at most `most` characters, broken between words. A longer word has a line of its own.
+fn lines(text: &str, most: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= most => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// `3 ok, 1 warning, 1 failed in 2.3s`.
@@ -133,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_fix_stands_beneath_its_line() {
-        let text = report().show(Look::Table { colors: false });
+        let text = report().show(Look::Table { colors: false, width: None });
         let expected = "\
 ok       nomad http://a:4646  12ms  Nomad 2.0.5, region global, leader b
 failed   nomad list of nodes  1.2s  permission denied
@@ -142,7 +166,7 @@ failed   nomad list of nodes  1.2s  permission denied
 A run would not work: 1 ok, 1 failed, in 1.2s
 ";
         assert_eq!(text, expected);
-        assert!(report().show(Look::Table { colors: true }).contains("\u{1b}[1;31mfailed "));
+        assert!(report().show(Look::Table { colors: true, width: None }).contains("\u{1b}[1;31mfailed "));
     }
 
     #[test]
@@ -153,5 +177,23 @@ A run would not work: 1 ok, 1 failed, in 1.2s
         assert_eq!(json["findings"][1]["took_ms"], 1200);
         assert_eq!(json["findings"][1]["fix"], "add a rule");
         assert_eq!(json["findings"][0]["fix"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_terminal_gets_lines_that_fit() {
+        let text = report().show(Look::Table { colors: false, width: Some(36 + 30) });
+        let first = "ok       nomad http://a:4646  12ms  Nomad 2.0.5, region global,\n";
+        assert!(text.starts_with(&format!("{first}{}leader b\n", " ".repeat(36))), "{text}");
+        let narrow = report().show(Look::Table { colors: false, width: Some(40) });
+        assert_eq!(narrow, report().show(Look::Table { colors: false, width: None }));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_word_is_lost(text in "[a-z ]{0,60}", most in 1_usize..40) {
+            let lines = lines(&text, most);
+            proptest::prop_assert_eq!(lines.join(" "), text);
+            proptest::prop_assert!(lines.iter().all(|line| line.chars().count() <= most || !line.contains(' ')));
+        }
     }
 }

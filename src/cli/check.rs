@@ -1,7 +1,7 @@
 //! `check`: tries whether a run with this configuration would work.
 
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
 };
 
@@ -102,15 +102,67 @@ impl Checking {
     }
 
     /// Runs the checks, prints the report, and gives the exit code.
-    pub async fn run(self) -> ExitCode {
-        let report = self.check.run().await;
-        let look = if self.is_json { Look::Json } else { Look::Table { colors: super::trial::has_colors() } };
+    pub fn run(self) -> ExitCode {
+        let report = self.check.run_in_time();
+        let look = if self.is_json { Look::Json } else { table() };
         // A reader that stops before the end has seen what it wanted.
         io::stdout().write_all(report.show(look).as_bytes()).ok();
         match (report.is_misconfigured(), report.is_well()) {
             (true, _) => ExitCode::from(USAGE),
             (false, true) => ExitCode::SUCCESS,
             (false, false) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// On a terminal, its colours and its width. Elsewhere, a line stays whole, for `grep`.
+fn table() -> Look {
+    let width = io::stdout().is_terminal().then(super::trial::width);
+    Look::Table { colors: super::trial::has_colors(), width }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::cli::load_from;
+
+    fn asked(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Checking, Exit> {
+        let variables = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let arguments = ["nomad-firehose", NAME].iter().chain(arguments).map(OsString::from);
+        match load_from(arguments, &Environment { variables, exists: &|_| false })?.0 {
+            Task::Check(it) => Ok(*it),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn it_reads_what_the_run_reads() {
+        let resources = [("NOMAD_FIREHOSE_RESOURCES", "jobs,nodes")];
+        let it = asked(&[], &resources).expect("as run");
+        assert_eq!(it.check.settings.pipelines[0].kinds, [Kind::Nodes, Kind::Jobs]);
+        assert!(!it.is_json && !it.check.send_test);
+        let it = asked(&["allocations", "--output=json", "--send-test"], &resources).expect("as allocations");
+        assert_eq!(it.check.settings.pipelines[0].kinds, [Kind::Allocations]);
+        assert!(it.is_json && it.check.send_test);
+        let it = asked(&["events", "--topic=Job:web"], &[]).expect("as events");
+        assert_eq!(it.check.settings.pipelines[0].topics.len(), 1);
+        assert_eq!(it.log().level, tracing::Level::ERROR, "what is wrong is in the report");
+        assert_eq!(asked(&["jobs"], &[("LOG_LEVEL", "info")]).expect("valid").log().level, tracing::Level::INFO);
+        for wrong in [&[][..], &["jobs", "--sink-type=pigeon"], &["jobs", "--pipeline=x"]] {
+            assert!(matches!(asked(wrong, &[]), Err(Exit::Configuration(_))), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_examples_hold() {
+        let examples = EXAMPLES.lines().filter_map(|line| line.trim().strip_prefix("nomad-firehose check"));
+        let examples: Vec<_> = examples.filter(|example| !example.contains("--config")).collect();
+        assert_eq!(examples.len(), 3);
+        for example in examples {
+            let arguments: Vec<_> = example.split_whitespace().collect();
+            asked(&arguments, &[("NOMAD_FIREHOSE_RESOURCES", "jobs")]).expect("it works");
         }
     }
 }

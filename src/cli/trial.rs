@@ -174,7 +174,7 @@ pub(super) fn has_colors() -> bool {
     io::stdout().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-fn width() -> usize {
+pub(super) fn width() -> usize {
     sys::machine::columns().unwrap_or(WIDTH)
 }
 

@@ -80,4 +80,5 @@ async fn on_exchange(channel: &Channel, exchange: &str, routing_key: Option<&str
 
 fn of_fault(what: &str, fault: &Fault) -> Finding {
     Finding::of_error_or(what, fault.reason(), "check that the broker runs there, and SINK_AMQP_CONNECTION")
+        .with_words_behind_cause()
 }

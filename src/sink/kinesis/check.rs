@@ -65,4 +65,5 @@ fn of_error<E: aws_sdk_kinesis::error::ProvideErrorMetadata>(fault: &Fault, erro
 
 fn of_fault(fault: &Fault) -> Finding {
     Finding::of_error_or(WHAT, fault.reason(), "check AWS_REGION, AWS_ENDPOINT_URL_KINESIS and the network")
+        .with_words_behind_cause()
 }
