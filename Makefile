@@ -48,11 +48,11 @@ docs-test: docs ## Run every command of the documentation that can be run, and l
 alerts-test: ## Run every alert and every query of the dashboard against a real Prometheus, through each fault (about 3 minutes)
 	$(CARGO) test --locked --test monitoring -- --include-ignored --test-threads 1
 
-demo: ## Watch task events of a recorded cluster; Ctrl-C stops, again goes on
+demo: ## Watch a recorded cluster with tail, and on the status page; Ctrl-C stops, again goes on
 	@$(CARGO) build --locked --workspace --bins
 	@DEMO_ADDR=$(DEMO_ADDR) scripts/demo start
 
-demo-stop: ## Stop the demonstration's cluster and forget its state
+demo-stop: ## Stop the demonstration's cluster and its firehose
 	@scripts/demo stop
 
 bench: ## Measure the stages, and the whole program against references in the same run

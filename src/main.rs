@@ -19,7 +19,7 @@ use nomad_firehose::{
     },
 };
 use tokio::sync::Notify;
-use tracing::error;
+use tracing::{error, level_filters::LevelFilter};
 
 fn main() -> ExitCode {
     // The process that runs jq programs has no settings, no runtime and no log.
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Task::DeadLetters(list) => Ok(list.run()),
         Task::Health(health) => Ok(health.run()),
         Task::Try(task) => run(task.log(), attempt(*task, &warnings)),
-        Task::Tail(task) => run(task.log(), watch(*task, &warnings)),
+        Task::Tail(task) => run_within(task.log(), task.log_limits(), watch(*task, &warnings)),
         Task::Check(task) => inspect(*task),
         Task::Replay(replay) => run(replay.outlet.log, resend(&replay, &warnings)),
     };
@@ -62,7 +62,17 @@ fn report(failure: Failure) -> ExitCode {
 
 /// Sets up the log, and runs `task` to its end.
 fn run(log: Log, task: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
-    telemetry::init(log, sink::registry::log_limits()).context("cannot start the log")?;
+    run_within(log, &[], task)
+}
+
+/// The same with a log that leaves more out.
+fn run_within(
+    log: Log,
+    limits: &[(&'static str, LevelFilter)],
+    task: impl Future<Output = Result<ExitCode, Failure>>,
+) -> Result<ExitCode, Failure> {
+    let limits = sink::registry::log_limits().chain(limits.iter().copied());
+    telemetry::init(log, limits).context("cannot start the log")?;
     process::block_on(task).context("cannot start the runtime")?
 }
 

@@ -3,6 +3,7 @@
 use std::{io, io::IsTerminal as _, process::ExitCode};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser};
+use tracing::{Level, level_filters::LevelFilter};
 
 use super::{Exit, Task, arguments, flags};
 use crate::{
@@ -148,6 +149,11 @@ impl Tail {
     /// What is logged, and how.
     pub fn log(&self) -> crate::telemetry::Log {
         self.0.settings.log
+    }
+
+    /// What is not logged unless a level asks for more than errors.
+    pub fn log_limits(&self) -> &'static [(&'static str, LevelFilter)] {
+        if self.0.settings.log.level == Level::ERROR { &watch::SAID_IN_NOTES } else { &[] }
     }
 
     /// Shows what happens until `shutdown`, and gives the exit code.

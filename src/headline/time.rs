@@ -1,4 +1,5 @@
-//! When a record's event happened, as its body says it. The fields are those of [`crate::meta`].
+//! When a record's event happened, as its body says it. The fields are those of [`crate::meta`], where they have the time of
+//! this very change.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -30,6 +31,8 @@ pub(super) fn object_of<'a>(event: &'a Value, topic: &str) -> Option<&'a Value> 
 fn of_object(topic: &str, object: &Value) -> Option<u128> {
     match topic {
         "Allocation" => value(&object["TaskEvent"]["Time"]).or_else(|| value(&object["ModifyTime"])),
+        // Only the record of a new version has the time of its change: Nomad keeps none of a job's status.
+        "Job" if object["JobModifyIndex"] != object["ModifyIndex"] || object["Deleted"] == true => None,
         "Job" => value(&object["SubmitTime"]),
         "Node" => {
             let events = object["Events"].as_array().into_iter().flatten();

@@ -19,7 +19,9 @@ const TEXT: usize = 16;
 /// The most bytes of a name in JSON.
 const NAME: usize = 256;
 /// A time in a body that is older belongs to an earlier change: Nomad keeps none of some changes.
-const RECENT: Duration = Duration::from_secs(60);
+const RECENT: Duration = Duration::from_secs(10);
+/// The same where the body has the time of this very change: what is older still is a clock that is wrong, or a recording.
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How lines look.
 #[derive(Clone, Copy)]
@@ -64,6 +66,10 @@ impl Pen {
         Pen { look, zone: TimeZone::system(), subject: 0 }
     }
 
+    pub(super) fn is_json(&self) -> bool {
+        self.look.json
+    }
+
     /// The line of `record`, without a line break. `is_live` says that it arrives as it happens.
     pub(super) fn line(&mut self, record: &Record, headline: &Headline, is_live: bool) -> String {
         if self.look.json {
@@ -81,10 +87,10 @@ impl Pen {
     fn time(&self, kind: Kind, headline: &Headline, is_live: bool) -> String {
         let now = Timestamp::now();
         let told = headline.time.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
-        let is_recent = |time: &Timestamp| time.duration_until(now).unsigned_abs() < RECENT;
         // The body of a task event, an evaluation and a deployment has the time of this very change.
-        let is_exact = matches!(kind, Kind::Allocations | Kind::Evaluations | Kind::Deployments);
-        let time = told.filter(|time| is_exact || !is_live || is_recent(time)).unwrap_or(now);
+        let is_exact = !matches!(kind, Kind::Nodes | Kind::Events);
+        let most = if is_exact { A_DAY } else { RECENT };
+        let time = told.filter(|time| !is_live || time.duration_until(now).unsigned_abs() < most).unwrap_or(now);
         let (now, time): (Zoned, Zoned) = (now.to_zoned(self.zone.clone()), time.to_zoned(self.zone.clone()));
         let is_today = now.date() == time.date();
         time.strftime(if is_today { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" }).to_string()

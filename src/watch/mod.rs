@@ -16,8 +16,13 @@ mod stage;
 use std::{io, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
+use tracing::level_filters::LevelFilter;
 
-use self::{changes::Changes, line::Pen, stage::Stage};
+use self::{
+    changes::Changes,
+    line::Pen,
+    stage::{Last, Stage},
+};
 pub use self::{filter::Filter, line::Look};
 use crate::{
     cluster::Known,
@@ -68,6 +73,10 @@ pub enum Error {
     Run(#[from] lease::Error),
 }
 
+/// What the log leaves out unless it is asked for: `notes` says it in words.
+pub const SAID_IN_NOTES: [(&str, LevelFilter); 2] =
+    [("nomad_firehose::throttle", LevelFilter::OFF), ("nomad_firehose::source::tracker::gaps", LevelFilter::OFF)];
+
 impl Watch {
     /// Prints lines until `shutdown`, or until nobody reads them any more.
     ///
@@ -76,6 +85,7 @@ impl Watch {
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
         let Watch { settings, since, filter, look } = self;
         let Tail { kinds, topics, namespaces, nomad, polling, .. } = settings;
+        let watched_kinds = kinds.clone();
         let (metrics, status) = (Metrics::new(&kinds), Status::new(&kinds));
         let client = Client::new(nomad.clone())?;
         let topics_of = |kind: Kind| kind.topic().map_or_else(|| topics.clone(), |topic| vec![Topic::all(topic)]);
@@ -90,7 +100,8 @@ impl Watch {
             delivery::spawn(sink, Policy::default(), dead_letters.clone(), counters, shutdown.abort.clone());
         // It has a client of its own: when its requests fail, the source keeps its address.
         let changes = Changes::new(Client::new(nomad)?);
-        let stage = Stage { filter, pen: Pen::new(look), changes, is_live: since.is_none() };
+        let (pen, last) = (Pen::new(look), Last::default());
+        let stage = Stage { filter, pen, changes, is_live: since.is_none(), last };
         let ctx = Context {
             client,
             delivery: stage.spawn(handle),
@@ -111,7 +122,7 @@ impl Watch {
             grace: GRACE,
             cluster: Known::nothing(),
         };
-        let notes = tokio::spawn(notes::of_connection(status, metrics));
+        let notes = tokio::spawn(notes::of_connection(status, metrics, watched_kinds));
         let sink_closed = CancellationToken::new();
         let watched = tokio::spawn(supervisor::watch_delivery(delivery, sink_closed.clone(), shutdown.clone()));
         let ended = supervisor::run(&plan, Arc::new(Unshared), ctx, &shutdown, sink_closed).await;

@@ -27,7 +27,7 @@ fn note(text: &str) {
 }
 
 /// Says when the cluster cannot be read, and when it can be again. Never ends by itself.
-pub(super) async fn of_connection(status: Status, metrics: Metrics) {
+pub(super) async fn of_connection(status: Status, metrics: Metrics, kinds: Vec<Kind>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen = Seen::default();
@@ -35,8 +35,13 @@ pub(super) async fn of_connection(status: Status, metrics: Metrics) {
         ticks.tick().await;
         let phases = status.phases();
         let phases = phases.iter().map(|(_, phase)| phase);
-        if let Some(text) = seen.changed(phases, metrics.process().stream_reconnects.get()) {
+        let reconnects = metrics.process().stream_reconnects.get();
+        if let Some(text) = seen.changed(phases, reconnects) {
             note(&text);
+        }
+        let gaps = kinds.iter().map(|kind| metrics.summary(*kind).gaps).sum();
+        if let Some(text) = seen.missing(gaps, reconnects) {
+            note(text);
         }
     }
 }
@@ -47,9 +52,18 @@ struct Seen {
     is_blocked: bool,
     is_polling: bool,
     reconnects: u64,
+    gaps: u64,
 }
 
 impl Seen {
+    /// What to say about new gaps. Before the first reconnection, nothing was seen that could be missing.
+    fn missing(&mut self, gaps: u64, reconnects: u64) -> Option<&'static str> {
+        let has_more = gaps > std::mem::replace(&mut self.gaps, gaps);
+        (has_more && reconnects > 0).then_some(
+            "Nomad's event buffer no longer had all events since the last one; lists give the newest versions in between",
+        )
+    }
+
     /// What to say about a change.
     fn changed<'a>(&mut self, phases: impl Iterator<Item = &'a Phase>, reconnects: u64) -> Option<String> {
         let (mut blocked, mut polling, mut connecting) = (None, None, false);
@@ -127,6 +141,8 @@ mod tests {
         assert_eq!(seen.changed([&leads].into_iter(), 1).as_deref(), Some("connected to Nomad again"));
         assert_eq!(seen.changed([&leads].into_iter(), 1), None);
         assert_eq!(seen.changed([&leads].into_iter(), 2).as_deref(), Some("connected to Nomad again"));
+        assert_eq!(Seen::default().missing(3, 0), None);
+        assert!(seen.missing(3, 2).is_some() && seen.missing(3, 2).is_none());
         let polls = Phase::Polling { note: Some("no broker".to_owned()) };
         let said = seen.changed([&polls].into_iter(), 2);
         assert_eq!(said.as_deref(), Some("reading lists in place of the event stream: no broker"));

@@ -1,6 +1,9 @@
 //! Between source and standard output: turns each record into its line, or leaves it out.
 
+use std::{collections::HashMap, sync::Arc};
+
 use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{changes::Changes, filter::Filter, line::Pen};
 use crate::{
@@ -13,12 +16,34 @@ use crate::{
 /// How many submissions wait in front of the stage. The window bounds their bytes.
 const QUEUE: usize = 16;
 
+/// The most objects whose last line is remembered.
+const REMEMBERED: usize = 4096;
+
 pub(super) struct Stage {
     pub(super) filter: Filter,
     pub(super) pen: Pen,
     pub(super) changes: Changes,
     /// Lines are of what happens now, and not of what happened before.
     pub(super) is_live: bool,
+    pub(super) last: Last,
+}
+
+/// What was said last of each object: a new version that reads the same is no news to a person.
+#[derive(Default)]
+pub(super) struct Last(HashMap<(Kind, Arc<str>), u64>);
+
+impl Last {
+    /// Whether this was said of the object last. Task events are never the same: each happened.
+    fn is_same(&mut self, record: &Record, headline: &Headline) -> bool {
+        if matches!(record.kind, Kind::Allocations | Kind::Events) {
+            return false;
+        }
+        if self.0.len() >= REMEMBERED {
+            self.0.clear();
+        }
+        let said = xxh3_64(headline.text.as_bytes());
+        self.0.insert((record.kind, Arc::clone(&record.key)), said) == Some(said)
+    }
 }
 
 impl Stage {
@@ -66,6 +91,9 @@ impl Stage {
         let mut headline = of_job.unwrap_or_else(|| Headline::of_value(record.kind, &body));
         if record.kind == Kind::Allocations {
             headline = headline.on(&record.node);
+        }
+        if !self.pen.is_json() && self.last.is_same(record, &headline) {
+            return None;
         }
         Some(self.pen.line(record, &headline, self.is_live))
     }
