@@ -41,7 +41,7 @@ impl Last {
         if self.0.len() >= REMEMBERED {
             self.0.clear();
         }
-        let said = xxh3_64(headline.text.as_bytes());
+        let said = xxh3_64(format!("{}  {}", headline.subject, headline.text).as_bytes());
         self.0.insert((record.kind, Arc::clone(&record.key)), said) == Some(said)
     }
 }

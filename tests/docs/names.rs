@@ -115,7 +115,10 @@ impl Known {
             let word = word.trim_end_matches([',', ';', ')']);
             if let Some(flag) = word.strip_prefix("--") {
                 let flag = flag.split('=').next().unwrap_or_default();
-                let is_known = command.get_arguments().any(|argument| argument.get_long() == Some(flag));
+                let is_known = command.get_arguments().any(|argument| {
+                    let aliases = argument.get_visible_aliases().unwrap_or_default();
+                    argument.get_long() == Some(flag) || aliases.contains(&flag)
+                });
                 if !is_known && flag != "…" {
                     return Some((format!("{} --{flag}", command.get_name()), "flag"));
                 }
