@@ -27,16 +27,18 @@ async fn append(sim: &Sim, from: u64, until: u64) {
 /// Where the state is.
 #[derive(Clone, Copy)]
 enum At<'a> {
-    Consul(&'a Consul),
+    /// In a folder of this name.
+    Consul(&'a Consul, &'a str),
     Directory(&'a Path),
 }
 
 impl At<'_> {
     fn place(self, setup: Setup) -> Setup {
         match self {
-            At::Consul(consul) => {
-                setup.env("NOMAD_FIREHOSE_COORDINATOR", "consul").env("CONSUL_HTTP_ADDR", consul.url())
-            }
+            At::Consul(consul, folder) => setup
+                .env("NOMAD_FIREHOSE_COORDINATOR", "consul")
+                .env("CONSUL_HTTP_ADDR", consul.url())
+                .env("NOMAD_FIREHOSE_CONSUL_PREFIX", folder),
             At::Directory(path) => setup.data_dir(path),
         }
     }
@@ -115,9 +117,9 @@ async fn continues_exactly(at: At<'_>, kind: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_continues_right_after_the_index_in_consul() {
     let consul = Consul::start(Options::default()).await;
-    continues_exactly(At::Consul(&consul), "evaluations").await;
-    assert_eq!(consul.get("nomad-firehose/evaluations.value").await.as_deref(), Some(b"106".as_slice()));
-    continues_exactly(At::Consul(&consul), "events").await;
+    continues_exactly(At::Consul(&consul, "a"), "evaluations").await;
+    assert_eq!(consul.get("a/evaluations.value").await.as_deref(), Some(b"106".as_slice()));
+    continues_exactly(At::Consul(&consul, "b"), "events").await;
     let names: Vec<_> = consul.sessions().await.iter().map(|session| session["Name"].clone()).collect();
     assert_eq!(names, [""; 0], "no session is left");
 }
@@ -133,14 +135,14 @@ async fn a_start_continues_right_after_the_index_in_files() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_is_left_alone_or_deposed_with_force() {
     let consul = Consul::start(Options::default()).await;
-    let (at, sim) = (At::Consul(&consul), cluster(60, 1_000).await);
+    let (at, sim) = (At::Consul(&consul, "a"), cluster(60, 1_000).await);
     let process = at.run(&sim, "evaluations").env("NOMAD_FIREHOSE_LEASE", "2s").spawn();
     process.until_printed(30).await;
-    let (code, text, _) = at.set(&sim, &["--index", "41"]).await;
+    let (code, text, _) = at.set(&sim, &["--index", "41", "evaluations"]).await;
     assert_eq!(code, Some(1));
     assert!(text.contains("nothing was changed: ") && text.contains("--force"), "{text}");
     // Its writes are refused from the first moment on, so it resumes from what was set.
-    let (code, text, log) = at.set(&sim, &["--index", "41", "--force"]).await;
+    let (code, text, log) = at.set(&sim, &["--index", "41", "--force", "evaluations"]).await;
     assert_eq!(code, Some(0), "{text}{log}");
     assert!(text.contains("→ *@41") && text.contains("the lease was taken from "), "{text}");
     assert!(log.contains("lease taken from its leader"), "{log}");

@@ -128,6 +128,7 @@ impl Entry {
             Some(Origin::File(_)) => "file",
             Some(Origin::Foreign(_)) => "nomad-events-sink",
             Some(Origin::Pipeline(..)) => "pipeline",
+            Some(Origin::Foreign(_)) => "nomad-events-sink",
         }
     }
 }
@@ -138,18 +139,22 @@ fn hidden(setting: &Setting, value: &str) -> String {
     if setting.secret && setting.default != Some(value) {
         return HIDDEN.to_owned();
     }
-    match user_of(value) {
+    match user_of(setting, value) {
         Some(user) => value.replacen(user, HIDDEN, 1),
         None => value.to_owned(),
     }
 }
 
-/// `me:password` of `https://me:password@host`, also without a scheme.
-fn user_of(value: &str) -> Option<&str> {
+/// `me:password` of `https://me:password@host`. An address can do without the scheme.
+fn user_of<'a>(setting: &Setting, value: &'a str) -> Option<&'a str> {
+    let has_scheme = value.contains("://");
+    if !has_scheme && !setting.is_address() {
+        return None;
+    }
     let rest = value.split_once("://").map_or(value, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next()?;
     let (user, _) = authority.rsplit_once('@')?;
-    (!user.is_empty() && (value.contains("://") || user.contains(':'))).then_some(user)
+    (!user.is_empty()).then_some(user)
 }
 
 /// Whether a run reads the setting.

@@ -168,7 +168,8 @@ impl Shared {
 
     /// Whether a configuration file was named.
     pub fn has_file(&self) -> bool {
-        self.given.0.contains_key(catalogue::CONFIG.flag)
+        let files = [&catalogue::CONFIG, &catalogue::NOMAD_EVENTS_SINK_CONFIG];
+        files.iter().any(|file| self.given.0.contains_key(file.flag))
     }
 }
 

@@ -183,8 +183,10 @@ impl Fleet {
                 self.around.board.failed(&name, reason);
             }
             Report::Ended(name, ending) => {
-                self.is_clean &= !matches!(ending, Ending::Stopped { clean: false });
                 let Some(Running { after, .. }) = self.running.remove(&name) else { return Ok(()) };
+                // What it has not delivered, its successor delivers.
+                let is_handed_on = matches!(after, After::Start(_)) && !self.shutdown.stop.is_cancelled();
+                self.is_clean &= is_handed_on || !matches!(ending, Ending::Stopped { clean: false });
                 match (after, ending, name) {
                     // A reader that is gone does not come back.
                     (After::Start(_), Ending::SinkClosed, None) => {}

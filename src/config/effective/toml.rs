@@ -49,7 +49,8 @@ fn line(text: &mut String, entry: &Entry, own: Option<&PipelineName>) {
 
 fn value(entry: &Entry, own: Option<&PipelineName>) -> String {
     let Entry { setting, values, origin, .. } = entry;
-    let is_secret = setting.secret && origin.is_some() || values.iter().any(|value| user_of(value).is_some());
+    let has_user = |value: &String| setting.is_address() && user_of(setting, value).is_some();
+    let is_secret = setting.secret && origin.is_some() || values.iter().any(has_user);
     if is_secret {
         // Commas separate the items of the variable, as they do in the setting's own variable.
         let suffix = own.map(|name| format!("_{}", name.as_str().to_ascii_uppercase().replace('-', "_")));
