@@ -101,3 +101,22 @@ async fn a_refusal_names_the_setting_and_no_secret() {
     }
     assert!(server.taken().is_empty() && plain.taken().is_empty());
 }
+
+/// As with every other sink: the file of an authority changes, and nobody restarts the program.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_is_renewed_is_trusted_with_the_next_connection() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let directory = tempfile::tempdir().expect("a directory");
+    let ca = directory.path().join("ca.pem");
+    std::fs::write(&ca, old.pem()).expect("writable");
+    let server = Smtp::start(Options { authority: Some(&new), ..Options::default() }).await;
+    let sim = cluster().await;
+    let setup = setup(&sim, &server, "starttls").env("SINK_SMTP_CACERT", &ca).env("NOMAD_FIREHOSE_RETRY_MAX", "200ms");
+    let process = setup.spawn();
+    process.until_logged("delivery failed").await;
+    std::fs::write(&ca, "half of it").expect("writable");
+    process.until_logged("cannot load certificate").await;
+    std::fs::write(&ca, new.pem()).expect("writable");
+    process.until("every mail arrives", || server.taken().len() >= 3).await;
+    process.end_by(common::Signal::TERM).await;
+}

@@ -133,28 +133,39 @@ impl Entry {
     }
 }
 
-/// A value without what must not be seen.
+const HIDDEN: &str = "<hidden>";
+
+/// A value without what must not be seen. Of the URL of a sink, everything behind the host can be a secret.
 fn hidden(setting: &Setting, value: &str) -> String {
-    const HIDDEN: &str = "<hidden>";
     if setting.secret && setting.default != Some(value) {
-        return HIDDEN.to_owned();
+        return host_of(setting, value).unwrap_or_else(|| HIDDEN.to_owned());
     }
     match user_of(setting, value) {
-        Some(user) => value.replacen(user, HIDDEN, 1),
+        Some((before, after)) => format!("{before}{HIDDEN}@{after}"),
         None => value.to_owned(),
     }
 }
 
-/// `me:password` of `https://me:password@host`. An address can do without the scheme.
-fn user_of<'a>(setting: &Setting, value: &'a str) -> Option<&'a str> {
-    let has_scheme = value.contains("://");
-    if !has_scheme && !setting.is_address() {
+/// What surrounds the user in `https://me:password@host`. An address can do without the scheme, and a password can have any character.
+fn user_of<'a>(setting: &Setting, value: &'a str) -> Option<(&'a str, &'a str)> {
+    let begin = value.find("://").map(|at| at + 3);
+    if begin.is_none() && !setting.is_address() {
         return None;
     }
-    let rest = value.split_once("://").map_or(value, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let (user, _) = authority.rsplit_once('@')?;
-    (!user.is_empty()).then_some(user)
+    let (before, rest) = value.split_at(begin.unwrap_or(0));
+    rest.rsplit_once('@').map(|(_, after)| (before, after))
+}
+
+/// `https://hooks.example.com/<hidden>`; `None` if that is not certain to be the host.
+fn host_of(setting: &Setting, value: &str) -> Option<String> {
+    let (scheme, rest) = value.split_once("://").filter(|_| setting.is_address())?;
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(_, host)| ("<hidden>@", host));
+    let is_plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.:[]".contains(c));
+    // A slash in a password would look like the end of the host.
+    let is_certain = is_plain(host) && is_plain(scheme) && !tail.contains('@');
+    let tail = if matches!(tail, "" | "/") { tail } else { "/<hidden>" };
+    is_certain.then(|| format!("{scheme}://{user}{host}{tail}"))
 }
 
 /// Whether a run reads the setting.

@@ -18,7 +18,10 @@ pub(super) fn write(effective: &Effective, all: bool, width: usize) -> String {
         effective.sections().flat_map(|(_, entries)| entries).filter(wanted).map(|entry| entry.setting.flag.len());
     let names = names.max().unwrap_or_default();
     for (pipeline, entries) in effective.sections() {
-        let rows: Vec<_> = entries.iter().filter(wanted).collect();
+        let mut rows: Vec<_> = entries.iter().filter(wanted).collect();
+        // The stages between source and sink have settings below the heading of the sink, too.
+        let headings: Vec<_> = rows.iter().map(|entry| entry.setting.heading).collect();
+        rows.sort_by_key(|entry| headings.iter().position(|heading| *heading == entry.setting.heading));
         // A value that nobody can read on one line is cut; JSON has all of it.
         let room = width.saturating_sub(names + ORIGIN + 6).max(LEAST);
         let cells: Vec<_> = rows.iter().map(|entry| cell(entry, room)).collect();

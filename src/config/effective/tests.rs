@@ -65,7 +65,11 @@ fn only_what_applies_is_shown() {
     assert!(http.contains("sink-http-timeout") && !http.contains("sink-smtp"), "{http}");
     let slack = of(&format!("{BASE}sink-type = 'slack'\nsink-slack-url = 'https://h/{SECRET}'\n"), &[]);
     let slack = slack.written(Form::Table, false, 100);
-    assert!(slack.contains("notify-window") && slack.contains("<hidden>") && !slack.contains(SECRET), "{slack}");
+    assert!(
+        slack.contains("notify-window") && slack.contains("https://h/<hidden>") && !slack.contains(SECRET),
+        "{slack}"
+    );
+    assert_eq!(slack.lines().filter(|line| *line == "Sink").count(), 1, "{slack}");
     let all = of(BASE, &[]).written(Form::Table, true, 100);
     assert!(catalogue::ALL.iter().all(|setting| all.contains(&format!("  {} ", setting.flag))), "{all}");
 }
@@ -90,6 +94,26 @@ fn no_form_shows_a_secret() {
         toml.contains("nomad-addr = \"${NOMAD_ADDR}\"\n") && toml.contains("\"${SINK_HTTP_HEADERS_A}\"\n"),
         "{toml}"
     );
+}
+
+#[test]
+fn of_an_address_the_host_is_shown_and_nothing_that_could_be_a_secret() {
+    let setting = |flag: &str| *catalogue::ALL.iter().find(|setting| setting.flag == flag).expect("it exists");
+    for (flag, value, shown) in [
+        ("nomad-addr", "https://nomad:4646", "https://nomad:4646"),
+        ("nomad-addr", "https://me:pa/ss@w@nomad:4646", "https://<hidden>@nomad:4646"),
+        ("consul-http-addr", "me:pass@consul:8500", "<hidden>@consul:8500"),
+        ("sink-http-address", "http://vector:8080", "http://vector:8080"),
+        ("sink-http-address", "http://me:p@ss@vector:8080/nomad?key=1", "http://<hidden>@vector:8080/<hidden>"),
+        ("sink-http-address", "http://pass word/x", "<hidden>"),
+        ("sink-http-address", "pass", "<hidden>"),
+        ("sink-http-address", "https://h/T@secret", "<hidden>"),
+        ("sink-http-address", "https://me:pa/ss@h", "<hidden>"),
+        ("sink-http-token", "http://token/x", "<hidden>"),
+        ("cluster", "a:b@c", "a:b@c"),
+    ] {
+        assert_eq!(hidden(setting(flag), value), shown, "{flag}");
+    }
 }
 
 #[test]

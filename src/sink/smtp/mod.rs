@@ -28,6 +28,7 @@ use lettre::transport::smtp::{
     extension::ClientId,
 };
 use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
 pub use self::config::{Config, Encryption};
 pub(super) use self::settings::DEFINITION;
@@ -77,6 +78,17 @@ impl Smtp {
         format!("{}:{}", self.config.host, self.config.port)
     }
 
+    /// Loads the authority again before a new connection. If its file cannot be used now, what was loaded before stays in use.
+    fn load_authority(&mut self) {
+        if self.idle.is_some() || self.tls.is_none() || self.config.ca_cert.is_none() {
+            return;
+        }
+        match tls(&self.config) {
+            Ok(tls) => self.tls = Some(tls),
+            Err(error) => warn!(%error, action = "keep what was loaded before", "cannot load certificate"),
+        }
+    }
+
     async fn outcome(&mut self, record: &Record) -> Outcome {
         let mail = match mail::of(record, &self.config, self.cluster.as_deref()) {
             Ok(mail) => mail,
@@ -85,6 +97,7 @@ impl Smtp {
         if record.ack.lease_state() != LeaseState::Held {
             return Outcome::failed(ErrorClass::Unsent, "not sent: the lease is not held at the moment");
         }
+        self.load_authority();
         let deadline = Instant::now() + self.config.timeout;
         let mut step = Step::Connect;
         let transfer = timeout_at(deadline, self.transfer(&mail, &mut step));

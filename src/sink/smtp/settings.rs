@@ -33,7 +33,7 @@ settings! {
     TLS = Setting::new(HEADING, "sink-smtp-tls", "SINK_SMTP_TLS", "HOW",
         "Encryption: starttls (required before the login), tls (from the start), or none").default("starttls");
     CACERT = Setting::new(HEADING, "sink-smtp-cacert", "SINK_SMTP_CACERT", "FILE",
-        "PEM file with the certificate authority that signed the server's certificate. Without it, the authorities of the system");
+        "PEM file with the certificate authority that signed the server's certificate. Without it, the authorities of the system").renewed();
     USERNAME = Setting::new(HEADING, "sink-smtp-username", "SINK_SMTP_USERNAME", "USER",
         "User to log in as. Without it, there is no login");
     PASSWORD = Setting::new(HEADING, "sink-smtp-password", "SINK_SMTP_PASSWORD", "SECRET",
