@@ -136,7 +136,8 @@ impl Run {
     /// Runs a script: what it printed.
     async fn command(&mut self, script: &str, stop: Option<Until>) -> Result<String, String> {
         let directory = self.stage.directory();
-        let [out, log] = ["stdout", "stderr"].map(|name| directory.join(name));
+        // Names of their own: what one command has left running can still write to its files.
+        let [out, log] = ["stdout", "stderr"].map(|name| directory.join(format!("{name}-{}", self.groups.0.len())));
         let script = format!(
             "set -euo pipefail\nif [ -f .exported ]; then . ./.exported; fi\ntrap 'declare -px >.exported' EXIT\n{}",
             self.stage.adapted(script)
