@@ -145,7 +145,7 @@ impl Run {
         let path = format!("{}:{}", self.stage.programs().display(), std::env::var("PATH").unwrap_or_default());
         let mut command = Command::new("bash");
         command.arg("-c").arg(script).current_dir(directory).env_clear().process_group(0).stdin(Stdio::null());
-        command.envs([("PATH", &*path), ("HOME", &directory.to_string_lossy()), ("LC_ALL", "C.UTF-8")]);
+        command.envs([("PATH", &*path), ("HOME", &directory.to_string_lossy()), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")]);
         command.env("NOMAD_ADDR", self.stage.adapted("http://127.0.0.1:4646"));
         command.stdout(File::create(&out).expect("a file")).stderr(File::create(&log).expect("a file"));
         self.groups.0.push(command.spawn().map_err(|error| error.to_string())?);
