@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use clap::Command;
+use clap::{Arg, Command};
 use nomad_firehose::{cli, config::catalogue};
 
 use super::pages::{self, Kind, Page};
@@ -115,10 +115,11 @@ impl Known {
             let word = word.trim_end_matches([',', ';', ')']);
             if let Some(flag) = word.strip_prefix("--") {
                 let flag = flag.split('=').next().unwrap_or_default();
-                let is_known = command.get_arguments().any(|argument| {
-                    let aliases = argument.get_visible_aliases().unwrap_or_default();
+                let names = |argument: &Arg| {
+                    let aliases = argument.get_all_aliases().unwrap_or_default();
                     argument.get_long() == Some(flag) || aliases.contains(&flag)
-                });
+                };
+                let is_known = command.get_arguments().any(names);
                 if !is_known && flag != "…" {
                     return Some((format!("{} --{flag}", command.get_name()), "flag"));
                 }
