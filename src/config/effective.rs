@@ -128,7 +128,6 @@ impl Entry {
             Some(Origin::File(_)) => "file",
             Some(Origin::Foreign(_)) => "nomad-events-sink",
             Some(Origin::Pipeline(..)) => "pipeline",
-            Some(Origin::Foreign(_)) => "nomad-events-sink",
         }
     }
 }

@@ -94,7 +94,7 @@ impl Watch {
             notes::before_the_buffer(&client, &namespaces, &kinds, since).await;
         }
         let dead_letters = DeadLetters::new(Place::Log);
-        let counters = Arc::new(Counters::new(metrics.clone(), status.clone()));
+        let counters = Arc::new(Counters::new(metrics.clone(), status.clone(), "stdout"));
         let sink = Box::new(Stdout::open()?);
         let (handle, delivery) =
             delivery::spawn(sink, Policy::default(), dead_letters.clone(), counters, shutdown.abort.clone());
