@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     View,
-    verdict::{Verdict, problems},
+    verdict::{Verdict, problems, stuck},
 };
 use crate::{
     kind::Kind,
@@ -127,7 +127,7 @@ impl Report {
         let now = SystemTime::now();
         let shown_pipelines = view.board.pipelines();
         let gaps = view.journal.gaps();
-        let mut found = problems(&shown_pipelines, &gaps, now).into_iter();
+        let mut found = stuck().into_iter().chain(problems(&shown_pipelines, &gaps, now));
         let verdict = found.next().unwrap_or_else(|| Verdict::well(&shown_pipelines));
         let newest = |list: Vec<Arc<Noted>>| list.iter().rev().map(|noted| Event::of(noted)).collect();
         Report {

@@ -18,6 +18,7 @@ use super::{
     page,
     report::Report,
     table,
+    verdict::stuck,
 };
 
 /// Headers of every answer. What is served is of this moment, and for nobody to embed.
@@ -91,8 +92,12 @@ async fn metrics(State(Sources { view, .. }): State<Sources>, headers: HeaderMap
     ([(header::CONTENT_TYPE, kind), (header::VARY, "accept")], text).into_response()
 }
 
-async fn live() -> &'static str {
-    "ok\n"
+/// This answers on a thread of its own: that a pipeline's threads still work has to be asked.
+async fn live() -> (StatusCode, String) {
+    match stuck() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(verdict) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", verdict.text)),
+    }
 }
 
 async fn ready(State(Sources { view, .. }): State<Sources>) -> (StatusCode, String) {

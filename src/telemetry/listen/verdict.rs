@@ -8,16 +8,21 @@ use std::{
 use serde::Serialize;
 
 use super::report::{of_resource, of_sink, unix};
-use crate::telemetry::{
-    Cause, Phase, SinkState,
-    board::{Row, Shown},
-    journal::Noted,
+use crate::{
+    pulse,
+    telemetry::{
+        Cause, Phase, SinkState,
+        board::{Row, Shown},
+        journal::Noted,
+    },
 };
 
 /// How long a sink may take to answer before that is a problem.
 const SILENT: Duration = Duration::from_secs(10);
 /// How long a kind may take to get its lease, or its first answer from Nomad.
 const BEGUN_WITHIN: Duration = Duration::from_secs(10);
+/// How long a runtime may stand still before that is a problem.
+const STUCK: Duration = Duration::from_secs(10);
 /// How old an undelivered event may be before that is a problem of its own.
 const BEHIND: f64 = 30.0;
 /// How long a gap is worth the first sentence.
@@ -73,6 +78,15 @@ impl Verdict {
         };
         Verdict::new(Tone::Good, text, None, None)
     }
+}
+
+/// A runtime of the process that stands still.
+pub(super) fn stuck() -> Option<Verdict> {
+    let (name, silence) = pulse::stuck(STUCK)?;
+    let what = if name.is_empty() { "The program".to_owned() } else { format!("The pipeline {name}") };
+    let text = format!("{what} has made no progress for {} s.", silence.as_secs());
+    let fix = "Restart this replica; another one takes over. Keep its log for a report of the fault.";
+    Some(Verdict::new(Tone::Bad, text, SystemTime::now().checked_sub(silence), Some(fix)))
 }
 
 /// What is wrong, the worst first.
