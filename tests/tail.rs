@@ -245,3 +245,13 @@ async fn it_resumes_after_an_outage_and_says_so() {
     let ended = tail.end_by(Signal::INT).await;
     assert_eq!((ended.printed.len(), ended.log.lines().count(), ended.status.code()), (2, 2, Some(0)), "{}", ended.log);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_reads_the_same_is_no_news_to_a_person() {
+    let sim = cluster().await;
+    let (text, json) = (follow(&sim, &[]).await, follow(&sim, &["--json"]).await);
+    sim.append_lines([made::evaluation(20, 1), made::evaluation(21, 1), made::evaluation(22, 2)]).await.expect("lines");
+    json.until_printed(3).await;
+    text.until_printed(2).await;
+    assert_eq!(text.end_by(Signal::INT).await.printed.len(), 2);
+}

@@ -12,6 +12,8 @@ use crate::{
     redact::shown,
 };
 
+/// The column of subjects to begin with, unless that is more than a third of the screen.
+const BEGIN: usize = 34;
 /// The widest column of subjects. Longer ones push their text to the right.
 const SUBJECT: usize = 44;
 /// The columns that a text keeps, however long the rest is.
@@ -100,8 +102,8 @@ impl Pen {
         let width = (self.look.width)();
         let subject = columns(&headline.subject);
         // Columns are for a screen. A file has no use for blanks.
-        if width.is_some() {
-            self.subject = self.subject.max(subject).min(SUBJECT);
+        if let Some(width) = width {
+            self.subject = self.subject.max(BEGIN.min(width / 3)).max(subject).min(SUBJECT);
         }
         let pad = " ".repeat(self.subject.saturating_sub(subject));
         let place = headline.place.as_ref().map(|place| format!("on {place}")).unwrap_or_default();
@@ -210,10 +212,10 @@ mod tests {
         let line = |width: fn() -> Option<usize>| pen(false, width).paint("12:03:41", &headline(), "in team-a");
         let whole = "12:03:41 web/api 3f2a81c0 nginx  Terminated  exit 137  OOM killed  on node-7  in team-a";
         assert_eq!(line(|| None), whole);
-        assert_eq!(line(|| Some(200)), whole);
+        assert_eq!(line(|| Some(200)), whole.replace("nginx", &format!("nginx{}", " ".repeat(12))));
         assert_eq!(
             line(|| Some(80)),
-            "12:03:41 web/api 3f2a81c0 nginx  Terminated  exit 137  OO…  on node-7  in team-a"
+            "12:03:41 web/api 3f2a81c0 nginx      Terminated  exit 137…  on node-7  in team-a"
         );
         assert_eq!(line(|| Some(60)), "12:03:41 web/api 3f2a81c0 nginx  Terminated  exit 137  OOM…");
         assert_eq!(line(|| Some(20)), "12:03:41 web/api 3f…");
@@ -224,7 +226,7 @@ mod tests {
         let mut pen = pen(false, || Some(100));
         pen.paint("12:03:41", &headline(), "");
         let node = Headline::of(Kind::Nodes, br#"{"Name":"node-7","Status":"ready"}"#);
-        let wanted = format!("12:03:41 node node-7{}ready", " ".repeat(13));
+        let wanted = format!("12:03:41 node node-7{}ready", " ".repeat(24));
         assert_eq!(pen.paint("12:03:41", &node, ""), wanted);
     }
 
