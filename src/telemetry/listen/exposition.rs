@@ -86,7 +86,6 @@ mod tests {
     fn every_sample_of_ours_belongs_to_a_described_family() {
         let counted = Metrics::new(&Kind::ALL);
         counted.dead_letters(Kind::Jobs, metrics::REJECTED, 3);
-        counted.answered(std::time::Duration::from_millis(3));
         let open = counted.encode().expect("text");
         let converted = text(&open);
         let mut family = (String::new(), String::new());

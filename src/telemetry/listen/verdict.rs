@@ -250,7 +250,7 @@ fn names(rows: &[&Row]) -> String {
         [] => "nothing".to_owned(),
         [one] => (*one).to_owned(),
         [first @ .., last] if all.len() <= NAMES => format!("{} and {last}", first.join(", ")),
-        [first @ ..] => format!("{} and {} more", first[..NAMES - 1].join(", "), all.len() + 1 - NAMES),
+        first => format!("{} and {} more", first[..NAMES - 1].join(", "), all.len() + 1 - NAMES),
     }
 }
 
