@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How often the state of the connection is looked at.
-const EVERY: Duration = Duration::from_millis(200);
+const EVERY: Duration = Duration::from_millis(50);
 /// How long the server is asked for the beginning of its buffer.
 const WITHIN: Duration = Duration::from_secs(2);
 
@@ -53,13 +53,16 @@ struct Seen {
     is_polling: bool,
     reconnects: u64,
     gaps: u64,
+    /// The reconnections when gaps were counted last.
+    reconnects_before: u64,
 }
 
 impl Seen {
-    /// What to say about new gaps. Before the first reconnection, nothing was seen that could be missing.
+    /// What to say about new gaps. What the first connection does not prove, nobody has asked for.
     fn missing(&mut self, gaps: u64, reconnects: u64) -> Option<&'static str> {
         let has_more = gaps > std::mem::replace(&mut self.gaps, gaps);
-        (has_more && reconnects > 0).then_some(
+        let was_first = std::mem::replace(&mut self.reconnects_before, reconnects) == 0;
+        (has_more && !was_first).then_some(
             "Nomad's event buffer no longer had all events since the last one; lists give the newest versions in between",
         )
     }
@@ -142,7 +145,7 @@ mod tests {
         assert_eq!(seen.changed([&leads].into_iter(), 1), None);
         assert_eq!(seen.changed([&leads].into_iter(), 2).as_deref(), Some("connected to Nomad again"));
         assert_eq!(Seen::default().missing(3, 0), None);
-        assert!(seen.missing(3, 2).is_some() && seen.missing(3, 2).is_none());
+        assert!(seen.missing(0, 2).is_none() && seen.missing(3, 2).is_some() && seen.missing(3, 2).is_none());
         let polls = Phase::Polling { note: Some("no broker".to_owned()) };
         let said = seen.changed([&polls].into_iter(), 2);
         assert_eq!(said.as_deref(), Some("reading lists in place of the event stream: no broker"));
