@@ -120,6 +120,9 @@ async fn each_setting_changes_as_the_reference_says() {
         process.log()
     );
 
+    stage.write(header);
+    reload(&process, "configuration reloaded  added").await;
+
     // Nothing: neither what cannot change, nor what is wrong, nor what cannot be used.
     let fixed = "data-dir = '/elsewhere'\ncluster = 'other'\nlisten = '127.0.0.1:1'\n";
     stage.write(&format!("{header}{fixed}"));

@@ -27,6 +27,7 @@ use lettre::transport::smtp::{
     client::{Certificate, CertificateStore, TlsParameters},
     extension::ClientId,
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
@@ -122,6 +123,10 @@ fn tls(config: &Config) -> Result<TlsParameters, Unusable> {
     if let Some(path) = &config.ca_cert {
         let wrong = |reason: String| Unusable::new(format!("SINK_SMTP_CACERT: {}: {reason}", path.display()));
         let pem = files::read(path, MAX_CERTIFICATES).map_err(|error| wrong(error.to_string()))?;
+        // A text without any certificate would make a store that trusts nobody.
+        if !CertificateDer::pem_slice_iter(&pem).next().is_some_and(|found| found.is_ok()) {
+            return Err(wrong("it is no PEM file with a certificate".to_owned()));
+        }
         let certificate =
             Certificate::from_pem(&pem).map_err(|_| wrong("it is no PEM file with a certificate".to_owned()))?;
         builder = builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
