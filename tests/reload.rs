@@ -131,7 +131,7 @@ async fn each_setting_changes_as_the_reference_says() {
     for (text, problem) in [
         ("retry-max = 'never'\n", "duplicate key"),
         ("max-in-flight = '1KiB'\n", "max-in-flight in "),
-        ("sink-http-cacert = '/does/not/exist.pem'\n", "SINK_HTTP_CACERT"),
+        ("dead-letter = 'file:/does/not/exist/letters'\n", "NOMAD_FIREHOSE_DEAD_LETTER"),
         ("[pipeline.a]\nresources = 'jobs'\n", "[pipeline] tables"),
     ] {
         stage.write(&format!("{header}{text}"));
