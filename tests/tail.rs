@@ -74,8 +74,7 @@ fn deployment(index: u64) -> String {
 
 /// The line without its time.
 fn said(line: &str) -> &str {
-    let (_, rest) =
-        line.rsplit_once(' ').map_or((line, line), |_| line.split_once(' ').expect("a time"));
+    let (_, rest) = line.rsplit_once(' ').map_or((line, line), |_| line.split_once(' ').expect("a time"));
     // A day stands before the time of another day.
     if rest.as_bytes().get(2) == Some(&b':') { rest.split_once(' ').expect("a time").1 } else { rest }
 }
