@@ -11,6 +11,7 @@ mod exposition;
 mod lasting;
 mod negotiate;
 mod page;
+mod parts;
 mod patient;
 mod rates;
 mod records;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
-use super::report::unix;
+use super::parts::unix;
 use crate::{
     headline::{Headline, Tone},
     redact::{WORDS, shown},

@@ -1,26 +1,21 @@
 //! What `/status` answers, and the page shows: everything of one moment. `docs/monitoring.md` describes each field; names and
 //! meanings stay, and new fields may come.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
     View,
+    parts::{of_resource, of_sink, unix},
     verdict::{Verdict, problems, stuck},
 };
 use crate::{
-    kind::Kind,
     redact::{LINE, shown},
     telemetry::{
-        Cause, SinkState,
+        Cause,
         board::{Row, Shown},
-        facets::SinkState::{Flowing, Held, Retrying, Suspended},
         journal::Noted,
         status::Outlet,
     },
@@ -171,16 +166,6 @@ impl Sink {
     }
 }
 
-/// The state of a sink in one word, and the reason for it.
-pub(super) fn of_sink(state: &SinkState) -> (&'static str, Option<&str>) {
-    match state {
-        Flowing => ("flowing", None),
-        Retrying { reason } => ("retrying", Some(reason)),
-        Held { reason } => ("held", Some(reason)),
-        Suspended => ("suspended", None),
-    }
-}
-
 impl Resource {
     fn of(row: &Row, pipeline: Option<&str>, gaps: &[Arc<Noted>], view: &View) -> Self {
         let Row { name, phase, resource, summary } = row;
@@ -208,15 +193,6 @@ impl Resource {
             last_error: view.journal.last(pipeline, resource.kind).map(|noted| Event::of(&noted)),
         }
     }
-}
-
-/// The gaps of one kind, the newest first.
-pub(super) fn of_resource<'a>(
-    gaps: &'a [Arc<Noted>],
-    pipeline: Option<&'a str>,
-    kind: Kind,
-) -> impl Iterator<Item = &'a Arc<Noted>> {
-    gaps.iter().rev().filter(move |gap| gap.pipeline.as_deref() == pipeline && gap.is_about(kind))
 }
 
 impl Range {
@@ -250,10 +226,4 @@ impl Event {
             fields: noted.fields.iter().cloned().collect(),
         }
     }
-}
-
-/// Seconds since 1970, to the millisecond.
-pub(super) fn unix(time: SystemTime) -> f64 {
-    let since: Duration = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_millis() as f64 / 1e3
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::report::{of_resource, of_sink, unix};
+use super::parts::{of_resource, of_sink, unix};
 use crate::{
     pulse,
     telemetry::{
