@@ -62,7 +62,8 @@ const STATUS: (&str, Kind, Meaning) = (
 
 /// What it does without being told: one JSON array of events a request to an HTTP server, of the namespace that Nomad's
 /// clients choose by default, with its state in a directory.
-const ALWAYS: [(&str, &str); 7] = [
+const ALWAYS: [(&str, &str); 8] = [
+    ("resources", "events"),
     ("sink-type", "http"),
     ("sink-http-format", "array"),
     ("sink-batch-bytes", "64MiB"),

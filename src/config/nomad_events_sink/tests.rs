@@ -78,6 +78,16 @@ fn its_sample_becomes_our_settings() {
 }
 
 #[test]
+fn it_needs_no_subcommand_to_carry_events() {
+    let mut file = NamedTempFile::new().expect("a file");
+    file.write_all(SAMPLE.as_bytes()).expect("writable");
+    let flags: Flags = vec![(super::setting("nomad-events-sink-config"), vec![file.path().into()])];
+    let environment = Environment { variables: Vec::new(), exists: &|_| false };
+    let (settings, _) = load(Wanted::Listed, &flags, &environment).expect("valid");
+    assert_eq!(settings.pipelines[0].kinds, [Kind::Events]);
+}
+
+#[test]
 fn its_variables_override_its_file_and_ours_override_both() {
     let its = [
         ("NOMAD_EVENTS_SINK_app__data_dir", "/alloc/data/"),
