@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join;
 use lapin::{
     BasicProperties, Channel, ExchangeKind,
     options::{BasicPublishOptions, ExchangeDeclareOptions},
@@ -57,7 +58,14 @@ async fn tried(settings: &Settings, findings: &mut Vec<Finding>) {
     let found = match on_exchange(&channel, exchange, settings.routing_key.constant()).await {
         Ok(()) => Finding::ok(EXCHANGE, format!("{exchange:?} exists, and the user may write to it")),
         Err(error) => {
-            let Finding { text, fix, .. } = of_fault(EXCHANGE, &Fault::of(&error, settings));
+            let fault = match Fault::of(&error, settings) {
+                // The exchange exists, so only a refusal of the message closes the channel.
+                Fault::Channel(_) => Fault::Refused(
+                    "access refused, by a closed channel; correct the user's permissions to write to it".to_owned(),
+                ),
+                fault => fault,
+            };
+            let Finding { text, fix, .. } = of_fault(EXCHANGE, &fault);
             Finding::failed(EXCHANGE, format!("{exchange:?}: {text}"), fix.unwrap_or_default())
         }
     };
@@ -74,8 +82,10 @@ async fn on_exchange(channel: &Channel, exchange: &str, routing_key: Option<&str
     channel.tx_select().await?;
     let key = routing_key.unwrap_or(NO_KEY);
     let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-    channel.basic_publish(exchange.into(), key.into(), options, b"", properties).await?.await?;
-    channel.tx_rollback().await
+    let publish = channel.basic_publish(exchange.into(), key.into(), options, b"", properties);
+    // A refusal closes the channel at once: only a call that waits by then learns the reason.
+    let (published, rolled_back) = join(publish, channel.tx_rollback()).await;
+    rolled_back.and(published.map(drop))
 }
 
 fn of_fault(what: &str, fault: &Fault) -> Finding {
