@@ -124,7 +124,7 @@ fn tls(config: &Config) -> Result<TlsParameters, Unusable> {
         let wrong = |reason: String| Unusable::new(format!("SINK_SMTP_CACERT: {}: {reason}", path.display()));
         let pem = files::read(path, MAX_CERTIFICATES).map_err(|error| wrong(error.to_string()))?;
         // A text without any certificate would make a store that trusts nobody.
-        if !CertificateDer::pem_slice_iter(&pem).next().is_some_and(|found| found.is_ok()) {
+        if CertificateDer::pem_slice_iter(&pem).next().is_none_or(|found| found.is_err()) {
             return Err(wrong("it is no PEM file with a certificate".to_owned()));
         }
         let certificate =
