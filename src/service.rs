@@ -1,4 +1,4 @@
-//! Tells the service manager that has started this process how it is: see `sd_notify(3)`.
+//! Reports the state of the process to the service manager that has started it: see `sd_notify(3)`.
 //!
 //! The process counts as started once every kind is led or has a leader, or the coordinator says why not. A standby is started. So is a
 //! program that waits for Nomad or Consul: it goes on as soon as they are back, and a restart would not help.
@@ -149,7 +149,7 @@ fn is_started(rows: &[Row]) -> bool {
     !rows.is_empty() && rows.iter().all(|row| row.phase != Phase::Starting)
 }
 
-/// All kinds in one line: those first that need somebody.
+/// All kinds in one line. Those that need help come first.
 fn status(rows: &[Row], stopping: bool) -> String {
     let mut parts: Vec<String> = Vec::new();
     if stopping {

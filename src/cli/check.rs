@@ -34,7 +34,7 @@ Examples:
   # For a script, and with one marked test record through the sink
   nomad-firehose check --resources jobs --output json --send-test
 
-Give it the very flags, variables and file of the run. It ends within 5 s: what
+Give it exactly the flags, variables and file of the run. It ends within 5 s: what
 hangs is reported as such.
 Exit codes: 0 a run would work (warnings do not count), 1 something failed,
 2 wrong command line or configuration.";

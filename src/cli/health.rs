@@ -23,9 +23,9 @@ const READY: &str = "ready";
 /// unchanged.
 const OURS: [&str; 2] = ["listen", "config"];
 
-const ABOUT: &str = "Asks the running program whether it is well";
+const ABOUT: &str = "Asks the running program whether it makes progress, or is ready";
 const LONG: &str = "\
-Asks the program that runs on this machine whether it is well, at the address of
+Asks the program that runs on this machine whether it makes progress, at the address of
 NOMAD_FIREHOSE_LISTEN: set it as for the run. The answer takes at most 3 seconds.
 
 Without --ready it asks /health/live: the process makes progress and needs no

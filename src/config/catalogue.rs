@@ -200,7 +200,7 @@ settings! {
     LOG_FORMAT = Setting::new(OPERATION, "log-format", "LOG_FORMAT", "FORMAT",
         "Format of log lines on stderr: text, json, or seatgeek-json (@timestamp, @level, @message)").default("text").change(Change::AtOnce);
     LISTEN = Setting::new(OPERATION, "listen", "NOMAD_FIREHOSE_LISTEN", "ADDRESS:PORT",
-        "Address to serve a status page, /metrics, /healthz and /readyz on: 127.0.0.1:9090. Without it, none is served").change(Change::Program("the port is opened once, before the first pipeline starts"));
+        "Address to serve a status page, /status, /metrics and /health on: 127.0.0.1:9090. Without it, none is served").change(Change::Program("the port is opened once, before the first pipeline starts"));
     CONFIG = Setting::new(OPERATION, "config", "NOMAD_FIREHOSE_CONFIG", "FILE",
         "TOML file with any of these settings; the keys are the names of the flags. Flags override variables, and variables override the file").change(Change::Program("flags and variables of a running program cannot change"));
     NOMAD_EVENTS_SINK_CONFIG = Setting::new(OPERATION, "nomad-events-sink-config", "NOMAD_FIREHOSE_NOMAD_EVENTS_SINK_CONFIG", "FILE",

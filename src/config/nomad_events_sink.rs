@@ -60,7 +60,7 @@ const STATUS: (&str, Kind, Meaning) = (
     Meaning::OfHealthCheck("sink-http-health-status"),
 );
 
-/// What it does without being told: one JSON array of events a request to an HTTP server, of the namespace that Nomad's
+/// What it always does: it sends one JSON array of events a request to an HTTP server, of the namespace that Nomad's
 /// clients choose by default, with its state in a directory.
 const ALWAYS: [(&str, &str); 8] = [
     ("resources", "events"),

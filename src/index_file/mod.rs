@@ -1,6 +1,6 @@
 //! The index file of nomad-events-sink, so that one can go over to this program and back.
 //!
-//! [`keep`] puts it around a coordinator: what the file has more than the checkpoint is taken over with the lease, and after
+//! [`keep`] puts it around a coordinator: what only the file has, and not the checkpoint, is taken over with the lease, and after
 //! each save the file says what the checkpoint says. nomad-events-sink starts each topic *at* its index and sends that index
 //! again, so a file that is behind costs repeats, never a loss.
 

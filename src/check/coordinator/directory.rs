@@ -46,14 +46,14 @@ fn look(what: &str, directory: &Path) -> Finding {
         return refused(what, &place, &error);
     }
     let shown = directory.display();
-    let state = if place == directory { "writable" } else { "will be made by the first lease" };
+    let state = if place == directory { "is writable" } else { "is made by the first lease" };
     match sys::files::space(&place) {
         Ok(left) if left < LEAST => {
-            let text = format!("{shown} is {state}, but only {} MiB are free", left >> 20);
+            let text = format!("{shown} {state}, but only {} MiB are free", left >> 20);
             Finding::warning(what, text, "free some space: a checkpoint is written whole before the old one goes")
         }
-        Ok(left) => Finding::ok(what, format!("{shown} is {state}, {} GiB free", left >> 30)),
-        Err(_) => Finding::ok(what, format!("{shown} is {state}")),
+        Ok(left) => Finding::ok(what, format!("{shown} {state}, {} GiB free", left >> 30)),
+        Err(_) => Finding::ok(what, format!("{shown} {state}")),
     }
 }
 
