@@ -244,13 +244,13 @@ pub fn command() -> Command {
     let run = Command::new(RUN).about(about).args(arguments(Scope::Run)).args(arguments(Scope::Topics));
     command
         .subcommand(run)
+        .subcommand(check::command())
+        .subcommand(tail::command())
         .subcommand(configuration::command())
         .subcommand(state::command())
         .subcommand(dead_letters::command())
         .subcommand(trial::command())
         .subcommand(health::command())
-        .subcommand(check::command())
-        .subcommand(tail::command())
         .subcommand(completions::command())
         .subcommand(man::command())
 }
