@@ -21,9 +21,9 @@ use crate::{kind::Kind, position::RaftIndex};
 /// How many records are kept.
 pub const KEPT: usize = 200;
 /// The most bytes of bodies that are kept of all pipelines.
-const BODIES: usize = 1 << 20;
+const BODIES: usize = 512 << 10;
 /// The largest body that is kept.
-const BODY: usize = 32 << 10;
+const BODY: usize = 16 << 10;
 /// How many records of a pipeline are looked at in a second.
 const A_SECOND: u64 = 100;
 
