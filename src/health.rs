@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::{kind::Kind, settings::PipelineName};
+
 /// How long the answer may take as a whole.
 pub const WITHIN: Duration = Duration::from_secs(3);
 
@@ -55,6 +57,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Another HTTP server answers there.
+    #[error("something else listens on {address}; check NOMAD_FIREHOSE_LISTEN")]
+    Other {
+        /// Where.
+        address: SocketAddr,
+    },
     /// Something else answers there.
     #[error("{url} gave no HTTP answer; another program may use this port, check NOMAD_FIREHOSE_LISTEN")]
     Foreign {
@@ -78,15 +86,37 @@ impl fmt::Display for Cause<'_> {
 /// Asks the program that listens on `listen`.
 ///
 /// # Errors
-/// Nothing answers within [`WITHIN`], or something that does not speak HTTP.
+/// Nothing answers within [`WITHIN`], or something else than this program.
 pub fn ask(listen: SocketAddr, question: Question) -> Result<Answer, Error> {
     let address = reachable(listen);
     let url = format!("http://{address}{}", question.path());
     let answer = exchange(address, question).map_err(|source| Error::Unreachable { url: url.clone(), source })?;
     let (status, text) = read(&answer).ok_or_else(|| Error::Foreign { url: url.clone() })?;
     let is_well = status == 200;
+    if is_well && question == Question::Ready && text.is_empty() {
+        let text = format!("{url} named no kind: nomad-firehose is starting, or something else listens on {address}");
+        return Ok(Answer { is_well: false, text });
+    }
+    if is_well && !is_ours(question, &text) {
+        return Err(Error::Other { address });
+    }
     let text = if is_well { text } else { format!("{url} answered {status}\n{text}") };
     Ok(Answer { is_well, text })
+}
+
+/// Whether this program says that to a question with the status 200.
+fn is_ours(question: Question, text: &str) -> bool {
+    match question {
+        Question::Live => text == "ok",
+        Question::Ready => text.lines().all(is_of_kind),
+    }
+}
+
+/// Whether a line is `KIND: …` or `PIPELINE/KIND: …`.
+fn is_of_kind(line: &str) -> bool {
+    let name = line.split_once(": ").map_or("", |(name, _)| name);
+    let (pipeline, kind) = name.split_once('/').map_or((None, name), |(pipeline, kind)| (Some(pipeline), kind));
+    kind.parse::<Kind>().is_ok() && pipeline.is_none_or(|name| name.parse::<PipelineName>().is_ok())
 }
 
 /// Where to connect to reach a listener on `listen`: one on every address of the machine is asked through loopback.
@@ -178,6 +208,25 @@ mod tests {
         let (address, _served) = serve("SSH-2.0-OpenSSH_9.2\r\n");
         let error = ask(address, Question::Live).expect_err("another program").to_string();
         assert!(error.contains("another program"), "{error}");
+    }
+
+    #[test]
+    fn another_http_server_is_not_believed() {
+        for (question, answer) in [
+            (Question::Live, "HTTP/1.1 200 OK\r\n\r\n<html>\u{1b}[2Jok</html>"),
+            (Question::Live, "HTTP/1.1 200 OK\r\n\r\n"),
+            (Question::Ready, "HTTP/1.1 200 OK\r\n\r\nok"),
+            (Question::Ready, "HTTP/1.1 200 OK\r\n\r\njobs: leader\nstatus: fine"),
+        ] {
+            let (address, _served) = serve(answer);
+            let error = ask(address, question).expect_err(answer).to_string();
+            assert!(error.contains(&format!("something else listens on {address}")), "{error}");
+        }
+        let (address, _served) = serve("HTTP/1.1 200 OK\r\n\r\n");
+        let answer = ask(address, Question::Ready).expect("an answer");
+        assert!(!answer.is_well && answer.text.contains("is starting"), "{answer:?}");
+        let (address, _served) = serve("HTTP/1.1 200 OK\r\n\r\njobs: leader\nslack-1/nodes: standby: b leads\n");
+        assert!(ask(address, Question::Ready).expect("ours").is_well);
     }
 
     #[test]

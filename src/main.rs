@@ -97,7 +97,7 @@ fn inspect(task: Checking) -> Result<ExitCode, Failure> {
 
 /// `tail`. Its end by a signal is the usual one.
 async fn watch(task: Tail, warnings: &[Warning]) -> Result<ExitCode, Failure> {
-    let shutdown = shutdown_on_signals(Hangup::Ignored, warnings)?;
+    let shutdown = shutdown_on_signals(Hangup::Stop, warnings)?;
     task.run(shutdown).await
 }
 

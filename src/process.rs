@@ -74,6 +74,8 @@ pub fn holder() -> String {
 pub enum Hangup {
     /// Nothing: the command ends by itself, and reads nothing again.
     Ignored,
+    /// It stops the program, as SIGTERM does: a command on a terminal ends when the terminal closes.
+    Stop,
     /// It asks to read the configuration again.
     Reload(Arc<Notify>),
 }
@@ -91,7 +93,7 @@ pub fn shutdown_on_signals(hangup: Hangup) -> io::Result<Shutdown> {
         let mut first = None;
         while let Some(sent) = signals.next().await {
             let name = match (sent, &hangup) {
-                (Sent::Stop(name), _) => name,
+                (Sent::Stop(name), _) | (Sent::Reload(name), Hangup::Stop) => name,
                 (Sent::Reload(_), Hangup::Reload(asked)) => {
                     asked.notify_one();
                     continue;

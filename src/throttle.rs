@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(60);
 /// neither memory nor the log.
 const CLASSES: usize = 32;
 
-/// The class of a failure. Nothing that changes from try to try belongs into it, so that there are few of them.
+/// The class of a failure. Nothing that changes from try to try belongs in it, so that there are few of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Class(Cow<'static, str>);
 

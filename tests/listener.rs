@@ -44,10 +44,10 @@ async fn a_standby_says_who_leads() {
     standby.stop().await;
 }
 
-/// Each of 20,000 events has a job of its own.
+/// Each of 100,000 events has a job of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_from_the_cluster_is_no_label() {
-    const LINES: u64 = 200;
+    const LINES: u64 = 1_000;
     const EVENTS: u64 = 100;
     let sim = Sim::builder().keep_truth(false).buffer(1_000).start().await.expect("starts");
     let ports = Ports::reserve();

@@ -200,6 +200,26 @@ async fn a_reader_that_goes_ends_it_quietly() {
     assert_eq!((ended.status.code(), ended.log.as_str()), (Some(0), ""));
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_ends_it_with_one_message() {
+    let sim = cluster().await;
+    sim.append_lines([made::evaluation(20, 1), made::evaluation(21, 2)]).await.expect("lines of a stream");
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a device of Linux");
+    let setup = Setup::bare(&["tail", "--since", "1"]).env("NOMAD_ADDR", sim.url(0));
+    let ended = setup.spawn_into(full).end().await;
+    let message = "nomad-firehose: cannot write to standard output: No space left on device (os error 28)";
+    let lines: Vec<_> = ended.log.lines().filter(|line| !line.contains("event buffer begins")).collect();
+    assert_eq!((ended.status.code(), lines), (Some(1), vec![message]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_ends_with_its_terminal() {
+    let sim = cluster().await;
+    let ended = follow(&sim, &[]).await.end_by(Signal::HUP).await;
+    assert_eq!((ended.status.code(), ended.log.as_str()), (Some(0), ""));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_name_is_one_bounded_line() {
     let sim = cluster().await;

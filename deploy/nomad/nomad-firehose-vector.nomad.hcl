@@ -3,7 +3,7 @@
 #
 #   nomad job run -var loki=http://loki.example.com:3100 nomad-firehose-vector.nomad.hcl
 #
-# With ACLs, first give the job its rights: see deploy/README.md.
+# With ACLs, first give the job its rights: see docs/deployment.md#with-acls-in-nomad.
 
 variable "datacenters" {
   type        = list(string)

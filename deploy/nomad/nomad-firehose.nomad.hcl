@@ -2,11 +2,11 @@
 #
 #   nomad job run -var 'sink={SINK_TYPE="http",SINK_HTTP_ADDRESS="http://vector.example.com:8080/nomad"}' nomad-firehose.nomad.hcl
 #
-# Passwords do not belong into a job: put them into the Nomad variable of this job, from where they become environment variables:
+# Passwords do not belong in a job: put them into the Nomad variable of this job, from where they become environment variables:
 #
 #   nomad var put nomad/jobs/nomad-firehose SINK_AMQP_CONNECTION=amqp://user:password@rabbitmq.example.com:5672/
 #
-# With ACLs, first give the job its rights: see deploy/README.md.
+# With ACLs, first give the job its rights: see docs/deployment.md#with-acls-in-nomad.
 
 variable "datacenters" {
   type        = list(string)

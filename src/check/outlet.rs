@@ -16,7 +16,7 @@ use crate::{
     checkpoint::Checkpoint,
     config::{Pipeline, Shared},
     coordinator::none::Always,
-    finding::Finding,
+    finding::{Finding, State},
     ledger::{Effect, Ledger},
     position::RaftIndex,
     record::{Envelope, Record},
@@ -24,6 +24,12 @@ use crate::{
 };
 
 const HANG: Hang = Hang { who: "the sink", fix: "check the server of the sink, and the network to it" };
+
+/// The ends of the variables that say where a sink is, the best first.
+const PLACES: [&str; 5] = ["_ADDRESS", "_CONNECTION", "_HOST", "_STREAM_NAME", "_URL"];
+
+/// What a check of the health of a server says in place of a fix.
+const NO_FIX: &str = "nothing is sent until it does";
 
 /// What is left of the time when a sink has to have its findings.
 const MARGIN: Duration = Duration::from_millis(200);
@@ -50,9 +56,38 @@ async fn of_sink(pipeline: &Pipeline, clock: Clock) -> Vec<Finding> {
     let timed = |found: Finding| {
         let what = in_pipeline(pipeline, &found.what);
         let took = if found.took.is_zero() { begun.elapsed() } else { found.took };
-        Finding { what, took, ..found }
+        with_fix(pipeline, Finding { what, took, ..found })
     };
     found.into_iter().map(timed).collect()
+}
+
+/// What to do about an answer of the sink that says nothing of it.
+fn fix(pipeline: &Pipeline) -> String {
+    let settings = pipeline.sink.definition().settings;
+    let place = PLACES.iter().find_map(|end| settings.iter().find(|setting| setting.variable.ends_with(*end)));
+    match place {
+        Some(place) => format!("check {}, and the log of the server there", place.variable),
+        None => HANG.fix.to_owned(),
+    }
+}
+
+/// The same finding, with a fix if it failed without one.
+fn with_fix(pipeline: &Pipeline, found: Finding) -> Finding {
+    let has_fix = found.fix.as_deref().is_some_and(|fix| fix != NO_FIX);
+    if found.state != State::Failed || has_fix {
+        return found;
+    }
+    Finding { fix: Some(fix(pipeline)), ..found }
+}
+
+/// A record that was not delivered. Of a server's own words, the end after a semicolon is no fix unless it names a setting.
+fn undelivered(pipeline: &Pipeline, what: &str, reason: &str) -> Finding {
+    let found = Finding::of_error(what, reason);
+    let names_setting = found.fix.as_deref().is_some_and(|fix| fix.contains("SINK_"));
+    if reason.contains(" answered ") && !names_setting {
+        return Finding::failed(what, reason, fix(pipeline));
+    }
+    with_fix(pipeline, found)
 }
 
 /// Sends one record through the sink as a run would, once.
@@ -67,12 +102,13 @@ async fn test(shared: &Shared, pipeline: &Pipeline, clock: Clock) -> Finding {
         let id = record.id.clone();
         match sink.send(&[record]).await.as_deref() {
             Ok([Outcome::Delivered]) => Finding::ok(&what, format!("delivered, with the id {id}")),
-            Ok([Outcome::Retry { reason, .. }]) => Finding::of_error(&what, format!("not delivered: {reason}")),
+            Ok([Outcome::Retry { reason, .. }]) => undelivered(pipeline, &what, &format!("not delivered: {reason}")),
             Ok([Outcome::Reject { reason }]) => {
-                Finding::of_error(&what, format!("the sink rejects it, which need not be so for records: {reason}"))
+                let reason = format!("the sink rejects it, which need not be so for records: {reason}");
+                undelivered(pipeline, &what, &reason)
             }
             Ok(_) => Finding::failed(&what, "the sink gave no answer for it", HANG.fix),
-            Err(closed) => Finding::of_error(&what, closed),
+            Err(closed) => with_fix(pipeline, Finding::of_error(&what, closed)),
         }
     };
     clock.timed(&what, HANG, send).await

@@ -107,13 +107,16 @@ fn lines(text: &str, most: usize) -> Vec<String> {
     lines
 }
 
-/// `3 ok, 1 warning, 1 failed in 2.3s`.
+/// `A run would not work: 3 ok, 2 warnings, 1 failed, in 2.3s`.
 fn summary(report: &Report) -> String {
     let counted = [State::Ok, State::Skipped, State::Warning, State::Failed].map(|state| (report.count(state), state));
     let counted: Vec<_> = counted
         .iter()
         .filter(|(count, _)| *count > 0)
-        .map(|(count, state)| format!("{count} {}", state.name()))
+        .map(|(count, state)| match (*count, *state) {
+            (2.., State::Warning) => format!("{count} warnings"),
+            _ => format!("{count} {}", state.name()),
+        })
         .collect();
     let verdict = match (report.is_well(), report.count(State::Warning)) {
         (false, _) => "A run would not work",
@@ -167,6 +170,9 @@ A run would not work: 1 ok, 1 failed, in 1.2s
 ";
         assert_eq!(text, expected);
         assert!(report().show(Look::Table { colors: true, width: None }).contains("\u{1b}[1;31mfailed "));
+        let findings = vec![Finding::warning("a", "b", "c"), Finding::warning("d", "e", "f")];
+        let warned = Report { findings, took: Duration::ZERO }.show(Look::Table { colors: false, width: None });
+        assert!(warned.ends_with("A run would work: 2 warnings, in 0.0s\n"), "{warned}");
     }
 
     #[test]

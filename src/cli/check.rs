@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser};
 
-use super::{Exit, RUN, Task, USAGE, arguments, flags, pipeline_flag, pipeline_of};
+use super::{Exit, RUN, Task, USAGE, arguments, flags, pipeline_flag, pipeline_of, tell};
 use crate::{
     check::{Check, Look},
     config::{self, Environment, Wanted, Warning},
@@ -105,13 +105,24 @@ impl Checking {
     pub fn run(self) -> ExitCode {
         let report = self.check.run_in_time();
         let look = if self.is_json { Look::Json } else { table() };
-        // A reader that stops before the end has seen what it wanted.
-        io::stdout().write_all(report.show(look).as_bytes()).ok();
+        if let Err(error) = write(&report.show(look)) {
+            tell(&format!("cannot write to standard output: {error}"));
+            return ExitCode::FAILURE;
+        }
         match (report.is_misconfigured(), report.is_well()) {
             (true, _) => ExitCode::from(USAGE),
             (false, true) => ExitCode::SUCCESS,
             (false, false) => ExitCode::FAILURE,
         }
+    }
+}
+
+/// Writes the report. A reader that stops before the end has seen what it wanted.
+fn write(report: &str) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    match stdout.write_all(report.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
     }
 }
 

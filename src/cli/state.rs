@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, error::ErrorKind, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, builder::PossibleValuesParser, error::ErrorKind};
 
 use super::{arguments, flags, pipeline_flag, pipeline_of, tell};
 use crate::{
@@ -117,13 +117,11 @@ pub(super) fn command() -> Command {
     let index = Arg::new(INDEX)
         .long(INDEX)
         .value_name("N")
-        .value_parser(value_parser!(u64).range(1..))
-        .required_unless_present(NOW)
+        .value_parser(raft_index)
         .help("Raft index up to which everything counts as delivered, as state show prints it");
     let now = Arg::new(NOW)
         .long(NOW)
         .action(ArgAction::SetTrue)
-        .conflicts_with(INDEX)
         .help("The newest index of the cluster, which Nomad is asked for");
     let force = Arg::new(FORCE)
         .long(FORCE)
@@ -137,6 +135,7 @@ pub(super) fn command() -> Command {
         force,
         json,
     ]);
+    let set = set.group(ArgGroup::new("position").args([INDEX, NOW]).required(true));
     Command::new(NAME)
         .about("Shows what is stored and who leads, sets positions, or removes what is stored")
         .after_help(EXAMPLES)
@@ -192,6 +191,10 @@ fn is_ours(flag: &str) -> bool {
 fn kinds(help: &'static str) -> Arg {
     let names = Kind::ALL.iter().map(|kind| kind.name()).chain([ALL]);
     Arg::new(KINDS).value_name("KIND").num_args(0..).help(help).value_parser(PossibleValuesParser::new(names))
+}
+
+fn raft_index(text: &str) -> Result<u64, &'static str> {
+    text.parse().ok().filter(|index| *index > 0).ok_or("write a raft index, a whole number from 1 on")
 }
 
 #[cfg(test)]

@@ -2,10 +2,13 @@
 
 use std::{io, io::IsTerminal as _, process::ExitCode};
 
-use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser};
+use clap::{
+    Arg, ArgAction, ArgMatches, Command,
+    builder::{NonEmptyStringValueParser, PossibleValuesParser},
+};
 use tracing::{Level, level_filters::LevelFilter};
 
-use super::{Exit, Task, arguments, flags};
+use super::{Exit, Task, arguments, flags, tell};
 use crate::{
     config::{self, Environment, Warning},
     pipeline::Failure,
@@ -81,11 +84,13 @@ pub(super) fn command() -> Command {
         .long(JOB)
         .value_name("ID")
         .action(ArgAction::Append)
+        .value_parser(NonEmptyStringValueParser::new())
         .help("Show only this job, and its dispatched and periodic children. Repeat it for several");
     let node = Arg::new(NODE)
         .long(NODE)
         .value_name("NODE")
         .action(ArgAction::Append)
+        .value_parser(node)
         .help("Show only this node and its allocations: its name, or the beginning of its ID (4 characters or more). Repeat it for several");
     let since = Arg::new(SINCE)
         .long(SINCE)
@@ -120,6 +125,15 @@ fn since(text: &str) -> Result<Option<u64>, String> {
             _ => Err("write a raft index from 1 on, or now".to_owned()),
         },
     }
+}
+
+fn node(text: &str) -> Result<String, String> {
+    // Any other text that is as short can be a whole name.
+    let is_of_id = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_of_id && text.len() < watch::SHORTEST {
+        return Err(format!("write {} characters or more of its ID", watch::SHORTEST));
+    }
+    Ok(text.to_owned())
 }
 
 pub(super) fn read(matches: &ArgMatches, environment: &Environment<'_>) -> Result<(Task, Vec<Warning>), Exit> {
@@ -164,6 +178,10 @@ impl Tail {
         match self.0.run(shutdown).await {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(error @ watch::Error::Nomad(_)) => Err(Failure::setting(error)),
+            Err(error @ watch::Error::Write(_)) => {
+                tell(&error);
+                Ok(ExitCode::FAILURE)
+            }
             Err(error) => Err(Failure::Run(error.into())),
         }
     }
@@ -202,9 +220,12 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        for wrong in [&["--since=yesterday"][..], &["--since=0"], &["--color=maybe"]] {
+        for wrong in
+            [&["--since=yesterday"][..], &["--since=0"], &["--color=maybe"], &["--job="], &["--node="], &["--node=b63"]]
+        {
             assert!(matches!(asked(wrong, &[]), Err(Exit::CommandLine(error)) if error.exit_code() == 2), "{wrong:?}");
         }
+        assert!(asked(&["--node=n-7"], &[]).is_ok(), "a name");
         assert!(matches!(asked(&["--resources=job"], &[]), Err(Exit::Configuration(_))));
         assert!(matches!(asked(&[], &[("NOMAD_ADDR", "ftp://x")]), Err(Exit::Configuration(_))));
     }

@@ -451,19 +451,19 @@ fn gather(flags: &Flags, environment: &Environment<'_>) -> (Layers, Vec<Problem>
     let (mut layers, mut problems) = (Layers::default(), Vec::new());
     layers.flags(flags, &mut problems);
     layers.variables(&catalogue::ALL, environment, &mut problems);
-    if let Some((path, text)) = named_file(&layers, &catalogue::CONFIG, &mut problems) {
+    if let Some((path, text)) = named_file(&mut layers, &catalogue::CONFIG, &mut problems) {
         let (path, text, settings) = (path.as_ref(), text.as_str(), catalogue::of_files());
         let file = File { path, text, settings: &settings, of_pipelines: &catalogue::OF_PIPELINES, environment };
         layers.file(&file, &mut problems);
     }
-    if let Some((path, text)) = named_file(&layers, &catalogue::NOMAD_EVENTS_SINK_CONFIG, &mut problems) {
+    if let Some((path, text)) = named_file(&mut layers, &catalogue::NOMAD_EVENTS_SINK_CONFIG, &mut problems) {
         nomad_events_sink::add(&mut layers, path.as_ref(), &text, environment, &mut problems);
     }
     (layers, problems)
 }
 
 /// The file that a setting names, and its text.
-fn named_file(layers: &Layers, setting: &Setting, problems: &mut Vec<Problem>) -> Option<(String, String)> {
+fn named_file(layers: &mut Layers, setting: &Setting, problems: &mut Vec<Problem>) -> Option<(String, String)> {
     let named = layers.get(setting)?;
     let [path] = named.values.as_slice() else { return None };
     match std::fs::read_to_string(path) {
@@ -471,6 +471,7 @@ fn named_file(layers: &Layers, setting: &Setting, problems: &mut Vec<Problem>) -
         Err(error) => {
             let what = format!("cannot read the file: {error}; name a TOML file that this program may read");
             problems.push(Problem::new(named.origin.place(setting), Some(path), what));
+            layers.lacks_a_file();
             None
         }
     }

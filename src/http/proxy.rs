@@ -81,7 +81,7 @@ impl Proxies {
         for given in proxies.http.iter().chain(&proxies.https) {
             given.proxy().ok_or_else(|| Fault::Setting {
                 variable: given.variable,
-                reason: "is not a proxy address; write http://PROXY:3128, https://… or socks5://…".to_owned(),
+                reason: "it is not a proxy address; write http://PROXY:3128, https://… or socks5://…".to_owned(),
             })?;
         }
         Ok(proxies)

@@ -112,6 +112,8 @@ pub type Flags = Vec<(&'static Setting, Vec<OsString>)>;
 pub(crate) struct Layers {
     given: HashMap<&'static str, Given>,
     file_has_secrets: bool,
+    /// A file could not be read, so that nothing is known of what it says.
+    is_incomplete: bool,
     /// What another program's configuration says, and has no effect here.
     without_effect: Vec<String>,
     /// What the tables of the pipelines say.
@@ -121,6 +123,16 @@ pub(crate) struct Layers {
 impl Layers {
     pub(crate) fn get(&self, setting: &Setting) -> Option<&Given> {
         self.given.get(setting.flag)
+    }
+
+    /// Whether a file could not be read: what was not given may stand in it.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.is_incomplete
+    }
+
+    /// Notes that a file could not be read.
+    pub(crate) fn lacks_a_file(&mut self) {
+        self.is_incomplete = true;
     }
 
     /// Whether the configuration file holds a secret, even one that a variable or a flag overrides.
@@ -179,7 +191,10 @@ impl Layers {
     pub(crate) fn file(&mut self, file: &File<'_>, problems: &mut Vec<Problem>) {
         let mut table = match file.text.parse::<toml::Table>() {
             Ok(table) => table,
-            Err(error) => return problems.push(Problem::syntax(file.path, file.text, &error)),
+            Err(error) => {
+                self.is_incomplete = true;
+                return problems.push(Problem::syntax(file.path, file.text, &error));
+            }
         };
         let pipelines = table.remove(PIPELINE);
         let origin = Origin::File(file.path.to_owned());
@@ -269,7 +284,13 @@ impl Layers {
             given.insert(flag, own.clone());
         }
         let without_effect = self.without_effect.clone();
-        Layers { given, file_has_secrets: self.file_has_secrets, without_effect, pipelines: BTreeMap::new() }
+        Layers {
+            given,
+            file_has_secrets: self.file_has_secrets,
+            is_incomplete: self.is_incomplete,
+            without_effect,
+            pipelines: BTreeMap::new(),
+        }
     }
 
     /// What was given of these settings alone.

@@ -110,8 +110,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes that a required value was not given.
+    /// Notes that a required value was not given. If a file could not be read, that is the problem: the value may stand in it.
     pub(crate) fn missing(&mut self, setting: &Setting, what: impl Into<String>) {
+        if self.layers.is_incomplete() {
+            return;
+        }
         self.problems.push(Problem::new(Origin::Variable.place(setting), None, what));
     }
 

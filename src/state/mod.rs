@@ -134,7 +134,7 @@ fn words(outcome: &ResetOutcome, unit: Unit) -> String {
             format!("nothing was removed: {}.", view::no_lock(leader).unwrap_or_default())
         }
         ResetOutcome::Led(leader) => format!(
-            "nothing was removed: {} leads. Stop it first. If it is gone already, try again after its lease has expired.",
+            "nothing was removed: {} leads. Stop it first. With Consul, a leader that is gone counts until its lease has expired.",
             table::leader(leader)
         ),
         ResetOutcome::NotGiven { reason } => format!(

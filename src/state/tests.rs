@@ -112,7 +112,7 @@ fn a_reset_says_what_it_did_and_what_comes_next() {
         ),
         (
             ResetOutcome::Led(led()),
-            "nothing was removed: process 7 on host (session 5e55) leads. Stop it first. If it is gone already, try again after its lease has expired.",
+            "nothing was removed: process 7 on host (session 5e55) leads. Stop it first. With Consul, a leader that is gone counts until its lease has expired.",
         ),
     ] {
         assert_eq!(words(&outcome, Unit::Keys), expected);

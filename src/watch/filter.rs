@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{kind::Kind, record::Record};
 
 /// The shortest part of a node's ID that names it.
-const SHORTEST: usize = 4;
+pub(crate) const SHORTEST: usize = 4;
 
 /// Jobs and nodes to show; none means all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

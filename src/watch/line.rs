@@ -18,6 +18,8 @@ const BEGIN: usize = 34;
 const SUBJECT: usize = 44;
 /// The columns that a text keeps, however long the rest is.
 const TEXT: usize = 16;
+/// The columns of a time of day.
+const TIME: usize = 8;
 /// The most bytes of a name in JSON.
 const NAME: usize = 256;
 /// A time in a body that is older belongs to an earlier change: Nomad keeps none of some changes.
@@ -72,7 +74,8 @@ impl Pen {
         self.look.json
     }
 
-    /// The line of `record`, without a line break. `is_live` says that it arrives as it happens.
+    /// The line of `record`, without a line break. `is_live` says that it arrives as it happens: a change without a time then shows
+    /// when it arrived.
     pub(super) fn line(&mut self, record: &Record, headline: &Headline, is_live: bool) -> String {
         if self.look.json {
             return json(record, headline);
@@ -89,6 +92,9 @@ impl Pen {
     fn time(&self, kind: Kind, headline: &Headline, is_live: bool) -> String {
         let now = Timestamp::now();
         let told = headline.time.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
+        if told.is_none() && !is_live {
+            return format!("{:TIME$}", "-");
+        }
         // The body of a task event, an evaluation and a deployment has the time of this very change.
         let is_exact = !matches!(kind, Kind::Nodes | Kind::Events);
         let most = if is_exact { A_DAY } else { RECENT };
@@ -205,6 +211,18 @@ mod tests {
 
     fn pen(colors: bool, width: fn() -> Option<usize>) -> Pen {
         Pen { look: Look { json: false, colors, width }, zone: TimeZone::UTC, subject: 0 }
+    }
+
+    #[test]
+    fn an_old_change_without_a_time_has_none() {
+        let pen = pen(false, || None);
+        let untimed = Headline { time: None, ..headline() };
+        assert_eq!(pen.time(Kind::Jobs, &untimed, false), "-       ");
+        assert_ne!(pen.time(Kind::Jobs, &untimed, true), "-       ");
+        assert_eq!(
+            pen.time(Kind::Jobs, &Headline { time: Some("2020-01-02T03:04:05Z".to_owned()), ..untimed }, false),
+            "2020-01-02 03:04:05"
+        );
     }
 
     #[test]

@@ -4,23 +4,27 @@
 //! connections. There is no lease and no checkpoint; a stage turns each record into its line, and the sink `stdout` prints
 //! it.
 //!
-//! `stage` decides what is shown, `line` is what the user sees, `changes` asks Nomad what changed in a job, and `notes` says
-//! on stderr what happens to the connection.
+//! `stage` decides what is shown, `line` is what the user sees, `changes` asks Nomad what changed in a job, `output` ends the
+//! watch when a write fails, and `notes` says on stderr what happens to the connection.
 
 mod changes;
 mod filter;
 mod line;
 mod notes;
+mod output;
 mod stage;
 
 use std::{io, sync::Arc, time::Duration};
 
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 
+pub(crate) use self::filter::SHORTEST;
 use self::{
     changes::Changes,
     line::Pen,
+    output::{Failure, Output},
     stage::{Last, Stage},
 };
 pub use self::{filter::Filter, line::Look};
@@ -32,7 +36,7 @@ use crate::{
     delivery::{self, Counters, Policy},
     kind::Kind,
     lease,
-    nomad::{self, Client, Topic},
+    nomad::{self, Client, Table, Topic},
     position::RaftIndex,
     sink::stdout::Stdout,
     source::{Context, Start},
@@ -43,6 +47,8 @@ use crate::{
 
 /// The bytes of events that wait for a slow terminal.
 const WINDOW: usize = 32 << 20;
+/// How long Nomad may take to say how new its newest change is.
+const WITHIN: Duration = Duration::from_secs(2);
 /// How long an end may take.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -68,6 +74,9 @@ pub enum Error {
     /// There is no standard output.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
+    /// Standard output takes no more, such as on a full disk.
+    #[error("cannot write to standard output: {0}")]
+    Write(String),
     /// The run cannot go on.
     #[error(transparent)]
     Run(#[from] lease::Error),
@@ -90,18 +99,27 @@ impl Watch {
         let client = Client::new(nomad.clone())?;
         let topics_of = |kind: Kind| kind.topic().map_or_else(|| topics.clone(), |topic| vec![Topic::all(topic)]);
         let kinds: Vec<_> = kinds.into_iter().map(|kind| (kind, topics_of(kind))).collect();
-        if let Some(since) = since {
-            notes::before_the_buffer(&client, &namespaces, &kinds, since).await;
-        }
+        let live_after = match since {
+            Some(since) => {
+                let newest = newest(&client, &namespaces, &watched_kinds);
+                let ((), newest) = tokio::join!(
+                    notes::before_the_buffer(&client, &namespaces, &kinds, since),
+                    timeout(WITHIN, newest)
+                );
+                newest.unwrap_or(RaftIndex(u64::MAX))
+            }
+            None => RaftIndex(0),
+        };
         let dead_letters = DeadLetters::new(Place::Log);
         let counters = Arc::new(Counters::new(metrics.clone(), status.clone(), "stdout"));
-        let sink = Box::new(Stdout::open()?);
+        let failure = Failure::default();
+        let sink = Box::new(Output::new(Stdout::open()?, Arc::clone(&failure)));
         let (handle, delivery) =
             delivery::spawn(sink, Policy::default(), dead_letters.clone(), counters, shutdown.abort.clone());
         // It has a client of its own: when its requests fail, the source keeps its address.
         let changes = Changes::new(Client::new(nomad)?);
         let (pen, last) = (Pen::new(look), Last::default());
-        let stage = Stage { filter, pen, changes, is_live: since.is_none(), last };
+        let stage = Stage { filter, pen, changes, live_after, last };
         let ctx = Context {
             client,
             delivery: stage.spawn(handle),
@@ -129,6 +147,20 @@ impl Watch {
         watched.abort();
         notes.abort();
         ended?;
-        Ok(())
+        failure.get().map_or(Ok(()), |reason| Err(Error::Write(reason.clone())))
     }
+}
+
+/// The index of the newest change of these kinds, as far as Nomad shows it; the greatest index if it shows none.
+async fn newest(client: &Client, namespaces: &[String], kinds: &[Kind]) -> RaftIndex {
+    let namespace = namespaces.first().map_or("*", String::as_str);
+    let mut newest: Option<RaftIndex> = None;
+    for table in Table::ALL {
+        let is_watched = |kind: &Kind| kind.topic().is_none_or(|topic| Table::from_topic(topic) == Some(table));
+        if kinds.iter().any(is_watched) {
+            // What the token may not read is not shown either.
+            newest = newest.max(client.table_index(table, namespace).await.ok());
+        }
+    }
+    newest.unwrap_or(RaftIndex(u64::MAX))
 }

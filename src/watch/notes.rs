@@ -36,7 +36,7 @@ pub(super) async fn of_connection(status: Status, metrics: Metrics, kinds: Vec<K
         let phases = status.phases();
         let phases = phases.iter().map(|(_, phase)| phase);
         let reconnects = metrics.process().stream_reconnects.get();
-        if let Some(text) = seen.changed(phases, reconnects) {
+        if let Some(text) = seen.changed(phases) {
             note(&text);
         }
         let gaps = kinds.iter().map(|kind| metrics.summary(*kind).gaps).sum();
@@ -51,7 +51,6 @@ pub(super) async fn of_connection(status: Status, metrics: Metrics, kinds: Vec<K
 struct Seen {
     is_blocked: bool,
     is_polling: bool,
-    reconnects: u64,
     gaps: u64,
     /// The reconnections when gaps were counted last.
     reconnects_before: u64,
@@ -67,8 +66,8 @@ impl Seen {
         )
     }
 
-    /// What to say about a change.
-    fn changed<'a>(&mut self, phases: impl Iterator<Item = &'a Phase>, reconnects: u64) -> Option<String> {
+    /// What to say about a change. A return to Nomad is news only where a loss was reported.
+    fn changed<'a>(&mut self, phases: impl Iterator<Item = &'a Phase>) -> Option<String> {
         let (mut blocked, mut polling, mut connecting) = (None, None, false);
         for phase in phases {
             match phase {
@@ -85,12 +84,11 @@ impl Seen {
         if connecting {
             return None;
         }
-        let was_interrupted = std::mem::take(&mut self.is_blocked) || reconnects > self.reconnects;
-        self.reconnects = reconnects;
+        let was_blocked = std::mem::take(&mut self.is_blocked);
         let was_polling = std::mem::replace(&mut self.is_polling, polling.is_some());
         match polling {
             Some(why) if !was_polling => Some(format!("reading lists in place of the event stream: {why}")),
-            _ if was_interrupted || was_polling && polling.is_none() => Some("connected to Nomad again".to_owned()),
+            _ if was_blocked || was_polling && polling.is_none() => Some("connected to Nomad again".to_owned()),
             _ => None,
         }
     }
@@ -135,21 +133,22 @@ mod tests {
         let mut seen = Seen::default();
         let (leads, connects) = (Phase::Leading { note: None }, Phase::Connecting);
         let blocked = |reason: &str| Phase::Blocked { reason: reason.to_owned() };
-        assert_eq!(seen.changed([&connects].into_iter(), 0), None);
-        assert_eq!(seen.changed([&leads].into_iter(), 0), None, "the first connection is no news");
-        let said = seen.changed([&leads, &blocked("refused")].into_iter(), 1);
+        assert_eq!(seen.changed([&connects].into_iter()), None);
+        assert_eq!(seen.changed([&leads].into_iter()), None, "the first connection is no news");
+        let said = seen.changed([&leads, &blocked("refused")].into_iter());
         assert_eq!(said.as_deref(), Some("cannot read events: refused; trying again"));
-        assert_eq!(seen.changed([&blocked("refused"), &leads].into_iter(), 1), None);
-        assert_eq!(seen.changed([&connects].into_iter(), 1), None);
-        assert_eq!(seen.changed([&leads].into_iter(), 1).as_deref(), Some("connected to Nomad again"));
-        assert_eq!(seen.changed([&leads].into_iter(), 1), None);
-        assert_eq!(seen.changed([&leads].into_iter(), 2).as_deref(), Some("connected to Nomad again"));
+        assert_eq!(seen.changed([&blocked("refused"), &leads].into_iter()), None);
+        assert_eq!(seen.changed([&connects].into_iter()), None);
+        assert_eq!(seen.changed([&leads].into_iter()).as_deref(), Some("connected to Nomad again"));
+        assert_eq!(seen.changed([&leads].into_iter()), None);
+        assert_eq!(seen.changed([&connects].into_iter()), None);
+        assert_eq!(seen.changed([&leads].into_iter()), None, "no loss was reported");
         assert_eq!(Seen::default().missing(3, 0), None);
         assert!(seen.missing(0, 2).is_none() && seen.missing(3, 2).is_some() && seen.missing(3, 2).is_none());
         let polls = Phase::Polling { note: Some("no broker".to_owned()) };
-        let said = seen.changed([&polls].into_iter(), 2);
+        let said = seen.changed([&polls].into_iter());
         assert_eq!(said.as_deref(), Some("reading lists in place of the event stream: no broker"));
-        assert_eq!(seen.changed([&polls].into_iter(), 2), None);
-        assert_eq!(seen.changed([&leads].into_iter(), 2).as_deref(), Some("connected to Nomad again"));
+        assert_eq!(seen.changed([&polls].into_iter()), None);
+        assert_eq!(seen.changed([&leads].into_iter()).as_deref(), Some("connected to Nomad again"));
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     delivery::{self, Handle, Intake, Message},
     headline::Headline,
     kind::Kind,
+    position::RaftIndex,
     record::Record,
 };
 
@@ -23,8 +24,8 @@ pub(super) struct Stage {
     pub(super) filter: Filter,
     pub(super) pen: Pen,
     pub(super) changes: Changes,
-    /// Lines are of what happens now, and not of what happened before.
-    pub(super) is_live: bool,
+    /// What has a greater index happens now. The rest happened before the start.
+    pub(super) live_after: RaftIndex,
     pub(super) last: Last,
 }
 
@@ -95,6 +96,6 @@ impl Stage {
         if !self.pen.is_json() && self.last.is_same(record, &headline) {
             return None;
         }
-        Some(self.pen.line(record, &headline, self.is_live))
+        Some(self.pen.line(record, &headline, record.index > self.live_after))
     }
 }

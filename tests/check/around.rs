@@ -60,3 +60,13 @@ async fn a_person_gets_a_table() {
     drop(child.stdout.take());
     assert_eq!(child.wait().expect("it ends").code(), Some(1));
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_cannot_be_written_is_a_failure() {
+    let sim = cluster().await;
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a device of Linux");
+    let ended = Setup::new(&["check", "jobs"], &sim.url(0)).spawn_into(full).end().await;
+    let message = "nomad-firehose: cannot write to standard output: No space left on device (os error 28)";
+    assert_eq!((ended.status.code(), ended.log.as_str()), (Some(1), message));
+}

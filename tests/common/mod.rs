@@ -184,12 +184,9 @@ impl Process {
         }
     }
 
-    /// The most memory it has had so far, in bytes.
+    /// See [`peak_memory`].
     pub fn peak_memory(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).expect("it runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-        peak.and_then(|peak| peak.parse::<u64>().ok()).expect("a size") * 1024
+        peak_memory(self.child.id())
     }
 
     /// Sends a signal; nothing where it has ended already.
@@ -311,4 +308,15 @@ pub fn collect(pipe: impl std::io::Read + Send + 'static) -> (Lines, JoinHandle<
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The most memory in bytes that a process has had so far, without what is mapped from files: that is mostly the text of the
+/// program, of which a build with debug assertions has much.
+pub fn peak_memory(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let size = |name: &str| {
+        let text = status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB"));
+        text.and_then(|text| text.parse::<u64>().ok()).expect("a size") * 1024
+    };
+    size("VmHWM:").saturating_sub(size("RssFile:"))
 }

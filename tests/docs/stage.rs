@@ -40,7 +40,7 @@ impl Stage {
             std::fs::create_dir_all(&place).expect("a directory");
             symlink(env!("CARGO_BIN_EXE_nomad-firehose"), place.join("nomad-firehose")).expect("a link");
         }
-        let addresses = BTreeMap::from([("127.0.0.1:9090", ports.address())]);
+        let addresses = BTreeMap::from([("127.0.0.1:9646", ports.address())]);
         Stage {
             directory,
             is_whole,

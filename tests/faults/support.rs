@@ -92,9 +92,7 @@ pub async fn list(sim: &Sim, name: &str) -> Vec<Value> {
 
 /// The most memory that a process had at any time, in bytes.
 pub fn peak_memory(process: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
-    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
+    crate::common::peak_memory(process).try_into().expect("a size")
 }
 
 /// Waits until a stream is open.

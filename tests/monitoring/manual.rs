@@ -19,7 +19,7 @@ fn every_alert_names_its_section_of_the_runbook() {
     let operations = std::fs::read_to_string(operations).unwrap_or_default().to_lowercase();
     for (name, _) in alerts() {
         let anchor = name.to_lowercase();
-        assert!(RULES.contains(&format!("runbook: 'docs/operations.md#{anchor}'")), "{name}");
+        assert!(RULES.contains(&format!("runbook_url: 'docs/operations.md#{anchor}'")), "{name}");
         let has_section = operations.lines().any(|line| line.starts_with('#') && line.trim_end().ends_with(&anchor));
         assert!(operations.is_empty() || has_section, "docs/operations.md has no section {name}");
     }

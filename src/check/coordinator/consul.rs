@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::in_pipeline;
 use crate::{
-    check::clock::{Clock, Hang},
+    check::{
+        clock::{Clock, Hang},
+        nomad::is_of_another,
+    },
     config::Pipeline,
     consul::{Client, Config, Error, Op, Session, SessionId, Transaction},
     coordinator::{Config as Coordinator, ConsulConfig},
@@ -13,6 +16,9 @@ use crate::{
 
 pub(super) const HANG: Hang =
     Hang { who: "Consul", fix: "check the agent at CONSUL_HTTP_ADDR, its servers, and what is between" };
+
+/// The fix where something else than Consul answers.
+const WRONG_ADDRESS: &str = "correct CONSUL_HTTP_ADDR: no Consul API answers there";
 
 /// The deadline of one request.
 const WITHIN: Duration = Duration::from_millis(2500);
@@ -131,6 +137,11 @@ async fn create(client: &Client, config: &ConsulConfig) -> Result<SessionId, Err
     client.create_session(&session, WITHIN).await
 }
 
+/// Whether a proxy spoiled the answer of an agent, or got none: the words say what to do.
+fn is_of_proxy(words: &str) -> bool {
+    words.contains("gets no answer from the agent") || words.contains("switch off compression")
+}
+
 /// A failed request, with the line to add to the policy.
 pub(super) fn of_error(what: &str, error: &Error) -> Finding {
     let text = error.to_string();
@@ -141,6 +152,13 @@ pub(super) fn of_error(what: &str, error: &Error) -> Finding {
                 false => format!("set CONSUL_HTTP_TOKEN to a token whose policy has: {needs}"),
             };
             Finding::failed(what, format!("cannot {asked}: Consul answered {text:?}"), fix)
+        }
+        Error::Status { code, text: words, .. } if is_of_another(*code, words) => {
+            Finding::failed(what, text, WRONG_ADDRESS)
+        }
+        Error::Garbage { text: words, .. } if !is_of_proxy(words) => {
+            let (cause, _) = text.split_once("; check").unwrap_or((&text, ""));
+            Finding::failed(what, cause, WRONG_ADDRESS)
         }
         Error::Status { .. } | Error::Broken { .. } => {
             Finding::failed(what, text, "look into the log of the agent, and of a proxy before it")

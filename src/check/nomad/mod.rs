@@ -14,6 +14,7 @@ use std::{
 use futures_util::future::{join_all, ready};
 use tokio::sync::mpsc;
 
+pub(super) use self::words::is_of_another;
 use super::clock::{Clock, Hang};
 use crate::{
     config::{Pipeline, Shared},

@@ -5,6 +5,9 @@ use crate::{
     nomad::{Error, Token},
 };
 
+/// The fix where something else than Nomad answers.
+const WRONG_ADDRESS: &str = "correct NOMAD_ADDR: no Nomad API answers there";
+
 /// What Nomad needs for topics that no policy can allow.
 const MANAGEMENT: &str = "a management token";
 
@@ -19,12 +22,24 @@ pub(super) fn of_error(what: &str, error: &Error, token: Option<&Token>) -> Find
             let (cause, fix) = text.split_once("; ").unwrap_or((&text, ""));
             Finding::failed(what, cause, fix)
         }
-        Error::Status { .. } | Error::Garbage { .. } | Error::Broken { .. } | Error::Unsupported { .. } => {
+        Error::Garbage { .. } => Finding::failed(what, text, WRONG_ADDRESS),
+        Error::Status { code, text: words, .. } if is_of_another(*code, words) => {
+            let cause = text.split_once("; there is no Nomad API").map_or(&*text, |(cause, _)| cause);
+            Finding::failed(what, cause, WRONG_ADDRESS)
+        }
+        Error::Status { .. } | Error::Broken { .. } | Error::Unsupported { .. } => {
             Finding::failed(what, text, "look into the log of the agent, and of a proxy before it")
         }
         Error::File { .. } | Error::Setting { .. } => Finding::of_setting(what, text),
         _ => Finding::of_error(what, text),
     }
+}
+
+/// Whether an answer without success shows that the API is not there: a redirect, a path that nothing serves, or an HTML page. The
+/// page of a proxy that does not reach the agent shows nothing of the kind.
+pub(in crate::check) fn is_of_another(code: u16, words: &str) -> bool {
+    let is_page = words.trim_start().starts_with('<') || words.starts_with("an HTML page");
+    matches!(code, 300..400 | 404 | 405) || code < 500 && is_page
 }
 
 /// What to add, and to which policy.
@@ -70,6 +85,23 @@ mod tests {
     fn client(policies: &[&str]) -> Token {
         let policies = policies.iter().map(|policy| (*policy).to_owned()).collect();
         Token::Client { name: "firehose".to_owned(), policies, expires: None }
+    }
+
+    #[test]
+    fn an_answer_of_something_else_is_about_the_address() {
+        let fix = |code, text: &str| {
+            let (address, what) = ("http://a".to_owned(), "the leader".to_owned());
+            of_error("x", &Error::Status { address, what, code, text: text.to_owned() }, None).fix.expect("a fix")
+        };
+        for (code, text) in [(200, " <!doctype html>"), (302, "a redirect to /login"), (404, "404 page not found")] {
+            assert_eq!(fix(code, text), WRONG_ADDRESS);
+        }
+        for (code, text) in [(502, "<html>"), (500, "rpc error"), (400, "no")] {
+            assert_eq!(fix(code, text), "look into the log of the agent, and of a proxy before it");
+        }
+        let garbage =
+            Error::Garbage { address: "http://a".to_owned(), what: "the leader".to_owned(), text: "<html>".to_owned() };
+        assert_eq!(of_error("x", &garbage, None).fix.as_deref(), Some(WRONG_ADDRESS));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The deadline of reading or removing everything of a resource.
-pub(super) const WITHIN: Duration = Duration::from_secs(30);
+pub(super) const WITHIN: Duration = Duration::from_secs(10);
 /// The deadline of a call about a session.
 pub(super) const SESSION_WITHIN: Duration = Duration::from_secs(5);
 /// The shortest that Consul allows: the session is destroyed long before.

@@ -85,7 +85,10 @@ async fn on_exchange(channel: &Channel, exchange: &str, routing_key: Option<&str
     let publish = channel.basic_publish(exchange.into(), key.into(), options, b"", properties);
     // A refusal closes the channel at once: only a call that waits by then learns the reason.
     let (published, rolled_back) = join(publish, channel.tx_rollback()).await;
-    rolled_back.and(published.map(drop))
+    rolled_back?;
+    // The first call may have overtaken the message.
+    channel.tx_rollback().await?;
+    published.map(drop)
 }
 
 fn of_fault(what: &str, fault: &Fault) -> Finding {

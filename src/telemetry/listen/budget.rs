@@ -9,7 +9,7 @@ use tokio::{
 
 /// A stretch of time, and how much of it may be spent on answers.
 const STRETCH: Duration = Duration::from_millis(100);
-const SHARE: Duration = Duration::from_millis(15);
+const SHARE: Duration = Duration::from_millis(5);
 
 /// What is left of the processor's time.
 #[derive(Debug)]
