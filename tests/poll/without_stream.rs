@@ -1,17 +1,14 @@
 //! A cluster that streams nothing, whatever it says of that.
 
-use nomad_sim::{Broker, Policy, Sim};
+use nomad_sim::Broker;
 
-use crate::common::{Setup, fixture, made};
+use crate::common::{Setup, made};
 use crate::support::*;
 
-async fn what_lists_show_is_printed_once(broker: Broker, policy: Option<Policy>) {
-    let may_ask_the_agent = policy.is_none();
-    let sim = Sim::builder().recording(fixture(RECORDING)).buffer(1_000);
-    let sim =
-        policy.into_iter().fold(sim, |sim, policy| sim.token("t", policy)).start().await.expect("the simulator starts");
+async fn what_lists_show_is_printed_once(broker: Broker) {
+    let sim = recorded().await;
     sim.set_broker(broker);
-    let process = setup(&sim).env("NOMAD_TOKEN", if may_ask_the_agent { "" } else { "t" }).spawn();
+    let process = setup(&sim).spawn();
     process.until_logged(POLLING).await;
     while sim.step(7).await > 0 {
         until_shown(&sim, &process, &[]).await;
@@ -21,30 +18,23 @@ async fn what_lists_show_is_printed_once(broker: Broker, policy: Option<Policy>)
     assert_no_repeats(&printed);
     assert_true(&sim, &printed);
     assert_eq!(log.matches(POLLING).count(), 1, "{log}");
-    // Where nothing says that there is no stream, it is tried for a while.
-    assert_eq!(log.contains("ERROR"), !may_ask_the_agent, "{log}");
+    assert!(!log.contains("ERROR"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn before_1_0() {
-    what_lists_show_is_printed_once(Broker::Missing, None).await;
+    what_lists_show_is_printed_once(Broker::Missing).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_broker_off_before_1_11_2() {
-    what_lists_show_is_printed_once(Broker::Failing, None).await;
+    what_lists_show_is_printed_once(Broker::Failing).await;
 }
 
 /// The agent's own settings say so.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_broker_off() {
-    what_lists_show_is_printed_once(Broker::Disabled, None).await;
-}
-
-/// The token may not read the agent's settings: nothing but an empty answer says so, and it takes three of them.
-#[tokio::test(flavor = "multi_thread")]
-async fn with_the_broker_off_and_a_limited_token() {
-    what_lists_show_is_printed_once(Broker::Disabled, Some(Policy::read_jobs(&["*"]).and_nodes())).await;
+    what_lists_show_is_printed_once(Broker::Disabled).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
