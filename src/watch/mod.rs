@@ -147,7 +147,10 @@ impl Watch {
         watched.abort();
         notes.abort();
         ended?;
-        failure.get().map_or(Ok(()), |reason| Err(Error::Write(reason.clone())))
+        match failure.get() {
+            None => Ok(()),
+            Some(reason) => Err(Error::Write(reason.clone())),
+        }
     }
 }
 
