@@ -4,14 +4,12 @@
 //! connections. There is no lease and no checkpoint; a stage turns each record into its line, and the sink `stdout` prints
 //! it.
 //!
-//! `stage` decides what is shown, `line` is what the user sees, `changes` asks Nomad what changed in a job, `output` ends the
-//! watch when a write fails, and `notes` says on stderr what happens to the connection.
+//! `stage` decides what is shown, `line` is what the user sees, `changes` asks Nomad what changed in a job, and `notes` says on stderr what happens to the connection.
 
 mod changes;
 mod filter;
 mod line;
 mod notes;
-mod output;
 mod stage;
 
 use std::{io, sync::Arc, time::Duration};
@@ -24,7 +22,6 @@ pub(crate) use self::filter::SHORTEST;
 use self::{
     changes::Changes,
     line::Pen,
-    output::{Failure, Output},
     stage::{Last, Stage},
 };
 pub use self::{filter::Filter, line::Look};
@@ -38,7 +35,7 @@ use crate::{
     lease,
     nomad::{self, Client, Table, Topic},
     position::RaftIndex,
-    sink::stdout::Stdout,
+    sink::stdout::{Failure, Stdout},
     source::{Context, Start},
     supervisor::{self, Plan, Shutdown},
     telemetry::{Metrics, Status},
@@ -113,7 +110,7 @@ impl Watch {
         let dead_letters = DeadLetters::new(Place::Log);
         let counters = Arc::new(Counters::new(metrics.clone(), status.clone(), "stdout"));
         let failure = Failure::default();
-        let sink = Box::new(Output::new(Stdout::open()?, Arc::clone(&failure)));
+        let sink = Box::new(Stdout::open()?.closed_by(Arc::clone(&failure)));
         let (handle, delivery) =
             delivery::spawn(sink, Policy::default(), dead_letters.clone(), counters, shutdown.abort.clone());
         // It has a client of its own: when its requests fail, the source keeps its address.

@@ -8,7 +8,7 @@ mod tests;
 
 use std::{
     io::{self, Write},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread,
 };
 
@@ -33,7 +33,12 @@ use crate::{
 #[derive(Debug)]
 pub struct Stdout {
     jobs: mpsc::Sender<Job>,
+    /// Where to put the error that closes it; without, writes that fail are retried.
+    failure: Option<Failure>,
 }
+
+/// Why nothing more could be written; unset unless a write failed.
+pub type Failure = Arc<OnceLock<String>>;
 
 #[derive(Debug)]
 struct Job {
@@ -55,7 +60,7 @@ impl Stdout {
     pub fn open() -> io::Result<Self> {
         let mut writer = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(jobs) = writer.as_ref().filter(|jobs| !jobs.is_closed()) {
-            return Ok(Stdout { jobs: jobs.clone() });
+            return Ok(Stdout { jobs: jobs.clone(), failure: None });
         }
         let stdout = Self::open_first()?;
         *writer = Some(stdout.jobs.clone());
@@ -86,7 +91,12 @@ impl Stdout {
                 }
             }
         })?;
-        Ok(Stdout { jobs })
+        Ok(Stdout { jobs, failure: None })
+    }
+
+    /// The same, closed by the first write that fails, which `failure` then has: for a person who waits in front of it.
+    pub fn closed_by(self, failure: Failure) -> Self {
+        Stdout { failure: Some(failure), ..self }
     }
 
     async fn write(&self, batch: &[Record]) -> Result<Vec<Outcome>, Closed> {
@@ -104,7 +114,14 @@ impl Stdout {
         let reason = match result {
             Ok(()) => String::new(),
             Err(error) if is_closed(&error) => return Err(Closed(error.to_string())),
-            Err(error) => format!("write to stdout: {error}"),
+            Err(error) => {
+                // A reader that is only slow can have made the pipe or the terminal non-blocking.
+                let is_slow = error.kind() == io::ErrorKind::WouldBlock;
+                if let Some(failure) = self.failure.as_ref().filter(|_| !is_slow) {
+                    return Err(Closed(failure.get_or_init(|| error.to_string()).clone()));
+                }
+                format!("write to stdout: {error}")
+            }
         };
         let outcome = |number| {
             if number < written {

@@ -199,3 +199,21 @@ proptest! {
         prop_assert_eq!(String::from_utf8(lines.into_writer().out), String::from_utf8(out));
     }
 }
+
+#[tokio::test]
+async fn a_full_disk_closes_one_that_an_error_closes_and_a_slow_reader_does_not() {
+    let failure = Failure::default();
+    let full = File::options().write(true).open("/dev/full").expect("a device of Linux");
+    let mut sink = Stdout::new(full).expect("a thread").closed_by(Arc::clone(&failure));
+    let Closed(reason) = sink.send(&Book::new().records(&["a"])).await.expect_err("it is full");
+    assert_eq!(reason, "No space left on device (os error 28)");
+    assert_eq!(failure.get(), Some(&reason));
+
+    let failure = Failure::default();
+    let (_reader, writer) = UnixStream::pair().expect("a socket");
+    writer.set_nonblocking(true).expect("a socket can");
+    let mut sink = Stdout::new(writer).expect("a thread").closed_by(Arc::clone(&failure));
+    let outcomes = sink.send(&records(&Book::new(), &["x".repeat(8 << 20)])).await.expect("not closed");
+    assert!(matches!(outcomes.as_slice(), [Outcome::Retry { .. }]), "{outcomes:?}");
+    assert_eq!(failure.get(), None);
+}
