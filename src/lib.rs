@@ -44,6 +44,7 @@ pub mod finding;
 pub mod headline;
 pub mod health;
 pub mod http;
+pub mod identity;
 pub mod index_file;
 pub mod json;
 pub mod kind;

@@ -94,7 +94,7 @@ fn undelivered(pipeline: &Pipeline, what: &str, reason: &str) -> Finding {
 async fn test(shared: &Shared, pipeline: &Pipeline, clock: Clock) -> Finding {
     let what = in_pipeline(pipeline, "sink test record");
     let send = async {
-        let (mut sink, _) = match pipeline.sink.build(shared.cluster.as_deref()) {
+        let (sink, _) = match pipeline.sink.build(shared.cluster.as_deref()) {
             Ok(built) => built,
             Err(error) => return Finding::of_setting(&what, error),
         };

@@ -177,7 +177,7 @@ impl Worker {
     async fn send(&mut self, batch: &mut Batch) -> Result<Vec<Outcome>, Closed> {
         let records = batch.records.len().min(self.pace.allowance());
         batch.tried(records);
-        ask(&mut *self.sink, &*self.observer, &batch.records[..records]).await
+        ask(&*self.sink, &*self.observer, &batch.records[..records]).await
     }
 
     /// Writes the rejected records to the dead-letter place; `false` where they have to be sent again.
@@ -283,7 +283,7 @@ fn classes(outcomes: &[Outcome]) -> Vec<ErrorClass> {
 }
 
 /// Sends `records` once, and returns an outcome for each.
-async fn ask(sink: &mut dyn Sink, observer: &dyn Observer, records: &[Record]) -> Result<Vec<Outcome>, Closed> {
+async fn ask(sink: &dyn Sink, observer: &dyn Observer, records: &[Record]) -> Result<Vec<Outcome>, Closed> {
     let count = records.len();
     observer.in_flight(count, records.iter().map(|record| record.body.len()).sum());
     let started = Instant::now();

@@ -16,7 +16,7 @@ use super::{
     proxy::{Proxies, Proxy},
     reason,
 };
-use crate::{redact, sys, tls};
+use crate::{identity, redact, sys, tls};
 
 /// How one client connects to its addresses.
 #[derive(Debug)]
@@ -139,7 +139,7 @@ fn server(address: &Address, reach: &Reach<'_>) -> Result<Server, Fault> {
 /// the library, decides which proxy is used.
 pub(crate) fn client(connect: Duration) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
-        .user_agent(concat!("nomad-firehose/", env!("CARGO_PKG_VERSION")))
+        .user_agent(identity::PRODUCT)
         .redirect(redirect::Policy::none())
         .no_proxy()
         .referer(false)

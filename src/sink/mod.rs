@@ -29,7 +29,7 @@ use futures_util::future::BoxFuture;
 pub use self::{
     class::ErrorClass,
     definition::{Definition, Kinds, Prepared, Read, Unusable},
-    policy::Policy,
+    policy::{Policy, UnderWay},
     registry::{Chosen, SINKS},
 };
 use crate::record::Record;
@@ -92,15 +92,15 @@ impl Outcome {
 pub struct Closed(pub String);
 
 /// One place records go to.
-pub trait Sink: Send + fmt::Debug {
+pub trait Sink: Send + Sync + fmt::Debug {
     /// The value of `SINK_TYPE` that names it.
     fn name(&self) -> &'static str;
 
     /// Sends `batch` once, in order, and answers for each record: as many outcomes as records, in the same order.
     ///
-    /// Never sleeps, never retries.
+    /// Never sleeps, never retries. Called again before the future has ended only if [`Policy::under_way`] says so.
     ///
     /// # Errors
     /// [`Closed`] when nothing can ever be sent again.
-    fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>>;
+    fn send<'a>(&'a self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>>;
 }

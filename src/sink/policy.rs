@@ -5,6 +5,8 @@ use std::time::Duration;
 /// How records are batched and how soon they are tried again. There is no limit on tries: giving up would be loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// How many batches may be under way at a time.
+    pub under_way: UnderWay,
     /// The most records in a batch; at least one is always sent.
     pub batch_records: usize,
     /// The most bytes of bodies in a batch. A single larger record travels alone.
@@ -21,9 +23,22 @@ pub struct Policy {
     pub queue: usize,
 }
 
+/// How many batches may be under way at a time, and who keeps the order of their records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnderWay {
+    /// One: the next batch leaves once each record of this one has an outcome.
+    #[default]
+    One,
+    /// So many, over an ordered channel: the sink writes batches in the order in which their futures are polled first.
+    Ordered(usize),
+    /// So many, and never two with records of one key: the sink may send them in any order.
+    ByKey(usize),
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Policy {
+            under_way: UnderWay::One,
             batch_records: 1000,
             batch_bytes: 1 << 20,
             linger: Duration::ZERO,

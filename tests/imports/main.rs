@@ -28,6 +28,7 @@ use self::{
 const FIREHOSE: &[(&str, &str)] = &[
     ("sys", "what differs between operating systems"),
     ("pulse", "whether the runtimes make progress"),
+    ("identity", "what the program calls itself"),
     ("kind", "the resources that the program carries"),
     ("position", "raft indexes, identities of events, positions"),
     ("files", "opening files safely"),

@@ -102,7 +102,7 @@ impl Worker {
         };
         let record = record.expect("the place of a record");
         let (kind, bytes) = (record.kind, record.body.len());
-        let outcomes = ask(&mut *self.sink, &*self.observer, slice::from_ref(record)).await?;
+        let outcomes = ask(&*self.sink, &*self.observer, slice::from_ref(record)).await?;
         let outcome = outcomes.into_iter().next().expect("one outcome a record");
         if !matches!(outcome, Outcome::Delivered) {
             self.suspect.failed(record);

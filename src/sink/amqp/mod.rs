@@ -20,6 +20,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{self, BoxFuture};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
+use tokio::sync::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub(super) use self::settings::DEFINITION;
@@ -116,20 +117,21 @@ fn worker_of(key: &str, workers: usize) -> usize {
     usize::try_from(hash).expect("it is less than a usize")
 }
 
-impl Sink for Amqp {
+/// One batch at a time.
+impl Sink for Mutex<Amqp> {
     fn name(&self) -> &'static str {
         "amqp"
     }
 
-    fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
-        Box::pin(async { Ok(self.publish(batch).await) })
+    fn send<'a>(&'a self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
+        Box::pin(async { Ok(self.lock().await.publish(batch).await) })
     }
 }
 
 impl Prepared for Config {
     fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
         let sink = Amqp::new(self.clone(), cluster).map_err(Unusable::new)?;
-        Ok((Box::new(sink), self.policy()))
+        Ok((Box::new(Mutex::new(sink)), self.policy()))
     }
 
     fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {

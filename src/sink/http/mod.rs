@@ -32,6 +32,7 @@ use reqwest::{
     Method, StatusCode, Url,
     header::{HeaderMap, HeaderValue},
 };
+use tokio::sync::Mutex;
 
 pub use self::config::{Compression, Config, Format, Health, Link};
 pub(super) use self::settings::DEFINITION;
@@ -252,20 +253,21 @@ impl Target {
     }
 }
 
-impl Sink for Http {
+/// One batch at a time.
+impl Sink for Mutex<Http> {
     fn name(&self) -> &'static str {
         "http"
     }
 
-    fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
-        Box::pin(async move { Ok(self.outcomes(batch).await) })
+    fn send<'a>(&'a self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
+        Box::pin(async move { Ok(self.lock().await.outcomes(batch).await) })
     }
 }
 
 impl Prepared for Config {
     fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
         let sink = Http::new(self.clone(), cluster).map_err(Unusable::new)?;
-        Ok((Box::new(sink), self.policy()))
+        Ok((Box::new(Mutex::new(sink)), self.policy()))
     }
 
     fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {

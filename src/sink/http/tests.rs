@@ -129,7 +129,7 @@ fn letters(outcomes: &[Outcome]) -> String {
 }
 
 async fn send(sink: &mut Http, batch: &[Record]) -> Vec<Outcome> {
-    sink.send(batch).await.expect("never closed")
+    sink.outcomes(batch).await
 }
 
 fn reason(outcome: &Outcome) -> &str {

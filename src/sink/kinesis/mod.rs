@@ -32,6 +32,7 @@ use aws_sdk_kinesis::{
     types::{PutRecordsRequestEntry, PutRecordsResultEntry},
 };
 use futures_util::future::BoxFuture;
+use tokio::sync::Mutex;
 
 pub use self::config::{Config, Stream};
 pub(super) use self::settings::DEFINITION;
@@ -266,19 +267,20 @@ impl<'a> Round<'a> {
     }
 }
 
-impl Sink for Kinesis {
+/// One batch at a time.
+impl Sink for Mutex<Kinesis> {
     fn name(&self) -> &'static str {
         "kinesis"
     }
 
-    fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
-        Box::pin(async { Ok(self.put(batch).await) })
+    fn send<'a>(&'a self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
+        Box::pin(async { Ok(self.lock().await.put(batch).await) })
     }
 }
 
 impl Prepared for Config {
     fn build(&self, _cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
-        Ok((Box::new(Kinesis::new(self.clone())), self.policy()))
+        Ok((Box::new(Mutex::new(Kinesis::new(self.clone()))), self.policy()))
     }
 
     fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {

@@ -174,9 +174,8 @@ async fn a_call_that_is_under_way_when_the_lease_goes_is_given_up() {
         // The rest of the request, and then its end without an answer.
         while stream.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
     };
-    let both = futures_util::future::join(kinesis.send(&batch), server);
+    let both = futures_util::future::join(kinesis.put(&batch), server);
     let (outcomes, ()) = tokio::time::timeout(Duration::from_secs(120), both).await.expect("it is given up");
-    let outcomes = outcomes.expect("it is not closed");
     assert_eq!(letters(&outcomes), "tt");
     let Outcome::Retry { reason, .. } = &outcomes[0] else { panic!("{outcomes:?}") };
     assert_eq!(reason, "the lease is not held any more");
@@ -251,8 +250,8 @@ async fn a_clock_that_goes_wrong_is_set_right_by_the_answers() {
     kinesis.reach = Some(reach(listener.local_addr().expect("bound")));
     let batch = Book::new().records(&["a"]);
     let sends = async {
-        let first = letters(&kinesis.send(&batch).await.expect("it is not closed"));
-        let then = letters(&kinesis.send(&batch).await.expect("it is not closed"));
+        let first = letters(&kinesis.put(&batch).await);
+        let then = letters(&kinesis.put(&batch).await);
         format!("{first}{then}")
     };
     tokio::select! {

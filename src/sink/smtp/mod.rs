@@ -28,7 +28,10 @@ use lettre::transport::smtp::{
     extension::ClientId,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout_at},
+};
 use tracing::warn;
 
 pub use self::config::{Config, Encryption};
@@ -142,16 +145,18 @@ fn hello() -> ClientId {
     if is_name { ClientId::Domain(name) } else { ClientId::default() }
 }
 
-impl Sink for Smtp {
+/// One batch at a time.
+impl Sink for Mutex<Smtp> {
     fn name(&self) -> &'static str {
         "smtp"
     }
 
-    fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
+    fn send<'a>(&'a self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
         Box::pin(async move {
+            let mut smtp = self.lock().await;
             let mut outcomes = Vec::with_capacity(batch.len());
             for record in batch {
-                let outcome = self.outcome(record).await;
+                let outcome = smtp.outcome(record).await;
                 let failed = matches!(outcome, Outcome::Retry { .. });
                 outcomes.push(outcome);
                 if failed {
@@ -166,7 +171,7 @@ impl Sink for Smtp {
 
 impl Prepared for Config {
     fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
-        Ok((Box::new(Smtp::new(self.clone(), cluster)?), webhook::policy()))
+        Ok((Box::new(Mutex::new(Smtp::new(self.clone(), cluster)?)), webhook::policy()))
     }
 
     fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {

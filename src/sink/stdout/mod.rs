@@ -143,7 +143,7 @@ impl Sink for Stdout {
         "stdout"
     }
 
-    fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
+    fn send<'a>(&'a self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
         Box::pin(self.write(batch))
     }
 }

@@ -31,7 +31,7 @@ fn delivered(outcomes: &[Outcome]) -> usize {
 #[tokio::test]
 async fn records_come_out_of_a_pipe_line_by_line() {
     let (reader, writer) = io::pipe().expect("a pipe");
-    let mut sink = Stdout::new(writer).expect("a thread");
+    let sink = Stdout::new(writer).expect("a thread");
     // More lines than one vectored write takes, and one longer than the pipe's buffer.
     let mut bodies: Vec<_> = (0..1500).map(|number| format!("{{\"n\":{number}}}")).collect();
     bodies.push("x".repeat(3 << 20));
@@ -46,7 +46,7 @@ async fn records_come_out_of_a_pipe_line_by_line() {
 #[tokio::test]
 async fn a_closed_pipe_closes_the_sink() {
     let (reader, writer) = io::pipe().expect("a pipe");
-    let mut sink = Stdout::new(writer).expect("a thread");
+    let sink = Stdout::new(writer).expect("a thread");
     drop(reader);
     let book = Book::new();
     let closed = sink.send(&book.records(&["a"])).await.expect_err("nobody reads");
@@ -57,7 +57,7 @@ async fn a_closed_pipe_closes_the_sink() {
 #[tokio::test]
 async fn a_full_disk_is_tried_again() {
     let full = File::options().write(true).open("/dev/full").expect("a device of Linux");
-    let mut sink = Stdout::new(full).expect("a thread");
+    let sink = Stdout::new(full).expect("a thread");
     let outcomes = sink.send(&Book::new().records(&["a", "b"])).await.expect("not closed");
     for outcome in &outcomes {
         assert!(matches!(outcome, Outcome::Retry { reason, .. } if reason.contains("No space left")), "{outcome:?}");
@@ -69,7 +69,7 @@ async fn a_full_disk_is_tried_again() {
 async fn a_half_line_is_finished_before_the_next_one() {
     let (mut reader, writer) = UnixStream::pair().expect("a socket");
     writer.set_nonblocking(true).expect("a socket");
-    let mut sink = Stdout::new(writer).expect("a thread");
+    let sink = Stdout::new(writer).expect("a thread");
     let bodies = ["first".to_owned(), "x".repeat(4 << 20), "last".to_owned()];
     let mut batch = records(&Book::new(), &bodies);
     let outcomes = sink.send(&batch).await.expect("open");
@@ -134,7 +134,7 @@ impl Write for Watcher {
 #[tokio::test]
 async fn a_large_body_is_not_copied() {
     let longest = Arc::<Mutex<(usize, usize)>>::default();
-    let mut sink = Stdout::new(Watcher(Arc::clone(&longest))).expect("a thread");
+    let sink = Stdout::new(Watcher(Arc::clone(&longest))).expect("a thread");
     let record = Book::new().record("a", vec![b'x'; 64 << 20]);
     let place = (record.body.len(), record.body.as_ptr().addr());
     assert_eq!(delivered(&sink.send(&[record]).await.expect("open")), 1);
@@ -204,7 +204,7 @@ proptest! {
 async fn a_full_disk_closes_one_that_an_error_closes_and_a_slow_reader_does_not() {
     let failure = Failure::default();
     let full = File::options().write(true).open("/dev/full").expect("a device of Linux");
-    let mut sink = Stdout::new(full).expect("a thread").closed_by(Arc::clone(&failure));
+    let sink = Stdout::new(full).expect("a thread").closed_by(Arc::clone(&failure));
     let Closed(reason) = sink.send(&Book::new().records(&["a"])).await.expect_err("it is full");
     assert_eq!(reason, "No space left on device (os error 28)");
     assert_eq!(failure.get(), Some(&reason));
@@ -212,7 +212,7 @@ async fn a_full_disk_closes_one_that_an_error_closes_and_a_slow_reader_does_not(
     let failure = Failure::default();
     let (_reader, writer) = UnixStream::pair().expect("a socket");
     writer.set_nonblocking(true).expect("a socket can");
-    let mut sink = Stdout::new(writer).expect("a thread").closed_by(Arc::clone(&failure));
+    let sink = Stdout::new(writer).expect("a thread").closed_by(Arc::clone(&failure));
     let outcomes = sink.send(&records(&Book::new(), &["x".repeat(8 << 20)])).await.expect("not closed");
     assert!(matches!(outcomes.as_slice(), [Outcome::Retry { .. }]), "{outcomes:?}");
     assert_eq!(failure.get(), None);

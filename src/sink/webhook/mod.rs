@@ -148,7 +148,7 @@ impl<S: Service> Sink for Webhook<S> {
         self.service.name()
     }
 
-    fn send<'a>(&'a mut self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
+    fn send<'a>(&'a self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
         Box::pin(async move {
             let mut outcomes = Vec::with_capacity(batch.len());
             for record in batch {

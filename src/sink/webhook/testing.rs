@@ -96,7 +96,7 @@ pub(in crate::sink) fn read<T>(
 
 /// Sends one record with this body through a sink with these settings.
 pub(in crate::sink) async fn sent(config: &impl Prepared, body: &Value) -> Outcome {
-    let (mut sink, policy) = config.build(None).expect("good settings");
+    let (sink, policy) = config.build(None).expect("good settings");
     assert_eq!(policy.batch_records, 1);
     assert!(!format!("{config:?} {sink:?}").contains("hush"), "{config:?} {sink:?}");
     let batch = [Book::new().record("key", body.to_string())];
