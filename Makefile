@@ -3,8 +3,9 @@ DEMO_ADDR ?= 127.0.0.1:14646
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 CHAOS ?= 20
-# Most tests wait for processes: more of them than there are cores go at once.
-TEST_THREADS ?= 6
+# Most tests wait for processes: more of them than there are cores go at once. So many test programs, and so many tests of each.
+TEST_PROGRAMS ?= 3
+TEST_THREADS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help build test check man reference advisories alerts-test demo demo-stop bench chaos fuzz packages packages-test clean
@@ -29,7 +30,7 @@ advisories: ## Ask the RustSec database about the dependencies (needs cargo inst
 	$(CARGO) deny --locked check advisories
 
 test: check ## Everything that has to pass: check, then all tests
-	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --locked
+	CARGO=$(CARGO) TEST_PROGRAMS=$(TEST_PROGRAMS) TEST_THREADS=$(TEST_THREADS) scripts/test
 
 man: ## Write the manual pages of all subcommands into target/man/man1
 	$(CARGO) run --locked --quiet --bin nomad-firehose -- man target/man/man1

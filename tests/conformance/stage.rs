@@ -176,9 +176,19 @@ impl<R: Rig> Stage<R> {
 
     /// Starts the program, and waits until it is ready.
     pub(crate) async fn start(&mut self, setup: &Setup) -> Process {
+        self.start_until(setup, |is_ready| is_ready).await
+    }
+
+    /// Starts the program, and waits until it says whether it is ready. It may never be, if its first records are refused before
+    /// anybody asks.
+    pub(crate) async fn start_unready(&mut self, setup: &Setup) -> Process {
+        self.start_until(setup, |_| true).await
+    }
+
+    async fn start_until(&mut self, setup: &Setup, has_started: impl Fn(bool) -> bool) -> Process {
         let process = self.rig.spawn(setup);
         let deadline = Instant::now() + PATIENCE;
-        while probe::readiness(self.ports.base).await.is_none_or(|(ready, _)| !ready) {
+        while probe::readiness(self.ports.base).await.is_none_or(|(is_ready, _)| !has_started(is_ready)) {
             assert!(Instant::now() < deadline, "it is not ready; the log:\n{}", process.log());
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }

@@ -40,9 +40,7 @@ pub(crate) async fn partial_failure(rig: impl Rig) {
     stage.publish(10, &["busy"]).await;
     stage.publish(40, &["default"]).await;
     stage.rig.suffer(Cause::Partial).await;
-    // It may never be ready: the refused ones can come before anybody asks.
-    let setup = stage.setup();
-    let process = stage.rig.spawn(&setup);
+    let process = stage.start_unready(&stage.setup()).await;
     stage.until_felt(Cause::Partial, 0).await;
     stage.until_came(&process, 40).await;
     assert_eq!(stage.came_of("busy"), 0, "the server does not refuse them");
