@@ -4,13 +4,15 @@
 pub mod alertmanager;
 #[cfg(feature = "amqp")]
 pub mod amqp;
+#[cfg(feature = "aws")]
+mod aws;
 mod class;
 mod definition;
 pub mod discord;
 pub mod http;
 #[cfg(feature = "kinesis")]
 pub mod kinesis;
-#[cfg(any(feature = "amqp", feature = "kinesis", feature = "smtp"))]
+#[cfg(any(feature = "amqp", feature = "aws", feature = "smtp"))]
 mod lease;
 pub mod pagerduty;
 mod policy;

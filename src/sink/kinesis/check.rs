@@ -36,7 +36,7 @@ async fn tried(config: &Config) -> Finding {
     };
     let answer = match request.send().await {
         Ok(answer) => answer,
-        Err(error) => return of_error(&Fault::of(&error, name, &reach.region), &error),
+        Err(error) => return of_error(&Fault::of(&error, kinesis.target(&reach.region)), &error),
     };
     let Some(summary) = answer.stream_description_summary else {
         return Finding::failed(

@@ -20,7 +20,6 @@ mod client;
 mod config;
 mod fault;
 mod settings;
-mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -41,7 +40,7 @@ use self::{
     client::Reach,
     fault::Fault,
 };
-use super::{Closed, ErrorClass, Outcome, Policy, Prepared, Sink, Unusable, lease};
+use super::{Closed, ErrorClass, Outcome, Policy, Prepared, Sink, Unusable, aws::Target, lease};
 use crate::{finding::Finding, kind::Kind, lease::LeaseState, record::Record};
 
 /// Writes records to one stream.
@@ -72,6 +71,10 @@ impl Kinesis {
             Stream::Name(name) => name,
             Stream::Arn { arn, .. } => arn,
         }
+    }
+
+    fn target<'a>(&'a self, region: &'a str) -> Target<'a> {
+        Target { service: &fault::SERVICE, name: self.stream(), region }
     }
 
     async fn put(&mut self, batch: &[Record]) -> Vec<Outcome> {
@@ -137,7 +140,7 @@ impl Kinesis {
             Stream::Name(name) => request.stream_name(name),
             Stream::Arn { arn, .. } => request.stream_arn(arn),
         };
-        let answer = request.send().await.map_err(|error| Fault::of(&error, self.stream(), &reach.region))?;
+        let answer = request.send().await.map_err(|error| Fault::of(&error, self.target(&reach.region)))?;
         let answers = answer.records;
         if answers.len() != part.len() {
             let (count, sent) = (answers.len(), part.len());

@@ -1,25 +1,17 @@
 //! The settings of the Kinesis sink: the variables of the original program, and further ones. Region, endpoint and
 //! credentials are read where every program for AWS reads them.
 
-use tracing::level_filters::LevelFilter;
-
 use super::{Config, Stream};
 use crate::{
     settings::{Broken, ByteSize, Reader, Setting, between, settings},
-    sink::Definition,
+    sink::{Definition, aws},
     template::Template,
 };
 
 pub(in crate::sink) static DEFINITION: Definition = Definition {
     about: "a stream of Amazon Kinesis",
     settings: SETTINGS,
-    log: &[
-        // The SDK logs whole requests, and the token among their headers.
-        ("aws", LevelFilter::WARN),
-        // They log each try with the whole answer. The sink gives the result as its reason.
-        ("aws_config::imds::region", LevelFilter::OFF),
-        ("aws_config::meta::credentials", LevelFilter::OFF),
-    ],
+    log: aws::LOG,
     is_for_people: false,
     has_headers: false,
     read: |reader, _| Ok(Box::new(read(reader)?)),

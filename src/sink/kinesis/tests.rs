@@ -155,7 +155,7 @@ fn reach(address: std::net::SocketAddr) -> Reach {
         .endpoint_url(format!("http://{address}"))
         .credentials_provider(Credentials::new("AKIDTEST", "hush", None, None, "test"))
         .retry_config(aws_config::retry::RetryConfig::disabled())
-        .http_client(super::wire::client().expect("nothing to read"));
+        .http_client(crate::sink::aws::http_client().expect("nothing to read"));
     Reach { client: Client::from_conf(config.build()), region: "us-east-1".to_owned() }
 }
 

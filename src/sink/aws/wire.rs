@@ -44,7 +44,7 @@ static VARIABLES: Variables = Variables {
 };
 
 /// A client for the SDK. Reads the environment, and the certificates it names.
-pub(super) fn client() -> Result<SharedHttpClient, Fault> {
+pub(in crate::sink) fn client() -> Result<SharedHttpClient, Fault> {
     let refused = |error: http::Fault| Fault::Refused(error.to_string());
     let ca_cert = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(Into::into);
     let settings = Tls { ca_cert, ..Tls::default() };
