@@ -3,6 +3,8 @@
 //! `unix` and `windows` have the same files with the same functions. Where a system has nothing of the kind, its function says so and
 //! does the safe thing.
 
+use std::time::Duration;
+
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -12,6 +14,20 @@ mod windows;
 pub(crate) use self::unix::{clock, files, machine, process, service, signals, sockets, standard};
 #[cfg(windows)]
 pub(crate) use self::windows::{clock, files, machine, process, service, signals, sockets, standard};
+
+/// What this process uses of its machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// User and system time of all threads.
+    pub(crate) processor: Duration,
+    /// Resident memory, bytes.
+    pub(crate) memory: u64,
+    pub(crate) threads: u64,
+    /// Open file descriptors.
+    pub(crate) descriptors: u64,
+    /// `None` without a limit.
+    pub(crate) descriptor_limit: Option<u64>,
+}
 
 /// What was sent to this process, with its name for a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::{
 use super::{
     Metrics, Outline, Phase, Recent, Status,
     facets::Cause,
-    metrics::{Summary, certificates, merge},
+    metrics::{Summary, merge, of_process},
     status::{Outlet, Resource},
 };
 use crate::{
@@ -119,7 +119,7 @@ impl Board {
         let metrics: Vec<_> = views.into_iter().map(|(is_named, view)| (is_named, view.metrics)).collect();
         let mut texts = metrics.iter().map(|(_, metrics)| metrics.encode()).collect::<Result<Vec<_>, _>>()?;
         if metrics.iter().all(|(is_named, _)| *is_named) {
-            texts.push(certificates()?);
+            texts.push(of_process()?);
         }
         Ok(merge(&texts))
     }

@@ -5,6 +5,8 @@ use std::{io, os::unix::process::ExitStatusExt as _, path::PathBuf, process::Exi
 use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, getrlimit, setrlimit};
 use tokio::process::Command;
 
+use crate::sys::Usage;
+
 /// The path of this program, even if another one has taken its name since it was started.
 pub(crate) fn this_program() -> PathBuf {
     if cfg!(target_os = "linux") {
@@ -57,6 +59,30 @@ pub(crate) fn processor_time(id: u32) -> Option<Duration> {
 /// The processor time that a process has used; `None` where the system does not say.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn processor_time(_: u32) -> Option<Duration> {
+    None
+}
+
+/// What this process uses; `None` where the system does not say.
+#[cfg(target_os = "linux")]
+pub(crate) fn usage() -> Option<Usage> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let field = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+        value.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some(Usage {
+        processor: processor_time(std::process::id())?,
+        memory: field("VmRSS:")?.saturating_mul(1024),
+        threads: field("Threads:")?,
+        // Reading the directory opens one more.
+        descriptors: (std::fs::read_dir("/proc/self/fd").ok()?.count() as u64).saturating_sub(1),
+        descriptor_limit: getrlimit(Resource::Nofile).current,
+    })
+}
+
+/// What this process uses; `None` where the system does not say.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn usage() -> Option<Usage> {
     None
 }
 

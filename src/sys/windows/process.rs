@@ -4,6 +4,8 @@ use std::{io, path::PathBuf, process::ExitStatus, time::Duration};
 
 use tokio::process::Command;
 
+use crate::sys::Usage;
+
 /// `CREATE_NEW_PROCESS_GROUP`
 const OWN_GROUP: u32 = 0x0000_0200;
 
@@ -40,6 +42,11 @@ pub(crate) fn restrict(_: u64) -> io::Result<()> {
 
 /// The processor time that a process has used; `None` where the system does not say.
 pub(crate) fn processor_time(_: u32) -> Option<Duration> {
+    None
+}
+
+/// What this process uses; `None` where the system does not say.
+pub(crate) fn usage() -> Option<Usage> {
     None
 }
 

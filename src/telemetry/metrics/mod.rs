@@ -7,6 +7,7 @@ mod merge;
 mod recording;
 mod sink;
 mod table;
+mod usage;
 
 pub(crate) use self::{merge::merge, sink::SinkMetrics};
 use std::{
@@ -22,6 +23,7 @@ use self::{
     certificates::Certificates,
     declare::Labels,
     table::{PerKind, Process},
+    usage::Used,
 };
 use super::lag::{Behind, Lag};
 use crate::kind::Kind;
@@ -76,11 +78,12 @@ impl Metrics {
     pub fn new(kinds: &[Kind]) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Certificates));
+        registry.register_collector(Box::new(Used));
         Metrics::with(registry, kinds)
     }
 
-    /// The same for a pipeline: all series have its name as the label `pipeline`. The certificates of the process are in
-    /// [`certificates()`].
+    /// The same for a pipeline: all series have its name as the label `pipeline`. Those of the process are in
+    /// [`of_process()`].
     pub fn of_pipeline(name: &str, kinds: &[Kind]) -> Self {
         let label = ("pipeline".into(), name.to_owned().into());
         Metrics::with(Registry::with_labels([label].into_iter()), kinds)
@@ -228,13 +231,14 @@ pub struct Summary {
     pub window_bytes: i64,
 }
 
-/// The certificates of this process as OpenMetrics text, where no [`Metrics::new`] has them.
+/// The certificates of this process and what it uses, as OpenMetrics text, where no [`Metrics::new`] has them.
 ///
 /// # Errors
 /// A metric could not be written as text.
-pub fn certificates() -> Result<String, fmt::Error> {
+pub fn of_process() -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Certificates));
+    registry.register_collector(Box::new(Used));
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
     Ok(out)

@@ -130,7 +130,8 @@ fn started() -> String {
 #[test]
 fn every_series_is_there_from_the_start() {
     let text = started();
-    for (name, kind) in declared(&text) {
+    // What the process uses is never 0.
+    for (name, kind) in declared(&text).into_iter().filter(|(name, _)| name.starts_with("nomad_firehose_")) {
         let value = if name == "nomad_firehose_build_info" { "1" } else { "0" };
         let starts = ["", "_count"].map(|end| format!("{name}{end}"));
         let is_sample = |line: &&str| starts.iter().any(|start| line.split(['{', ' ']).next() == Some(start));
