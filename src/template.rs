@@ -75,6 +75,11 @@ impl Template {
 
     /// The text for `record`. Its body is parsed only if a path needs it.
     pub fn render(&self, record: &Record) -> Cow<'_, str> {
+        self.render_escaped(record, |value| Cow::Borrowed(value))
+    }
+
+    /// The same with each value as `escape` writes it. The text around the fields stays as it is.
+    pub fn render_escaped(&self, record: &Record, escape: impl Fn(&str) -> Cow<'_, str>) -> Cow<'_, str> {
         match self.parts.as_slice() {
             [] => return Cow::Borrowed(""),
             [Part::Text(text)] => return Cow::Borrowed(text),
@@ -86,8 +91,8 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Field(field) => out.push_str(or_missing(&field.of(record))),
-                Part::Path(path) => out.push_str(or_missing(&at(&body, path))),
+                Part::Field(field) => out.push_str(&escape(or_missing(&field.of(record)))),
+                Part::Path(path) => out.push_str(&escape(or_missing(&at(&body, path)))),
             }
         }
         Cow::Owned(out)

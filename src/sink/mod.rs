@@ -14,12 +14,14 @@ pub mod http;
 pub mod kinesis;
 #[cfg(any(feature = "amqp", feature = "aws", feature = "smtp"))]
 mod lease;
+pub mod nats;
 pub mod pagerduty;
 mod policy;
 pub mod registry;
 pub mod slack;
 #[cfg(feature = "smtp")]
 pub mod smtp;
+mod socket;
 pub mod stdout;
 pub mod teams;
 mod webhook;

@@ -21,6 +21,7 @@ pub static SINKS: &[Listed] = &[
     listed!(amqp or "rabbitmq", feature "amqp"),
     listed!(http),
     listed!(kinesis, feature "kinesis"),
+    listed!(nats),
     listed!(slack),
     listed!(discord),
     listed!(teams),

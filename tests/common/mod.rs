@@ -12,6 +12,7 @@ pub mod gate;
 pub mod kinesis;
 pub mod kinesis_proxy;
 pub mod made;
+pub mod nats;
 pub mod nginx;
 pub mod order;
 pub mod outage;

@@ -32,6 +32,7 @@ mod amqp;
 mod http;
 #[cfg(feature = "kinesis")]
 mod kinesis;
+mod nats;
 #[cfg(feature = "smtp")]
 mod smtp;
 mod stdout;

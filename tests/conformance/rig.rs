@@ -27,6 +27,9 @@ pub(crate) trait Rig {
     /// Whether a record may come in front of an earlier one of its key.
     const LEAPS: Leaps;
 
+    /// Whether the far side keeps each id once, so that a record that is sent again comes no second time.
+    const IS_ONCE: bool = false;
+
     /// The causes through which order per key has to hold.
     const TROUBLES: &'static [Cause];
 
