@@ -45,7 +45,7 @@ impl Nats {
         let directory = tempfile::Builder::new().prefix("nats").tempdir().expect("a temporary directory");
         let ports = Ports::reserve();
         let text = format!(
-            "listen: \"127.0.0.1:{}\"\nserver_name: test\njetstream {{store_dir: \"{}\"}}\n\
+            "listen: \"127.0.0.1:{}\"\nserver_name: test\njetstream {{store_dir: \"{}\", max_file_store: 8GB}}\n\
              authorization {{users: [{{user: {ADMIN}, password: {ADMIN}}}, {users}]}}\n{}\n",
             ports.base,
             directory.path().join("data").display(),
