@@ -94,7 +94,7 @@ mod tests {
             record.envelope = Envelope::Attributes(Box::new([(name, job.clone())].into()));
             let text = text(&record);
             let lines: Vec<&str> = text.split("\r\n").collect();
-            let count = 9 + 2 * usize::from(!job.is_empty());
+            let count = 10 + 2 * usize::from(!job.is_empty());
             prop_assert_eq!(lines.len(), count, "{}", text);
             prop_assert!(lines[1..count - 2].iter().all(|line| line.contains(": ") && !line.contains(['\r', '\n'])), "{}", text);
         }

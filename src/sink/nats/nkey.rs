@@ -46,7 +46,7 @@ impl Nkey {
 
 /// The user's token in a credentials file, and the seed of its key.
 pub(super) fn credentials(text: &str) -> Option<(&str, &str)> {
-    Some((block(text, "USER JWT")?, block(text, "USER NKEY SEED")?))
+    Some((block(text, "NATS USER JWT")?, block(text, "USER NKEY SEED")?))
 }
 
 /// The seed in a file of its own, which may have comments.
