@@ -8,15 +8,19 @@ pub mod amqp;
 mod aws;
 mod class;
 mod definition;
+#[cfg(feature = "redis")]
+mod dial;
 pub mod discord;
 pub mod http;
 #[cfg(feature = "kinesis")]
 pub mod kinesis;
-#[cfg(any(feature = "amqp", feature = "aws", feature = "smtp"))]
+#[cfg(any(feature = "amqp", feature = "aws", feature = "redis", feature = "smtp"))]
 mod lease;
 pub mod nats;
 pub mod pagerduty;
 mod policy;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod registry;
 pub mod slack;
 #[cfg(feature = "smtp")]

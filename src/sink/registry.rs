@@ -22,6 +22,7 @@ pub static SINKS: &[Listed] = &[
     listed!(http),
     listed!(kinesis, feature "kinesis"),
     listed!(nats),
+    listed!(redis, feature "redis"),
     listed!(slack),
     listed!(discord),
     listed!(teams),
@@ -31,7 +32,7 @@ pub static SINKS: &[Listed] = &[
 ];
 
 /// Sinks of the original program that this one does not have.
-const NOT_YET: [&str; 8] = ["eventbridge", "kafka", "mongo", "mongodb", "nsq", "redis", "sqs", "syslog"];
+const NOT_YET: [&str; 7] = ["eventbridge", "kafka", "mongo", "mongodb", "nsq", "sqs", "syslog"];
 
 /// One line of [`SINKS`].
 #[derive(Debug)]

@@ -22,6 +22,8 @@ pub mod proxy;
 #[cfg(feature = "amqp")]
 pub mod queue;
 pub mod rabbitmq;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod server;
 pub mod smtp;
 pub mod tls;

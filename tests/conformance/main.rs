@@ -33,6 +33,8 @@ mod http;
 #[cfg(feature = "kinesis")]
 mod kinesis;
 mod nats;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "smtp")]
 mod smtp;
 mod stdout;

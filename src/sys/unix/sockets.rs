@@ -1,4 +1,4 @@
-//! Sockets: second handles on those of TCP, and those that are named by a path.
+//! Sockets: second handles, and those that are named by a path.
 
 use std::{io, net::TcpStream, os::fd::AsFd, path::Path};
 
@@ -10,6 +10,11 @@ pub(crate) const HAVE_PATHS: bool = true;
 /// A client whose connections all go to the socket of this path.
 pub(crate) fn through(builder: ClientBuilder, path: &Path) -> ClientBuilder {
     builder.unix_socket(path)
+}
+
+/// Connects to the socket of this path.
+pub(crate) async fn connect_path(path: &Path) -> io::Result<tokio::net::UnixStream> {
+    tokio::net::UnixStream::connect(path).await
 }
 
 /// A second handle on the socket.

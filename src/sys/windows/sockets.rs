@@ -12,6 +12,11 @@ pub(crate) fn through(builder: ClientBuilder, _: &Path) -> ClientBuilder {
     builder
 }
 
+/// No setting gets here: see [`HAVE_PATHS`].
+pub(crate) async fn connect_path(_: &Path) -> io::Result<tokio::net::TcpStream> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// A second handle on the socket.
 pub(crate) fn second_handle(socket: &impl AsSocket) -> io::Result<TcpStream> {
     Ok(TcpStream::from(socket.as_socket().try_clone_to_owned()?))
