@@ -32,6 +32,16 @@ pub enum Place {
     Path(PathBuf),
 }
 
+/// What becomes of the bytes that are written, and not yet sent, once the connection is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AtDrop {
+    /// They are discarded.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "no other sink wants it"))]
+    Discard,
+    /// The system still sends them.
+    Send,
+}
+
 /// Both directions of a connection.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -59,7 +69,12 @@ impl Socket {
 ///
 /// # Errors
 /// A refusal of TLS is among the causes of the error: see [`crate::tls::cause`].
-pub(super) async fn dial(place: &Place, tls: Option<&Arc<ClientConfig>>, within: Duration) -> io::Result<Dialled> {
+pub(super) async fn dial(
+    place: &Place,
+    tls: Option<&Arc<ClientConfig>>,
+    at_drop: AtDrop,
+    within: Duration,
+) -> io::Result<Dialled> {
     let dialled = timeout(within, async {
         let (host, port) = match place {
             Place::Tcp { host, port } => (host.as_str(), *port),
@@ -72,8 +87,9 @@ pub(super) async fn dial(place: &Place, tls: Option<&Arc<ClientConfig>>, within:
         let addresses = lookup_host((host, port)).await?.collect();
         let stream = first_of(addresses, within).await?;
         stream.set_nodelay(true)?;
-        // A close discards the bytes that are not sent yet.
-        stream.set_zero_linger()?;
+        if at_drop == AtDrop::Discard {
+            stream.set_zero_linger()?;
+        }
         let socket = Socket(sockets::second_handle(&stream)?);
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(stream),

@@ -8,13 +8,11 @@ pub mod amqp;
 mod aws;
 mod class;
 mod definition;
-#[cfg(feature = "redis")]
 mod dial;
 pub mod discord;
 pub mod http;
 #[cfg(feature = "kinesis")]
 pub mod kinesis;
-#[cfg(any(feature = "amqp", feature = "aws", feature = "redis", feature = "smtp"))]
 mod lease;
 pub mod nats;
 pub mod pagerduty;
@@ -27,6 +25,7 @@ pub mod slack;
 pub mod smtp;
 mod socket;
 pub mod stdout;
+pub mod syslog;
 pub mod teams;
 mod webhook;
 

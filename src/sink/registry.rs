@@ -23,6 +23,7 @@ pub static SINKS: &[Listed] = &[
     listed!(kinesis, feature "kinesis"),
     listed!(nats),
     listed!(redis, feature "redis"),
+    listed!(syslog),
     listed!(slack),
     listed!(discord),
     listed!(teams),
@@ -32,7 +33,7 @@ pub static SINKS: &[Listed] = &[
 ];
 
 /// Sinks of the original program that this one does not have.
-const NOT_YET: [&str; 7] = ["eventbridge", "kafka", "mongo", "mongodb", "nsq", "sqs", "syslog"];
+const NOT_YET: [&str; 6] = ["eventbridge", "kafka", "mongo", "mongodb", "nsq", "sqs"];
 
 /// One line of [`SINKS`].
 #[derive(Debug)]

@@ -24,6 +24,7 @@ pub mod queue;
 pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod rsyslog;
 pub mod server;
 pub mod smtp;
 pub mod tls;

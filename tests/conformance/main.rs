@@ -38,4 +38,5 @@ mod redis;
 #[cfg(feature = "smtp")]
 mod smtp;
 mod stdout;
+mod syslog;
 mod webhook;

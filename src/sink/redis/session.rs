@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     identity::PRODUCT,
-    sink::{ErrorClass, dial::dial},
+    sink::{
+        ErrorClass,
+        dial::{AtDrop, dial},
+    },
 };
 
 /// How long Redis may take from the first packet of a connection until the login is done.
@@ -37,7 +40,7 @@ impl Session {
     }
 
     async fn opened(settings: &Settings) -> Result<Self, Fault> {
-        let dialled = dial(&settings.server.place, settings.tls.as_ref(), DEADLINE).await;
+        let dialled = dial(&settings.server.place, settings.tls.as_ref(), AtDrop::Discard, DEADLINE).await;
         let dialled = dialled.map_err(|error| Fault::of_io(&error, settings))?;
         let (wire, link) = wire::split(dialled.stream, dialled.socket);
         let mut session = Session { wire, link: Arc::new(link), largest: LARGEST };

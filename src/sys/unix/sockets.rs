@@ -17,6 +17,19 @@ pub(crate) async fn connect_path(path: &Path) -> io::Result<tokio::net::UnixStre
     tokio::net::UnixStream::connect(path).await
 }
 
+/// Where the logger of this machine may listen.
+pub(crate) const LOGGERS: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
+
+/// A socket for datagrams.
+pub(crate) use tokio::net::UnixDatagram as PathDatagram;
+
+/// Connects a socket for datagrams to the one of this path.
+pub(crate) fn datagrams_to(path: &Path) -> io::Result<PathDatagram> {
+    let socket = PathDatagram::unbound()?;
+    socket.connect(path)?;
+    Ok(socket)
+}
+
 /// A second handle on the socket.
 pub(crate) fn second_handle(socket: &impl AsFd) -> io::Result<TcpStream> {
     Ok(TcpStream::from(socket.as_fd().try_clone_to_owned()?))

@@ -17,6 +17,17 @@ pub(crate) async fn connect_path(_: &Path) -> io::Result<tokio::net::TcpStream> 
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// There is no logger with a socket.
+pub(crate) const LOGGERS: [&str; 0] = [];
+
+/// There are none: see [`HAVE_PATHS`].
+pub(crate) use tokio::net::UdpSocket as PathDatagram;
+
+/// No setting gets here: see [`HAVE_PATHS`].
+pub(crate) fn datagrams_to(_: &Path) -> io::Result<PathDatagram> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// A second handle on the socket.
 pub(crate) fn second_handle(socket: &impl AsSocket) -> io::Result<TcpStream> {
     Ok(TcpStream::from(socket.as_socket().try_clone_to_owned()?))

@@ -138,6 +138,7 @@ fn no_slip_in_any_setting_goes_without_its_name() {
         "{hush",
     ];
     let sinks: &[&[&str]] = &[
+        &["run", "--resources=all", "--sink-type=syslog", "--sink-syslog-proto=tcp", "--sink-syslog-addr=h:1"],
         &["run", "--resources=all", "--sink-type=http", "--sink-http-address=http://h/"],
         #[cfg(feature = "amqp")]
         &[
