@@ -36,7 +36,6 @@ pub enum Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AtDrop {
     /// They are discarded.
-    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "no other sink wants it"))]
     Discard,
     /// The system still sends them.
     Send,
