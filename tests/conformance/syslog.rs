@@ -61,7 +61,7 @@ suite! {
     reject_with_stop: "a server never refuses a message; a datagram can be too large: see tests/sink_syslog.rs",
     reject_to_file: "a server never refuses a message; a datagram can be too large: see tests/sink_syslog.rs",
     drain_on_stop: "what the buffers of the system hold counts as delivered, so nothing is left to do",
-    reconnect: passes,
+    reconnect: "a connection that is accepted and closed later takes what is written to it",
     back_pressure: "what the buffers of the system hold, which is more than the window, counts as delivered",
     bytes_in_flight: "what the buffers of the system hold, which is more than the window, counts as delivered",
     secrets: "the sink has none",

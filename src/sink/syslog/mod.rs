@@ -40,6 +40,9 @@ use crate::{
     tls::{self, Asked, BadFile},
 };
 
+/// How long a new connection is watched behind its first batch: a proxy without a server behind it accepts, and closes at once.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// Writes messages.
 pub struct Syslog {
     settings: Settings,
@@ -102,15 +105,18 @@ impl Syslog {
     async fn publish(&mut self, batch: &[Record]) -> Vec<Outcome> {
         // Out of its place: dropped with the future, it ends with what is written by half.
         let wire = self.wire.take();
-        let mut wire = match raise(wire, &self.settings).await {
-            Ok(wire) => wire,
+        let (mut wire, is_new) = match raise(wire, &self.settings).await {
+            Ok(raised) => raised,
             Err(error) => return batch.iter().map(|_| fault::outcome(&error, &self.settings)).collect(),
         };
         let mut unheld = pin!(lease::until_unheld(batch));
         let mut outcomes: Vec<Option<Outcome>> = batch.iter().map(|_| None).collect();
         let written = tokio::select! {
             biased;
-            written = write(&mut wire, batch, &mut outcomes, &self.settings) => written,
+            written = async {
+                write(&mut wire, batch, &mut outcomes, &self.settings).await?;
+                if is_new { wire.settle(SETTLE).await } else { Ok(()) }
+            } => written,
             () = &mut unheld => Err(io::Error::other("the lease is not held any more")),
         };
         match written {
@@ -128,14 +134,14 @@ impl Syslog {
     }
 }
 
-/// The way, if the server has not closed it meanwhile; or a new one.
-async fn raise(wire: Option<Wire>, settings: &Settings) -> io::Result<Wire> {
+/// The way, if the server has not closed it meanwhile; or a new one, and that it is new.
+async fn raise(wire: Option<Wire>, settings: &Settings) -> io::Result<(Wire, bool)> {
     if let Some(mut wire) = wire
         && !wire.is_closed()
     {
-        return Ok(wire);
+        return Ok((wire, false));
     }
-    Wire::open(settings).await
+    Wire::open(settings).await.map(|wire| (wire, true))
 }
 
 /// Writes each message. An error is about all of them.
@@ -172,7 +178,7 @@ async fn write(
         *outcome = Some(Outcome::Delivered);
     }
     if wire.is_closed() {
-        return Err(io::Error::new(io::ErrorKind::ConnectionReset, "the server has closed the connection"));
+        return Err(wire::ended());
     }
     Ok(())
 }

@@ -90,24 +90,25 @@ impl Wire {
         }
     }
 
+    /// Waits a while for an end of a connection, which is an error.
+    pub(super) async fn settle(&mut self, within: Duration) -> io::Result<()> {
+        let Wire::Stream { reader, .. } = self else { return Ok(()) };
+        match timeout(within, closed(reader)).await {
+            Ok(()) => Err(ended()),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Writes bytes of a stream; ends early once the server closes.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Wire::Stream { reader, writer, .. } = self else { return Ok(()) };
-        let closed = async {
-            let mut buffer = [0; 512];
-            loop {
-                if let Ok(0) | Err(_) = reader.read(&mut buffer).await {
-                    return;
-                }
-            }
-        };
         let written = in_time(WRITE, async {
             writer.write_all(bytes).await?;
             writer.flush().await
         });
         tokio::select! {
             biased;
-            () = closed => Err(io::Error::new(io::ErrorKind::ConnectionReset, "the server has closed the connection")),
+            () = closed(reader) => Err(ended()),
             written = written => written,
         }
     }
@@ -127,6 +128,17 @@ impl Wire {
             socket.tear_off();
         }
     }
+}
+
+/// Waits for the server's end of a connection. What it sends until then is thrown away.
+async fn closed(reader: &mut ReadHalf<Box<dyn Stream>>) {
+    let mut buffer = [0; 512];
+    while let Ok(1..) = reader.read(&mut buffer).await {}
+}
+
+/// What a batch during which the server ends the connection fails with.
+pub(super) fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, "the server has closed the connection")
 }
 
 async fn in_time<T>(within: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
