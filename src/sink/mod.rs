@@ -11,8 +11,11 @@ mod definition;
 mod dial;
 pub mod discord;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "kinesis")]
 pub mod kinesis;
+#[cfg(any(feature = "amqp", feature = "aws", feature = "kafka", feature = "smtp"))]
 mod lease;
 pub mod nats;
 pub mod pagerduty;

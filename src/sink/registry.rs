@@ -20,6 +20,7 @@ pub static SINKS: &[Listed] = &[
     listed!(stdout),
     listed!(amqp or "rabbitmq", feature "amqp"),
     listed!(http),
+    listed!(kafka, feature "kafka"),
     listed!(kinesis, feature "kinesis"),
     listed!(nats),
     listed!(redis, feature "redis"),
@@ -34,6 +35,7 @@ pub static SINKS: &[Listed] = &[
 
 /// Sinks of the original program that this one does not have.
 const NOT_YET: [&str; 6] = ["eventbridge", "kafka", "mongo", "mongodb", "nsq", "sqs"];
+const NOT_YET: [&str; 7] = ["eventbridge", "mongo", "mongodb", "nsq", "redis", "sqs", "syslog"];
 
 /// One line of [`SINKS`].
 #[derive(Debug)]
@@ -176,11 +178,15 @@ mod tests {
         assert_eq!(find("stdout").expect("it is built").0, "stdout");
         for (text, part) in [
             ("stdot", "did you mean stdout?; choose one of stdout, "),
-            ("kafka", "this sink does not exist yet; choose one of stdout, "),
+            ("nsq", "this sink does not exist yet; choose one of stdout, "),
         ] {
             assert!(find(text).expect_err(text).contains(part), "{text}");
         }
-        for (name, built) in [("amqp", cfg!(feature = "amqp")), ("kinesis", cfg!(feature = "kinesis"))] {
+        for (name, built) in [
+            ("amqp", cfg!(feature = "amqp")),
+            ("kafka", cfg!(feature = "kafka")),
+            ("kinesis", cfg!(feature = "kinesis")),
+        ] {
             match find(name) {
                 Ok((found, _)) => assert!(built && found == name),
                 Err(error) => {

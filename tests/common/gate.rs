@@ -57,7 +57,12 @@ pub struct Gate {
 impl Gate {
     /// An open gate in front of `server`, such as `127.0.0.1:8500`.
     pub async fn start(server: &str) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        Self::start_at(0, server).await
+    }
+
+    /// The same at a port that clients know already.
+    pub async fn start_at(port: u16, server: &str) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
         let (state, seen) = watch::channel(State { passage: Passage::Open, cuts: 0 });
         let (sent, server) = (Arc::new(AtomicU64::new(0)), server.to_owned());

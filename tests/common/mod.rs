@@ -9,6 +9,7 @@ pub mod consul;
 pub mod flood;
 pub mod forward_proxy;
 pub mod gate;
+pub mod kafka;
 pub mod kinesis;
 pub mod kinesis_proxy;
 pub mod made;
@@ -28,6 +29,8 @@ pub mod rsyslog;
 pub mod server;
 pub mod smtp;
 pub mod tls;
+#[cfg(feature = "kafka")]
+pub mod topic;
 pub mod truth;
 
 use std::{

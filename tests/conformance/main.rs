@@ -30,6 +30,8 @@ macro_rules! suite {
 #[cfg(feature = "amqp")]
 mod amqp;
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "kinesis")]
 mod kinesis;
 mod nats;
