@@ -325,7 +325,11 @@ async fn the_death_of_a_leader_of_three_nodes_loses_and_repeats_nothing() {
     let records = flood::records(100_000);
     let sim = flood::cluster(records).await;
     let ports = Ports::reserve();
-    let process = setup(&sim, &brokers, topic, "evaluations").env("NOMAD_FIREHOSE_LISTEN", ports.address()).spawn();
+    let process = setup(&sim, &brokers, topic, "evaluations")
+        .env("SINK_KAFKA_COMPRESSION", "lz4")
+        .env("NOMAD_FIREHOSE_LISTEN", ports.address())
+        .spawn();
+    process.until_logged("subscribed to the event stream").await;
     for third in 1..=2 {
         flood::until_count(&process, records * third / 3, async || flood::delivered(ports.base).await).await;
         let leader = topic::leader(&brokers, topic);
@@ -370,6 +374,7 @@ async fn restarts_cuts_and_slowness_lose_nothing() {
     let begun = Instant::now();
     let process = log_in(setup(&sim, &gate.addr().to_string(), TOPIC, "evaluations"))
         .env("NOMAD_FIREHOSE_LISTEN", listen.address())
+        .env("SINK_KAFKA_COMPRESSION", "zstd")
         .spawn();
     process.until_logged("subscribed to the event stream").await;
     let mut cuts = 0;

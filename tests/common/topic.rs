@@ -49,9 +49,11 @@ pub async fn create(brokers: &str, topics: &[&str], partitions: i32) {
         let is_led = |topic: &str| {
             let metadata = block_in_place(|| consumer.fetch_metadata(Some(topic), DEADLINE)).expect("metadata");
             let found = metadata.topics().first().expect("the topic");
+            // A leader knows that it is one a little later than all others.
+            let leads = |id: i32| block_in_place(|| consumer.fetch_watermarks(topic, id, DEADLINE)).is_ok();
             found.error().is_none()
                 && !found.partitions().is_empty()
-                && found.partitions().iter().all(|it| it.leader() > 0)
+                && found.partitions().iter().all(|partition| partition.leader() > 0 && leads(partition.id()))
         };
         for topic in topics {
             while !is_led(topic) {
