@@ -12,6 +12,8 @@ mod common;
 mod http;
 mod huge;
 mod jq;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod latency;
 mod listener;
 mod long;
@@ -43,6 +45,10 @@ async fn main() {
     #[cfg(feature = "amqp")]
     if "amqp".contains(&wanted) {
         amqp::measure(&mut table).await;
+    }
+    #[cfg(feature = "kafka")]
+    if "kafka".contains(&wanted) {
+        kafka::measure(&mut table).await;
     }
     if "jq".contains(&wanted) {
         jq::measure(&mut table).await;

@@ -225,6 +225,16 @@ impl Reader {
         })
     }
 
+    /// How many messages there are by now.
+    pub fn count(&self) -> u64 {
+        let count = |(topic, partition): &(String, i32)| {
+            let (from, to) =
+                self.consumer.fetch_watermarks(topic, *partition, DEADLINE).expect("the ends of a partition");
+            u64::try_from(to - from).expect("an end behind the beginning")
+        };
+        block_in_place(|| self.assigned.iter().map(count).sum())
+    }
+
     /// The next message, if one comes soon.
     pub fn next(&self) -> Option<Message> {
         block_in_place(|| match self.consumer.poll(Duration::from_millis(100)) {
