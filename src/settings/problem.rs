@@ -124,6 +124,13 @@ pub enum Warning {
         /// The keys, each with the reason.
         keys: Vec<String>,
     },
+    /// A label of a log store can have many values, and each of them makes a stream.
+    ManyLabels {
+        /// The setting.
+        setting: &'static str,
+        /// The label.
+        label: String,
+    },
     /// A certificate is not verified.
     SkipVerify {
         /// Why.
@@ -180,6 +187,10 @@ impl Warning {
                 let text = format!("settings of nomad-events-sink have no effect: {}", keys.join("; "));
                 (text, "nothing: see docs/migrating-from-nomad-events-sink.md".to_owned())
             }
+            Warning::ManyLabels { setting, label } => (
+                format!("{setting}: the label {label} can have many values, and each of them makes a stream"),
+                "keep labels to a few values; what identifies a record is in its structured metadata".to_owned(),
+            ),
             Warning::SkipVerify { because } => {
                 (format!("certificates are not verified: {because}"), "verify them in production".to_owned())
             }
@@ -226,6 +237,12 @@ impl Warning {
             Warning::WithoutEffect { keys } => {
                 tracing::info!(keys = keys.join("; "), "nomad-events-sink settings without effect");
             }
+            Warning::ManyLabels { setting, label } => tracing::warn!(
+                setting,
+                %label,
+                fix = "keep labels to a few values",
+                "label can have many values"
+            ),
             Warning::SkipVerify { because } => tracing::warn!(because, "certificates are not verified"),
         }
     }

@@ -22,6 +22,14 @@ pub mod pagerduty;
 mod policy;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(any(feature = "amqp", feature = "aws", feature = "loki", feature = "smtp"))]
+mod lease;
+#[cfg(feature = "loki")]
+mod loki;
+pub mod pagerduty;
+mod policy;
+#[cfg(feature = "loki")]
+mod push;
 pub mod registry;
 pub mod slack;
 #[cfg(feature = "smtp")]

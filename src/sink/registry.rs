@@ -25,6 +25,7 @@ pub static SINKS: &[Listed] = &[
     listed!(nats),
     listed!(redis, feature "redis"),
     listed!(syslog),
+    listed!(loki, feature "loki"),
     listed!(slack),
     listed!(discord),
     listed!(teams),

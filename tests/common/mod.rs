@@ -12,6 +12,8 @@ pub mod gate;
 pub mod kafka;
 pub mod kinesis;
 pub mod kinesis_proxy;
+#[cfg(feature = "loki")]
+pub mod loki;
 pub mod made;
 pub mod nats;
 pub mod nginx;
@@ -28,6 +30,7 @@ pub mod redis;
 pub mod rsyslog;
 pub mod server;
 pub mod smtp;
+pub mod stand_in;
 pub mod tls;
 #[cfg(feature = "kafka")]
 pub mod topic;

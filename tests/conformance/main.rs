@@ -37,6 +37,8 @@ mod kinesis;
 mod nats;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "loki")]
+mod loki;
 #[cfg(feature = "smtp")]
 mod smtp;
 mod stdout;

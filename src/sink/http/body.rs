@@ -37,7 +37,7 @@ pub(super) fn joined(format: Format, records: &[Record]) -> Bytes {
 ///
 /// # Errors
 /// The compressor failed. Only a lack of memory can cause that.
-pub(super) async fn compressed(compression: Compression, body: Bytes) -> io::Result<Bytes> {
+pub(in crate::sink) async fn compressed(compression: Compression, body: Bytes) -> io::Result<Bytes> {
     match compression {
         Compression::None => Ok(body),
         _ if body.len() <= INLINE => compress(compression, &body),

@@ -35,7 +35,11 @@ use reqwest::{
 use tokio::sync::Mutex;
 
 pub use self::config::{Compression, Config, Format, Health, Link};
-pub(super) use self::settings::DEFINITION;
+pub(super) use self::{
+    body::compressed,
+    settings::{DEFINITION, compression, header},
+    split::{bytes, grown, pieces},
+};
 use super::{Closed, ErrorClass, Outcome, Policy, Prepared, Sink, Unusable};
 use crate::{
     finding::Finding,

@@ -183,7 +183,7 @@ fn format(text: &str) -> Result<Format, &'static str> {
     }
 }
 
-fn compression(text: &str) -> Result<Compression, &'static str> {
+pub(in crate::sink) fn compression(text: &str) -> Result<Compression, &'static str> {
     match text {
         "none" => Ok(Compression::None),
         "gzip" => Ok(Compression::Gzip),
@@ -218,7 +218,7 @@ const OURS: [&str; 7] = [
 ];
 
 /// The messages never show the text: the part before the colon can be a secret as well.
-fn header(text: &str) -> Result<(String, Secret), String> {
+pub(in crate::sink) fn header(text: &str) -> Result<(String, Secret), String> {
     let Some((name, value)) = text.split_once(':') else {
         return Err(
             "a header has no colon; write NAME: VALUE, such as X-Scope-OrgID: web. In a variable commas separate \

@@ -38,18 +38,18 @@ pub(super) async fn send(http: &mut Http, batch: &[Record]) -> Vec<Outcome> {
 /// The size that fits after the server took a request with `delivered` bytes. Servers raise limits without notice, and a proxy in
 /// front of them may have had a far lower one for a while, so larger requests are tried again. If the limit is unchanged, one
 /// request in some hundreds is refused.
-fn grown(fits: usize, delivered: usize) -> usize {
+pub(in crate::sink) fn grown(fits: usize, delivered: usize) -> usize {
     let proven = fits.max(delivered);
     // A request far below the limit does not show that a larger one fits.
     if delivered >= fits / 2 { proven.saturating_add(proven / 256 + 1) } else { fits }
 }
 
-fn bytes(records: &[Record]) -> usize {
+pub(in crate::sink) fn bytes(records: &[Record]) -> usize {
     records.iter().map(|record| record.body.len()).sum()
 }
 
 /// `batch` in as few pieces as possible. Each has at most `limit` bytes, or one record.
-fn pieces(batch: &[Record], limit: usize) -> Vec<&[Record]> {
+pub(in crate::sink) fn pieces(batch: &[Record], limit: usize) -> Vec<&[Record]> {
     let (mut pieces, mut rest) = (Vec::new(), batch);
     while let Some(first) = rest.first() {
         let mut size = first.body.len();

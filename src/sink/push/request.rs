@@ -1,0 +1,153 @@
+//! One request, and what its answer means for the records in it.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use reqwest::{
+    Method, RequestBuilder, Response, StatusCode,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{Codec, Push, Said, Sent, Target, Verdict};
+use crate::{
+    http::{self, Fault},
+    lease::LeaseState,
+    record::Record,
+    sink::{ErrorClass, http::compressed, lease},
+};
+
+/// How long reading the words of a failure may take: they are only shown.
+const WORDS: Duration = Duration::from_millis(250);
+
+impl Target {
+    /// A request with credentials, which are read again each time because a token file can be renewed.
+    async fn request(&self, body: Bytes) -> Result<RequestBuilder, Fault> {
+        let request = self.server.request_with(Method::POST, &self.path, self.query.as_deref());
+        let request = request.headers(self.headers.clone()).body(body);
+        Ok(match self.token.header().await? {
+            Some(token) => {
+                let bytes = [b"Bearer ", token.as_bytes()].concat();
+                let mut value = HeaderValue::from_bytes(&bytes).expect("it was a header's value before");
+                value.set_sensitive(true);
+                request.header(AUTHORIZATION, value)
+            }
+            None => request,
+        })
+    }
+}
+
+/// An answer that is read.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl<C: Codec> Push<C> {
+    /// Sends `records`, at least one, as one request, unless the lease of one of them has ended meanwhile.
+    pub(super) async fn exchange(&self, records: &[Record], sent: Sent) -> Verdict {
+        let body = match compressed(self.compression, self.codec.encode(records, sent)).await {
+            Ok(body) => body,
+            Err(error) => return Verdict::retry(ErrorClass::Local, format!("compress the body: {error}")),
+        };
+        let followed = self.to.token.follows_file();
+        let request = match self.to.request(body).await {
+            Ok(request) => request,
+            Err(fault) => return Verdict::retry(ErrorClass::Local, fault.to_string()),
+        };
+        // As late as possible: from here on, the request may reach the server.
+        if records.iter().any(|record| record.ack.lease_state() != LeaseState::Held) {
+            return Verdict::retry(ErrorClass::Unsent, "not sent: the lease is not held at the moment");
+        }
+        let answer = tokio::select! {
+            biased;
+            answer = self.answer(request, records.len()) => answer,
+            () = lease::until_unheld(records) => {
+                let reason = "given up: the lease is not held any more; the records may have arrived";
+                return Verdict::retry(ErrorClass::Unsent, reason);
+            }
+        };
+        match answer {
+            Ok(answer) => {
+                if answer.status == StatusCode::UNAUTHORIZED {
+                    // The records are sent again, with the new token if there is one.
+                    self.to.token.renew(followed).await;
+                }
+                self.codec.judge(&self.said(&answer, &self.to.server.route()), records)
+            }
+            Err(verdict) => verdict,
+        }
+    }
+
+    /// Sends a request that changes nothing, and passes what the server said about it to `read`.
+    pub(super) async fn probe<T>(&self, read: impl FnOnce(&Said<'_>) -> T) -> Result<T, String> {
+        let request = self.to.request(self.codec.empty()).await.map_err(|fault| fault.to_string())?;
+        let answer = self.answer(request, 0).await.map_err(|verdict| match verdict {
+            Verdict::Retry { reason, .. } => reason,
+            _ => "there is no answer".to_owned(),
+        })?;
+        Ok(read(&self.said(&answer, &self.to.server.route())))
+    }
+
+    fn said<'a>(&self, answer: &'a Answer, server: &'a str) -> Said<'a> {
+        Said {
+            status: answer.status,
+            headers: &answer.headers,
+            body: &answer.body,
+            server,
+            variables: self.codec.variables(),
+            credentials: self.to.credentials,
+            now: SystemTime::now(),
+        }
+    }
+
+    /// The server's answer, or what its absence means.
+    async fn answer(&self, request: RequestBuilder, records: usize) -> Result<Answer, Verdict> {
+        let deadline = Instant::now() + self.timeout;
+        let server = &self.to.server;
+        let variables = self.codec.variables();
+        match timeout_at(deadline, server.send(request)).await {
+            Ok(Ok(response)) => match http::of_proxy(server, &response) {
+                Some(fault) => Err(Verdict::retry(ErrorClass::Connection, fault.to_string())),
+                None => self.read(response, deadline, records).await,
+            },
+            Ok(Err(error)) => {
+                let (is_connect, class) = (error.is_connect(), ErrorClass::of_transport(&error));
+                let fault = Fault::transport(&variables.connection, server, "send", &error.without_url());
+                let fate = if is_connect { "" } else { "; the records may have arrived" };
+                Err(Verdict::retry(class, format!("{fault}{fate}")))
+            }
+            Err(_) => Err(self.late()),
+        }
+    }
+
+    async fn read(&self, response: Response, deadline: Instant, records: usize) -> Result<Answer, Verdict> {
+        let (status, headers) = (response.status(), response.headers().clone());
+        if !status.is_success() {
+            let left = deadline.saturating_duration_since(Instant::now()).min(WORDS);
+            let body = http::text(response, left).await.into();
+            return Ok(Answer { status, headers, body });
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        match timeout(left, http::body(response, self.codec.answer_bytes(records))).await {
+            Ok(Ok(body)) => Ok(Answer { status, headers, body }),
+            Ok(Err(cut)) => {
+                let why = match cut {
+                    http::Cut::TooLarge => "it is too long".to_owned(),
+                    http::Cut::Broken(reason) => reason,
+                };
+                let server = self.to.server.route();
+                let reason = format!("the answer of {server} cannot be read: {why}; the records may have arrived");
+                Err(Verdict::retry(ErrorClass::Connection, reason))
+            }
+            Err(_) => Err(self.late()),
+        }
+    }
+
+    fn late(&self) -> Verdict {
+        let (label, variable) = (self.to.server.route(), self.codec.variables().timeout);
+        let waited = format!("{label} did not answer within {:?} ({variable})", self.timeout);
+        Verdict::retry(ErrorClass::Timeout, format!("{waited}; the records may have arrived"))
+    }
+}
