@@ -8,7 +8,7 @@ TEST_PROGRAMS ?= 3
 TEST_THREADS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check man reference advisories alerts-test demo demo-stop bench chaos fuzz packages packages-test clean
+.PHONY: help build test check man reference advisories alerts-test sinks-test demo demo-stop bench chaos fuzz packages packages-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ docs-test: docs ## Run every command of the documentation that can be run, and l
 alerts-test: ## Run every alert and every query of the dashboard against a real Prometheus, through each fault (about 3 minutes)
 	$(CARGO) test --locked --test monitoring -- --include-ignored --test-threads 1
 
+sinks-test: ## Run the sinks of log stores against a real OpenSearch, VictoriaLogs and OpenTelemetry collector (builds two of them once, about 3 minutes)
+	$(CARGO) test --locked --test sink_loki --test sink_otlp --test sink_elasticsearch -- --ignored --nocapture --test-threads 2 real_
+
 demo: ## Watch a recorded cluster with tail, and on the status page; Ctrl-C stops, again goes on
 	@$(CARGO) build --locked --workspace --bins
 	@DEMO_ADDR=$(DEMO_ADDR) scripts/demo start
@@ -62,7 +65,7 @@ bench: ## Measure the stages, and the whole program against references in the sa
 
 chaos: ## Go through each fault of replicas and of Consul CHAOS times, and those of the sinks (about 40 minutes)
 	CHAOS=$(CHAOS) $(CARGO) test --locked --test failover -- --test-threads 2 --nocapture
-	RECORDS=400000 $(CARGO) test --locked --test sink_amqp --test sink_http --test sink_kafka --test sink_kinesis --test sink_nats --test sink_redis --test sink_syslog sink_loki --test dead_letters -- --ignored --nocapture
+	RECORDS=400000 $(CARGO) test --locked --test sink_amqp --test sink_http --test sink_kafka --test sink_kinesis --test sink_nats sink_loki --test sink_redis sink_otlp --test sink_syslog sink_loki sink_elasticsearch --test dead_letters -- --ignored --nocapture
 
 fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo install cargo-fuzz)
 	@for target in $$($(CARGO) fuzz list); do \

@@ -12,6 +12,7 @@ use std::{
 
 use common::{
     Setup, fixture_lines, flood,
+    log_store::LogStore,
     loki::{Limits, Loki, Mood},
     made,
     tls::Authority,
@@ -86,7 +87,8 @@ async fn a_line_that_is_too_long_is_a_dead_letter_and_the_rest_arrives_once() {
     loki.limit(Limits { line: 5_000, ..Limits::default() });
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("dead");
-    let sim = cluster((10..60).map(|n| made::job(n, n, if n % 10 == 0 { 6_000 } else { 100 })).collect()).await;
+    let sim =
+        cluster((10..60).map(|n| made::job(n, n, if n.is_multiple_of(10) { 6_000 } else { 100 })).collect()).await;
     let process =
         setup(&sim, &loki, "jobs").env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display())).spawn();
     let letters = || std::fs::read_to_string(&file).unwrap_or_default();
@@ -193,4 +195,51 @@ async fn throttling_restarts_and_cuts_lose_nothing() {
     println!("{records} records, {repeats} repeats, {dropped} more that Loki drops, {} MiB, {took:?}", peak >> 20);
     assert!(repeats > 0, "the server did nothing");
     assert!(peak < 96 << 20, "{peak} bytes");
+}
+
+/// The lines that VictoriaLogs has, each with its fields, in the order of their times.
+async fn stored_in(store: &LogStore) -> Vec<serde_json::Value> {
+    let path = "/select/logsql/query?query=*%20%7C%20sort%20by%20(_time)&limit=1000000&start=2020-01-01T00:00:00Z";
+    let (status, text) = store.ask(reqwest::Method::GET, path, "").await.expect("an answer");
+    assert_eq!(status, 200, "{text}");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// A server that decodes the push API with its own code.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "builds a server for a minute: make sinks-test goes through it"]
+async fn real_victorialogs_has_every_record_through_its_own_death() {
+    let mut store = LogStore::victorialogs().await;
+    let stream = fixture_lines("stream-complete.ndjson");
+    let sim = cluster(stream.clone()).await;
+    let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
+    let process = Setup::new(&["run", "--resources", "all"], &sim.url(0))
+        .env("SINK_TYPE", "loki")
+        .env("SINK_LOKI_ADDRESS", format!("{}/insert?disable_message_parsing=1", store.url()))
+        .env("SINK_LOKI_BATCH_COUNT", "50")
+        .spawn();
+    let deadline = Instant::now() + common::PATIENCE;
+    let mut found = Vec::new();
+    while found.len() < due.len() {
+        assert!(Instant::now() < deadline, "{} of {} have come; the log:\n{}", found.len(), due.len(), process.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        found = stored_in(&store).await;
+    }
+    let all: Vec<_> = found.iter().map(|line| seen(line["_msg"].as_str().expect("a line"))).collect();
+    assert_exactly(&all, &due);
+    for (line, seen) in found.iter().zip(&all) {
+        assert!(line["_stream"].as_str().expect("labels").contains(&format!("kind=\"{}\"", seen.kind)), "{line}");
+        assert!(line["id"].is_string() && line["index"].is_string() && line["key"].is_string(), "{line}");
+    }
+    // Killed and started again.
+    store.kill();
+    sim.append_lines([made::evaluation(1_000_000, 1)]).await.expect("a line");
+    process.until_logged("delivery failed").await;
+    store.go_on().await;
+    process.until_logged("delivery recovered").await;
+    process.stop().await;
+    while stored_in(&store).await.iter().all(|line| line["index"] != "1000000") {
+        assert!(Instant::now() < deadline, "the last record does not come");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }

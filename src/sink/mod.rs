@@ -10,6 +10,7 @@ mod class;
 mod definition;
 mod dial;
 pub mod discord;
+mod elasticsearch;
 pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
@@ -26,9 +27,10 @@ pub mod redis;
 mod lease;
 #[cfg(feature = "loki")]
 mod loki;
+#[cfg(feature = "otlp")]
+mod otlp;
 pub mod pagerduty;
 mod policy;
-#[cfg(feature = "loki")]
 mod push;
 pub mod registry;
 pub mod slack;

@@ -26,6 +26,8 @@ pub static SINKS: &[Listed] = &[
     listed!(redis, feature "redis"),
     listed!(syslog),
     listed!(loki, feature "loki"),
+    listed!(otlp, feature "otlp"),
+    listed!(elasticsearch or "opensearch"),
     listed!(slack),
     listed!(discord),
     listed!(teams),

@@ -104,9 +104,11 @@ struct State {
     /// How many entries were dropped because their stream had them.
     dropped: usize,
     streams: HashMap<String, Stream>,
-    /// Whether entries are kept; otherwise they are passed on.
-    on_stored: Option<Box<dyn FnMut(&Entry) + Send>>,
+    /// What gets the entries in place of the list.
+    on_stored: Option<OnStored>,
 }
+
+type OnStored = Box<dyn FnMut(&Entry) + Send>;
 
 #[derive(Default)]
 struct Stream {

@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
 pub mod alertmanager;
+pub mod bulk;
 pub mod consul;
 pub mod flood;
 pub mod forward_proxy;
@@ -12,12 +13,15 @@ pub mod gate;
 pub mod kafka;
 pub mod kinesis;
 pub mod kinesis_proxy;
+pub mod log_store;
 #[cfg(feature = "loki")]
 pub mod loki;
 pub mod made;
 pub mod nats;
 pub mod nginx;
 pub mod order;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod outage;
 pub mod ports;
 pub mod probe;

@@ -29,6 +29,7 @@ macro_rules! suite {
 
 #[cfg(feature = "amqp")]
 mod amqp;
+mod elasticsearch;
 mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -39,6 +40,8 @@ mod nats;
 mod redis;
 #[cfg(feature = "loki")]
 mod loki;
+#[cfg(feature = "otlp")]
+mod otlp;
 #[cfg(feature = "smtp")]
 mod smtp;
 mod stdout;

@@ -34,8 +34,10 @@ fn record(book: &Book, task: &str, time: u64) -> Record {
     Record { time: Time::new(time), ..book.record("k", format!(r#"{{"Task":"{task}"}}"#)) }
 }
 
-/// Labels, nanoseconds, line and metadata of each entry.
-fn entries(came: &Came) -> Vec<(String, u64, String, Vec<(String, String)>)> {
+/// Labels, nanoseconds, line and metadata of an entry.
+type Found = (String, u64, String, Vec<(String, String)>);
+
+fn entries(came: &Came) -> Vec<Found> {
     let streams = request(&came.body).streams.into_iter();
     let of_stream = |Stream { labels, entries }: Stream| {
         entries.into_iter().map(move |entry| {

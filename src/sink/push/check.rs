@@ -28,7 +28,7 @@ pub(in crate::sink) async fn check(
         }
         let reason = match super::usual(said) {
             Verdict::Retry { reason, .. } | Verdict::Refused { reason, .. } => reason,
-            Verdict::Delivered => said.words(""),
+            Verdict::Delivered | Verdict::Each(_) => said.words(""),
         };
         match said.status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {

@@ -17,8 +17,10 @@ pub(in crate::sink) struct Config {
     pub(in crate::sink) url: Link,
     /// User and password. Never set together with a token.
     pub(in crate::sink) basic_auth: Option<BasicAuth>,
-    /// The bearer token.
+    /// The token.
     pub(in crate::sink) token: TokenSource,
+    /// What the token is.
+    pub(in crate::sink) scheme: Scheme,
     /// For `https`.
     pub(in crate::sink) tls: Tls,
     /// Further valid headers.
@@ -29,6 +31,16 @@ pub(in crate::sink) struct Config {
     pub(in crate::sink) timeout: Duration,
     /// How records are batched.
     pub(in crate::sink) batches: Batches,
+}
+
+/// What a token is: the first word of `Authorization`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::sink) enum Scheme {
+    /// A bearer token.
+    #[default]
+    Bearer,
+    /// An API key of Elasticsearch.
+    ApiKey,
 }
 
 /// How records are batched.

@@ -5,7 +5,11 @@ use std::time::{Duration, SystemTime};
 use reqwest::{StatusCode, header::HeaderMap};
 
 use super::Variables;
-use crate::{http, redact::shown, sink::ErrorClass};
+use crate::{
+    http,
+    redact::shown,
+    sink::{ErrorClass, Outcome},
+};
 
 /// How many bytes of the server's own words go into a reason. They can quote the record, which can carry secrets.
 const QUOTED: usize = 200;
@@ -15,6 +19,8 @@ const QUOTED: usize = 200;
 pub(in crate::sink) enum Verdict {
     /// The server has all of them.
     Delivered,
+    /// An outcome for each of them, in their order.
+    Each(Vec<Outcome>),
     /// The server refuses some of them as data, and does not say which; only for the size of the request if `too_large`.
     Refused { reason: String, too_large: bool },
     /// All have to be sent again; the rest as in [`Outcome::Retry`].
@@ -29,11 +35,11 @@ impl Verdict {
 }
 
 /// What a server said.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(in crate::sink) struct Said<'a> {
     pub(in crate::sink) status: StatusCode,
     pub(in crate::sink) headers: &'a HeaderMap,
-    /// The body of the answer; the start of it where the status is no success.
+    /// The body of the answer; the start of it where the status is no success and it is text.
     pub(in crate::sink) body: &'a [u8],
     /// The server, for messages.
     pub(in crate::sink) server: &'a str,

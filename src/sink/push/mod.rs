@@ -30,9 +30,9 @@ use reqwest::{
 
 pub(super) use self::{
     check::check,
-    config::{Batches, Config},
+    config::{Batches, Config, Scheme},
     fault::{Said, Verdict, usual},
-    settings::{BatchSettings, Settings, address, connection, read},
+    settings::{BatchSettings, Found, Settings, address, connection, endpoint, read},
 };
 use super::{
     Closed, Outcome, Sink, Unusable,
@@ -56,6 +56,11 @@ pub(super) trait Codec: Send + Sync + fmt::Debug {
 
     /// The media type of the body.
     fn content_type(&self) -> &'static str;
+
+    /// What is added to the query of the URL.
+    fn query(&self) -> Option<&'static str> {
+        None
+    }
 
     /// The body of a request with these records, at least one.
     fn encode(&self, records: &[Record], sent: Sent) -> Bytes;
@@ -110,6 +115,7 @@ struct Target {
     query: Option<String>,
     headers: HeaderMap,
     token: Token,
+    scheme: Scheme,
     /// The variable that the credentials come from.
     credentials: Option<&'static str>,
 }
@@ -131,6 +137,9 @@ impl<C: Codec> Push<C> {
     pub(super) fn new(codec: C, config: &Config) -> Result<Self, Unusable> {
         let variables = codec.variables();
         let mut to = Target::new(config, variables)?;
+        if let Some(more) = codec.query() {
+            to.query = Some(to.query.map_or_else(|| more.to_owned(), |query| format!("{query}&{more}")));
+        }
         to.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(codec.content_type()));
         Ok(Push {
             codec,
@@ -154,6 +163,14 @@ impl<C: Codec> Push<C> {
                 Verdict::Delivered => {
                     self.took(part);
                     outcomes.extend(part.iter().map(|_| Outcome::Delivered));
+                }
+                Verdict::Each(each) => {
+                    self.took(part);
+                    let has_failed = each.iter().any(|outcome| matches!(outcome, Outcome::Retry { .. }));
+                    outcomes.extend(each);
+                    if has_failed {
+                        break;
+                    }
                 }
                 Verdict::Refused { reason, .. } if part.len() == 1 => outcomes.push(Outcome::Reject { reason }),
                 Verdict::Refused { reason, too_large } => {
@@ -209,6 +226,7 @@ impl Target {
             query: query(url),
             headers: headers(config, variables)?,
             token: Token::new(config.token.clone(), names),
+            scheme: config.scheme,
             credentials: credentials(config, variables),
         })
     }

@@ -5,17 +5,23 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use reqwest::{
     Method, RequestBuilder, Response, StatusCode,
-    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Codec, Push, Said, Sent, Target, Verdict};
+use super::{Codec, Push, Said, Scheme, Sent, Target, Verdict};
 use crate::{
     http::{self, Fault},
     lease::LeaseState,
     record::Record,
     sink::{ErrorClass, http::compressed, lease},
 };
+
+/// How a failure can be worded: `google.rpc.Status`.
+const PROTOBUF: &[u8] = b"application/x-protobuf";
+
+/// The most bytes of such a message.
+const MESSAGE: usize = 64 << 10;
 
 /// How long reading the words of a failure may take: they are only shown.
 const WORDS: Duration = Duration::from_millis(250);
@@ -27,7 +33,11 @@ impl Target {
         let request = request.headers(self.headers.clone()).body(body);
         Ok(match self.token.header().await? {
             Some(token) => {
-                let bytes = [b"Bearer ", token.as_bytes()].concat();
+                let scheme: &[u8] = match self.scheme {
+                    Scheme::Bearer => b"Bearer ",
+                    Scheme::ApiKey => b"ApiKey ",
+                };
+                let bytes = [scheme, token.as_bytes()].concat();
                 let mut value = HeaderValue::from_bytes(&bytes).expect("it was a header's value before");
                 value.set_sensitive(true);
                 request.header(AUTHORIZATION, value)
@@ -126,7 +136,14 @@ impl<C: Codec> Push<C> {
         let (status, headers) = (response.status(), response.headers().clone());
         if !status.is_success() {
             let left = deadline.saturating_duration_since(Instant::now()).min(WORDS);
-            let body = http::text(response, left).await.into();
+            let is_text = headers.get(CONTENT_TYPE).is_none_or(|kind| !kind.as_bytes().starts_with(PROTOBUF));
+            let body = if is_text {
+                http::text(response, left).await.into()
+            } else {
+                // Only its words are shown, and a codec takes them out.
+                let read = timeout(left, http::body(response, MESSAGE)).await;
+                read.ok().and_then(Result::ok).unwrap_or_default()
+            };
             return Ok(Answer { status, headers, body });
         }
         let left = deadline.saturating_duration_since(Instant::now());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::{Batches, Config};
+use super::{Batches, Config, Scheme};
 use crate::{
     http::{BasicAuth, Secret, TokenSource},
     settings::{
@@ -55,9 +55,9 @@ macro_rules! connection {
             AUTH = $crate::settings::Setting::new($heading, concat!($flag, "-auth"), concat!($prefix, "_AUTH"), "USER[:PASSWORD]",
                 "Basic authentication. Other users can see flags in the process list: prefer the variable").secret();
             TOKEN = $crate::settings::Setting::new($heading, concat!($flag, "-token"), concat!($prefix, "_TOKEN"), "SECRET",
-                "Bearer token. Other users can see flags in the process list: prefer the variable or the file").secret();
+                "Token. Other users can see flags in the process list: prefer the variable or the file").secret();
             TOKEN_FILE = $crate::settings::Setting::new($heading, concat!($flag, "-token-file"), concat!($prefix, "_TOKEN_FILE"), "FILE",
-                "File with the bearer token, read again for each request").secret_file().renewed();
+                "File with the token, read again for each request").secret_file().renewed();
             HEADERS = $crate::settings::Setting::new($heading, concat!($flag, "-headers"), concat!($prefix, "_HEADERS"), "NAME: VALUE",
                 "Further headers, whose values never appear in logs or pages. Repeat the flag; in the variable, separate by commas, and write `\\,` for a comma in a value")
                 .form($crate::settings::Form::Repeated).secret();
@@ -131,7 +131,7 @@ macro_rules! connection {
 pub(in crate::sink) use connection;
 
 /// A URL without its user, and the user.
-type Found = (Link, Option<BasicAuth>);
+pub(in crate::sink) type Found = (Link, Option<BasicAuth>);
 
 /// Reads all settings but the address, which is `found` or else missing. It notes every problem.
 pub(in crate::sink) fn read(
@@ -159,7 +159,8 @@ pub(in crate::sink) fn read(
         reader.warn(Warning::SkipVerify { because: settings.skip_verify.variable });
     }
     let (compression, timeout, batches) = (compression?, timeout?, batches?);
-    Ok(Config { url, basic_auth, token, tls, headers, compression, timeout, batches })
+    let scheme = Scheme::default();
+    Ok(Config { url, basic_auth, token, scheme, tls, headers, compression, timeout, batches })
 }
 
 fn batches(reader: &mut Reader<'_>, settings: &BatchSettings) -> Result<Batches, Broken> {
@@ -211,7 +212,7 @@ pub(in crate::sink) fn address(
 }
 
 /// The URL of the API at this address: `path` is added unless the address ends with it.
-fn endpoint(text: &str, path: &str) -> Result<Found, &'static str> {
+pub(in crate::sink) fn endpoint(text: &str, path: &str) -> Result<Found, &'static str> {
     if !text.starts_with("http://") && !text.starts_with("https://") {
         return Err("begin with http:// or https://, and name host and port");
     }

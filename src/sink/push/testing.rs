@@ -11,7 +11,7 @@ use reqwest::header::HeaderMap;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Batches, Config};
+use super::{Batches, Config, Scheme};
 use crate::{
     http::{Tls, TokenSource},
     sink::{
@@ -80,6 +80,7 @@ pub(in crate::sink) fn config(url: &str) -> Config {
         url: Link::new(url.parse().expect("a URL")),
         basic_auth: None,
         token: TokenSource::None,
+        scheme: Scheme::Bearer,
         tls: Tls::default(),
         headers: Vec::new(),
         compression: Compression::None,

@@ -1,0 +1,116 @@
+//! Logs of OpenTelemetry over HTTP (OTLP 1.x, protobuf): `POST /v1/logs`. Delivered means answered with 200 and without rejected
+//! log records.
+//!
+//! | Answer | Outcome |
+//! |---|---|
+//! | 200 | delivered |
+//! | 200 with as many `rejected_log_records` as were sent | reject |
+//! | 200 with fewer of them; 400, 413, 415, 422 | reject; halves are sent until the guilty records stand alone |
+//! | 200 with another body | retry: that is not OTLP |
+//! | everything else, a timeout, a broken connection | retry; 429, 503 and 504 after what `Retry-After` asks for |
+//!
+//! A partial success does not say which records were rejected. So the halves bring again what the server has taken: it
+//! comes twice, with the same `nomad.id`.
+
+mod config;
+mod fault;
+mod message;
+mod settings;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use opentelemetry_proto::tonic::{
+    collector::logs::v1::ExportLogsServiceRequest,
+    common::v1::InstrumentationScope,
+    logs::v1::{ResourceLogs, ScopeLogs},
+    resource::v1::Resource,
+};
+use prost::Message as _;
+
+pub(super) use self::settings::DEFINITION;
+use self::{
+    config::{Body, Config},
+    message::{attribute, string},
+};
+use super::{
+    Policy, Prepared, Sink, Unusable,
+    push::{self, Codec, Push, Said, Sent, Variables, Verdict},
+};
+use crate::{finding::Finding, identity, record::Record};
+
+/// What is special about OTLP.
+#[derive(Debug)]
+struct Otlp {
+    resource: Resource,
+    body: Body,
+}
+
+impl Otlp {
+    fn new(config: &Config, cluster: Option<&str>) -> Self {
+        let mut attributes = config.resource.clone();
+        let own = [("service.name", Some("nomad")), ("nomad.cluster", cluster)];
+        for (name, value) in own {
+            if let Some(value) = value.filter(|_| !attributes.iter().any(|(given, _)| given == name)) {
+                attributes.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        let attributes = attributes.into_iter().map(|(name, value)| attribute(&name, string(value))).collect();
+        Otlp { resource: Resource { attributes, ..Resource::default() }, body: config.body }
+    }
+}
+
+impl Codec for Otlp {
+    fn name(&self) -> &'static str {
+        "otlp"
+    }
+
+    fn variables(&self) -> &'static Variables {
+        &settings::VARIABLES
+    }
+
+    fn content_type(&self) -> &'static str {
+        "application/x-protobuf"
+    }
+
+    fn encode(&self, records: &[Record], sent: Sent) -> Bytes {
+        let (name, version) = identity::PRODUCT.split_once('/').unwrap_or((identity::PRODUCT, ""));
+        let scope = InstrumentationScope {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            ..InstrumentationScope::default()
+        };
+        let log_records = records.iter().map(|record| message::log_record(record, self.body, sent)).collect();
+        let scope_logs = vec![ScopeLogs { scope: Some(scope), log_records, ..ScopeLogs::default() }];
+        let logs = ResourceLogs { resource: Some(self.resource.clone()), scope_logs, ..ResourceLogs::default() };
+        ExportLogsServiceRequest { resource_logs: vec![logs] }.encode_to_vec().into()
+    }
+
+    fn judge(&self, said: &Said<'_>, records: &[Record]) -> Verdict {
+        fault::judge(said, records.len())
+    }
+
+    fn empty(&self) -> Bytes {
+        Bytes::new()
+    }
+}
+
+impl Config {
+    fn sink(&self, cluster: Option<&str>) -> Result<Push<Otlp>, Unusable> {
+        Push::new(Otlp::new(self, cluster), &self.push)
+    }
+}
+
+impl Prepared for Config {
+    fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
+        Ok((Box::new(self.sink(cluster)?), self.policy()))
+    }
+
+    fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(push::check(self.sink(None), "sink otlp", within))
+    }
+}

@@ -1,0 +1,117 @@
+//! The settings of the OTLP sink.
+
+use percent_encoding::percent_decode_str;
+
+use super::{Body, Config};
+use crate::{
+    http::Secret,
+    settings::{Broken, Form, Reader, Setting},
+    sink::{
+        Definition,
+        push::{self, Found},
+    },
+};
+
+pub(in crate::sink) static DEFINITION: Definition = Definition {
+    about: "OTLP logs, such as an OpenTelemetry collector takes them",
+    settings: SETTINGS,
+    log: &[],
+    is_for_people: false,
+    has_headers: false,
+    read: |reader, _| Ok(Box::new(read(reader)?)),
+};
+
+push::connection! {
+    heading: "OTLP sink", flag: "sink-otlp", prefix: "SINK_OTLP", example: "such as collector.example.com",
+    address: "URL of the receiver of OTLP over HTTP, such as http://collector:4318. /v1/logs is added unless the URL ends with it. A user and a password in it become basic authentication",
+    compression: Some(&COMPRESSION),
+
+    BODY = Setting::new("OTLP sink", "sink-otlp-body", "SINK_OTLP_BODY", "FORM",
+        "Body of the log records: text (the record as it is), map (taken apart into maps and lists)").default("text");
+    RESOURCE = Setting::new("OTLP sink", "sink-otlp-resource", "SINK_OTLP_RESOURCE", "NAME=VALUE,…",
+        "Attributes of the resource. They override service.name, which is nomad, and nomad.cluster, which is NOMAD_FIREHOSE_CLUSTER")
+        .form(Form::List);
+    COMPRESSION = Setting::new("OTLP sink", "sink-otlp-compression", "SINK_OTLP_COMPRESSION", "NAME",
+        "Compression of requests: none, gzip or zstd. The server must support it").default("gzip");
+    OTEL_ENDPOINT = Setting::new("OTLP sink", "otel-exporter-otlp-endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "URL",
+        "The address, if SINK_OTLP_ADDRESS is not set").secret();
+    OTEL_LOGS_ENDPOINT = Setting::new("OTLP sink", "otel-exporter-otlp-logs-endpoint", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "URL",
+        "The whole URL, to which no path is added. It overrides OTEL_EXPORTER_OTLP_ENDPOINT").secret();
+    OTEL_HEADERS = Setting::new("OTLP sink", "otel-exporter-otlp-headers", "OTEL_EXPORTER_OTLP_HEADERS", "NAME=VALUE,…",
+        "Further headers, with values percent-encoded, if SINK_OTLP_HEADERS is not set").form(Form::List).secret();
+    OTEL_SERVICE_NAME = Setting::new("OTLP sink", "otel-service-name", "OTEL_SERVICE_NAME", "NAME",
+        "The attribute service.name of the resource, if SINK_OTLP_RESOURCE has none");
+    OTEL_RESOURCE = Setting::new("OTLP sink", "otel-resource-attributes", "OTEL_RESOURCE_ATTRIBUTES", "NAME=VALUE,…",
+        "Attributes of the resource, with values percent-encoded, beside those of SINK_OTLP_RESOURCE").form(Form::List);
+}
+
+/// Where the API is below the address.
+const PATH: &str = "/v1/logs";
+
+fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
+    let found = address(reader);
+    let body = reader.value(&BODY, body);
+    let resource = resource(reader);
+    let headers = match reader.layers.get(&HEADERS) {
+        Some(_) => Vec::new(),
+        None => reader.list(&OTEL_HEADERS, encoded_header),
+    };
+    let mut push = push::read(reader, &CONNECTION, found)?;
+    push.headers.extend(headers);
+    Ok(Config { push, body: body?, resource })
+}
+
+fn address(reader: &mut Reader<'_>) -> Option<Found> {
+    let is_given = |reader: &Reader<'_>, setting| reader.layers.get(setting).is_some();
+    if !is_given(reader, &ADDRESS) {
+        if is_given(reader, &OTEL_LOGS_ENDPOINT) {
+            return reader.optional(&OTEL_LOGS_ENDPOINT, |text| push::endpoint(text, ""));
+        }
+        if is_given(reader, &OTEL_ENDPOINT) {
+            return reader.optional(&OTEL_ENDPOINT, |text| push::endpoint(text, PATH));
+        }
+    }
+    let missing = "the otlp sink needs the URL of the receiver, such as http://collector:4318";
+    push::address(reader, &ADDRESS, PATH, missing)
+}
+
+/// The attributes of the resource, each once: what is ours goes first.
+fn resource(reader: &mut Reader<'_>) -> Vec<(String, String)> {
+    let mut attributes: Vec<(String, String)> = reader.list(&RESOURCE, pair);
+    let service = reader.optional(&OTEL_SERVICE_NAME, |text| Ok::<_, String>(text.to_owned()));
+    attributes.extend(service.map(|service| ("service.name".to_owned(), service)));
+    attributes.extend(reader.list(&OTEL_RESOURCE, encoded_pair));
+    let mut known = std::collections::HashSet::new();
+    attributes.retain(|(name, _)| known.insert(name.clone()));
+    attributes
+}
+
+fn body(text: &str) -> Result<Body, &'static str> {
+    match text {
+        "text" => Ok(Body::Text),
+        "map" => Ok(Body::Map),
+        _ => Err("no such form; choose text or map"),
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("an attribute has no =; write NAME=VALUE")?;
+    if name.trim().is_empty() {
+        return Err("an attribute has no name; write NAME=VALUE");
+    }
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn encoded_pair(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = pair(text)?;
+    let value = percent_decode_str(&value).decode_utf8().map_err(|_| "the value is not UTF-8 once it is decoded")?;
+    Ok((name, value.into_owned()))
+}
+
+fn encoded_header(text: &str) -> Result<(String, Secret), String> {
+    let (name, value) = encoded_pair(text)?;
+    crate::sink::http::header(&format!("{name}: {value}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! The sink `otlp` with the whole program: log records of a recording, partial successes, refused credentials, and a long run.
+//! `RECORDS` says how many records that has.
+
+#![cfg(feature = "otlp")]
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use common::{
+    Setup, fixture_lines, flood,
+    log_store::LogStore,
+    made,
+    otlp::{Mood, Receiver},
+    truth::{assert_exactly, expected, seen},
+};
+use nomad_sim::Sim;
+
+fn setup(sim: &Sim, address: &str, resources: &str) -> Setup {
+    Setup::new(&["run", "--resources", resources], &sim.url(0))
+        .env("SINK_TYPE", "otlp")
+        .env("SINK_OTLP_ADDRESS", address)
+}
+
+async fn cluster(lines: Vec<String>) -> Sim {
+    let names = ["team-a", "team-b", "late"];
+    let sim = names.iter().fold(Sim::builder().buffer(100_000), |sim, name| sim.namespace(name, 1));
+    let sim = sim.start().await.expect("the simulator starts");
+    sim.append_lines(lines).await.expect("lines of a stream");
+    sim
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_record_of_a_recording_arrives_once_with_severity_and_attributes() {
+    let receiver = Receiver::start().await;
+    let stream = fixture_lines("stream-complete.ndjson");
+    let sim = cluster(stream.clone()).await;
+    let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
+    let setup = setup(&sim, &receiver.server.url(), "all").env("NOMAD_FIREHOSE_CLUSTER", "prod");
+    let process = setup.env("OTEL_RESOURCE_ATTRIBUTES", "team=platform").spawn();
+    process.until("all records have come", || receiver.stored_since(0).len() >= due.len()).await;
+    process.stop().await;
+    let stored = receiver.stored_since(0);
+    let all: Vec<_> = stored.iter().map(|entry| seen(&entry.body)).collect();
+    assert_exactly(&all, &due);
+    let mut severities = BTreeMap::<&str, usize>::new();
+    for (entry, seen) in stored.iter().zip(&all) {
+        assert_eq!(entry.attributes["nomad.kind"], seen.kind);
+        assert_eq!((&*entry.resource["service.name"], &*entry.resource["nomad.cluster"]), ("nomad", "prod"));
+        assert_eq!(entry.resource["team"], "platform");
+        assert!(entry.attributes["nomad.index"].parse::<u64>().is_ok() && !entry.attributes["nomad.id"].is_empty());
+        assert!(seen.kind != "allocations" || entry.time > 1_700_000_000_000_000_000, "{entry:?}");
+        *severities.entry(&entry.severity).or_default() += 1;
+    }
+    println!("{severities:?}");
+    assert!(["DEBUG", "INFO", "ERROR"].iter().all(|severity| severities.contains_key(severity)), "{severities:?}");
+}
+
+/// What a receiver has taken of a request that it rejects in part comes again with the halves, with the same id.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_partial_success_the_rejected_are_dead_letters_and_the_others_arrive() {
+    let receiver = Receiver::start().await;
+    receiver.is(Mood::Rejecting(r#""TriggeredBy":"other""#));
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("dead");
+    let line = |n: u64| {
+        let line = made::evaluation(n, n);
+        if n.is_multiple_of(10) { line.replace(r#""TriggeredBy":"test""#, r#""TriggeredBy":"other""#) } else { line }
+    };
+    let sim = cluster((10..60).map(line).collect()).await;
+    let process = setup(&sim, &receiver.server.url(), "evaluations")
+        .env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display()))
+        .spawn();
+    let letters = || std::fs::read_to_string(&file).unwrap_or_default();
+    let different = || {
+        let stored = receiver.stored_since(0);
+        stored.into_iter().map(|entry| entry.attributes["nomad.id"].clone()).collect::<std::collections::BTreeSet<_>>()
+    };
+    process.until("all dead letters are written", || letters().lines().count() >= 5).await;
+    process.until("the others have come", || different().len() >= 45).await;
+    process.stop().await;
+    assert_eq!((different().len(), letters().lines().count()), (45, 5));
+    assert!(letters().lines().all(|letter| letter.contains("the tenant has no such stream")), "{}", letters());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_credentials_and_a_wrong_path_are_reported_and_healed() {
+    let receiver = Receiver::start().await;
+    receiver.wants(Some("Bearer other"));
+    let sim = cluster((10..20).map(|n| made::evaluation(n, n)).collect()).await;
+    let process = setup(&sim, &receiver.server.url(), "evaluations").env("SINK_OTLP_TOKEN", "hush-hush").spawn();
+    process.until_logged("SINK_OTLP_TOKEN is not accepted").await;
+    receiver.wants(None);
+    process.until("all have come", || receiver.stored_since(0).len() == 10).await;
+    process.until_logged("delivery recovered").await;
+    assert_eq!(process.logged("hush-hush"), 0);
+    process.stop().await;
+    let process = setup(&sim, &format!("{}/elsewhere", receiver.server.url()), "evaluations").spawn();
+    process.until_logged("see the path in SINK_OTLP_ADDRESS").await;
+}
+
+/// The receiver is busy, away, and cut off, each for seconds.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: make chaos goes through it"]
+async fn overload_restarts_and_cuts_lose_nothing() {
+    let records = flood::records(20_000);
+    let sim = flood::cluster(records).await;
+    let mut receiver = Receiver::start().await;
+    let came = Arc::new(Mutex::new(flood::Came::new(records)));
+    let shared = Arc::clone(&came);
+    receiver.pass_on(move |entry| shared.lock().expect("no panic").take(&entry.body));
+    let gate = common::gate::Gate::start(&receiver.server.addr().to_string()).await;
+    let begun = Instant::now();
+    let process = setup(&sim, &gate.url(), "evaluations").spawn();
+    for part in 1..=6 {
+        flood::until_count(&process, records * part / 6, async || came.lock().expect("no panic").distinct).await;
+        println!("{part} sixths after {:?}", begun.elapsed());
+        match part {
+            1 => receiver.is(Mood::Busy("ModifyIndex")),
+            2 | 5 => receiver.server.stop().await,
+            3 => gate.shut_outwards(),
+            4 => gate.cut(),
+            _ => continue,
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        match part {
+            2 | 5 => receiver.server.go_on(),
+            3 => gate.cut_once(),
+            _ => {}
+        }
+        receiver.is(Mood::Well);
+        gate.open();
+    }
+    let (took, peak) = (begun.elapsed(), process.peak_memory());
+    process.stop().await;
+    let came = came.lock().expect("no panic");
+    came.assert_all();
+    println!("{records} records, {} repeats, {} MiB, {took:?}", came.repeats, peak >> 20);
+    assert!(came.repeats > 0, "the receiver did nothing");
+    assert!(peak < 96 << 20, "{peak} bytes");
+}
+
+/// The collector decodes with its own code, passes on what it got, and answers as what is behind it does.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "builds a collector for two minutes: make sinks-test goes through it"]
+async fn real_collector_passes_every_record_on_through_overload_and_its_own_death() {
+    let receiver = Receiver::start().await;
+    let mut collector = LogStore::collector(&receiver.server.url()).await;
+    let stream = fixture_lines("stream-complete.ndjson");
+    let sim = cluster(stream.clone()).await;
+    let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
+    receiver.is(Mood::Busy("a"));
+    let process = setup(&sim, &collector.url(), "all").spawn();
+    process.until_logged("delivery failed").await;
+    receiver.is(Mood::Well);
+    process.until("all records have come", || receiver.stored_since(0).len() >= due.len()).await;
+    let all: Vec<_> = receiver.stored_since(0).iter().map(|entry| seen(&entry.body)).collect();
+    assert_exactly(&all, &due);
+    process.until_logged("delivery recovered").await;
+    collector.kill();
+    sim.append_lines([made::evaluation(1_000_000, 1)]).await.expect("a line");
+    process.until("the outage is reported", || process.logged("delivery failed") >= 2).await;
+    collector.go_on().await;
+    process.until("the last record has come", || receiver.stored_since(0).len() > due.len()).await;
+    process.stop().await;
+}
