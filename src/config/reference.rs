@@ -108,6 +108,7 @@ fn escaped(text: &str) -> String {
 
 // Without a feature, the settings of its sink are missing.
 #[cfg(all(test, feature = "amqp", feature = "kafka", feature = "kinesis", feature = "redis", feature = "smtp"))]
+#[cfg(all(test, feature = "amqp", feature = "kinesis", feature = "smtp", feature = "sqs"))]
 mod tests {
     use super::*;
 

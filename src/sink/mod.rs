@@ -37,6 +37,8 @@ pub mod slack;
 #[cfg(feature = "smtp")]
 pub mod smtp;
 mod socket;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 pub mod stdout;
 pub mod syslog;
 pub mod teams;

@@ -28,6 +28,7 @@ pub static SINKS: &[Listed] = &[
     listed!(loki, feature "loki"),
     listed!(otlp, feature "otlp"),
     listed!(elasticsearch or "opensearch"),
+    listed!(sqs, feature "sqs"),
     listed!(slack),
     listed!(discord),
     listed!(teams),
@@ -39,6 +40,7 @@ pub static SINKS: &[Listed] = &[
 /// Sinks of the original program that this one does not have.
 const NOT_YET: [&str; 6] = ["eventbridge", "kafka", "mongo", "mongodb", "nsq", "sqs"];
 const NOT_YET: [&str; 7] = ["eventbridge", "mongo", "mongodb", "nsq", "redis", "sqs", "syslog"];
+const NOT_YET: [&str; 7] = ["eventbridge", "kafka", "mongo", "mongodb", "nsq", "redis", "syslog"];
 
 /// One line of [`SINKS`].
 #[derive(Debug)]

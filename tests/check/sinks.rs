@@ -94,6 +94,34 @@ async fn a_stream_of_kinesis_is_asked_for() {
     kinesis.resume();
 }
 
+#[cfg(feature = "sqs")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_of_sqs_is_asked_for() {
+    let aws = crate::common::aws::Aws::start().await;
+    aws.create_queue("nomad.fifo").await;
+    let variables = |queue: &str| {
+        [
+            ("SINK_SQS_QUEUE_NAME", queue.to_owned()),
+            ("AWS_ENDPOINT_URL_SQS", aws.url()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "AKIDTEST".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "hush-hush-key".to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("HOME", "/nonexistent".to_owned()),
+        ]
+    };
+    said("sqs", &variables("nomad.fifo"), &[]).await.is_well_without_nomad();
+    let wrong = said("sqs", &variables("nomda.fifo"), &[]).await;
+    wrong.fails("sink sqs", "the queue nomda.fifo does not exist in us-east-1", "SINK_SQS_QUEUE_NAME");
+    assert!(aws.take("nomad.fifo").await.is_empty(), "nothing was sent");
+    said("sqs", &variables("nomad.fifo"), &["--send-test"]).await.is_well_without_nomad();
+    assert_eq!(aws.take("nomad.fifo").await.len(), 1);
+    aws.pause();
+    let hanging = said("sqs", &variables("nomad.fifo"), &[]).await;
+    hanging.fails("sink sqs", "did not answer within", "AWS_ENDPOINT_URL_SQS");
+    aws.resume();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn http_gets_a_connection_and_no_request() {
     let requests = Arc::new(AtomicUsize::new(0));

@@ -6,6 +6,7 @@
 
 pub mod alertmanager;
 pub mod bulk;
+pub mod aws;
 pub mod consul;
 pub mod flood;
 pub mod forward_proxy;

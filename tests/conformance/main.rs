@@ -44,6 +44,8 @@ mod loki;
 mod otlp;
 #[cfg(feature = "smtp")]
 mod smtp;
+#[cfg(feature = "sqs")]
+mod sqs;
 mod stdout;
 mod syslog;
 mod webhook;

@@ -1,17 +1,39 @@
 //! What the sinks for services of AWS share: region, credentials and endpoint as every program for AWS finds them, a client that
-//! never retries, deadlines, and what an error means.
+//! never retries, deadlines, and what an error means; and for the services that take records by tens, the sink itself.
 
+#[cfg(feature = "aws-tens")]
+mod api;
+#[cfg(feature = "sqs")]
+pub(super) mod attributes;
+#[cfg(feature = "aws-tens")]
+mod check;
 mod client;
 mod fault;
+#[cfg(feature = "aws-tens")]
+mod link;
+#[cfg(feature = "sqs")]
+pub(super) mod names;
+#[cfg(feature = "aws-tens")]
+mod publisher;
+#[cfg(feature = "aws-tens")]
+mod round;
 mod wire;
 
 use tracing::level_filters::LevelFilter;
 
-#[cfg(test)]
+#[cfg(feature = "kinesis")]
+pub(super) use self::fault::class_of;
+#[cfg(all(test, feature = "kinesis"))]
 pub(super) use self::wire::client as http_client;
+#[cfg(feature = "aws-tens")]
+pub(super) use self::{
+    api::{Answer, Api},
+    check::Check,
+    publisher::{Publisher, policy},
+};
 pub(super) use self::{
     client::{Reach, Session, reach},
-    fault::{Fault, Service, Target, class_of, first_line},
+    fault::{Fault, Service, Target, first_line},
 };
 
 /// What the SDK may log.

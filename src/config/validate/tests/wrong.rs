@@ -153,6 +153,8 @@ fn no_slip_in_any_setting_goes_without_its_name() {
         &["run", "--resources=all", "--sink-type=kinesis", "--sink-kinesis-stream-name=s"],
         #[cfg(feature = "redis")]
         &["run", "--resources=all", "--sink-type=redis", "--sink-redis-url=redis://h", "--sink-redis-key=k"],
+        #[cfg(feature = "sqs")]
+        &["run", "--resources=all", "--sink-type=sqs", "--sink-sqs-queue-name=q.fifo"],
     ];
     for setting in catalogue::ALL.iter().filter(|setting| setting.flag != catalogue::CONFIG.flag) {
         for slip in slips {

@@ -1,0 +1,347 @@
+//! The whole program with a stand-in for SQS: whatever becomes of calls, every record arrives.
+
+#![cfg(feature = "sqs")]
+
+mod common;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use common::{
+    PATIENCE, Process, Setup, Signal,
+    aws::{ACCOUNT, Aws, Message, REGION},
+    fixture_lines, flood,
+    gate::Gate,
+    made,
+    order::{self, Leaps},
+    ports::Ports,
+    tls::{Authority, Front},
+    truth::{assert_exactly, expected, seen},
+};
+use nomad_sim::Sim;
+use serde_json::{Value, json};
+
+const SECRETS: [&str; 2] = ["hush-hush-key", "hush-hush-token"];
+
+/// The program, which sends to a queue of the SQS at `url`. It sees no machine around it.
+fn setup(sim: &Sim, url: &str, queue: &str, resources: &str) -> Setup {
+    Setup::new(&["run", "--resources", resources], &sim.url(0))
+        .env("SINK_TYPE", "sqs")
+        .env("SINK_SQS_QUEUE_NAME", queue)
+        .env("AWS_ENDPOINT_URL_SQS", url)
+        .env("AWS_REGION", REGION)
+        .env("AWS_ACCESS_KEY_ID", "AKIDTEST")
+        .env("AWS_SECRET_ACCESS_KEY", SECRETS[0])
+        .env("AWS_SESSION_TOKEN", SECRETS[1])
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("HOME", "/nonexistent")
+}
+
+/// A cluster with these lines in its stream.
+async fn cluster(lines: &[String]) -> Sim {
+    let names = ["team-a", "team-b", "late"];
+    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
+    let sim = sim.start().await.expect("the simulator starts");
+    sim.append_lines(lines.to_vec()).await.expect("lines of a stream");
+    sim
+}
+
+/// Some keys have many versions.
+fn lines(indexes: std::ops::Range<u64>) -> Vec<String> {
+    indexes.map(|index| made::evaluation(index, index % 20 + 1)).collect()
+}
+
+/// Waits until so many different messages have come, and gives all that have, in their order.
+async fn take(aws: &Aws, queue: &str, process: &Process, messages: usize) -> Vec<Message> {
+    let (mut all, mut different) = (Vec::new(), HashSet::new());
+    let deadline = Instant::now() + PATIENCE;
+    while different.len() < messages {
+        assert!(Instant::now() < deadline, "{} of {messages} have come:\n{}", different.len(), process.log());
+        let more = aws.take(queue).await;
+        different.extend(more.iter().map(|message| message.body.clone()));
+        all.extend(more);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    all
+}
+
+fn assert_order(messages: &[Message], lines: &[String], leaps: Leaps) -> usize {
+    order::assert_order(messages.iter().map(|message| message.body.as_str()), lines, leaps)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_record_of_a_recording_arrives_once_in_the_group_of_its_key_with_its_attributes() {
+    let aws = Aws::shared().await;
+    aws.create_queue("recording.fifo").await;
+    let stream = fixture_lines("stream-complete.ndjson");
+    let sim = cluster(&stream).await;
+    let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
+    let process = setup(&sim, &aws.url(), "recording.fifo", "all").env("NOMAD_FIREHOSE_CLUSTER", "prod \u{e9}").spawn();
+    let mut messages = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    while messages.len() < due.len() {
+        assert!(Instant::now() < deadline, "{} of {} have come:\n{}", messages.len(), due.len(), process.log());
+        messages.extend(aws.take("recording.fifo").await);
+    }
+    process.stop().await;
+    messages.extend(aws.take("recording.fifo").await);
+    let all: Vec<_> = messages.iter().map(|message| seen(&message.body)).collect();
+    assert_exactly(&all, &due);
+    let (mut groups, mut repeats) = (BTreeMap::new(), HashSet::new());
+    for (message, seen) in messages.iter().zip(&all) {
+        let attribute = |name: &str| message.attributes.get(name).map(String::as_str);
+        assert_eq!(attribute("kind"), Some(seen.kind));
+        assert_eq!(attribute("cluster"), Some("prod \u{e9}"));
+        assert_eq!(attribute("namespace").is_none(), seen.kind == "nodes" || seen.key.contains("  "), "{seen:?}");
+        // The cluster's name makes it one that SQS does not take: it is hashed.
+        let repeat = message.repeat.as_deref().expect("a deduplication id");
+        assert!(attribute("id").is_some() && repeat.starts_with("xxh3-"), "{message:?}");
+        assert!(repeats.insert(repeat), "{repeat} twice");
+        // What is about one object is in one group.
+        let group = message.group.as_deref().expect("a group");
+        assert_eq!(*groups.entry((seen.kind, &seen.key)).or_insert(group), group, "{seen:?}");
+        assert_eq!(attribute("key"), Some(group));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_event_has_its_attributes_beside_the_message_or_in_it() {
+    let aws = Aws::shared().await;
+    aws.create_queue("events").await;
+    for envelope in ["cloudevents-binary", "cloudevents"] {
+        let sim = cluster(&[made::evaluation(20, 1)]).await;
+        let setup = setup(&sim, &aws.url(), "events", "evaluations").env("SINK_ENVELOPE", envelope);
+        let process = setup.env("NOMAD_FIREHOSE_CLUSTER", "prod").spawn();
+        let message = take(&aws, "events", &process, 1).await.pop().expect("one message");
+        process.stop().await;
+        let body: Value = serde_json::from_str(&message.body).expect("JSON");
+        let is_binary = envelope == "cloudevents-binary";
+        for (name, value) in [
+            ("specversion", "1.0"),
+            ("source", "/nomad/prod/evaluations"),
+            ("type", "nomad-firehose.evaluation.version"),
+            ("nomadindex", "20"),
+        ] {
+            let beside = message.attributes.get(&format!("ce-{name}")).map(String::as_str);
+            assert_eq!(beside, is_binary.then_some(value), "{name}");
+            assert_eq!(body[name].as_str(), (!is_binary).then_some(value), "{name}");
+        }
+        assert!(message.attributes.len() <= 10, "{:?}", message.attributes);
+        let content_type = message.attributes.get("content-type").map(String::as_str);
+        assert_eq!(content_type, (!is_binary).then_some("application/cloudevents+json"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_again_comes_once_from_a_fifo_queue_and_twice_with_one_id_from_another() {
+    let aws = Aws::shared().await;
+    for queue in ["silent.fifo", "silent"] {
+        aws.create_queue(queue).await;
+        let gate = Gate::start(&aws.address()).await;
+        let mut lines = lines(10..60);
+        let sim = cluster(&lines).await;
+        let process = setup(&sim, &gate.url(), queue, "evaluations").spawn();
+        let mut messages = take(&aws, queue, &process, lines.len()).await;
+        gate.shut_outwards();
+        let more: Vec<_> = (60..110).map(|index| made::evaluation(index, index % 20 + 1)).collect();
+        sim.append_lines(more.clone()).await.expect("lines of a stream");
+        lines.extend(more);
+        messages.extend(take(&aws, queue, &process, 1).await);
+        gate.cut();
+        process.until_logged("delivery failed").await;
+        gate.open();
+        let missing = lines.len() - messages.iter().map(|message| &message.body).collect::<HashSet<_>>().len();
+        // Repeats of those before may be among them.
+        let mut different: HashSet<_> = messages.iter().map(|message| message.body.clone()).collect();
+        let until = different.len() + missing;
+        let deadline = Instant::now() + PATIENCE;
+        while different.len() < until {
+            assert!(Instant::now() < deadline, "{} have come:\n{}", different.len(), process.log());
+            let more = aws.take(queue).await;
+            different.extend(more.iter().map(|message| message.body.clone()));
+            messages.extend(more);
+        }
+        process.until_logged("delivery recovered").await;
+        process.stop().await;
+        messages.extend(aws.take(queue).await);
+        let is_fifo = queue.ends_with(".fifo");
+        let leaps = if is_fifo { Leaps::Never } else { Leaps::SentAgain };
+        let repeats = assert_order(&messages, &lines, leaps);
+        assert_eq!(repeats == 0, is_fifo, "{repeats} repeats from {queue}");
+        let ids: HashSet<_> = messages.iter().map(|message| &message.attributes["id"]).collect();
+        assert_eq!(ids.len(), lines.len(), "a repeat has the id of the first");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_queue_it_waits_with_one_message_and_no_secret() {
+    let aws = Aws::shared().await;
+    let lines = lines(10..510);
+    let sim = cluster(&lines).await;
+    let process = setup(&sim, &aws.url(), "late.fifo", "evaluations").env("LOG_LEVEL", "trace").spawn();
+    process.until_logged("the queue late.fifo does not exist in us-east-1; create it").await;
+    process.until_logged("delivery failed").await;
+    aws.create_queue("late.fifo").await;
+    let messages = take(&aws, "late.fifo", &process, lines.len()).await;
+    assert_eq!(assert_order(&messages, &lines, Leaps::Never), 0);
+    process.until_logged("delivery recovered").await;
+    assert_eq!(process.logged("target refuses every record"), 1);
+    let log = process.log();
+    assert!(SECRETS.iter().all(|secret| !log.contains(secret)), "a secret is shown");
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_access_is_reported_once_and_waited_for_and_a_refused_key_of_the_queue_too() {
+    let aws = Aws::shared().await;
+    aws.create_queue("refused.fifo").await;
+    for (cause, said) in [
+        (
+            json!({"error": [403, "InvalidClientTokenId", "the token hush-hush-token is not known"]}),
+            "access to the queue",
+        ),
+        (json!({"fail": [["{", "KMS.AccessDeniedException", true]]}), "the key that encrypts the queue cannot be used"),
+    ] {
+        aws.suffer("refused.fifo", cause).await;
+        let lines = lines(10..60);
+        let sim = cluster(&lines).await;
+        let process = setup(&sim, &aws.url(), "refused.fifo", "evaluations").env("NOMAD_FIREHOSE_CLUSTER", said);
+        let process = process.spawn();
+        process.until_logged(said).await;
+        process.until_logged("delivery failed").await;
+        aws.suffer("refused.fifo", json!({})).await;
+        let messages = take(&aws, "refused.fifo", &process, lines.len()).await;
+        assert_eq!(assert_order(&messages, &lines, Leaps::Never), 0);
+        process.until_logged("delivery recovered").await;
+        assert_eq!(process.logged("target refuses every record"), 1, "{}", process.log());
+        assert!(!process.log().contains("hush"), "a secret is shown");
+        process.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_is_a_dead_letter_and_of_a_refused_call_only_the_guilty_record() {
+    let aws = Aws::shared().await;
+    aws.create_queue("large.fifo").await;
+    // SQS has the last word: a queue can be set to take less.
+    let guilty = json!([["job-33\"", 400, "InvalidParameterValue"]]);
+    aws.suffer("large.fifo", json!({ "refuse": guilty })).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("dead");
+    let lines: Vec<_> = (10..60).map(|n| made::job(n, n, if n == 20 { 1 << 20 } else { 100 })).collect();
+    let sim = cluster(&lines).await;
+    let queue = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:large.fifo");
+    let process = setup(&sim, &aws.url(), &queue, "jobs")
+        .env("AWS_REGION", "eu-west-1")
+        .env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display()))
+        .spawn();
+    let messages = take(&aws, "large.fifo", &process, 48).await;
+    let letters = || std::fs::read_to_string(&file).unwrap_or_default();
+    process.until("all dead letters are written", || letters().lines().count() >= 2).await;
+    process.stop().await;
+    assert_eq!(messages.len(), 48);
+    let letters = letters();
+    let of = |job: &str| letters.lines().find(|line| line.contains(job)).expect("a letter").to_owned();
+    assert!(of("job-20").contains("SQS takes 1048576 at most") && letters.lines().count() == 2, "{letters}");
+    assert!(of("job-33").contains("SQS answered InvalidParameterValue: as it is told to"), "{letters}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_can_be_a_url_and_a_character_that_no_message_can_have_arrives_all_the_same() {
+    let aws = Aws::shared().await;
+    aws.create_queue("url").await;
+    let line = made::evaluation(10, 1).replace("\"Status\":\"", "\"StatusDescription\":\"a\u{ffff}b\",\"Status\":\"");
+    let sim = cluster(&[line]).await;
+    let url = format!("{}/{ACCOUNT}/url", aws.url());
+    let process = setup(&sim, "", &url, "evaluations").without("AWS_ENDPOINT_URL_SQS").spawn();
+    let message = take(&aws, "url", &process, 1).await.pop().expect("one message");
+    process.stop().await;
+    assert!(message.body.contains("\"a\\uffffb\""), "{}", message.body);
+    let body: Value = serde_json::from_str(&message.body).expect("JSON");
+    assert_eq!(body["StatusDescription"], "a\u{ffff}b");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_only_who_is_trusted_is_sent_to() {
+    let aws = Aws::shared().await;
+    aws.create_queue("tls.fifo").await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (authority, file) = (Authority::new(), directory.path().join("ca.pem"));
+    std::fs::write(&file, authority.pem()).expect("a file");
+    let front = Front::start(authority.server("localhost", false), &aws.address()).await;
+    let lines = lines(10..60);
+    let sim = cluster(&lines).await;
+    let url = format!("https://localhost:{}", front.address.port());
+    let setup = setup(&sim, &url, "tls.fifo", "evaluations");
+    let process = setup.spawn();
+    process.until_logged("signed by an unknown authority").await;
+    process.end_by(Signal::KILL).await;
+    let process = setup.env("AWS_CA_BUNDLE", &file).spawn();
+    let messages = take(&aws, "tls.fifo", &process, lines.len()).await;
+    process.stop().await;
+    assert_eq!(assert_order(&messages, &lines, Leaps::Never), 0);
+}
+
+/// Every sort of fault at random, and outages of each sort.
+async fn go_through(queue: &str, records: u64, outage: Duration) {
+    let aws = Aws::start().await;
+    aws.create_queue(queue).await;
+    aws.suffer(queue, json!({"random": true})).await;
+    let gate = Gate::start(&aws.address()).await;
+    let sim = flood::cluster(records).await;
+    let ports = Ports::reserve();
+    let begun = Instant::now();
+    let process = setup(&sim, &gate.url(), queue, "evaluations").env("NOMAD_FIREHOSE_LISTEN", ports.address()).spawn();
+    let (mut came, mut ids) = (flood::Came::new(records), HashSet::new());
+    for quarter in 1..=4 {
+        flood::until_count(&process, records * quarter / 4, async || {
+            for message in aws.take(queue).await {
+                came.take(&message.body);
+                ids.insert(message.attributes["id"].clone());
+            }
+            came.distinct
+        })
+        .await;
+        println!("{quarter} quarters after {:?}", begun.elapsed());
+        match quarter {
+            1 => gate.cut(),
+            // Connections stay open, and nothing is answered.
+            2 => aws.pause(),
+            3 => gate.slow_down(64 << 10),
+            _ => {}
+        }
+        tokio::time::sleep(if quarter < 4 { outage } else { Duration::ZERO }).await;
+        gate.open();
+        aws.resume();
+    }
+    flood::until_count(&process, records, async || flood::delivered(ports.base).await).await;
+    let (took, peak) = (begun.elapsed(), process.peak_memory());
+    process.stop().await;
+    for message in aws.take(queue).await {
+        came.take(&message.body);
+    }
+    came.assert_all();
+    assert_eq!(ids.len() as u64, records);
+    let (calls, failed) = aws.counts().await;
+    println!(
+        "{records} records, {} repeats, {calls} calls, {failed} of them with a fault, {} MiB, {took:?}",
+        came.repeats,
+        peak >> 20
+    );
+    assert!(failed > 0);
+    assert!(peak < 96 << 20, "{peak} bytes");
+    assert_eq!(came.repeats, 0, "a FIFO queue drops repeats");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn throttling_partial_failures_lost_answers_and_outages_lose_nothing_and_repeat_nothing() {
+    go_through("faults.fifo", 2_000, Duration::from_millis(300)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: make chaos goes through it"]
+async fn throttling_partial_failures_lost_answers_and_outages_lose_nothing_of_many() {
+    go_through("faults.fifo", flood::records(20_000), Duration::from_secs(5)).await;
+}
