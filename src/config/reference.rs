@@ -107,8 +107,17 @@ fn escaped(text: &str) -> String {
 }
 
 // Without a feature, the settings of its sink are missing.
-#[cfg(all(test, feature = "amqp", feature = "kafka", feature = "kinesis", feature = "redis", feature = "smtp"))]
-#[cfg(all(test, feature = "amqp", feature = "kinesis", feature = "smtp", feature = "sqs"))]
+#[cfg(all(
+    test,
+    feature = "amqp",
+    feature = "kafka",
+    feature = "kinesis",
+    feature = "loki",
+    feature = "otlp",
+    feature = "redis",
+    feature = "smtp",
+    feature = "sqs"
+))]
 mod tests {
     use super::*;
 

@@ -16,22 +16,17 @@ pub mod http;
 pub mod kafka;
 #[cfg(feature = "kinesis")]
 pub mod kinesis;
-#[cfg(any(feature = "amqp", feature = "aws", feature = "kafka", feature = "smtp"))]
-mod lease;
-pub mod nats;
-pub mod pagerduty;
-mod policy;
-#[cfg(feature = "redis")]
-pub mod redis;
-#[cfg(any(feature = "amqp", feature = "aws", feature = "loki", feature = "smtp"))]
 mod lease;
 #[cfg(feature = "loki")]
 mod loki;
+pub mod nats;
 #[cfg(feature = "otlp")]
 mod otlp;
 pub mod pagerduty;
 mod policy;
 mod push;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod registry;
 pub mod slack;
 #[cfg(feature = "smtp")]

@@ -19,16 +19,16 @@ use crate::{
 pub static SINKS: &[Listed] = &[
     listed!(stdout),
     listed!(amqp or "rabbitmq", feature "amqp"),
+    listed!(elasticsearch or "opensearch"),
     listed!(http),
     listed!(kafka, feature "kafka"),
     listed!(kinesis, feature "kinesis"),
-    listed!(nats),
-    listed!(redis, feature "redis"),
-    listed!(syslog),
     listed!(loki, feature "loki"),
+    listed!(nats),
     listed!(otlp, feature "otlp"),
-    listed!(elasticsearch or "opensearch"),
+    listed!(redis, feature "redis"),
     listed!(sqs, feature "sqs"),
+    listed!(syslog),
     listed!(slack),
     listed!(discord),
     listed!(teams),
@@ -38,9 +38,7 @@ pub static SINKS: &[Listed] = &[
 ];
 
 /// Sinks of the original program that this one does not have.
-const NOT_YET: [&str; 6] = ["eventbridge", "kafka", "mongo", "mongodb", "nsq", "sqs"];
-const NOT_YET: [&str; 7] = ["eventbridge", "mongo", "mongodb", "nsq", "redis", "sqs", "syslog"];
-const NOT_YET: [&str; 7] = ["eventbridge", "kafka", "mongo", "mongodb", "nsq", "redis", "syslog"];
+const NOT_YET: [&str; 4] = ["eventbridge", "mongo", "mongodb", "nsq"];
 
 /// One line of [`SINKS`].
 #[derive(Debug)]

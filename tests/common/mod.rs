@@ -5,8 +5,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
 pub mod alertmanager;
-pub mod bulk;
 pub mod aws;
+pub mod bulk;
 pub mod consul;
 pub mod flood;
 pub mod forward_proxy;

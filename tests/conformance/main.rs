@@ -35,13 +35,13 @@ mod http;
 mod kafka;
 #[cfg(feature = "kinesis")]
 mod kinesis;
-mod nats;
-#[cfg(feature = "redis")]
-mod redis;
 #[cfg(feature = "loki")]
 mod loki;
+mod nats;
 #[cfg(feature = "otlp")]
 mod otlp;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "smtp")]
 mod smtp;
 #[cfg(feature = "sqs")]
