@@ -203,7 +203,10 @@ async fn refusals_say_what_to_fix_and_are_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_of_a_cluster_that_does_not_serve_the_key_is_named() {
-    let redis = Redis::start_with(|_, _| ["cluster-enabled", "yes"].map(str::to_owned).into()).await;
+    // The port for other nodes would be 10,000 higher than the other one, and nobody has reserved that.
+    let settings =
+        |port: u16, _: &_| ["cluster-enabled", "yes", "cluster-port", &port.to_string()].map(str::to_owned).into();
+    let redis = Redis::start_with(settings).await;
     let all = lines(10..20);
     let sim = cluster(&all).await;
     let process = setup(&sim, &redis.url(), "evaluations").spawn();

@@ -57,6 +57,11 @@ pub(super) struct Dialled {
 pub(super) struct Socket(std::net::TcpStream);
 
 impl Socket {
+    /// Another handle on the socket of `stream`.
+    pub(super) fn of(stream: &TcpStream) -> io::Result<Self> {
+        Ok(Socket(sockets::second_handle(stream)?))
+    }
+
     /// Ends both directions at once.
     pub(super) fn tear_off(&self) {
         // It may be closed already.
@@ -83,23 +88,32 @@ pub(super) async fn dial(
                 return Ok(Dialled { stream: Box::new(stream), socket });
             }
         };
-        let addresses = lookup_host((host, port)).await?.collect();
-        let stream = first_of(addresses, within).await?;
-        stream.set_nodelay(true)?;
-        if at_drop == AtDrop::Discard {
-            stream.set_zero_linger()?;
-        }
-        let socket = Socket(sockets::second_handle(&stream)?);
+        let stream = tcp(host, port, at_drop, within).await?;
+        let socket = Socket::of(&stream)?;
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(stream),
-            Some(tls) => {
-                let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-                Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?)
-            }
+            Some(tls) => secure(stream, tls, host).await?,
         };
         Ok(Dialled { stream, socket })
     });
     dialled.await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Connects within this time, without TLS: for a protocol that says first whether it wants TLS.
+pub(super) async fn tcp(host: &str, port: u16, at_drop: AtDrop, within: Duration) -> io::Result<TcpStream> {
+    let connected = timeout(within, async { first_of(lookup_host((host, port)).await?.collect(), within).await });
+    let stream = connected.await.unwrap_or_else(|_| Err(late()))?;
+    stream.set_nodelay(true)?;
+    if at_drop == AtDrop::Discard {
+        stream.set_zero_linger()?;
+    }
+    Ok(stream)
+}
+
+/// The TLS handshake. The server's certificate has to be for `name`.
+pub(super) async fn secure(stream: TcpStream, tls: &Arc<ClientConfig>, name: &str) -> io::Result<Box<dyn Stream>> {
+    let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+    Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
 }
 
 /// Connects to the first of these addresses that accepts. A silent address gets only its share of the time: a name can stand for
@@ -139,7 +153,10 @@ impl fmt::Display for Place {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpSocket},
+    };
 
     use super::*;
 
@@ -161,6 +178,32 @@ mod tests {
         let stream = first_of(vec![silent, address], WITHIN).await.expect("one is there");
         assert_eq!(stream.peer_addr().expect("connected"), address);
         drop(waiting);
+    }
+
+    #[tokio::test]
+    async fn what_was_not_sent_yet_is_discarded() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let mut stream = tcp("127.0.0.1", address.port(), AtDrop::Discard, WITHIN).await.expect("it listens");
+        let socket = Socket::of(&stream).expect("a second handle");
+        let (mut far, _) = listener.accept().await.expect("a connection");
+        // The far side reads nothing, so that both buffers fill.
+        let mut written = 0;
+        while let Ok(Ok(more)) = timeout(Duration::from_millis(200), stream.write(&[7; 1 << 16])).await {
+            written += more;
+        }
+        socket.tear_off();
+        drop((stream, socket));
+        let (mut read, mut buffer) = (0, vec![0; 1 << 16]);
+        let end = loop {
+            match far.read(&mut buffer).await {
+                Ok(0) => break None,
+                Ok(more) => read += more,
+                Err(error) => break Some(error.kind()),
+            }
+        };
+        assert_eq!(end, Some(io::ErrorKind::ConnectionReset));
+        assert!(read < written, "all {written} bytes came");
     }
 
     #[test]

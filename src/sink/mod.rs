@@ -31,7 +31,6 @@ pub mod registry;
 pub mod slack;
 #[cfg(feature = "smtp")]
 pub mod smtp;
-mod socket;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 pub mod stdout;

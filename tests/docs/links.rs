@@ -15,6 +15,7 @@ const PUBLIC: &[&str] = &[
     "grafana.com",
     "jqlang.org",
     "keepachangelog.com",
+    "opentelemetry.io",
     "semver.org",
     "vector.dev",
     "www.consul.io",

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     sink::{
         ErrorClass,
-        socket::{self, Duplex, Tear},
+        dial::{self, AtDrop, Socket, Stream},
     },
     tls::Asked,
 };
@@ -60,8 +60,8 @@ struct Inner {
     info: Info,
     /// What inboxes begin with.
     inbox: String,
-    writer: tokio::sync::Mutex<WriteHalf<Box<dyn Duplex>>>,
-    tear: Tear,
+    writer: tokio::sync::Mutex<WriteHalf<Box<dyn Stream>>>,
+    socket: Socket,
     state: Mutex<State>,
     pong: Notify,
     /// The server is about to stop.
@@ -96,14 +96,14 @@ impl Link {
             let fix = "check that NATS runs there, and SINK_NATS_URL";
             Fault::new(ErrorClass::Timeout, format!("{shown} did not open a connection within {within:.1?}; {fix}"))
         };
-        let Opened { stream, buffer, info, inbox, tear } = opened.map_err(|_| late())??;
+        let Opened { stream, buffer, info, inbox, socket } = opened.map_err(|_| late())??;
         let (read, write) = tokio::io::split(stream);
         let inner = Arc::new(Inner {
             server: shown,
             info,
             inbox,
             writer: tokio::sync::Mutex::new(write),
-            tear,
+            socket,
             state: Mutex::default(),
             pong: Notify::new(),
             is_leaving: AtomicBool::new(false),
@@ -181,7 +181,7 @@ impl Drop for Ticket<'_> {
 /// The right to write. A frame that is not written whole ends the connection before the next writer has its turn.
 pub(super) struct Writing<'a> {
     inner: &'a Inner,
-    writer: tokio::sync::MutexGuard<'a, WriteHalf<Box<dyn Duplex>>>,
+    writer: tokio::sync::MutexGuard<'a, WriteHalf<Box<dyn Stream>>>,
     is_whole: bool,
 }
 
@@ -231,10 +231,10 @@ impl Inner {
         let mut state = self.state();
         state.fault.get_or_insert(fault);
         state.waiting.clear();
-        self.tear.off();
+        self.socket.tear_off();
     }
 
-    async fn read(self: Arc<Self>, mut half: ReadHalf<Box<dyn Duplex>>, mut buffer: BytesMut) {
+    async fn read(self: Arc<Self>, mut half: ReadHalf<Box<dyn Stream>>, mut buffer: BytesMut) {
         let mut last_words = None;
         let fault = loop {
             match frame(&mut half, &mut buffer).await {
@@ -320,29 +320,29 @@ async fn frame(stream: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> 
 
 /// A connection that is logged in.
 struct Opened {
-    stream: Box<dyn Duplex>,
+    stream: Box<dyn Stream>,
     buffer: BytesMut,
     info: Info,
     inbox: String,
-    tear: Tear,
+    socket: Socket,
 }
 
 async fn open(config: &Config, tls: &Tls, server: &Server, within: Duration) -> Result<Opened, Fault> {
     let shown = server.to_string();
     let failed = |error: io::Error| Fault::of_io(&shown, &error, &tls.asked);
-    let mut tcp = socket::connect(&server.host, server.port, within).await.map_err(failed)?;
-    let tear = Tear::of(&tcp).map_err(failed)?;
+    let mut tcp = dial::tcp(&server.host, server.port, AtDrop::Discard, within).await.map_err(failed)?;
+    let socket = Socket::of(&tcp).map_err(failed)?;
     let mut buffer = BytesMut::with_capacity(8 << 10);
     let (mut stream, info) = if config.tls_first {
-        let mut stream = socket::secure(tcp, Arc::clone(&tls.config), &server.host).await.map_err(failed)?;
+        let mut stream = dial::secure(tcp, &tls.config, &server.host).await.map_err(failed)?;
         let info = greeting(&mut stream, &mut buffer).await.map_err(failed)?;
         (stream, info)
     } else {
         let info = greeting(&mut tcp, &mut buffer).await.map_err(failed)?;
-        let stream: Box<dyn Duplex> = if server.secure || info.tls_required {
+        let stream: Box<dyn Stream> = if server.secure || info.tls_required {
             // Nothing that came without TLS may count as if it had come with it.
             buffer.clear();
-            socket::secure(tcp, Arc::clone(&tls.config), &server.host).await.map_err(failed)?
+            dial::secure(tcp, &tls.config, &server.host).await.map_err(failed)?
         } else {
             Box::new(tcp)
         };
@@ -362,7 +362,7 @@ async fn open(config: &Config, tls: &Tls, server: &Server, within: Duration) -> 
         match frame(&mut stream, &mut buffer).await.map_err(failed)? {
             Frame::Pong => {
                 tls.asked.answered();
-                return Ok(Opened { stream, buffer, info, inbox, tear });
+                return Ok(Opened { stream, buffer, info, inbox, socket });
             }
             Frame::Ping => stream.write_all(b"PONG\r\n").await.map_err(failed)?,
             Frame::Error(words) => return Err(Fault::of_words(&shown, &words)),
