@@ -69,6 +69,8 @@ async fn stopped_and_started_nothing_comes_twice() {
         assert_no_repeats(&printed);
     }
     let process = setup.spawn();
+    // There may be nothing left to print, and a signal that comes before the program listens to it would kill it.
+    process.until_logged("became leader").await;
     until_shown(&sim, &process, &printed).await;
     printed.extend(versions(&process.stop().await));
     assert_no_repeats(&printed);

@@ -5,7 +5,7 @@ use nomad_sim::Broker;
 use crate::{
     common::{
         Setup, Signal, made,
-        probe::readiness,
+        probe::until_ready,
         server::{Reply, Server},
         until,
     },
@@ -35,8 +35,7 @@ async fn all_namespaces_of_a_nomad_without_them_are_refused_with_the_setting_to_
     sim.set_old(true);
     let process = setup(&sim).env("NOMAD_FIREHOSE_LISTEN", ports.address()).spawn();
     process.until_logged("set NOMAD_NAMESPACE=default").await;
-    let (ready, page) = readiness(ports.base).await.expect("a page");
-    assert!(!ready && page.contains("set NOMAD_NAMESPACE=default"), "{page}");
+    until_ready(ports.base, false, "set NOMAD_NAMESPACE=default").await;
     assert!(process.stop().await.is_empty());
 }
 
