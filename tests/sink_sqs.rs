@@ -12,11 +12,12 @@ use std::{
 use common::{
     PATIENCE, Process, Setup, Signal,
     aws::{ACCOUNT, Aws, Message, REGION},
+    aws_faults::{self, Passed, Run},
+    elasticmq::ElasticMq,
     fixture_lines, flood,
     gate::Gate,
     made,
     order::{self, Leaps},
-    ports::Ports,
     tls::{Authority, Front},
     truth::{assert_exactly, expected, seen},
 };
@@ -284,64 +285,56 @@ async fn over_tls_only_who_is_trusted_is_sent_to() {
     assert_eq!(assert_order(&messages, &lines, Leaps::Never), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_have_expired_are_read_again_from_their_file_and_the_service_sees_who_is_there() {
+    let (aws, target) = (Aws::shared().await, "anew.fifo");
+    aws.create_queue(target).await;
+    let set = |sim: &Sim, url: &str| setup(sim, url, target, "evaluations");
+    aws_faults::credentials_are_read_again(&aws, target, set, async || aws.take(target).await).await;
+}
+
 /// Every sort of fault at random, and outages of each sort.
-async fn go_through(queue: &str, records: u64, outage: Duration) {
+async fn go_through(records: u64, outage: Duration) {
     let aws = Aws::start().await;
+    let queue = "faults.fifo";
     aws.create_queue(queue).await;
-    aws.suffer(queue, json!({"random": true})).await;
-    let gate = Gate::start(&aws.address()).await;
-    let sim = flood::cluster(records).await;
-    let ports = Ports::reserve();
-    let begun = Instant::now();
-    let process = setup(&sim, &gate.url(), queue, "evaluations").env("NOMAD_FIREHOSE_LISTEN", ports.address()).spawn();
-    let (mut came, mut ids) = (flood::Came::new(records), HashSet::new());
-    for quarter in 1..=4 {
-        flood::until_count(&process, records * quarter / 4, async || {
-            for message in aws.take(queue).await {
-                came.take(&message.body);
-                ids.insert(message.attributes["id"].clone());
-            }
-            came.distinct
-        })
-        .await;
-        println!("{quarter} quarters after {:?}", begun.elapsed());
-        match quarter {
-            1 => gate.cut(),
-            // Connections stay open, and nothing is answered.
-            2 => aws.pause(),
-            3 => gate.slow_down(64 << 10),
-            _ => {}
-        }
-        tokio::time::sleep(if quarter < 4 { outage } else { Duration::ZERO }).await;
-        gate.open();
-        aws.resume();
-    }
-    flood::until_count(&process, records, async || flood::delivered(ports.base).await).await;
-    let (took, peak) = (begun.elapsed(), process.peak_memory());
-    process.stop().await;
-    for message in aws.take(queue).await {
-        came.take(&message.body);
-    }
-    came.assert_all();
-    assert_eq!(ids.len() as u64, records);
-    let (calls, failed) = aws.counts().await;
-    println!(
-        "{records} records, {} repeats, {calls} calls, {failed} of them with a fault, {} MiB, {took:?}",
-        came.repeats,
-        peak >> 20
-    );
-    assert!(failed > 0);
-    assert!(peak < 96 << 20, "{peak} bytes");
-    assert_eq!(came.repeats, 0, "a FIFO queue drops repeats");
+    let set = |sim: &Sim, url: &str| setup(sim, url, queue, "evaluations");
+    let repeats = aws_faults::go_through(&aws, queue, (records, outage), set, async || aws.take(queue).await).await;
+    assert_eq!(repeats, 0, "a FIFO queue drops repeats");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn throttling_partial_failures_lost_answers_and_outages_lose_nothing_and_repeat_nothing() {
-    go_through("faults.fifo", 2_000, Duration::from_millis(300)).await;
+    go_through(2_000, Duration::from_millis(300)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: make chaos goes through it"]
 async fn throttling_partial_failures_lost_answers_and_outages_lose_nothing_of_many() {
-    go_through("faults.fifo", flood::records(20_000), Duration::from_secs(5)).await;
+    go_through(flood::records(20_000), Duration::from_secs(5)).await;
+}
+
+/// Outages of each sort, of a server that has no faults of its own.
+async fn go_through_elasticmq(records: u64, outage: Duration) {
+    let elasticmq = ElasticMq::start().await;
+    let queue = "nomad.fifo";
+    elasticmq.create_queue(queue).await;
+    let run = Run { address: &elasticmq.address(), records, outage };
+    let set = |sim: &Sim, url: &str| setup(sim, url, queue, "evaluations");
+    let stops = |stops| if stops { elasticmq.pause() } else { elasticmq.resume() };
+    let passed = aws_faults::through_outages(run, set, async || elasticmq.take(queue).await, stops).await;
+    let Passed { repeats, peak, took } = passed;
+    println!("{records} records through ElasticMQ, {repeats} repeats, {} MiB, {took:?}", peak >> 20);
+    assert_eq!(repeats, 0, "a FIFO queue drops repeats");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fifo_queue_of_another_server_gets_each_record_once_and_in_order_through_outages() {
+    go_through_elasticmq(2_000, Duration::from_millis(300)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: make chaos goes through it"]
+async fn a_fifo_queue_of_another_server_gets_each_of_many_records_once_and_in_order_through_outages() {
+    go_through_elasticmq(flood::records(20_000), Duration::from_secs(5)).await;
 }

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "amqp")]
 mod amqp;
+#[cfg(feature = "aws-tens")]
+mod aws;
 mod begin;
 mod binary;
 #[path = "../../tests/common/mod.rs"]
@@ -49,6 +51,18 @@ async fn main() {
     #[cfg(feature = "kafka")]
     if "kafka".contains(&wanted) {
         kafka::measure(&mut table).await;
+    }
+    #[cfg(feature = "sqs")]
+    if "sqs".contains(&wanted) {
+        aws::measure_sqs(&mut table).await;
+    }
+    #[cfg(feature = "sns")]
+    if "sns".contains(&wanted) {
+        aws::measure_sns(&mut table).await;
+    }
+    #[cfg(feature = "eventbridge")]
+    if "eventbridge".contains(&wanted) {
+        aws::measure_eventbridge(&mut table).await;
     }
     if "jq".contains(&wanted) {
         jq::measure(&mut table).await;

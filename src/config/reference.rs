@@ -110,12 +110,14 @@ fn escaped(text: &str) -> String {
 #[cfg(all(
     test,
     feature = "amqp",
+    feature = "eventbridge",
     feature = "kafka",
     feature = "kinesis",
     feature = "loki",
     feature = "otlp",
     feature = "redis",
     feature = "smtp",
+    feature = "sns",
     feature = "sqs"
 ))]
 mod tests {

@@ -11,6 +11,8 @@ mod definition;
 mod dial;
 pub mod discord;
 mod elasticsearch;
+#[cfg(feature = "eventbridge")]
+pub mod eventbridge;
 pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
@@ -31,6 +33,8 @@ pub mod registry;
 pub mod slack;
 #[cfg(feature = "smtp")]
 pub mod smtp;
+#[cfg(feature = "sns")]
+pub mod sns;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 pub mod stdout;

@@ -20,6 +20,7 @@ pub static SINKS: &[Listed] = &[
     listed!(stdout),
     listed!(amqp or "rabbitmq", feature "amqp"),
     listed!(elasticsearch or "opensearch"),
+    listed!(eventbridge, feature "eventbridge"),
     listed!(http),
     listed!(kafka, feature "kafka"),
     listed!(kinesis, feature "kinesis"),
@@ -27,6 +28,7 @@ pub static SINKS: &[Listed] = &[
     listed!(nats),
     listed!(otlp, feature "otlp"),
     listed!(redis, feature "redis"),
+    listed!(sns, feature "sns"),
     listed!(sqs, feature "sqs"),
     listed!(syslog),
     listed!(slack),
@@ -38,7 +40,7 @@ pub static SINKS: &[Listed] = &[
 ];
 
 /// Sinks of the original program that this one does not have.
-const NOT_YET: [&str; 4] = ["eventbridge", "mongo", "mongodb", "nsq"];
+const NOT_YET: [&str; 3] = ["mongo", "mongodb", "nsq"];
 
 /// One line of [`SINKS`].
 #[derive(Debug)]

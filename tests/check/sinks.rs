@@ -122,6 +122,79 @@ async fn a_queue_of_sqs_is_asked_for() {
     aws.resume();
 }
 
+#[cfg(feature = "sns")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_of_sns_is_asked_for() {
+    let aws = crate::common::aws::Aws::start().await;
+    let arn = aws.create_topic("nomad.fifo").await;
+    let variables = |arn: &str| {
+        [
+            ("SINK_SNS_TOPIC_ARN", arn.to_owned()),
+            ("AWS_ENDPOINT_URL_SNS", aws.url()),
+            ("AWS_ACCESS_KEY_ID", "AKIDTEST".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "hush-hush-key".to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("HOME", "/nonexistent".to_owned()),
+        ]
+    };
+    let well = said("sns", &variables(&arn), &[]).await;
+    well.is_well_without_nomad();
+    let text = well.about("sink sns")["text"].as_str().expect("text");
+    assert!(text.contains("FIFO, messages of 262144 bytes at most, subscriptions: 1"), "{text}");
+    let wrong = said("sns", &variables(&arn.replace("nomad", "nomda")), &[]).await;
+    wrong.fails("sink sns", "the topic nomda.fifo does not exist in us-east-1", "SINK_SNS_TOPIC_ARN");
+    assert!(aws.take("nomad.fifo").await.is_empty(), "nothing was sent");
+    said("sns", &variables(&arn), &["--send-test"]).await.is_well_without_nomad();
+    assert_eq!(aws.take("nomad.fifo").await.len(), 1);
+    aws.pause();
+    let hanging = said("sns", &variables(&arn), &[]).await;
+    hanging.fails("sink sns", "did not answer within", "AWS_ENDPOINT_URL_SNS");
+    aws.resume();
+}
+
+#[cfg(feature = "eventbridge")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bus_of_eventbridge_is_asked_for() {
+    let aws = crate::common::aws::Aws::start().await;
+    aws.create_bus("nomad").await;
+    let variables = |bus: &str, verify: &str| {
+        [
+            ("SINK_EVENT_BUS_NAME", bus.to_owned()),
+            ("SINK_EVENT_BUS_VERIFY", verify.to_owned()),
+            ("AWS_ENDPOINT_URL_EVENTBRIDGE", aws.url()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "AKIDTEST".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "hush-hush-key".to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("HOME", "/nonexistent".to_owned()),
+        ]
+    };
+    said("eventbridge", &variables("nomad", "true"), &[]).await.is_well_without_nomad();
+    for verify in ["true", "false"] {
+        let wrong = said("eventbridge", &variables("nomda", verify), &[]).await;
+        wrong.fails("sink eventbridge", "the event bus nomda does not exist in us-east-1", "SINK_EVENT_BUS_NAME");
+    }
+    assert!(aws.take_events("nomad").await.is_empty(), "nothing was sent");
+    said("eventbridge", &variables("nomad", "true"), &["--send-test"]).await.is_well_without_nomad();
+    assert_eq!(aws.take_events("nomad").await.len(), 1);
+    // Who may not ask is told what to allow; a run would wait for it, unless it is told not to ask.
+    aws.suffer("nomad", serde_json::json!({"deny": "DescribeEventBus"})).await;
+    let denied = said("eventbridge", &variables("nomad", "true"), &[]).await;
+    denied.fails(
+        "sink eventbridge",
+        "access to the event bus nomad in us-east-1 is refused",
+        "events:DescribeEventBus",
+    );
+    let unasked = said("eventbridge", &variables("nomad", "false"), &[]).await;
+    assert_eq!(unasked.about("sink eventbridge")["state"], "warning", "{}", unasked.text);
+    said("eventbridge", &variables("nomad", "false"), &["--send-test"]).await.is_well_without_nomad();
+    assert_eq!(aws.take_events("nomad").await.len(), 1);
+    aws.pause();
+    let hanging = said("eventbridge", &variables("nomad", "true"), &[]).await;
+    hanging.fails("sink eventbridge", "did not answer within", "AWS_ENDPOINT_URL_EVENTBRIDGE");
+    aws.resume();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn http_gets_a_connection_and_no_request() {
     let requests = Arc::new(AtomicUsize::new(0));

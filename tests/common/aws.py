@@ -1,7 +1,7 @@
 """SQS, SNS and EventBridge of the tests: moto, behind a server that keeps connections open, and that fails as it is told to.
 
-aws.py PORT. Beside the API it answers POST /~take (the messages of a queue, which are removed, as a consumer would) and POST /~suffer (what befalls the calls that
-send to a target). For each message, moto goes through all others of the queue to drop repeats and to count; here it does not, so that a queue can have many.
+aws.py PORT. Beside the API it answers POST /~take (the messages of a queue or the events of a bus, which are removed, as a consumer would) and POST /~suffer (what
+befalls the calls that send to a target). For each message, moto goes through all others of the queue to drop repeats and to count; here it does not, so that a queue can have many.
 """
 
 import json
@@ -9,12 +9,15 @@ import random
 import sys
 import threading
 import time
+import uuid
 import xml.etree.ElementTree as xml
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlencode
 
 from moto.backends import get_backend
+from moto.events.models import EventsBackend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.sns.models import Topic
 from moto.sqs.models import DEDUPLICATION_TIME_IN_SECONDS, Queue
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
@@ -27,7 +30,7 @@ lock = threading.RLock()
 # What befalls calls, by the name of their target.
 suffering = {}
 dice = random.Random(1)
-counts = {}
+counts = {"agents": {}}
 
 
 def add_message(queue, message, original=Queue.add_message):
@@ -49,6 +52,37 @@ Queue.approximate_number_of_messages_delayed = property(lambda queue: 0)
 Queue.approximate_number_of_messages_not_visible = property(lambda queue: 0)
 
 
+# Moto counts no subscriptions.
+Topic.subscriptions_confimed = property(
+    lambda topic: len(topic.sns_backend.list_subscriptions_by_topic(topic_arn=topic.arn)[0]), lambda topic, _: None
+)
+
+# What was put on each bus, as it came.
+events = {}
+
+
+def put_events(backend, entries, original=EventsBackend.put_events):
+    """Moto refuses events for a bus that does not exist. The service gives them ids, and drops them."""
+    name = entries[0].get("EventBusName", "default").split("/")[-1]
+    if name not in backend.event_buses:
+        return [{"EventId": str(uuid.uuid4())} for _ in entries]
+    answers = original(backend, entries)
+    events.setdefault(name, []).extend(entry for entry, answer in zip(entries, answers) if "EventId" in answer)
+    return answers
+
+
+EventsBackend.put_events = put_events
+
+
+def take_events(name):
+    with lock:
+        return [
+            {"body": entry["Detail"], "attributes": {
+                "detail-type": entry["DetailType"], "source": entry["Source"], "time": str(entry.get("Time")), "resources": ",".join(entry.get("Resources", []))
+            }} for entry in events.pop(name, [])
+        ]
+
+
 def take(name):
     queue = get_backend("sqs")[ACCOUNT][REGION].queues[name]
     with queue._messages_lock:
@@ -66,10 +100,10 @@ class Call:
     """A call that sends to a target; `target` is None for every other one."""
 
     def __init__(self, headers, body):
-        self.headers, self.raw, self.target = headers, body, None
+        self.headers, self.raw, self.target, self.form = headers, body, None, None
         action = headers.get("X-Amz-Target", "")
         if action.endswith((".SendMessageBatch", ".PutEvents")):
-            self.form, self.fields = None, json.loads(body)
+            self.fields = json.loads(body)
             self.entries = self.fields["Entries"]
             place = self.fields.get("QueueUrl") or self.entries[0].get("EventBusName", "")
             self.texts = [entry.get("MessageBody") or entry.get("Detail", "") for entry in self.entries]
@@ -147,6 +181,13 @@ def passed(headers, path, body):
 def befallen(headers, path, body):
     """A status, headers and a body; None if the connection breaks without an answer."""
     call = Call(headers, body)
+    counts["agents"][call.target] = headers.get("User-Agent", "")
+    token = headers.get("X-Amz-Security-Token")
+    if token and any(cause.get("expired") == token for cause in list(suffering.values())):
+        return call.error(400, "ExpiredToken", "the security token is expired")
+    denied = {cause.get("deny", "nothing") for cause in list(suffering.values())}
+    if headers.get("X-Amz-Target", "").split(".")[-1] in denied:
+        return 400, [("Content-Type", "application/x-amz-json-1.1")], json.dumps({"__type": "AccessDeniedException", "message": "it may not"}).encode()
     cause = suffering.get(call.target, {})
     if "error" in cause:
         return call.error(*cause["error"])
@@ -189,7 +230,11 @@ class Handler(BaseHTTPRequestHandler):
             said = json.loads(body)
             if self.path == "/~suffer":
                 suffering[said.pop("target")] = said
-            answer = 200, [("Content-Type", "application/json")], json.dumps(take(said["queue"]) if self.path == "/~take" else counts).encode()
+            if self.path == "/~take":
+                said = take(said["queue"]) if "queue" in said else take_events(said["bus"])
+            else:
+                said = counts
+            answer = 200, [("Content-Type", "application/json")], json.dumps(said).encode()
         else:
             answer = befallen(self.headers, self.path, body)
         if answer is None:

@@ -98,6 +98,41 @@ impl Aws {
         self.json("sqs", "AmazonSQS.CreateQueue", json!({"QueueName": name, "Attributes": attributes})).await;
     }
 
+    /// Makes a topic; a FIFO topic if its name says so. A queue of its name gets its messages as they are. Gives its ARN.
+    pub async fn create_topic(&self, name: &str) -> String {
+        self.create_queue(name).await;
+        let fifo = if name.ends_with(".fifo") {
+            "&Attributes.entry.1.key=FifoTopic&Attributes.entry.1.value=true"
+        } else {
+            ""
+        };
+        self.form("sns", &format!("Action=CreateTopic&Version=2010-03-31&Name={name}{fifo}")).await;
+        let (topic, queue) = (arn("sns", name), arn("sqs", name));
+        let raw = "Attributes.entry.1.key=RawMessageDelivery&Attributes.entry.1.value=true";
+        let subscribe =
+            format!("Action=Subscribe&Version=2010-03-31&TopicArn={topic}&Protocol=sqs&Endpoint={queue}&{raw}");
+        self.form("sns", &subscribe).await;
+        topic
+    }
+
+    /// Makes an event bus.
+    pub async fn create_bus(&self, name: &str) {
+        self.json("events", "AWSEvents.CreateEventBus", json!({ "Name": name })).await;
+    }
+
+    /// Sends the events of a bus that fit a pattern to a queue.
+    pub async fn create_rule(&self, bus: &str, pattern: Value, queue: &str) {
+        let rule = json!({"Name": queue, "EventBusName": bus, "EventPattern": pattern.to_string()});
+        self.json("events", "AWSEvents.PutRule", rule).await;
+        let targets = json!({"Rule": queue, "EventBusName": bus, "Targets": [{"Id": "1", "Arn": arn("sqs", queue)}]});
+        self.json("events", "AWSEvents.PutTargets", targets).await;
+    }
+
+    /// The events that were put on a bus since the last time, in order. Their bodies are the details; the rest is in the attributes.
+    pub async fn take_events(&self, bus: &str) -> Vec<Message> {
+        serde_json::from_value(self.tell("take", json!({ "bus": bus })).await).expect("events")
+    }
+
     /// The messages that have come into a queue since the last time, in order.
     pub async fn take(&self, queue: &str) -> Vec<Message> {
         serde_json::from_value(self.tell("take", json!({ "queue": queue })).await).expect("messages")
@@ -113,6 +148,11 @@ impl Aws {
     pub async fn counts(&self) -> (u64, u64) {
         let counts = self.tell("counts", json!({})).await;
         (counts["calls"].as_u64().unwrap_or(0), counts["failed"].as_u64().unwrap_or(0))
+    }
+
+    /// What the client that sent to a target last calls itself (`User-Agent`).
+    pub async fn agent(&self, target: &str) -> String {
+        self.tell("counts", json!({})).await["agents"][target].as_str().unwrap_or_default().to_owned()
     }
 
     /// Stops it in the middle of whatever it does; connections stay open and nothing is answered.
@@ -132,6 +172,11 @@ impl Aws {
         serde_json::from_str(&answer).unwrap_or(Value::Null)
     }
 
+    /// One call of an API that speaks forms and XML.
+    async fn form(&self, service: &str, form: &str) {
+        self.request(service, "application/x-www-form-urlencoded", "", form.to_owned()).await;
+    }
+
     async fn request(&self, service: &str, content_type: &str, action: &str, body: String) -> String {
         // It has to look like one; nobody verifies it.
         let signed = format!(
@@ -139,9 +184,10 @@ impl Aws {
         );
         let request = self.http.post(self.url()).body(body);
         let request = request.header("Content-Type", content_type).header("Authorization", signed);
-        let answer = request.header("X-Amz-Target", action).send().await.expect("it answers");
+        let request = if action.is_empty() { request } else { request.header("X-Amz-Target", action) };
+        let answer = request.send().await.expect("it answers");
         let (status, text) = (answer.status(), answer.text().await.expect("a text"));
-        assert!(status.is_success(), "{action}: {status} {text}");
+        assert!(status.is_success(), "{service} {action}: {status} {text}");
         text
     }
 
@@ -178,6 +224,11 @@ impl Drop for Aws {
         self.signal(Signal::KILL);
         self.server.wait().expect("it is our child");
     }
+}
+
+/// The ARN of a queue or a topic.
+pub fn arn(service: &str, name: &str) -> String {
+    format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{name}")
 }
 
 /// The directory that the script gives, asked for once in a process.

@@ -6,8 +6,10 @@
 
 pub mod alertmanager;
 pub mod aws;
+pub mod aws_faults;
 pub mod bulk;
 pub mod consul;
+pub mod elasticmq;
 pub mod flood;
 pub mod forward_proxy;
 pub mod gate;

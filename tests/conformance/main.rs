@@ -30,6 +30,8 @@ macro_rules! suite {
 #[cfg(feature = "amqp")]
 mod amqp;
 mod elasticsearch;
+#[cfg(feature = "eventbridge")]
+mod eventbridge;
 mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -44,6 +46,8 @@ mod otlp;
 mod redis;
 #[cfg(feature = "smtp")]
 mod smtp;
+#[cfg(feature = "sns")]
+mod sns;
 #[cfg(feature = "sqs")]
 mod sqs;
 mod stdout;

@@ -26,8 +26,9 @@ pub(in crate::sink) trait Api: fmt::Debug + Send + Sync {
     /// The most bytes of a call.
     fn call_bytes(&self) -> usize;
 
-    /// It keeps the records of a key in order, and drops repeats.
-    fn keeps_order(&self) -> bool;
+    /// A call has one record of each key. A service that drops repeats needs that, and one that can fail to take a record and
+    /// take the next one of its key: sent again, the first would come behind it.
+    fn keeps_keys_apart(&self) -> bool;
 
     /// Makes a client.
     fn reach(&self) -> BoxFuture<'_, Result<Reach<Self::Client>, Fault>>;

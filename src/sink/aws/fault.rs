@@ -159,21 +159,22 @@ pub(in crate::sink) fn class_of(code: &str) -> ErrorClass {
 
 /// The codes of AWS's common errors for a request with unknown credentials, or without the right.
 fn is_refusal(status: u16, code: &str) -> bool {
-    const CODES: [&str; 12] = [
+    const CODES: [&str; 13] = [
         "AccessDenied",
         "AccessDeniedException",
+        "AuthorizationError",
         "IncompleteSignature",
         "IncompleteSignatureException",
         "InvalidClientTokenId",
+        "InvalidSecurity",
         "InvalidSignatureException",
         "MissingAuthenticationToken",
         "MissingAuthenticationTokenException",
-        "NotAuthorized",
         "OptInRequired",
         "SignatureDoesNotMatch",
         "UnrecognizedClientException",
     ];
-    CODES.contains(&code) || matches!(status, 401 | 403)
+    CODES.contains(&code) || code.starts_with("NotAuthorized") || matches!(status, 401 | 403)
 }
 
 /// The first line only: the error of a refused signature quotes the request's headers, a session's token among them,

@@ -3,7 +3,7 @@
 
 #[cfg(feature = "aws-tens")]
 mod api;
-#[cfg(feature = "sqs")]
+#[cfg(any(feature = "sns", feature = "sqs"))]
 pub(super) mod attributes;
 #[cfg(feature = "aws-tens")]
 mod check;
@@ -11,7 +11,7 @@ mod client;
 mod fault;
 #[cfg(feature = "aws-tens")]
 mod link;
-#[cfg(feature = "sqs")]
+#[cfg(any(feature = "sns", feature = "sqs"))]
 pub(super) mod names;
 #[cfg(feature = "aws-tens")]
 mod publisher;

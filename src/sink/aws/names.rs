@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::record::Record;
+
 /// The most characters of a message group id and of a deduplication id (the references of SQS and SNS).
 const ID: usize = 128;
 
@@ -19,6 +21,14 @@ pub(in crate::sink) fn id(text: &str) -> Cow<'_, str> {
         Cow::Borrowed(text)
     } else {
         Cow::Owned(format!("xxh3-{:032x}", xxh3_128(text.as_bytes())))
+    }
+}
+
+/// What tells repeats. An id is unique in a cluster, and clusters can share a queue or a topic.
+pub(in crate::sink) fn repeat(record: &Record, cluster: Option<&str>) -> String {
+    match cluster {
+        Some(cluster) => id(&format!("{cluster}/{}", record.id)).into_owned(),
+        None => id(&record.id).into_owned(),
     }
 }
 

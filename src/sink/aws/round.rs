@@ -59,12 +59,11 @@ impl<'a, A: Api> Round<'a, A> {
     /// The records of the next call; `None` if none may be sent now. None of them has a key that is in another call.
     pub(super) fn next_part(&mut self) -> Option<Vec<Entry<A::Entry>>> {
         let (mut part, mut left, mut bytes) = (Vec::new(), VecDeque::new(), 0_usize);
-        // Keys of this part. A service that keeps order gets one record of a key in a call: it may refuse one and take
-        // the next, and would drop that one as a repeat when both are sent again.
+        // Keys of this part.
         let mut keys = HashSet::new();
         while let Some(number) = self.waiting.pop_front().filter(|_| !self.is_over) {
             let key = key(&self.batch[number]);
-            if self.busy.contains(&key) || self.api.keeps_order() && keys.contains(&key) {
+            if self.busy.contains(&key) || self.api.keeps_keys_apart() && keys.contains(&key) {
                 left.push_back(number);
                 continue;
             }

@@ -23,6 +23,7 @@ use reqwest::{Method, StatusCode, Url};
 use super::fault::Fault;
 use crate::{
     http::{self, Proxies},
+    identity,
     tls::{self, Asked, Tls, Variables, Words},
 };
 
@@ -103,7 +104,9 @@ impl Wire {
         let body = request.body().bytes().ok_or_else(|| wrong("the request streams its body"))?.to_vec();
         let mut builder = self.client.request(method, url.clone()).body(body);
         for (name, value) in request.headers() {
-            builder = builder.header(name, value);
+            // The SDK names itself alone, and the program only as its own application. This header is not signed.
+            let named = (name == "user-agent").then(|| format!("{} {value}", identity::PRODUCT));
+            builder = builder.header(name, named.as_deref().unwrap_or(value));
         }
         if let Some(deadline) = self.deadline {
             builder = builder.timeout(deadline);

@@ -29,15 +29,7 @@ pub(super) fn of(record: &Record, settings: &Config, cluster: Option<&str>) -> R
     }
     if settings.queue.is_fifo() {
         let group = settings.group.as_ref().map_or(Cow::Borrowed(&*record.key), |group| group.render(record));
-        entry = entry.message_group_id(names::id(&group)).message_deduplication_id(repeat(record, cluster));
+        entry = entry.message_group_id(names::id(&group)).message_deduplication_id(names::repeat(record, cluster));
     }
     Ok((entry.build().expect("id and body are set"), bytes))
-}
-
-/// What tells repeats. An id is unique in a cluster, and clusters can share a queue.
-fn repeat(record: &Record, cluster: Option<&str>) -> String {
-    match cluster {
-        Some(cluster) => names::id(&format!("{cluster}/{}", record.id)).into_owned(),
-        None => names::id(&record.id).into_owned(),
-    }
 }

@@ -86,7 +86,7 @@ impl Api for Sqs {
         BYTES
     }
 
-    fn keeps_order(&self) -> bool {
+    fn keeps_keys_apart(&self) -> bool {
         self.settings.queue.is_fifo()
     }
 

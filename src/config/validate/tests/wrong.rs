@@ -149,10 +149,14 @@ fn no_slip_in_any_setting_goes_without_its_name() {
             "--sink-amqp-exchange=x",
             "--sink-amqp-routing-key=k",
         ],
+        #[cfg(feature = "eventbridge")]
+        &["run", "--resources=all", "--sink-type=eventbridge", "--sink-event-bus-name=b"],
         #[cfg(feature = "kinesis")]
         &["run", "--resources=all", "--sink-type=kinesis", "--sink-kinesis-stream-name=s"],
         #[cfg(feature = "redis")]
         &["run", "--resources=all", "--sink-type=redis", "--sink-redis-url=redis://h", "--sink-redis-key=k"],
+        #[cfg(feature = "sns")]
+        &["run", "--resources=all", "--sink-type=sns", "--sink-sns-topic-arn=arn:aws:sns:eu:123456789012:t.fifo"],
         #[cfg(feature = "sqs")]
         &["run", "--resources=all", "--sink-type=sqs", "--sink-sqs-queue-name=q.fifo"],
     ];

@@ -25,7 +25,7 @@ static SERVICE: Service = Service {
 /// A service that answers as a script says, by the numbers in the bodies.
 #[derive(Debug, Default)]
 struct Scripted {
-    keeps_order: bool,
+    keeps_keys_apart: bool,
     /// Codes for single records.
     failing: HashMap<usize, &'static str>,
     /// Records that are not acceptable in any call.
@@ -56,8 +56,8 @@ impl Api for Scripted {
         100
     }
 
-    fn keeps_order(&self) -> bool {
-        self.keeps_order
+    fn keeps_keys_apart(&self) -> bool {
+        self.keeps_keys_apart
     }
 
     fn reach(&self) -> BoxFuture<'_, Result<Reach<()>, Fault>> {
@@ -116,12 +116,12 @@ fn calls(publisher: &Publisher<Scripted>) -> Vec<Vec<usize>> {
 #[tokio::test]
 async fn a_service_that_keeps_order_gets_one_record_of_a_key_in_a_call() {
     let book = Book::new();
-    for (keeps_order, sizes) in [(false, vec![9, 3]), (true, vec![4, 4, 4])] {
-        let publisher = Publisher::new(Scripted { keeps_order, ..Scripted::default() });
+    for (keeps_keys_apart, sizes) in [(false, vec![9, 3]), (true, vec![4, 4, 4])] {
+        let publisher = Publisher::new(Scripted { keeps_keys_apart, ..Scripted::default() });
         let outcomes = publisher.put(&batch(&book, 12, 4)).await;
         assert_eq!(letters(&outcomes), "d".repeat(12));
         let sent: Vec<_> = calls(&publisher).iter().map(Vec::len).collect();
-        assert_eq!(sent, sizes, "{keeps_order}");
+        assert_eq!(sent, sizes, "{keeps_keys_apart}");
     }
 }
 
@@ -176,7 +176,7 @@ async fn without_the_lease_nothing_is_sent() {
 async fn what_is_too_large_is_rejected_and_holds_nothing_up() {
     let book = Book::new();
     let batch = [book.record("k", "999"), book.record("k", "1")];
-    let publisher = Publisher::new(Scripted { keeps_order: true, ..Scripted::default() });
+    let publisher = Publisher::new(Scripted { keeps_keys_apart: true, ..Scripted::default() });
     assert_eq!(letters(&publisher.put(&batch).await), "jd");
 }
 
@@ -187,14 +187,14 @@ proptest! {
     fn order_and_limits_hold(
         records in 1_usize..200,
         keys in 1_usize..40,
-        keeps_order in any::<bool>(),
+        keeps_keys_apart in any::<bool>(),
         failing in prop::collection::hash_set(0_usize..200, 0..6),
         guilty in prop::collection::hash_set(0_usize..200, 0..6),
         broken in prop::option::of(0_usize..200),
     ) {
         let failing: HashMap<_, _> = failing.into_iter().map(|number| (number, "InternalError")).collect();
         let guilty: HashSet<_> = guilty.into_iter().filter(|number| Some(*number) != broken).collect();
-        let scripted = Scripted { keeps_order, failing: failing.clone(), guilty: guilty.clone(), broken, ..Scripted::default() };
+        let scripted = Scripted { keeps_keys_apart, failing: failing.clone(), guilty: guilty.clone(), broken, ..Scripted::default() };
         let publisher = Publisher::new(scripted);
         let book = Book::new();
         let batch = batch(&book, records, keys);
@@ -211,7 +211,7 @@ proptest! {
             }
             let bytes: usize = call.iter().map(|number| 7 + number % 20).sum();
             prop_assert!(call.len() <= 10 && bytes <= 100, "{:?}", call);
-            prop_assert!(!keeps_order || of_call.len() == call.len(), "{:?}", call);
+            prop_assert!(!keeps_keys_apart || of_call.len() == call.len(), "{:?}", call);
             prop_assert!(under_way.is_disjoint(&of_call), "{:?}", call);
             under_way.extend(of_call);
             for number in call {
@@ -228,7 +228,7 @@ proptest! {
                 Outcome::Retry { .. } => _ = held.insert(key),
                 Outcome::Delivered => {
                     prop_assert!(!guilty.contains(&number) && !failing.contains_key(&number));
-                    prop_assert!(!keeps_order || !held.contains(&key), "{}", number);
+                    prop_assert!(!keeps_keys_apart || !held.contains(&key), "{}", number);
                 }
             }
         }
