@@ -19,6 +19,8 @@ mod kafka;
 mod latency;
 mod listener;
 mod long;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod program;
 mod quiet;
 mod stdout;
@@ -63,6 +65,10 @@ async fn main() {
     #[cfg(feature = "eventbridge")]
     if "eventbridge".contains(&wanted) {
         aws::measure_eventbridge(&mut table).await;
+    }
+    #[cfg(feature = "postgres")]
+    if "postgres".contains(&wanted) {
+        postgres::measure(&mut table).await;
     }
     if "jq".contains(&wanted) {
         jq::measure(&mut table).await;

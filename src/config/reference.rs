@@ -115,6 +115,7 @@ fn escaped(text: &str) -> String {
     feature = "kinesis",
     feature = "loki",
     feature = "otlp",
+    feature = "postgres",
     feature = "redis",
     feature = "smtp",
     feature = "sns",

@@ -26,6 +26,8 @@ pub mod nats;
 mod otlp;
 pub mod pagerduty;
 mod policy;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod push;
 #[cfg(feature = "redis")]
 pub mod redis;

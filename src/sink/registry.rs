@@ -27,6 +27,7 @@ pub static SINKS: &[Listed] = &[
     listed!(loki, feature "loki"),
     listed!(nats),
     listed!(otlp, feature "otlp"),
+    listed!(postgres or "postgresql", feature "postgres"),
     listed!(redis, feature "redis"),
     listed!(sns, feature "sns"),
     listed!(sqs, feature "sqs"),

@@ -27,6 +27,8 @@ pub mod order;
 pub mod otlp;
 pub mod outage;
 pub mod ports;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod probe;
 pub mod proxy;
 #[cfg(feature = "amqp")]

@@ -42,6 +42,8 @@ mod loki;
 mod nats;
 #[cfg(feature = "otlp")]
 mod otlp;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "smtp")]

@@ -16,6 +16,8 @@ mod barred;
 mod ended;
 mod frozen;
 mod killed;
+#[cfg(feature = "postgres")]
+mod once;
 mod one_kind;
 mod original;
 mod partition;

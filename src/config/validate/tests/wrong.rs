@@ -153,6 +153,8 @@ fn no_slip_in_any_setting_goes_without_its_name() {
         &["run", "--resources=all", "--sink-type=eventbridge", "--sink-event-bus-name=b"],
         #[cfg(feature = "kinesis")]
         &["run", "--resources=all", "--sink-type=kinesis", "--sink-kinesis-stream-name=s"],
+        #[cfg(feature = "postgres")]
+        &["run", "--resources=all", "--sink-type=postgres", "--sink-postgres-url=postgres://u@h/d"],
         #[cfg(feature = "redis")]
         &["run", "--resources=all", "--sink-type=redis", "--sink-redis-url=redis://h", "--sink-redis-key=k"],
         #[cfg(feature = "sns")]
