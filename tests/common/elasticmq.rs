@@ -1,4 +1,4 @@
-//! ElasticMQ: a server that speaks the API of SQS, written by others than moto, and faster. It answers no differently than it does by itself.
+//! ElasticMQ: a second server that speaks the API of SQS, independent of moto and faster. It cannot be told to fail calls.
 //!
 //! Its jars are those that `scripts/install-elasticmq` names, which fetches them where it may.
 

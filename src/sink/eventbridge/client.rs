@@ -58,3 +58,66 @@ impl Reached {
         self.client.describe_event_bus().name(bus.called()).send().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    };
+
+    use aws_sdk_eventbridge::config::{BehaviorVersion, Credentials, Region};
+    use aws_smithy_runtime_api::client::{
+        http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn},
+        orchestrator::HttpRequest,
+    };
+    use aws_smithy_types::body::SdkBody;
+
+    use super::*;
+
+    /// Answers that the bus is there, or that it is not.
+    #[derive(Clone, Debug, Default)]
+    struct Service {
+        is_gone: Arc<AtomicBool>,
+        asked: Arc<AtomicUsize>,
+    }
+
+    impl HttpConnector for Service {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let (status, body) = if self.is_gone.load(Ordering::Relaxed) {
+                (400, r#"{"__type":"ResourceNotFoundException","message":"Event bus nomad does not exist."}"#)
+            } else {
+                (200, r#"{"Name":"nomad"}"#)
+            };
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(status.try_into().expect("a status"), SdkBody::from(body))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_bus_is_asked_for_once_a_minute_and_each_time_while_it_is_missing() {
+        let service = Service::default();
+        let connector = SharedHttpConnector::new(service.clone());
+        let settings = Builder::default()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-west-1"))
+            .credentials_provider(Credentials::new("AKIDTEST", "key", None, None, "test"))
+            .http_client(http_client_fn(move |_, _| connector.clone()));
+        let reached = Reached { client: Client::from_conf(settings.build()), seen: Mutex::default() };
+        let bus = Bus::Name("nomad".to_owned());
+        let verify = || reached.verify(&bus, "eu-west-1");
+        let asked = || service.asked.load(Ordering::Relaxed);
+        assert_eq!(tokio::join!(verify(), verify(), verify()), (Ok(()), Ok(()), Ok(())));
+        assert_eq!(asked(), 1);
+        tokio::time::advance(EVERY - Duration::from_secs(1)).await;
+        assert_eq!((verify().await, asked()), (Ok(()), 1));
+        service.is_gone.store(true, Ordering::Relaxed);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for times in 2..4 {
+            assert!(matches!(verify().await, Err(Fault::Missing(_))));
+            assert_eq!(asked(), times);
+        }
+        service.is_gone.store(false, Ordering::Relaxed);
+        assert_eq!((verify().await, asked()), (Ok(()), 4));
+    }
+}

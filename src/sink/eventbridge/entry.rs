@@ -12,10 +12,10 @@ pub(super) const DETAIL_TYPE: usize = 128;
 /// What the sources of AWS's own services begin with; nobody else may use it.
 pub(super) const RESERVED: &str = "aws.";
 
-/// What a time counts for.
+/// What a time counts for, in bytes.
 const TIME: usize = 14;
 
-/// The entry, and the bytes that it counts for: times, source, detail type, detail and resources (the user guide, "Calculating
+/// The entry, and the bytes that it counts for: time, source, detail type, detail and resources (the user guide, "Calculating
 /// PutEvents event entry size").
 ///
 /// # Errors
