@@ -114,6 +114,7 @@ fn escaped(text: &str) -> String {
     feature = "kafka",
     feature = "kinesis",
     feature = "loki",
+    feature = "mongodb",
     feature = "otlp",
     feature = "postgres",
     feature = "redis",

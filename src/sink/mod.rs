@@ -21,6 +21,8 @@ pub mod kinesis;
 mod lease;
 #[cfg(feature = "loki")]
 mod loki;
+#[cfg(feature = "mongodb")]
+pub mod mongodb;
 pub mod nats;
 #[cfg(feature = "otlp")]
 mod otlp;

@@ -25,6 +25,7 @@ pub static SINKS: &[Listed] = &[
     listed!(kafka, feature "kafka"),
     listed!(kinesis, feature "kinesis"),
     listed!(loki, feature "loki"),
+    listed!(mongodb or "mongo", feature "mongodb"),
     listed!(nats),
     listed!(otlp, feature "otlp"),
     listed!(postgres or "postgresql", feature "postgres"),
@@ -42,6 +43,7 @@ pub static SINKS: &[Listed] = &[
 
 /// Sinks of the original program that this one does not have.
 const NOT_YET: [&str; 3] = ["mongo", "mongodb", "nsq"];
+const NOT_YET: [&str; 2] = ["eventbridge", "nsq"];
 
 /// One line of [`SINKS`].
 #[derive(Debug)]

@@ -10,6 +10,8 @@ pub mod aws_faults;
 pub mod bulk;
 pub mod consul;
 pub mod elasticmq;
+#[cfg(feature = "mongodb")]
+pub mod ferretdb;
 pub mod flood;
 pub mod forward_proxy;
 pub mod gate;

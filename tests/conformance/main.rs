@@ -39,6 +39,8 @@ mod kafka;
 mod kinesis;
 #[cfg(feature = "loki")]
 mod loki;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 mod nats;
 #[cfg(feature = "otlp")]
 mod otlp;

@@ -70,7 +70,7 @@ impl Fault {
     fn of_answer(error: &DbError, server: &str, table: Option<&str>) -> Self {
         let code = error.code().code();
         let Told { class, what, fix } = told(code);
-        let fix = fix.replace("TABLE", table.unwrap_or("the table"));
+        let fix = fix.replace("{table}", table.unwrap_or("the table"));
         // Details can hold the record. This one is always the same, and says what the message does not.
         let detail = error.detail().filter(|_| code == "22P05").map(|detail| format!(" {detail}")).unwrap_or_default();
         let words = shown(format!("{}{detail}", error.message()), WORDS);
@@ -96,7 +96,7 @@ impl Fault {
     }
 }
 
-/// What an error of the server means. `TABLE` in the fix stands for the table.
+/// What an error of the server means. `{table}` in the fix stands for the table.
 struct Told {
     class: ErrorClass,
     what: &'static str,
@@ -111,7 +111,7 @@ fn told(code: &str) -> Told {
         "22P05" => told(
             Rejected,
             "the record has a character that the column cannot hold",
-            "jsonb has no \\u0000; to keep such records, ALTER TABLE TABLE ALTER COLUMN body TYPE json",
+            "jsonb has no \\u0000; to keep such records, ALTER TABLE {table} ALTER COLUMN body TYPE json",
         ),
         "23514" | "23P01" => told(Rejected, "a constraint of the table refuses the record", "change the constraint"),
         "54000" | "54001" | "54023" => {
@@ -138,7 +138,7 @@ fn told(code: &str) -> Told {
         "42501" => told(
             Refused,
             "the user lacks a right",
-            "GRANT INSERT, SELECT ON TABLE, TEMPORARY on the database, and CREATE on the schema unless the table is there",
+            "GRANT INSERT, SELECT ON {table}, TEMPORARY on the database, and CREATE on the schema unless the table is there",
         ),
         "42P01" => told(
             Refused,
@@ -150,7 +150,7 @@ fn told(code: &str) -> Told {
             "the table lacks a column",
             "add the column as docs/configuration.md says, or name another table in SINK_POSTGRES_TABLE",
         ),
-        "42P10" => told(Refused, "the column id is not unique", "CREATE UNIQUE INDEX ON TABLE (id)"),
+        "42P10" => told(Refused, "the column id is not unique", "CREATE UNIQUE INDEX ON {table} (id)"),
         "25006" => {
             told(Refused, "the server takes no writes", "name the primary, or all servers, in SINK_POSTGRES_URL")
         }
@@ -167,7 +167,7 @@ fn told(code: &str) -> Told {
         "53100" => told(Server, "the disk of PostgreSQL is full", "free some of it, or delete old rows"),
         _ if code.starts_with("53") => told(Throttled, "PostgreSQL is short of resources", "see its log"),
         "55P03" | "57014" => {
-            told(Timeout, "PostgreSQL ended the transaction", "find what holds a lock on TABLE in pg_locks")
+            told(Timeout, "PostgreSQL ended the transaction", "find what holds a lock on {table} in pg_locks")
         }
         "40001" | "40P01" => told(Server, "another transaction was in the way", "wait"),
         _ if code.starts_with("57") => told(Server, "PostgreSQL stops or starts", "wait until it is up"),

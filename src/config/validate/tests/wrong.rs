@@ -153,6 +153,15 @@ fn no_slip_in_any_setting_goes_without_its_name() {
         &["run", "--resources=all", "--sink-type=eventbridge", "--sink-event-bus-name=b"],
         #[cfg(feature = "kinesis")]
         &["run", "--resources=all", "--sink-type=kinesis", "--sink-kinesis-stream-name=s"],
+        #[cfg(feature = "mongodb")]
+        &[
+            "run",
+            "--resources=all",
+            "--sink-type=mongodb",
+            "--sink-mongodb-connection=mongodb://h",
+            "--sink-mongodb-database=d",
+            "--sink-mongodb-collection=c",
+        ],
         #[cfg(feature = "postgres")]
         &["run", "--resources=all", "--sink-type=postgres", "--sink-postgres-url=postgres://u@h/d"],
         #[cfg(feature = "redis")]

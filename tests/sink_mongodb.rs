@@ -1,0 +1,250 @@
+//! The whole program with a server of MongoDB's protocol: whatever becomes of connections and server, every record is there, once. `RECORDS`
+//! says how many; each test has its own number where it is unset.
+
+#![cfg(feature = "mongodb")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use ::mongodb::{
+    Collection, IndexModel,
+    bson::{Document, doc},
+    options::IndexOptions,
+};
+use common::{
+    PATIENCE, Process, Setup, Signal,
+    ferretdb::{self, DATABASE, Ferretdb, PASSWORD, body},
+    fixture_lines, flood,
+    gate::Gate,
+    made,
+    ports::Ports,
+    tls::Authority,
+    truth::{assert_exactly, expected, seen},
+};
+use futures_util::TryStreamExt as _;
+use nomad_sim::Sim;
+
+fn setup(sim: &Sim, url: &str, resources: &str) -> Setup {
+    Setup::new(&["run", "--resources", resources], &sim.url(0))
+        .env("SINK_TYPE", "mongodb")
+        .env("SINK_MONGODB_CONNECTION", url)
+        .env("SINK_MONGODB_DATABASE", DATABASE)
+        .env("SINK_MONGODB_COLLECTION", "events")
+        .env("NOMAD_FIREHOSE_RETRY_MAX", "500ms")
+}
+
+/// Lines with one record each.
+fn lines(indexes: std::ops::Range<u64>) -> Vec<String> {
+    indexes.map(|index| made::evaluation(index, index % 7 + 1)).collect()
+}
+
+async fn cluster(lines: &[String]) -> Sim {
+    let sim = Sim::builder().buffer(10_000).start().await.expect("the simulator starts");
+    sim.append_lines(lines.to_vec()).await.expect("lines of a stream");
+    sim
+}
+
+async fn documents(collection: &Collection<Document>) -> Vec<Document> {
+    let found = collection.find(doc! {}).sort(doc! {"$natural": 1}).await.expect("documents");
+    found.try_collect().await.expect("documents")
+}
+
+/// Waits for so many documents, and holds them to be no more.
+async fn until_documents(collection: &Collection<Document>, count: u64, process: &Process) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let there = collection.count_documents(doc! {}).await.expect("a count");
+        assert!(there <= count, "{there} documents");
+        if there == count {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{there} of {count} are there; the log:\n{}", process.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The original's variables alone, and documents as it makes them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_originals_variables_fill_its_collection() {
+    let server = Ferretdb::start().await;
+    let collection = server.collection("events").await;
+    let sim = cluster(&lines(10..60)).await;
+    for name in ["mongodb", "mongo"] {
+        let process = Setup::new(&["evaluations"], &sim.url(0))
+            .env("SINK_TYPE", name)
+            .env("SINK_MONGODB_CONNECTION", server.url())
+            .env("SINK_MONGODB_DATABASE", DATABASE)
+            .env("SINK_MONGODB_COLLECTION", "events")
+            .spawn();
+        // The second time they are all there.
+        process.until_logged("subscribed to the event stream").await;
+        until_documents(&collection, 50, &process).await;
+        process.stop().await;
+    }
+    let documents = documents(&collection).await;
+    let indexes: Vec<i64> = documents.iter().map(|it| it.get_i64("ModifyIndex").expect("a whole number")).collect();
+    assert_eq!(indexes, (10..60).collect::<Vec<_>>());
+    assert!(documents[0].get_str("_id").expect("an id").starts_with("evaluations/10/0/default/"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_record_of_a_recording_is_a_document_of_its_collection() {
+    let server = Ferretdb::start().await;
+    let stream = fixture_lines("stream-complete.ndjson");
+    let names = ["team-a", "team-b", "late"];
+    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
+    let sim = sim.start().await.expect("the simulator starts");
+    sim.append_lines(stream.clone()).await.expect("lines of a stream");
+    let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
+    let process = setup(&sim, &server.url(), "all")
+        .env("SINK_MONGODB_COLLECTION", "nomad_{Kind}")
+        .env("NOMAD_FIREHOSE_CLUSTER", "prod")
+        .spawn();
+    let (mut all, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+    while all.len() < due.len() {
+        assert!(Instant::now() < deadline, "{} of {}; the log:\n{}", all.len(), due.len(), process.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        all.clear();
+        for kind in common::truth::ALL {
+            all.extend(documents(&server.collection(&format!("nomad_{kind}")).await).await);
+        }
+    }
+    process.stop().await;
+    assert!(all.iter().all(|it| it.get_str("_id").expect("an id").starts_with("prod/")));
+    let all: Vec<_> = all.iter().map(|document| seen(&body(document))).collect();
+    assert_exactly(&all, &due);
+}
+
+/// What no document can hold is refused alone, and so is what another unique index refuses. What follows under other keys goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_a_dead_letter_and_the_rest_arrives() {
+    let server = Ferretdb::start().await;
+    let collection = server.collection("events").await;
+    let options = IndexOptions::builder().unique(true).build();
+    let index = IndexModel::builder().keys(doc! {"ModifyIndex": 1}).options(options).build();
+    collection.create_index(index).await.expect("an index");
+    collection.insert_one(doc! {"_id": "other", "ModifyIndex": 20_i64}).await.expect("a document");
+    let mut all = lines(10..60);
+    all[30] = all[30].replace("\"TriggeredBy\":", "\"a\\u0000b\":1,\"TriggeredBy\":");
+    let sim = cluster(&all).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("dead");
+    let process = setup(&sim, &server.url(), "evaluations")
+        .env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display()))
+        .spawn();
+    until_documents(&collection, 49, &process).await;
+    let letters = || std::fs::read_to_string(&file).unwrap_or_default();
+    process.until("two dead letters", || letters().lines().count() == 2).await;
+    process.stop().await;
+    let text = letters();
+    assert!(text.contains("has a null character"), "{text}");
+    assert!(text.contains("a unique index of the collection refuses the record"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls() {
+    let files = tempfile::tempdir().expect("a directory");
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue("localhost");
+    for (name, text) in [("ca", authority.pem()), ("cert", certificate.pem()), ("key", key.serialize_pem())] {
+        std::fs::write(files.path().join(name), text).expect("a file");
+    }
+    let file = |name: &str| files.path().join(name).display().to_string();
+    let server = Ferretdb::start_with(|port, _| {
+        vec![
+            format!("--listen-tls=127.0.0.1:{port}"),
+            format!("--listen-tls-cert-file={}", file("cert")),
+            format!("--listen-tls-key-file={}", file("key")),
+        ]
+    })
+    .await;
+    let collection = server.collection("events").await;
+    let sim = cluster(&lines(10..60)).await;
+    let url = ferretdb::url(&format!("localhost:{}", server.further_port()));
+    let process = setup(&sim, &format!("{url}?tls=true"), "evaluations").spawn();
+    process.until_logged("no primary can be reached").await;
+    process.end_by(Signal::KILL).await;
+    let process = setup(&sim, &url, "evaluations").env("SINK_MONGODB_CACERT", file("ca")).spawn();
+    until_documents(&collection, 50, &process).await;
+    process.stop().await;
+}
+
+/// Refused logins are waited for, with what to fix, and the password is nowhere in the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_reported_and_never_shown() {
+    let users = ["--test-enable-new-auth", "--setup-database=admin", "--setup-username=writer", "--setup-password=other"];
+    let server = Ferretdb::start_with(|_, _| users.map(str::to_owned).into()).await;
+    let sim = cluster(&lines(10..60)).await;
+    let url = format!("mongodb://writer:{PASSWORD}@{}/?authSource=admin", server.address());
+    let process = setup(&sim, &url, "evaluations").env("LOG_LEVEL", "trace").spawn();
+    process.until_logged("MongoDB refuses the login; correct user, password and authSource").await;
+    process.until_logged("mongodb refuses access").await;
+    assert!(!process.log().contains(PASSWORD));
+    process.end_by(Signal::KILL).await;
+    let text = said(url).await;
+    assert!(text.contains("MongoDB refuses the login") && !text.contains(PASSWORD), "{text}");
+}
+
+/// What `check` says.
+async fn said(url: String) -> String {
+    let setup = Setup::new(&["check", "jobs"], "http://127.0.0.1:9")
+        .env("SINK_TYPE", "mongodb")
+        .env("SINK_MONGODB_CONNECTION", url)
+        .env("SINK_MONGODB_DATABASE", DATABASE)
+        .env("SINK_MONGODB_COLLECTION", "events");
+    tokio::task::spawn_blocking(move || setup.output().1).await.expect("no panic")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tries_reading() {
+    let server = Ferretdb::start().await;
+    let text = said(server.url()).await;
+    assert!(text.contains("a primary answers, and the user may read nomad.events"), "{text}");
+    assert!(text.contains("no member of a replica set"), "{text}");
+    let text = said("mongodb://127.0.0.1:9/".to_owned()).await;
+    assert!(text.contains("no primary can be reached") && text.contains("SINK_MONGODB_CONNECTION"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: make chaos goes through it"]
+async fn restarts_cuts_and_slowness_leave_each_record_once() {
+    let mut server = Ferretdb::start().await;
+    let gate = Gate::start(&server.address()).await;
+    let records = flood::records(20_000);
+    let sim = flood::cluster(records).await;
+    let ports = Ports::reserve();
+    let begun = Instant::now();
+    let process = setup(&sim, &ferretdb::url(&gate.addr().to_string()), "evaluations")
+        .env("NOMAD_FIREHOSE_LISTEN", ports.address())
+        .spawn();
+    process.until_logged("subscribed to the event stream").await;
+    for eighth in 1..=8 {
+        match eighth {
+            2 | 6 => server.restart().await,
+            3 | 7 => gate.cut_once(),
+            4 => {
+                gate.cut();
+                process.until_logged("delivery failed").await;
+                gate.open();
+            }
+            5 => gate.slow_down(8 << 20),
+            _ => {}
+        }
+        flood::until_count(&process, records * eighth / 8, async || flood::delivered(ports.base).await).await;
+        gate.open();
+        println!("{eighth} eighths after {:?}", begun.elapsed());
+    }
+    let (took, peak) = (begun.elapsed(), process.peak_memory());
+    process.stop().await;
+    let mut came = flood::Came::new(records);
+    let found = server.collection("events").await;
+    let mut found = found.find(doc! {}).sort(doc! {"$natural": 1}).await.expect("documents");
+    while let Some(document) = found.try_next().await.expect("documents") {
+        came.take(&body(&document));
+    }
+    println!("{records} records, {} repeats, {} MiB, {took:?}", came.repeats, peak >> 20);
+    came.assert_all();
+    assert_eq!(came.repeats, 0);
+    assert!(peak < 96 << 20, "{peak} bytes");
+}
