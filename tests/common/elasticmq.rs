@@ -1,4 +1,4 @@
-//! ElasticMQ: a second server that speaks the API of SQS, independent of moto and faster. It cannot be told to fail calls.
+//! ElasticMQ: a second server that speaks the API of SQS, independent of moto. It cannot be told to fail calls.
 //!
 //! Its jars are those that `scripts/install-elasticmq` names, which fetches them where it may.
 
