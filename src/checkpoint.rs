@@ -124,7 +124,7 @@ pub struct StreamProgress {
     /// The raft index of the newest namespace in the subscription; later namespaces are read from their creation on.
     #[serde(default)]
     pub namespaces: u64,
-    /// An operator has chosen the position, so no event proves it. Until it moves, an index alone proves that the stream resumes
+    /// An operator has chosen the position, or it is that of a start at `now`. So no event proves it. Until it moves, an index alone proves that the stream resumes
     /// there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub chosen: bool,

@@ -120,3 +120,27 @@ async fn an_authority_that_is_renewed_is_trusted_with_the_next_connection() {
     process.until("every mail arrives", || server.taken().len() >= 3).await;
     process.end_by(common::Signal::TERM).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_in_a_file_is_read_again_and_checked() {
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().expect("a directory");
+    let (ca, file) = (directory.path().join("ca.pem"), directory.path().join("password"));
+    std::fs::write(&ca, authority.pem()).expect("writable");
+    std::fs::write(&file, "hush-hush-old\n").expect("writable");
+    let server = Smtp::start(Options { authority: Some(&authority), login: LOGIN, ..Options::default() }).await;
+    let (sim, (user, password)) = (cluster().await, LOGIN.split_once(':').expect("a login"));
+    let with = |setup: Setup| {
+        let setup = setup.env("SINK_SMTP_CACERT", &ca).env("SINK_SMTP_USERNAME", user);
+        setup.env("SINK_SMTP_PASSWORD_FILE", &file)
+    };
+    let process = with(setup(&sim, &server, "starttls")).env("NOMAD_FIREHOSE_RETRY_MAX", "200ms").spawn();
+    process.until_logged("set SINK_SMTP_USERNAME and SINK_SMTP_PASSWORD").await;
+    std::fs::write(&file, format!("{password}\n")).expect("writable");
+    process.until("every mail arrives", || server.taken().len() >= 3).await;
+    std::fs::remove_file(&file).expect("it is there");
+    sim.append_lines([evaluation(30, 30)]).await.expect("lines");
+    process.until_logged("SINK_SMTP_PASSWORD_FILE: ").await;
+    let log = process.end_by(common::Signal::TERM).await.log;
+    assert!(!log.contains("hush"), "{log}");
+}

@@ -21,6 +21,7 @@ mod listener;
 mod long;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod nsq;
 mod program;
 mod quiet;
 mod stdout;
@@ -69,6 +70,9 @@ async fn main() {
     #[cfg(feature = "postgres")]
     if "postgres".contains(&wanted) {
         postgres::measure(&mut table).await;
+    }
+    if "nsq".contains(&wanted) {
+        nsq::measure(&mut table).await;
     }
     if "jq".contains(&wanted) {
         jq::measure(&mut table).await;

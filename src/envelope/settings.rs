@@ -10,7 +10,7 @@ settings! {
     pub(crate) SETTINGS:
 
     ENVELOPE = Setting::new("Sink", "sink-envelope", "SINK_ENVELOPE", "NAME",
-        "Envelope around each record: none (the record as it is), firehose (a JSON object with kind, id, namespace, job, node, index, cluster, region, time and record), cloudevents (CloudEvents 1.0 in structured mode), cloudevents-binary (in binary mode, its attributes as headers: only amqp, and http with the format single)")
+        "Envelope around each record: none (the record as it is), firehose (a JSON object with kind, id, namespace, job, node, index, cluster, region, time and record), cloudevents (CloudEvents 1.0 in structured mode), cloudevents-binary (in binary mode, its attributes as headers: only amqp, kafka, nats, sqs, redis with a stream, and http with the format single)")
         .default("none");
 }
 
@@ -82,6 +82,16 @@ mod tests {
         assert_eq!(read_for(Kind::Jobs, &[]), Ok(Form::None));
         let problems = read_for(Kind::Jobs, &[("SINK_ENVELOPE", "cloudevent")]).expect_err("no such envelope");
         assert!(problems[0].contains("did you mean cloudevents?; choose none, firehose,"), "{problems:?}");
+    }
+
+    #[test]
+    fn the_help_names_every_sink_with_headers() {
+        let (_, named) = ENVELOPE.help.split_once("as headers: only ").expect("a list");
+        for sink in SINKS {
+            let has_headers = sink.definition.is_some_and(|definition| definition.has_headers);
+            let is_named = named.split([' ', ',', ')']).any(|word| word == sink.name);
+            assert!(sink.definition.is_none() || has_headers == is_named, "{}", sink.name);
+        }
     }
 
     #[test]

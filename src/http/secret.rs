@@ -16,6 +16,13 @@ impl Secret {
         Secret(text)
     }
 
+    /// Makes a secret that others can replace, such as one that stands in a file, and registers it for redaction.
+    pub(crate) fn renewed(text: impl Into<Box<str>>) -> Self {
+        let text = text.into();
+        redact::renew(&text);
+        Secret(text)
+    }
+
     /// The text itself, for the code that sends it.
     pub fn expose(&self) -> &str {
         &self.0

@@ -21,6 +21,8 @@ pub struct Effect {
     pub whole: bool,
     /// The backfill passes that are left from here on; `None` leaves them as they are.
     pub backfill: Option<Vec<Pass>>,
+    /// The index of the line was chosen: there need not be an event at it. See `StreamProgress::chosen`.
+    pub chosen: bool,
     /// Namespaces up to this index are covered from here on.
     pub namespaces: Option<RaftIndex>,
     /// An event that moved its table's index.
@@ -38,6 +40,9 @@ impl Effect {
     pub(super) fn follow(&mut self, next: Effect) {
         if let Some((index, events)) = next.line {
             self.whole = false;
+            if self.line.as_ref().is_none_or(|(at, _)| index > *at) {
+                self.chosen = next.chosen;
+            }
             match &mut self.line {
                 // Where a list covers the index, its lines add nothing.
                 Some((same, known)) if *same == index && !events.is_empty() => {
@@ -76,7 +81,7 @@ impl Effect {
             let moves = index > stream.position.index;
             stream.position.advance(index, &events);
             stream.delivered.retain(|_, further| *further >= index);
-            stream.chosen &= !moves;
+            stream.chosen = if moves { self.chosen } else { stream.chosen };
             if moves
                 && !events.is_empty()
                 && let Some(before) = self.before

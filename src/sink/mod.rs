@@ -24,6 +24,7 @@ mod loki;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
 pub mod nats;
+pub mod nsq;
 #[cfg(feature = "otlp")]
 mod otlp;
 pub mod pagerduty;
@@ -34,6 +35,7 @@ mod push;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod registry;
+mod secret;
 pub mod slack;
 #[cfg(feature = "smtp")]
 pub mod smtp;

@@ -27,6 +27,7 @@ pub static SINKS: &[Listed] = &[
     listed!(loki, feature "loki"),
     listed!(mongodb or "mongo", feature "mongodb"),
     listed!(nats),
+    listed!(nsq),
     listed!(otlp, feature "otlp"),
     listed!(postgres or "postgresql", feature "postgres"),
     listed!(redis, feature "redis"),
@@ -40,10 +41,6 @@ pub static SINKS: &[Listed] = &[
     listed!(alertmanager),
     listed!(smtp, feature "smtp"),
 ];
-
-/// Sinks of the original program that this one does not have.
-const NOT_YET: [&str; 3] = ["mongo", "mongodb", "nsq"];
-const NOT_YET: [&str; 2] = ["eventbridge", "nsq"];
 
 /// One line of [`SINKS`].
 #[derive(Debug)]
@@ -143,10 +140,7 @@ fn find(text: &str) -> Result<(&'static str, &'static Definition), String> {
             )
         });
     }
-    if NOT_YET.contains(&text) {
-        return Err(format!("this sink does not exist yet; choose one of {}", there_are()));
-    }
-    let meant = nearest(text, NOT_YET.into_iter().chain(built()));
+    let meant = nearest(text, built());
     let meant = meant.map(|meant| format!(", did you mean {meant}?")).unwrap_or_default();
     Err(format!("no such sink{meant}; choose one of {}", there_are()))
 }
@@ -186,7 +180,7 @@ mod tests {
         assert_eq!(find("stdout").expect("it is built").0, "stdout");
         for (text, part) in [
             ("stdot", "did you mean stdout?; choose one of stdout, "),
-            ("nsq", "this sink does not exist yet; choose one of stdout, "),
+            ("zeromq", "no such sink; choose one of stdout, "),
         ] {
             assert!(find(text).expect_err(text).contains(part), "{text}");
         }

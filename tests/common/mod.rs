@@ -24,6 +24,7 @@ pub mod loki;
 pub mod made;
 pub mod nats;
 pub mod nginx;
+pub mod nsq;
 pub mod order;
 #[cfg(feature = "otlp")]
 pub mod otlp;

@@ -14,6 +14,8 @@ use tokio_util::task::AbortOnDropHandle;
 #[derive(Debug)]
 pub struct Request {
     pub path: String,
+    /// What stands behind `?`.
+    pub query: String,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
@@ -79,7 +81,10 @@ async fn serve(listener: Listener, answer: Answer) {
         async move {
             let (head, body) = request.into_parts();
             match axum::body::to_bytes(body, usize::MAX).await {
-                Ok(body) => answer(Request { path: head.uri.path().to_owned(), headers: head.headers, body }),
+                Ok(body) => {
+                    let (path, query) = (head.uri.path().to_owned(), head.uri.query().unwrap_or_default().to_owned());
+                    answer(Request { path, query, headers: head.headers, body })
+                }
                 // The client is gone.
                 Err(_) => say(400, ""),
             }

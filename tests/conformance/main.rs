@@ -42,6 +42,7 @@ mod loki;
 #[cfg(feature = "mongodb")]
 mod mongodb;
 mod nats;
+mod nsq;
 #[cfg(feature = "otlp")]
 mod otlp;
 #[cfg(feature = "postgres")]

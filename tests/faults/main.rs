@@ -23,3 +23,4 @@ mod restored;
 mod silence;
 mod slow_lists;
 mod slow_sink;
+mod start_now;

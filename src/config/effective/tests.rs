@@ -1,3 +1,5 @@
+mod original;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -253,7 +253,7 @@ fn all_problems_come_at_once_and_name_setting_value_and_mend() {
         ("NOMAD_FIREHOSE_MAX_IN_FLIGHT", "1KiB"),
         ("NOMAD_ADDR", "localhost:4646"),
         ("NOMAD_CLIENT_CERT", "/cert.pem"),
-        ("SINK_TYPE", "nsq"),
+        ("SINK_TYPE", "kafak"),
         ("LOG_FORMAT", "gelf"),
     ];
     let problems = problems(&["nodes", "--start=yesterday", "--nomad-skip-verify=maybe"], &variables);
@@ -265,7 +265,7 @@ fn all_problems_come_at_once_and_name_setting_value_and_mend() {
         "NOMAD_FIREHOSE_CHECKPOINT_INTERVAL (--checkpoint-interval) is \"10\": the number has no unit; write 10s for seconds or 10ms for milliseconds",
         "--start (NOMAD_FIREHOSE_START) is \"yesterday\": write all, now, or a raft index such as 4711",
         "NOMAD_FIREHOSE_MAX_IN_FLIGHT (--max-in-flight) is \"1KiB\": out of bounds; write a size from 64KiB to 2GiB",
-        "SINK_TYPE (--sink-type) is \"nsq\": this sink does not exist yet; choose one of stdout, amqp, rabbitmq, elasticsearch, opensearch, eventbridge, http, kafka, kinesis, loki, mongodb, mongo, nats, otlp, postgres, postgresql, redis, sns, sqs, syslog, slack, discord, teams, pagerduty, alertmanager, smtp",
+        "SINK_TYPE (--sink-type) is \"kafak\": no such sink, did you mean kafka?; choose one of stdout, amqp, rabbitmq, elasticsearch, opensearch, eventbridge, http, kafka, kinesis, loki, mongodb, mongo, nats, nsq, otlp, postgres, postgresql, redis, sns, sqs, syslog, slack, discord, teams, pagerduty, alertmanager, smtp",
     ];
     assert_eq!(problems, expected);
 }

@@ -18,7 +18,10 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -27,6 +30,7 @@ pub use self::config::Config;
 pub(super) use self::settings::DEFINITION;
 use super::{
     Policy, Prepared, Sink, Unusable,
+    secret::SecretSource,
     webhook::{self, Answer, Said, Service, ServiceVariables, Webhook},
 };
 use crate::{finding::Finding, http::Secret, record::Record};
@@ -36,8 +40,21 @@ static VARIABLES: ServiceVariables = webhook::variables!("SINK_PAGERDUTY");
 /// PagerDuty's form of a message, and its answers.
 #[derive(Debug)]
 struct PagerDuty {
-    routing_key: Secret,
+    source: SecretSource,
+    /// The key as it was read last.
+    routing_key: Mutex<Secret>,
     cluster: Option<String>,
+}
+
+impl PagerDuty {
+    fn new(config: &Config, cluster: Option<&str>) -> Self {
+        let (source, cluster) = (config.routing_key.clone(), cluster.map(str::to_owned));
+        PagerDuty { source, routing_key: Mutex::default(), cluster }
+    }
+
+    fn routing_key(&self) -> Secret {
+        self.routing_key.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Service for PagerDuty {
@@ -47,6 +64,14 @@ impl Service for PagerDuty {
 
     fn variables(&self) -> &'static ServiceVariables {
         &VARIABLES
+    }
+
+    fn renew(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async {
+            let key = self.source.current("SINK_PAGERDUTY_ROUTING_KEY_FILE").await?;
+            *self.routing_key.lock().unwrap_or_else(PoisonError::into_inner) = key;
+            Ok(())
+        })
     }
 
     fn payload(&self, record: &Record) -> Bytes {
@@ -60,13 +85,16 @@ impl Service for PagerDuty {
 
 impl Prepared for Config {
     fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
-        let service = PagerDuty { routing_key: self.routing_key.clone(), cluster: cluster.map(str::to_owned) };
+        let service = PagerDuty::new(self, cluster);
         Ok((Box::new(Webhook::new(service, &self.webhook)?), webhook::policy()))
     }
 
     fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
         Box::pin(async move {
-            let service = PagerDuty { routing_key: self.routing_key.clone(), cluster: None };
+            let service = PagerDuty::new(self, None);
+            if let Err(reason) = service.renew().await {
+                return vec![Finding::of_error("sink pagerduty", reason)];
+            }
             webhook::check(&service, &self.webhook, within).await
         })
     }

@@ -24,7 +24,7 @@ pub(super) fn of(record: &Record, sink: &PagerDuty) -> Bytes {
     // What is well again resolves the alert that was opened with the same key.
     let is_over = message.severity == Severity::Ok && message.key.is_some();
     let mut payload = json!({
-        "routing_key": sink.routing_key.expose(),
+        "routing_key": sink.routing_key().expose(),
         "event_action": if is_over { "resolve" } else { "trigger" },
         "dedup_key": bounded(key, KEY),
         "client": "nomad-firehose",

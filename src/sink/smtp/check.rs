@@ -10,10 +10,13 @@ use crate::{finding::Finding, sink::Outcome};
 const WHAT: &str = "sink smtp";
 
 pub(super) async fn check(config: &Config, within: Duration) -> Vec<Finding> {
-    let smtp = match Smtp::new(config.clone(), None) {
+    let mut smtp = match Smtp::new(config.clone(), None) {
         Ok(smtp) => smtp,
         Err(error) => return vec![Finding::of_setting(WHAT, error)],
     };
+    if let Err(reason) = smtp.load_password().await {
+        return vec![Finding::of_error(WHAT, reason)];
+    }
     let server = smtp.server();
     let mut step = Step::Connect;
     let found = match timeout(within, smtp.greet(&mut step)).await {

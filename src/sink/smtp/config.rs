@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use lettre::message::Mailbox;
 
 use super::subject::Subject;
-use crate::http::BasicAuth;
+use crate::sink::secret::SecretSource;
 
 /// How the connection is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,15 @@ impl Encryption {
     }
 }
 
+/// Who logs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// The password. One in a file is read again for each mail.
+    pub password: SecretSource,
+}
+
 /// Where mails go; validated by the configuration layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -50,7 +59,7 @@ pub struct Config {
     /// The authority to trust; those of the system without one.
     pub ca_cert: Option<PathBuf>,
     /// The login, if there is one. Never sent over a network in plain text.
-    pub user: Option<BasicAuth>,
+    pub user: Option<User>,
     /// The sender.
     pub from: Mailbox,
     /// The recipients, at least one.

@@ -34,7 +34,7 @@ use tokio::{
 };
 use tracing::warn;
 
-pub use self::config::{Config, Encryption};
+pub use self::config::{Config, Encryption, User};
 pub(super) use self::settings::DEFINITION;
 use self::wire::{Idle, Step};
 use super::{Closed, ErrorClass, Outcome, Policy, Prepared, Sink, Unusable, lease, webhook};
@@ -49,6 +49,7 @@ pub struct Smtp {
     cluster: Option<String>,
     /// For STARTTLS or TLS.
     tls: Option<TlsParameters>,
+    /// Set by [`Smtp::load_password`].
     credentials: Option<Credentials>,
     hello: ClientId,
     /// The connection of the mail before.
@@ -71,10 +72,7 @@ impl Smtp {
             Encryption::None => None,
             Encryption::Starttls | Encryption::Tls => Some(tls(&config)?),
         };
-        let credentials = config.user.as_ref();
-        let credentials =
-            credentials.map(|user| Credentials::new(user.user.clone(), user.password.expose().to_owned()));
-        Ok(Smtp { tls, credentials, hello: hello(), cluster: cluster.map(str::to_owned), config, idle: None })
+        Ok(Smtp { tls, credentials: None, hello: hello(), cluster: cluster.map(str::to_owned), config, idle: None })
     }
 
     /// The server, for messages.
@@ -93,6 +91,15 @@ impl Smtp {
         }
     }
 
+    /// Reads the password, which others can renew.
+    async fn load_password(&mut self) -> Result<(), String> {
+        if let Some(User { name, password }) = &self.config.user {
+            let password = password.current("SINK_SMTP_PASSWORD_FILE").await?;
+            self.credentials = Some(Credentials::new(name.clone(), password.expose().to_owned()));
+        }
+        Ok(())
+    }
+
     async fn outcome(&mut self, record: &Record) -> Outcome {
         let mail = match mail::of(record, &self.config, self.cluster.as_deref()) {
             Ok(mail) => mail,
@@ -102,6 +109,9 @@ impl Smtp {
             return Outcome::failed(ErrorClass::Unsent, "not sent: the lease is not held at the moment");
         }
         self.load_authority();
+        if let Err(reason) = self.load_password().await {
+            return Outcome::failed(ErrorClass::Local, reason);
+        }
         let deadline = Instant::now() + self.config.timeout;
         let mut step = Step::Connect;
         let transfer = timeout_at(deadline, self.transfer(&mail, &mut step));

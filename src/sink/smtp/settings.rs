@@ -5,11 +5,10 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use lettre::message::Mailbox;
 use tracing::level_filters::LevelFilter;
 
-use super::{Config, Encryption, subject::Subject};
+use super::{Config, Encryption, User, subject::Subject};
 use crate::{
-    http::{BasicAuth, Secret},
     settings::{Broken, Form, Reader, Setting, duration, http::plain, number, settings},
-    sink::Definition,
+    sink::{Definition, secret::SecretSource},
 };
 
 pub(in crate::sink) static DEFINITION: Definition = Definition {
@@ -37,7 +36,9 @@ settings! {
     USERNAME = Setting::new(HEADING, "sink-smtp-username", "SINK_SMTP_USERNAME", "USER",
         "User to log in as. Without it, there is no login");
     PASSWORD = Setting::new(HEADING, "sink-smtp-password", "SINK_SMTP_PASSWORD", "SECRET",
-        "Password of that user. Other users can see flags in the process list: prefer the variable").secret();
+        "Password of that user. Other users can see flags in the process list: prefer the variable, or the file").secret();
+    PASSWORD_FILE = Setting::new(HEADING, "sink-smtp-password-file", "SINK_SMTP_PASSWORD_FILE", "FILE",
+        "File with the password of that user, read again for each mail").secret_file().renewed();
     FROM = Setting::new(HEADING, "sink-smtp-from", "SINK_SMTP_FROM", "ADDRESS",
         "Sender: nomad@example.com, or Nomad <nomad@example.com>");
     TO = Setting::new(HEADING, "sink-smtp-to", "SINK_SMTP_TO", "ADDRESS",
@@ -81,18 +82,19 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
 }
 
 /// User and password, which belong together.
-fn user(reader: &mut Reader<'_>) -> Option<BasicAuth> {
+fn user(reader: &mut Reader<'_>) -> Option<User> {
     let user = reader.optional(&USERNAME, |text| Ok::<_, String>(text.to_owned()));
-    let password = reader.optional(&PASSWORD, |text| Ok::<_, String>(Secret::new(text)));
+    let password = SecretSource::read(reader, &PASSWORD, &PASSWORD_FILE, |text| Ok::<_, String>(text.to_owned()));
     match (user, password) {
-        (Some(user), Some(password)) => Some(BasicAuth { user, password }),
+        (Some(name), Some(password)) => Some(User { name, password }),
         (None, None) => None,
         (Some(_), None) => {
             reader.missing(&PASSWORD, "SINK_SMTP_USERNAME is set and needs its password; set both or neither");
             None
         }
-        (None, Some(_)) => {
-            reader.missing(&USERNAME, "SINK_SMTP_PASSWORD is set and needs its user; set both or neither");
+        (None, Some(password)) => {
+            let given = if matches!(password, SecretSource::File(_)) { &PASSWORD_FILE } else { &PASSWORD };
+            reader.missing(&USERNAME, format!("{} is set and needs its user; set both or neither", given.variable));
             None
         }
     }

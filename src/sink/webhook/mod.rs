@@ -17,7 +17,7 @@ mod tests;
 use std::{fmt, sync::atomic::AtomicBool, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::{self, BoxFuture, join_all};
 
 use self::target::Target;
 pub(super) use self::{
@@ -36,6 +36,11 @@ pub(super) trait Service: Send + Sync + fmt::Debug {
 
     /// Its variables.
     fn variables(&self) -> &'static ServiceVariables;
+
+    /// Reads again what others can renew. Called before each message; an error says what to fix.
+    fn renew(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(future::ready(Ok(())))
+    }
 
     /// The body of the request for `record`.
     fn payload(&self, record: &Record) -> Bytes;
@@ -117,6 +122,9 @@ impl<S: Service> Webhook<S> {
     }
 
     async fn outcome(&self, record: &Record) -> Outcome {
+        if let Err(reason) = self.service.renew().await {
+            return Outcome::failed(ErrorClass::Local, reason);
+        }
         let body = self.service.payload(record);
         if record.ack.lease_state() != LeaseState::Held {
             return Outcome::failed(ErrorClass::Unsent, "not sent: the lease is not held at the moment");

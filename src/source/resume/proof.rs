@@ -23,7 +23,7 @@ pub struct StreamCursor {
     saw_unknown: bool,
     /// The position is known to belong to this cluster's history, so an index alone is a proof.
     trusting: bool,
-    /// An operator has chosen the position: there need not be an event at it.
+    /// An operator has chosen the position, or it is that of a start at `now`: there need not be an event at it.
     chosen: bool,
 }
 
@@ -72,7 +72,7 @@ impl StreamCursor {
         }
     }
 
-    /// As [`StreamCursor::trusting`], for an index that an operator has chosen.
+    /// As [`StreamCursor::trusting`], for an index that an operator has chosen, or that is that of a table.
     pub fn chosen(index: RaftIndex) -> Self {
         StreamCursor { chosen: true, ..StreamCursor::trusting(index) }
     }

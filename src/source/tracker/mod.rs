@@ -127,7 +127,8 @@ impl Tracker {
 
     /// Starts for the first time, after `start`. With `now`, what the server's buffer has is not wanted either.
     pub(super) async fn start_after(&mut self, ctx: &Context, start: RaftIndex, now: bool) -> Result<(), Stopped> {
-        self.cursor = StreamCursor::new(Position::at(start));
+        // A table has named the index just now: it is of this cluster, and what the server still has from before it is no gap.
+        self.cursor = if now { StreamCursor::chosen(start) } else { StreamCursor::new(Position::at(start)) };
         let baseline = self.kind == Kind::Allocations;
         self.start_mode = match (now, baseline) {
             (true, _) => StartMode::Resumed,
@@ -141,7 +142,7 @@ impl Tracker {
         }
         // Nothing older is wanted of the existing namespaces either.
         let (line, namespaces) = (Some((start, Vec::new())), Some(start));
-        self.store(ctx, Effect { line, namespaces, ..Effect::default() }).await
+        self.store(ctx, Effect { line, chosen: now, namespaces, ..Effect::default() }).await
     }
 
     /// Whether it starts with everything that the cluster has.

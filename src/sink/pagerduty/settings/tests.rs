@@ -13,4 +13,5 @@ fn the_defaults_and_the_bounds() {
     }
     let problems = read(&[("SINK_PAGERDUTY_ROUTING_KEY", "hush hush")]).expect_err("problems").join("\n");
     assert!(problems.contains("write only the integration key") && !problems.contains("hush"), "{problems}");
+    assert!(read(&[("SINK_PAGERDUTY_ROUTING_KEY_FILE", "/key")]).is_ok());
 }

@@ -29,6 +29,10 @@ fn user_and_password_belong_together_and_are_not_sent_in_plain_text() {
     assert!(config.user.is_some() && !format!("{config:?}").contains("hush"), "{config:?}");
     assert!(smtp(&login[..1]).expect_err("no password").contains("SINK_SMTP_PASSWORD"));
     assert!(smtp(&login[1..]).expect_err("no user").contains("SINK_SMTP_USERNAME"));
+    let file = ("SINK_SMTP_PASSWORD_FILE", "/password");
+    let user = smtp(&[login[0], file]).expect("valid").user.expect("a login");
+    assert_eq!((&*user.name, user.password), ("me", SecretSource::File("/password".into())));
+    assert!(smtp(&[file]).expect_err("no user").contains("SINK_SMTP_PASSWORD_FILE is set and needs its user"));
     let plain = [login[0], login[1], ("SINK_SMTP_TLS", "none")];
     assert!(smtp(&plain).expect_err("in plain text").contains("choose starttls or tls"));
     let here = [&NEEDED[1..], &[("SINK_SMTP_HOST", "127.0.0.1")], &plain].concat();
