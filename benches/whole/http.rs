@@ -22,7 +22,7 @@ const ROUNDS: usize = 3;
 pub(crate) async fn measure(table: &mut Table) {
     let (sim, events) = stream::cluster().await;
     let url = sim.url(0);
-    let sink = serve().await;
+    let sink = serve("").await;
     let (mut ratios, mut last) = (Vec::new(), None);
     for _ in 0..ROUNDS {
         let drained = url.clone();
@@ -59,8 +59,8 @@ fn micros_each(cost: &Cost, records: u64) -> f64 {
     cost.cpu * 1e6 / records as f64
 }
 
-/// A server that reads bodies and throws them away.
-async fn serve() -> String {
+/// A server that reads bodies and throws them away. Each answer has these headers.
+pub(crate) async fn serve(headers: &'static str) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     tokio::spawn(async move {
@@ -72,7 +72,8 @@ async fn serve() -> String {
                     if tokio::io::copy_buf(&mut body, &mut tokio::io::sink()).await.is_err() {
                         return;
                     }
-                    if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.is_err() {
+                    let answer = format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: 0\r\n\r\n");
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
                         return;
                     }
                 }

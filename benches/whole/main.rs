@@ -11,6 +11,7 @@ mod begin;
 mod binary;
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod file;
 mod http;
 mod huge;
 mod jq;
@@ -24,6 +25,8 @@ mod postgres;
 mod nsq;
 mod program;
 mod quiet;
+#[cfg(feature = "s3")]
+mod s3;
 mod stdout;
 mod stream;
 mod table;
@@ -46,6 +49,13 @@ async fn main() {
     }
     if "http".contains(&wanted) {
         http::measure(&mut table).await;
+    }
+    if "file".contains(&wanted) {
+        file::measure(&mut table).await;
+    }
+    #[cfg(feature = "s3")]
+    if "s3".contains(&wanted) {
+        s3::measure(&mut table).await;
     }
     #[cfg(feature = "amqp")]
     if "amqp".contains(&wanted) {

@@ -100,7 +100,9 @@ async fn test(shared: &Shared, pipeline: &Pipeline, clock: Clock) -> Finding {
         };
         let record = record(pipeline);
         let id = record.id.clone();
-        match sink.send(&[record]).await.as_deref() {
+        let sent = sink.send(&[record]).await;
+        sink.close().await;
+        match sent.as_deref() {
             Ok([Outcome::Delivered]) => Finding::ok(&what, format!("delivered, with the id {id}")),
             Ok([Outcome::Retry { reason, .. }]) => undelivered(pipeline, &what, &format!("not delivered: {reason}")),
             Ok([Outcome::Reject { reason }]) => {

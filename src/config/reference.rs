@@ -118,6 +118,7 @@ fn escaped(text: &str) -> String {
     feature = "otlp",
     feature = "postgres",
     feature = "redis",
+    feature = "s3",
     feature = "smtp",
     feature = "sns",
     feature = "sqs"

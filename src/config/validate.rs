@@ -197,6 +197,9 @@ fn pipeline(
     let retry_max = retry_max(reader);
     let sink = sink(reader, &|_| kinds.clone());
     let stages = stages(reader, sink.as_ref().ok());
+    if let (Ok(sink), Ok(window)) = (&sink, &max_in_flight) {
+        gathered(reader, sink, *window);
+    }
     let dead_letter = reader.value(&catalogue::DEAD_LETTER, dead_letter).map(|place| match &name {
         Some(name) if !is_own(&catalogue::DEAD_LETTER, reader) => place.of_pipeline(name),
         _ => place,
@@ -242,6 +245,22 @@ fn stages(reader: &mut Reader<'_>, sink: Option<&Chosen>) -> Result<Stages, Brok
     let digest = digest::settings::read(reader);
     let is_for_people = sink.is_some_and(|sink| sink.definition().is_for_people);
     Ok(Stages { program: program?, rules: rules?, envelope: envelope?, digest: digest?.filter(|_| is_for_people) })
+}
+
+/// Notes a sink that gathers more than half of the window: the other half is what is read meanwhile, and a line in the window is larger
+/// than its records.
+fn gathered(reader: &mut Reader<'_>, sink: &Chosen, window: usize) {
+    let Some((variable, bytes)) = sink.gathers().filter(|(_, bytes)| *bytes > window / 2) else { return };
+    let size = |bytes: usize| ByteSize::new(bytes as u64);
+    let what = format!(
+        "a batch of {} does not fill while only {} may be in flight; set NOMAD_FIREHOSE_MAX_IN_FLIGHT to {} or more, or \
+         {variable} to {} or less",
+        size(bytes),
+        size(window),
+        size(2 * bytes),
+        size(window / 2),
+    );
+    reader.wrong(&catalogue::MAX_IN_FLIGHT, what);
 }
 
 /// Whether the table of a pipeline has this setting itself.

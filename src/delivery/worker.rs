@@ -76,6 +76,7 @@ impl Worker {
         while let Some(batch) = self.next_batch().await {
             self.deliver(batch).await?;
         }
+        self.sink.close().await;
         Ok(())
     }
 
@@ -175,7 +176,8 @@ impl Worker {
 
     /// Sends as many records, from the first one on, as the pace allows.
     async fn send(&mut self, batch: &mut Batch) -> Result<Vec<Outcome>, Closed> {
-        let records = batch.records.len().min(self.pace.allowance());
+        let allowance = if self.policy.is_whole { usize::MAX } else { self.pace.allowance() };
+        let records = batch.records.len().min(allowance);
         batch.tried(records);
         ask(&*self.sink, &*self.observer, &batch.records[..records]).await
     }

@@ -7,10 +7,10 @@ mod fleet;
 mod outline;
 mod stages;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use self::fleet::{Fleet, Reload};
@@ -94,6 +94,9 @@ async fn check(pipeline: &Pipeline, shared: &Shared) -> Result<(), anyhow::Error
     Ok(())
 }
 
+/// How long a sink may take to finish what it has open, when everything is delivered.
+const CLOSE: Duration = Duration::from_secs(5);
+
 const UNUSABLE_DEAD_LETTER: &str =
     "cannot use NOMAD_FIREHOSE_DEAD_LETTER; name a regular file that this program may write";
 
@@ -175,9 +178,13 @@ impl Prepared {
     /// The coordinator refused for a reason that does not go away by waiting.
     pub async fn run(self) -> Result<Ending, Failure> {
         let Prepared { plan, coordinator, ctx, shutdown, sink_closed, delivery } = self;
-        let watched = tokio::spawn(supervisor::watch_delivery(delivery, sink_closed.clone(), shutdown.clone()));
+        let mut watched = tokio::spawn(supervisor::watch_delivery(delivery, sink_closed.clone(), shutdown.clone()));
         let ending = supervisor::run(&plan, coordinator, ctx, &shutdown, sink_closed).await;
-        watched.abort();
+        // Nothing writes to delivery any more, so it closes the sink and ends.
+        let waits = shutdown.stop.is_cancelled();
+        if !waits || timeout(CLOSE, &mut watched).await.is_err() {
+            watched.abort();
+        }
         Ok(ending?)
     }
 

@@ -112,7 +112,11 @@ impl Replay {
         self.rest.measure()?;
         let from = self.send(&delivery, name, options).await?;
         self.replayed.interrupted = from < self.rest.until() || drain(&delivery, options).await.is_break();
-        end.cancel();
+        if self.replayed.interrupted {
+            end.cancel();
+        }
+        // Without a handle it closes the sink and ends.
+        drop(delivery);
         match sending.await {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => info!(%reason, "sink closed by its reader"),

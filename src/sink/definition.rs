@@ -51,6 +51,12 @@ pub trait Prepared: fmt::Debug + Send + Sync {
         Box::pin(future::ready(vec![Finding::skipped("sink", "not checked; try it with --send-test")]))
     }
 
+    /// How many bytes it gathers before it sends them, and the variable that says so; `None` if it sends what there is. They are
+    /// part of the window all the while.
+    fn gathers(&self) -> Option<(&'static str, usize)> {
+        None
+    }
+
     /// What keeps the sink from sending headers of its own with each record, and what to do about it; `None` if it can.
     /// Asked only of a sink whose protocol has headers.
     fn keeps_headers_away(&self) -> Option<&'static str> {

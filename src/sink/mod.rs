@@ -5,6 +5,10 @@ pub mod alertmanager;
 #[cfg(feature = "amqp")]
 pub mod amqp;
 #[cfg(feature = "aws")]
+#[cfg_attr(
+    not(any(feature = "aws-tens", feature = "kinesis")),
+    allow(dead_code, unused_imports, reason = "the sink s3 asks for region and credentials alone")
+)]
 mod aws;
 mod class;
 mod definition;
@@ -13,6 +17,7 @@ pub mod discord;
 mod elasticsearch;
 #[cfg(feature = "eventbridge")]
 pub mod eventbridge;
+mod file;
 pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
@@ -25,6 +30,7 @@ mod loki;
 pub mod mongodb;
 pub mod nats;
 pub mod nsq;
+mod ndjson;
 #[cfg(feature = "otlp")]
 mod otlp;
 pub mod pagerduty;
@@ -36,6 +42,8 @@ mod push;
 pub mod redis;
 pub mod registry;
 mod secret;
+#[cfg(feature = "s3")]
+mod s3;
 pub mod slack;
 #[cfg(feature = "smtp")]
 pub mod smtp;
@@ -50,7 +58,7 @@ mod webhook;
 
 use std::{fmt, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{self, BoxFuture};
 
 pub use self::{
     class::ErrorClass,
@@ -129,4 +137,10 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Closed`] when nothing can ever be sent again.
     fn send<'a>(&'a self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>>;
+
+    /// Everything that was sent is delivered, and nothing more will be sent: finishes what the sink has open. The program waits a
+    /// few seconds for it. After a crash nobody calls it.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(future::ready(()))
+    }
 }

@@ -13,6 +13,8 @@ pub struct Policy {
     pub batch_bytes: usize,
     /// How long a batch that is not full waits for more.
     pub linger: Duration,
+    /// A batch is sent again as a whole: to the sink it is one thing, and not many. Otherwise one record is tried first.
+    pub is_whole: bool,
     /// The longest first delay before a retry. Each delay is drawn evenly from zero up to a bound that doubles.
     pub retry_min: Duration,
     /// The value at which that bound stops doubling.
@@ -42,6 +44,7 @@ impl Default for Policy {
             batch_records: 1000,
             batch_bytes: 1 << 20,
             linger: Duration::ZERO,
+            is_whole: false,
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_secs(30),
             after_max: Duration::from_secs(300),

@@ -21,6 +21,7 @@ pub static SINKS: &[Listed] = &[
     listed!(amqp or "rabbitmq", feature "amqp"),
     listed!(elasticsearch or "opensearch"),
     listed!(eventbridge, feature "eventbridge"),
+    listed!(file),
     listed!(http),
     listed!(kafka, feature "kafka"),
     listed!(kinesis, feature "kinesis"),
@@ -32,6 +33,7 @@ pub static SINKS: &[Listed] = &[
     listed!(postgres or "postgresql", feature "postgres"),
     listed!(redis, feature "redis"),
     listed!(sns, feature "sns"),
+    listed!(s3, feature "s3"),
     listed!(sqs, feature "sqs"),
     listed!(syslog),
     listed!(slack),
@@ -90,6 +92,11 @@ impl Chosen {
         } else {
             Some("this sink sends no headers; choose cloudevents, or a sink that does, such as amqp or http")
         }
+    }
+
+    /// See [`Prepared::gathers`].
+    pub(crate) fn gathers(&self) -> Option<(&'static str, usize)> {
+        self.prepared.gathers()
     }
 
     /// See [`Prepared::check`].

@@ -94,6 +94,46 @@ async fn a_stream_of_kinesis_is_asked_for() {
     kinesis.resume();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_can_be_created_in_the_directory_and_nothing_stays_of_it() {
+    use crate::common::files::{finished, open};
+    let directory = tempfile::tempdir().expect("a directory");
+    let variables = |path: &std::path::Path| [("SINK_FILE_DIRECTORY", path.display().to_string())];
+    said("file", &variables(directory.path()), &[]).await.is_well_without_nomad();
+    assert_eq!(std::fs::read_dir(directory.path()).expect("there").count(), 0);
+    let wrong = said("file", &variables(&directory.path().join("none")), &[]).await;
+    wrong.fails("sink file", "No such file or directory", "SINK_FILE_DIRECTORY");
+    said("file", &variables(directory.path()), &["--send-test"]).await.is_well_without_nomad();
+    assert_eq!((finished(directory.path()).len(), open(directory.path()).len()), (1, 0));
+}
+
+#[cfg(feature = "s3")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_is_listed_and_no_object_written() {
+    use crate::common::s3::{BUCKET, S3};
+    let s3 = S3::start().await;
+    let variables = |bucket: &str| {
+        [
+            ("SINK_S3_URL", format!("s3://{bucket}/prefix")),
+            ("SINK_S3_ENDPOINT", format!("http://{}", s3.address())),
+            ("AWS_ACCESS_KEY_ID", "AKIDTEST".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "hush-hush-key".to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("HOME", "/nonexistent".to_owned()),
+        ]
+    };
+    said("s3", &variables(BUCKET), &[]).await.is_well_without_nomad();
+    assert_eq!(s3.keys().await.len(), 0);
+    let wrong = said("s3", &variables("nomda"), &[]).await;
+    wrong.fails("sink s3", "the bucket nomda does not exist", "SINK_S3_URL");
+    said("s3", &variables(BUCKET), &["--send-test"]).await.is_well_without_nomad();
+    assert_eq!(s3.keys().await.len(), 1);
+    s3.pause();
+    let hanging = said("s3", &variables(BUCKET), &[]).await;
+    hanging.fails("sink s3", "did not answer within", "SINK_S3_ENDPOINT");
+    s3.resume();
+}
+
 #[cfg(feature = "sqs")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_of_sqs_is_asked_for() {

@@ -12,6 +12,8 @@ pub mod consul;
 pub mod elasticmq;
 #[cfg(feature = "mongodb")]
 pub mod ferretdb;
+pub mod disk;
+pub mod files;
 pub mod flood;
 pub mod forward_proxy;
 pub mod gate;
@@ -40,6 +42,7 @@ pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod rsyslog;
+pub mod s3;
 pub mod server;
 pub mod smtp;
 pub mod stand_in;
@@ -67,6 +70,8 @@ pub const PATIENCE: Duration = Duration::from_secs(240);
 /// The program, not yet started. The child sees no variable but those given here.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// A program that starts it.
+    around: Vec<OsString>,
     arguments: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
 }
@@ -75,7 +80,7 @@ impl Setup {
     /// The program with these arguments, such as `["run", "--resources", "all"]`, reading the cluster at `url`. It
     /// keeps nothing, unless [`Setup::data_dir`] says where.
     pub fn new(arguments: &[&str], url: &str) -> Self {
-        Setup { arguments: arguments.iter().map(OsString::from).collect(), variables: Vec::new() }
+        Setup { around: Vec::new(), arguments: arguments.iter().map(OsString::from).collect(), variables: Vec::new() }
             .env("NOMAD_ADDR", url)
             .env("NOMAD_FIREHOSE_COORDINATOR", "none")
             // A stop that delivers everything is at once over; on a busy machine "at once" can be long.
@@ -84,7 +89,7 @@ impl Setup {
 
     /// The program with these arguments and no variable at all.
     pub fn bare(arguments: &[&str]) -> Self {
-        Setup { arguments: arguments.iter().map(OsString::from).collect(), variables: Vec::new() }
+        Setup { around: Vec::new(), arguments: arguments.iter().map(OsString::from).collect(), variables: Vec::new() }
     }
 
     /// One more variable, or another value of it.
@@ -111,6 +116,11 @@ impl Setup {
         self
     }
 
+    /// Started by this program with these arguments.
+    pub fn within(self, around: &[&str]) -> Self {
+        Setup { around: around.iter().map(OsString::from).collect(), ..self }
+    }
+
     /// Checkpoints in this directory.
     pub fn data_dir(self, path: &Path) -> Self {
         self.env("NOMAD_FIREHOSE_COORDINATOR", "file").env("NOMAD_FIREHOSE_DATA_DIR", path)
@@ -118,7 +128,10 @@ impl Setup {
 
     /// The command, for tests that want its pipes otherwise.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nomad-firehose"));
+        let program = OsString::from(env!("CARGO_BIN_EXE_nomad-firehose"));
+        let mut words = self.around.iter().chain([&program]);
+        let mut command = Command::new(words.next().unwrap_or(&program));
+        command.args(words);
         command.args(&self.arguments).env_clear().envs(self.variables.iter().cloned()).stdin(Stdio::null());
         command
     }

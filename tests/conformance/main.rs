@@ -32,6 +32,7 @@ mod amqp;
 mod elasticsearch;
 #[cfg(feature = "eventbridge")]
 mod eventbridge;
+mod file;
 mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -49,6 +50,8 @@ mod otlp;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "s3")]
+mod s3;
 #[cfg(feature = "smtp")]
 mod smtp;
 #[cfg(feature = "sns")]

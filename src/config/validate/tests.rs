@@ -104,6 +104,27 @@ fn defaults_are_those_of_the_contract() {
 }
 
 #[test]
+fn a_batch_that_the_window_cannot_hold_is_refused_with_both_settings() {
+    let s3 = |window: &str, batch: &str| {
+        let variables = [
+            ("SINK_TYPE", "s3"),
+            ("SINK_S3_URL", "s3://nomad"),
+            ("NOMAD_FIREHOSE_MAX_IN_FLIGHT", window),
+            ("SINK_S3_BATCH_SIZE", batch),
+        ];
+        load(&["nodes", "--coordinator=none"], &variables)
+    };
+    if cfg!(feature = "s3") {
+        assert!(s3("32MiB", "8MiB").is_ok() && s3("16MiB", "8MiB").is_ok());
+        let Err(Exit::Configuration(problems)) = s3("15MiB", "8MiB") else { panic!("it is refused") };
+        let words = problems.to_string();
+        for part in ["NOMAD_FIREHOSE_MAX_IN_FLIGHT", "to 16MiB or more", "SINK_S3_BATCH_SIZE to 7680KiB or less"] {
+            assert!(words.contains(part), "{words}");
+        }
+    }
+}
+
+#[test]
 fn flags_go_before_variables_and_variables_before_the_file() {
     let file = file("start = 1\ncluster = 'file'\nlog-level = 'debug'\n[nomad]\nregion = 'file'\n");
     let arguments = ["nodes", "--config", path(&file), "--start=3"];
@@ -265,7 +286,7 @@ fn all_problems_come_at_once_and_name_setting_value_and_mend() {
         "NOMAD_FIREHOSE_CHECKPOINT_INTERVAL (--checkpoint-interval) is \"10\": the number has no unit; write 10s for seconds or 10ms for milliseconds",
         "--start (NOMAD_FIREHOSE_START) is \"yesterday\": write all, now, or a raft index such as 4711",
         "NOMAD_FIREHOSE_MAX_IN_FLIGHT (--max-in-flight) is \"1KiB\": out of bounds; write a size from 64KiB to 2GiB",
-        "SINK_TYPE (--sink-type) is \"kafak\": no such sink, did you mean kafka?; choose one of stdout, amqp, rabbitmq, elasticsearch, opensearch, eventbridge, http, kafka, kinesis, loki, mongodb, mongo, nats, nsq, otlp, postgres, postgresql, redis, sns, sqs, syslog, slack, discord, teams, pagerduty, alertmanager, smtp",
+        "SINK_TYPE (--sink-type) is \"kafak\": no such sink, did you mean kafka?; choose one of stdout, amqp, rabbitmq, elasticsearch, opensearch, eventbridge, file, http, kafka, kinesis, loki, mongodb, mongo, nats, nsq, otlp, postgres, postgresql, redis, sns, s3, sqs, syslog, slack, discord, teams, pagerduty, alertmanager, smtp",
     ];
     assert_eq!(problems, expected);
 }

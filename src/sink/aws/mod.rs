@@ -25,6 +25,8 @@ use tracing::level_filters::LevelFilter;
 pub(super) use self::fault::class_of;
 #[cfg(all(test, feature = "kinesis"))]
 pub(super) use self::wire::client as http_client;
+#[cfg(feature = "s3")]
+pub(super) use self::wire::{Lost, Wire};
 #[cfg(feature = "aws-tens")]
 pub(super) use self::{
     api::{Answer, Api},

@@ -3,7 +3,10 @@
 use std::{
     fs::{self, DirBuilder, File, FileType, Metadata, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, fchown},
+    os::unix::fs::{
+        DirBuilderExt as _, FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+        fchown,
+    },
     path::Path,
 };
 
@@ -27,6 +30,17 @@ pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
 /// Creates a directory, and those above it, that belong to their owner alone.
 pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Creates one directory with this mode, whatever the mask of the process.
+pub(crate) fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// Gives a file this mode, whatever the mask of the process.
+pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    file.set_permissions(fs::Permissions::from_mode(mode))
 }
 
 /// Waits until the entries of a directory are on disk.

@@ -36,6 +36,16 @@ pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
+/// Creates one directory. The access list of the one above it decides.
+pub(crate) fn create_directory(path: &Path, _: u32) -> io::Result<()> {
+    fs::create_dir(path)
+}
+
+/// The access list of the directory decides.
+pub(crate) fn set_mode(_: &File, _: u32) -> io::Result<()> {
+    Ok(())
+}
+
 /// The file system keeps a journal of entries; there is no way to wait for them.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     fs::metadata(path).map(drop)

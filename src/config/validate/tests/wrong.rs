@@ -168,6 +168,9 @@ fn no_slip_in_any_setting_goes_without_its_name() {
         &["run", "--resources=all", "--sink-type=redis", "--sink-redis-url=redis://h", "--sink-redis-key=k"],
         #[cfg(feature = "sns")]
         &["run", "--resources=all", "--sink-type=sns", "--sink-sns-topic-arn=arn:aws:sns:eu:123456789012:t.fifo"],
+        &["run", "--resources=all", "--sink-type=file", "--sink-file-directory=/d"],
+        #[cfg(feature = "s3")]
+        &["run", "--resources=all", "--sink-type=s3", "--sink-s3-url=s3://nomad"],
         #[cfg(feature = "sqs")]
         &["run", "--resources=all", "--sink-type=sqs", "--sink-sqs-queue-name=q.fifo"],
     ];
