@@ -229,7 +229,7 @@ impl Consumer {
                 0 => assert_eq!(frame, b"_heartbeat_"),
                 2 => {
                     // A time, the number of attempts, and an id stand before the body.
-                    done.extend([b"FIN ", &frame[10..26], b"\n"].concat());
+                    done.extend([&b"FIN "[..], &frame[10..26], b"\n"].concat());
                     bodies.push(String::from_utf8(frame[26..].to_vec()).expect("UTF-8"));
                 }
                 _ => panic!("{}", String::from_utf8_lossy(&frame)),

@@ -1,16 +1,25 @@
+use std::sync::Mutex;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     http::Secret,
     notify::units,
-    sink::webhook::testing::{any_message, full, record},
+    sink::{
+        secret::SecretSource,
+        webhook::testing::{any_message, full, record},
+    },
 };
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 fn payload_of(record: &Record) -> Value {
-    let sink = PagerDuty { routing_key: Secret::new(KEY), cluster: Some("blue".to_owned()) };
+    let sink = PagerDuty {
+        source: SecretSource::Fixed(Secret::new(KEY)),
+        routing_key: Mutex::new(Secret::new(KEY)),
+        cluster: Some("blue".to_owned()),
+    };
     serde_json::from_slice(&of(record, &sink)).expect("JSON")
 }
 
