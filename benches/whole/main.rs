@@ -23,12 +23,18 @@ mod long;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod nsq;
+mod nats;
 mod program;
+mod push;
 mod quiet;
 #[cfg(feature = "s3")]
 mod s3;
+#[cfg(feature = "redis")]
+mod redis;
+mod sink;
 mod stdout;
 mod stream;
+mod syslog;
 mod table;
 
 use table::Table;
@@ -83,6 +89,27 @@ async fn main() {
     }
     if "nsq".contains(&wanted) {
         nsq::measure(&mut table).await;
+    }
+    if "nats".contains(&wanted) {
+        nats::measure(&mut table).await;
+    }
+    #[cfg(feature = "redis")]
+    if "redis".contains(&wanted) {
+        redis::measure(&mut table).await;
+    }
+    if "syslog".contains(&wanted) {
+        syslog::measure(&mut table).await;
+    }
+    #[cfg(feature = "loki")]
+    if "loki".contains(&wanted) {
+        push::measure(&mut table, &push::LOKI).await;
+    }
+    #[cfg(feature = "otlp")]
+    if "otlp".contains(&wanted) {
+        push::measure(&mut table, &push::OTLP).await;
+    }
+    if "elasticsearch".contains(&wanted) {
+        push::measure(&mut table, &push::ELASTICSEARCH).await;
     }
     if "jq".contains(&wanted) {
         jq::measure(&mut table).await;

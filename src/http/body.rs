@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
+#[cfg(feature = "otlp")]
+use reqwest::header::HeaderMap;
 use tokio::time::timeout;
 
 use super::reason;
@@ -48,4 +50,22 @@ pub(crate) async fn body(mut response: Response, limit: usize) -> Result<Bytes, 
             Err(error) => return Err(Cut::Broken(reason(&error))),
         }
     }
+}
+
+/// The same, with the headers that come behind it.
+#[cfg(feature = "otlp")]
+pub(crate) async fn body_with_trailers(response: Response, limit: usize) -> Result<(Bytes, HeaderMap), Cut> {
+    use hyper::body::Body as _;
+
+    let mut rest = reqwest::Body::from(response);
+    let (mut body, mut trailers) = (BytesMut::new(), HeaderMap::new());
+    while let Some(frame) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut rest).poll_frame(cx)).await {
+        let frame = frame.map_err(|error| Cut::Broken(reason(&error)))?;
+        match frame.into_data() {
+            Ok(chunk) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
+            Ok(_) => return Err(Cut::TooLarge),
+            Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
+        }
+    }
+    Ok((body.freeze(), trailers))
 }

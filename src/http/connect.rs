@@ -8,7 +8,7 @@ use reqwest::{
     header::{ACCEPT_ENCODING, HOST, HeaderMap, HeaderValue},
     redirect,
 };
-use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, pki_types::ServerName};
 
 use super::{
     Address, BasicAuth, Fault, Names, Tls,
@@ -83,16 +83,53 @@ impl Server {
     }
 }
 
+/// How long a connection of HTTP/2 may be without a sign of the server, at least, before the client asks for one.
+#[cfg(feature = "otlp")]
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Builds the server at `address` for a client that speaks HTTP/2 alone, as gRPC does. Without TLS it begins with it at once. The server
+/// has `answer` to show that it is alive while a request is under way.
+#[cfg(feature = "otlp")]
+pub(crate) fn http2_server(address: &Address, reach: &Reach<'_>, answer: Duration) -> Result<Server, Fault> {
+    let server = server(address, reach, |builder, tls| {
+        // Servers of gRPC end a handshake that does not name it.
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        builder
+            .http2_prior_knowledge()
+            // What the server has not handled is for the caller to send again.
+            .retry(reqwest::retry::never())
+            // Requests share a connection, and giving one up does not close it. So a dead one has to be found out.
+            .http2_keep_alive_interval((answer / 2).max(QUIET))
+            .http2_keep_alive_timeout((answer / 2).max(QUIET))
+    })?;
+    match &server.proxy {
+        Some(proxy) if !address.is_tls() && !proxy.is_socks() => Err(Fault::Setting {
+            variable: proxy.variable,
+            reason: format!(
+                "names a proxy, and such a proxy passes on no HTTP/2 without TLS; use https for {}, or add it to NO_PROXY",
+                server.label
+            ),
+        }),
+        // The name that is expected in the certificate is in the URL, and the URL is what counts.
+        _ => Ok(Server { host: None, ..server }),
+    }
+}
+
 /// Builds the servers at `addresses`, in their order. Connects to nothing yet.
 pub(crate) fn servers(addresses: &[Address], reach: &Reach<'_>) -> Result<Vec<Server>, Fault> {
     if addresses.is_empty() {
         let variable = reach.names.address;
         return Err(Fault::Setting { variable, reason: "is empty; set it to at least one address".to_owned() });
     }
-    addresses.iter().map(|address| server(address, reach)).collect()
+    addresses.iter().map(|address| server(address, reach, |builder, _| builder)).collect()
 }
 
-fn server(address: &Address, reach: &Reach<'_>) -> Result<Server, Fault> {
+/// `adapt` has the last word on the client.
+fn server(
+    address: &Address,
+    reach: &Reach<'_>,
+    adapt: impl FnOnce(reqwest::ClientBuilder, &mut ClientConfig) -> reqwest::ClientBuilder,
+) -> Result<Server, Fault> {
     let label = address.to_string();
     let mut builder = client(reach.connect);
     let mut host = None;
@@ -121,11 +158,12 @@ fn server(address: &Address, reach: &Reach<'_>) -> Result<Server, Fault> {
         builder = builder.proxy(reqwest::Proxy::all(proxy.url().clone()).map_err(|_| proxy.unusable())?);
     }
     let asked = tls::Asked::default();
-    let config = if address.is_tls() || proxy.as_ref().is_some_and(Proxy::is_tls) {
+    let mut config = if address.is_tls() || proxy.as_ref().is_some_and(Proxy::is_tls) {
         tls::client(reach.tls, &reach.names.tls, expected, asked.clone())?
     } else {
         tls::unused()
     };
+    let builder = adapt(builder, &mut config);
     let http = builder.tls_backend_preconfigured(config).build();
     let http = http.map_err(|error| Fault::Connect { address: label.clone(), reason: reason(&error) })?;
     let auth = reach.basic_auth.cloned().or_else(|| address.auth.clone());

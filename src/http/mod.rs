@@ -37,4 +37,6 @@ pub use self::{
     secret::{BasicAuth, Secret},
     settings::TokenSource,
 };
+#[cfg(feature = "otlp")]
+pub(crate) use self::{body::body_with_trailers, connect::http2_server};
 pub use crate::tls::Tls;

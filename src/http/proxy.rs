@@ -151,6 +151,12 @@ impl Proxy {
         self.url.scheme() == "https"
     }
 
+    /// Whether it passes on bytes, whatever they are.
+    #[cfg(feature = "otlp")]
+    pub(super) fn is_socks(&self) -> bool {
+        self.url.scheme().starts_with("socks")
+    }
+
     /// Why the server cannot be reached through the proxy, and what to do about it. `reason` is the library's text.
     pub(crate) fn unreached(&self, reason: &str) -> String {
         let variable = self.variable;

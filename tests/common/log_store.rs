@@ -55,8 +55,10 @@ impl LogStore {
     pub async fn collector(to: &str) -> Self {
         let (program, to) = (installed("collector"), to.to_owned());
         let make = move |directory: &Path, address: &str| {
+            let (host, port) = address.rsplit_once(':').expect("a port");
+            let grpc = format!("{host}:{}", port.parse::<u16>().expect("a number") + 1);
             let config = format!(
-                "receivers: {{otlp: {{protocols: {{http: {{endpoint: '{address}'}}}}}}}}\n\
+                "receivers: {{otlp: {{protocols: {{http: {{endpoint: '{address}'}}, grpc: {{endpoint: '{grpc}'}}}}}}}}\n\
                  exporters: {{otlphttp: {{endpoint: '{to}', sending_queue: {{enabled: false}}, retry_on_failure: {{enabled: false}}}}}}\n\
                  service:\n  telemetry: {{metrics: {{level: none}}}}\n  \
                  pipelines: {{logs: {{receivers: [otlp], exporters: [otlphttp]}}}}\n"
@@ -83,6 +85,11 @@ impl LogStore {
     /// Its address.
     pub fn url(&self) -> String {
         format!("http://{}", self.ports.address())
+    }
+
+    /// Where a collector takes gRPC.
+    pub fn grpc_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.base + 1)
     }
 
     /// The same without a scheme.

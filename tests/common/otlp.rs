@@ -1,4 +1,4 @@
-//! A receiver of OTLP logs over HTTP: it decodes with the published messages, and rejects records as a collector does.
+//! A receiver of OTLP logs over HTTP or gRPC: it decodes with the published messages, and rejects records as a collector does.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +6,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use axum::response::Response;
+use axum::{body::Body, http::HeaderMap, response::Response};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
 use opentelemetry_proto::tonic::{
     collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse},
     common::v1::{AnyValue, KeyValue, any_value::Value as Any},
@@ -21,9 +23,9 @@ use super::stand_in::{Request, StandIn, say};
 pub enum Mood {
     #[default]
     Well,
-    /// A request with such a body is answered with 503, and nothing of it is taken.
+    /// A request with such a body is answered with 503 or `UNAVAILABLE`, and nothing of it is taken.
     Busy(&'static str),
-    /// A request with such a body is answered with 400, and nothing of it is taken.
+    /// A request with such a body is answered with 400 or `INVALID_ARGUMENT`, and nothing of it is taken.
     Refusing(&'static str),
     /// A log record with such a body is rejected, and the others of its request are taken.
     Rejecting(&'static str),
@@ -60,7 +62,15 @@ impl Receiver {
     pub async fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
-        let server = StandIn::start(move |request| shared.lock().expect("no panic").export(&request)).await;
+        let server = StandIn::start(move |request| shared.lock().expect("no panic").post(&request)).await;
+        Receiver { server, state }
+    }
+
+    /// One that takes them over gRPC.
+    pub async fn start_grpc() -> Self {
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = Arc::clone(&state);
+        let server = StandIn::start_http2(move |request| shared.lock().expect("no panic").call(&request)).await;
         Receiver { server, state }
     }
 
@@ -89,21 +99,55 @@ impl Receiver {
 }
 
 impl State {
-    fn export(&mut self, request: &Request) -> Response {
-        if self.authorization.as_ref().is_some_and(|wanted| request.header("authorization") != wanted) {
+    fn is_refused(&self, request: &Request) -> bool {
+        self.authorization.as_ref().is_some_and(|wanted| request.header("authorization") != wanted)
+    }
+
+    /// OTLP over HTTP.
+    fn post(&mut self, request: &Request) -> Response {
+        if self.is_refused(request) {
             return say(401, "");
         }
         if request.path != "/v1/logs" {
             return say(404, "404 page not found\n");
         }
         assert_eq!(request.header("content-type"), "application/x-protobuf");
-        let mut plain = Vec::new();
-        match request.header("content-encoding") {
-            "gzip" => drop(flate2::read::GzDecoder::new(&request.body[..]).read_to_end(&mut plain).expect("gzip")),
-            "" => plain.extend_from_slice(&request.body),
-            other => panic!("{other} is no encoding of this receiver"),
+        match self.export(&plain(request.header("content-encoding"), &request.body)) {
+            Ok(answer) => say(200, answer.encode_to_vec()),
+            Err(Refusal::Busy) => say(503, ""),
+            Err(Refusal::Bad) => say(400, "no such stream"),
         }
-        let request = ExportLogsServiceRequest::decode(&plain[..]).expect("a request");
+    }
+
+    /// OTLP over gRPC.
+    fn call(&mut self, request: &Request) -> Response {
+        if self.is_refused(request) {
+            return status(16, "who%20are you%3F");
+        }
+        if request.path != "/opentelemetry.proto.collector.logs.v1.LogsService/Export" {
+            return status(12, "unknown service");
+        }
+        assert_eq!((request.header("content-type"), request.header("te")), ("application/grpc", "trailers"));
+        assert!(request.header("grpc-timeout").ends_with('m'), "{:?}", request.headers);
+        let (prefix, message) = request.body.split_first_chunk::<5>().expect("a message");
+        assert_eq!(prefix[1..], u32::try_from(message.len()).expect("a length").to_be_bytes());
+        let encoding = if prefix[0] == 1 { request.header("grpc-encoding") } else { "" };
+        match self.export(&plain(encoding, message)) {
+            Ok(answer) => {
+                let answer = answer.encode_to_vec();
+                let length = u32::try_from(answer.len()).expect("a length").to_be_bytes();
+                let body = Full::new(Bytes::from([&[0][..], &length, &answer].concat()));
+                let trailers = HeaderMap::from_iter([("grpc-status".parse().expect("a name"), 0.into())]);
+                let body = Body::new(body.with_trailers(std::future::ready(Some(Ok(trailers)))));
+                Response::builder().header("content-type", "application/grpc").body(body).expect("a response")
+            }
+            Err(Refusal::Busy) => status(14, "busy"),
+            Err(Refusal::Bad) => status(3, "no%20such stream"),
+        }
+    }
+
+    fn export(&mut self, message: &[u8]) -> Result<ExportLogsServiceResponse, Refusal> {
+        let request = ExportLogsServiceRequest::decode(message).expect("a request");
         let entries: Vec<Entry> = request
             .resource_logs
             .into_iter()
@@ -116,12 +160,12 @@ impl State {
         if let Mood::Busy(mark) = self.mood
             && entries.iter().any(|entry| entry.body.contains(mark))
         {
-            return say(503, "");
+            return Err(Refusal::Busy);
         }
         if let Mood::Refusing(mark) = self.mood
             && entries.iter().any(|entry| entry.body.contains(mark))
         {
-            return say(400, "no such stream");
+            return Err(Refusal::Bad);
         }
         let mut rejected = 0;
         for entry in entries {
@@ -136,8 +180,30 @@ impl State {
         }
         let message = if rejected > 0 { "the tenant has no such stream" } else { "" };
         let partial = ExportLogsPartialSuccess { rejected_log_records: rejected, error_message: message.to_owned() };
-        say(200, ExportLogsServiceResponse { partial_success: Some(partial) }.encode_to_vec())
+        Ok(ExportLogsServiceResponse { partial_success: Some(partial) })
     }
+}
+
+/// Why nothing of a request is taken.
+enum Refusal {
+    Busy,
+    Bad,
+}
+
+fn plain(encoding: &str, body: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    match encoding {
+        "gzip" => drop(flate2::read::GzDecoder::new(body).read_to_end(&mut plain).expect("gzip")),
+        "" => plain.extend_from_slice(body),
+        other => panic!("{other} is no encoding of this receiver"),
+    }
+    plain
+}
+
+/// A status of gRPC without a message, percent-encoded words included.
+fn status(number: u16, words: &'static str) -> Response {
+    let response = Response::builder().header("content-type", "application/grpc").header("grpc-status", number);
+    response.header("grpc-message", words).body(Body::empty()).expect("a response")
 }
 
 fn entry(resource: BTreeMap<String, String>, record: LogRecord) -> Entry {

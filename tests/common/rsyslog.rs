@@ -65,9 +65,14 @@ action(type="omfile" file="{path}/messages" template="all")
         self.directory.path().join("log")
     }
 
+    /// The file that it writes messages to, each a line.
+    pub fn file(&self) -> PathBuf {
+        self.directory.path().join("messages")
+    }
+
     /// The whole messages that it has written since the last time, in order.
     pub fn more(&mut self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.directory.path().join("messages")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.file()).unwrap_or_default();
         let end = text.rfind('\n').map_or(0, |end| end + 1);
         let more = text[self.given..end].lines().map(str::to_owned).collect();
         self.given = end;

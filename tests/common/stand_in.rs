@@ -4,8 +4,11 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, body::Body, extract::Request as Received, http::HeaderMap, response::Response};
 use bytes::Bytes;
-use hyper::server::conn::http1;
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use hyper::server::conn::{http1, http2};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    service::TowerToHyperService,
+};
 use nomad_sim::{Address, Listener};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
@@ -38,14 +41,24 @@ type Answer = Arc<dyn Fn(Request) -> Response + Send + Sync>;
 pub struct StandIn {
     address: Address,
     answer: Answer,
+    is_http2: bool,
     task: Option<AbortOnDropHandle<()>>,
 }
 
 impl StandIn {
     /// A server that asks `answer`.
     pub async fn start(answer: impl Fn(Request) -> Response + Send + Sync + 'static) -> Self {
-        let mut server =
-            StandIn { address: Address::free().expect("a free port"), answer: Arc::new(answer), task: None };
+        Self::new(Arc::new(answer), false)
+    }
+
+    /// One that speaks HTTP/2 alone, without TLS.
+    pub async fn start_http2(answer: impl Fn(Request) -> Response + Send + Sync + 'static) -> Self {
+        Self::new(Arc::new(answer), true)
+    }
+
+    fn new(answer: Answer, is_http2: bool) -> Self {
+        let address = Address::free().expect("a free port");
+        let mut server = StandIn { address, answer, is_http2, task: None };
         server.go_on();
         server
     }
@@ -71,11 +84,12 @@ impl StandIn {
     /// Starts it again at the same address.
     pub fn go_on(&mut self) {
         let listener = self.address.listen(None).expect("the address is ours");
-        self.task = Some(AbortOnDropHandle::new(tokio::spawn(serve(listener, Arc::clone(&self.answer)))));
+        let serving = serve(listener, Arc::clone(&self.answer), self.is_http2);
+        self.task = Some(AbortOnDropHandle::new(tokio::spawn(serving)));
     }
 }
 
-async fn serve(listener: Listener, answer: Answer) {
+async fn serve(listener: Listener, answer: Answer, is_http2: bool) {
     let router = Router::new().fallback(move |request: Received| {
         let answer = Arc::clone(&answer);
         async move {
@@ -94,7 +108,12 @@ async fn serve(listener: Listener, answer: Answer) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let service = TowerToHyperService::new(router.clone());
-        connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(stream);
+        if is_http2 {
+            connections.spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service));
+        } else {
+            connections.spawn(http1::Builder::new().serve_connection(stream, service));
+        }
         while connections.try_join_next().is_some() {}
     }
 }

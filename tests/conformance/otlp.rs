@@ -1,4 +1,4 @@
-//! The sink `otlp`: a receiver of its own for each check.
+//! The sink `otlp`, over HTTP and over gRPC: a receiver of its own for each check.
 
 use crate::{
     common::{
@@ -19,14 +19,22 @@ const OTHER: &str = r#""TriggeredBy":"other""#;
 struct Behind {
     receiver: Receiver,
     gate: Gate,
+    protocol: &'static str,
     given: usize,
 }
 
 impl Behind {
     async fn start() -> Self {
-        let receiver = Receiver::start().await;
+        Self::of(Receiver::start().await, "http/protobuf").await
+    }
+
+    async fn start_grpc() -> Self {
+        Self::of(Receiver::start_grpc().await, "grpc").await
+    }
+
+    async fn of(receiver: Receiver, protocol: &'static str) -> Self {
         let gate = Gate::start(&receiver.server.addr().to_string()).await;
-        Behind { receiver, gate, given: 0 }
+        Behind { receiver, gate, protocol, given: 0 }
     }
 }
 
@@ -40,6 +48,7 @@ impl Rig for Behind {
         vec![
             ("SINK_TYPE", "otlp".into()),
             ("SINK_OTLP_ADDRESS", self.gate.url()),
+            ("SINK_OTLP_PROTOCOL", self.protocol.into()),
             ("SINK_OTLP_TOKEN", SECRET[0].into()),
             ("SINK_OTLP_HEADERS", format!("X-Key: {}", SECRET[1])),
             ("SINK_OTLP_BATCH_COUNT", "50".into()),
@@ -88,4 +97,24 @@ suite! {
     bytes_in_flight: passes,
     secrets: passes,
     kill_in_mid_batch: passes,
+}
+
+/// The same with calls.
+mod grpc {
+    use super::Behind;
+
+    suite! {
+        Behind::start_grpc().await;
+        order_per_key: passes,
+        partial_failure: "a receiver answers for a whole request, and does not say which log records it rejected",
+        unknown_outcome: passes,
+        reject_with_stop: passes,
+        reject_to_file: passes,
+        drain_on_stop: passes,
+        reconnect: passes,
+        back_pressure: passes,
+        bytes_in_flight: passes,
+        secrets: passes,
+        kill_in_mid_batch: passes,
+    }
 }

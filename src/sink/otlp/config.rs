@@ -2,6 +2,15 @@
 
 use crate::sink::{Policy, push};
 
+/// How requests travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sink) enum Protocol {
+    /// As a POST of HTTP/1.1.
+    Http,
+    /// As a call of gRPC.
+    Grpc,
+}
+
 /// How the body of a record is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sink) enum Body {
@@ -16,6 +25,8 @@ pub(in crate::sink) enum Body {
 pub(in crate::sink) struct Config {
     /// The connection.
     pub(in crate::sink) push: push::Config,
+    /// How requests travel.
+    pub(in crate::sink) protocol: Protocol,
     /// How the body of a record is sent.
     pub(in crate::sink) body: Body,
     /// Attributes of the resource, each once.

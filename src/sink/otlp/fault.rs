@@ -1,4 +1,4 @@
-//! What an answer of OTLP over HTTP means.
+//! What an answer of OTLP means.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use prost::Message;
@@ -17,8 +17,15 @@ struct Status {
 }
 
 pub(super) fn judge(said: &Said<'_>, records: usize) -> Verdict {
-    if said.status != 200 {
-        return with_words(said);
+    match said.status.as_u16() {
+        200 => {}
+        404 if said.grpc.is_some() => {
+            return said.later("it takes no logs over gRPC: see SINK_OTLP_ADDRESS and SINK_OTLP_PROTOCOL");
+        }
+        502 if said.grpc.is_some() => {
+            return said.later("that is no answer of OTLP: see SINK_OTLP_ADDRESS and SINK_OTLP_PROTOCOL");
+        }
+        _ => return with_words(said),
     }
     let Ok(answer) = ExportLogsServiceResponse::decode(said.body) else {
         let address = said.variables.connection.address;

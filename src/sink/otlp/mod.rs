@@ -1,13 +1,15 @@
-//! Logs of OpenTelemetry over HTTP (OTLP 1.x, protobuf): `POST /v1/logs`. Delivered means answered with 200 and without rejected
-//! log records.
+//! Logs of OpenTelemetry (OTLP 1.x, protobuf): over HTTP, `POST /v1/logs`, or over gRPC, `LogsService/Export`. Delivered means answered with
+//! 200 or `OK`, and without rejected log records.
 //!
-//! | Answer | Outcome |
-//! |---|---|
-//! | 200 | delivered |
-//! | 200 with as many `rejected_log_records` as were sent | reject |
-//! | 200 with fewer of them; 400, 413, 415, 422 | reject; halves are sent until the guilty records stand alone |
-//! | 200 with another body | retry: that is not OTLP |
-//! | everything else, a timeout, a broken connection | retry; 429, 503 and 504 after what `Retry-After` asks for |
+//! | Answer over HTTP | Over gRPC | Outcome |
+//! |---|---|---|
+//! | 200 | `OK` | delivered |
+//! | 200 with as many `rejected_log_records` as were sent | the same | reject |
+//! | 200 with fewer of them; 400, 413, 415, 422 | `OK` with fewer of them; `INVALID_ARGUMENT`; `RESOURCE_EXHAUSTED` or `OUT_OF_RANGE` that are about the size of the message | reject; halves are sent until the guilty records stand alone |
+//! | 200 with another body | no status, or `OK` with another body | retry: that is not OTLP |
+//! | 401, 403 | `UNAUTHENTICATED`, `PERMISSION_DENIED` | retry, with the setting |
+//! | 429, 503 and 504 after what `Retry-After` asks for | `RESOURCE_EXHAUSTED`, `UNAVAILABLE` and all others that OTLP calls retryable, after what `RetryInfo` asks for | retry |
+//! | everything else, a timeout, a broken connection | the same | retry |
 //!
 //! A partial success does not say which records were rejected. So the halves bring again what the server has taken: it
 //! comes twice, with the same `nomad.id`.
@@ -34,7 +36,7 @@ use prost::Message as _;
 
 pub(super) use self::settings::DEFINITION;
 use self::{
-    config::{Body, Config},
+    config::{Body, Config, Protocol},
     message::{attribute, string},
 };
 use super::{
@@ -48,6 +50,9 @@ use crate::{finding::Finding, identity, record::Record};
 struct Otlp {
     resource: Resource,
     body: Body,
+    protocol: Protocol,
+    /// What else a connection that breaks can mean.
+    hint: &'static str,
 }
 
 impl Otlp {
@@ -60,7 +65,13 @@ impl Otlp {
             }
         }
         let attributes = attributes.into_iter().map(|(name, value)| attribute(&name, string(value))).collect();
-        Otlp { resource: Resource { attributes, ..Resource::default() }, body: config.body }
+        let resource = Resource { attributes, ..Resource::default() };
+        let hint = match (config.protocol, config.push.url.url().port()) {
+            (Protocol::Http, Some(4317)) => "; 4317 is the usual port of gRPC: see SINK_OTLP_PROTOCOL",
+            (Protocol::Grpc, Some(4318)) => "; 4318 is the usual port of OTLP over HTTP: see SINK_OTLP_PROTOCOL",
+            _ => "",
+        };
+        Otlp { resource, body: config.body, protocol: config.protocol, hint }
     }
 }
 
@@ -74,7 +85,18 @@ impl Codec for Otlp {
     }
 
     fn content_type(&self) -> &'static str {
-        "application/x-protobuf"
+        match self.protocol {
+            Protocol::Http => "application/x-protobuf",
+            Protocol::Grpc => "application/grpc",
+        }
+    }
+
+    fn is_grpc(&self) -> bool {
+        self.protocol == Protocol::Grpc
+    }
+
+    fn hint(&self) -> &'static str {
+        self.hint
     }
 
     fn encode(&self, records: &[Record], sent: Sent) -> Bytes {

@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::{Body, Config};
+use super::{Body, Config, Protocol};
 use crate::{
     http::Secret,
     settings::{Broken, Form, Reader, Setting},
@@ -23,9 +23,11 @@ pub(in crate::sink) static DEFINITION: Definition = Definition {
 
 push::connection! {
     heading: "OTLP sink", flag: "sink-otlp", prefix: "SINK_OTLP", example: "such as collector.example.com",
-    address: "URL of the receiver of OTLP over HTTP, such as http://collector:4318. /v1/logs is added unless the URL ends with it. A user and a password in it become basic authentication",
+    address: "URL of the receiver, such as http://collector:4318, or http://collector:4317 for gRPC. The path of its logs is added unless the URL ends with it. A user and a password in it become basic authentication",
     compression: Some(&COMPRESSION),
 
+    PROTOCOL = Setting::new("OTLP sink", "sink-otlp-protocol", "SINK_OTLP_PROTOCOL", "NAME",
+        "Protocol: http/protobuf or grpc. Without it, that of OTEL_EXPORTER_OTLP_LOGS_PROTOCOL, of OTEL_EXPORTER_OTLP_PROTOCOL, or else http/protobuf");
     BODY = Setting::new("OTLP sink", "sink-otlp-body", "SINK_OTLP_BODY", "FORM",
         "Body of the log records: text (the record as it is), map (taken apart into maps and lists)").default("text");
     RESOURCE = Setting::new("OTLP sink", "sink-otlp-resource", "SINK_OTLP_RESOURCE", "NAME=VALUE,…",
@@ -36,7 +38,11 @@ push::connection! {
     OTEL_ENDPOINT = Setting::new("OTLP sink", "otel-exporter-otlp-endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "URL",
         "The address, if SINK_OTLP_ADDRESS is not set").secret();
     OTEL_LOGS_ENDPOINT = Setting::new("OTLP sink", "otel-exporter-otlp-logs-endpoint", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "URL",
-        "The whole URL, to which no path is added. It overrides OTEL_EXPORTER_OTLP_ENDPOINT").secret();
+        "The whole URL, to which no path is added but that of gRPC. It overrides OTEL_EXPORTER_OTLP_ENDPOINT").secret();
+    OTEL_PROTOCOL = Setting::new("OTLP sink", "otel-exporter-otlp-protocol", "OTEL_EXPORTER_OTLP_PROTOCOL", "NAME",
+        "The protocol, if SINK_OTLP_PROTOCOL is not set");
+    OTEL_LOGS_PROTOCOL = Setting::new("OTLP sink", "otel-exporter-otlp-logs-protocol", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "NAME",
+        "The protocol, if SINK_OTLP_PROTOCOL is not set. It overrides OTEL_EXPORTER_OTLP_PROTOCOL");
     OTEL_HEADERS = Setting::new("OTLP sink", "otel-exporter-otlp-headers", "OTEL_EXPORTER_OTLP_HEADERS", "NAME=VALUE,…",
         "Further headers, with values percent-encoded, if SINK_OTLP_HEADERS is not set").form(Form::List).secret();
     OTEL_SERVICE_NAME = Setting::new("OTLP sink", "otel-service-name", "OTEL_SERVICE_NAME", "NAME",
@@ -45,11 +51,19 @@ push::connection! {
         "Attributes of the resource, with values percent-encoded, beside those of SINK_OTLP_RESOURCE").form(Form::List);
 }
 
-/// Where the API is below the address.
-const PATH: &str = "/v1/logs";
+impl Protocol {
+    /// Where the API is below the address.
+    fn path(self) -> &'static str {
+        match self {
+            Protocol::Http => "/v1/logs",
+            Protocol::Grpc => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        }
+    }
+}
 
 fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
-    let found = address(reader);
+    let protocol = protocol(reader);
+    let found = address(reader, *protocol.as_ref().unwrap_or(&Protocol::Http));
     let body = reader.value(&BODY, body);
     let resource = resource(reader);
     let headers = match reader.layers.get(&HEADERS) {
@@ -58,21 +72,37 @@ fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     };
     let mut push = push::read(reader, &CONNECTION, found)?;
     push.headers.extend(headers);
-    Ok(Config { push, body: body?, resource })
+    Ok(Config { push, protocol: protocol?, body: body?, resource })
 }
 
-fn address(reader: &mut Reader<'_>) -> Option<Found> {
+/// Ours, or else that of OpenTelemetry's own variables.
+fn protocol(reader: &mut Reader<'_>) -> Result<Protocol, Broken> {
+    for setting in [&PROTOCOL, &OTEL_LOGS_PROTOCOL, &OTEL_PROTOCOL] {
+        if reader.layers.get(setting).is_some() {
+            let read = |text: &str| match text {
+                "http/protobuf" => Ok(Protocol::Http),
+                "grpc" => Ok(Protocol::Grpc),
+                _ => Err("no such protocol; choose http/protobuf or grpc"),
+            };
+            return reader.optional(setting, read).ok_or(Broken);
+        }
+    }
+    Ok(Protocol::Http)
+}
+
+fn address(reader: &mut Reader<'_>, protocol: Protocol) -> Option<Found> {
     let is_given = |reader: &Reader<'_>, setting| reader.layers.get(setting).is_some();
     if !is_given(reader, &ADDRESS) {
         if is_given(reader, &OTEL_LOGS_ENDPOINT) {
-            return reader.optional(&OTEL_LOGS_ENDPOINT, |text| push::endpoint(text, ""));
+            let path = if protocol == Protocol::Grpc { protocol.path() } else { "" };
+            return reader.optional(&OTEL_LOGS_ENDPOINT, |text| push::endpoint(text, path));
         }
         if is_given(reader, &OTEL_ENDPOINT) {
-            return reader.optional(&OTEL_ENDPOINT, |text| push::endpoint(text, PATH));
+            return reader.optional(&OTEL_ENDPOINT, |text| push::endpoint(text, protocol.path()));
         }
     }
     let missing = "the otlp sink needs the URL of the receiver, such as http://collector:4318";
-    push::address(reader, &ADDRESS, PATH, missing)
+    push::address(reader, &ADDRESS, protocol.path(), missing)
 }
 
 /// The attributes of the resource, each once: what is ours goes first.

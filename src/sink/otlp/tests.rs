@@ -15,7 +15,12 @@ use crate::{
 };
 
 fn config(address: &str) -> Config {
-    Config { push: testing::config(address), body: Body::Text, resource: vec![("team".to_owned(), "a".to_owned())] }
+    Config {
+        push: testing::config(address),
+        protocol: Protocol::Http,
+        body: Body::Text,
+        resource: vec![("team".to_owned(), "a".to_owned())],
+    }
 }
 
 fn log_records(came: &Came) -> Vec<LogRecord> {

@@ -47,6 +47,10 @@ pub(in crate::sink) struct Said<'a> {
     /// The variable that the credentials come from.
     pub(in crate::sink) credentials: Option<&'static str>,
     pub(in crate::sink) now: SystemTime,
+    /// What gRPC calls the status, if it is one of gRPC.
+    pub(in crate::sink) grpc: Option<&'static str>,
+    /// What the server asks for in an answer of gRPC.
+    pub(in crate::sink) after: Option<Duration>,
 }
 
 impl Said<'_> {
@@ -63,6 +67,7 @@ impl Said<'_> {
     /// The same with a part of the answer.
     pub(in crate::sink) fn words_of(&self, text: &str, fix: &str) -> String {
         let Said { server, status, .. } = self;
+        let status = self.grpc.map_or_else(|| status.to_string(), str::to_owned);
         let fix = if fix.is_empty() { String::new() } else { format!("; {fix}") };
         let text = if text.is_empty() { String::new() } else { format!(": {}", shown(text, QUOTED)) };
         format!("{server} answered {status}{fix}{text}")
@@ -70,7 +75,7 @@ impl Said<'_> {
 
     /// A retry that no record is to blame for, after the time that the server asks for.
     pub(in crate::sink) fn later(&self, fix: &str) -> Verdict {
-        let after = http::retry_after(self.headers, self.now);
+        let after = self.after.or_else(|| http::retry_after(self.headers, self.now));
         Verdict::Retry { reason: self.words(fix), after, refusal: None, class: self.class() }
     }
 

@@ -7,6 +7,8 @@
 mod check;
 mod config;
 mod fault;
+#[cfg(feature = "otlp")]
+mod grpc;
 mod request;
 mod settings;
 
@@ -25,7 +27,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use reqwest::{
     Url,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE},
 };
 
 pub(super) use self::{
@@ -56,6 +58,17 @@ pub(super) trait Codec: Send + Sync + fmt::Debug {
 
     /// The media type of the body.
     fn content_type(&self) -> &'static str;
+
+    /// Whether requests are calls of gRPC. Then an answer has the status that HTTP has for the one of gRPC.
+    #[cfg(feature = "otlp")]
+    fn is_grpc(&self) -> bool {
+        false
+    }
+
+    /// What else a connection that breaks can mean.
+    fn hint(&self) -> &'static str {
+        ""
+    }
 
     /// What is added to the query of the URL.
     fn query(&self) -> Option<&'static str> {
@@ -136,7 +149,11 @@ impl<C: Codec> Push<C> {
     /// A certificate or a header cannot be used, or a proxy of the environment: the message names the variable.
     pub(super) fn new(codec: C, config: &Config) -> Result<Self, Unusable> {
         let variables = codec.variables();
-        let mut to = Target::new(config, variables)?;
+        #[cfg(feature = "otlp")]
+        let is_grpc = codec.is_grpc();
+        #[cfg(not(feature = "otlp"))]
+        let is_grpc = false;
+        let mut to = Target::new(config, variables, is_grpc)?;
         if let Some(more) = codec.query() {
             to.query = Some(to.query.map_or_else(|| more.to_owned(), |query| format!("{query}&{more}")));
         }
@@ -205,7 +222,7 @@ impl<C: Codec> Push<C> {
 }
 
 impl Target {
-    fn new(config: &Config, variables: &'static Variables) -> Result<Self, Unusable> {
+    fn new(config: &Config, variables: &'static Variables, is_grpc: bool) -> Result<Self, Unusable> {
         let (url, names) = (config.url.url(), &variables.connection);
         // Path and query can hold a token: they go with each request, and never into the label.
         hide(url);
@@ -218,13 +235,20 @@ impl Target {
         let connect = CONNECT.min(config.timeout);
         let basic_auth = config.basic_auth.as_ref();
         let reach = Reach { tls: &config.tls, basic_auth, connect, names, proxies: &proxies };
-        let server = http::servers(&[address], &reach).map_err(Unusable::new)?.pop();
+        #[cfg(feature = "otlp")]
+        let http2 = is_grpc.then(|| http::http2_server(&address, &reach, config.timeout));
+        #[cfg(not(feature = "otlp"))]
+        let http2 = None;
+        let server = match http2 {
+            Some(server) => Some(server.map_err(Unusable::new)?),
+            None => http::servers(&[address], &reach).map_err(Unusable::new)?.pop(),
+        };
         let server = server.ok_or_else(|| Unusable::new(format!("{} names no server", names.address)))?;
         Ok(Target {
             server,
             path: url.path().to_owned(),
             query: query(url),
-            headers: headers(config, variables)?,
+            headers: headers(config, variables, is_grpc)?,
             token: Token::new(config.token.clone(), names),
             scheme: config.scheme,
             credentials: credentials(config, variables),
@@ -237,15 +261,23 @@ fn query(url: &Url) -> Option<String> {
 }
 
 /// The headers of every request.
-fn headers(config: &Config, variables: &'static Variables) -> Result<HeaderMap, Unusable> {
+fn headers(config: &Config, variables: &'static Variables, is_grpc: bool) -> Result<HeaderMap, Unusable> {
     let mut headers = HeaderMap::new();
+    if is_grpc {
+        // The status comes in trailers.
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        let timeout = format!("{}m", config.timeout.as_millis());
+        headers.insert("grpc-timeout", HeaderValue::from_str(&timeout).expect("digits and a letter"));
+    }
     let encoding = match config.compression {
         Compression::None => None,
         Compression::Gzip => Some("gzip"),
         Compression::Zstd => Some("zstd"),
     };
     if let Some(encoding) = encoding {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        // Of gRPC, messages are compressed and not the body.
+        let name = if is_grpc { HeaderName::from_static("grpc-encoding") } else { CONTENT_ENCODING };
+        headers.insert(name, HeaderValue::from_static(encoding));
     }
     for (name, value) in &config.headers {
         let wrong = || Unusable::new(format!("{}: {name} cannot be sent as a header", variables.headers));

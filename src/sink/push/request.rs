@@ -9,12 +9,18 @@ use reqwest::{
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
+#[cfg(feature = "otlp")]
+use super::grpc;
 use super::{Codec, Push, Said, Scheme, Sent, Target, Verdict};
 use crate::{
     http::{self, Fault},
     lease::LeaseState,
     record::Record,
-    sink::{ErrorClass, http::compressed, lease},
+    sink::{
+        ErrorClass,
+        http::{Compression, compressed},
+        lease,
+    },
 };
 
 /// How a failure can be worded: `google.rpc.Status`.
@@ -48,10 +54,15 @@ impl Target {
 }
 
 /// An answer that is read.
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// What gRPC calls the status, if it is one of gRPC.
+    pub(super) grpc: Option<&'static str>,
+    /// When the server wants to be asked again, if gRPC says so.
+    pub(super) after: Option<Duration>,
 }
 
 impl<C: Codec> Push<C> {
@@ -61,6 +72,7 @@ impl<C: Codec> Push<C> {
             Ok(body) => body,
             Err(error) => return Verdict::retry(ErrorClass::Local, format!("compress the body: {error}")),
         };
+        let body = self.framed(body, self.compression != Compression::None);
         let followed = self.to.token.follows_file();
         let request = match self.to.request(body).await {
             Ok(request) => request,
@@ -92,12 +104,24 @@ impl<C: Codec> Push<C> {
 
     /// Sends a request that changes nothing, and passes what the server said about it to `read`.
     pub(super) async fn probe<T>(&self, read: impl FnOnce(&Said<'_>) -> T) -> Result<T, String> {
-        let request = self.to.request(self.codec.empty()).await.map_err(|fault| fault.to_string())?;
+        let request =
+            self.to.request(self.framed(self.codec.empty(), false)).await.map_err(|fault| fault.to_string())?;
         let answer = self.answer(request, 0).await.map_err(|verdict| match verdict {
             Verdict::Retry { reason, .. } => reason,
             _ => "there is no answer".to_owned(),
         })?;
         Ok(read(&self.said(&answer, &self.to.server.route())))
+    }
+
+    /// The body as it is sent.
+    #[cfg(feature = "otlp")]
+    fn framed(&self, body: Bytes, is_compressed: bool) -> Bytes {
+        if self.codec.is_grpc() { grpc::framed(&body, is_compressed) } else { body }
+    }
+
+    #[cfg(not(feature = "otlp"))]
+    fn framed(&self, body: Bytes, _is_compressed: bool) -> Bytes {
+        body
     }
 
     fn said<'a>(&self, answer: &'a Answer, server: &'a str) -> Said<'a> {
@@ -109,6 +133,8 @@ impl<C: Codec> Push<C> {
             variables: self.codec.variables(),
             credentials: self.to.credentials,
             now: SystemTime::now(),
+            grpc: answer.grpc,
+            after: answer.after,
         }
     }
 
@@ -125,8 +151,9 @@ impl<C: Codec> Push<C> {
             Ok(Err(error)) => {
                 let (is_connect, class) = (error.is_connect(), ErrorClass::of_transport(&error));
                 let fault = Fault::transport(&variables.connection, server, "send", &error.without_url());
-                let fate = if is_connect { "" } else { "; the records may have arrived" };
-                Err(Verdict::retry(class, format!("{fault}{fate}")))
+                let (hint, fate) =
+                    if is_connect { ("", "") } else { (self.codec.hint(), "; the records may have arrived") };
+                Err(Verdict::retry(class, format!("{fault}{hint}{fate}")))
             }
             Err(_) => Err(self.late()),
         }
@@ -144,11 +171,21 @@ impl<C: Codec> Push<C> {
                 let read = timeout(left, http::body(response, MESSAGE)).await;
                 read.ok().and_then(Result::ok).unwrap_or_default()
             };
-            return Ok(Answer { status, headers, body });
+            return Ok(Answer { status, headers, body, grpc: None, after: None });
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        match timeout(left, http::body(response, self.codec.answer_bytes(records))).await {
-            Ok(Ok(body)) => Ok(Answer { status, headers, body }),
+        let limit = self.codec.answer_bytes(records);
+        let read = async {
+            #[cfg(feature = "otlp")]
+            if self.codec.is_grpc() {
+                let (body, trailers) = http::body_with_trailers(response, limit).await?;
+                return Ok(grpc::opened(headers, trailers, body));
+            }
+            let body = http::body(response, limit).await?;
+            Ok(Answer { status, headers, body, grpc: None, after: None })
+        };
+        match timeout(left, read).await {
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(cut)) => {
                 let why = match cut {
                     http::Cut::TooLarge => "it is too long".to_owned(),

@@ -15,7 +15,7 @@ fn valid(variables: &[(&str, &str)]) -> Config {
 fn the_defaults() {
     let config = valid(&[]);
     assert_eq!(config.push.url.url().as_str(), "http://collector:4318/v1/logs");
-    assert_eq!((config.body, config.resource), (Body::Text, Vec::new()));
+    assert_eq!((config.protocol, config.body, config.resource), (Protocol::Http, Body::Text, Vec::new()));
     assert_eq!(config.push.compression, crate::sink::http::Compression::Gzip);
     assert!(otlp(&[]).expect_err("no address").contains("the otlp sink needs the URL"));
 }
@@ -44,9 +44,31 @@ fn the_variables_of_opentelemetry_are_used_unless_ours_are_set() {
 }
 
 #[test]
+fn the_protocol_decides_on_the_path() {
+    let found = |variables: &[(&str, &str)]| {
+        let Config { protocol, push, .. } = otlp(variables).expect("valid");
+        (protocol, push.url.url().as_str().to_owned())
+    };
+    let grpc =
+        |base: &str| (Protocol::Grpc, format!("{base}/opentelemetry.proto.collector.logs.v1.LogsService/Export"));
+    let ours = ("SINK_OTLP_PROTOCOL", "grpc");
+    assert_eq!(found(&[ours, GIVEN]), grpc("http://collector:4318"));
+    assert_eq!(found(&[ours, ("SINK_OTLP_ADDRESS", "https://a/x/")]), grpc("https://a/x"));
+    let of_logs = ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "grpc");
+    let of_all = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+    assert_eq!(found(&[of_all, of_logs, ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://b:1")]), grpc("http://b:1"));
+    assert_eq!(found(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), GIVEN]).0, Protocol::Grpc);
+    let http = ("SINK_OTLP_PROTOCOL", "http/protobuf");
+    assert_eq!(found(&[http, of_logs, GIVEN]), (Protocol::Http, "http://collector:4318/v1/logs".to_owned()));
+    let problem = otlp(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"), GIVEN]).expect_err("a problem");
+    assert!(problem.starts_with("OTEL_EXPORTER_OTLP_PROTOCOL") && problem.contains("or grpc"), "{problem}");
+}
+
+#[test]
 fn all_problems_come_at_once_and_show_no_secret() {
     let bad = [
         ("SINK_OTLP_ADDRESS", "ftp://u:hush@a/x?token=hush"),
+        ("SINK_OTLP_PROTOCOL", "http/json"),
         ("SINK_OTLP_BODY", "xml"),
         ("SINK_OTLP_RESOURCE", "x"),
         ("SINK_OTLP_COMPRESSION", "lzma"),
