@@ -173,7 +173,8 @@ async fn over_tls() {
 /// Refused logins are waited for, with what to fix, and the password is nowhere in the log.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_reported_and_never_shown() {
-    let users = ["--test-enable-new-auth", "--setup-database=admin", "--setup-username=writer", "--setup-password=other"];
+    let users =
+        ["--test-enable-new-auth", "--setup-database=admin", "--setup-username=writer", "--setup-password=other"];
     let server = Ferretdb::start_with(|_, _| users.map(str::to_owned).into()).await;
     let sim = cluster(&lines(10..60)).await;
     let url = format!("mongodb://writer:{PASSWORD}@{}/?authSource=admin", server.address());
