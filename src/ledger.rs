@@ -484,6 +484,11 @@ impl AckHandle {
         self.claims().iter().filter_map(|claim| claim.bytes.as_ref()).map(|share| share.portion()).sum()
     }
 
+    /// The parts of the window that the record's lines and pages keep in use. Keeping them keeps no claim.
+    pub fn shares(&self) -> impl Iterator<Item = Share> {
+        self.claims().iter().filter_map(|claim| claim.bytes.clone())
+    }
+
     /// The line or page that the record is of. Keeping it keeps no claim.
     pub fn line(&self) -> Line {
         Line(Arc::downgrade(&self.claims()[0]))

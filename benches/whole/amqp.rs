@@ -34,7 +34,7 @@ const PROPERTIES: &str = "contentType=application/json,type=allocations,appId=no
 const ROUNDS: usize = 3;
 /// How long each measures, behind a start that is not counted.
 const SPAN: Duration = Duration::from_secs(15);
-/// `batch_records` of the sink.
+/// As the sink has, over all its connections.
 const UNCONFIRMED: usize = nomad_firehose::sink::amqp::UNCONFIRMED;
 
 pub(crate) async fn measure(table: &mut Table) {
@@ -63,8 +63,8 @@ pub(crate) async fn measure(table: &mut Table) {
                 format!("ours {ours:.0}/s, PerfTest {theirs:.0}/s, {UNCONFIRMED} unconfirmed, {size} bytes, {seen}");
         }
     }
-    for ((what, ratios), seen) in [WHAT, LIKE].into_iter().zip(ratios).zip(last) {
-        table.at_least(what, median(ratios), 0.9, seen);
+    for (((what, bar), ratios), seen) in [(WHAT, 0.9), (LIKE, 0.95)].into_iter().zip(ratios).zip(last) {
+        table.at_least(what, median(ratios), bar, seen);
     }
 }
 

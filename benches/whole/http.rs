@@ -84,7 +84,7 @@ pub(crate) async fn serve(headers: &'static str) -> String {
 }
 
 /// Reads a head; `None` at the end of the connection.
-async fn content_length(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<u64> {
+pub(crate) async fn content_length(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<u64> {
     let mut length = 0;
     loop {
         let mut line = String::new();

@@ -12,6 +12,8 @@ mod binary;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 mod file;
+#[cfg(feature = "kinesis")]
+mod far;
 mod http;
 mod huge;
 mod jq;
@@ -62,6 +64,10 @@ async fn main() {
     #[cfg(feature = "s3")]
     if "s3".contains(&wanted) {
         s3::measure(&mut table).await;
+    }
+    #[cfg(feature = "kinesis")]
+    if "far".contains(&wanted) {
+        far::measure(&mut table).await;
     }
     #[cfg(feature = "amqp")]
     if "amqp".contains(&wanted) {

@@ -15,11 +15,23 @@ use crate::{
     throttle::{Class, Failure},
 };
 
-/// Records on their way, in order, with how often each was sent.
+/// A record that is not delivered.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) record: Record,
+    /// Its number in the order of submission.
+    pub(super) number: u64,
+    /// How often it was sent.
+    pub(super) attempts: u32,
+}
+
+/// Records on their way, in order, with their numbers and how often each was sent.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
+    /// They stand together: a sink gets a part of them.
     pub(super) records: Vec<Record>,
     pub(super) attempts: Vec<u32>,
+    numbers: Vec<u64>,
     pub(super) bytes: usize,
 }
 
@@ -62,10 +74,29 @@ impl Batch {
         self.records.is_empty()
     }
 
-    pub(super) fn push(&mut self, record: Record) {
+    pub(super) fn push(&mut self, entry: Entry) {
+        let Entry { record, number, attempts } = entry;
         self.bytes += record.body.len();
         self.records.push(record);
-        self.attempts.push(0);
+        self.attempts.push(attempts);
+        self.numbers.push(number);
+    }
+
+    /// Takes it apart.
+    pub(super) fn into_entries(self) -> impl DoubleEndedIterator<Item = Entry> {
+        let Batch { records, attempts, numbers, .. } = self;
+        let marks = numbers.into_iter().zip(attempts);
+        records.into_iter().zip(marks).map(|(record, (number, attempts))| Entry { record, number, attempts })
+    }
+
+    /// How many of its records, from the first one on, one send may carry.
+    pub(super) fn portion(&self, most: usize, most_bytes: usize) -> usize {
+        let mut bytes = 0_usize;
+        let fits = self.records.iter().take(most).take_while(|record| {
+            bytes = bytes.saturating_add(record.body.len());
+            bytes <= most_bytes
+        });
+        fits.count().max(1).min(self.records.len())
     }
 
     /// Counts one more attempt of the first `records`.
@@ -78,6 +109,7 @@ impl Batch {
     /// Takes one record out.
     pub(super) fn remove(&mut self, number: usize) -> Record {
         self.attempts.remove(number);
+        self.numbers.remove(number);
         let record = self.records.remove(number);
         self.bytes -= record.body.len();
         record
@@ -98,6 +130,30 @@ impl Batch {
             None
         });
         lost
+    }
+
+    /// How much is in it.
+    pub(super) fn counts(&self) -> Counts {
+        let mut counts = Counts::new();
+        self.records.iter().for_each(|record| count(&mut counts, record));
+        counts
+    }
+
+    /// Takes out the records for which `matches` holds, asked with their numbers; their outcomes are void.
+    pub(super) fn split_off(&mut self, outcomes: &mut Vec<Outcome>, matches: impl Fn(&Record, u64) -> bool) -> Batch {
+        let mut taken = Batch::default();
+        let mut left = Batch::default();
+        let answers = mem::take(outcomes);
+        for (entry, outcome) in mem::take(self).into_entries().zip(answers) {
+            if matches(&entry.record, entry.number) {
+                taken.push(entry);
+            } else {
+                left.push(entry);
+                outcomes.push(outcome);
+            }
+        }
+        *self = left;
+        taken
     }
 
     /// Whether a write of it may start now.
@@ -177,6 +233,7 @@ impl Batch {
     fn all_delivered(&mut self) -> Settled {
         let mut round = Settled::default();
         self.attempts.clear();
+        self.numbers.clear();
         self.bytes = 0;
         for record in self.records.drain(..) {
             count(&mut round.delivered, &record);
@@ -187,14 +244,10 @@ impl Batch {
 
     /// Passes each record to `keep`, in order.
     fn each(&mut self, mut keep: impl FnMut(usize, Record) -> Option<Record>) {
-        let records = std::mem::take(&mut self.records);
-        let attempts = std::mem::take(&mut self.attempts);
-        self.bytes = 0;
-        for (number, (record, attempts)) in records.into_iter().zip(attempts).enumerate() {
-            if let Some(record) = keep(number, record) {
-                self.bytes += record.body.len();
-                self.records.push(record);
-                self.attempts.push(attempts);
+        for (place, entry) in mem::take(self).into_entries().enumerate() {
+            let Entry { record, number, attempts } = entry;
+            if let Some(record) = keep(place, record) {
+                self.push(Entry { record, number, attempts });
             }
         }
     }

@@ -1,20 +1,23 @@
 //! From queue to sink: batches, retries, order, dead letters, acknowledgement. One task owns the sink.
 //!
-//! Batches leave in the order of submission, one at a time. Records that were queued meanwhile leave at once with the
-//! next batch: a slow sink gets large batches, a quick one gets small ones, and nothing waits unless [`Policy::linger`]
-//! says so.
+//! Records that were queued meanwhile leave at once with the next batch: a slow sink gets large batches, a quick one gets small
+//! ones, and nothing waits unless [`Policy::linger`] says so. [`Policy::under_way`] says how many batches may be under way. With
+//! more than one, a batch that is not full waits until the others are back, as it would with one.
 //!
-//! **Order per key.** When a record has to be sent again, every later record of its key in the batch is sent again
-//! after it, delivered or not, before any newer record. So a consumer sees repeats, but every inversion lies inside a
-//! re-sent stretch that is itself in order.
+//! **Order per key.** When a record has to be sent again, every later record of its key that was sent is sent again after it,
+//! delivered or not, before any newer record. So a consumer sees repeats, but every inversion lies inside a re-sent stretch that
+//! is itself in order.
 //!
 //! **Retries** of records happen here and nowhere else, with full jitter and no end. While nothing gets through, an attempt
 //! carries one record, and the attempts after it grow again; see [`Policy`] for the pauses.
 //!
-//! **Nothing overtakes a batch**, not even records of other keys: their acknowledgements would wait behind the gap in
-//! the ledger, and an outage of one record would fill the memory with them.
+//! **What overtakes a failed record.** Of several batches under way, a failure holds back its key alone, until every batch that
+//! could have later records of the key is back (`flow.rs`). Records of other keys go on, and their acknowledgements run ahead of
+//! the gap in the ledger: at most as many bytes as two rounds of batches, and their part of the window stays in use until the gap
+//! is closed. So an outage of one record never fills the memory. With one batch at a time, in an outage, and while a rejected
+//! record holds the pipeline, nothing overtakes it, not even records of other keys.
 //!
-//! The one exception is a **probe**. A refusal can mean the credentials or the record. After each refusal, the delivery
+//! The one exception there is a **probe**. A refusal can mean the credentials or the record. After each refusal, the delivery
 //! sends one record of another key, alone: the first undelivered one of its key, so that the order per key holds. If
 //! the far side accepts it, it is delivered, and the ledger's front stays at the refused record; the number of attempts
 //! bounds what waits behind that front. `suspect.rs` decides when the probes prove that the record is to blame.
@@ -23,8 +26,10 @@
 //! delivered (which a dead letter on disk or in the log also is), or it is dropped because its lease is lost, or
 //! because the task was cancelled or the sink closed. The last two never move the checkpoint.
 
+mod backlog;
 mod batch;
 mod counters;
+mod flow;
 mod observer;
 mod pace;
 mod suspect;

@@ -22,6 +22,7 @@ use crate::{
 
 mod order;
 mod poisoned;
+mod several;
 
 /// Long enough for everything that ends at all, under a paused clock.
 const LONG: Duration = Duration::from_secs(3600);
@@ -60,6 +61,7 @@ struct Counts {
     dead_lettered: usize,
     dropped: usize,
     states: Vec<SinkState>,
+    in_flight: usize,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +74,10 @@ impl Counter {
 }
 
 impl Observer for Counter {
+    fn in_flight(&self, records: usize, _bytes: usize) {
+        self.with(|counts| counts.in_flight = records);
+    }
+
     fn delivered(&self, _kind: Kind, records: usize, bytes: usize) {
         self.with(|counts| {
             counts.delivered += records;

@@ -1,8 +1,9 @@
 //! The task that owns the sink.
 
 mod probe;
+mod several;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -10,15 +11,16 @@ use tokio::{
 };
 
 use super::{
-    Drain, Message, Observer, Policy,
-    batch::{Batch, Failures},
+    Message, Observer, Policy,
+    backlog::{Backlog, Item},
+    batch::{Batch, Counts, Failures, Settled},
     pace::Pace,
     suspect::Suspect,
 };
 use crate::{
     dead_letter::{DeadLetters, Letter},
     record::Record,
-    sink::{Closed, ErrorClass, Outcome, Sink},
+    sink::{Closed, ErrorClass, Outcome, Sink, UnderWay},
     telemetry::SinkState,
     throttle::{Classified, Failure, Throttle},
 };
@@ -30,23 +32,18 @@ const LEASE_CHECK: Duration = Duration::from_secs(1);
 const LEASE_POLL: Duration = Duration::from_millis(10);
 
 pub(super) struct Worker {
-    sink: Box<dyn Sink>,
+    sink: Arc<dyn Sink>,
     policy: Policy,
     dead_letters: DeadLetters,
     observer: Arc<dyn Observer>,
     queue: mpsc::Receiver<Message>,
-    backlog: VecDeque<Item>,
+    backlog: Backlog,
     pace: Pace,
     suspect: Suspect,
     state: SinkState,
     /// Whether the log says that nothing gets through.
     is_logged: bool,
     log: Throttle,
-}
-
-enum Item {
-    Record(Record),
-    Drained(Drain),
 }
 
 impl Worker {
@@ -59,12 +56,12 @@ impl Worker {
     ) -> Self {
         Worker {
             pace: Pace::new(&policy),
-            sink,
+            sink: Arc::from(sink),
             policy,
             dead_letters,
             observer,
             queue,
-            backlog: VecDeque::new(),
+            backlog: Backlog::default(),
             suspect: Suspect::default(),
             state: SinkState::Flowing,
             is_logged: false,
@@ -72,7 +69,15 @@ impl Worker {
         }
     }
 
-    pub(super) async fn run(mut self) -> Result<(), Closed> {
+    pub(super) async fn run(self) -> Result<(), Closed> {
+        match self.policy.under_way {
+            UnderWay::One | UnderWay::Ordered(..=1) | UnderWay::ByKey(..=1) => self.run_one().await,
+            UnderWay::Ordered(_) | UnderWay::ByKey(_) => self.run_several().await,
+        }
+    }
+
+    /// Sends one batch at a time.
+    async fn run_one(mut self) -> Result<(), Closed> {
         while let Some(batch) = self.next_batch().await {
             self.deliver(batch).await?;
         }
@@ -98,7 +103,7 @@ impl Worker {
                 }
             };
             match message {
-                Some(message) => self.take(message),
+                Some(message) => self.backlog.take(message),
                 None => return (!batch.is_empty()).then_some(batch),
             }
         }
@@ -106,19 +111,19 @@ impl Worker {
 
     /// Moves the backlog into `batch`; returns whether the batch has to leave now.
     fn fill(&mut self, batch: &mut Batch) -> bool {
-        while let Some(item) = self.backlog.pop_front() {
+        while let Some(item) = self.backlog.pop() {
             match item {
                 Item::Drained(drain) if batch.is_empty() => drain.drained(),
-                Item::Record(record)
-                    if batch.is_empty() || batch.bytes + record.body.len() <= self.policy.batch_bytes =>
+                Item::Record(entry)
+                    if batch.is_empty() || batch.bytes + entry.record.body.len() <= self.policy.batch_bytes =>
                 {
-                    batch.push(record);
+                    batch.push(entry);
                     if batch.records.len() >= self.policy.batch_records {
                         return true;
                     }
                 }
                 item => {
-                    self.backlog.push_front(item);
+                    self.backlog.put_back(item);
                     return true;
                 }
             }
@@ -141,18 +146,10 @@ impl Worker {
             let are_kept = self.write_dead_letters(&batch, &mut failures).await;
             let round = batch.settle(&outcomes, are_kept);
             self.pace.went(round.progress());
-            for (kind, (records, bytes)) in round.delivered {
-                self.observer.delivered(kind, records, bytes);
-            }
-            for (kind, (records, _)) in round.dead_lettered {
-                self.observer.dead_lettered(kind, records);
-            }
+            self.count(&round);
             if round.kept.is_empty() {
                 self.flowing();
                 continue;
-            }
-            for (kind, (records, _)) in round.kept {
-                self.observer.retried(kind, records);
             }
             let delay = self.failed(&batch, &failures);
             self.pause(&mut batch, delay).await;
@@ -178,6 +175,7 @@ impl Worker {
     async fn send(&mut self, batch: &mut Batch) -> Result<Vec<Outcome>, Closed> {
         let allowance = if self.policy.is_whole { usize::MAX } else { self.pace.allowance() };
         let records = batch.records.len().min(allowance);
+        let records = batch.portion(self.pace.allowance().min(self.policy.batch_records), self.policy.batch_bytes);
         batch.tried(records);
         ask(&*self.sink, &*self.observer, &batch.records[..records]).await
     }
@@ -251,8 +249,24 @@ impl Worker {
         }
     }
 
+    fn count(&self, round: &Settled) {
+        for (kind, (records, bytes)) in &round.delivered {
+            self.observer.delivered(*kind, *records, *bytes);
+        }
+        for (kind, (records, _)) in &round.dead_lettered {
+            self.observer.dead_lettered(*kind, *records);
+        }
+        for (kind, (records, _)) in &round.kept {
+            self.observer.retried(*kind, *records);
+        }
+    }
+
     fn drop_lost(&self, batch: &mut Batch) {
-        for (kind, (records, _)) in batch.drop_lost() {
+        self.dropped(batch.drop_lost());
+    }
+
+    fn dropped(&self, lost: Counts) {
+        for (kind, (records, _)) in lost {
             tracing::warn!(%kind, records, reason = "lease lost", "records dropped undelivered");
             self.observer.dropped(kind, records);
         }
@@ -291,8 +305,18 @@ async fn ask(sink: &dyn Sink, observer: &dyn Observer, records: &[Record]) -> Re
     let started = Instant::now();
     let answer = sink.send(records).await;
     observer.in_flight(0, 0);
-    let mut outcomes = answer?;
-    observer.answered(count, started.elapsed());
+    Ok(answered(sink, observer, count, answer?, started.elapsed()))
+}
+
+/// Takes in the sink's answer for `count` records: an outcome for each.
+fn answered(
+    sink: &dyn Sink,
+    observer: &dyn Observer,
+    count: usize,
+    mut outcomes: Vec<Outcome>,
+    elapsed: Duration,
+) -> Vec<Outcome> {
+    observer.answered(count, elapsed);
     for class in classes(&outcomes) {
         observer.failed(class);
     }
@@ -301,5 +325,5 @@ async fn ask(sink: &dyn Sink, observer: &dyn Observer, records: &[Record]) -> Re
         // Drops surplus answers. A record without an answer is not known to be delivered.
         outcomes.resize_with(count, || Outcome::failed(ErrorClass::Server, "the sink did not answer for the record"));
     }
-    Ok(outcomes)
+    outcomes
 }

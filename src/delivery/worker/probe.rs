@@ -4,9 +4,9 @@ use std::slice;
 
 use tokio::time::Instant;
 
-use super::{Item, Worker, ask};
+use super::{Worker, ask};
 use crate::{
-    delivery::{Message, batch::Batch},
+    delivery::batch::Batch,
     lease::LeaseState,
     record::Record,
     sink::{Closed, Outcome},
@@ -63,7 +63,7 @@ impl Worker {
                 // Queued bodies count in the window, wherever they wait.
                 for _ in 0..self.policy.queue {
                     let Ok(message) = self.queue.try_recv() else { break };
-                    self.take(message);
+                    self.backlog.take(message);
                 }
                 let found = self.first_of_another_key(batch);
                 match found {
@@ -74,7 +74,7 @@ impl Worker {
         };
         let record = match place {
             ProbeSource::Batch(number) => batch.records.get(number),
-            ProbeSource::Backlog(number) => self.backlog.get(number).and_then(Item::record),
+            ProbeSource::Backlog(number) => self.backlog.record(number),
         };
         record.is_some_and(|record| record.ack.lease_state() == LeaseState::Held).then_some(place)
     }
@@ -89,8 +89,7 @@ impl Worker {
                 && record.ack.lease_state() != LeaseState::Lost
         };
         let in_batch = batch.records.iter().position(fits).map(ProbeSource::Batch);
-        in_batch
-            .or_else(|| self.backlog.iter().position(|item| item.record().is_some_and(fits)).map(ProbeSource::Backlog))
+        in_batch.or_else(|| self.backlog.position(fits).map(ProbeSource::Backlog))
     }
 
     /// Sends the record at `place` alone. If the sink accepts it, it is delivered; otherwise it stays unchanged in its
@@ -98,7 +97,7 @@ impl Worker {
     async fn probe(&mut self, batch: &mut Batch, place: ProbeSource) -> Result<Outcome, Closed> {
         let record = match place {
             ProbeSource::Batch(number) => Some(&batch.records[number]),
-            ProbeSource::Backlog(number) => self.backlog[number].record(),
+            ProbeSource::Backlog(number) => self.backlog.record(number),
         };
         let record = record.expect("the place of a record");
         let (kind, bytes) = (record.kind, record.body.len());
@@ -111,34 +110,10 @@ impl Worker {
         }
         let record = match place {
             ProbeSource::Batch(number) => Some(batch.remove(number)),
-            ProbeSource::Backlog(number) => self.backlog.remove(number).and_then(Item::into_record),
+            ProbeSource::Backlog(number) => self.backlog.remove(number),
         };
         record.expect("the place of a record").ack.delivered();
         self.observer.delivered(kind, 1, bytes);
         Ok(outcome)
-    }
-
-    /// Puts a submission behind everything that came before it.
-    pub(super) fn take(&mut self, message: Message) {
-        match message {
-            Message::Records(records) => self.backlog.extend(records.into_iter().map(Item::Record)),
-            Message::Drain(drained) => self.backlog.push_back(Item::Drained(drained)),
-        }
-    }
-}
-
-impl Item {
-    fn record(&self) -> Option<&Record> {
-        match self {
-            Item::Record(record) => Some(record),
-            Item::Drained(_) => None,
-        }
-    }
-
-    fn into_record(self) -> Option<Record> {
-        match self {
-            Item::Record(record) => Some(record),
-            Item::Drained(_) => None,
-        }
     }
 }

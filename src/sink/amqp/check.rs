@@ -23,7 +23,7 @@ pub(super) async fn check(config: &Config, within: Duration) -> Vec<Finding> {
         Ok(amqp) => amqp,
         Err(error) => return vec![Finding::of_setting(WHAT, error)],
     };
-    let settings = &*amqp.settings;
+    let settings = &amqp.settings;
     let mut findings = Vec::new();
     if timeout(within, tried(settings, &mut findings)).await.is_err() {
         let text = format!("{} did not answer within {within:.1?}", settings.shown);

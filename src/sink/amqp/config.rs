@@ -2,16 +2,19 @@
 
 use crate::{
     http::{Secret, Tls},
-    sink::Policy,
+    sink::{Policy, UnderWay},
     template::Template,
 };
 
-/// The most records in flight without a confirm. The broker stores a large batch with few writes to its disk. Unconfirmed records
+/// The most records in flight without a confirm, over all connections. The broker stores a large batch with few writes to its disk. Unconfirmed records
 /// are sent again after a broken connection.
 pub const UNCONFIRMED: usize = 4096;
 
-/// The most bytes of their bodies, except for a single larger one.
+/// The most bytes of their bodies, except for single larger ones.
 const UNCONFIRMED_BYTES: usize = 4 << 20;
+
+/// The least that a connection may carry of it: with less, it waits for confirms more than it sends.
+const BATCH_BYTES: usize = 256 << 10;
 
 /// The valid settings of the sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub struct Config {
     pub exchange: Template,
     /// The routing key.
     pub routing_key: Template,
-    /// Connections that publish side by side: 1 to 64.
+    /// Connections that publish side by side, each with a batch of its own: 1 to 64.
     pub workers: usize,
     /// Whether the broker has to return messages that no queue is bound for.
     pub mandatory: bool,
@@ -33,7 +36,14 @@ pub struct Config {
 impl Config {
     /// How records are batched for it.
     pub fn policy(&self) -> Policy {
-        Policy { batch_records: UNCONFIRMED, batch_bytes: UNCONFIRMED_BYTES, ..Policy::default() }
+        let workers = self.workers.max(1);
+        Policy {
+            under_way: UnderWay::ByKey(workers),
+            batch_records: UNCONFIRMED / workers,
+            batch_bytes: (UNCONFIRMED_BYTES / workers).max(BATCH_BYTES),
+            queue: UNCONFIRMED,
+            ..Policy::default()
+        }
     }
 }
 

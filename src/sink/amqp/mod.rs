@@ -1,7 +1,10 @@
 //! Publishes to an exchange of RabbitMQ (AMQP 0-9-1) with publisher confirms. Delivered means confirmed.
 //!
-//! A batch is shared out to workers by the key of its records. Each worker has a connection of its own, puts its share on
-//! the wire at once, and then waits for the confirms. A key always goes to the same worker, so its order holds.
+//! Several batches are under way, each over a connection of its own and never two with records of one key, so the order of
+//! each key holds. A batch is put on the wire at once; then its confirms are waited for.
+//!
+//! Batches do not share a channel: the client hands out a returned message with any confirm that comes in the same frame. On
+//! a channel with two batches, the return of one could come with a confirm of the other, and be missed.
 //!
 //! When the sink gives up a connection, it drops the unconfirmed messages with it: nothing in a buffer is sent later.
 
@@ -13,15 +16,11 @@ mod tls;
 mod wire;
 mod worker;
 
-#[cfg(test)]
-mod tests;
-
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::{self, BoxFuture};
+use futures_util::future::BoxFuture;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
-use tokio::sync::Mutex;
-use xxhash_rust::xxh3::xxh3_64;
+use tokio::sync::{Mutex, MutexGuard};
 
 pub(super) use self::settings::DEFINITION;
 use self::worker::Worker;
@@ -40,8 +39,8 @@ const FRAME_MAX: u32 = 32 << 10;
 /// Publishes records, and waits for the broker's confirms.
 #[derive(Debug)]
 pub struct Amqp {
-    settings: Arc<Settings>,
-    workers: Vec<Worker>,
+    settings: Settings,
+    workers: Vec<Mutex<Worker>>,
 }
 
 /// The settings of all workers.
@@ -94,44 +93,39 @@ impl Amqp {
         };
         let settings =
             Settings { uri, shown, tls, exchange, routing_key, mandatory, cluster: cluster.map(str::to_owned) };
-        let workers = (0..workers.max(1)).map(|_| Worker::default()).collect();
-        Ok(Amqp { settings: Arc::new(settings), workers })
+        let workers = (0..workers.max(1)).map(|_| Mutex::default()).collect();
+        Ok(Amqp { settings, workers })
     }
 
-    async fn publish(&mut self, batch: &[Record]) -> Vec<Outcome> {
-        let mut shares = vec![Vec::new(); self.workers.len()];
-        for (number, record) in batch.iter().enumerate() {
-            shares[worker_of(&record.key, self.workers.len())].push(number);
+    async fn publish(&self, batch: &[Record]) -> Vec<Outcome> {
+        self.free_worker().await.send(&self.settings, batch).await
+    }
+
+    /// The first one that is free: with few records there is one connection.
+    async fn free_worker(&self) -> MutexGuard<'_, Worker> {
+        match self.workers.iter().find_map(|worker| worker.try_lock().ok()) {
+            Some(worker) => worker,
+            // Not while the delivery keeps to the policy.
+            None => self.workers[0].lock().await,
         }
-        let settings = &self.settings;
-        let sends = self.workers.iter_mut().zip(&shares).map(|(worker, share)| worker.send(settings, batch, share));
-        let mut answers: Vec<(usize, Outcome)> = future::join_all(sends).await.into_iter().flatten().collect();
-        answers.sort_by_key(|(number, _)| *number);
-        answers.into_iter().map(|(_, outcome)| outcome).collect()
     }
 }
 
-/// Which of `workers` a key belongs to.
-fn worker_of(key: &str, workers: usize) -> usize {
-    let hash = xxh3_64(key.as_bytes()) % workers as u64;
-    usize::try_from(hash).expect("it is less than a usize")
-}
-
-/// One batch at a time.
-impl Sink for Mutex<Amqp> {
+/// As many batches at a time as there are connections.
+impl Sink for Amqp {
     fn name(&self) -> &'static str {
         "amqp"
     }
 
     fn send<'a>(&'a self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
-        Box::pin(async { Ok(self.lock().await.publish(batch).await) })
+        Box::pin(async { Ok(self.publish(batch).await) })
     }
 }
 
 impl Prepared for Config {
     fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
         let sink = Amqp::new(self.clone(), cluster).map_err(Unusable::new)?;
-        Ok((Box::new(Mutex::new(sink)), self.policy()))
+        Ok((Box::new(sink), self.policy()))
     }
 
     fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {

@@ -38,7 +38,7 @@ settings! {
     ROUTING_KEY = Setting::new(HEADING, "sink-amqp-routing-key", "SINK_AMQP_ROUTING_KEY", "TEMPLATE",
         "Routing key. It can contain fields of the record: nomad.{Namespace}.{JobID}.{TaskEvent.Type}");
     WORKERS = Setting::new(HEADING, "sink-amqp-workers", "SINK_AMQP_WORKERS", "COUNT",
-        "Connections that publish in parallel (1–64). Records of one key always use the same one").default("1");
+        "Connections that publish in parallel (1–64), each a batch of its own. Two records of one key are never in parallel; with 1, all records arrive in the order of their events").default("4");
     MANDATORY = Setting::new(HEADING, "sink-amqp-mandatory", "SINK_AMQP_MANDATORY", "BOOL",
         "Make the broker return records that no queue is bound for, so that they become dead letters. With false, the broker drops them silently")
         .default("true").form(Form::Switch);

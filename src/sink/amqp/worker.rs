@@ -1,4 +1,4 @@
-//! Sends the records of some keys, over one connection.
+//! Sends batches over one connection, one at a time.
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -83,13 +83,15 @@ impl Link {
 }
 
 impl Worker {
-    /// Sends the records of `batch` with these numbers, and answers for each.
-    pub(super) async fn send(
-        &mut self,
-        settings: &Settings,
-        batch: &[Record],
-        numbers: &[usize],
-    ) -> Vec<(usize, Outcome)> {
+    /// Sends `batch`, and answers for each of its records.
+    pub(super) async fn send(&mut self, settings: &Settings, batch: &[Record]) -> Vec<Outcome> {
+        let numbers: Vec<usize> = (0..batch.len()).collect();
+        let mut answers = self.send_all(settings, batch, &numbers).await;
+        answers.sort_by_key(|(number, _)| *number);
+        answers.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    async fn send_all(&mut self, settings: &Settings, batch: &[Record], numbers: &[usize]) -> Vec<(usize, Outcome)> {
         let Some((first, rest)) = numbers.split_at_checked(1) else { return Vec::new() };
         let (mut wire, channel, proven) = match mem::take(&mut self.link).raise(settings).await {
             Ok(raised) => raised,

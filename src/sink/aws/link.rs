@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use super::{Fault, Reach};
 
 /// A client, once there is one.
-pub(super) struct Link<C>(Mutex<State<C>>);
+pub(in crate::sink) struct Link<C>(Mutex<State<C>>);
 
 struct State<C> {
     /// `None` until the first record, and when the sink needs other credentials than the client has.
@@ -18,8 +18,8 @@ struct State<C> {
 }
 
 /// A client for one batch.
-pub(super) struct Lent<C> {
-    pub(super) reach: Arc<Reach<C>>,
+pub(in crate::sink) struct Lent<C> {
+    pub(in crate::sink) reach: Arc<Reach<C>>,
     /// The client was refused before the batch began.
     was_refused: bool,
 }
@@ -32,7 +32,7 @@ impl<C> Default for Link<C> {
 
 impl<C> Link<C> {
     /// The client. If there is none, `find` makes one; further callers wait for it.
-    pub(super) async fn lend<'a>(
+    pub(in crate::sink) async fn lend<'a>(
         &self,
         find: impl FnOnce() -> BoxFuture<'a, Result<Reach<C>, Fault>>,
     ) -> Result<Lent<C>, Fault> {
@@ -50,7 +50,7 @@ impl<C> Link<C> {
     /// A client learns from each answer how far our clock is from the server's, and signs by that from then on. If our clock is
     /// wrong, the same client succeeds on its second try; a new one never does. So a client is replaced only if it is refused
     /// in a batch that began after a refusal.
-    pub(super) async fn ended(&self, lent: &Lent<C>, is_refused: bool) {
+    pub(in crate::sink) async fn ended(&self, lent: &Lent<C>, is_refused: bool) {
         let mut state = self.0.lock().await;
         // Another batch may have replaced it.
         if !state.reach.as_ref().is_some_and(|reach| Arc::ptr_eq(reach, &lent.reach)) {

@@ -9,7 +9,6 @@ pub(super) mod attributes;
 mod check;
 mod client;
 mod fault;
-#[cfg(feature = "aws-tens")]
 mod link;
 #[cfg(any(feature = "sns", feature = "sqs"))]
 pub(super) mod names;
@@ -36,6 +35,7 @@ pub(super) use self::{
 pub(super) use self::{
     client::{Reach, Session, reach},
     fault::{Fault, Service, Target, first_line},
+    link::Link,
 };
 
 /// What the SDK may log.

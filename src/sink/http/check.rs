@@ -14,7 +14,7 @@ use crate::{
 pub(super) async fn check(config: &Config, within: Duration) -> Vec<Finding> {
     const WHAT: &str = "sink http";
     // Reads the certificates, and learns which parts of the URL are secrets.
-    let mut http = match Http::new(config.clone(), None) {
+    let http = match Http::new(config.clone(), None) {
         Ok(http) => http,
         Err(error) => return vec![Finding::of_setting(WHAT, error)],
     };

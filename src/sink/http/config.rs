@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode, Url};
 
 use crate::{
     http::{BasicAuth, Secret, Tls, TokenSource},
-    sink::Policy,
+    sink::{Policy, UnderWay},
 };
 
 /// A URL without a user. Its path and query can hold a token, so only the server is ever shown.
@@ -81,7 +81,7 @@ pub struct Config {
     pub format: Format,
     /// How bodies are compressed.
     pub compression: Compression,
-    /// Requests at a time: 1 to 256. Used only with [`Format::Single`].
+    /// Requests at a time: 1 to 256. With more than one, order holds for each key only.
     pub workers: usize,
     /// The deadline of an answer, connecting included: 100 ms to 10 min.
     pub timeout: Duration,
@@ -107,6 +107,18 @@ impl Config {
             Format::Single => self.batch_count.min(SINGLES_A_WORKER * self.workers.max(1)),
             Format::Array | Format::Ndjson => self.batch_count,
         };
-        Policy { batch_records, batch_bytes: self.batch_bytes, linger: self.batch_linger, ..Policy::default() }
+        // The workers of single records are within a batch.
+        let under_way = match self.format {
+            Format::Single => UnderWay::One,
+            Format::Array | Format::Ndjson if self.workers > 1 => UnderWay::ByKey(self.workers),
+            Format::Array | Format::Ndjson => UnderWay::One,
+        };
+        Policy {
+            under_way,
+            batch_records,
+            batch_bytes: self.batch_bytes,
+            linger: self.batch_linger,
+            ..Policy::default()
+        }
     }
 }

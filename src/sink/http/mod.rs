@@ -9,6 +9,9 @@
 //! A 401, 403, 404, 405, 406, 410 or 451, or a 5xx other than 503 and 504, can also be about one record, such as one
 //! from a web firewall. These are retried as refusals, see [`Outcome::Retry`].
 //!
+//! Several requests can be under way (`SINK_WORKER_COUNT`): of one batch in the format `single`, otherwise of several batches,
+//! never two with records of one key.
+//!
 //! After the first retry, the sink sends nothing more of the batch: the network or the server failed, and each further request
 //! would only wait for the same failure. The sink follows no redirects, because the credentials belong to the given address.
 
@@ -25,7 +28,11 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::atomic::AtomicBool, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use reqwest::{
@@ -83,16 +90,18 @@ pub struct Http {
     to: Target,
     format: Format,
     compression: Compression,
-    /// How many requests may be in flight at a time; one if the format is a batch.
+    /// How many requests of one batch may be in flight at a time; one if the format is a batch.
     workers: usize,
-    /// The most bytes of bodies in a batch, as far as the server's answers have shown.
-    fits: usize,
+    /// The most bytes of bodies in a request, as far as the server's answers have shown.
+    fits: AtomicUsize,
     /// The deadline of an answer.
     timeout: Duration,
     token: Token,
     credentials: fault::Credentials,
-    /// The check that has to pass before the first record is sent; `None` after that.
+    /// The check that has to pass before the first record is sent.
     health: Option<Check>,
+    /// It has passed, or there is none. Batches that come before that wait for one check, one after the other.
+    is_well: Mutex<bool>,
     /// The log says that the server does not end its answers.
     endless: AtomicBool,
 }
@@ -141,16 +150,27 @@ impl Http {
             format: config.format,
             compression: config.compression,
             workers,
-            fits: usize::MAX,
+            fits: AtomicUsize::new(usize::MAX),
             timeout: config.timeout,
             credentials,
             token: Token::new(config.token, &NAMES),
+            is_well: Mutex::new(health.is_none()),
             health,
             endless: AtomicBool::new(false),
         })
     }
 
-    async fn outcomes(&mut self, batch: &[Record]) -> Vec<Outcome> {
+    /// The most bytes of bodies in a request.
+    fn fits(&self) -> usize {
+        self.fits.load(Ordering::Relaxed)
+    }
+
+    /// Takes in what an answer says about it. Answers to several batches can come at once: each counts.
+    fn learn(&self, fits: impl Fn(usize) -> usize) {
+        self.fits.update(Ordering::Relaxed, Ordering::Relaxed, fits);
+    }
+
+    async fn outcomes(&self, batch: &[Record]) -> Vec<Outcome> {
         if let Err(reason) = self.check_health().await {
             return batch.iter().map(|_| Outcome::failed(ErrorClass::Connection, reason.clone())).collect();
         }
@@ -161,8 +181,12 @@ impl Http {
     }
 
     /// Checks the health of the server until the first success.
-    async fn check_health(&mut self) -> Result<(), String> {
+    async fn check_health(&self) -> Result<(), String> {
         let Some(check) = &self.health else { return Ok(()) };
+        let mut is_well = self.is_well.lock().await;
+        if *is_well {
+            return Ok(());
+        }
         let followed = self.token.follows_file();
         let authorization = if check.trusted { self.authorization().await? } else { None };
         let label = &check.to.server.label;
@@ -189,7 +213,7 @@ impl Http {
             ));
         }
         tracing::info!(server = %label, "the sink's server is well");
-        self.health = None;
+        *is_well = true;
         Ok(())
     }
 }
@@ -257,21 +281,21 @@ impl Target {
     }
 }
 
-/// One batch at a time.
-impl Sink for Mutex<Http> {
+/// Requests are independent of each other: the delivery never has two with records of one key under way.
+impl Sink for Http {
     fn name(&self) -> &'static str {
         "http"
     }
 
     fn send<'a>(&'a self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
-        Box::pin(async move { Ok(self.lock().await.outcomes(batch).await) })
+        Box::pin(async move { Ok(self.outcomes(batch).await) })
     }
 }
 
 impl Prepared for Config {
     fn build(&self, cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
         let sink = Http::new(self.clone(), cluster).map_err(Unusable::new)?;
-        Ok((Box::new(Mutex::new(sink)), self.policy()))
+        Ok((Box::new(sink), self.policy()))
     }
 
     fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {

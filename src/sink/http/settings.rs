@@ -38,7 +38,7 @@ settings! {
     FORMAT = Setting::new(HEADING, "sink-http-format", "SINK_HTTP_FORMAT", "FORMAT",
         "Layout of a request: single (one record), array (a batch as a JSON array), ndjson (a batch, one record a line). Without it, array if only `events` is carried, otherwise single");
     WORKER_COUNT = Setting::new(HEADING, "sink-worker-count", "SINK_WORKER_COUNT", "NUMBER",
-        "Requests in parallel with the format single (1–256). Two records of one key are never in parallel")
+        "Requests in parallel (1–256). Two records of one key are never in parallel; with more than one request, records of different keys can arrive in any order")
         .default("1");
     BATCH_COUNT = Setting::new(HEADING, "sink-batch-count", "SINK_BATCH_COUNT", "NUMBER",
         "Most records in a batch (1–10000)").default("500");

@@ -4,15 +4,15 @@ use super::{Http, fault::Answer};
 use crate::{record::Record, sink::Outcome};
 
 /// Sends `batch` in order. After a failure other than a refusal of data, nothing more is sent.
-pub(super) async fn send(http: &mut Http, batch: &[Record]) -> Vec<Outcome> {
+pub(super) async fn send(http: &Http, batch: &[Record]) -> Vec<Outcome> {
     let mut outcomes = Vec::with_capacity(batch.len());
     // The last part is sent next, so that halves stay in order.
-    let mut parts = pieces(batch, http.fits);
+    let mut parts = pieces(batch, http.fits());
     parts.reverse();
     while let Some(part) = parts.pop() {
         match http.exchange(part).await {
             Answer::Delivered => {
-                http.fits = grown(http.fits, bytes(part));
+                http.learn(|fits| grown(fits, bytes(part)));
                 outcomes.extend(part.iter().map(|_| Outcome::Delivered));
             }
             Answer::Reject { reason, .. } if part.len() == 1 => outcomes.push(Outcome::Reject { reason }),
@@ -20,7 +20,7 @@ pub(super) async fn send(http: &mut Http, batch: &[Record]) -> Vec<Outcome> {
                 tracing::debug!(%reason, records = part.len(), "a batch is refused, its halves are sent");
                 if too_large {
                     // The part is larger than the server's limit, so half of it is never less than half of the limit.
-                    http.fits = http.fits.min(bytes(part) / 2);
+                    http.learn(|fits| fits.min(bytes(part) / 2));
                 }
                 let (first, second) = part.split_at(part.len() / 2);
                 parts.extend([second, first]);

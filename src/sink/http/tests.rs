@@ -128,7 +128,7 @@ fn letters(outcomes: &[Outcome]) -> String {
     outcomes.iter().map(letter).collect()
 }
 
-async fn send(sink: &mut Http, batch: &[Record]) -> Vec<Outcome> {
+async fn send(sink: &Http, batch: &[Record]) -> Vec<Outcome> {
     sink.outcomes(batch).await
 }
 
@@ -143,9 +143,9 @@ fn reason(outcome: &Outcome) -> &str {
 async fn one_worker_sends_one_record_a_request_in_order() {
     let server = Server::start(|_| say(200, "ok")).await;
     let config = config(&format!("{}/a%20b?c=%2F", server.address));
-    let mut sink = Http::new(config, Some("eu 1")).expect("good settings");
+    let sink = Http::new(config, Some("eu 1")).expect("good settings");
     let book = Book::new();
-    let outcomes = send(&mut sink, &records(&book, &["a", "b", "a", "c"])).await;
+    let outcomes = send(&sink, &records(&book, &["a", "b", "a", "c"])).await;
     assert_eq!(letters(&outcomes), "DDDD");
     assert_eq!(server.bodies(), ["1", "2", "3", "4"]);
     let first = &server.came()[0];
@@ -169,8 +169,8 @@ async fn batches_are_an_array_or_lines() {
     for (format, body, content_type) in
         [(Format::Array, "[1,2,3]", "application/json"), (Format::Ndjson, "1\n2\n3\n", "application/x-ndjson")]
     {
-        let mut sink = sink(Config { format, method: Method::PUT, ..config(&server.address) });
-        assert_eq!(letters(&send(&mut sink, &records(&book, &["a", "b", "a"])).await), "DDD");
+        let sink = sink(Config { format, method: Method::PUT, ..config(&server.address) });
+        assert_eq!(letters(&send(&sink, &records(&book, &["a", "b", "a"])).await), "DDD");
         let came = server.came().pop().expect("a request");
         assert_eq!((came.text(), came.header("content-type"), &came.method), (body, content_type, &Method::PUT));
         assert!(came.header("idempotency-key").ends_with("-3"));
@@ -191,9 +191,9 @@ async fn a_cloud_event_replaces_the_content_type_but_for_one_that_is_given() {
     ] {
         let headers = headers.split_once(": ").into_iter();
         let headers = headers.map(|(name, value)| (name.to_owned(), Secret::new(value))).collect();
-        let mut sink = sink(Config { headers, ..config(&server.address) });
+        let sink = sink(Config { headers, ..config(&server.address) });
         let record = Record { envelope, ..Book::new().record("a", "1") };
-        assert_eq!(letters(&send(&mut sink, &[record]).await), "D");
+        assert_eq!(letters(&send(&sink, &[record]).await), "D");
         let came = server.came().pop().expect("a request");
         assert_eq!((came.header("content-type"), came.header("ce-id"), came.text()), (content_type, id, "1"));
     }
@@ -204,9 +204,9 @@ async fn bodies_are_compressed() {
     let server = Server::start(|_| say(200, "")).await;
     let long = "x".repeat(100_000);
     for (compression, name) in [(Compression::Gzip, "gzip"), (Compression::Zstd, "zstd")] {
-        let mut sink = sink(Config { compression, ..config(&server.address) });
+        let sink = sink(Config { compression, ..config(&server.address) });
         for body in ["short", &long] {
-            assert_eq!(letters(&send(&mut sink, &[Book::new().record("a", body.to_owned())]).await), "D");
+            assert_eq!(letters(&send(&sink, &[Book::new().record("a", body.to_owned())]).await), "D");
             let came = server.came().pop().expect("a request");
             assert_eq!(came.header("content-encoding"), name);
             let plain = match compression {
@@ -239,16 +239,16 @@ async fn credentials_and_headers_are_sent_and_never_shown() {
     ] {
         assert!(!format!("{config:?}").contains("hush"), "{config:?}");
         let is_file = matches!(config.token, TokenSource::File(_));
-        let mut sink = sink(config);
-        let outcomes = send(&mut sink, &Book::new().records(&["a"])).await;
+        let sink = sink(config);
+        let outcomes = send(&sink, &Book::new().records(&["a"])).await;
         assert_eq!(server.came().pop().expect("a request").header("authorization"), sent);
         let said = format!("{outcomes:?} {sink:?}");
         assert!(!said.contains(if is_file { "hush-1" } else { "hush" }) && !said.contains("bWU6"), "{said}");
     }
     let headers = [("Content-Type", "text/x"), ("X-A", "1"), ("X-A", "2")];
     let headers = headers.map(|(name, value)| (name.to_owned(), Secret::new(value))).to_vec();
-    let mut sink = sink(Config { headers, ..config(&server.address) });
-    send(&mut sink, &Book::new().records(&["a"])).await;
+    let sink = sink(Config { headers, ..config(&server.address) });
+    send(&sink, &Book::new().records(&["a"])).await;
     let came = server.came().pop().expect("a request");
     assert_eq!(came.header("content-type"), "text/x");
     assert_eq!(came.headers.get_all("x-a").iter().count(), 2);
@@ -268,7 +268,7 @@ async fn a_refusal_names_what_is_configured() {
             "SINK_HTTP_AUTH",
         ),
     ] {
-        let outcomes = send(&mut sink(config), &records(&Book::new(), &["a"])).await;
+        let outcomes = send(&sink(config), &records(&Book::new(), &["a"])).await;
         let reason = reason(&outcomes[0]);
         assert!(reason.contains(wanted) && !reason.contains(unwanted), "{reason}");
     }
@@ -302,9 +302,9 @@ async fn workers_never_send_two_of_a_key_at_a_time() {
     };
     let router = Router::new().fallback(answer);
     let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("serves until aborted") });
-    let mut sink = sink(Config { workers: 3, ..config(&address) });
+    let sink = sink(Config { workers: 3, ..config(&address) });
     let batch = records(&book, &["a", "a", "b", "c", "b", "c", "a", "b", "c"]);
-    assert_eq!(letters(&send(&mut sink, &batch).await), "DDDDDDDDD");
+    assert_eq!(letters(&send(&sink, &batch).await), "DDDDDDDDD");
     task.abort();
     assert_eq!(running.lock().expect("no panic").1, 3);
     let arrived = arrived.lock().expect("no panic");
@@ -317,8 +317,8 @@ async fn workers_never_send_two_of_a_key_at_a_time() {
 #[tokio::test]
 async fn nothing_is_sent_after_a_failure() {
     let server = Server::start(|came| say(if came.text() == "2" { 500 } else { 200 }, "")).await;
-    let mut sink = sink(config(&server.address));
-    let outcomes = send(&mut sink, &records(&Book::new(), &["a", "b", "c", "b"])).await;
+    let sink = sink(config(&server.address));
+    let outcomes = send(&sink, &records(&Book::new(), &["a", "b", "c", "b"])).await;
     assert_eq!(letters(&outcomes), "Drrr");
     assert!(reason(&outcomes[1]).contains("500 Internal Server Error"), "{outcomes:?}");
     assert_eq!(server.bodies(), ["1", "2"]);
@@ -327,8 +327,8 @@ async fn nothing_is_sent_after_a_failure() {
 #[tokio::test]
 async fn a_refused_record_holds_no_other() {
     let server = Server::start(|came| say(if came.text() == "2" { 422 } else { 200 }, "no such field")).await;
-    let mut sink = sink(config(&server.address));
-    let outcomes = send(&mut sink, &records(&Book::new(), &["a", "b", "b"])).await;
+    let sink = sink(config(&server.address));
+    let outcomes = send(&sink, &records(&Book::new(), &["a", "b", "b"])).await;
     assert_eq!(letters(&outcomes), "DXD");
     assert!(reason(&outcomes[1]).contains("no such field"), "{outcomes:?}");
 }
@@ -339,8 +339,8 @@ async fn nothing_is_sent_without_the_lease() {
     for format in [Format::Single, Format::Array] {
         let book = Book::new();
         book.lease.set(LeaseState::Suspended);
-        let mut sink = sink(Config { format, ..config(&server.address) });
-        let outcomes = send(&mut sink, &book.records(&["a", "b"])).await;
+        let sink = sink(Config { format, ..config(&server.address) });
+        let outcomes = send(&sink, &book.records(&["a", "b"])).await;
         assert_eq!(letters(&outcomes), "rr");
         assert!(reason(&outcomes[0]).contains("lease"), "{outcomes:?}");
     }
@@ -356,8 +356,8 @@ async fn a_retry_waits_as_long_as_the_server_asks() {
     })
     .await;
     for format in [Format::Single, Format::Ndjson] {
-        let mut sink = sink(Config { format, ..config(&server.address) });
-        let outcomes = send(&mut sink, &Book::new().records(&["a", "b"])).await;
+        let sink = sink(Config { format, ..config(&server.address) });
+        let outcomes = send(&sink, &Book::new().records(&["a", "b"])).await;
         let after = Some(Duration::from_secs(7));
         assert!(matches!(&outcomes[0], Outcome::Retry { after: asked, .. } if *asked == after), "{outcomes:?}");
     }
@@ -372,7 +372,7 @@ async fn a_silent_server_and_none_at_all_are_tried_again() {
     let outcomes = send(&mut silent, &Book::new().records(&["a"])).await;
     assert!(reason(&outcomes[0]).contains("may have arrived"), "{outcomes:?}");
     drop(listener);
-    let outcomes = send(&mut sink(config(&address)), &Book::new().records(&["a"])).await;
+    let outcomes = send(&sink(config(&address)), &Book::new().records(&["a"])).await;
     assert!(reason(&outcomes[0]).contains("cannot be reached"), "{outcomes:?}");
     assert!(!reason(&outcomes[0]).contains("may have arrived"), "{outcomes:?}");
 }
@@ -390,14 +390,14 @@ async fn the_first_record_waits_for_health() {
     let url = Link::new(format!("{}/health?a", server.address).parse().expect("a URL"));
     let health = Some(Health { url, status: StatusCode::NO_CONTENT });
     let token = TokenSource::Fixed(Secret::new("hush"));
-    let mut sink = sink(Config { health, token, ..config(&server.address) });
+    let sink = sink(Config { health, token, ..config(&server.address) });
     let batch = Book::new().records(&["a", "b"]);
-    let outcomes = send(&mut sink, &batch).await;
+    let outcomes = send(&sink, &batch).await;
     assert_eq!(letters(&outcomes), "rr");
     assert!(reason(&outcomes[0]).contains("health check") && reason(&outcomes[0]).contains("204"), "{outcomes:?}");
     *healthy.lock().expect("no panic") = true;
-    assert_eq!(letters(&send(&mut sink, &batch).await), "DD");
-    assert_eq!(letters(&send(&mut sink, &batch).await), "DD");
+    assert_eq!(letters(&send(&sink, &batch).await), "DD");
+    assert_eq!(letters(&send(&sink, &batch).await), "DD");
     let asked: Vec<_> = server.came().into_iter().filter(|came| came.method == Method::GET).collect();
     assert_eq!(asked.len(), 2, "once it is well it is not asked again");
     assert!(asked.iter().all(|came| came.header("authorization") == "Bearer hush"));
@@ -414,7 +414,7 @@ async fn another_server_of_health_sees_no_credentials() {
         headers: vec![("x-key".to_owned(), Secret::new("hush"))],
         ..config(&server.address)
     };
-    assert_eq!(letters(&send(&mut sink(config), &Book::new().records(&["a"])).await), "D");
+    assert_eq!(letters(&send(&sink(config), &Book::new().records(&["a"])).await), "D");
     assert!(!format!("{:?}", health.came()).contains("hush"));
     assert_eq!(server.came()[0].header("x-key"), "hush");
 }
@@ -429,11 +429,11 @@ proptest::proptest! {
         runtime.block_on(async {
             let server = Server::start(|came| say(if came.text().contains('x') { 400 } else { 200 }, "")).await;
             let format = if ndjson { Format::Ndjson } else { Format::Array };
-            let mut sink = sink(Config { format, ..config(&server.address) });
+            let sink = sink(Config { format, ..config(&server.address) });
             let book = Book::new();
             let body = |(number, guilty): (usize, &bool)| format!("\"{number}{}\"", if *guilty { "x" } else { "" });
             let batch: Vec<_> = guilty.iter().enumerate().map(|each| book.record("k", body(each))).collect();
-            let outcomes = send(&mut sink, &batch).await;
+            let outcomes = send(&sink, &batch).await;
             let expected: String = guilty.iter().map(|guilty| if *guilty { 'X' } else { 'D' }).collect();
             assert_eq!(letters(&outcomes), expected);
             let taken: Vec<usize> = server.bodies().iter().filter(|body| !body.contains('x'))

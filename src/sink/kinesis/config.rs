@@ -1,6 +1,9 @@
 //! The sink's settings.
 
-use crate::{sink::Policy, template::Template};
+use crate::{
+    sink::{Policy, UnderWay},
+    template::Template,
+};
 
 /// The valid settings of the sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +14,8 @@ pub struct Config {
     pub partition_key: Option<Template>,
     /// The most bytes of a record, its partition key included: 1 MiB to 10 MiB.
     pub max_record_size: usize,
+    /// Calls in parallel: 1 to 64.
+    pub workers: usize,
 }
 
 /// How the stream is named.
@@ -35,10 +40,18 @@ impl Config {
     /// until records could be larger than 1 MiB: this fits both. A single larger record goes alone.
     pub const CALL_BYTES: usize = 5 << 20;
 
-    /// How records are batched for it: some whole calls at a time, so that a small last call costs little, and a queue that has
-    /// the next ones ready.
+    /// The most bytes of bodies in a batch, except for a single larger one. The client holds each call three times: as bodies, in
+    /// base64, and as a request.
+    const BATCH_BYTES: usize = 2 << 20;
+
+    /// How records are batched for it: a batch is a call, and a queue has the next ones ready.
     pub fn policy(&self) -> Policy {
-        let batch_records = 4 * Self::CALL_RECORDS;
-        Policy { batch_records, batch_bytes: 4 * Self::CALL_BYTES, queue: 2 * batch_records, ..Policy::default() }
+        Policy {
+            under_way: UnderWay::ByKey(self.workers),
+            batch_records: Self::CALL_RECORDS,
+            batch_bytes: Self::BATCH_BYTES,
+            queue: self.workers * Self::CALL_RECORDS,
+            ..Policy::default()
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Writes to a stream of Amazon Kinesis with `PutRecords`. Delivered means that the answer has a sequence number for the
 //! record.
 //!
-//! The sink sends a batch in calls as large as the API takes, in order, one after another: with two calls at a time, records of a
-//! key could overtake each other.
+//! A batch is one call, or a few if it does not fit: they are sent in order, one after another. Several batches can be under way,
+//! never two with records of one key: in two calls at a time, these could overtake each other.
 //!
 //! | Answer | Outcome |
 //! |---|---|
@@ -24,14 +24,19 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashSet, fmt, mem, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use aws_sdk_kinesis::{
+    Client,
     primitives::Blob,
     types::{PutRecordsRequestEntry, PutRecordsResultEntry},
 };
 use futures_util::future::BoxFuture;
-use tokio::sync::Mutex;
 
 pub use self::config::{Config, Stream};
 pub(super) use self::settings::DEFINITION;
@@ -40,18 +45,19 @@ use self::{
     client::Reach,
     fault::Fault,
 };
-use super::{Closed, ErrorClass, Outcome, Policy, Prepared, Sink, Unusable, aws::Target, lease};
+use super::{
+    Closed, ErrorClass, Outcome, Policy, Prepared, Sink, Unusable,
+    aws::{Link, Target},
+    lease,
+};
 use crate::{finding::Finding, kind::Kind, lease::LeaseState, record::Record};
 
 /// Writes records to one stream.
 pub struct Kinesis {
-    settings: Arc<Config>,
-    /// `None` until the first record, and when the sink needs other credentials than the client has.
-    reach: Option<Reach>,
-    /// The last call was refused, and other credentials could help.
-    refused: bool,
+    settings: Config,
+    link: Link<Client>,
     /// A fault that only people can fix is in the log.
-    is_reported: bool,
+    is_reported: AtomicBool,
 }
 
 impl fmt::Debug for Kinesis {
@@ -63,7 +69,7 @@ impl fmt::Debug for Kinesis {
 impl Kinesis {
     /// A sink that looks for region and credentials at the first send.
     pub fn new(config: Config) -> Self {
-        Kinesis { settings: Arc::new(config), reach: None, refused: false, is_reported: false }
+        Kinesis { settings: config, link: Link::default(), is_reported: AtomicBool::new(false) }
     }
 
     fn stream(&self) -> &str {
@@ -77,19 +83,15 @@ impl Kinesis {
         Target { service: &fault::SERVICE, name: self.stream(), region }
     }
 
-    async fn put(&mut self, batch: &[Record]) -> Vec<Outcome> {
-        let reach = match mem::take(&mut self.reach) {
-            Some(reach) => reach,
-            None => match client::reach(&self.settings.stream).await {
-                Ok(reach) => reach,
-                Err(fault) => {
-                    self.report_once(&fault);
-                    return batch.iter().map(|_| fault.outcome()).collect();
-                }
-            },
+    async fn put(&self, batch: &[Record]) -> Vec<Outcome> {
+        let lent = match self.link.lend(|| Box::pin(client::reach(&self.settings.stream))).await {
+            Ok(lent) => lent,
+            Err(fault) => {
+                self.report_once(&fault);
+                return batch.iter().map(|_| fault.outcome()).collect();
+            }
         };
-        let settings = Arc::clone(&self.settings);
-        let mut round = Round::new(batch, &settings);
+        let mut round = Round::new(batch, &self.settings);
         let mut fault = None;
         while let Some(part) = round.next_part() {
             let answer = tokio::select! {
@@ -97,11 +99,11 @@ impl Kinesis {
                 () = lease::until_unheld(part.iter().map(|entry| &batch[entry.number])) => {
                     Err(Fault::Passing(ErrorClass::Unsent, "the lease is not held any more".to_owned()))
                 }
-                answer = self.call(&reach, batch, &part) => answer,
+                answer = self.call(&lent.reach, batch, &part) => answer,
             };
             match answer {
                 Ok(answers) => {
-                    self.is_reported = false;
+                    self.is_reported.store(false, Ordering::Relaxed);
                     round.answered(&part, answers);
                 }
                 Err(Fault::Data(reason)) => round.refused(part, reason),
@@ -115,15 +117,7 @@ impl Kinesis {
         if let Some(fault) = &fault {
             self.report_once(fault);
         }
-        let refused = fault.is_some_and(|fault| fault.wants_other_credentials());
-        // A client learns from each answer how far our clock is from the server's, and signs by that from then on. If our clock
-        // is wrong, the same client succeeds on its second try; a new one never does.
-        let again = mem::replace(&mut self.refused, refused);
-        if refused && again {
-            self.refused = false;
-        } else {
-            self.reach = Some(reach);
-        }
+        self.link.ended(&lent, fault.is_some_and(|fault| fault.wants_other_credentials())).await;
         round.outcomes()
     }
 
@@ -153,8 +147,8 @@ impl Kinesis {
     }
 
     /// Logs a fault that only people can fix, once: otherwise it looks like any other outage.
-    fn report_once(&mut self, fault: &Fault) {
-        if fault.needs_people() && !mem::replace(&mut self.is_reported, true) {
+    fn report_once(&self, fault: &Fault) {
+        if fault.needs_people() && !self.is_reported.swap(true, Ordering::Relaxed) {
             tracing::error!(reason = fault.reason(), "stream refuses every record");
         }
     }
@@ -270,20 +264,20 @@ impl<'a> Round<'a> {
     }
 }
 
-/// One batch at a time.
-impl Sink for Mutex<Kinesis> {
+/// Several batches at a time, as the policy says.
+impl Sink for Kinesis {
     fn name(&self) -> &'static str {
         "kinesis"
     }
 
     fn send<'a>(&'a self, batch: &'a [Record]) -> BoxFuture<'a, Result<Vec<Outcome>, Closed>> {
-        Box::pin(async { Ok(self.lock().await.put(batch).await) })
+        Box::pin(async { Ok(self.put(batch).await) })
     }
 }
 
 impl Prepared for Config {
     fn build(&self, _cluster: Option<&str>) -> Result<(Box<dyn Sink>, Policy), Unusable> {
-        Ok((Box::new(Mutex::new(Kinesis::new(self.clone()))), self.policy()))
+        Ok((Box::new(Kinesis::new(self.clone())), self.policy()))
     }
 
     fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {

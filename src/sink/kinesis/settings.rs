@@ -3,7 +3,7 @@
 
 use super::{Config, Stream};
 use crate::{
-    settings::{Broken, ByteSize, Reader, Setting, between, settings},
+    settings::{Broken, ByteSize, Reader, Setting, between, number, settings},
     sink::{Definition, aws},
     template::Template,
 };
@@ -29,6 +29,8 @@ settings! {
     MAX_RECORD_SIZE = Setting::new(HEADING, "sink-kinesis-max-record-size", "SINK_KINESIS_MAX_RECORD_SIZE", "SIZE",
         "Largest record that the stream takes, including the partition key (1MiB–10MiB). A larger one becomes a dead letter")
         .default("1MiB");
+    WORKERS = Setting::new(HEADING, "sink-kinesis-workers", "SINK_KINESIS_WORKERS", "COUNT",
+        "Calls in parallel (1–64). Two records of one key are never in parallel; with 1, all records of a shard arrive in the order of their events").default("8");
 }
 
 fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
@@ -40,10 +42,12 @@ fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     let partition_key = reader.optional(&PARTITION_KEY, partition_key);
     let (least, most) = (ByteSize::new(1 << 20), ByteSize::new(10 << 20));
     let max_record_size = reader.value(&MAX_RECORD_SIZE, between(least, most));
+    let workers = reader.value(&WORKERS, number(1, 64));
     Ok(Config {
         stream: stream.ok_or(Broken)?,
         partition_key,
         max_record_size: usize::try_from(max_record_size?.bytes()).map_err(|_| Broken)?,
+        workers: workers?,
     })
 }
 

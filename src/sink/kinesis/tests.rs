@@ -17,6 +17,7 @@ fn settings(partition_key: Option<&str>) -> Config {
         stream: Stream::Name("nomad".to_owned()),
         partition_key: partition_key.map(|text| text.parse().expect("a template")),
         max_record_size: 1 << 20,
+        workers: 8,
     }
 }
 
@@ -159,11 +160,16 @@ fn reach(address: std::net::SocketAddr) -> Reach {
     Reach { client: Client::from_conf(config.build()), region: "us-east-1".to_owned() }
 }
 
+async fn with_client(reach: Reach) -> Kinesis {
+    let kinesis = Kinesis::new(settings(None));
+    kinesis.link.lend(|| Box::pin(async { Ok(reach) })).await.expect("it is given");
+    kinesis
+}
+
 #[tokio::test]
 async fn a_call_that_is_under_way_when_the_lease_goes_is_given_up() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let mut kinesis = Kinesis::new(settings(None));
-    kinesis.reach = Some(reach(listener.local_addr().expect("bound")));
+    let kinesis = with_client(reach(listener.local_addr().expect("bound"))).await;
     let book = Book::new();
     let batch = book.records(&["a", "b"]);
     let server = async {
@@ -246,8 +252,7 @@ async fn ahead(listener: tokio::net::TcpListener, by: Duration) {
 #[tokio::test]
 async fn a_clock_that_goes_wrong_is_set_right_by_the_answers() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let mut kinesis = Kinesis::new(settings(None));
-    kinesis.reach = Some(reach(listener.local_addr().expect("bound")));
+    let kinesis = with_client(reach(listener.local_addr().expect("bound"))).await;
     let batch = Book::new().records(&["a"]);
     let sends = async {
         let first = letters(&kinesis.put(&batch).await);

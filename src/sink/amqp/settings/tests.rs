@@ -26,7 +26,7 @@ fn problem(further: &[(&str, &str)]) -> String {
 #[test]
 fn the_originals_variables_are_enough() {
     let read = amqp(&[]);
-    assert_eq!((read.workers, read.mandatory, &read.tls), (1, true, &Tls::default()));
+    assert_eq!((read.workers, read.mandatory, &read.tls), (4, true, &Tls::default()));
     assert_eq!((read.exchange.to_string(), read.routing_key.to_string()), ("nomad".into(), "nomad.{JobID}".into()));
     assert_eq!((&*read.broker.host, read.broker.port, &*read.broker.vhost), ("rabbit", 5672, "/"));
     assert!(!format!("{read:?}").contains("hush"));

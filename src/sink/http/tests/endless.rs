@@ -57,10 +57,10 @@ async fn a_good_answer_is_delivered_at_its_head_and_the_log_says_once_what_it_co
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let (_server, mut sink) = endless(200).await;
+    let (_server, sink) = endless(200).await;
     let book = Book::new();
     for _ in 0..2 {
-        let outcomes = timeout(SOON, send(&mut sink, &book.records(&["a", "b"]))).await;
+        let outcomes = timeout(SOON, send(&sink, &book.records(&["a", "b"]))).await;
         assert_eq!(letters(&outcomes.expect("long before the deadline of a request")), "DD");
     }
     let text = log.text();
@@ -70,8 +70,8 @@ async fn a_good_answer_is_delivered_at_its_head_and_the_log_says_once_what_it_co
 #[tokio::test]
 async fn a_bad_answer_is_judged_by_its_head_and_what_has_come() {
     for (status, letter) in [(500, "r"), (503, "r"), (403, "r"), (400, "X")] {
-        let (_server, mut sink) = endless(status).await;
-        let outcomes = timeout(SOON, send(&mut sink, &Book::new().records(&["a"]))).await;
+        let (_server, sink) = endless(status).await;
+        let outcomes = timeout(SOON, send(&sink, &Book::new().records(&["a"]))).await;
         let outcomes = outcomes.expect("long before the deadline of a request");
         assert_eq!(letters(&outcomes), letter, "{status}");
         let reason = reason(&outcomes[0]);

@@ -26,8 +26,8 @@ async fn a_record_that_is_refused_before_it_is_sent_is_rejected() {
     for lingers in [true, false] {
         let (address, _server) = hasty(lingers).await;
         for bytes in [1 << 10, 32 << 20] {
-            let mut sink = sink(config(&address));
-            let outcomes = send(&mut sink, &[Book::new().record("a", vec![b'x'; bytes])]).await;
+            let sink = sink(config(&address));
+            let outcomes = send(&sink, &[Book::new().record("a", vec![b'x'; bytes])]).await;
             // A server that closes at once can lose its own answer.
             let expected: &[_] = if lingers { &["X"] } else { &["X", "r"] };
             assert!(expected.contains(&letters(&outcomes).as_str()), "{outcomes:?}");
@@ -38,19 +38,19 @@ async fn a_record_that_is_refused_before_it_is_sent_is_rejected() {
 #[tokio::test]
 async fn what_a_server_takes_is_remembered() {
     let server = Server::start(|came| say(if came.body.len() > 100 { 413 } else { 200 }, "")).await;
-    let mut sink = sink(Config { format: Format::Array, ..config(&server.address) });
+    let sink = sink(Config { format: Format::Array, ..config(&server.address) });
     let book = Book::new();
     let batch: Vec<_> = (0..40).map(|_| book.record("a", "\"12345678\"")).collect();
     let too_large = || server.came().iter().filter(|came| came.body.len() > 100).count();
-    assert_eq!(letters(&send(&mut sink, &batch).await), "D".repeat(40));
+    assert_eq!(letters(&send(&sink, &batch).await), "D".repeat(40));
     let found = too_large();
     assert!(found > 0);
-    assert_eq!(letters(&send(&mut sink, &batch).await), "D".repeat(40));
+    assert_eq!(letters(&send(&sink, &batch).await), "D".repeat(40));
     assert_eq!(too_large(), found, "it is asked once");
     // A record that is too large by itself is sent alone at once, and the others of its batch do not suffer.
     let mut batch: Vec<_> = (0..4).map(|_| book.record("a", "1")).collect();
     batch.insert(2, book.record("a", "2".repeat(200)));
-    assert_eq!(letters(&send(&mut sink, &batch).await), "DDXDD");
+    assert_eq!(letters(&send(&sink, &batch).await), "DDXDD");
     assert_eq!(too_large(), found + 1);
 }
 
@@ -61,15 +61,15 @@ async fn a_limit_that_was_raised_is_noticed() {
     let server =
         Server::start(move |_| say(if raised.load(std::sync::atomic::Ordering::Relaxed) { 200 } else { 413 }, ""))
             .await;
-    let mut sink = sink(Config { format: Format::Array, ..config(&server.address) });
+    let sink = sink(Config { format: Format::Array, ..config(&server.address) });
     let book = Book::new();
     let batch: Vec<_> = (0..8).map(|_| book.record("a", "x".repeat(100))).collect();
-    assert_eq!(letters(&send(&mut sink, &batch).await), "X".repeat(8), "nothing is small enough");
+    assert_eq!(letters(&send(&sink, &batch).await), "X".repeat(8), "nothing is small enough");
     is_raised.store(true, std::sync::atomic::Ordering::Relaxed);
     for _ in 0..250 {
-        assert_eq!(letters(&send(&mut sink, &batch).await), "D".repeat(8));
+        assert_eq!(letters(&send(&sink, &batch).await), "D".repeat(8));
     }
     let before = server.came().len();
-    assert_eq!(letters(&send(&mut sink, &batch).await), "D".repeat(8));
+    assert_eq!(letters(&send(&sink, &batch).await), "D".repeat(8));
     assert_eq!(server.came().len() - before, 1, "the batch is whole again");
 }

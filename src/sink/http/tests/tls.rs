@@ -92,8 +92,8 @@ impl Authority {
 }
 
 async fn outcome(server: &Server, tls: http::Tls) -> Outcome {
-    let mut sink = sink(Config { tls, ..config(&server.address) });
-    send(&mut sink, &Book::new().records(&["a"])).await.remove(0)
+    let sink = sink(Config { tls, ..config(&server.address) });
+    send(&sink, &Book::new().records(&["a"])).await.remove(0)
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ fn kinesis(further: &[(&str, &str)]) -> Config {
 fn the_stream_is_enough_and_the_originals_constant_key_is_taken() {
     let read = kinesis(&[]);
     assert_eq!(read.stream, Stream::Name("nomad".into()));
-    assert_eq!((&read.partition_key, read.max_record_size), (&None, 1 << 20));
+    assert_eq!((&read.partition_key, read.max_record_size, read.workers), (&None, 1 << 20, 8));
     let key = |text: &str| kinesis(&[("SINK_KINESIS_PARTITION_KEY", text)]).partition_key.map(|key| key.to_string());
     assert_eq!(key("nomad").as_deref(), Some("nomad"));
     assert_eq!(key("{AllocationID}").as_deref(), Some("{AllocationID}"));
@@ -27,9 +27,13 @@ fn the_stream_is_enough_and_the_originals_constant_key_is_taken() {
 #[test]
 fn everything_else_can_be_said() {
     let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/nomad";
-    let read = kinesis(&[("SINK_KINESIS_STREAM_NAME", arn), ("SINK_KINESIS_MAX_RECORD_SIZE", "10MiB")]);
+    let read = kinesis(&[
+        ("SINK_KINESIS_STREAM_NAME", arn),
+        ("SINK_KINESIS_MAX_RECORD_SIZE", "10MiB"),
+        ("SINK_KINESIS_WORKERS", "1"),
+    ]);
     assert_eq!(read.stream, Stream::Arn { arn: arn.into(), region: "eu-west-1".into() });
-    assert_eq!(read.max_record_size, 10 << 20);
+    assert_eq!((read.max_record_size, read.workers), (10 << 20, 1));
 }
 
 #[test]
