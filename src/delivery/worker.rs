@@ -69,19 +69,20 @@ impl Worker {
         }
     }
 
-    pub(super) async fn run(self) -> Result<(), Closed> {
+    pub(super) async fn run(mut self) -> Result<(), Closed> {
         match self.policy.under_way {
-            UnderWay::One | UnderWay::Ordered(..=1) | UnderWay::ByKey(..=1) => self.run_one().await,
-            UnderWay::Ordered(_) | UnderWay::ByKey(_) => self.run_several().await,
+            UnderWay::One | UnderWay::Ordered(..=1) | UnderWay::ByKey(..=1) => self.run_one().await?,
+            UnderWay::Ordered(_) | UnderWay::ByKey(_) => self.run_several().await?,
         }
+        self.sink.close().await;
+        Ok(())
     }
 
     /// Sends one batch at a time.
-    async fn run_one(mut self) -> Result<(), Closed> {
+    async fn run_one(&mut self) -> Result<(), Closed> {
         while let Some(batch) = self.next_batch().await {
             self.deliver(batch).await?;
         }
-        self.sink.close().await;
         Ok(())
     }
 
@@ -174,8 +175,7 @@ impl Worker {
     /// Sends as many records, from the first one on, as the pace allows.
     async fn send(&mut self, batch: &mut Batch) -> Result<Vec<Outcome>, Closed> {
         let allowance = if self.policy.is_whole { usize::MAX } else { self.pace.allowance() };
-        let records = batch.records.len().min(allowance);
-        let records = batch.portion(self.pace.allowance().min(self.policy.batch_records), self.policy.batch_bytes);
+        let records = batch.portion(allowance.min(self.policy.batch_records), self.policy.batch_bytes);
         batch.tried(records);
         ask(&*self.sink, &*self.observer, &batch.records[..records]).await
     }

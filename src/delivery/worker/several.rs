@@ -87,7 +87,7 @@ impl Air {
 
 impl Worker {
     /// Keeps several batches under way.
-    pub(super) async fn run_several(mut self) -> Result<(), Closed> {
+    pub(super) async fn run_several(&mut self) -> Result<(), Closed> {
         let mut several = Several {
             flow: Flow::new(&self.policy),
             air: Air::new(self.policy.under_way),
