@@ -56,7 +56,8 @@ pub(crate) async fn measure_sqs(table: &mut Table) {
             .env("AWS_ENDPOINT_URL_SQS", &url);
         let theirs = format!("{url}/{ACCOUNT}/theirs");
         let (ratio, seen) = ratio(setup, sqs(&sdk(&url), theirs)).await;
-        (last, _) = (seen, ratios.push(ratio));
+        ratios.push(ratio);
+        last = seen;
     }
     table.at_least("SQS, a standard queue of ElasticMQ, of bare clients", median(ratios), 0.9, last);
 }
@@ -74,7 +75,8 @@ pub(crate) async fn measure_sns(table: &mut Table) {
             .env("SINK_SNS_TOPIC_ARN", arn("sns", "ours.fifo"))
             .env("AWS_ENDPOINT_URL_SNS", server.url());
         let (ratio, seen) = ratio(setup, sns(&sdk(&server.url()), arn("sns", "theirs.fifo"))).await;
-        (last, _) = (seen, ratios.push(ratio));
+        ratios.push(ratio);
+        last = seen;
     }
     table.at_least("SNS, a FIFO topic of the stand-in, of bare clients", median(ratios), 0.9, last);
 }
@@ -92,7 +94,8 @@ pub(crate) async fn measure_eventbridge(table: &mut Table) {
             .env("SINK_EVENT_BUS_NAME", "ours")
             .env("AWS_ENDPOINT_URL_EVENTBRIDGE", server.url());
         let (ratio, seen) = ratio(setup, eventbridge(&sdk(&server.url()), "theirs")).await;
-        (last, _) = (seen, ratios.push(ratio));
+        ratios.push(ratio);
+        last = seen;
     }
     table.at_least("EventBridge, the stand-in, of bare clients", median(ratios), 0.9, last);
 }

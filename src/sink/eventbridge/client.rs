@@ -86,7 +86,7 @@ mod tests {
         fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
             self.asked.fetch_add(1, Ordering::Relaxed);
             let (status, body) = if self.is_gone.load(Ordering::Relaxed) {
-                (400, r#"{"__type":"ResourceNotFoundException","message":"Event bus nomad does not exist."}"#)
+                (400_u16, r#"{"__type":"ResourceNotFoundException","message":"Event bus nomad does not exist."}"#)
             } else {
                 (200, r#"{"Name":"nomad"}"#)
             };

@@ -17,11 +17,12 @@ use axum::{
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use tokio::net::TcpListener;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::*;
 use crate::{
-    delivery::testing::Book,
+    dead_letter::{DeadLetters, Place},
+    delivery::{self, testing::Book},
     http::{Secret, TokenSource},
     lease::LeaseState,
     record::Envelope,
@@ -444,4 +445,37 @@ proptest::proptest! {
             assert_eq!(taken, innocent);
         });
     }
+}
+
+/// No request is answered before all of them are under way.
+#[tokio::test]
+async fn batches_under_way_do_not_wait_for_each_other() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    const WORKERS: usize = 4;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = format!("http://{}/", listener.local_addr().expect("bound"));
+    let config = Config { format: Format::Array, workers: WORKERS, batch_count: 2, ..config(&address) };
+    let (sink, policy) = config.build(None).expect("good settings");
+    let (letters, cancel) = (DeadLetters::new(Place::Stop), CancellationToken::new());
+    let (handle, _task) = delivery::spawn(sink, policy, letters, Arc::new(()), cancel);
+    let book = Book::new();
+    let records = (0..2 * WORKERS).map(|key| book.record(&key.to_string(), "{}")).collect();
+    let server = async {
+        let mut streams = Vec::new();
+        while streams.len() < WORKERS {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            assert!(stream.read(&mut [0; 4096]).await.expect("a request") > 0);
+            streams.push(stream);
+        }
+        for stream in &mut streams {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.expect("it is read");
+        }
+        streams
+    };
+    let both = futures_util::future::join(handle.submit(records), server);
+    let (submitted, _streams) = tokio::time::timeout(Duration::from_secs(60), both).await.expect("all are under way");
+    submitted.expect("it runs");
+    handle.drain().await.expect("it runs");
+    assert_eq!(book.acknowledged(), 2 * WORKERS as u64);
 }

@@ -51,8 +51,6 @@ struct Otlp {
     resource: Resource,
     body: Body,
     protocol: Protocol,
-    /// What else a connection that breaks can mean.
-    hint: &'static str,
 }
 
 impl Otlp {
@@ -66,12 +64,7 @@ impl Otlp {
         }
         let attributes = attributes.into_iter().map(|(name, value)| attribute(&name, string(value))).collect();
         let resource = Resource { attributes, ..Resource::default() };
-        let hint = match (config.protocol, config.push.url.url().port()) {
-            (Protocol::Http, Some(4317)) => "; 4317 is the usual port of gRPC: see SINK_OTLP_PROTOCOL",
-            (Protocol::Grpc, Some(4318)) => "; 4318 is the usual port of OTLP over HTTP: see SINK_OTLP_PROTOCOL",
-            _ => "",
-        };
-        Otlp { resource, body: config.body, protocol: config.protocol, hint }
+        Otlp { resource, body: config.body, protocol: config.protocol }
     }
 }
 
@@ -96,7 +89,10 @@ impl Codec for Otlp {
     }
 
     fn hint(&self) -> &'static str {
-        self.hint
+        match self.protocol {
+            Protocol::Http => "; if it speaks gRPC, as on port 4317, set SINK_OTLP_PROTOCOL=grpc",
+            Protocol::Grpc => "; if it speaks OTLP over HTTP, as on port 4318, set SINK_OTLP_PROTOCOL=http/protobuf",
+        }
     }
 
     fn encode(&self, records: &[Record], sent: Sent) -> Bytes {

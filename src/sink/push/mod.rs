@@ -19,7 +19,7 @@ mod tests;
 
 use std::{
     fmt,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -65,7 +65,7 @@ pub(super) trait Codec: Send + Sync + fmt::Debug {
         false
     }
 
-    /// What else a connection that breaks can mean.
+    /// What else it can mean that connections break and the server has never answered.
     fn hint(&self) -> &'static str {
         ""
     }
@@ -117,6 +117,7 @@ pub(super) struct Push<C> {
     to: Target,
     compression: Compression,
     timeout: Duration,
+    has_answered: AtomicBool,
     /// The most bytes of bodies in a request, as far as the server's answers have shown.
     fits: AtomicUsize,
 }
@@ -163,6 +164,7 @@ impl<C: Codec> Push<C> {
             to,
             compression: config.compression,
             timeout: config.timeout,
+            has_answered: AtomicBool::new(false),
             fits: AtomicUsize::new(usize::MAX),
         })
     }
@@ -238,7 +240,7 @@ impl Target {
         #[cfg(feature = "otlp")]
         let http2 = is_grpc.then(|| http::http2_server(&address, &reach, config.timeout));
         #[cfg(not(feature = "otlp"))]
-        let http2 = None;
+        let http2: Option<Result<Server, http::Fault>> = None;
         let server = match http2 {
             Some(server) => Some(server.map_err(Unusable::new)?),
             None => http::servers(&[address], &reach).map_err(Unusable::new)?.pop(),

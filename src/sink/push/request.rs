@@ -1,6 +1,9 @@
 //! One request, and what its answer means for the records in it.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use reqwest::{
@@ -144,15 +147,19 @@ impl<C: Codec> Push<C> {
         let server = &self.to.server;
         let variables = self.codec.variables();
         match timeout_at(deadline, server.send(request)).await {
-            Ok(Ok(response)) => match http::of_proxy(server, &response) {
-                Some(fault) => Err(Verdict::retry(ErrorClass::Connection, fault.to_string())),
-                None => self.read(response, deadline, records).await,
-            },
+            Ok(Ok(response)) => {
+                self.has_answered.store(true, Ordering::Relaxed);
+                match http::of_proxy(server, &response) {
+                    Some(fault) => Err(Verdict::retry(ErrorClass::Connection, fault.to_string())),
+                    None => self.read(response, deadline, records).await,
+                }
+            }
             Ok(Err(error)) => {
                 let (is_connect, class) = (error.is_connect(), ErrorClass::of_transport(&error));
                 let fault = Fault::transport(&variables.connection, server, "send", &error.without_url());
-                let (hint, fate) =
-                    if is_connect { ("", "") } else { (self.codec.hint(), "; the records may have arrived") };
+                let fate = if is_connect { "" } else { "; the records may have arrived" };
+                let is_new = !is_connect && !self.has_answered.load(Ordering::Relaxed);
+                let hint = if is_new { self.codec.hint() } else { "" };
                 Err(Verdict::retry(class, format!("{fault}{hint}{fate}")))
             }
             Err(_) => Err(self.late()),
