@@ -61,7 +61,8 @@ impl Listed {
         self.definition.map_or(&[], |definition| definition.settings)
     }
 
-    fn names(&self) -> impl Iterator<Item = &'static str> {
+    /// Its name and its other name.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         [self.name].into_iter().chain(self.alias)
     }
 }
