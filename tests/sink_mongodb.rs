@@ -46,7 +46,7 @@ async fn cluster(lines: &[String]) -> Sim {
 }
 
 async fn documents(collection: &Collection<Document>) -> Vec<Document> {
-    let found = collection.find(doc! {}).sort(doc! {"$natural": 1}).await.expect("documents");
+    let found = collection.find(doc! {}).await.expect("documents");
     found.try_collect().await.expect("documents")
 }
 
@@ -240,7 +240,7 @@ async fn restarts_cuts_and_slowness_leave_each_record_once() {
     process.stop().await;
     let mut came = flood::Came::new(records);
     let found = server.collection("events").await;
-    let mut found = found.find(doc! {}).sort(doc! {"$natural": 1}).await.expect("documents");
+    let mut found = found.find(doc! {}).await.expect("documents");
     while let Some(document) = found.try_next().await.expect("documents") {
         came.take(&body(&document));
     }

@@ -77,7 +77,7 @@ impl Rig for Mongodb {
 
     /// In the order in which they were inserted.
     async fn received(&mut self) -> Vec<String> {
-        let found = self.collection.find(doc! {}).sort(doc! {"$natural": 1}).await.expect("documents");
+        let found = self.collection.find(doc! {}).await.expect("documents");
         let documents: Vec<Document> = found.try_collect().await.expect("documents");
         let new = documents.iter().filter(|it| self.read.insert(it.get_str("_id").expect("an id").to_owned()));
         new.map(ferretdb::body).collect()

@@ -63,7 +63,7 @@ async fn each_record_is_in_its_table_once_however_often_the_leader_is_killed() {
         }
         let (rows, ids, tried) = count(&client, kind).await;
         let bodies = client
-            .query(&format!("SELECT body::text FROM nomad_{kind} ORDER BY nomad_index, time, id"), &[])
+            .query(&format!("SELECT body::text FROM nomad_{kind} ORDER BY nomad_index, (body->'TaskEvent'->>'Time')::numeric, id"), &[])
             .await
             .expect("rows");
         let found: Vec<_> = bodies.iter().map(|row| seen(row.get(0))).collect();

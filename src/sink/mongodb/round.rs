@@ -63,18 +63,27 @@ impl<'a> Round<'a> {
                 return Ok(());
             };
             // In order: those before it are stored, those behind it are not.
-            let behind = rest.split_off(at + 1);
-            let (number, _) = rest.pop().expect("the one that failed");
+            let behind = rest.split_off(at);
             rest.iter().for_each(|(number, _)| self.outcomes[*number] = Some(Outcome::Delivered));
             rest = behind;
+            let first = rest[0].0;
             match fault {
                 // It was stored before. What was sent with it then probably was, too: asked at once, not found out one by one.
-                None => {
-                    self.outcomes[number] = Some(Outcome::Delivered);
-                    rest = self.without_known(collection, rest).await?;
+                Failed::Known => {
+                    self.outcomes[first] = Some(Outcome::Delivered);
+                    rest = self.without_known(collection, rest.split_off(1)).await?;
                 }
-                Some(fault) if fault.class == ErrorClass::Rejected => self.refuse(number, fault.reason, &mut rest),
-                Some(fault) => return Err(fault),
+                Failed::Duplicate(fault) => {
+                    rest = self.without_known(collection, rest).await?;
+                    // Its id is not there: it is a value that has to be unique.
+                    if rest.first().is_some_and(|(number, _)| *number == first) {
+                        self.refuse(first, fault.reason, &mut rest);
+                    }
+                }
+                Failed::Other(fault) if fault.class == ErrorClass::Rejected => {
+                    self.refuse(first, fault.reason, &mut rest)
+                }
+                Failed::Other(fault) => return Err(fault),
             }
         }
         Ok(())
@@ -95,12 +104,12 @@ impl<'a> Round<'a> {
         documents
     }
 
-    /// Inserts in order. The place that failed, if one did, and why; without a reason, its id is there already.
+    /// Inserts in order. The place that failed, if one did, and why.
     async fn insert(
         &self,
         collection: &Collection<Document>,
         documents: &[(usize, Document)],
-    ) -> Result<Option<(usize, Option<Fault>)>, Fault> {
+    ) -> Result<Option<(usize, Failed)>, Fault> {
         let Settings { config, .. } = self.settings;
         let inserted = collection.insert_many(documents.iter().map(|(_, document)| document)).ordered(true);
         let inserted = timeout(config.timeout, async { inserted.await }).await;
@@ -118,10 +127,15 @@ impl<'a> Round<'a> {
         let Some(first) = write_errors.as_ref().and_then(|errors| errors.first()) else {
             return Err(Fault::of(&error, &config.shown));
         };
-        // With the write concern `majority`, the server answers this too only when a majority has all up to it.
-        let is_known = first.code == DUPLICATE && !is_of_other_index(&first.message);
-        let fault = (!is_known).then(|| Fault::of_code(first.code, &first.message, &config.shown));
-        Ok(Some((first.index.min(documents.len() - 1), fault)))
+        let fault = Fault::of_code(first.code, &first.message, &config.shown);
+        let failed = match index_of(&first.message) {
+            _ if first.code != DUPLICATE => Failed::Other(fault),
+            // With the write concern `majority`, the server answers this too only when a majority has all up to it.
+            Some("_id_") => Failed::Known,
+            Some(_) => Failed::Other(fault),
+            None => Failed::Duplicate(fault),
+        };
+        Ok(Some((first.index.min(documents.len() - 1), failed)))
     }
 
     /// Takes what a majority has already for delivered. Gives the others.
@@ -178,9 +192,19 @@ impl<'a> Round<'a> {
     }
 }
 
-/// Whether a duplicate is one of an index other than that of `_id`, whose name is `_id_`.
-fn is_of_other_index(message: &str) -> bool {
-    message.split_once("index: ").is_some_and(|(_, name)| !name.starts_with("_id_"))
+/// Why a document was not inserted.
+enum Failed {
+    /// Its id is there already.
+    Known,
+    /// A value is there already that has to be unique: the server does not say which.
+    Duplicate(Fault),
+    /// Anything else.
+    Other(Fault),
+}
+
+/// The index that a duplicate is about, which MongoDB names. That of `_id` is `_id_`.
+fn index_of(message: &str) -> Option<&str> {
+    message.split_once("index: ")?.1.split(' ').next()
 }
 
 #[cfg(test)]
@@ -188,13 +212,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duplicate_of_another_index_is_no_repeat() {
-        for (message, is_other) in [
-            ("E11000 duplicate key error collection: a.b index: _id_ dup key: { _id: \"x\" }", false),
-            ("E11000 duplicate key error collection: a.b", false),
-            ("E11000 duplicate key error collection: a.b index: JobID_1 dup key: { JobID: \"x\" }", true),
+    fn a_duplicate_names_its_index() {
+        for (message, index) in [
+            ("E11000 duplicate key error collection: a.b index: _id_ dup key: { _id: \"x\" }", Some("_id_")),
+            ("E11000 duplicate key error collection: a.b index: JobID_1 dup key: { JobID: \"x\" }", Some("JobID_1")),
+            ("E11000 duplicate key error collection: a.b", None),
         ] {
-            assert_eq!(is_of_other_index(message), is_other, "{message}");
+            assert_eq!(index_of(message), index, "{message}");
         }
     }
 }
