@@ -101,10 +101,12 @@ async fn a_full_disk_is_waited_for_and_leaves_no_half_line_and_no_repeat() {
         // More than fits.
         let lines: Vec<_> = (10..4_010).map(|index| made::evaluation(index, index % 20 + 1)).collect();
         let sim = cluster(&lines).await;
+        let ports = Ports::reserve();
         let setup = setup(&sim, Path::new(disk.path()), "evaluations")
             .env("SINK_FILE_COMPRESSION", compression)
             .env("SINK_FILE_ROTATE_SIZE", "1MiB")
-            .env("SINK_FILE_ROTATE_INTERVAL", "1h");
+            .env("SINK_FILE_ROTATE_INTERVAL", "1h")
+            .env("NOMAD_FIREHOSE_LISTEN", ports.address());
         let process = disk.around(setup).spawn();
         process.until_logged("No space left on device").await;
         let log = process.log();
@@ -115,6 +117,7 @@ async fn a_full_disk_is_waited_for_and_leaves_no_half_line_and_no_repeat() {
         assert_eq!(process.logged("rejected"), 0);
         disk.remount("size=16m");
         process.until_logged("delivery recovered").await;
+        flood::until_count(&process, lines.len() as u64, async || flood::delivered(ports.base).await).await;
         process.stop().await;
         let mut consumer = Consumer::new(&disk.outside());
         assert_once(&consumer.more(), &lines);
