@@ -11,9 +11,9 @@ mod begin;
 mod binary;
 #[path = "../../tests/common/mod.rs"]
 mod common;
-mod file;
 #[cfg(feature = "kinesis")]
 mod far;
+mod file;
 mod http;
 mod huge;
 mod jq;
@@ -22,17 +22,17 @@ mod kafka;
 mod latency;
 mod listener;
 mod long;
+mod nats;
+mod nsq;
 #[cfg(feature = "postgres")]
 mod postgres;
-mod nsq;
-mod nats;
 mod program;
 mod push;
 mod quiet;
-#[cfg(feature = "s3")]
-mod s3;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "s3")]
+mod s3;
 mod sink;
 mod stdout;
 mod stream;

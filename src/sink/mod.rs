@@ -29,8 +29,8 @@ mod loki;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
 pub mod nats;
-pub mod nsq;
 mod ndjson;
+pub mod nsq;
 #[cfg(feature = "otlp")]
 mod otlp;
 pub mod pagerduty;
@@ -41,9 +41,9 @@ mod push;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod registry;
-mod secret;
 #[cfg(feature = "s3")]
 mod s3;
+mod secret;
 pub mod slack;
 #[cfg(feature = "smtp")]
 pub mod smtp;

@@ -9,10 +9,10 @@ pub mod aws;
 pub mod aws_faults;
 pub mod bulk;
 pub mod consul;
+pub mod disk;
 pub mod elasticmq;
 #[cfg(feature = "mongodb")]
 pub mod ferretdb;
-pub mod disk;
 pub mod files;
 pub mod flood;
 pub mod forward_proxy;

@@ -126,14 +126,6 @@ impl Wire {
         body: Bytes,
     ) -> Result<Answer, Lost> {
         self.name_proxy(&url);
-        let method: Method = request.method().parse().map_err(|_| wrong("there is no such method"))?;
-        let body = request.body().bytes().ok_or_else(|| wrong("the request streams its body"))?.to_vec();
-        let mut builder = self.client.request(method, url.clone()).body(body);
-        for (name, value) in request.headers() {
-            // The SDK names itself alone, and the program only as its own application. This header is not signed.
-            let named = (name == "user-agent").then(|| format!("{} {value}", identity::PRODUCT));
-            builder = builder.header(name, named.as_deref().unwrap_or(value));
-        }
         let mut builder = self.client.request(method, url.clone()).headers(headers).body(body);
         if let Some(deadline) = self.deadline {
             builder = builder.timeout(deadline);

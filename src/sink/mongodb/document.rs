@@ -129,7 +129,7 @@ mod tests {
         }
         let list = document.get_array("List").expect("a list");
         assert_eq!(list[2].as_document().and_then(|it| it.get_bool("$date").ok()), Some(true));
-        assert_eq!(document.keys().next_back().map(String::as_str), Some("List"));
+        assert_eq!(document.keys().last().map(String::as_str), Some("List"));
         assert!(plain(r#"{"a\u0000":1}"#).is_err());
     }
 }
