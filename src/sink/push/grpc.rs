@@ -15,7 +15,7 @@ use percent_encoding::percent_decode;
 use prost::Message;
 use reqwest::{StatusCode, header::HeaderMap};
 
-use super::request::Answer;
+use super::answer::Answer;
 
 /// Before each message: whether it is compressed, and its length.
 const PREFIX: usize = 5;

@@ -4,6 +4,7 @@
 //! A sink says what is its own as a [`Codec`]: its body, and what an answer means. Requests are independent of each other:
 //! several may be under way, never two with records of one key.
 
+mod answer;
 mod check;
 mod config;
 mod fault;

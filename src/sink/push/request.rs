@@ -8,13 +8,13 @@ use std::{
 use bytes::Bytes;
 use reqwest::{
     Method, RequestBuilder, Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
 #[cfg(feature = "otlp")]
 use super::grpc;
-use super::{Codec, Push, Said, Scheme, Sent, Target, Verdict};
+use super::{Codec, Push, Said, Scheme, Sent, Target, Verdict, answer::Answer};
 use crate::{
     http::{self, Fault},
     lease::LeaseState,
@@ -54,18 +54,6 @@ impl Target {
             None => request,
         })
     }
-}
-
-/// An answer that is read.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
-    /// What gRPC calls the status, if it is one of gRPC.
-    pub(super) grpc: Option<&'static str>,
-    /// When the server wants to be asked again, if gRPC says so.
-    pub(super) after: Option<Duration>,
 }
 
 impl<C: Codec> Push<C> {
