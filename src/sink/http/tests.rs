@@ -369,7 +369,7 @@ async fn a_silent_server_and_none_at_all_are_tried_again() {
     let reserved = nomad_sim::Address::free().expect("a free port");
     let listener = reserved.listen(None).expect("it is ours");
     let address = format!("http://{}", reserved.addr());
-    let mut silent = sink(Config { timeout: Duration::from_millis(50), ..config(&address) });
+    let silent = sink(Config { timeout: Duration::from_millis(50), ..config(&address) });
     let outcomes = send(&silent, &Book::new().records(&["a"])).await;
     assert!(reason(&outcomes[0]).contains("may have arrived"), "{outcomes:?}");
     drop(listener);
