@@ -10,7 +10,7 @@ settings! {
     pub(crate) SETTINGS:
 
     ENVELOPE = Setting::new("Sink", "sink-envelope", "SINK_ENVELOPE", "NAME",
-        "Envelope around each record: none (the record as it is), firehose (a JSON object with kind, id, namespace, job, node, index, cluster, region, time and record), cloudevents (CloudEvents 1.0 in structured mode), cloudevents-binary (in binary mode, its attributes as headers: only amqp, kafka, nats, sqs, redis with a stream, and http with the format single)")
+        "Envelope around each record: none (the record as it is), firehose (a JSON object with kind, id, namespace, job, node, index, cluster, region, time and record), cloudevents (CloudEvents 1.0 in structured mode), cloudevents-binary (in binary mode, its attributes as headers: only amqp, kafka, nats, sns, sqs, redis with a stream, and http with the format single)")
         .default("none");
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
+    runtime::{Builder, Runtime},
     time::timeout,
 };
 
@@ -34,7 +35,22 @@ pub struct Nsqd {
     directory: tempfile::TempDir,
     ports: Ports,
     arguments: Vec<String>,
-    _auth: Option<StandIn>,
+    _auth: Option<Auth>,
+}
+
+/// The auth server. It has a runtime of its own: tests share nsqd, and the runtime of the test that started it ends with that test.
+struct Auth {
+    server: StandIn,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Auth {
+    fn drop(&mut self) {
+        // To wait for its end is not allowed in the runtime of a test.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Nsqd {
@@ -46,7 +62,7 @@ impl Nsqd {
     /// The same, which asks for a secret: who has this one may publish to topics that match the pattern.
     pub async fn start_with_secret(secret: &str, topics: &str, arguments: &[&str]) -> Self {
         let (secret, topics) = (format!("secret={secret}"), topics.to_owned());
-        let auth = StandIn::start(move |request| {
+        let server = StandIn::start(move |request| {
             let knows = |secret: &str| request.query.split('&').any(|pair| pair == secret);
             let topic = if knows(&format!("secret={ADMIN}")) {
                 ".*"
@@ -60,12 +76,13 @@ impl Nsqd {
                 200,
                 json!({"ttl": 3_600, "identity": "test", "identity_url": "", "authorizations": [rights]}).to_string(),
             )
-        })
-        .await;
-        Self::start_with(Some(auth), arguments).await
+        });
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let server = runtime.spawn(server).await.expect("it starts");
+        Self::start_with(Some(Auth { server, runtime: Some(runtime) }), arguments).await
     }
 
-    async fn start_with(auth: Option<StandIn>, arguments: &[&str]) -> Self {
+    async fn start_with(auth: Option<Auth>, arguments: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("nsqd").tempdir().expect("a temporary directory");
         let ports = Ports::reserve();
         let at = |offset: u16| format!("127.0.0.1:{}", ports.base + offset);
@@ -78,7 +95,7 @@ impl Nsqd {
             // Everything is on disk, in order.
             "--mem-queue-size=0".to_owned(),
         ];
-        all.extend(auth.iter().map(|auth| format!("--auth-http-address={}", auth.addr())));
+        all.extend(auth.iter().map(|auth| format!("--auth-http-address={}", auth.server.addr())));
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         let server = serve(directory.path(), &all);
         let mut nsqd = Nsqd { server, directory, ports, arguments: all, _auth: auth };

@@ -12,8 +12,7 @@
 //! NSQ hands out messages in no order at all, whatever order they come in. The sink still writes the records of each key in their order, over one
 //! connection: with an nsqd that keeps nothing in memory, one consumer, and no message that is requeued, they come in it.
 //!
-//! The records of a batch go as one `MPUB` for each topic, with one answer for all of it. After an error nsqd closes the connection and has
-//! executed none of the commands behind it. If the error is about a record, the sink goes on without it: nsqd names its limit, or halves find it.
+//! The records of a batch go as one `MPUB` for each topic, with one answer for all of it. After an error nsqd closes the connection. If the error is about a record, the sink goes on without it: nsqd names its limit, or halves find it.
 //!
 //! The sink speaks the protocol by itself: no client in Rust is maintained, and the part that a publisher needs is small
 //! (<https://nsq.io/clients/tcp_protocol_spec.html>).
@@ -121,7 +120,7 @@ impl Nsq {
 
     /// Sends all that can be sent. After an error about records or about a topic, the rest goes over a new connection.
     async fn through(&self, place: &mut Place, round: &mut Round<'_>) -> Result<(), Fault> {
-        if place.link.as_ref().is_some_and(|link| !link.is_usable()) {
+        if place.link.as_ref().is_none_or(|link| !link.is_usable()) {
             *place = Place { server: place.server, ..Place::default() };
         }
         while round.plan(place.limits) {

@@ -1,4 +1,5 @@
-//! Publishes one batch: one command for each topic, all of them written at once, and an answer to each.
+//! Publishes one batch: one command for each topic, the next one when the one before it is answered. After an error nsqd closes the connection,
+//! and a command that it has not read yet would take the words of the error with it.
 
 use std::{
     borrow::Cow,
@@ -14,7 +15,7 @@ use super::{
     command::{Command, Limits},
     fault::{Fault, Said, judged},
     proto, topic,
-    wire::{Answer, Link, PIECE},
+    wire::{Answer, Link},
 };
 use crate::{
     lease::LeaseState,
@@ -33,8 +34,8 @@ pub(super) struct Round<'a> {
     outcomes: Vec<Option<Outcome>>,
     /// The commands that have no answer, in the order in which they are written.
     due: VecDeque<Command>,
-    /// How many of them are written, or could be.
-    written: usize,
+    /// The first of them is written, or could be.
+    is_written: bool,
     /// The first failure that only people can fix.
     pub(super) refused: Option<Fault>,
 }
@@ -42,11 +43,11 @@ pub(super) struct Round<'a> {
 /// Why a connection is over.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// nsqd refused a command, and has executed none of those behind it.
+    /// nsqd refused a command.
     Refused,
     /// The same, and another server may take it.
     Elsewhere,
-    /// It is not known what became of the commands that were written.
+    /// It is not known what became of the command that was written.
     Broken(Fault),
 }
 
@@ -76,13 +77,21 @@ impl<'a> Round<'a> {
                 }
             }
         }
-        Round { ack_timeout: settings.config.ack_timeout, batch, topics, outcomes, due, written: 0, refused: None }
+        Round {
+            ack_timeout: settings.config.ack_timeout,
+            batch,
+            topics,
+            outcomes,
+            due,
+            is_written: false,
+            refused: None,
+        }
     }
 
     /// Makes commands that nsqd takes, as far as is known. Returns whether there is anything left to send.
     pub(super) fn plan(&mut self, limits: Limits) -> bool {
         let size = |record: usize| self.batch[record].body.len();
-        self.written = 0;
+        self.is_written = false;
         if let Some(limit) = limits.message {
             for command in &mut self.due {
                 command.records.retain(|record| {
@@ -109,18 +118,18 @@ impl<'a> Round<'a> {
     pub(super) async fn over(&mut self, link: &mut Link, limits: &mut Limits) -> Result<(), Ended> {
         let lost = || Ended::Broken(Fault::new(ErrorClass::Unsent, "the lease is not held any more"));
         let mut unheld = pin!(lease::until_unheld(self.batch));
-        let written = tokio::select! {
-            biased;
-            () = &mut unheld => return Err(lost()),
-            written = self.write(link) => written,
-        };
-        // nsqd may have closed the connection in the midst of a command, and says why.
-        let patience = match &written {
-            Err(fault) if fault.class == ErrorClass::Connection => LAST_WORDS,
-            Err(fault) => return Err(Ended::Broken(fault.clone())),
-            Ok(()) => self.ack_timeout,
-        };
         while !self.due.is_empty() {
+            let written = tokio::select! {
+                biased;
+                () = &mut unheld => return Err(lost()),
+                written = self.write(link) => written,
+            };
+            // nsqd may have closed the connection in the midst of a command, and says why.
+            let patience = match &written {
+                Err(fault) if fault.class == ErrorClass::Connection => LAST_WORDS,
+                Err(fault) => return Err(Ended::Broken(fault.clone())),
+                Ok(()) => self.ack_timeout,
+            };
             let answer = tokio::select! {
                 biased;
                 () = &mut unheld => return Err(lost()),
@@ -129,7 +138,7 @@ impl<'a> Round<'a> {
             match answer {
                 Ok(Ok(Answer::Taken)) => {
                     let command = self.due.pop_front().expect("it has one");
-                    self.written = self.written.saturating_sub(1);
+                    self.is_written = false;
                     command.records.into_iter().for_each(|record| self.outcomes[record] = Some(Outcome::Delivered));
                 }
                 Ok(Ok(Answer::Error(words))) => return Err(self.refused(link.server(), &words, limits)),
@@ -147,33 +156,27 @@ impl<'a> Round<'a> {
 
     /// The outcome of each record, after `fault` where there was one.
     pub(super) fn outcomes(self, fault: Option<&Fault>) -> Vec<Outcome> {
-        let Round { mut outcomes, due, written, .. } = self;
+        let Round { mut outcomes, due, is_written, .. } = self;
         if let Some(fault) = fault {
             // Without a connection, all of them fail.
-            let count = if written == 0 { due.len() } else { written };
+            let count = if is_written { 1 } else { due.len() };
             let failed = due.iter().take(count).flat_map(|command| &command.records);
             failed.for_each(|record| outcomes[*record] = Some(fault.outcome()));
         }
         outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(Outcome::not_sent)).collect()
     }
 
-    /// Writes all commands, whose leases are held.
+    /// Writes the next command, whose leases are held.
     async fn write(&mut self, link: &Link) -> Result<(), Fault> {
-        let mut frames = Vec::with_capacity(PIECE);
-        for number in 0..self.due.len() {
-            let Command { topic, records } = &self.due[number];
-            let records = || records.iter().map(|record| &self.batch[*record]);
-            if records().any(|record| record.ack.lease_state() != LeaseState::Held) {
-                return Err(Fault::new(ErrorClass::Unsent, "the lease is not held"));
-            }
-            proto::publish(&mut frames, &self.topics[*topic], records().map(|record| &*record.body));
-            self.written = number + 1;
-            if frames.len() >= PIECE || number + 1 == self.due.len() {
-                link.write(&frames, self.ack_timeout).await?;
-                frames.clear();
-            }
+        let Some(Command { topic, records }) = self.due.front() else { return Ok(()) };
+        let records = || records.iter().map(|record| &self.batch[*record]);
+        if records().any(|record| record.ack.lease_state() != LeaseState::Held) {
+            return Err(Fault::new(ErrorClass::Unsent, "the lease is not held"));
         }
-        Ok(())
+        let mut frames = Vec::new();
+        proto::publish(&mut frames, &self.topics[*topic], records().map(|record| &*record.body));
+        self.is_written = true;
+        link.write(&frames, self.ack_timeout).await
     }
 
     /// Notes what nsqd refused, so that the next plan gets further.

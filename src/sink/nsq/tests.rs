@@ -6,6 +6,7 @@ use bytes::{Buf as _, Bytes};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::oneshot,
     time::timeout,
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -127,23 +128,25 @@ fn letters(outcomes: &[Outcome]) -> String {
 #[tokio::test]
 async fn a_heartbeat_is_answered_while_nothing_is_sent() {
     let (listener, nsq) = listener("t").await;
+    let (answered, is_answered) = oneshot::channel();
     let server = async {
         let mut stream = accept(&listener).await;
         assert_eq!(published(&mut stream).await, Some(("t".to_owned(), vec!["one".to_owned()])));
-        say(&mut stream, 0, "_heartbeat_").await;
         say(&mut stream, 0, "OK").await;
-        assert_eq!(line(&mut stream).await.as_deref(), Some("NOP"));
-        say(&mut stream, 0, "_heartbeat_").await;
-        assert_eq!(line(&mut stream).await.as_deref(), Some("NOP"));
+        for _ in 0..2 {
+            say(&mut stream, 0, "_heartbeat_").await;
+            assert_eq!(line(&mut stream).await.as_deref(), Some("NOP"));
+        }
+        answered.send(()).expect("somebody waits");
         // The same connection is used again.
         assert_eq!(published(&mut stream).await, Some(("t".to_owned(), vec!["two".to_owned()])));
         say(&mut stream, 0, "OK").await;
     };
     let book = Book::new();
     let client = async {
-        for body in ["one", "two"] {
-            assert_eq!(letters(&nsq.publish(&records(&book, &[body])).await), "d");
-        }
+        assert_eq!(letters(&nsq.publish(&records(&book, &["one"])).await), "d");
+        is_answered.await.expect("it says so");
+        assert_eq!(letters(&nsq.publish(&records(&book, &["two"])).await), "d");
     };
     timeout(WITHIN, async { tokio::join!(server, client) }).await.expect("both end");
 }

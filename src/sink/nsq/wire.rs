@@ -41,7 +41,7 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(75);
 
 /// The most bytes that are written at a time.
-pub(super) const PIECE: usize = 64 << 10;
+const PIECE: usize = 64 << 10;
 
 /// More answers than a batch has commands.
 const ANSWERS: usize = 1_024;

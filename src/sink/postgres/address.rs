@@ -2,7 +2,11 @@
 
 use tokio_postgres::config::Host;
 
-use crate::{http::Secret, sink::dial::Place, sys::sockets::HAVE_PATHS};
+use crate::{
+    http::Secret,
+    sink::dial::Place,
+    sys::sockets::{self, HAVE_PATHS},
+};
 
 const EXAMPLE: &str = "write postgres://USER@HOST:5432/DATABASE";
 
@@ -81,9 +85,8 @@ impl Address {
 }
 
 fn place(host: &Host, port: u16) -> Place {
-    match host {
-        Host::Tcp(host) => Place::Tcp { host: host.trim_matches(['[', ']']).to_owned(), port },
-        #[cfg(unix)]
-        Host::Unix(directory) => Place::Path(directory.join(format!(".s.PGSQL.{port}"))),
+    match sockets::host_or_directory(host) {
+        Ok(host) => Place::Tcp { host: host.trim_matches(['[', ']']).to_owned(), port },
+        Err(directory) => Place::Path(directory.join(format!(".s.PGSQL.{port}"))),
     }
 }

@@ -34,3 +34,12 @@ pub(crate) fn datagrams_to(path: &Path) -> io::Result<PathDatagram> {
 pub(crate) fn second_handle(socket: &impl AsFd) -> io::Result<TcpStream> {
     Ok(TcpStream::from(socket.as_fd().try_clone_to_owned()?))
 }
+
+/// The name of a host of PostgreSQL, or else the directory of its Unix socket.
+#[cfg(feature = "postgres")]
+pub(crate) fn host_or_directory(host: &tokio_postgres::config::Host) -> Result<&str, &std::path::Path> {
+    match host {
+        tokio_postgres::config::Host::Tcp(name) => Ok(name),
+        tokio_postgres::config::Host::Unix(directory) => Err(directory),
+    }
+}

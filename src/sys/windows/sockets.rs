@@ -32,3 +32,10 @@ pub(crate) fn datagrams_to(_: &Path) -> io::Result<PathDatagram> {
 pub(crate) fn second_handle(socket: &impl AsSocket) -> io::Result<TcpStream> {
     Ok(TcpStream::from(socket.as_socket().try_clone_to_owned()?))
 }
+
+/// The name of a host of PostgreSQL. There are no Unix sockets.
+#[cfg(feature = "postgres")]
+pub(crate) fn host_or_directory(host: &tokio_postgres::config::Host) -> Result<&str, &std::path::Path> {
+    let tokio_postgres::config::Host::Tcp(name) = host;
+    Ok(name)
+}

@@ -13,7 +13,7 @@ struct Original {
     name: &'static str,
     /// What it requires, and what it becomes here: as it is written, if the value is no secret.
     required: &'static [(&'static str, &'static str)],
-    /// What it takes beside that, with the default; `None` if there is none. Where the original has a default, it is that.
+    /// What it takes beside that, with the default here; `None` if there is none. Where the original has a default, it is that, but for one.
     optional: &'static [(&'static str, &'static str, Option<&'static str>)],
 }
 
@@ -23,13 +23,11 @@ const SINKS_THERE: &[Original] = &[
     Original { name: "rabbitmq", required: AMQP, optional: AMQP_TOO },
     Original {
         name: "http",
-
         required: &[("SINK_HTTP_ADDRESS", "http://miau.com:8080/biau")],
         optional: &[("SINK_WORKER_COUNT", "3", Some("1"))],
     },
     Original {
         name: "kafka",
-
         required: &[("SINK_KAFKA_BROKERS", "kafka1:9092,kafka2:9092,kafka3:9092"), ("SINK_KAFKA_TOPIC", "nomad")],
         optional: &[
             ("SINK_KAFKA_CA_CERT_PATH", "/ca.pem", None),
@@ -39,19 +37,16 @@ const SINKS_THERE: &[Original] = &[
     },
     Original {
         name: "kinesis",
-
         required: &[("SINK_KINESIS_STREAM_NAME", "nomad"), ("SINK_KINESIS_PARTITION_KEY", "nomad")],
         optional: &[],
     },
     Original {
         name: "nsq",
-
         required: &[("SINK_NSQ_ADDR", "127.0.0.1:4150"), ("SINK_NSQ_TOPIC_NAME", "nomad-firehose")],
         optional: &[],
     },
     Original {
         name: "redis",
-
         required: &[("SINK_REDIS_URL", "redis://127.0.0.1:6379/0"), ("SINK_REDIS_KEY", "my-key")],
         optional: &[],
     },
@@ -76,7 +71,6 @@ const SINKS_THERE: &[Original] = &[
     },
     Original {
         name: "syslog",
-
         required: &[],
         optional: &[
             ("SINK_SYSLOG_PROTO", "udp", None),
@@ -91,7 +85,8 @@ const AMQP: &[(&str, &str)] = &[
     ("SINK_AMQP_EXCHANGE", "nomad"),
     ("SINK_AMQP_ROUTING_KEY", "events"),
 ];
-const AMQP_TOO: &[(&str, &str, Option<&str>)] = &[("SINK_AMQP_WORKERS", "3", Some("1"))];
+/// The default is 1 there. Here it is more, because each key stays in order with any number of them.
+const AMQP_TOO: &[(&str, &str, Option<&str>)] = &[("SINK_AMQP_WORKERS", "3", Some("4"))];
 
 /// Those that this build has: the features of some can be off.
 fn built() -> impl Iterator<Item = &'static Original> {

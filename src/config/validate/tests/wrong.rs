@@ -176,7 +176,7 @@ fn no_slip_in_any_setting_goes_without_its_name() {
     ];
     for setting in catalogue::ALL.iter().filter(|setting| setting.flag != catalogue::CONFIG.flag) {
         for slip in slips {
-            for sink in which(setting, sinks) {
+            for sink in which(setting, sinks, slip == slips[0]) {
                 // The flag of the set would override the variable.
                 let own = format!("--{}=", setting.flag);
                 let arguments: Vec<_> = sink.iter().copied().filter(|argument| !argument.starts_with(&own)).collect();
@@ -205,13 +205,13 @@ fn no_slip_in_any_setting_goes_without_its_name() {
     }
 }
 
-/// The sinks to try a setting with: its own, and the first one, which ignores it. A setting of no sink is read the same with each.
-fn which<'a>(setting: &'a Setting, sinks: &'a [&'a [&'a str]]) -> impl Iterator<Item = &'a &'a [&'a str]> {
-    let is_own = |sink: &[&str]| {
-        let chosen = SINKS.iter().find(|listed| chosen(sink) == listed.name);
-        chosen.is_some_and(|listed| listed.settings().iter().any(|own| own.flag == setting.flag))
-    };
-    sinks.iter().enumerate().filter(move |(number, sink)| *number == 0 || is_own(sink)).map(|(_, sink)| sink)
+/// The sinks to try a setting with: its own, and once the first one, which ignores it. A setting of no sink is read the same with each.
+fn which<'a>(setting: &'a Setting, sinks: &'a [&'a [&'a str]], once: bool) -> impl Iterator<Item = &'a &'a [&'a str]> {
+    let is_of = |listed: &Listed| listed.settings().iter().any(|own| own.flag == setting.flag);
+    let is_of_a_sink = SINKS.iter().any(is_of);
+    let is_own = move |sink: &[&str]| SINKS.iter().any(|listed| chosen(sink) == listed.name && is_of(listed));
+    let is_first = once || !is_of_a_sink;
+    sinks.iter().enumerate().filter(move |(number, sink)| *number == 0 && is_first || is_own(sink)).map(|(_, sink)| sink)
 }
 
 fn chosen<'a>(sink: &[&'a str]) -> &'a str {
