@@ -211,7 +211,11 @@ fn which<'a>(setting: &'a Setting, sinks: &'a [&'a [&'a str]], once: bool) -> im
     let is_of_a_sink = SINKS.iter().any(is_of);
     let is_own = move |sink: &[&str]| SINKS.iter().any(|listed| chosen(sink) == listed.name && is_of(listed));
     let is_first = once || !is_of_a_sink;
-    sinks.iter().enumerate().filter(move |(number, sink)| *number == 0 && is_first || is_own(sink)).map(|(_, sink)| sink)
+    sinks
+        .iter()
+        .enumerate()
+        .filter(move |(number, sink)| *number == 0 && is_first || is_own(sink))
+        .map(|(_, sink)| sink)
 }
 
 fn chosen<'a>(sink: &[&'a str]) -> &'a str {
