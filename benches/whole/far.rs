@@ -29,7 +29,7 @@ const WORKERS: &str = "8";
 
 pub(crate) async fn measure(table: &mut Table) {
     let (sim, events) = stream::cluster().await;
-    let http = relay(serve().await.trim_start_matches("http://").trim_end_matches('/').to_owned()).await;
+    let http = relay(serve("").await.trim_start_matches("http://").trim_end_matches('/').to_owned()).await;
     let kinesis = relay(serve_kinesis().await).await;
     let to_http = |workers: &str| {
         Setup::new(&["events"], &sim.url(0))
