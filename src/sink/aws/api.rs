@@ -63,3 +63,15 @@ pub(in crate::sink) enum Answer {
     /// There is nothing about it.
     Missing,
 }
+
+/// The answers for so many entries whose ids are `0`, `1` and so on. What has another id is left out.
+#[cfg(any(feature = "sns", feature = "sqs"))]
+pub(in crate::sink) fn by_number(count: usize, answers: impl IntoIterator<Item = (String, Answer)>) -> Vec<Answer> {
+    let mut all = vec![Answer::Missing; count];
+    for (id, answer) in answers {
+        if let Some(place) = id.parse().ok().and_then(|number: usize| all.get_mut(number)) {
+            *place = answer;
+        }
+    }
+    all
+}

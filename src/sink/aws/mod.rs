@@ -20,6 +20,8 @@ mod wire;
 
 use tracing::level_filters::LevelFilter;
 
+#[cfg(any(feature = "sns", feature = "sqs"))]
+pub(super) use self::api::by_number;
 #[cfg(feature = "kinesis")]
 pub(super) use self::fault::class_of;
 #[cfg(all(test, feature = "kinesis"))]

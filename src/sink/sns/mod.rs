@@ -120,24 +120,16 @@ impl Api for Sns {
     }
 }
 
-/// The answers for the entries with the ids `0`, `1` and so on.
+/// The answers for so many entries, by their numbers.
 fn answers(answer: PublishBatchOutput, count: usize) -> Vec<Answer> {
-    let mut answers = vec![Answer::Missing; count];
-    let mut set = |id: &str, answer| {
-        if let Some(place) = id.parse().ok().and_then(|number: usize| answers.get_mut(number)) {
-            *place = answer;
-        }
-    };
-    for taken in answer.successful.unwrap_or_default() {
-        if taken.message_id.is_some_and(|id| !id.is_empty()) {
-            set(taken.id.as_deref().unwrap_or_default(), Answer::Taken);
-        }
-    }
-    for failed in answer.failed.unwrap_or_default() {
+    let taken = answer.successful.unwrap_or_default().into_iter();
+    let taken = taken.filter(|taken| taken.message_id.as_ref().is_some_and(|id| !id.is_empty()));
+    let taken = taken.map(|taken| (taken.id.unwrap_or_default(), Answer::Taken));
+    let failed = answer.failed.unwrap_or_default().into_iter().map(|failed| {
         let said = aws::first_line(failed.message.as_deref().unwrap_or_default());
-        set(&failed.id, Answer::Failed { code: failed.code, said, is_ours: failed.sender_fault });
-    }
-    answers
+        (failed.id, Answer::Failed { code: failed.code, said, is_ours: failed.sender_fault })
+    });
+    aws::by_number(count, taken.chain(failed))
 }
 
 impl Prepared for Config {

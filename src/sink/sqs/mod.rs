@@ -117,22 +117,15 @@ impl Api for Sqs {
     }
 }
 
-/// The answers for the entries with the ids `0`, `1` and so on.
+/// The answers for so many entries, by their numbers.
 fn answers(answer: SendMessageBatchOutput, count: usize) -> Vec<Answer> {
-    let mut answers = vec![Answer::Missing; count];
-    let mut set = |id: &str, answer| {
-        if let Some(place) = id.parse().ok().and_then(|number: usize| answers.get_mut(number)) {
-            *place = answer;
-        }
-    };
-    for taken in answer.successful.iter().filter(|taken| !taken.message_id.is_empty()) {
-        set(&taken.id, Answer::Taken);
-    }
-    for failed in answer.failed {
+    let taken = answer.successful.into_iter().filter(|taken| !taken.message_id.is_empty());
+    let taken = taken.map(|taken| (taken.id, Answer::Taken));
+    let failed = answer.failed.into_iter().map(|failed| {
         let said = aws::first_line(failed.message.as_deref().unwrap_or_default());
-        set(&failed.id, Answer::Failed { code: failed.code, said, is_ours: failed.sender_fault });
-    }
-    answers
+        (failed.id, Answer::Failed { code: failed.code, said, is_ours: failed.sender_fault })
+    });
+    aws::by_number(count, taken.chain(failed))
 }
 
 impl Prepared for Config {
