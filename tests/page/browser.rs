@@ -149,6 +149,15 @@ impl Browser {
         }
     }
 
+    /// Waits until a JavaScript expression is true.
+    pub(crate) async fn until_true(&mut self, tab: &Tab, expression: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.value(tab, expression) != true {
+            assert!(Instant::now() < deadline, "{expression} is not true; {:?}", self.complaints);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Shows the page in a window of this size, dark or light.
     pub(crate) fn show(&mut self, tab: &Tab, width: u32, height: u32, is_dark: bool) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
