@@ -95,7 +95,7 @@ async fn a_consul_that_answers_slowly_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_keeps_to_the_grace_period_though_consul_does_not_answer() {
     let mut scene = Scene::busy().await;
-    let mut replica = scene.replica();
+    let mut replica = scene.leader().await;
     next_leader(&scene, 0, Instant::now()).await;
     scene.consul.pause();
     let asked = Instant::now();

@@ -186,7 +186,7 @@ async fn its_lock_is_waited_for_and_its_progress_is_gone_on_from() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acquire_by_its_rules_is_refused_while_ours_leads_or_is_replaced_by_ours() {
     let mut scene = Scene::busy().await;
-    let mut replicas = vec![scene.replica()];
+    let mut replicas = vec![scene.leader().await];
     let (_, mut leader) = next_leader(&scene, 0, Instant::now()).await;
     let (asked, got) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut rivals = Vec::new();

@@ -28,8 +28,9 @@ async fn the_shipped_policy_is_enough_to_lead_to_take_over_and_to_hand_over() {
     let mut scene = Scene::quiet(Options { acls: true, ..Options::default() }).await;
     scene.consul.set_policy("nomad-firehose", POLICY).await;
     let token = scene.consul.create_token("nomad-firehose").await;
-    scene.go_on();
     let mut replicas = vec![replica(&mut scene, &token)];
+    replicas[0].until_reads().await;
+    scene.go_on();
     let (_, mut leader) = next_leader(&scene, 0, Instant::now()).await;
     for signal in [Signal::KILL, Signal::TERM] {
         let next = replica(&mut scene, &token);

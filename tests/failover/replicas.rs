@@ -51,17 +51,17 @@ pub struct Scene {
     pub sim: Arc<Sim>,
     pub consul: Consul,
     pub journal: Journal,
+    /// Things begin to happen when the first replica leads, so that a slow start misses nothing of the server's buffer.
+    is_busy: bool,
     churn: Option<AbortOnDropHandle<()>>,
     last: Arc<AtomicU64>,
     started: usize,
 }
 
 impl Scene {
-    /// A cluster in which something happens all the time.
+    /// A cluster in which something happens all the time, once a [`leader`](Scene::leader) reads it.
     pub async fn busy() -> Self {
-        let mut scene = Scene::quiet(Options::default()).await;
-        scene.go_on();
-        scene
+        Scene { is_busy: true, ..Scene::quiet(Options::default()).await }
     }
 
     /// A cluster in which nothing happens.
@@ -69,7 +69,7 @@ impl Scene {
         let sim = Sim::builder().buffer(BUFFER).start().await.expect("the simulator starts");
         let consul = Consul::start(options).await;
         let (journal, last) = (Journal::default(), Arc::new(AtomicU64::new(9)));
-        Scene { sim: Arc::new(sim), consul, journal, churn: None, last, started: 0 }
+        Scene { sim: Arc::new(sim), consul, journal, is_busy: false, churn: None, last, started: 0 }
     }
 
     /// Lets things happen from now on.
@@ -128,6 +128,10 @@ impl Scene {
     pub async fn leader_with(&mut self, with: impl FnOnce(Setup) -> Setup) -> Replica {
         let replica = self.replica_with(with);
         replica.until_logged("became leader", ALL.len()).await;
+        replica.until_reads().await;
+        if self.is_busy && self.churn.is_none() {
+            self.go_on();
+        }
         replica
     }
 
@@ -266,6 +270,12 @@ impl Replica {
             assert!(Instant::now() < deadline, "not logged {times} times: {text:?}; the log:\n{}", self.log());
             sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Waits until it reads the stream as a leader.
+    pub async fn until_reads(&self) {
+        let reads = || self.logged("subscribed to the event stream") > self.logged(OPEN);
+        until("it reads the stream", reads).await;
     }
 
     /// Waits until it stands by with the stream held ready, since it last led.
