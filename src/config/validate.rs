@@ -1,15 +1,16 @@
 //! Checks the given values and builds [`Settings`] from them. Pure, and reports all problems at once.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+mod commands;
 
+use std::{path::PathBuf, time::Duration};
+
+pub(super) use self::commands::{validate_listen, validate_outlet, validate_state, validate_tail, validate_trial};
 use super::{
-    Fixed, Given, Outlet, Pipeline, Reading, Settings, Shared, Stages, State, Tail, Trial, Wanted, catalogue, consul,
-    names, nomad,
+    Fixed, Given, Pipeline, Settings, Shared, Stages, Wanted, catalogue, consul, names, nomad,
     values::{dead_letter, folder, format, label, level, listen, source, start, topic},
 };
 use crate::{
-    coordinator::{self, Storage},
-    digest, envelope,
+    coordinator, digest, envelope,
     kind::Kind,
     nomad::Topic,
     program, rules,
@@ -26,9 +27,6 @@ use crate::{
 const POLLED: [Kind; 6] =
     [Kind::Allocations, Kind::Nodes, Kind::Evaluations, Kind::Jobs, Kind::JobListStubs, Kind::Deployments];
 
-/// The kinds that `tail` shows if none are named.
-const WATCHED: [Kind; 5] = [Kind::Allocations, Kind::Nodes, Kind::Evaluations, Kind::Jobs, Kind::Deployments];
-
 /// The shortest interval between repeated actions, and the longest that a stop or a pause may take.
 const SHORT: Duration = Duration::from_millis(100);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
@@ -40,58 +38,6 @@ pub(super) fn validate(
     problems: Vec<Problem>,
 ) -> Result<(Settings, Vec<Warning>), Problems> {
     all_or_problems(layers, environment, problems, |reader| settings(wanted, reader, environment))
-}
-
-/// `asked` is the pipeline, and whether Nomad will be asked.
-pub(super) fn validate_state(
-    asked: (Option<&PipelineName>, bool),
-    layers: &Layers,
-    environment: &Environment<'_>,
-    problems: Vec<Problem>,
-) -> Result<(State, Vec<Warning>), Problems> {
-    all_or_problems(layers, environment, problems, |reader| state(asked, reader, environment))
-}
-
-pub(super) fn validate_outlet(
-    kinds: impl Fn() -> Vec<Kind>,
-    layers: &Layers,
-    environment: &Environment<'_>,
-    problems: Vec<Problem>,
-) -> Result<(Outlet, Vec<Warning>), Problems> {
-    all_or_problems(layers, environment, problems, |reader| outlet(kinds, reader))
-}
-
-pub(super) fn validate_trial(
-    is_live: bool,
-    layers: &Layers,
-    environment: &Environment<'_>,
-    problems: Vec<Problem>,
-) -> Result<(Trial, Vec<Warning>), Problems> {
-    all_or_problems(layers, environment, problems, |reader| trial(is_live, reader, environment))
-}
-
-/// As [`validate`], for the settings of `health`.
-pub(super) fn validate_tail(
-    layers: &Layers,
-    environment: &Environment<'_>,
-    problems: Vec<Problem>,
-) -> Result<(Tail, Vec<Warning>), Problems> {
-    all_or_problems(layers, environment, problems, |reader| tail(reader, environment))
-}
-
-pub(super) fn validate_listen(
-    layers: &Layers,
-    environment: &Environment<'_>,
-    problems: Vec<Problem>,
-) -> Result<(SocketAddr, Vec<Warning>), Problems> {
-    all_or_problems(layers, environment, problems, |reader| {
-        let address = reader.optional(&catalogue::LISTEN, listen);
-        if address.is_none() && layers.get(&catalogue::LISTEN).is_none() {
-            let what = "without it, the program serves nothing that could be asked; set it as for the run";
-            reader.missing(&catalogue::LISTEN, what.to_owned());
-        }
-        address.ok_or(Broken)
-    })
 }
 
 fn all_or_problems<T>(
@@ -279,129 +225,6 @@ fn poll_carries(kinds: &[Kind], reader: &mut Reader<'_>) {
     let what =
         format!("lists have no raw events; use auto, or carry other kinds (run --resources {})", others.join(","));
     reader.wrong(&catalogue::SOURCE, what);
-}
-
-/// The settings of [`State`] alone.
-fn state(
-    (pipeline, is_live): (Option<&PipelineName>, bool),
-    reader: &mut Reader<'_>,
-    environment: &Environment<'_>,
-) -> Result<State, Broken> {
-    // A command that works on stored checkpoints holds no lease.
-    let coordinator = coordinator(reader, Ok(Duration::ZERO));
-    let level = reader.value(&catalogue::LOG_LEVEL, level);
-    let format = reader.value(&catalogue::LOG_FORMAT, format);
-    let cluster = is_live.then(|| reading(reader, environment)).transpose();
-    let coordinator = match pipeline {
-        Some(name) => coordinator?.of_pipeline(name),
-        None => coordinator?,
-    };
-    let storage = match coordinator {
-        coordinator::Config::Consul(config) => Storage::Consul(Box::new(config.client)),
-        coordinator::Config::File { data_dir } => Storage::File { data_dir },
-        coordinator::Config::None => {
-            reader.wrong(&catalogue::COORDINATOR, "none stores no state; name the coordinator of the run");
-            return Err(Broken);
-        }
-    };
-    Ok(State { storage, cluster: cluster?, log: Log { level: level?, format: format? } })
-}
-
-/// What a run reads.
-fn reading(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Result<Reading, Broken> {
-    let topics = reader.list(&catalogue::TOPIC, topic);
-    let given = reader.layers.get(&catalogue::NOMAD_NAMESPACE).is_some();
-    let namespaces = given.then(|| namespaces(reader, environment));
-    Ok(Reading { nomad: nomad::read(reader, environment)?, topics, namespaces })
-}
-
-/// The settings of [`Outlet`] alone.
-fn outlet(kinds: impl Fn() -> Vec<Kind>, reader: &mut Reader<'_>) -> Result<Outlet, Broken> {
-    // The default would print the records and count them as delivered.
-    if reader.layers.get(&catalogue::SINK_TYPE).is_none() {
-        reader.missing(&catalogue::SINK_TYPE, "a replay has no default sink; name the sink and set its settings");
-    }
-    let sink = sink(reader, &|reader| match reader.layers.get(&catalogue::RESOURCES) {
-        Some(_) => self::kinds(Wanted::Listed, None, reader),
-        None => kinds(),
-    });
-    let cluster = reader.optional(&catalogue::CLUSTER, label);
-    let max_in_flight = max_in_flight(reader);
-    let shutdown_grace = shutdown_grace(reader);
-    let retry_max = retry_max(reader);
-    let level = reader.value(&catalogue::LOG_LEVEL, level);
-    let format = reader.value(&catalogue::LOG_FORMAT, format);
-    Ok(Outlet {
-        sink: sink?,
-        cluster,
-        max_in_flight: max_in_flight?,
-        shutdown_grace: shutdown_grace?,
-        retry_max: retry_max?,
-        log: Log { level: level?, format: format? },
-    })
-}
-
-/// The settings of [`Trial`] alone.
-fn trial(is_live: bool, reader: &mut Reader<'_>, environment: &Environment<'_>) -> Result<Trial, Broken> {
-    let kinds = match reader.layers.get(&catalogue::RESOURCES) {
-        None if !is_live => Vec::new(),
-        _ => kinds(Wanted::Listed, None, reader),
-    };
-    let topics = reader.list(&catalogue::TOPIC, topic);
-    let namespaces = namespaces(reader, environment);
-    let program = program::settings::read(reader);
-    let nomad = nomad::read(reader, environment);
-    let cluster = reader.optional(&catalogue::CLUSTER, label);
-    // What a program does wrong is shown with its record.
-    let level = match reader.layers.get(&catalogue::LOG_LEVEL) {
-        Some(_) => reader.value(&catalogue::LOG_LEVEL, level),
-        None => Ok(tracing::Level::ERROR),
-    };
-    let format = reader.value(&catalogue::LOG_FORMAT, format);
-    // Nothing is sent, so the settings of the sink may be missing.
-    let sink = reader.text(&catalogue::SINK_TYPE).unwrap_or_default();
-    let messenger = sink::SINKS.iter().find(|known| known.name == sink);
-    let messenger = messenger.filter(|known| known.definition.is_some_and(|definition| definition.is_for_people));
-    let messenger = messenger.map(|known| known.name);
-    Ok(Trial {
-        kinds,
-        topics,
-        namespaces,
-        program: program?,
-        nomad: nomad?,
-        cluster,
-        messenger,
-        log: Log { level: level?, format: format? },
-    })
-}
-
-/// The settings of [`Tail`] alone.
-fn tail(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Result<Tail, Broken> {
-    let kinds = match reader.layers.get(&catalogue::RESOURCES) {
-        None => WATCHED.to_vec(),
-        Some(_) => kinds(Wanted::Listed, None, reader),
-    };
-    poll_carries(&kinds, reader);
-    let topics = reader.list(&catalogue::TOPIC, topic);
-    let namespaces = namespaces(reader, environment);
-    let nomad = nomad::read(reader, environment);
-    let polling = polling(reader);
-    // What happens to the connection is shown in words of its own.
-    let level = match reader.layers.get(&catalogue::LOG_LEVEL) {
-        Some(_) => reader.value(&catalogue::LOG_LEVEL, level),
-        None => Ok(tracing::Level::ERROR),
-    };
-    let format = reader.value(&catalogue::LOG_FORMAT, format);
-    // A job and its stub are the same news.
-    let kinds = kinds.iter().copied().filter(|kind| *kind != Kind::JobListStubs || !kinds.contains(&Kind::Jobs));
-    Ok(Tail {
-        kinds: kinds.collect(),
-        topics,
-        namespaces,
-        nomad: nomad?,
-        polling: polling?,
-        log: Log { level: level?, format: format? },
-    })
 }
 
 /// Where records come from, and how lists are read.

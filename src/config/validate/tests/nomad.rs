@@ -1,0 +1,60 @@
+//! Where Nomad is, and how it is asked: addresses, tokens, namespaces.
+
+use super::*;
+
+#[test]
+fn addresses_are_checked_and_their_users_taken_out() {
+    let nomad = |text: &str| settings(&["nodes", "--nomad-addr", text], &[]).shared.nomad;
+    assert_eq!(
+        shown(&nomad("http://a:1/,https://b/nomad/, unix:///run/n.sock").addresses),
+        ["http://a:1", "https://b/nomad", "unix:///run/n.sock"]
+    );
+    let with_user = nomad("https://us%40er:pass@a:1");
+    assert_eq!(shown(&with_user.addresses), ["https://a:1"]);
+    assert_eq!(with_user.basic_auth, Some(BasicAuth { user: "us@er".to_owned(), password: Secret::new("pass") }));
+    for wrong in
+        ["ftp://a", "http://", "http://a?x", "unix://relative", "http://a:99999", "a", ",", "http://u:p@a,http://v:q@b"]
+    {
+        let problems = problems(&["nodes", "--nomad-addr", wrong], &[]);
+        assert!(problems.iter().all(|problem| problem.starts_with("--nomad-addr (NOMAD_ADDR)")), "{problems:?}");
+    }
+}
+
+#[test]
+fn the_token_of_the_place_that_goes_first_is_used() {
+    let token = |arguments: &[&str], variables: &[(&str, &str)]| settings(arguments, variables).shared.nomad.token;
+    let text = TokenSource::Fixed(Secret::new("t"));
+    let behind = |file: &str| TokenSource::Both { token: Secret::new("t"), file: file.into() };
+    assert_eq!(token(&["nodes"], &[("NOMAD_TOKEN", "t")]), text);
+    assert_eq!(token(&["nodes", "--nomad-token=t"], &[("NOMAD_TOKEN_FILE", "/f")]), behind("/f"));
+    assert_eq!(token(&["nodes", "--nomad-token-file=/f"], &[("NOMAD_TOKEN", "t")]), TokenSource::File("/f".into()));
+    let both = [("NOMAD_TOKEN_FILE", "/f"), ("NOMAD_TOKEN", "t")];
+    assert_eq!(token(&["nodes"], &both), TokenSource::File("/f".into()));
+    assert_eq!(
+        load(&["nodes", "--coordinator=none"], &both).expect("valid").1,
+        [Warning::TokenAndFile { used: "NOMAD_TOKEN_FILE" }]
+    );
+    let identity = TokenSource::File("/present/nomad_token".into());
+    assert_eq!(token(&["nodes"], &[("NOMAD_SECRETS_DIR", "/present")]), identity);
+    assert_eq!(token(&["nodes"], &[("NOMAD_SECRETS_DIR", "/absent")]), TokenSource::None);
+    for directory in ["/present", "/absent"] {
+        let with_identity = [("NOMAD_SECRETS_DIR", directory), ("NOMAD_TOKEN", "t")];
+        assert_eq!(token(&["nodes"], &with_identity), behind(&format!("{directory}/nomad_token")));
+    }
+}
+
+#[test]
+fn a_namespace_that_nomad_set_itself_is_warned_of() {
+    let warnings = |variables: &[(&str, &str)]| load(&["nodes", "--coordinator=none"], variables).expect("valid").1;
+    let injected = [("NOMAD_ALLOC_ID", "x"), ("NOMAD_NAMESPACE", "default")];
+    assert_eq!(warnings(&injected), [Warning::InjectedNamespace { namespace: "default".to_owned() }]);
+    assert_eq!(warnings(&[("NOMAD_NAMESPACE", "default")]), []);
+    assert_eq!(warnings(&[("NOMAD_ALLOC_ID", "x"), ("NOMAD_NAMESPACE", "*")]), []);
+}
+
+#[test]
+fn namespaces_are_names_or_all() {
+    assert_eq!(settings(&["nodes"], &[("NOMAD_NAMESPACE", "a, b,a")]).pipelines.remove(0).namespaces, ["a", "b"]);
+    assert!(problems(&["nodes"], &[("NOMAD_NAMESPACE", "a,*")])[0].contains("write * alone"));
+    assert!(problems(&["nodes"], &[("NOMAD_NAMESPACE", "a b")])[0].contains("letters, digits and - only"));
+}
