@@ -1,8 +1,10 @@
 //! For any order of deliveries and any drops, the checkpoint ends right before the first record that is not delivered.
 
+mod acks;
+mod legacy;
+
 use std::{collections::HashMap, sync::Arc};
 
-use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
@@ -139,40 +141,6 @@ fn changes_are_offered_once_and_again_where_they_were_not_stored() {
     assert_eq!(whole(&ledger).map(|checkpoint| checkpoint.value), Some(3));
 }
 
-#[tokio::test]
-async fn the_window_opens_when_the_last_ticket_is_gone() {
-    let (ledger, _lease) = ledger();
-    let window = Window::new(1000, &Metrics::new(&[]));
-    let all = window.line(750).await;
-    let ack = ledger.enter(Effect::default(), 2, all).expect("two records");
-    ack.clone().delivered();
-    assert!(window.line(1).now_or_never().is_none());
-    drop(ack);
-    assert!(window.line(750).now_or_never().is_some());
-    assert_eq!(ledger.pending(), 1);
-}
-
-#[test]
-fn a_ticket_follows_the_lease() {
-    let (ledger, lease) = ledger();
-    let ack = ledger.enter(Effect::default(), 1, None).expect("a record");
-    assert_eq!(ack.lease_state(), LeaseState::Held);
-    lease.set(LeaseState::Lost);
-    assert_eq!(ack.lease_state(), LeaseState::Lost);
-}
-
-#[test]
-fn a_delivery_told_twice_counts_once() {
-    let (ledger, _lease) = ledger();
-    let twice = ledger.enter(Effect { value: Some(1), ..Effect::default() }, 1, None).expect("a record");
-    let other = ledger.enter(Effect { value: Some(2), ..Effect::default() }, 1, None).expect("a record");
-    twice.clone().delivered();
-    twice.delivered();
-    assert_eq!(ledger.pending(), 1);
-    other.delivered();
-    assert_eq!(whole(&ledger).map(|checkpoint| checkpoint.value), Some(2));
-}
-
 #[test]
 fn what_passes_without_a_record_costs_nothing_behind_one_that_is_held() {
     let (ledger, _lease) = ledger();
@@ -262,68 +230,6 @@ fn what_another_lane_had_on_the_way_brings_no_mark_back() {
         assert_eq!(ledger.acknowledged().task_cursors.get(task(1)), Some(task_cursor(40)));
         assert!(ledger.lock().entries.carries_nothing());
     }
-}
-
-fn after_the_original(value: u64) -> Arc<Ledger> {
-    let legacy = Some(LegacyValue { value, until: None });
-    Ledger::new(Arc::new(Switch::default()), Checkpoint { legacy, ..Checkpoint::default() })
-}
-
-#[test]
-fn the_original_is_remembered_until_every_lane_is_past_it() {
-    let ledger = after_the_original(7);
-    let streams = LANES.map(Arc::<str>::from);
-    streams.iter().for_each(|stream| ledger.expect(stream));
-    assert_eq!(
-        ledger.resume_from_legacy_value(RaftIndex(9)),
-        Some(LegacyValue { value: 7, until: Some(RaftIndex(9)) })
-    );
-    // The index that the first stream set stays.
-    assert_eq!(
-        ledger.resume_from_legacy_value(RaftIndex(11)),
-        Some(LegacyValue { value: 7, until: Some(RaftIndex(9)) })
-    );
-    assert_eq!(whole(&ledger).map(|checkpoint| checkpoint.value), Some(7));
-    let line = |stream: &Arc<str>, index, backfill| Effect {
-        stream: Arc::clone(stream),
-        line: Some((RaftIndex(index), vec![Identity(index)])),
-        backfill,
-        ..Effect::default()
-    };
-    let behind = LegacyNeed { position: RaftIndex(9), lists: true };
-    ledger.need_legacy_value(&streams[0], behind);
-    let gap = vec![Pass::default()];
-    for (stream, index, backfill) in [(0, 8, None), (0, 9, Some(gap)), (1, 10, None), (0, 11, Some(Vec::new()))] {
-        let held = ledger.enter(line(&streams[stream], index, backfill), 1, None).expect("a record");
-        assert!(ledger.legacy().is_some(), "{stream} {index}");
-        held.delivered();
-    }
-    // The other stream exists, but has not said yet what it needs.
-    assert!(ledger.legacy().is_some());
-    ledger.need_legacy_value(&streams[1], behind);
-    assert_eq!(ledger.legacy(), None);
-}
-
-#[test]
-fn another_cluster_begins_with_the_value_0_and_without_an_original() {
-    let ledger = after_the_original(7);
-    ledger.resume_from_legacy_value(RaftIndex(9));
-    let held = ledger.enter(Effect { value: Some(8), ..Effect::default() }, 1, None).expect("a record");
-    ledger.start_over("default");
-    held.delivered();
-    let checkpoint = ledger.acknowledged();
-    assert_eq!((checkpoint.value, checkpoint.legacy), (0, None));
-    assert!(ledger.enter(Effect { value: Some(3), ..Effect::default() }, 0, None).is_none());
-    assert_eq!(ledger.acknowledged().value, 3);
-}
-
-#[test]
-fn a_value_of_no_use_is_as_if_nothing_was_delivered() {
-    let ledger = after_the_original(u64::MAX);
-    ledger.distrust_legacy_value();
-    ledger.resume_from_legacy_value(RaftIndex(9));
-    let checkpoint = ledger.acknowledged();
-    assert_eq!((checkpoint.value, checkpoint.legacy.map(|legacy| legacy.value)), (0, Some(0)));
 }
 
 #[test]
@@ -438,58 +344,6 @@ async fn a_gap_ages_until_lists_have_filled_it_and_progress_until_it_is_stored()
     registry.register("latency", "Latency", metrics.of(crate::kind::Kind::Jobs).delivery_latency_seconds.clone());
     prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
     assert!(text.contains("latency_sum 7.0\n") && text.contains("latency_count 1\n"), "{text}");
-}
-
-#[test]
-fn a_record_that_becomes_several_is_delivered_with_the_last_of_them() {
-    let (ledger, _) = ledger();
-    let line = |index| Effect { stream: "*".into(), line: Some((RaftIndex(index), Vec::new())), ..Effect::default() };
-    let position = || ledger.stream("*").unwrap_or_default().position.index.0;
-    let [first, second] = [1, 2].map(|index| ledger.enter(line(index), 1, None).expect("a record"));
-    let parts = second.split(3);
-    parts.into_iter().for_each(AckHandle::delivered);
-    assert_eq!(position(), 0);
-    assert!(first.split(0).is_empty());
-    assert_eq!(position(), 2);
-}
-
-#[test]
-fn records_that_become_one_are_delivered_with_it_and_only_under_one_lease() {
-    let (ledger, _) = ledger();
-    let line = |index| Effect { stream: "*".into(), line: Some((RaftIndex(index), Vec::new())), ..Effect::default() };
-    let handles = [1, 2, 3].map(|index| ledger.enter(line(index), 1, None).expect("a record"));
-    let [first, second, third] = handles;
-    let joined = AckHandle::join(&[first, second]).expect("one lease");
-    let position = || ledger.stream("*").unwrap_or_default().position.index.0;
-    third.delivered();
-    assert_eq!(position(), 0);
-    let [joined, rest]: [AckHandle; 2] = joined.split(2).try_into().expect("two");
-    joined.delivered();
-    assert_eq!(position(), 0);
-    rest.delivered();
-    assert_eq!(position(), 3);
-
-    let other = self::ledger().0.enter(line(1), 1, None).expect("a record");
-    let handle = ledger.enter(line(4), 1, None).expect("a record");
-    assert!(AckHandle::join(&[handle, other]).is_none());
-    assert!(AckHandle::join(&[]).is_none());
-}
-
-#[test]
-fn a_watched_record_is_underway_until_its_last_claim_is_gone() {
-    let ledger = ledger().0;
-    let line = |index| Effect { stream: "*".into(), line: Some((RaftIndex(index), Vec::new())), ..Effect::default() };
-    let ack = ledger.enter(line(1), 2, None).expect("a record");
-    assert_eq!(ack.line(), ack.clone().line());
-    let other = ledger.enter(line(2), 1, None).expect("a record");
-    assert_ne!(ack.line(), other.line());
-    let (first, underway) = ack.clone().watched();
-    let mut parts = first.split(2);
-    drop(parts.pop());
-    assert!(!underway.is_over());
-    parts.remove(0).delivered();
-    assert!(underway.is_over(), "the other record of the line does not count");
-    drop(ack);
 }
 
 #[test]
