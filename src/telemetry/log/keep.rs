@@ -9,7 +9,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::gathered;
+use super::fields::gathered;
 use crate::telemetry::journal::{Journal, Noted};
 
 pub(super) struct Keep(pub(super) Journal);
