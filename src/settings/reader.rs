@@ -118,6 +118,15 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem::new(Origin::Variable.place(setting), None, what));
     }
 
+    /// Notes which of these settings were not given, each with what it is needed for.
+    pub(crate) fn require(&mut self, needed: &[(&Setting, &str)]) {
+        for (setting, what) in needed {
+            if self.text(setting).is_none() {
+                self.missing(setting, *what);
+            }
+        }
+    }
+
     /// Notes a problem with a value that is well formed by itself.
     pub(crate) fn wrong(&mut self, setting: &Setting, what: impl Into<String>) {
         let given = self.layers.get(setting);

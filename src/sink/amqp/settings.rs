@@ -59,16 +59,11 @@ static TLS: TlsSettings = TlsSettings {
 };
 
 fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
-    let needed = [
+    reader.require(&[
         (&CONNECTION, "the amqp sink needs its broker; write its address, such as amqp://HOST:5672/"),
         (&EXCHANGE, "the amqp sink needs the exchange to publish to; name one that exists"),
         (&ROUTING_KEY, "the amqp sink needs a routing key; write one such as nomad.{Kind}"),
-    ];
-    for (setting, what) in needed {
-        if reader.text(setting).is_none() {
-            reader.missing(setting, what);
-        }
-    }
+    ]);
     let broker = reader.optional(&CONNECTION, broker);
     let exchange = reader.optional(&EXCHANGE, name);
     let routing_key = reader.optional(&ROUTING_KEY, name);

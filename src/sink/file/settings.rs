@@ -57,19 +57,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     let rotate_size = reader.value(&ROTATE_SIZE, between(ByteSize::new(4 << 10), ByteSize::new(1 << 40)));
     let interval = duration(Duration::from_millis(100), Duration::from_secs(744 * 3600));
     let rotate_interval = reader.value(&ROTATE_INTERVAL, interval);
-    let level = reader.optional(&COMPRESSION_LEVEL, number(1, 19));
-    let compression = reader.value(&COMPRESSION, |text| Compression::new(text, None));
-    let compression = compression.and_then(|known| {
-        let name = reader.text(&COMPRESSION).or(COMPRESSION.default).unwrap_or_default();
-        match (level, Compression::new(name, level)) {
-            (None, _) => Ok(known),
-            (Some(_), Ok(compression)) => Ok(compression),
-            (Some(_), Err(what)) => {
-                reader.wrong(&COMPRESSION_LEVEL, what);
-                Err(Broken)
-            }
-        }
-    });
+    let compression = Compression::read(reader, &COMPRESSION, &COMPRESSION_LEVEL);
     let fsync_interval = reader.value(&FSYNC_INTERVAL, duration(Duration::ZERO, Duration::from_secs(60)));
     let mode = reader.value(&MODE, mode);
     let files = reader.optional(&KEEP_FILES, number(1, 1_000_000));

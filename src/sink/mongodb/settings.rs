@@ -45,19 +45,14 @@ settings! {
 }
 
 fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
-    let needed = [
+    reader.require(&[
         (
             &CONNECTION,
             "the mongodb sink needs its servers; write a connection string such as mongodb://USER@HOST:27017",
         ),
         (&DATABASE, "the mongodb sink needs a database; write its name"),
         (&COLLECTION, "the mongodb sink needs a collection; write its name, or one with {Kind} in it"),
-    ];
-    for (setting, what) in needed {
-        if reader.text(setting).is_none() {
-            reader.missing(setting, what);
-        }
-    }
+    ]);
     let path = |text: &str| Ok::<_, String>(PathBuf::from(text));
     let connection = reader.optional(&CONNECTION, connection);
     let database = reader.optional(&DATABASE, database);

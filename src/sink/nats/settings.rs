@@ -71,15 +71,10 @@ static TLS: TlsSettings = TlsSettings {
 };
 
 fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
-    let needed = [
+    reader.require(&[
         (&URL, "the nats sink needs its server; write its address, such as nats://HOST:4222"),
         (&SUBJECT, "the nats sink needs a subject; write one such as nomad.{Kind}.{JobID}"),
-    ];
-    for (setting, what) in needed {
-        if reader.text(setting).is_none() {
-            reader.missing(setting, what);
-        }
-    }
+    ]);
     let places = reader.list(&URL, place);
     let subject = reader.optional(&SUBJECT, subject::parse);
     let stream = reader.optional(&STREAM, stream);

@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 
 use flate2::{read::MultiGzDecoder, write::GzEncoder};
 
+use crate::settings::{Broken, Reader, Setting, number};
+
 /// How lines are compressed, with the level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sink) enum Compression {
@@ -16,6 +18,20 @@ pub(in crate::sink) enum Compression {
 }
 
 impl Compression {
+    /// Reads the settings for the name and for the level, and notes which of them is wrong.
+    pub(in crate::sink) fn read(reader: &mut Reader<'_>, name: &Setting, level: &Setting) -> Result<Self, Broken> {
+        let chosen = reader.optional(level, number(1, 19));
+        let by_name = reader.value(name, |text| Compression::new(text, None))?;
+        if chosen.is_none() {
+            return Ok(by_name);
+        }
+        let text = reader.text(name).or(name.default).unwrap_or_default();
+        Compression::new(text, chosen).map_err(|what| {
+            reader.wrong(level, what);
+            Broken
+        })
+    }
+
     /// Reads a name, and the level for it.
     pub(in crate::sink) fn new(name: &str, level: Option<u8>) -> Result<Self, String> {
         let within = |default: u8, most: u8| match level.unwrap_or(default) {

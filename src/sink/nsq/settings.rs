@@ -51,15 +51,10 @@ static TLS: TlsSettings = TlsSettings {
 };
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
-    let needed = [
+    reader.require(&[
         (&ADDR, "the nsq sink needs its nsqd; write its TCP address, such as 127.0.0.1:4150"),
         (&TOPIC_NAME, "the nsq sink needs a topic; write one such as nomad-firehose"),
-    ];
-    for (setting, what) in needed {
-        if reader.text(setting).is_none() {
-            reader.missing(setting, what);
-        }
-    }
+    ]);
     let servers = reader.list(&ADDR, server);
     let topic = reader.optional(&TOPIC_NAME, topic::parse);
     let secret = SecretSource::read(reader, &AUTH_SECRET, &AUTH_SECRET_FILE, |text| Ok::<_, String>(text.to_owned()));

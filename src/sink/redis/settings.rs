@@ -58,15 +58,10 @@ static TLS: TlsSettings = TlsSettings {
 };
 
 fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
-    let needed = [
+    reader.require(&[
         (&URL, "the redis sink needs its server; write its address, such as redis://HOST:6379/0"),
         (&KEY, "the redis sink needs the key to write to; write one such as nomad:{Kind}"),
-    ];
-    for (setting, what) in needed {
-        if reader.text(setting).is_none() {
-            reader.missing(setting, what);
-        }
-    }
+    ]);
     let server = reader.optional(&URL, server);
     let key = reader.optional(&KEY, |text| text.parse::<Template>().map_err(|error| error.to_string()));
     let mode = reader.value(&MODE, mode);

@@ -10,7 +10,7 @@ use super::{
     config::{Place, Service},
 };
 use crate::{
-    settings::{Broken, ByteSize, Form, Reader, Setting, between, duration, number, settings},
+    settings::{Broken, ByteSize, Form, Reader, Setting, between, duration, settings},
     sink::{
         Definition, aws,
         ndjson::{Compression, Pattern},
@@ -63,19 +63,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     let size = reader.value(&BATCH_SIZE, between(ByteSize::new(4 << 10), ByteSize::new(512 << 20)));
     let interval = duration(Duration::from_millis(10), Duration::from_secs(15 * 60));
     let batch_interval = reader.value(&BATCH_INTERVAL, interval);
-    let level = reader.optional(&COMPRESSION_LEVEL, number(1, 19));
-    let compression = reader.value(&COMPRESSION, |text| Compression::new(text, None));
-    let compression = compression.and_then(|known| {
-        let name = reader.text(&COMPRESSION).or(COMPRESSION.default).unwrap_or_default();
-        match (level, Compression::new(name, level)) {
-            (None, _) => Ok(known),
-            (Some(_), Ok(compression)) => Ok(compression),
-            (Some(_), Err(what)) => {
-                reader.wrong(&COMPRESSION_LEVEL, what);
-                Err(Broken)
-            }
-        }
-    });
+    let compression = Compression::read(reader, &COMPRESSION, &COMPRESSION_LEVEL);
     let endpoint = reader.optional(&ENDPOINT, endpoint);
     let region = reader.optional(&REGION, region);
     let path_style = reader.optional(&PATH_STYLE, |text| text.parse::<bool>().map_err(|_| "write true or false"));
