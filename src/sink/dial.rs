@@ -16,7 +16,12 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::sys::sockets;
+use super::ErrorClass;
+use crate::{
+    redact::{WORDS, shown},
+    sys::sockets,
+    tls::{self, Asked, Variables, Words},
+};
 
 /// Where to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +119,25 @@ pub(super) async fn tcp(host: &str, port: u16, at_drop: AtDrop, within: Duration
 pub(super) async fn secure(stream: TcpStream, tls: &Arc<ClientConfig>, name: &str) -> io::Result<Box<dyn Stream>> {
     let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
     Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
+}
+
+/// What an error of the connection to `server` means: its class, and why with what to fix. `ended` is said if the server has closed it.
+pub(super) fn judged(
+    server: &str,
+    error: &io::Error,
+    asked: &Asked,
+    variables: &Variables,
+    ended: &str,
+) -> (ErrorClass, String) {
+    let of_tls = tls::cause(error).map(|cause| tls::words(cause, variables));
+    let of_tls = of_tls.or_else(|| asked.hint(variables).map(|(why, fix)| Words { why: why.to_owned(), fix }));
+    match of_tls {
+        Some(Words { why, fix }) => (ErrorClass::Tls, format!("TLS with {server} failed: {why}; {fix}")),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            (ErrorClass::Connection, format!("connection to {server}: {ended}"))
+        }
+        None => (ErrorClass::Connection, format!("connection to {server}: {}", shown(error.to_string(), WORDS))),
+    }
 }
 
 /// Connects to the first of these addresses that accepts. A silent address gets only its share of the time: a name can stand for

@@ -4,12 +4,14 @@
 #[cfg(feature = "aws-tens")]
 mod api;
 #[cfg(any(feature = "sns", feature = "sqs"))]
-pub(super) mod attributes;
+mod attributes;
 #[cfg(feature = "aws-tens")]
 mod check;
 mod client;
 mod fault;
 mod link;
+#[cfg(any(feature = "sns", feature = "sqs"))]
+mod message;
 #[cfg(any(feature = "sns", feature = "sqs"))]
 pub(super) mod names;
 #[cfg(feature = "aws-tens")]
@@ -20,14 +22,17 @@ mod wire;
 
 use tracing::level_filters::LevelFilter;
 
-#[cfg(any(feature = "sns", feature = "sqs"))]
-pub(super) use self::api::by_number;
 #[cfg(feature = "kinesis")]
 pub(super) use self::fault::class_of;
 #[cfg(all(test, feature = "kinesis"))]
 pub(super) use self::wire::client as http_client;
 #[cfg(feature = "s3")]
 pub(super) use self::wire::{Lost, Wire};
+#[cfg(any(feature = "sns", feature = "sqs"))]
+pub(super) use self::{
+    api::by_number,
+    message::{Message, group},
+};
 #[cfg(feature = "aws-tens")]
 pub(super) use self::{
     api::{Answer, Api},

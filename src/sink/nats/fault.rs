@@ -7,9 +7,11 @@ use serde::Deserialize;
 use super::{config::VARIABLES, proto::Message};
 use crate::{
     redact::{WORDS, shown},
-    sink::{ErrorClass, Outcome},
-    tls::{self, Asked, Words},
+    sink::{ErrorClass, Outcome, dial},
+    tls::Asked,
 };
+
+const ENDED: &str = "the server closed it";
 
 /// Why a connection cannot be used, or why a record was not stored. None of these is the fault of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,22 +27,12 @@ impl Fault {
 
     /// What an error of the connection to `server` means.
     pub(super) fn of_io(server: &str, error: &io::Error, asked: &Asked) -> Self {
-        if let Some(cause) = tls::cause(error) {
-            let Words { why, fix } = tls::words(cause, &VARIABLES);
-            return Fault::new(ErrorClass::Tls, format!("TLS with {server} failed: {why}; {fix}"));
-        }
-        match asked.hint(&VARIABLES) {
-            Some((why, fix)) => Fault::new(ErrorClass::Tls, format!("TLS with {server} failed: {why}; {fix}")),
-            None if error.kind() == io::ErrorKind::UnexpectedEof => Fault::ended(server),
-            None => Fault::new(
-                ErrorClass::Connection,
-                format!("connection to {server}: {}", shown(error.to_string(), WORDS)),
-            ),
-        }
+        let (class, reason) = dial::judged(server, error, asked, &VARIABLES, ENDED);
+        Fault::new(class, reason)
     }
 
     pub(super) fn ended(server: &str) -> Self {
-        Fault::new(ErrorClass::Connection, format!("connection to {server}: the server closed it"))
+        Fault::new(ErrorClass::Connection, format!("connection to {server}: {ENDED}"))
     }
 
     /// What the server says before it closes the connection, or of a single message.

@@ -5,8 +5,8 @@ use std::io;
 use super::config::VARIABLES;
 use crate::{
     redact::{WORDS, shown},
-    sink::{ErrorClass, Outcome},
-    tls::{self, Asked, Words},
+    sink::{ErrorClass, Outcome, dial},
+    tls::Asked,
 };
 
 /// Why a connection cannot be used, or why nsqd did not take records. None of these is the fault of a record.
@@ -23,20 +23,8 @@ impl Fault {
 
     /// What an error of the connection to `server` means.
     pub(super) fn of_io(server: &str, error: &io::Error, asked: &Asked) -> Self {
-        if let Some(cause) = tls::cause(error) {
-            let Words { why, fix } = tls::words(cause, &VARIABLES);
-            return Fault::new(ErrorClass::Tls, format!("TLS with {server} failed: {why}; {fix}"));
-        }
-        match asked.hint(&VARIABLES) {
-            Some((why, fix)) => Fault::new(ErrorClass::Tls, format!("TLS with {server} failed: {why}; {fix}")),
-            None if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Fault::new(ErrorClass::Connection, format!("connection to {server}: nsqd closed it"))
-            }
-            None => Fault::new(
-                ErrorClass::Connection,
-                format!("connection to {server}: {}", shown(error.to_string(), WORDS)),
-            ),
-        }
+        let (class, reason) = dial::judged(server, error, asked, &VARIABLES, "nsqd closed it");
+        Fault::new(class, reason)
     }
 
     /// What an error of nsqd means that is about no record. The codes are those of its `protocol_v2.go`.

@@ -1,11 +1,10 @@
 //! The settings of the SNS sink. Endpoint and credentials are read where every program for AWS reads them; the region is that of
 //! the topic.
 
-use super::{Config, Topic, config::FIFO};
+use super::{Config, SERVICE, Topic, config::FIFO};
 use crate::{
     settings::{Broken, Reader, Setting, settings},
     sink::{Definition, aws},
-    template::Template,
 };
 
 pub(in crate::sink) static DEFINITION: Definition = Definition {
@@ -34,20 +33,8 @@ fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     }
     let topic = reader.optional(&TOPIC_ARN, topic);
     let is_standard = topic.as_ref().is_some_and(|topic| !topic.is_fifo());
-    let group = reader.optional(&GROUP_ID, |text| group(text, is_standard));
+    let group = reader.optional(&GROUP_ID, |text| aws::group(text, is_standard, &SERVICE));
     Ok(Config { topic: topic.ok_or(Broken)?, group })
-}
-
-fn group(text: &str, is_standard: bool) -> Result<Template, String> {
-    let template: Template = text.parse().map_err(|error| format!("{error}"))?;
-    if is_standard {
-        return Err(
-            "only a FIFO topic has message groups, and its name ends with .fifo; remove this setting, or name a \
-                    FIFO topic in SINK_SNS_TOPIC_ARN"
-                .to_owned(),
-        );
-    }
-    Ok(template)
 }
 
 /// The API's own rules for names (its reference, `CreateTopic`).

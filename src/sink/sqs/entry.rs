@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry as Entry};
 
-use super::{BYTES, Config};
+use super::{BYTES, Config, SERVICE};
 use crate::{
     record::Record,
-    sink::aws::{attributes, names},
+    sink::aws::{Message, names},
 };
 
 /// The entry, and the bytes that it counts for. Its id is set when it is sent.
@@ -15,13 +15,7 @@ use crate::{
 /// # Errors
 /// The queue would never take it.
 pub(super) fn of(record: &Record, settings: &Config, cluster: Option<&str>) -> Result<(Entry, usize), String> {
-    let body = str::from_utf8(&record.body).map_err(|_| "the body is not UTF-8".to_owned())?;
-    let body = names::body(body);
-    let attributes = attributes::of(record, cluster);
-    let bytes = body.len() + attributes::bytes(&attributes);
-    if bytes > BYTES {
-        return Err(format!("body and attributes have {bytes} bytes; SQS takes {BYTES} at most"));
-    }
+    let Message { body, attributes, bytes } = Message::of(record, cluster, &SERVICE, BYTES)?;
     let mut entry = Entry::builder().id("").message_body(body);
     for (name, value) in attributes {
         let value = MessageAttributeValue::builder().data_type("String").string_value(value);

@@ -3,11 +3,10 @@
 
 use reqwest::Url;
 
-use super::{Config, Queue, config::FIFO};
+use super::{Config, Queue, SERVICE, config::FIFO};
 use crate::{
     settings::{Broken, Reader, Setting, settings},
     sink::{Definition, aws},
-    template::Template,
 };
 
 pub(in crate::sink) static DEFINITION: Definition = Definition {
@@ -37,20 +36,8 @@ fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     }
     let queue = reader.optional(&QUEUE_NAME, queue);
     let is_standard = queue.as_ref().is_some_and(|queue| !queue.is_fifo());
-    let group = reader.optional(&GROUP_ID, |text| group(text, is_standard));
+    let group = reader.optional(&GROUP_ID, |text| aws::group(text, is_standard, &SERVICE));
     Ok(Config { queue: queue.ok_or(Broken)?, group })
-}
-
-fn group(text: &str, is_standard: bool) -> Result<Template, String> {
-    let template: Template = text.parse().map_err(|error| format!("{error}"))?;
-    if is_standard {
-        return Err(
-            "only a FIFO queue has message groups, and its name ends with .fifo; remove this setting, or name a \
-                    FIFO queue in SINK_SQS_QUEUE_NAME"
-                .to_owned(),
-        );
-    }
-    Ok(template)
 }
 
 /// The API's own rules for `QueueName` (its reference, `CreateQueue`).
