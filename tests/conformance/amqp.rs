@@ -113,6 +113,10 @@ impl Rig for Amqp {
         ]
     }
 
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.gate)
+    }
+
     async fn received(&mut self) -> Vec<String> {
         // The answer comes behind all that the queue has handed out before.
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -152,15 +156,6 @@ impl Rig for Amqp {
             let deleted = self.channel.queue_delete(full.as_str().into(), QueueDeleteOptions::default());
             deleted.await.expect("it was there");
         }
-    }
-
-    /// The sink waits half a minute for confirms. A connection that breaks meanwhile tells as little.
-    async fn end_silence(&mut self) {
-        self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
     }
 }
 

@@ -49,6 +49,10 @@ impl Rig for Behind {
         ]
     }
 
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.gate)
+    }
+
     async fn received(&mut self) -> Vec<String> {
         let more = self.bulk.stored_since(self.given);
         self.given += more.len();
@@ -66,15 +70,6 @@ impl Rig for Behind {
     async fn recover(&mut self) {
         self.bulk.is(Mood::Well);
         self.gate.open();
-    }
-
-    /// The sink waits for an answer for seconds. A connection that breaks meanwhile tells as little.
-    async fn end_silence(&mut self) {
-        self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
     }
 }
 

@@ -102,6 +102,10 @@ impl Rig for Kafka {
         ]
     }
 
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.gate)
+    }
+
     async fn received(&mut self) -> Vec<String> {
         self.reader.read().into_iter().map(|message| message.body).collect()
     }
@@ -129,10 +133,6 @@ impl Rig for Kafka {
     /// broker can be reached.
     async fn end_silence(&mut self) {
         self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
     }
 }
 

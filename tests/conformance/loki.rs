@@ -47,6 +47,10 @@ impl Rig for Behind {
         ]
     }
 
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.gate)
+    }
+
     async fn received(&mut self) -> Vec<String> {
         let more = self.loki.stored_since(self.given);
         self.given += more.len();
@@ -64,15 +68,6 @@ impl Rig for Behind {
     async fn recover(&mut self) {
         self.loki.is(Mood::Well);
         self.gate.open();
-    }
-
-    /// The sink waits for an answer for seconds. A connection that breaks meanwhile tells as little.
-    async fn end_silence(&mut self) {
-        self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
     }
 }
 

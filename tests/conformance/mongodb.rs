@@ -75,6 +75,10 @@ impl Rig for Mongodb {
         ]
     }
 
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.gate)
+    }
+
     /// In the order in which they were inserted.
     async fn received(&mut self) -> Vec<String> {
         let found = self.collection.find(doc! {}).await.expect("documents");
@@ -89,15 +93,6 @@ impl Rig for Mongodb {
 
     async fn recover(&mut self) {
         self.gate.open();
-    }
-
-    /// The sink waits half a minute for an answer. A connection that breaks meanwhile tells as little.
-    async fn end_silence(&mut self) {
-        self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
     }
 }
 

@@ -93,6 +93,10 @@ impl Rig for Nats {
         ]
     }
 
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.gate)
+    }
+
     async fn received(&mut self) -> Vec<String> {
         let count = self.client.count(&self.name).await;
         let more = self.client.take(&self.name, count - self.taken).await;
@@ -115,15 +119,6 @@ impl Rig for Nats {
             self.client.delete_stream(&refusing).await;
         }
         self.bind(&MARKS).await;
-    }
-
-    /// The sink waits half a minute for acknowledgements. A connection that breaks meanwhile tells as little.
-    async fn end_silence(&mut self) {
-        self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
     }
 }
 

@@ -102,6 +102,10 @@ impl Rig for Rigged {
         ]
     }
 
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.gate)
+    }
+
     async fn received(&mut self) -> Vec<String> {
         let mut bodies = Vec::new();
         for (topic, consumer, taken) in &mut self.consumers {
@@ -123,15 +127,6 @@ impl Rig for Rigged {
     async fn recover(&mut self) {
         self.proxy.refuse(String::new(), "");
         self.gate.open();
-    }
-
-    /// The sink waits half a minute for an answer. A connection that breaks meanwhile tells as little.
-    async fn end_silence(&mut self) {
-        self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
     }
 }
 

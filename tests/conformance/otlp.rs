@@ -55,6 +55,10 @@ impl Rig for Behind {
         ]
     }
 
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.gate)
+    }
+
     async fn received(&mut self) -> Vec<String> {
         let more = self.receiver.stored_since(self.given);
         self.given += more.len();
@@ -72,15 +76,6 @@ impl Rig for Behind {
     async fn recover(&mut self) {
         self.receiver.is(Mood::Well);
         self.gate.open();
-    }
-
-    /// The sink waits for an answer for seconds. A connection that breaks meanwhile tells as little.
-    async fn end_silence(&mut self) {
-        self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
     }
 }
 

@@ -81,6 +81,10 @@ impl Rig for Postgres {
         ]
     }
 
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.gate)
+    }
+
     /// A reader sees a transaction whole, and orders its rows by the index.
     async fn received(&mut self) -> Vec<String> {
         let statement = format!("SELECT id, body::text FROM {} ORDER BY inserted_at, nomad_index", self.table);
@@ -107,15 +111,6 @@ impl Rig for Postgres {
         let constraint = format!("{}_body_check", self.table.split('.').nth(1).expect("a name"));
         let check = format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {constraint}", self.table);
         self.client.batch_execute(&check).await.expect("no constraint");
-    }
-
-    /// The sink waits half a minute for an answer. A connection that breaks meanwhile tells as little.
-    async fn end_silence(&mut self) {
-        self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
     }
 }
 

@@ -108,6 +108,10 @@ impl Rig for Rigged {
         ]
     }
 
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.gate)
+    }
+
     async fn received(&mut self) -> Vec<String> {
         self.readers.iter_mut().flat_map(Reader::bodies).collect()
     }
@@ -142,15 +146,6 @@ impl Rig for Rigged {
             flapping.await.expect_err("it only ends like this");
         }
         self.allow("*");
-    }
-
-    /// The sink waits half a minute for an answer. A connection that breaks meanwhile tells as little.
-    async fn end_silence(&mut self) {
-        self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
     }
 }
 

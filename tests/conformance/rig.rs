@@ -45,6 +45,11 @@ pub(crate) trait Rig {
     /// What the program needs to reach it: `SINK_TYPE` and so on.
     fn variables(&self) -> Vec<(&'static str, String)>;
 
+    /// The gate in front of the server, if there is one.
+    fn gate(&self) -> Option<&Gate> {
+        None
+    }
+
     /// Lines that are about to be published. A sink for people does not send bodies: its rig keeps them to find them again.
     fn published(&mut self, _lines: &[String]) {}
 
@@ -63,13 +68,15 @@ pub(crate) trait Rig {
     async fn recover(&mut self);
 
     /// Ends a silence in such a way that the program hears no answer to what it sent, and without waiting for it to give
-    /// up by itself.
+    /// up by itself: a sink waits for an answer for seconds or minutes, and a connection that breaks meanwhile tells as little.
     async fn end_silence(&mut self) {
-        unreachable!("it is never silent");
+        self.gate().expect("it is never silent without a gate").cut();
     }
 
     /// The program has ended: lets nothing of it arrive from now on that has not yet, and that it was not told of.
-    async fn program_ended(&mut self);
+    async fn program_ended(&mut self) {
+        self.gate().expect("what becomes of the rest without a gate is said by each rig").cut_once();
+    }
 }
 
 /// How a mark stands in a record: as what triggered an evaluation.

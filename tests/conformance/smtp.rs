@@ -64,6 +64,10 @@ impl Rig for Mail {
         }
     }
 
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.gate)
+    }
+
     async fn received(&mut self) -> Vec<String> {
         let more = self.server.taken_from(&mut self.place);
         let body = |mail: &Value| {
@@ -90,14 +94,6 @@ impl Rig for Mail {
     async fn recover(&mut self) {
         self.server.suffer("");
         self.gate.open();
-    }
-
-    async fn end_silence(&mut self) {
-        self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
     }
 }
 

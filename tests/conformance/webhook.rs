@@ -145,6 +145,10 @@ impl Rig for Webhook {
         }
     }
 
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.gate)
+    }
+
     async fn received(&mut self) -> Vec<String> {
         let more = self.server.taken_since(self.given);
         self.given += more.len();
@@ -167,15 +171,6 @@ impl Rig for Webhook {
     async fn recover(&mut self) {
         *self.cause.lock().expect("no panic") = None;
         self.gate.open();
-    }
-
-    /// The sink waits for an answer for seconds. A connection that breaks meanwhile tells as little.
-    async fn end_silence(&mut self) {
-        self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
     }
 }
 
