@@ -4,24 +4,17 @@
 
 mod common;
 
-use std::{
-    collections::HashSet,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, time::Duration};
 
 use common::{
-    PATIENCE, Process, Setup,
-    aws::{ACCOUNT, Aws, Message, REGION},
-    aws_faults, fixture_lines, flood,
-    gate::Gate,
-    made,
-    order::{self, Leaps},
+    Setup,
+    aws::{ACCOUNT, Aws, CREDENTIALS, REGION, assert_order},
+    aws_faults, cluster, fixture_lines, flood, made,
+    order::Leaps,
     truth::{assert_exactly, expected, seen},
 };
 use nomad_sim::Sim;
 use serde_json::{Value, json};
-
-const SECRETS: [&str; 2] = ["hush-hush-key", "hush-hush-token"];
 
 /// The program, which puts events on a bus of the EventBridge at `url`. It sees no machine around it.
 fn setup(sim: &Sim, url: &str, bus: &str, resources: &str) -> Setup {
@@ -30,43 +23,7 @@ fn setup(sim: &Sim, url: &str, bus: &str, resources: &str) -> Setup {
         .env("SINK_EVENT_BUS_NAME", bus)
         .env("AWS_ENDPOINT_URL_EVENTBRIDGE", url)
         .env("AWS_REGION", REGION)
-        .env("AWS_ACCESS_KEY_ID", "AKIDTEST")
-        .env("AWS_SECRET_ACCESS_KEY", SECRETS[0])
-        .env("AWS_SESSION_TOKEN", SECRETS[1])
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .env("HOME", "/nonexistent")
-}
-
-/// A cluster with these lines in its stream.
-async fn cluster(lines: &[String]) -> Sim {
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(lines.to_vec()).await.expect("lines of a stream");
-    sim
-}
-
-/// Some keys have many versions.
-fn lines(indexes: std::ops::Range<u64>) -> Vec<String> {
-    indexes.map(|index| made::evaluation(index, index % 20 + 1)).collect()
-}
-
-/// Waits until so many different events have come, and gives all that have, in their order.
-async fn take(aws: &Aws, bus: &str, process: &Process, events: usize) -> Vec<Message> {
-    let (mut all, mut different) = (Vec::new(), HashSet::new());
-    let deadline = Instant::now() + PATIENCE;
-    while different.len() < events {
-        assert!(Instant::now() < deadline, "{} of {events} have come:\n{}", different.len(), process.log());
-        let more = aws.take_events(bus).await;
-        different.extend(more.iter().map(|message| message.body.clone()));
-        all.extend(more);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    all
-}
-
-fn assert_order(messages: &[Message], lines: &[String], leaps: Leaps) -> usize {
-    order::assert_order(messages.iter().map(|message| message.body.as_str()), lines, leaps)
+        .envs(&CREDENTIALS)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,12 +39,7 @@ async fn every_record_of_a_recording_arrives_once_as_the_detail_of_an_event_of_i
     let process = setup(&sim, &aws.url(), "recording", "all")
         .env("SINK_EVENT_BUS_RESOURCES", "{ID},nomad/{Namespace}/{JobID}")
         .spawn();
-    let mut events = Vec::new();
-    let deadline = Instant::now() + PATIENCE;
-    while events.len() < due.len() {
-        assert!(Instant::now() < deadline, "{} of {} have come:\n{}", events.len(), due.len(), process.log());
-        events.extend(aws.take_events("recording").await);
-    }
+    let mut events = process.until_come(due.len(), async || aws.take_events("recording").await).await;
     process.stop().await;
     events.extend(aws.take_events("recording").await);
     let all: Vec<_> = events.iter().map(|event| seen(&event.body)).collect();
@@ -115,52 +67,19 @@ async fn every_record_of_a_recording_arrives_once_as_the_detail_of_an_event_of_i
 async fn what_is_sent_again_comes_twice_with_one_id_and_no_record_leaps_over_another_of_its_key() {
     let aws = Aws::shared().await;
     aws.create_bus("silent").await;
-    let gate = Gate::start(&aws.address()).await;
-    let mut lines = lines(10..60);
-    let sim = cluster(&lines).await;
     let bus = format!("arn:aws:events:{REGION}:{ACCOUNT}:event-bus/silent");
-    let process = setup(&sim, &gate.url(), &bus, "evaluations").env("SINK_EVENT_BUS_RESOURCES", "{ID}").spawn();
-    let mut events = take(&aws, "silent", &process, lines.len()).await;
-    gate.shut_outwards();
-    let more: Vec<_> = (60..110).map(|index| made::evaluation(index, index % 20 + 1)).collect();
-    sim.append_lines(more.clone()).await.expect("lines of a stream");
-    lines.extend(more);
-    events.extend(take(&aws, "silent", &process, 1).await);
-    gate.cut();
-    process.until_logged("delivery failed").await;
-    gate.open();
-    let mut different: HashSet<_> = events.iter().map(|event| event.body.clone()).collect();
-    let deadline = Instant::now() + PATIENCE;
-    while different.len() < lines.len() {
-        assert!(Instant::now() < deadline, "{} have come:\n{}", different.len(), process.log());
-        let more = aws.take_events("silent").await;
-        different.extend(more.iter().map(|event| event.body.clone()));
-        events.extend(more);
-    }
-    process.until_logged("delivery recovered").await;
-    process.stop().await;
-    events.extend(aws.take_events("silent").await);
+    let set = |sim: &Sim, url: &str| setup(sim, url, &bus, "evaluations").env("SINK_EVENT_BUS_RESOURCES", "{ID}");
+    let (lines, events) = aws_faults::what_is_sent_again(&aws, set, async || aws.take_events("silent").await).await;
     assert!(assert_order(&events, &lines, Leaps::Never) > 0, "nothing was sent again");
-    let ids: HashSet<_> = events.iter().map(|event| &event.attributes["resources"]).collect();
-    assert_eq!(ids.len(), lines.len(), "a repeat has the id of the first");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_put_on_a_bus_that_does_not_exist_and_would_drop_it() {
     let aws = Aws::shared().await;
-    let lines = lines(10..510);
-    let sim = cluster(&lines).await;
-    let process = setup(&sim, &aws.url(), "late", "evaluations").env("LOG_LEVEL", "trace").spawn();
-    process.until_logged("the event bus late does not exist in us-east-1; create it").await;
-    process.until_logged("delivery failed").await;
-    aws.create_bus("late").await;
-    let events = take(&aws, "late", &process, lines.len()).await;
-    assert_eq!(assert_order(&events, &lines, Leaps::Never), 0);
-    process.until_logged("delivery recovered").await;
-    assert_eq!(process.logged("target refuses every record"), 1);
-    let log = process.log();
-    assert!(SECRETS.iter().all(|secret| !log.contains(secret)), "a secret is shown");
-    process.stop().await;
+    let set = |sim: &Sim, url: &str| setup(sim, url, "late", "evaluations");
+    let said = "the event bus late does not exist in us-east-1; create it";
+    let create = async || aws.create_bus("late").await;
+    aws_faults::is_created_late(&aws, (said, create), set, async || aws.take_events("late").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,19 +94,9 @@ async fn refused_access_is_reported_once_and_waited_for_and_a_refused_source_too
         (json!({"fail": [["{", "AccessDeniedException", false]]}), "or allow events:PutEvents"),
         (json!({"fail": [["{", "NotAuthorizedForSourceException", false]]}), "NotAuthorizedForSourceException"),
     ] {
-        aws.suffer("refused", cause).await;
-        let lines = lines(10..60);
-        let sim = cluster(&lines).await;
-        let process = setup(&sim, &aws.url(), "refused", "evaluations").env("NOMAD_FIREHOSE_CLUSTER", said).spawn();
-        process.until_logged(said).await;
-        process.until_logged("delivery failed").await;
-        aws.suffer("refused", json!({})).await;
-        let events = take(&aws, "refused", &process, lines.len()).await;
-        assert_eq!(assert_order(&events, &lines, Leaps::Never), 0);
-        process.until_logged("delivery recovered").await;
-        assert_eq!(process.logged("target refuses every record"), 1, "{}", process.log());
-        assert!(!process.log().contains("hush"), "a secret is shown");
-        process.stop().await;
+        let set = |sim: &Sim, url: &str| setup(sim, url, "refused", "evaluations");
+        let refusal = ("refused", cause, said);
+        aws_faults::is_waited_for(&aws, refusal, set, async || aws.take_events("refused").await).await;
     }
 }
 
@@ -206,7 +115,7 @@ async fn what_is_too_large_or_no_object_is_a_dead_letter_and_of_a_refused_call_o
         .env("NOMAD_FIREHOSE_JQ", "if .ID == \"job-44\" then [.] else . end")
         .env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display()))
         .spawn();
-    let events = take(&aws, "large", &process, 47).await;
+    let events = aws.take_different_events("large", &process, 47).await;
     let letters = || std::fs::read_to_string(&file).unwrap_or_default();
     process.until("all dead letters are written", || letters().lines().count() >= 3).await;
     process.stop().await;

@@ -7,7 +7,9 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{
-    PATIENCE, Process, Setup, Signal, fixture_lines, flood,
+    Setup, Signal,
+    aws::{CREDENTIALS, SECRETS},
+    cluster, fixture_lines, flood,
     gate::Gate,
     made,
     order::{self, Leaps},
@@ -19,8 +21,6 @@ use common::{
 use nomad_sim::Sim;
 use serde_json::json;
 
-const SECRETS: [&str; 2] = ["hush-hush-key", "hush-hush-token"];
-
 /// The program, which writes into the bucket at this endpoint. It sees no machine around it.
 fn setup(sim: &Sim, endpoint: &str, resources: &str) -> Setup {
     Setup::new(&["run", "--resources", resources], &sim.url(0))
@@ -29,38 +29,11 @@ fn setup(sim: &Sim, endpoint: &str, resources: &str) -> Setup {
         .env("SINK_S3_ENDPOINT", endpoint)
         .env("SINK_S3_BATCH_INTERVAL", "100ms")
         .env("NOMAD_FIREHOSE_RETRY_MAX", "500ms")
-        .env("AWS_ACCESS_KEY_ID", "AKIDTEST")
-        .env("AWS_SECRET_ACCESS_KEY", SECRETS[0])
-        .env("AWS_SESSION_TOKEN", SECRETS[1])
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .env("HOME", "/nonexistent")
+        .envs(&CREDENTIALS)
 }
 
 fn url(s3: &S3) -> String {
     format!("http://{}", s3.address())
-}
-
-/// Some keys have many versions.
-fn lines(indexes: std::ops::Range<u64>) -> Vec<String> {
-    indexes.map(|index| made::evaluation(index, index % 20 + 1)).collect()
-}
-
-async fn cluster(lines: &[String]) -> Sim {
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(lines.to_vec()).await.expect("lines of a stream");
-    sim
-}
-
-async fn take(s3: &mut S3, process: &Process, count: usize) -> Vec<String> {
-    let (mut came, deadline) = (Vec::new(), Instant::now() + PATIENCE);
-    while came.len() < count {
-        came.extend(s3.more().await);
-        assert!(Instant::now() < deadline, "{} of {count} have come; the log:\n{}", came.len(), process.log());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    came
 }
 
 fn assert_once(came: &[String], lines: &[String]) {
@@ -79,7 +52,7 @@ async fn every_record_of_a_recording_arrives_once_in_the_objects_of_its_key() {
             .env("SINK_S3_KEY", "{Kind}/%Y-%m-%d/{Namespace}")
             .env("SINK_S3_COMPRESSION", compression)
             .spawn();
-        let came = take(&mut s3, &process, due.len()).await;
+        let came = process.until_come(due.len(), async || s3.more().await).await;
         process.stop().await;
         assert_eq!(s3.more().await, Vec::<String>::new());
         assert_exactly(&came.iter().map(|body| seen(body)).collect::<Vec<_>>(), &due);
@@ -105,7 +78,7 @@ async fn every_record_of_a_recording_arrives_once_in_the_objects_of_its_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_whose_answer_is_lost_replaces_itself() {
     let mut s3 = S3::start().await;
-    let lines = lines(10..510);
+    let lines = made::evaluations(10..510, 20);
     let sim = cluster(&lines).await;
     s3.suffer(json!({"lost": true})).await;
     let process = setup(&sim, &url(&s3), "evaluations").spawn();
@@ -115,7 +88,7 @@ async fn a_batch_whose_answer_is_lost_replaces_itself() {
     }
     assert_eq!(s3.keys().await.len(), 1, "each try has the same key");
     s3.suffer(json!({})).await;
-    let came = take(&mut s3, &process, lines.len()).await;
+    let came = process.until_come(lines.len(), async || s3.more().await).await;
     process.stop().await;
     assert_once(&came, &lines);
 }
@@ -123,14 +96,14 @@ async fn a_batch_whose_answer_is_lost_replaces_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_bucket_or_the_right_to_write_it_waits_with_one_message_and_no_secret() {
     let mut s3 = S3::start().await;
-    let lines = lines(10..60);
+    let lines = made::evaluations(10..60, 20);
     let sim = cluster(&lines).await;
     s3.suffer(json!({"error": [403, "AccessDenied"]})).await;
     let process = setup(&sim, &url(&s3), "evaluations").env("LOG_LEVEL", "trace").spawn();
     process.until_logged("access to the bucket nomad is refused; correct the credentials, or allow s3:PutObject").await;
     process.until_logged("delivery failed").await;
     s3.suffer(json!({})).await;
-    let came = take(&mut s3, &process, lines.len()).await;
+    let came = process.until_come(lines.len(), async || s3.more().await).await;
     process.until_logged("delivery recovered").await;
     assert_eq!(process.logged("target refuses every record"), 1);
     assert!(SECRETS.iter().all(|secret| !process.log().contains(secret)), "a secret is shown");
@@ -149,7 +122,7 @@ async fn without_its_bucket_or_the_right_to_write_it_waits_with_one_message_and_
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_and_region_of_a_profile_are_enough() {
     let mut s3 = S3::start().await;
-    let lines = lines(10..60);
+    let lines = made::evaluations(10..60, 20);
     let sim = cluster(&lines).await;
     let home = tempfile::tempdir().expect("a directory");
     std::fs::create_dir(home.path().join(".aws")).expect("writable");
@@ -163,7 +136,7 @@ async fn credentials_and_region_of_a_profile_are_enough() {
         .env("AWS_PROFILE", "archive")
         .env("HOME", home.path())
         .spawn();
-    let came = take(&mut s3, &process, lines.len()).await;
+    let came = process.until_come(lines.len(), async || s3.more().await).await;
     assert!(!process.log().contains("hush"), "a secret is shown");
     process.stop().await;
     assert_once(&came, &lines);
@@ -176,14 +149,14 @@ async fn over_tls_only_who_is_trusted_is_sent_to() {
     let (authority, file) = (Authority::new(), directory.path().join("ca.pem"));
     std::fs::write(&file, authority.pem()).expect("a file");
     let front = Front::start(authority.server("localhost", false), &s3.address()).await;
-    let lines = lines(10..60);
+    let lines = made::evaluations(10..60, 20);
     let sim = cluster(&lines).await;
     let setup = setup(&sim, &format!("https://localhost:{}", front.address.port()), "evaluations");
     let process = setup.spawn();
     process.until_logged("signed by an unknown authority").await;
     process.end_by(Signal::KILL).await;
     let process = setup.env("AWS_CA_BUNDLE", &file).spawn();
-    let came = take(&mut s3, &process, lines.len()).await;
+    let came = process.until_come(lines.len(), async || s3.more().await).await;
     process.stop().await;
     assert_once(&came, &lines);
 }
@@ -191,14 +164,14 @@ async fn over_tls_only_who_is_trusted_is_sent_to() {
 #[tokio::test(flavor = "multi_thread")]
 async fn records_are_gathered_up_to_the_size_of_a_batch() {
     let mut s3 = S3::start().await;
-    let lines = lines(10..1_010);
+    let lines = made::evaluations(10..1_010, 20);
     let sim = cluster(&lines).await;
     let process = setup(&sim, &url(&s3), "evaluations")
         .env("SINK_S3_BATCH_SIZE", "32KiB")
         .env("SINK_S3_BATCH_INTERVAL", "5s")
         .env("SINK_S3_COMPRESSION", "none")
         .spawn();
-    let came = take(&mut s3, &process, lines.len()).await;
+    let came = process.until_come(lines.len(), async || s3.more().await).await;
     process.stop().await;
     assert_once(&came, &lines);
     let mut sizes = Vec::new();

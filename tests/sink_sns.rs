@@ -7,22 +7,18 @@ mod common;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use common::{
-    PATIENCE, Process, Setup,
-    aws::{self, Aws, Message},
-    aws_faults, fixture_lines, flood,
-    gate::Gate,
-    made,
-    order::{self, Leaps},
+    Setup,
+    aws::{self, Aws, CREDENTIALS, assert_order},
+    aws_faults, cluster, fixture_lines, flood, made,
+    order::Leaps,
     truth::{assert_exactly, expected, seen},
 };
 use nomad_sim::Sim;
 use serde_json::json;
-
-const SECRETS: [&str; 2] = ["hush-hush-key", "hush-hush-token"];
 
 /// The program, which publishes to a topic of the SNS at `url`. It sees no machine around it, and no region but that of the topic.
 fn setup(sim: &Sim, url: &str, topic: &str, resources: &str) -> Setup {
@@ -30,43 +26,7 @@ fn setup(sim: &Sim, url: &str, topic: &str, resources: &str) -> Setup {
         .env("SINK_TYPE", "sns")
         .env("SINK_SNS_TOPIC_ARN", aws::arn("sns", topic))
         .env("AWS_ENDPOINT_URL_SNS", url)
-        .env("AWS_ACCESS_KEY_ID", "AKIDTEST")
-        .env("AWS_SECRET_ACCESS_KEY", SECRETS[0])
-        .env("AWS_SESSION_TOKEN", SECRETS[1])
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .env("HOME", "/nonexistent")
-}
-
-/// A cluster with these lines in its stream.
-async fn cluster(lines: &[String]) -> Sim {
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(lines.to_vec()).await.expect("lines of a stream");
-    sim
-}
-
-/// Some keys have many versions.
-fn lines(indexes: std::ops::Range<u64>) -> Vec<String> {
-    indexes.map(|index| made::evaluation(index, index % 20 + 1)).collect()
-}
-
-/// Waits until so many different messages have come, and gives all that have, in their order.
-async fn take(aws: &Aws, topic: &str, process: &Process, messages: usize) -> Vec<Message> {
-    let (mut all, mut different) = (Vec::new(), HashSet::new());
-    let deadline = Instant::now() + PATIENCE;
-    while different.len() < messages {
-        assert!(Instant::now() < deadline, "{} of {messages} have come:\n{}", different.len(), process.log());
-        let more = aws.take(topic).await;
-        different.extend(more.iter().map(|message| message.body.clone()));
-        all.extend(more);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    all
-}
-
-fn assert_order(messages: &[Message], lines: &[String], leaps: Leaps) -> usize {
-    order::assert_order(messages.iter().map(|message| message.body.as_str()), lines, leaps)
+        .envs(&CREDENTIALS)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,12 +37,7 @@ async fn every_record_of_a_recording_arrives_once_in_the_group_of_its_key_with_i
     let sim = cluster(&stream).await;
     let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
     let process = setup(&sim, &aws.url(), "recording.fifo", "all").env("NOMAD_FIREHOSE_CLUSTER", "prod").spawn();
-    let mut messages = Vec::new();
-    let deadline = Instant::now() + PATIENCE;
-    while messages.len() < due.len() {
-        assert!(Instant::now() < deadline, "{} of {} have come:\n{}", messages.len(), due.len(), process.log());
-        messages.extend(aws.take("recording.fifo").await);
-    }
+    let mut messages = process.until_come(due.len(), async || aws.take("recording.fifo").await).await;
     process.stop().await;
     messages.extend(aws.take("recording.fifo").await);
     let all: Vec<_> = messages.iter().map(|message| seen(&message.body)).collect();
@@ -106,58 +61,27 @@ async fn what_is_sent_again_comes_once_from_a_fifo_topic_and_twice_with_one_id_f
     let aws = Aws::shared().await;
     for topic in ["silent.fifo", "silent"] {
         aws.create_topic(topic).await;
-        let gate = Gate::start(&aws.address()).await;
-        let mut lines = lines(10..60);
-        let sim = cluster(&lines).await;
-        let process = setup(&sim, &gate.url(), topic, "evaluations").spawn();
-        let mut messages = take(&aws, topic, &process, lines.len()).await;
-        gate.shut_outwards();
-        let more: Vec<_> = (60..110).map(|index| made::evaluation(index, index % 20 + 1)).collect();
-        sim.append_lines(more.clone()).await.expect("lines of a stream");
-        lines.extend(more);
-        messages.extend(take(&aws, topic, &process, 1).await);
-        gate.cut();
-        process.until_logged("delivery failed").await;
-        gate.open();
-        let mut different: HashSet<_> = messages.iter().map(|message| message.body.clone()).collect();
-        let deadline = Instant::now() + PATIENCE;
-        while different.len() < lines.len() {
-            assert!(Instant::now() < deadline, "{} have come:\n{}", different.len(), process.log());
-            let more = aws.take(topic).await;
-            different.extend(more.iter().map(|message| message.body.clone()));
-            messages.extend(more);
-        }
-        process.until_logged("delivery recovered").await;
-        process.stop().await;
-        messages.extend(aws.take(topic).await);
+        let set = |sim: &Sim, url: &str| setup(sim, url, topic, "evaluations");
+        let (lines, messages) = aws_faults::what_is_sent_again(&aws, set, async || aws.take(topic).await).await;
         let is_fifo = topic.ends_with(".fifo");
         let leaps = if is_fifo { Leaps::Never } else { Leaps::SentAgain };
         let repeats = assert_order(&messages, &lines, leaps);
         assert_eq!(repeats == 0, is_fifo, "{repeats} repeats from {topic}");
-        let ids: HashSet<_> = messages.iter().map(|message| &message.attributes["id"]).collect();
-        assert_eq!(ids.len(), lines.len(), "a repeat has the id of the first");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_topic_it_waits_with_one_message_and_no_secret() {
     let aws = Aws::shared().await;
-    let lines = lines(10..510);
-    let sim = cluster(&lines).await;
-    let process = setup(&sim, &aws.url(), "late.fifo", "evaluations").env("LOG_LEVEL", "trace").spawn();
-    process.until_logged("the topic late.fifo does not exist in us-east-1; create it").await;
-    process.until_logged("delivery failed").await;
-    // A topic drops what it gets before somebody subscribes.
-    aws.suffer("late.fifo", json!({"error": [503, "ServiceUnavailable"]})).await;
-    aws.create_topic("late.fifo").await;
-    aws.suffer("late.fifo", json!({})).await;
-    let messages = take(&aws, "late.fifo", &process, lines.len()).await;
-    assert_eq!(assert_order(&messages, &lines, Leaps::Never), 0);
-    process.until_logged("delivery recovered").await;
-    assert_eq!(process.logged("target refuses every record"), 1);
-    let log = process.log();
-    assert!(SECRETS.iter().all(|secret| !log.contains(secret)), "a secret is shown");
-    process.stop().await;
+    let set = |sim: &Sim, url: &str| setup(sim, url, "late.fifo", "evaluations");
+    let said = "the topic late.fifo does not exist in us-east-1; create it";
+    let create = async || {
+        // A topic drops what it gets before somebody subscribes.
+        aws.suffer("late.fifo", json!({"error": [503, "ServiceUnavailable"]})).await;
+        aws.create_topic("late.fifo").await;
+        aws.suffer("late.fifo", json!({})).await;
+    };
+    aws_faults::is_created_late(&aws, (said, create), set, async || aws.take("late.fifo").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,20 +96,9 @@ async fn refused_access_is_reported_once_and_waited_for_and_a_refused_key_of_the
         (json!({"fail": [["{", "AuthorizationError", true]]}), "or allow sns:Publish"),
         (json!({"fail": [["{", "KMSAccessDenied", true]]}), "the key that encrypts the topic cannot be used"),
     ] {
-        aws.suffer("refused.fifo", cause).await;
-        let lines = lines(10..60);
-        let sim = cluster(&lines).await;
-        let process = setup(&sim, &aws.url(), "refused.fifo", "evaluations").env("NOMAD_FIREHOSE_CLUSTER", said);
-        let process = process.spawn();
-        process.until_logged(said).await;
-        process.until_logged("delivery failed").await;
-        aws.suffer("refused.fifo", json!({})).await;
-        let messages = take(&aws, "refused.fifo", &process, lines.len()).await;
-        assert_eq!(assert_order(&messages, &lines, Leaps::Never), 0);
-        process.until_logged("delivery recovered").await;
-        assert_eq!(process.logged("target refuses every record"), 1, "{}", process.log());
-        assert!(!process.log().contains("hush"), "a secret is shown");
-        process.stop().await;
+        let set = |sim: &Sim, url: &str| setup(sim, url, "refused.fifo", "evaluations");
+        let refusal = ("refused.fifo", cause, said);
+        aws_faults::is_waited_for(&aws, refusal, set, async || aws.take("refused.fifo").await).await;
     }
 }
 
@@ -204,7 +117,7 @@ async fn what_is_too_large_is_a_dead_letter_and_of_a_refused_call_only_the_guilt
         .env("AWS_REGION", "eu-west-1")
         .env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display()))
         .spawn();
-    let messages = take(&aws, "large.fifo", &process, 48).await;
+    let messages = aws.take_different("large.fifo", &process, 48).await;
     let letters = || std::fs::read_to_string(&file).unwrap_or_default();
     process.until("all dead letters are written", || letters().lines().count() >= 2).await;
     process.stop().await;

@@ -6,25 +6,22 @@ mod common;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use common::{
-    PATIENCE, Process, Setup, Signal,
-    aws::{ACCOUNT, Aws, Message, REGION},
+    Setup, Signal,
+    aws::{ACCOUNT, Aws, CREDENTIALS, REGION, assert_order},
     aws_faults::{self, Passed, Run},
+    cluster,
     elasticmq::ElasticMq,
-    fixture_lines, flood,
-    gate::Gate,
-    made,
-    order::{self, Leaps},
+    fixture_lines, flood, made,
+    order::Leaps,
     tls::{Authority, Front},
     truth::{assert_exactly, expected, seen},
 };
 use nomad_sim::Sim;
 use serde_json::{Value, json};
-
-const SECRETS: [&str; 2] = ["hush-hush-key", "hush-hush-token"];
 
 /// The program, which sends to a queue of the SQS at `url`. It sees no machine around it.
 fn setup(sim: &Sim, url: &str, queue: &str, resources: &str) -> Setup {
@@ -33,43 +30,7 @@ fn setup(sim: &Sim, url: &str, queue: &str, resources: &str) -> Setup {
         .env("SINK_SQS_QUEUE_NAME", queue)
         .env("AWS_ENDPOINT_URL_SQS", url)
         .env("AWS_REGION", REGION)
-        .env("AWS_ACCESS_KEY_ID", "AKIDTEST")
-        .env("AWS_SECRET_ACCESS_KEY", SECRETS[0])
-        .env("AWS_SESSION_TOKEN", SECRETS[1])
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .env("HOME", "/nonexistent")
-}
-
-/// A cluster with these lines in its stream.
-async fn cluster(lines: &[String]) -> Sim {
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(lines.to_vec()).await.expect("lines of a stream");
-    sim
-}
-
-/// Some keys have many versions.
-fn lines(indexes: std::ops::Range<u64>) -> Vec<String> {
-    indexes.map(|index| made::evaluation(index, index % 20 + 1)).collect()
-}
-
-/// Waits until so many different messages have come, and gives all that have, in their order.
-async fn take(aws: &Aws, queue: &str, process: &Process, messages: usize) -> Vec<Message> {
-    let (mut all, mut different) = (Vec::new(), HashSet::new());
-    let deadline = Instant::now() + PATIENCE;
-    while different.len() < messages {
-        assert!(Instant::now() < deadline, "{} of {messages} have come:\n{}", different.len(), process.log());
-        let more = aws.take(queue).await;
-        different.extend(more.iter().map(|message| message.body.clone()));
-        all.extend(more);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    all
-}
-
-fn assert_order(messages: &[Message], lines: &[String], leaps: Leaps) -> usize {
-    order::assert_order(messages.iter().map(|message| message.body.as_str()), lines, leaps)
+        .envs(&CREDENTIALS)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,12 +41,7 @@ async fn every_record_of_a_recording_arrives_once_in_the_group_of_its_key_with_i
     let sim = cluster(&stream).await;
     let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
     let process = setup(&sim, &aws.url(), "recording.fifo", "all").env("NOMAD_FIREHOSE_CLUSTER", "prod \u{e9}").spawn();
-    let mut messages = Vec::new();
-    let deadline = Instant::now() + PATIENCE;
-    while messages.len() < due.len() {
-        assert!(Instant::now() < deadline, "{} of {} have come:\n{}", messages.len(), due.len(), process.log());
-        messages.extend(aws.take("recording.fifo").await);
-    }
+    let mut messages = process.until_come(due.len(), async || aws.take("recording.fifo").await).await;
     process.stop().await;
     messages.extend(aws.take("recording.fifo").await);
     let all: Vec<_> = messages.iter().map(|message| seen(&message.body)).collect();
@@ -115,7 +71,7 @@ async fn a_cloud_event_has_its_attributes_beside_the_message_or_in_it() {
         let sim = cluster(&[made::evaluation(20, 1)]).await;
         let setup = setup(&sim, &aws.url(), "events", "evaluations").env("SINK_ENVELOPE", envelope);
         let process = setup.env("NOMAD_FIREHOSE_CLUSTER", "prod").spawn();
-        let message = take(&aws, "events", &process, 1).await.pop().expect("one message");
+        let message = aws.take_different("events", &process, 1).await.pop().expect("one message");
         process.stop().await;
         let body: Value = serde_json::from_str(&message.body).expect("JSON");
         let is_binary = envelope == "cloudevents-binary";
@@ -140,58 +96,22 @@ async fn what_is_sent_again_comes_once_from_a_fifo_queue_and_twice_with_one_id_f
     let aws = Aws::shared().await;
     for queue in ["silent.fifo", "silent"] {
         aws.create_queue(queue).await;
-        let gate = Gate::start(&aws.address()).await;
-        let mut lines = lines(10..60);
-        let sim = cluster(&lines).await;
-        let process = setup(&sim, &gate.url(), queue, "evaluations").spawn();
-        let mut messages = take(&aws, queue, &process, lines.len()).await;
-        gate.shut_outwards();
-        let more: Vec<_> = (60..110).map(|index| made::evaluation(index, index % 20 + 1)).collect();
-        sim.append_lines(more.clone()).await.expect("lines of a stream");
-        lines.extend(more);
-        messages.extend(take(&aws, queue, &process, 1).await);
-        gate.cut();
-        process.until_logged("delivery failed").await;
-        gate.open();
-        let missing = lines.len() - messages.iter().map(|message| &message.body).collect::<HashSet<_>>().len();
-        // Repeats of those before may be among them.
-        let mut different: HashSet<_> = messages.iter().map(|message| message.body.clone()).collect();
-        let until = different.len() + missing;
-        let deadline = Instant::now() + PATIENCE;
-        while different.len() < until {
-            assert!(Instant::now() < deadline, "{} have come:\n{}", different.len(), process.log());
-            let more = aws.take(queue).await;
-            different.extend(more.iter().map(|message| message.body.clone()));
-            messages.extend(more);
-        }
-        process.until_logged("delivery recovered").await;
-        process.stop().await;
-        messages.extend(aws.take(queue).await);
+        let set = |sim: &Sim, url: &str| setup(sim, url, queue, "evaluations");
+        let (lines, messages) = aws_faults::what_is_sent_again(&aws, set, async || aws.take(queue).await).await;
         let is_fifo = queue.ends_with(".fifo");
         let leaps = if is_fifo { Leaps::Never } else { Leaps::SentAgain };
         let repeats = assert_order(&messages, &lines, leaps);
         assert_eq!(repeats == 0, is_fifo, "{repeats} repeats from {queue}");
-        let ids: HashSet<_> = messages.iter().map(|message| &message.attributes["id"]).collect();
-        assert_eq!(ids.len(), lines.len(), "a repeat has the id of the first");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_queue_it_waits_with_one_message_and_no_secret() {
     let aws = Aws::shared().await;
-    let lines = lines(10..510);
-    let sim = cluster(&lines).await;
-    let process = setup(&sim, &aws.url(), "late.fifo", "evaluations").env("LOG_LEVEL", "trace").spawn();
-    process.until_logged("the queue late.fifo does not exist in us-east-1; create it").await;
-    process.until_logged("delivery failed").await;
-    aws.create_queue("late.fifo").await;
-    let messages = take(&aws, "late.fifo", &process, lines.len()).await;
-    assert_eq!(assert_order(&messages, &lines, Leaps::Never), 0);
-    process.until_logged("delivery recovered").await;
-    assert_eq!(process.logged("target refuses every record"), 1);
-    let log = process.log();
-    assert!(SECRETS.iter().all(|secret| !log.contains(secret)), "a secret is shown");
-    process.stop().await;
+    let set = |sim: &Sim, url: &str| setup(sim, url, "late.fifo", "evaluations");
+    let said = "the queue late.fifo does not exist in us-east-1; create it";
+    let create = async || aws.create_queue("late.fifo").await;
+    aws_faults::is_created_late(&aws, (said, create), set, async || aws.take("late.fifo").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,20 +125,9 @@ async fn refused_access_is_reported_once_and_waited_for_and_a_refused_key_of_the
         ),
         (json!({"fail": [["{", "KMS.AccessDeniedException", true]]}), "the key that encrypts the queue cannot be used"),
     ] {
-        aws.suffer("refused.fifo", cause).await;
-        let lines = lines(10..60);
-        let sim = cluster(&lines).await;
-        let process = setup(&sim, &aws.url(), "refused.fifo", "evaluations").env("NOMAD_FIREHOSE_CLUSTER", said);
-        let process = process.spawn();
-        process.until_logged(said).await;
-        process.until_logged("delivery failed").await;
-        aws.suffer("refused.fifo", json!({})).await;
-        let messages = take(&aws, "refused.fifo", &process, lines.len()).await;
-        assert_eq!(assert_order(&messages, &lines, Leaps::Never), 0);
-        process.until_logged("delivery recovered").await;
-        assert_eq!(process.logged("target refuses every record"), 1, "{}", process.log());
-        assert!(!process.log().contains("hush"), "a secret is shown");
-        process.stop().await;
+        let set = |sim: &Sim, url: &str| setup(sim, url, "refused.fifo", "evaluations");
+        let refusal = ("refused.fifo", cause, said);
+        aws_faults::is_waited_for(&aws, refusal, set, async || aws.take("refused.fifo").await).await;
     }
 }
 
@@ -238,7 +147,7 @@ async fn what_is_too_large_is_a_dead_letter_and_of_a_refused_call_only_the_guilt
         .env("AWS_REGION", "eu-west-1")
         .env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display()))
         .spawn();
-    let messages = take(&aws, "large.fifo", &process, 48).await;
+    let messages = aws.take_different("large.fifo", &process, 48).await;
     let letters = || std::fs::read_to_string(&file).unwrap_or_default();
     process.until("all dead letters are written", || letters().lines().count() >= 2).await;
     process.stop().await;
@@ -257,7 +166,7 @@ async fn a_queue_can_be_a_url_and_a_character_that_no_message_can_have_arrives_a
     let sim = cluster(&[line]).await;
     let url = format!("{}/{ACCOUNT}/url", aws.url());
     let process = setup(&sim, "", &url, "evaluations").without("AWS_ENDPOINT_URL_SQS").spawn();
-    let message = take(&aws, "url", &process, 1).await.pop().expect("one message");
+    let message = aws.take_different("url", &process, 1).await.pop().expect("one message");
     process.stop().await;
     assert!(message.body.contains("\"a\\uffffb\""), "{}", message.body);
     let body: Value = serde_json::from_str(&message.body).expect("JSON");
@@ -272,7 +181,7 @@ async fn over_tls_only_who_is_trusted_is_sent_to() {
     let (authority, file) = (Authority::new(), directory.path().join("ca.pem"));
     std::fs::write(&file, authority.pem()).expect("a file");
     let front = Front::start(authority.server("localhost", false), &aws.address()).await;
-    let lines = lines(10..60);
+    let lines = made::evaluations(10..60, 20);
     let sim = cluster(&lines).await;
     let url = format!("https://localhost:{}", front.address.port());
     let setup = setup(&sim, &url, "tls.fifo", "evaluations");
@@ -280,7 +189,7 @@ async fn over_tls_only_who_is_trusted_is_sent_to() {
     process.until_logged("signed by an unknown authority").await;
     process.end_by(Signal::KILL).await;
     let process = setup.env("AWS_CA_BUNDLE", &file).spawn();
-    let messages = take(&aws, "tls.fifo", &process, lines.len()).await;
+    let messages = aws.take_different("tls.fifo", &process, lines.len()).await;
     process.stop().await;
     assert_eq!(assert_order(&messages, &lines, Leaps::Never), 0);
 }

@@ -1,37 +1,45 @@
-//! SQS, SNS and EventBridge: a process on loopback that speaks their APIs and keeps messages in memory.
-//!
-//! It is moto, which `scripts/install-moto` fetches where it may, with `aws.py` beside this file.
+//! SQS, SNS and EventBridge: a process on loopback that speaks their APIs and keeps messages in memory. It is [`Moto`] with `aws.py`
+//! beside this file.
 
 use std::{
-    fs::File,
-    os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{Arc, OnceLock, Weak},
+    collections::HashSet,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{PATIENCE, Signal, ports::Ports};
+use super::{
+    PATIENCE, Process,
+    moto::Moto,
+    order::{self, Leaps},
+};
 
 /// The account of all queues, topics and buses.
 pub const ACCOUNT: &str = "123456789012";
 /// Their region.
 pub const REGION: &str = "us-east-1";
 
+/// What must never be shown of [`CREDENTIALS`].
+pub const SECRETS: [&str; 2] = ["hush-hush-key", "hush-hush-token"];
+
+/// The variables with credentials for any of these services, as every program for AWS reads them. With these alone, the program
+/// sees no machine around it.
+pub const CREDENTIALS: [(&str, &str); 5] = [
+    ("AWS_ACCESS_KEY_ID", "AKIDTEST"),
+    ("AWS_SECRET_ACCESS_KEY", SECRETS[0]),
+    ("AWS_SESSION_TOKEN", SECRETS[1]),
+    ("AWS_EC2_METADATA_DISABLED", "true"),
+    ("HOME", "/nonexistent"),
+];
+
 /// The server that checks share as long as any of them runs.
 static SHARED: tokio::sync::Mutex<Weak<Aws>> = tokio::sync::Mutex::const_new(Weak::new());
 
 /// A running one. Dropping it kills it and forgets its messages.
 #[derive(Debug)]
-pub struct Aws {
-    server: Child,
-    directory: tempfile::TempDir,
-    ports: Ports,
-    http: reqwest::Client,
-}
+pub struct Aws(Moto);
 
 /// A message as a consumer receives it.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,38 +66,17 @@ impl Aws {
 
     /// Starts one, and waits until it answers.
     pub async fn start() -> Self {
-        let directory = tempfile::Builder::new().prefix("aws").tempdir().expect("a temporary directory");
-        let ports = Ports::reserve();
-        let log = File::create(directory.path().join("out")).expect("a log file");
-        let server = Command::new("python3")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/aws.py"))
-            .arg(ports.base.to_string())
-            .env("PYTHONPATH", packages())
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .expect("python3 starts");
-        // Only plain HTTP is spoken.
-        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-        let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(PATIENCE);
-        // A connection lives as long as the test that has made it, and a server can be that of several.
-        let http = http.pool_max_idle_per_host(0).build().expect("a client");
-        let mut aws = Aws { server, directory, ports, http };
-        aws.until_ready().await;
-        aws
+        Aws(Moto::start("aws.py").await)
     }
 
     /// What `AWS_ENDPOINT_URL` can be.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address())
+        self.0.url()
     }
 
     /// Its address, such as `127.0.0.1:20000`.
     pub fn address(&self) -> String {
-        self.ports.address()
+        self.0.address()
     }
 
     /// Makes a queue; a FIFO queue if its name says so.
@@ -138,6 +125,16 @@ impl Aws {
         serde_json::from_value(self.tell("take", json!({ "queue": queue })).await).expect("messages")
     }
 
+    /// Waits until so many different messages have come into a queue, and gives all that have, in their order.
+    pub async fn take_different(&self, queue: &str, process: &Process, count: usize) -> Vec<Message> {
+        take_different(process, count, async || self.take(queue).await).await
+    }
+
+    /// The same of the events of a bus.
+    pub async fn take_different_events(&self, bus: &str, process: &Process, count: usize) -> Vec<Message> {
+        take_different(process, count, async || self.take_events(bus).await).await
+    }
+
     /// What befalls calls that send to a target from now on: see `befallen` in `aws.py`.
     pub async fn suffer(&self, target: &str, mut cause: Value) {
         cause["target"] = target.into();
@@ -157,12 +154,12 @@ impl Aws {
 
     /// Stops it in the middle of whatever it does; connections stay open and nothing is answered.
     pub fn pause(&self) {
-        self.signal(Signal::STOP);
+        self.0.pause();
     }
 
     /// Lets it go on.
     pub fn resume(&self) {
-        self.signal(Signal::CONT);
+        self.0.resume();
     }
 
     /// One call of an API that speaks JSON.
@@ -178,12 +175,8 @@ impl Aws {
     }
 
     async fn request(&self, service: &str, content_type: &str, action: &str, body: String) -> String {
-        // It has to look like one; nobody verifies it.
-        let signed = format!(
-            "AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
-        );
-        let request = self.http.post(self.url()).body(body);
-        let request = request.header("Content-Type", content_type).header("Authorization", signed);
+        let request =
+            self.0.request(reqwest::Method::POST, service, "").body(body).header("Content-Type", content_type);
         let request = if action.is_empty() { request } else { request.header("X-Amz-Target", action) };
         let answer = request.send().await.expect("it answers");
         let (status, text) = (answer.status(), answer.text().await.expect("a text"));
@@ -192,37 +185,7 @@ impl Aws {
     }
 
     async fn tell(&self, what: &str, body: Value) -> Value {
-        self.try_tell(what, &body).await.expect("it answers")
-    }
-
-    async fn try_tell(&self, what: &str, body: &Value) -> Result<Value, reqwest::Error> {
-        let answer = self.http.post(format!("{}/~{what}", self.url())).body(body.to_string()).send().await?;
-        answer.error_for_status()?.bytes().await.map(|text| serde_json::from_slice(&text).expect("JSON"))
-    }
-
-    async fn until_ready(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = self.try_tell("counts", &json!({})).await {
-            let ended = self.server.try_wait().expect("it is our child");
-            if ended.is_some() || Instant::now() > deadline {
-                let log = std::fs::read_to_string(self.directory.path().join("out")).unwrap_or_default();
-                panic!("moto is not ready: {error}; it ended: {ended:?}; its log:\n{log}");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let group = i32::try_from(self.server.id()).ok().and_then(rustix::process::Pid::from_raw);
-        // Until it is waited for, its id is nobody else's. It may have ended by itself.
-        rustix::process::kill_process_group(group.expect("a process id"), signal).ok();
-    }
-}
-
-impl Drop for Aws {
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
-        self.server.wait().expect("it is our child");
+        self.0.tell(what, &body).await
     }
 }
 
@@ -231,8 +194,32 @@ pub fn arn(service: &str, name: &str) -> String {
     format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{name}")
 }
 
-/// The directory that the script gives, asked for once in a process.
-fn packages() -> &'static Path {
-    static PACKAGES: OnceLock<PathBuf> = OnceLock::new();
-    PACKAGES.get_or_init(|| super::installed("moto"))
+/// Gathers what `more` gives until there are so many different messages. Repeats among them stay.
+pub async fn take_different(process: &Process, count: usize, more: impl AsyncFnMut() -> Vec<Message>) -> Vec<Message> {
+    let mut messages = Vec::new();
+    until_different(&mut messages, process, count, more).await;
+    messages
+}
+
+/// Adds what `more` gives until there are so many different messages. Repeats among them stay.
+pub async fn until_different(
+    messages: &mut Vec<Message>,
+    process: &Process,
+    count: usize,
+    mut more: impl AsyncFnMut() -> Vec<Message>,
+) {
+    let mut different: HashSet<_> = messages.iter().map(|message| message.body.clone()).collect();
+    let deadline = Instant::now() + PATIENCE;
+    while different.len() < count {
+        assert!(Instant::now() < deadline, "{} of {count} have come; the log:\n{}", different.len(), process.log());
+        let more = more().await;
+        different.extend(more.iter().map(|message| message.body.clone()));
+        messages.extend(more);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// See [`order::assert_order`].
+pub fn assert_order(messages: &[Message], lines: &[String], leaps: Leaps) -> usize {
+    order::assert_order(messages.iter().map(|message| message.body.as_str()), lines, leaps)
 }

@@ -1,4 +1,7 @@
-//! A long run against one of the services of AWS: every sort of fault at random, and outages of each sort.
+//! What befalls a service of AWS: every sort of fault at random and outages of each sort in a long run, lost answers, refusals,
+//! credentials that expire.
+//!
+//! `setup` makes the program, for a cluster and the URL of the service. `take` gives what has come since the last time.
 
 use std::{
     collections::HashSet,
@@ -6,15 +9,15 @@ use std::{
 };
 
 use nomad_sim::Sim;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
-    PATIENCE, Setup,
-    aws::{Aws, Message},
-    flood,
+    Setup,
+    aws::{Aws, Message, SECRETS, assert_order, take_different, until_different},
+    cluster, flood,
     gate::Gate,
     made,
-    order::{Leaps, assert_order},
+    order::Leaps,
     ports::Ports,
 };
 
@@ -38,8 +41,6 @@ pub struct Passed {
 }
 
 /// The same for a target of the stand-in, whose calls also fail at random.
-///
-/// `setup` makes the program, for a cluster and the URL of the service. `take` gives what has come since the last time.
 pub async fn go_through(
     aws: &Aws,
     target: &str,
@@ -77,8 +78,7 @@ pub async fn through_outages(
         let messages = take().await;
         for message in &messages {
             came.take(&message.body);
-            let id = message.attributes.get("id").or_else(|| message.attributes.get("resources"));
-            ids.insert(id.expect("an id").clone());
+            ids.insert(id(message).to_owned());
         }
         (came.distinct, messages.is_empty())
     };
@@ -122,9 +122,8 @@ pub async fn credentials_are_read_again(
     };
     write(&old);
     aws.suffer(target, json!({ "expired": old })).await;
-    let lines: Vec<_> = (10..60).map(|index| made::evaluation(index, index % 20 + 1)).collect();
-    let sim = Sim::builder().buffer(1_000).start().await.expect("the simulator starts");
-    sim.append_lines(lines.clone()).await.expect("lines of a stream");
+    let lines = made::evaluations(10..60, 20);
+    let sim = cluster(&lines).await;
     let process = setup(&sim, &aws.url())
         .without("AWS_ACCESS_KEY_ID")
         .without("AWS_SECRET_ACCESS_KEY")
@@ -135,18 +134,92 @@ pub async fn credentials_are_read_again(
     process.until_logged("the credentials have expired").await;
     process.until_logged("delivery failed").await;
     write(&new);
-    let mut messages = Vec::new();
-    let deadline = Instant::now() + PATIENCE;
-    while messages.len() < lines.len() {
-        assert!(Instant::now() < deadline, "{} of {} have come:\n{}", messages.len(), lines.len(), process.log());
-        messages.extend(take().await);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(assert_order(messages.iter().map(|message| message.body.as_str()), &lines, Leaps::Never), 0);
+    let messages = process.until_come(lines.len(), take).await;
+    assert_eq!(assert_order(&messages, &lines, Leaps::Never), 0);
     process.until_logged("delivery recovered").await;
     assert!(!process.log().contains("hush"), "a secret is shown");
     process.stop().await;
     let agent = aws.agent(target).await;
     let product = concat!("nomad-firehose/", env!("CARGO_PKG_VERSION"), " ");
     assert!(agent.starts_with(product) && agent.contains("aws-sdk-rust/"), "{agent}");
+}
+
+/// The answers to the later half of some records are lost, and these records are sent again: their lines, and all that has come of them.
+/// What comes twice has one id.
+pub async fn what_is_sent_again(
+    aws: &Aws,
+    setup: impl FnOnce(&Sim, &str) -> Setup,
+    take: impl AsyncFn() -> Vec<Message>,
+) -> (Vec<String>, Vec<Message>) {
+    let gate = Gate::start(&aws.address()).await;
+    let mut lines = made::evaluations(10..60, 20);
+    let sim = cluster(&lines).await;
+    let process = setup(&sim, &gate.url()).spawn();
+    let mut messages = take_different(&process, lines.len(), &take).await;
+    gate.shut_outwards();
+    let more = made::evaluations(60..110, 20);
+    sim.append_lines(more.clone()).await.expect("lines of a stream");
+    lines.extend(more);
+    messages.extend(process.until_come(1, &take).await);
+    gate.cut();
+    process.until_logged("delivery failed").await;
+    gate.open();
+    until_different(&mut messages, &process, lines.len(), &take).await;
+    process.until_logged("delivery recovered").await;
+    process.stop().await;
+    messages.extend(take().await);
+    let ids: HashSet<_> = messages.iter().map(id).collect();
+    assert_eq!(ids.len(), lines.len(), "a repeat has the id of the first");
+    (lines, messages)
+}
+
+/// A target that does not exist is waited for, with what to do about it said once and without a secret. `create` makes it.
+pub async fn is_created_late(
+    aws: &Aws,
+    (said, create): (&str, impl AsyncFnOnce()),
+    setup: impl FnOnce(&Sim, &str) -> Setup,
+    take: impl AsyncFn() -> Vec<Message>,
+) {
+    let lines = made::evaluations(10..510, 20);
+    let sim = cluster(&lines).await;
+    let process = setup(&sim, &aws.url()).env("LOG_LEVEL", "trace").spawn();
+    process.until_logged(said).await;
+    process.until_logged("delivery failed").await;
+    create().await;
+    let messages = take_different(&process, lines.len(), take).await;
+    assert_eq!(assert_order(&messages, &lines, Leaps::Never), 0);
+    process.until_logged("delivery recovered").await;
+    assert_eq!(process.logged("target refuses every record"), 1);
+    let log = process.log();
+    assert!(SECRETS.iter().all(|secret| !log.contains(secret)), "a secret is shown");
+    process.stop().await;
+}
+
+/// What only people can fix, such as refused access, is `said` once and waited for.
+pub async fn is_waited_for(
+    aws: &Aws,
+    (target, cause, said): (&str, Value, &str),
+    setup: impl FnOnce(&Sim, &str) -> Setup,
+    take: impl AsyncFn() -> Vec<Message>,
+) {
+    aws.suffer(target, cause).await;
+    let lines = made::evaluations(10..60, 20);
+    let sim = cluster(&lines).await;
+    // Its messages are none that an earlier run has sent.
+    let process = setup(&sim, &aws.url()).env("NOMAD_FIREHOSE_CLUSTER", said).spawn();
+    process.until_logged(said).await;
+    process.until_logged("delivery failed").await;
+    aws.suffer(target, json!({})).await;
+    let messages = take_different(&process, lines.len(), take).await;
+    assert_eq!(assert_order(&messages, &lines, Leaps::Never), 0);
+    process.until_logged("delivery recovered").await;
+    assert_eq!(process.logged("target refuses every record"), 1, "{}", process.log());
+    assert!(!process.log().contains("hush"), "a secret is shown");
+    process.stop().await;
+}
+
+/// What tells repeats.
+fn id(message: &Message) -> &str {
+    let Message { attributes, .. } = message;
+    attributes.get("id").or_else(|| attributes.get("resources")).expect("an id")
 }

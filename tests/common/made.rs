@@ -21,7 +21,12 @@ pub fn evaluation(index: u64, n: u64) -> String {
     evaluation_in("default", index, n)
 }
 
-/// The same in a namespace.
+/// Lines with new versions of so many evaluations in turn, one version at each of these indexes.
+pub fn evaluations(indexes: std::ops::Range<u64>, of: u64) -> Vec<String> {
+    indexes.map(|index| evaluation(index, index % of + 1)).collect()
+}
+
+/// As [`evaluation`], in a namespace.
 pub fn evaluation_in(namespace: &str, index: u64, n: u64) -> String {
     let object = json!({"ID": id(n), "Namespace": namespace, "TriggeredBy": "test", "JobID": "job", "Status": "complete",
                         "CreateIndex": n, "ModifyIndex": index});

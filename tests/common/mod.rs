@@ -23,7 +23,9 @@ pub mod kinesis_proxy;
 pub mod log_store;
 #[cfg(feature = "loki")]
 pub mod loki;
+pub mod long_run;
 pub mod made;
+pub mod moto;
 pub mod nats;
 pub mod nginx;
 pub mod nsq;
@@ -61,6 +63,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nomad_sim::Sim;
 pub use rustix::process::Signal;
 
 /// How long a test waits for anything before it fails. Far more than is needed, for machines that are busy: it only ends
@@ -97,6 +100,11 @@ impl Setup {
         self.variables.retain(|(given, _)| given != name);
         self.variables.push((name.into(), value.into()));
         self
+    }
+
+    /// The same for several variables.
+    pub fn envs(self, variables: &[(&str, &str)]) -> Self {
+        variables.iter().fold(self, |setup, (name, value)| setup.env(name, value))
     }
 
     /// One more argument.
@@ -219,6 +227,31 @@ impl Process {
         }
     }
 
+    /// Gathers what `more` gives until so many have come.
+    pub async fn until_come<T>(&self, count: usize, mut more: impl AsyncFnMut() -> Vec<T>) -> Vec<T> {
+        let (mut came, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+        while came.len() < count {
+            came.extend(more().await);
+            assert!(Instant::now() < deadline, "{} of {count} have come; the log:\n{}", came.len(), self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        came
+    }
+
+    /// Waits until `count` gives so many, and holds it to be no more.
+    pub async fn until_exactly(&self, due: u64, mut count: impl AsyncFnMut() -> u64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let there = count().await;
+            assert!(there <= due, "{there} are there, and only {due} are due");
+            if there == due {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{there} of {due} are there; the log:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// See [`peak_memory`].
     pub fn peak_memory(&self) -> u64 {
         peak_memory(self.child.id())
@@ -304,6 +337,15 @@ pub fn fixture_lines(name: &str) -> Vec<String> {
     let path = fixture(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
     text.lines().filter(|line| !line.is_empty() && *line != "{}").map(str::to_owned).collect()
+}
+
+/// A cluster that has the namespaces of the recordings, and these lines in its stream.
+pub async fn cluster(lines: &[String]) -> Sim {
+    let names = ["team-a", "team-b", "late"];
+    let sim = names.iter().fold(Sim::builder().buffer(100_000), |sim, name| sim.namespace(name, 1));
+    let sim = sim.start().await.expect("the simulator starts");
+    sim.append_lines(lines.to_vec()).await.expect("lines of a stream");
+    sim
 }
 
 /// The path that `scripts/install-NAME` prints, which installs a server where it may.

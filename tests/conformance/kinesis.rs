@@ -10,14 +10,13 @@ use serde_json::Value;
 use crate::{
     common::{
         self,
+        aws::{CREDENTIALS, SECRETS},
         gate::Gate,
         kinesis_proxy::{Call, Proxy, Reply},
         order::Leaps,
     },
     rig::{Cause, Rig, suffer_at},
 };
-
-const SECRET: [&str; 2] = ["hush-hush-key", "hush-hush-token"];
 
 /// The server that checks share as long as any of them runs.
 static SERVER: tokio::sync::Mutex<Weak<common::kinesis::Kinesis>> = tokio::sync::Mutex::const_new(Weak::new());
@@ -80,21 +79,21 @@ impl Rig for Kinesis {
     const LEAPS: Leaps = Leaps::SentAgain;
     const TROUBLES: &'static [Cause] = &[Cause::Partial, Cause::Down, Cause::Slow];
     const REFUSAL: &'static str = "ValidationException";
-    const SECRETS: &'static [&'static str] = &SECRET;
+    const SECRETS: &'static [&'static str] = &SECRETS;
 
     fn variables(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let sink = vec![
             ("SINK_TYPE", "kinesis".into()),
             ("SINK_KINESIS_STREAM_NAME", self.stream.clone()),
             ("SINK_KINESIS_PARTITION_KEY", "{TriggeredBy}".into()),
             ("AWS_ENDPOINT_URL_KINESIS", self.gate.url()),
             ("AWS_REGION", "us-east-1".into()),
-            ("AWS_ACCESS_KEY_ID", "AKIDTEST".into()),
-            ("AWS_SECRET_ACCESS_KEY", SECRET[0].into()),
-            ("AWS_SESSION_TOKEN", SECRET[1].into()),
-            ("AWS_EC2_METADATA_DISABLED", "true".into()),
-            ("HOME", "/nonexistent".into()),
-        ]
+        ];
+        [sink, CREDENTIALS.map(|(name, value)| (name, value.to_owned())).to_vec()].concat()
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.gate)
     }
 
     async fn received(&mut self) -> Vec<String> {
@@ -113,15 +112,6 @@ impl Rig for Kinesis {
     async fn recover(&mut self) {
         *self.cause.lock().expect("no panic") = None;
         self.gate.open();
-    }
-
-    /// The sink waits half a minute for an answer. A connection that breaks meanwhile tells as little.
-    async fn end_silence(&mut self) {
-        self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
     }
 }
 

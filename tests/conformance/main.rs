@@ -29,6 +29,8 @@ macro_rules! suite {
 
 #[cfg(feature = "amqp")]
 mod amqp;
+#[cfg(feature = "aws-tens")]
+mod aws;
 mod elasticsearch;
 #[cfg(feature = "eventbridge")]
 mod eventbridge;

@@ -4,14 +4,13 @@ use serde_json::json;
 
 use crate::{
     common::{
+        aws::{CREDENTIALS, SECRETS},
         gate::Gate,
         order::Leaps,
         s3::{BUCKET, S3},
     },
     rig::{Cause, Rig, suffer_at},
 };
-
-const SECRET: [&str; 2] = ["hush-hush-key", "hush-hush-token"];
 
 /// A bucket behind a gate.
 struct Objects {
@@ -30,12 +29,12 @@ impl Rig for Objects {
     const LEAPS: Leaps = Leaps::Never;
     const TROUBLES: &'static [Cause] = &[Cause::Down, Cause::Silent, Cause::Slow];
     const REFUSAL: &'static str = "";
-    const SECRETS: &'static [&'static str] = &SECRET;
+    const SECRETS: &'static [&'static str] = &SECRETS;
     /// An object that is written again has its key and its content: it is the same.
     const IS_ONCE: bool = true;
 
     fn variables(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let sink = vec![
             ("SINK_TYPE", "s3".into()),
             ("SINK_S3_URL", format!("s3://{BUCKET}/prefix")),
             ("SINK_S3_KEY", "{Kind}".into()),
@@ -44,12 +43,12 @@ impl Rig for Objects {
             ("SINK_S3_COMPRESSION", "none".into()),
             ("SINK_S3_BATCH_SIZE", "8KiB".into()),
             ("SINK_S3_BATCH_INTERVAL", "50ms".into()),
-            ("AWS_ACCESS_KEY_ID", "AKIDTEST".into()),
-            ("AWS_SECRET_ACCESS_KEY", SECRET[0].into()),
-            ("AWS_SESSION_TOKEN", SECRET[1].into()),
-            ("AWS_EC2_METADATA_DISABLED", "true".into()),
-            ("HOME", "/nonexistent".into()),
-        ]
+        ];
+        [sink, CREDENTIALS.map(|(name, value)| (name, value.to_owned())).to_vec()].concat()
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.gate)
     }
 
     async fn received(&mut self) -> Vec<String> {
@@ -63,15 +62,6 @@ impl Rig for Objects {
     async fn recover(&mut self) {
         self.server.suffer(json!({})).await;
         self.gate.open();
-    }
-
-    /// The sink waits two minutes for an answer. A connection that breaks meanwhile tells as little.
-    async fn end_silence(&mut self) {
-        self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
     }
 }
 

@@ -1,36 +1,22 @@
 //! The sink `sns`: a FIFO topic of its own for each check, with a queue that gets its messages, on one stand-in for SNS and SQS.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
-};
-
-use serde_json::json;
-
 use crate::{
-    common::{aws::Aws, gate::Gate, order::Leaps},
-    rig::{Cause, Rig, suffer_at, written},
+    aws::Target,
+    common::{aws::SECRETS, gate::Gate, order::Leaps},
+    rig::{Cause, Rig},
 };
 
-const SECRET: [&str; 2] = ["hush-hush-key", "hush-hush-token"];
-
-/// A topic behind a gate.
+/// A FIFO topic, and the queue of its name that gets its messages.
 struct Sns {
-    /// The name of the topic and of its queue.
-    name: String,
+    target: Target,
     arn: String,
-    server: Arc<Aws>,
-    gate: Gate,
 }
 
 impl Sns {
     async fn start() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let server = Aws::shared().await;
-        let name = format!("topic-{}.fifo", COUNT.fetch_add(1, Ordering::SeqCst));
-        let arn = server.create_topic(&name).await;
-        let gate = Gate::start(&server.address()).await;
-        Sns { name, arn, server, gate }
+        let target = Target::new(".fifo").await;
+        let arn = target.server.create_topic(&target.name).await;
+        Sns { target, arn }
     }
 }
 
@@ -38,46 +24,27 @@ impl Rig for Sns {
     const LEAPS: Leaps = Leaps::Never;
     const TROUBLES: &'static [Cause] = &[Cause::Partial, Cause::Down, Cause::Slow];
     const REFUSAL: &'static str = "InvalidParameter";
-    const SECRETS: &'static [&'static str] = &SECRET;
+    const SECRETS: &'static [&'static str] = &SECRETS;
 
     fn variables(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("SINK_TYPE", "sns".into()),
-            ("SINK_SNS_TOPIC_ARN", self.arn.clone()),
-            ("AWS_ENDPOINT_URL_SNS", self.gate.url()),
-            ("AWS_ACCESS_KEY_ID", "AKIDTEST".into()),
-            ("AWS_SECRET_ACCESS_KEY", SECRET[0].into()),
-            ("AWS_SESSION_TOKEN", SECRET[1].into()),
-            ("AWS_EC2_METADATA_DISABLED", "true".into()),
-            ("HOME", "/nonexistent".into()),
-        ]
+        let sink = vec![("SINK_TYPE", "sns".into()), ("SINK_SNS_TOPIC_ARN", self.arn.clone())];
+        [sink, self.target.variables("AWS_ENDPOINT_URL_SNS")].concat()
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.target.gate)
     }
 
     async fn received(&mut self) -> Vec<String> {
-        self.server.take(&self.name).await.into_iter().map(|message| message.body).collect()
+        self.target.server.take(&self.target.name).await.into_iter().map(|message| message.body).collect()
     }
 
     async fn suffer(&mut self, cause: Cause) {
-        let cause = match cause {
-            Cause::Partial => json!({"fail": [[written("busy"), "InternalError", false]]}),
-            Cause::Refusing => json!({"fail": [[written("other"), "InvalidParameter", true]]}),
-            cause => return suffer_at(&self.gate, cause),
-        };
-        self.server.suffer(&self.name, cause).await;
+        self.target.suffer(cause, ("InternalError", Self::REFUSAL)).await;
     }
 
     async fn recover(&mut self) {
-        self.server.suffer(&self.name, json!({})).await;
-        self.gate.open();
-    }
-
-    /// The sink waits half a minute for an answer. A connection that breaks meanwhile tells as little.
-    async fn end_silence(&mut self) {
-        self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
+        self.target.recover().await;
     }
 }
 

@@ -1,34 +1,23 @@
 //! The sink `sqs`: a FIFO queue of its own for each check, on one stand-in for SQS.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
-};
-
-use serde_json::json;
-
 use crate::{
-    common::{aws::Aws, gate::Gate, order::Leaps},
-    rig::{Cause, Rig, suffer_at, written},
+    aws::Target,
+    common::{
+        aws::{REGION, SECRETS},
+        gate::Gate,
+        order::Leaps,
+    },
+    rig::{Cause, Rig},
 };
 
-const SECRET: [&str; 2] = ["hush-hush-key", "hush-hush-token"];
-
-/// A queue behind a gate.
-struct Sqs {
-    queue: String,
-    server: Arc<Aws>,
-    gate: Gate,
-}
+/// A FIFO queue.
+struct Sqs(Target);
 
 impl Sqs {
     async fn start() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let server = Aws::shared().await;
-        let queue = format!("check-{}.fifo", COUNT.fetch_add(1, Ordering::SeqCst));
-        server.create_queue(&queue).await;
-        let gate = Gate::start(&server.address()).await;
-        Sqs { queue, server, gate }
+        let target = Target::new(".fifo").await;
+        target.server.create_queue(&target.name).await;
+        Sqs(target)
     }
 }
 
@@ -36,47 +25,31 @@ impl Rig for Sqs {
     const LEAPS: Leaps = Leaps::Never;
     const TROUBLES: &'static [Cause] = &[Cause::Partial, Cause::Down, Cause::Slow];
     const REFUSAL: &'static str = "InvalidMessageContents";
-    const SECRETS: &'static [&'static str] = &SECRET;
+    const SECRETS: &'static [&'static str] = &SECRETS;
 
     fn variables(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let sink = vec![
             ("SINK_TYPE", "sqs".into()),
-            ("SINK_SQS_QUEUE_NAME", self.queue.clone()),
-            ("AWS_ENDPOINT_URL_SQS", self.gate.url()),
-            ("AWS_REGION", "us-east-1".into()),
-            ("AWS_ACCESS_KEY_ID", "AKIDTEST".into()),
-            ("AWS_SECRET_ACCESS_KEY", SECRET[0].into()),
-            ("AWS_SESSION_TOKEN", SECRET[1].into()),
-            ("AWS_EC2_METADATA_DISABLED", "true".into()),
-            ("HOME", "/nonexistent".into()),
-        ]
+            ("SINK_SQS_QUEUE_NAME", self.0.name.clone()),
+            ("AWS_REGION", REGION.into()),
+        ];
+        [sink, self.0.variables("AWS_ENDPOINT_URL_SQS")].concat()
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.0.gate)
     }
 
     async fn received(&mut self) -> Vec<String> {
-        self.server.take(&self.queue).await.into_iter().map(|message| message.body).collect()
+        self.0.server.take(&self.0.name).await.into_iter().map(|message| message.body).collect()
     }
 
     async fn suffer(&mut self, cause: Cause) {
-        let cause = match cause {
-            Cause::Partial => json!({"fail": [[written("busy"), "InternalError", false]]}),
-            Cause::Refusing => json!({"fail": [[written("other"), "InvalidMessageContents", true]]}),
-            cause => return suffer_at(&self.gate, cause),
-        };
-        self.server.suffer(&self.queue, cause).await;
+        self.0.suffer(cause, ("InternalError", Self::REFUSAL)).await;
     }
 
     async fn recover(&mut self) {
-        self.server.suffer(&self.queue, json!({})).await;
-        self.gate.open();
-    }
-
-    /// The sink waits half a minute for an answer. A connection that breaks meanwhile tells as little.
-    async fn end_silence(&mut self) {
-        self.gate.cut();
-    }
-
-    async fn program_ended(&mut self) {
-        self.gate.cut_once();
+        self.0.recover().await;
     }
 }
 
