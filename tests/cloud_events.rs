@@ -112,10 +112,7 @@ impl Drop for Receiver {
 
 async fn cluster() -> (Sim, Vec<Seen>) {
     let stream = fixture_lines("stream-complete.ndjson");
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(stream.clone()).await.expect("lines of a stream");
+    let sim = common::cluster(&stream).await;
     let due = ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
     (sim, due)
 }

@@ -55,10 +55,7 @@ async fn every_record_of_a_recording_arrives_once_with_its_properties() {
     declare_exchange(&channel).await;
     declare_queue(&channel, "#").await;
     let stream = fixture_lines("stream-complete.ndjson");
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(stream.clone()).await.expect("lines of a stream");
+    let sim = common::cluster(&stream).await;
     let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
     let process = setup(&sim, &rabbitmq, "all")
         .env("SINK_TYPE", "rabbitmq")

@@ -6,14 +6,16 @@ mod common;
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use common::{
     Setup, Signal,
     bulk::{Bulk, Mood},
-    fixture_lines, flood,
+    cluster, fixture_lines, flood,
+    gate::Gate,
     log_store::LogStore,
+    long_run::{self, Overload, Passed},
     made,
     ports::Ports,
     truth::{assert_exactly, expected, seen},
@@ -28,19 +30,11 @@ fn setup(sim: &Sim, address: &str, resources: &str) -> Setup {
         .env("SINK_ELASTICSEARCH_ADDRESS", address)
 }
 
-async fn cluster(lines: Vec<String>) -> Sim {
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(100_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(lines).await.expect("lines of a stream");
-    sim
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_record_of_a_recording_becomes_a_document() {
     let bulk = Bulk::start().await;
     let stream = fixture_lines("stream-complete.ndjson");
-    let sim = cluster(stream.clone()).await;
+    let sim = cluster(&stream).await;
     let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
     let setup = setup(&sim, &bulk.server.url(), "all").env("NOMAD_FIREHOSE_CLUSTER", "prod");
     // OpenSearch is another name of the sink.
@@ -65,7 +59,7 @@ async fn every_record_of_a_recording_becomes_a_document() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_is_no_second_document() {
     let bulk = Bulk::start().await;
-    let sim = cluster((10..210).map(|n| made::evaluation(n, n % 20)).collect()).await;
+    let sim = cluster(&(10..210).map(|n| made::evaluation(n, n % 20)).collect::<Vec<_>>()).await;
     for round in 0..3 {
         let process = setup(&sim, &bulk.server.url(), "evaluations").spawn();
         let come = || bulk.stored_since(0).len() + bulk.conflicts();
@@ -89,7 +83,7 @@ async fn a_document_that_does_not_fit_is_a_dead_letter_and_the_rest_arrives() {
         let line = made::evaluation(n, n);
         if n.is_multiple_of(10) { line.replace(r#""TriggeredBy":"test""#, r#""TriggeredBy":"other""#) } else { line }
     };
-    let sim = cluster((10..60).map(line).collect()).await;
+    let sim = cluster(&(10..60).map(line).collect::<Vec<_>>()).await;
     let process = setup(&sim, &bulk.server.url(), "evaluations")
         .env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display()))
         .spawn();
@@ -108,7 +102,7 @@ async fn refused_credentials_are_reported_and_healed() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("key");
     std::fs::write(&file, "hush-first").expect("writable");
-    let sim = cluster((10..20).map(|n| made::evaluation(n, n)).collect()).await;
+    let sim = cluster(&(10..20).map(|n| made::evaluation(n, n)).collect::<Vec<_>>()).await;
     let process = setup(&sim, &bulk.server.url(), "evaluations").env("SINK_ELASTICSEARCH_TOKEN_FILE", &file).spawn();
     process.until_logged("SINK_ELASTICSEARCH_TOKEN_FILE is not accepted").await;
     std::fs::write(&file, "hush-next").expect("writable");
@@ -123,7 +117,6 @@ async fn refused_credentials_are_reported_and_healed() {
 #[ignore = "takes minutes: make chaos goes through it"]
 async fn overload_restarts_and_cuts_lose_nothing_and_repeat_nothing() {
     let records = flood::records(20_000);
-    let sim = flood::cluster(records).await;
     let mut bulk = Bulk::start().await;
     let came = Arc::new(Mutex::new(flood::Came::new(records)));
     let shared = Arc::clone(&came);
@@ -132,31 +125,16 @@ async fn overload_restarts_and_cuts_lose_nothing_and_repeat_nothing() {
         let (_, body) = document.text.split_once(r#""body":"#).expect("a body");
         shared.lock().expect("no panic").take(body.strip_suffix('}').expect("an object"));
     });
-    let gate = common::gate::Gate::start(&bulk.server.addr().to_string()).await;
-    let begun = Instant::now();
-    let process = setup(&sim, &gate.url(), "evaluations").spawn();
-    for part in 1..=6 {
-        flood::until_count(&process, records * part / 6, async || came.lock().expect("no panic").distinct).await;
-        println!("{part} sixths after {:?}", begun.elapsed());
-        match part {
-            // Some of each request, so that their keys have to wait.
-            1 => bulk.is(Mood::Busy("000000-0000-4000-8000-000000000001")),
-            2 | 5 => bulk.server.stop().await,
-            3 => gate.shut_outwards(),
-            4 => gate.cut(),
-            _ => continue,
-        }
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        match part {
-            2 | 5 => bulk.server.go_on(),
-            3 => gate.cut_once(),
-            _ => {}
-        }
-        bulk.is(Mood::Well);
-        gate.open();
-    }
-    let (took, peak) = (begun.elapsed(), process.peak_memory());
-    process.stop().await;
+    let gate = Gate::start(&bulk.server.addr().to_string()).await;
+    let set = |sim: &Sim| setup(sim, &gate.url(), "evaluations");
+    let server = async |told| match told {
+        // Some of each request, so that their keys have to wait.
+        Overload::Busy => bulk.is(Mood::Busy("000000-0000-4000-8000-000000000001")),
+        Overload::Well => bulk.is(Mood::Well),
+        Overload::Stop => bulk.server.stop().await,
+        Overload::GoOn => bulk.server.go_on(),
+    };
+    let Passed { took, peak } = long_run::through_overload(&came, records, &gate, set, server).await;
     let came = came.lock().expect("no panic");
     came.assert_all();
     println!("{records} records, {} conflicts, {} MiB, {took:?}", bulk.conflicts(), peak >> 20);
@@ -208,7 +186,7 @@ async fn real_opensearch_has_every_record_of_a_recording_in_data_streams_once() 
     let store = LogStore::opensearch().await;
     create_template(&store, true).await;
     let stream = fixture_lines("stream-complete.ndjson");
-    let sim = cluster(stream.clone()).await;
+    let sim = cluster(&stream).await;
     let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
     let ports = Ports::reserve();
     let setup = setup(&sim, &store.url(), "all").env("SINK_ELASTICSEARCH_COMPRESSION", "gzip");
@@ -248,7 +226,7 @@ async fn real_opensearch_refuses_what_does_not_fit_its_mapping_and_takes_the_res
         let line = made::job(n, n, 3);
         if n.is_multiple_of(10) { line } else { line.replace("\"xxx\"", "\"17\"") }
     };
-    let sim = cluster((10..60).map(line).collect()).await;
+    let sim = cluster(&(10..60).map(line).collect::<Vec<_>>()).await;
     let process =
         setup(&sim, &store.url(), "jobs").env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display())).spawn();
     let letters = || std::fs::read_to_string(&file).unwrap_or_default();

@@ -10,7 +10,7 @@ use std::{
 };
 
 use common::{
-    PATIENCE, Process, Setup, Signal,
+    PATIENCE, Setup, Signal, cluster,
     disk::{SlowDisk, SmallDisk},
     files::{self, Consumer},
     fixture_lines, flood, made,
@@ -27,30 +27,6 @@ fn setup(sim: &Sim, directory: &Path, resources: &str) -> Setup {
         .env("SINK_FILE_DIRECTORY", directory)
         .env("SINK_FILE_ROTATE_INTERVAL", "100ms")
         .env("NOMAD_FIREHOSE_RETRY_MAX", "200ms")
-}
-
-/// Some keys have many versions.
-fn lines(indexes: std::ops::Range<u64>) -> Vec<String> {
-    indexes.map(|index| made::evaluation(index, index % 20 + 1)).collect()
-}
-
-async fn cluster(lines: &[String]) -> Sim {
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(lines.to_vec()).await.expect("lines of a stream");
-    sim
-}
-
-/// Waits until so many lines are in finished files.
-async fn take(consumer: &mut Consumer, process: &Process, count: usize) -> Vec<String> {
-    let (mut came, deadline) = (Vec::new(), Instant::now() + PATIENCE);
-    while came.len() < count {
-        came.extend(consumer.more());
-        assert!(Instant::now() < deadline, "{} of {count} have come; the log:\n{}", came.len(), process.log());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    came
 }
 
 fn assert_once(came: &[String], lines: &[String]) {
@@ -70,7 +46,7 @@ async fn every_record_of_a_recording_arrives_once_in_the_files_of_its_kind() {
             .env("SINK_FILE_ROTATE_SIZE", "64KiB")
             .spawn();
         let mut consumer = Consumer::new(directory.path());
-        let came = take(&mut consumer, &process, due.len()).await;
+        let came = process.until_come(due.len(), async || consumer.more()).await;
         process.stop().await;
         assert_eq!(consumer.more(), Vec::<String>::new());
         assert_exactly(&came.iter().map(|body| seen(body)).collect::<Vec<_>>(), &due);
@@ -126,7 +102,7 @@ async fn a_full_disk_is_waited_for_and_leaves_no_half_line_and_no_repeat() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_cannot_be_written_to_is_waited_for_and_so_is_a_directory_that_is_missing() {
-    let lines = lines(10..110);
+    let lines = made::evaluations(10..110, 20);
     let sim = cluster(&lines).await;
     if let Some(disk) = SmallDisk::new(4096) {
         disk.remount("ro");
@@ -134,7 +110,8 @@ async fn a_disk_that_cannot_be_written_to_is_waited_for_and_so_is_a_directory_th
         process.until_logged("Read-only file system").await;
         assert!(process.log().contains("mount it so that it can be written to"), "{}", process.log());
         disk.remount("rw");
-        let came = take(&mut Consumer::new(&disk.outside()), &process, lines.len()).await;
+        let mut consumer = Consumer::new(&disk.outside());
+        let came = process.until_come(lines.len(), async || consumer.more()).await;
         process.stop().await;
         assert_once(&came, &lines);
     } else {
@@ -145,7 +122,8 @@ async fn a_disk_that_cannot_be_written_to_is_waited_for_and_so_is_a_directory_th
     let process = setup(&sim, &missing, "evaluations").spawn();
     process.until_logged("create the directory that SINK_FILE_DIRECTORY names").await;
     fs::create_dir(&missing).expect("writable");
-    let came = take(&mut Consumer::new(&missing), &process, lines.len()).await;
+    let mut consumer = Consumer::new(&missing);
+    let came = process.until_come(lines.len(), async || consumer.more()).await;
     process.stop().await;
     assert_once(&came, &lines);
 }
@@ -153,7 +131,7 @@ async fn a_disk_that_cannot_be_written_to_is_waited_for_and_so_is_a_directory_th
 #[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_synced_counts_for_nothing_and_comes_once() {
     let (directory, disk) = (tempfile::tempdir().expect("a directory"), SlowDisk::new());
-    let lines = lines(10..510);
+    let lines = made::evaluations(10..510, 20);
     let sim = cluster(&lines).await;
     disk.is("unsynced");
     let ports = Ports::reserve();
@@ -164,7 +142,8 @@ async fn what_could_not_be_synced_counts_for_nothing_and_comes_once() {
     assert_eq!(flood::delivered(ports.base).await, 0);
     assert_eq!(files::finished(directory.path()), Vec::<std::path::PathBuf>::new());
     disk.is("well");
-    let came = take(&mut Consumer::new(directory.path()), &process, lines.len()).await;
+    let mut consumer = Consumer::new(directory.path());
+    let came = process.until_come(lines.len(), async || consumer.more()).await;
     process.stop().await;
     assert_once(&came, &lines);
 }
@@ -172,7 +151,7 @@ async fn what_could_not_be_synced_counts_for_nothing_and_comes_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn records_are_gathered_for_one_fsync_and_not_delivered_before_it() {
     let directory = tempfile::tempdir().expect("a directory");
-    let lines = lines(10..110);
+    let lines = made::evaluations(10..110, 20);
     let sim = cluster(&lines).await;
     let ports = Ports::reserve();
     let process = setup(&sim, directory.path(), "evaluations")
@@ -198,7 +177,7 @@ async fn records_are_gathered_for_one_fsync_and_not_delivered_before_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_never_write_to_one_directory_and_the_second_finishes_what_the_first_left() {
     let directory = tempfile::tempdir().expect("a directory");
-    let lines = lines(10..60);
+    let lines = made::evaluations(10..60, 20);
     let sim = cluster(&lines).await;
     let setup = setup(&sim, directory.path(), "evaluations").env("SINK_FILE_ROTATE_INTERVAL", "1h");
     let first = setup.spawn();
@@ -222,7 +201,7 @@ fn whole(path: &Path) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_so_much_is_kept_where_it_is_asked_for() {
     let directory = tempfile::tempdir().expect("a directory");
-    let lines = lines(10..2_010);
+    let lines = made::evaluations(10..2_010, 20);
     let sim = cluster(&lines).await;
     let process = setup(&sim, directory.path(), "evaluations")
         .env("SINK_FILE_ROTATE_SIZE", "4KiB")

@@ -117,10 +117,7 @@ async fn every_record_of_a_recording_arrives_once_with_topic_key_and_headers() {
     let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     topic::create(&brokers, &topics, 3).await;
     let stream = common::fixture_lines("stream-complete.ndjson");
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(stream.clone()).await.expect("lines of a stream");
+    let sim = common::cluster(&stream).await;
     let due: Vec<_> = ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
     let process = setup(&sim, &brokers, "recording.{Kind}", "all")
         .env("SINK_KAFKA_COMPRESSION", "zstd")

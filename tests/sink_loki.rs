@@ -11,7 +11,8 @@ use std::{
 };
 
 use common::{
-    Setup, fixture_lines, flood,
+    Setup, cluster, fixture_lines, flood,
+    gate::Gate,
     log_store::LogStore,
     loki::{Limits, Loki, Mood},
     made,
@@ -26,19 +27,11 @@ fn setup(sim: &Sim, loki: &Loki, resources: &str) -> Setup {
         .env("SINK_LOKI_ADDRESS", loki.server.url())
 }
 
-async fn cluster(lines: Vec<String>) -> Sim {
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(100_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(lines).await.expect("lines of a stream");
-    sim
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_record_of_a_recording_arrives_once_in_a_few_streams() {
     let loki = Loki::start().await;
     let stream = fixture_lines("stream-complete.ndjson");
-    let sim = cluster(stream.clone()).await;
+    let sim = cluster(&stream).await;
     let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
     let process = setup(&sim, &loki, "all").env("NOMAD_FIREHOSE_CLUSTER", "prod").spawn();
     process.until("all records have come", || loki.stored_since(0).len() >= due.len()).await;
@@ -68,7 +61,7 @@ async fn a_repeat_of_a_recent_record_does_not_show() {
     let loki = Loki::start().await;
     let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos()).expect("u64");
     let lines = (1..=20).map(|n| made::failed_allocation(10 + n, n, now - n * 1_000_000));
-    let sim = cluster(lines.collect()).await;
+    let sim = cluster(&lines.collect::<Vec<_>>()).await;
     for round in 0..2 {
         // It keeps no checkpoint, so that a second run sends everything again.
         let process = setup(&sim, &loki, "allocations").spawn();
@@ -88,7 +81,8 @@ async fn a_line_that_is_too_long_is_a_dead_letter_and_the_rest_arrives_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("dead");
     let sim =
-        cluster((10..60).map(|n| made::job(n, n, if n.is_multiple_of(10) { 6_000 } else { 100 })).collect()).await;
+        cluster(&(10..60).map(|n| made::job(n, n, if n.is_multiple_of(10) { 6_000 } else { 100 })).collect::<Vec<_>>())
+            .await;
     let process =
         setup(&sim, &loki, "jobs").env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display())).spawn();
     let letters = || std::fs::read_to_string(&file).unwrap_or_default();
@@ -105,7 +99,7 @@ async fn a_line_that_is_too_long_is_a_dead_letter_and_the_rest_arrives_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_tenant_and_refused_credentials_are_reported_and_healed() {
     let loki = Loki::start().await;
-    let sim = cluster((10..20).map(|n| made::evaluation(n, n)).collect()).await;
+    let sim = cluster(&(10..20).map(|n| made::evaluation(n, n)).collect::<Vec<_>>()).await;
     let process = setup(&sim, &loki, "evaluations");
     loki.limit(Limits { tenant: Some("team-a".to_owned()), ..Limits::default() });
     let without = process.spawn();
@@ -126,7 +120,7 @@ async fn a_missing_tenant_and_refused_credentials_are_reported_and_healed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn over_tls_with_a_client_certificate() {
     let loki = Loki::start().await;
-    let sim = cluster((10..20).map(|n| made::evaluation(n, n)).collect()).await;
+    let sim = cluster(&(10..20).map(|n| made::evaluation(n, n)).collect::<Vec<_>>()).await;
     let directory = tempfile::tempdir().expect("a directory");
     let authority = Authority::new();
     let (address, _tls) = authority.front("loki.example.com", &loki.server.addr().to_string(), true).await;
@@ -162,7 +156,7 @@ async fn throttling_restarts_and_cuts_lose_nothing() {
     let came = Arc::new(Mutex::new(flood::Came::new(records)));
     let shared = Arc::clone(&came);
     loki.pass_on(move |entry| shared.lock().expect("no panic").take(&entry.line));
-    let gate = common::gate::Gate::start(&loki.server.addr().to_string()).await;
+    let gate = Gate::start(&loki.server.addr().to_string()).await;
     let distinct = || came.lock().expect("no panic").distinct;
     let begun = Instant::now();
     let process = setup(&sim, &loki, "evaluations").env("SINK_LOKI_ADDRESS", gate.url()).spawn();
@@ -211,7 +205,7 @@ async fn stored_in(store: &LogStore) -> Vec<serde_json::Value> {
 async fn real_victorialogs_has_every_record_through_its_own_death() {
     let mut store = LogStore::victorialogs().await;
     let stream = fixture_lines("stream-complete.ndjson");
-    let sim = cluster(stream.clone()).await;
+    let sim = cluster(&stream).await;
     let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
     let process = Setup::new(&["run", "--resources", "all"], &sim.url(0))
         .env("SINK_TYPE", "loki")

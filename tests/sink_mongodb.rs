@@ -13,12 +13,12 @@ use ::mongodb::{
     options::IndexOptions,
 };
 use common::{
-    PATIENCE, Process, Setup, Signal,
+    PATIENCE, Process, Setup, Signal, cluster,
     ferretdb::{self, DATABASE, Ferretdb, PASSWORD, body},
     fixture_lines, flood,
     gate::Gate,
+    long_run::{self, Passed},
     made,
-    ports::Ports,
     tls::Authority,
     truth::{assert_exactly, expected, seen},
 };
@@ -34,17 +34,6 @@ fn setup(sim: &Sim, url: &str, resources: &str) -> Setup {
         .env("NOMAD_FIREHOSE_RETRY_MAX", "500ms")
 }
 
-/// Lines with one record each.
-fn lines(indexes: std::ops::Range<u64>) -> Vec<String> {
-    indexes.map(|index| made::evaluation(index, index % 7 + 1)).collect()
-}
-
-async fn cluster(lines: &[String]) -> Sim {
-    let sim = Sim::builder().buffer(10_000).start().await.expect("the simulator starts");
-    sim.append_lines(lines.to_vec()).await.expect("lines of a stream");
-    sim
-}
-
 async fn documents(collection: &Collection<Document>) -> Vec<Document> {
     let found = collection.find(doc! {}).await.expect("documents");
     found.try_collect().await.expect("documents")
@@ -52,16 +41,7 @@ async fn documents(collection: &Collection<Document>) -> Vec<Document> {
 
 /// Waits for so many documents, and holds them to be no more.
 async fn until_documents(collection: &Collection<Document>, count: u64, process: &Process) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let there = collection.count_documents(doc! {}).await.expect("a count");
-        assert!(there <= count, "{there} documents");
-        if there == count {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{there} of {count} are there; the log:\n{}", process.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    process.until_exactly(count, async || collection.count_documents(doc! {}).await.expect("a count")).await;
 }
 
 /// The original's variables alone, and documents as it makes them.
@@ -69,7 +49,7 @@ async fn until_documents(collection: &Collection<Document>, count: u64, process:
 async fn the_originals_variables_fill_its_collection() {
     let server = Ferretdb::start().await;
     let collection = server.collection("events").await;
-    let sim = cluster(&lines(10..60)).await;
+    let sim = cluster(&made::evaluations(10..60, 7)).await;
     for name in ["mongodb", "mongo"] {
         let process = Setup::new(&["evaluations"], &sim.url(0))
             .env("SINK_TYPE", name)
@@ -95,10 +75,7 @@ const WITHOUT_DOTS: [&str; 4] = ["allocations", "evaluations", "jobliststubs", "
 async fn every_record_of_a_recording_is_a_document_of_its_collection() {
     let server = Ferretdb::start().await;
     let stream = fixture_lines("stream-complete.ndjson");
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(stream.clone()).await.expect("lines of a stream");
+    let sim = cluster(&stream).await;
     let due: Vec<_> = WITHOUT_DOTS.iter().flat_map(|kind| expected(kind, &stream)).collect();
     let process = setup(&sim, &server.url(), &WITHOUT_DOTS.join(","))
         .env("SINK_MONGODB_COLLECTION", "nomad_{Kind}")
@@ -128,7 +105,7 @@ async fn what_is_refused_is_a_dead_letter_and_the_rest_arrives() {
     let index = IndexModel::builder().keys(doc! {"ModifyIndex": 1}).options(options).build();
     collection.create_index(index).await.expect("an index");
     collection.insert_one(doc! {"_id": "other", "ModifyIndex": 20_i64}).await.expect("a document");
-    let mut all = lines(10..60);
+    let mut all = made::evaluations(10..60, 7);
     all[30] = all[30].replace("\"TriggeredBy\":", "\"a\\u0000b\":1,\"TriggeredBy\":");
     let sim = cluster(&all).await;
     let directory = tempfile::tempdir().expect("a directory");
@@ -163,7 +140,7 @@ async fn over_tls() {
     })
     .await;
     let collection = server.collection("events").await;
-    let sim = cluster(&lines(10..60)).await;
+    let sim = cluster(&made::evaluations(10..60, 7)).await;
     let url = ferretdb::url(&format!("localhost:{}", server.further_port()));
     let process = setup(&sim, &format!("{url}?tls=true"), "evaluations").spawn();
     process.until_logged("no primary can be reached").await;
@@ -179,7 +156,7 @@ async fn a_wrong_password_is_reported_and_never_shown() {
     let users =
         ["--test-enable-new-auth", "--setup-database=admin", "--setup-username=writer", "--setup-password=other"];
     let server = Ferretdb::start_with(|_, _| users.map(str::to_owned).into()).await;
-    let sim = cluster(&lines(10..60)).await;
+    let sim = cluster(&made::evaluations(10..60, 7)).await;
     let url = format!("mongodb://writer:{PASSWORD}@{}/?authSource=admin", server.address());
     let process = setup(&sim, &url, "evaluations").env("LOG_LEVEL", "trace").spawn();
     process.until_logged("MongoDB refuses the login; correct user, password and authSource").await;
@@ -217,31 +194,9 @@ async fn restarts_cuts_and_slowness_leave_each_record_once() {
     let mut server = Ferretdb::start().await;
     let gate = Gate::start(&server.address()).await;
     let records = flood::records(20_000);
-    let sim = flood::cluster(records).await;
-    let ports = Ports::reserve();
-    let begun = Instant::now();
-    let process = setup(&sim, &ferretdb::url(&gate.addr().to_string()), "evaluations")
-        .env("NOMAD_FIREHOSE_LISTEN", ports.address())
-        .spawn();
-    process.until_logged("subscribed to the event stream").await;
-    for eighth in 1..=8 {
-        match eighth {
-            2 | 6 => server.restart().await,
-            3 | 7 => gate.cut_once(),
-            4 => {
-                gate.cut();
-                process.until_logged("delivery failed").await;
-                gate.open();
-            }
-            5 => gate.slow_down(8 << 20),
-            _ => {}
-        }
-        flood::until_count(&process, records * eighth / 8, async || flood::delivered(ports.base).await).await;
-        gate.open();
-        println!("{eighth} eighths after {:?}", begun.elapsed());
-    }
-    let (took, peak) = (begun.elapsed(), process.peak_memory());
-    process.stop().await;
+    let set = |sim: &Sim| setup(sim, &ferretdb::url(&gate.addr().to_string()), "evaluations");
+    let passed = long_run::through_restarts(records, &gate, set, async || server.restart().await).await;
+    let Passed { took, peak } = passed;
     let mut came = flood::Came::new(records);
     let found = server.collection("events").await;
     let mut found = found.find(doc! {}).await.expect("documents");

@@ -10,8 +10,9 @@ use std::{
 };
 
 use common::{
-    PATIENCE, Setup, Signal, fixture_lines, flood,
+    PATIENCE, Setup, Signal, cluster, fixture_lines, flood,
     gate::Gate,
+    long_run::{self, Passed, Silence},
     made,
     nats::{Client, Nats, Stored},
     order::{self, Leaps},
@@ -68,10 +69,7 @@ fn assert_order(messages: &[Stored], lines: &[String]) -> usize {
 async fn every_record_of_a_recording_is_stored_once_with_its_headers() {
     let (nats, mut client) = server().await;
     let stream = fixture_lines("stream-complete.ndjson");
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(stream.clone()).await.expect("lines of a stream");
+    let sim = cluster(&stream).await;
     let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
     let process = setup(&sim, nats.address(), "all")
         .env("SINK_NATS_SUBJECT", "nomad.{Kind}.{TaskEvent.Type}")
@@ -377,42 +375,16 @@ async fn restarts_cuts_slowness_and_a_frozen_server_lose_nothing_and_repeat_noth
     drop(client);
     let gate = Gate::start(&nats.address()).await;
     let records = flood::records(20_000);
-    let sim = flood::cluster(records).await;
-    let ports = Ports::reserve();
-    let begun = Instant::now();
-    let process = setup(&sim, gate.addr(), "evaluations")
-        .env("NOMAD_FIREHOSE_LISTEN", ports.address())
-        .env("NOMAD_FIREHOSE_RETRY_MAX", "2s")
-        .env("SINK_NATS_ACK_TIMEOUT", "3s")
-        .spawn();
-    process.until_logged("subscribed to the event stream").await;
-    for eighth in 1..=8 {
-        flood::until_count(&process, records * eighth / 8, async || flood::delivered(ports.base).await).await;
-        println!("{eighth} eighths after {:?}", begun.elapsed());
-        match eighth {
-            1 | 5 => nats.restart().await,
-            2 | 6 => gate.cut_once(),
-            3 => {
-                gate.slow_down(256 << 10);
-                tokio::time::sleep(Duration::from_secs(3)).await;
-                gate.open();
-            }
-            4 => {
-                gate.shut_outwards();
-                tokio::time::sleep(Duration::from_secs(4)).await;
-                gate.cut();
-                gate.open();
-            }
-            7 => {
-                nats.freeze(true);
-                tokio::time::sleep(Duration::from_secs(5)).await;
-                nats.freeze(false);
-            }
-            _ => {}
-        }
-    }
-    let (took, peak) = (begun.elapsed(), process.peak_memory());
-    process.stop().await;
+    let set = |sim: &Sim| {
+        let setup = setup(sim, gate.addr(), "evaluations").env("NOMAD_FIREHOSE_RETRY_MAX", "2s");
+        setup.env("SINK_NATS_ACK_TIMEOUT", "3s")
+    };
+    let server = async |told| match told {
+        Silence::Restart => nats.restart().await,
+        Silence::Freeze => nats.freeze(true),
+        Silence::Thaw => nats.freeze(false),
+    };
+    let Passed { took, peak } = long_run::through_silence(records, &gate, set, server).await;
     let mut client = nats.client().await;
     let held = client.count(STREAM).await;
     let (mut came, mut ids) = (flood::Came::new(records), HashSet::new());

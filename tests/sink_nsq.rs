@@ -2,14 +2,12 @@
 
 mod common;
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::path::Path;
 
 use common::{
-    Setup, Signal, fixture_lines, flood,
+    Setup, Signal, cluster, fixture_lines, flood,
     gate::Gate,
+    long_run::{self, Passed, Silence},
     made,
     nsq::Nsqd,
     order::{self, Leaps},
@@ -43,10 +41,7 @@ fn assert_order(bodies: &[String], lines: &[String]) -> usize {
 async fn every_record_of_a_recording_comes_once_in_the_topic_of_its_fields() {
     let nsqd = Nsqd::start(&[]).await;
     let stream = fixture_lines("stream-complete.ndjson");
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(stream.clone()).await.expect("lines of a stream");
+    let sim = cluster(&stream).await;
     let process = setup(&sim, nsqd.address(), "all").env("SINK_NSQ_TOPIC_NAME", "nomad.{Kind}").spawn();
     let mut all = Vec::new();
     for kind in common::truth::ALL {
@@ -250,42 +245,16 @@ async fn restarts_cuts_slowness_and_a_frozen_server_lose_nothing() {
     let mut nsqd = Nsqd::start(&[]).await;
     let gate = Gate::start(&nsqd.address()).await;
     let records = flood::records(20_000);
-    let sim = flood::cluster(records).await;
-    let ports = Ports::reserve();
-    let begun = Instant::now();
-    let process = setup(&sim, gate.addr(), "evaluations")
-        .env("NOMAD_FIREHOSE_LISTEN", ports.address())
-        .env("NOMAD_FIREHOSE_RETRY_MAX", "2s")
-        .env("SINK_NSQ_ACK_TIMEOUT", "3s")
-        .spawn();
-    process.until_logged("subscribed to the event stream").await;
-    for eighth in 1..=8 {
-        flood::until_count(&process, records * eighth / 8, async || flood::delivered(ports.base).await).await;
-        println!("{eighth} eighths after {:?}", begun.elapsed());
-        match eighth {
-            1 | 5 => nsqd.restart(&[]).await,
-            2 | 6 => gate.cut_once(),
-            3 => {
-                gate.slow_down(256 << 10);
-                tokio::time::sleep(Duration::from_secs(3)).await;
-                gate.open();
-            }
-            4 => {
-                gate.shut_outwards();
-                tokio::time::sleep(Duration::from_secs(4)).await;
-                gate.cut();
-                gate.open();
-            }
-            7 => {
-                nsqd.freeze(true);
-                tokio::time::sleep(Duration::from_secs(5)).await;
-                nsqd.freeze(false);
-            }
-            _ => {}
-        }
-    }
-    let (took, peak) = (begun.elapsed(), process.peak_memory());
-    process.stop().await;
+    let set = |sim: &Sim| {
+        let setup = setup(sim, gate.addr(), "evaluations").env("NOMAD_FIREHOSE_RETRY_MAX", "2s");
+        setup.env("SINK_NSQ_ACK_TIMEOUT", "3s")
+    };
+    let server = async |told| match told {
+        Silence::Restart => nsqd.restart(&[]).await,
+        Silence::Freeze => nsqd.freeze(true),
+        Silence::Thaw => nsqd.freeze(false),
+    };
+    let Passed { took, peak } = long_run::through_silence(records, &gate, set, server).await;
     let mut came = flood::Came::new(records);
     let mut consumer = nsqd.consumer(TOPIC).await;
     while came.distinct < records {

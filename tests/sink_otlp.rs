@@ -8,12 +8,13 @@ mod common;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
 };
 
 use common::{
-    Setup, fixture_lines, flood,
+    Setup, cluster, fixture_lines, flood,
+    gate::Gate,
     log_store::LogStore,
+    long_run::{self, Overload, Passed},
     made,
     otlp::{Mood, Receiver},
     truth::{assert_exactly, expected, seen},
@@ -31,19 +32,11 @@ fn setup(sim: &Sim, address: &str, resources: &str) -> Setup {
         .env("SINK_OTLP_ADDRESS", address)
 }
 
-async fn cluster(lines: Vec<String>) -> Sim {
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(100_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(lines).await.expect("lines of a stream");
-    sim
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_record_of_a_recording_arrives_once_with_severity_and_attributes() {
     for (protocol, receiver) in receivers().await {
         let stream = fixture_lines("stream-complete.ndjson");
-        let sim = cluster(stream.clone()).await;
+        let sim = cluster(&stream).await;
         let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
         let setup = setup(&sim, &receiver.server.url(), "all").env("SINK_OTLP_PROTOCOL", protocol);
         let setup = setup.env("NOMAD_FIREHOSE_CLUSTER", "prod");
@@ -82,7 +75,7 @@ async fn of_a_partial_success_the_rejected_are_dead_letters_and_the_others_arriv
                 line
             }
         };
-        let sim = cluster((10..60).map(line).collect()).await;
+        let sim = cluster(&(10..60).map(line).collect::<Vec<_>>()).await;
         let process = setup(&sim, &receiver.server.url(), "evaluations")
             .env("SINK_OTLP_PROTOCOL", protocol)
             .env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display()))
@@ -107,7 +100,7 @@ async fn of_a_partial_success_the_rejected_are_dead_letters_and_the_others_arriv
 async fn refused_credentials_and_a_wrong_path_are_reported_and_healed() {
     for (protocol, receiver) in receivers().await {
         receiver.wants(Some("Bearer other"));
-        let sim = cluster((10..20).map(|n| made::evaluation(n, n)).collect()).await;
+        let sim = cluster(&(10..20).map(|n| made::evaluation(n, n)).collect::<Vec<_>>()).await;
         let setup = |address: &str| setup(&sim, address, "evaluations").env("SINK_OTLP_PROTOCOL", protocol);
         let process = setup(&receiver.server.url()).env("SINK_OTLP_TOKEN", "hush-hush").spawn();
         process.until_logged("SINK_OTLP_TOKEN is not accepted").await;
@@ -128,7 +121,7 @@ async fn refused_credentials_and_a_wrong_path_are_reported_and_healed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_of_the_other_protocol_is_an_outage_with_what_to_fix() {
-    let sim = cluster((10..20).map(|n| made::evaluation(n, n)).collect()).await;
+    let sim = cluster(&(10..20).map(|n| made::evaluation(n, n)).collect::<Vec<_>>()).await;
     for (protocol, receiver) in [("grpc", Receiver::start().await), ("http/protobuf", Receiver::start_grpc().await)] {
         let setup = setup(&sim, &receiver.server.url(), "evaluations").env("SINK_OTLP_PROTOCOL", protocol);
         let process = setup.spawn();
@@ -148,34 +141,18 @@ async fn overload_restarts_and_cuts_lose_nothing() {
 
 async fn go_through(protocol: &str, mut receiver: Receiver) {
     let records = flood::records(20_000);
-    let sim = flood::cluster(records).await;
     let came = Arc::new(Mutex::new(flood::Came::new(records)));
     let shared = Arc::clone(&came);
     receiver.pass_on(move |entry| shared.lock().expect("no panic").take(&entry.body));
-    let gate = common::gate::Gate::start(&receiver.server.addr().to_string()).await;
-    let begun = Instant::now();
-    let process = setup(&sim, &gate.url(), "evaluations").env("SINK_OTLP_PROTOCOL", protocol).spawn();
-    for part in 1..=6 {
-        flood::until_count(&process, records * part / 6, async || came.lock().expect("no panic").distinct).await;
-        println!("{part} sixths after {:?}", begun.elapsed());
-        match part {
-            1 => receiver.is(Mood::Busy("ModifyIndex")),
-            2 | 5 => receiver.server.stop().await,
-            3 => gate.shut_outwards(),
-            4 => gate.cut(),
-            _ => continue,
-        }
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        match part {
-            2 | 5 => receiver.server.go_on(),
-            3 => gate.cut_once(),
-            _ => {}
-        }
-        receiver.is(Mood::Well);
-        gate.open();
-    }
-    let (took, peak) = (begun.elapsed(), process.peak_memory());
-    process.stop().await;
+    let gate = Gate::start(&receiver.server.addr().to_string()).await;
+    let set = |sim: &Sim| setup(sim, &gate.url(), "evaluations").env("SINK_OTLP_PROTOCOL", protocol);
+    let server = async |told| match told {
+        Overload::Busy => receiver.is(Mood::Busy("ModifyIndex")),
+        Overload::Well => receiver.is(Mood::Well),
+        Overload::Stop => receiver.server.stop().await,
+        Overload::GoOn => receiver.server.go_on(),
+    };
+    let Passed { took, peak } = long_run::through_overload(&came, records, &gate, set, server).await;
     let came = came.lock().expect("no panic");
     came.assert_all();
     println!("{protocol}: {records} records, {} repeats, {} MiB, {took:?}", came.repeats, peak >> 20);
@@ -198,7 +175,7 @@ async fn pass_on(receiver: &Receiver, collector: &mut LogStore, protocol: &str) 
     let address = if protocol == "grpc" { collector.grpc_url() } else { collector.url() };
     let before = receiver.stored_since(0).len();
     let stream = fixture_lines("stream-complete.ndjson");
-    let sim = cluster(stream.clone()).await;
+    let sim = cluster(&stream).await;
     let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
     receiver.is(Mood::Busy("a"));
     let process = setup(&sim, &address, "all").env("SINK_OTLP_PROTOCOL", protocol).spawn();

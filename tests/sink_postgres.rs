@@ -8,8 +8,9 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{
-    PATIENCE, Process, Setup, Signal, fixture_lines, flood,
+    PATIENCE, Process, Setup, Signal, cluster, fixture_lines, flood,
     gate::Gate,
+    long_run::{self, Passed},
     made,
     ports::Ports,
     postgres::{self, PASSWORD, Postgres, WRITER},
@@ -26,17 +27,6 @@ fn setup(sim: &Sim, url: &str, resources: &str) -> Setup {
         .env("NOMAD_FIREHOSE_RETRY_MAX", "500ms")
 }
 
-/// Lines with one record each.
-fn lines(indexes: std::ops::Range<u64>) -> Vec<String> {
-    indexes.map(|index| made::evaluation(index, index % 7 + 1)).collect()
-}
-
-async fn cluster(lines: &[String]) -> Sim {
-    let sim = Sim::builder().buffer(10_000).start().await.expect("the simulator starts");
-    sim.append_lines(lines.to_vec()).await.expect("lines of a stream");
-    sim
-}
-
 /// How many rows a table has; none if it is missing.
 async fn count(client: &Client, table: &str) -> u64 {
     let counted = client.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await;
@@ -45,16 +35,7 @@ async fn count(client: &Client, table: &str) -> u64 {
 
 /// Waits for so many evaluations, and holds them to be no more.
 async fn until_rows(client: &Client, rows: u64, process: &Process) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let there = count(client, "nomad_evaluations").await;
-        assert!(there <= rows, "{there} rows");
-        if there == rows {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{there} of {rows} are there; the log:\n{}", process.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    process.until_exactly(rows, async || count(client, "nomad_evaluations").await).await;
 }
 
 /// Holds the evaluations to be those of these indexes, each once.
@@ -69,10 +50,7 @@ async fn every_record_of_a_recording_is_a_row_with_its_columns() {
     let postgres = Postgres::start().await;
     let client = postgres.client().await;
     let stream = fixture_lines("stream-complete.ndjson");
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(stream.clone()).await.expect("lines of a stream");
+    let sim = cluster(&stream).await;
     let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
     client.batch_execute(&format!("CREATE SCHEMA \"Audit\" AUTHORIZATION {WRITER}")).await.expect("a schema");
     let process = setup(&sim, &postgres.url(), "all")
@@ -111,7 +89,7 @@ async fn every_record_of_a_recording_is_a_row_with_its_columns() {
 async fn a_null_character_is_refused_alone_and_taken_by_a_column_of_json() {
     let postgres = Postgres::start().await;
     let client = postgres.client().await;
-    let mut all = lines(10..110);
+    let mut all = made::evaluations(10..110, 7);
     all[50] = all[50].replace("\"TriggeredBy\":\"", "\"TriggeredBy\":\"\\u0000 \\ud800 ");
     let sim = cluster(&all).await;
     let process = setup(&sim, &postgres.url(), "evaluations").spawn();
@@ -131,7 +109,7 @@ async fn a_null_character_is_refused_alone_and_taken_by_a_column_of_json() {
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_say_what_to_fix_and_are_waited_for() {
     let postgres = Postgres::start().await;
-    let sim = cluster(&lines(10..60)).await;
+    let sim = cluster(&made::evaluations(10..60, 7)).await;
     let admin = postgres.client().await;
     let run = async |statement: &str| admin.batch_execute(statement).await.expect(statement);
     run(&format!("ALTER USER {WRITER} PASSWORD 'other'")).await;
@@ -217,7 +195,7 @@ async fn over_tls_with_a_client_certificate_and_over_a_socket() {
     })
     .await;
     let client = postgres.client().await;
-    let sim = cluster(&lines(10..60)).await;
+    let sim = cluster(&made::evaluations(10..60, 7)).await;
     let url = postgres.url().replace("127.0.0.1", "localhost").replace("?sslmode=disable", "");
     let setup_tls = setup(&sim, &url, "evaluations");
     // Neither side trusts an unknown one.
@@ -238,7 +216,7 @@ async fn over_tls_with_a_client_certificate_and_over_a_socket() {
     let password = file("password", format!("{PASSWORD}\n"));
     let port = postgres.address().rsplit_once(':').expect("a port").1.to_owned();
     let url = format!("postgres:///?host={}&port={port}", postgres.directory().display());
-    sim.append_lines(lines(60..70)).await.expect("lines of a stream");
+    sim.append_lines(made::evaluations(60..70, 7)).await.expect("lines of a stream");
     let process = setup(&sim, &url, "evaluations")
         .env("SINK_POSTGRES_USERNAME", WRITER)
         .env("SINK_POSTGRES_PASSWORD_FILE", password)
@@ -256,7 +234,7 @@ async fn a_standby_is_passed_over_until_it_is_promoted() {
     let standby = primary.standby().await;
     primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
     primary.execute("SELECT pg_reload_conf()").await;
-    let sim = cluster(&lines(10..60)).await;
+    let sim = cluster(&made::evaluations(10..60, 7)).await;
     let only_standby = setup(&sim, &standby.url(), "evaluations").spawn();
     only_standby
         .until_logged("is a standby, which takes no writes; name the primary, or all servers, in SINK_POSTGRES_URL")
@@ -266,7 +244,7 @@ async fn a_standby_is_passed_over_until_it_is_promoted() {
     let process = setup(&sim, &postgres::url(&both), "evaluations").spawn();
     until_rows(&primary.client().await, 50, &process).await;
     primary.crash();
-    sim.append_lines(lines(60..70)).await.expect("lines of a stream");
+    sim.append_lines(made::evaluations(60..70, 7)).await.expect("lines of a stream");
     process.until_logged("delivery failed").await;
     let client = standby.client().await;
     client.query("SELECT pg_promote()", &[]).await.expect("it is promoted");
@@ -280,7 +258,7 @@ async fn a_standby_is_passed_over_until_it_is_promoted() {
 async fn two_writers_of_the_same_records_leave_each_once() {
     let postgres = Postgres::start().await;
     let client = postgres.client().await;
-    let all = lines(10..5_010);
+    let all = made::evaluations(10..5_010, 7);
     let sim = cluster(&all).await;
     let ports = [Ports::reserve(), Ports::reserve()];
     let process = |ports: &Ports| {
@@ -302,11 +280,11 @@ async fn two_writers_of_the_same_records_leave_each_once() {
 async fn a_lock_of_somebody_else_is_named_and_waited_for() {
     let postgres = Postgres::start().await;
     let (client, other) = (postgres.client().await, postgres.client().await);
-    let sim = cluster(&lines(10..60)).await;
+    let sim = cluster(&made::evaluations(10..60, 7)).await;
     let process = setup(&sim, &postgres.url(), "evaluations").env("SINK_POSTGRES_TIMEOUT", "1s").spawn();
     until_rows(&client, 50, &process).await;
     other.batch_execute("BEGIN; LOCK TABLE nomad_evaluations IN SHARE MODE").await.expect("a lock");
-    sim.append_lines(lines(60..70)).await.expect("lines of a stream");
+    sim.append_lines(made::evaluations(60..70, 7)).await.expect("lines of a stream");
     process.until_logged("delivery failed").await;
     let log = process.log();
     assert!(log.contains("in pg_locks") || log.contains("did not insert within 1s"), "{log}");
@@ -359,31 +337,9 @@ async fn restarts_cuts_and_slowness_leave_each_record_once() {
     let mut postgres = Postgres::start().await;
     let gate = Gate::start(&postgres.address()).await;
     let records = flood::records(20_000);
-    let sim = flood::cluster(records).await;
-    let ports = Ports::reserve();
-    let begun = Instant::now();
-    let process = setup(&sim, &postgres::url(&gate.addr().to_string()), "evaluations")
-        .env("NOMAD_FIREHOSE_LISTEN", ports.address())
-        .spawn();
-    process.until_logged("subscribed to the event stream").await;
-    for eighth in 1..=8 {
-        match eighth {
-            2 | 6 => postgres.restart().await,
-            3 | 7 => gate.cut_once(),
-            4 => {
-                gate.cut();
-                process.until_logged("delivery failed").await;
-                gate.open();
-            }
-            5 => gate.slow_down(8 << 20),
-            _ => {}
-        }
-        flood::until_count(&process, records * eighth / 8, async || flood::delivered(ports.base).await).await;
-        gate.open();
-        println!("{eighth} eighths after {:?}", begun.elapsed());
-    }
-    let (took, peak) = (begun.elapsed(), process.peak_memory());
-    process.stop().await;
+    let set = |sim: &Sim| setup(sim, &postgres::url(&gate.addr().to_string()), "evaluations");
+    let passed = long_run::through_restarts(records, &gate, set, async || postgres.restart().await).await;
+    let Passed { took, peak } = passed;
     let client = postgres.client().await;
     let row = client.query_one(
         "SELECT count(*), count(DISTINCT nomad_index), min(nomad_index), max(nomad_index), count(DISTINCT id) FROM nomad_evaluations",

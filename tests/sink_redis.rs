@@ -5,14 +5,12 @@
 
 mod common;
 
-use std::{
-    collections::HashSet,
-    time::{Duration, Instant},
-};
+use std::collections::HashSet;
 
 use common::{
-    PATIENCE, Process, Setup, Signal, fixture_lines, flood,
+    PATIENCE, Setup, Signal, cluster, fixture_lines, flood,
     gate::Gate,
+    long_run::{self, Passed},
     made,
     order::{self, Leaps},
     ports::Ports,
@@ -34,28 +32,6 @@ fn setup(sim: &Sim, url: &str, resources: &str) -> Setup {
         .env("NOMAD_FIREHOSE_RETRY_MAX", "500ms")
 }
 
-/// Lines with one record each.
-fn lines(indexes: std::ops::Range<u64>) -> Vec<String> {
-    indexes.map(|index| made::evaluation(index, index % 7 + 1)).collect()
-}
-
-async fn cluster(lines: &[String]) -> Sim {
-    let sim = Sim::builder().buffer(10_000).start().await.expect("the simulator starts");
-    sim.append_lines(lines.to_vec()).await.expect("lines of a stream");
-    sim
-}
-
-/// Reads until so many entries have come.
-async fn take(reader: &mut Reader, entries: usize, process: &Process) -> Vec<Entry> {
-    let (mut came, deadline) = (Vec::new(), Instant::now() + PATIENCE);
-    while came.len() < entries {
-        came.extend(reader.more(1_000));
-        assert!(Instant::now() < deadline, "{} of {entries} have come; the log:\n{}", came.len(), process.log());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    came
-}
-
 fn assert_order(entries: &[Entry], lines: &[String]) -> usize {
     let bodies = entries.iter().map(|entry| field(entry, "body").expect("a body"));
     order::assert_order(bodies, lines, Leaps::SentAgain)
@@ -65,13 +41,11 @@ fn assert_order(entries: &[Entry], lines: &[String]) -> usize {
 async fn every_record_of_a_recording_arrives_once_with_its_fields() {
     let redis = Redis::start().await;
     let stream = fixture_lines("stream-complete.ndjson");
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(stream.clone()).await.expect("lines of a stream");
+    let sim = cluster(&stream).await;
     let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
     let process = setup(&sim, &redis.url(), "all").env("NOMAD_FIREHOSE_CLUSTER", "prod").spawn();
-    let entries = take(&mut Reader::of_stream(&redis, KEY), due.len(), &process).await;
+    let mut reader = Reader::of_stream(&redis, KEY);
+    let entries = process.until_come(due.len(), async || reader.more(1_000)).await;
     process.stop().await;
     let all: Vec<_> = entries.iter().map(|entry| seen(field(entry, "body").expect("a body"))).collect();
     assert_exactly(&all, &due);
@@ -90,7 +64,7 @@ async fn the_originals_variables_fill_its_list() {
     let redis = Redis::start().await;
     let mut reader = Reader::of_list(&redis, KEY);
     redis.ctl("CONFIG SET requirepass hush-hush");
-    let lines = lines(10..60);
+    let lines = made::evaluations(10..60, 7);
     let sim = cluster(&lines).await;
     let url = redis.url().replace("redis://", "redis://anybody:hush-hush@");
     let process = Setup::new(&["evaluations"], &sim.url(0))
@@ -98,7 +72,7 @@ async fn the_originals_variables_fill_its_list() {
         .env("SINK_REDIS_URL", url)
         .env("SINK_REDIS_KEY", KEY)
         .spawn();
-    let entries = take(&mut reader, lines.len(), &process).await;
+    let entries = process.until_come(lines.len(), async || reader.more(1_000)).await;
     assert_eq!(assert_order(&entries, &lines), 0);
     process.until_logged("logged in as the default user").await;
     assert!(!process.log().contains("hush-hush"));
@@ -108,7 +82,7 @@ async fn the_originals_variables_fill_its_list() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_reaches_who_listens_and_counts_without() {
     let redis = Redis::start().await;
-    let sim = cluster(&lines(10..20)).await;
+    let sim = cluster(&made::evaluations(10..20, 7)).await;
     let ports = Ports::reserve();
     let process = setup(&sim, &redis.url(), "evaluations")
         .env("SINK_REDIS_MODE", "channel")
@@ -120,7 +94,7 @@ async fn a_channel_reaches_who_listens_and_counts_without() {
     let mut channel = connection.as_pubsub();
     channel.subscribe(KEY).expect("it can be heard");
     channel.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    sim.append_lines(lines(20..30)).await.expect("lines of a stream");
+    sim.append_lines(made::evaluations(20..30, 7)).await.expect("lines of a stream");
     for index in 20..30 {
         let body: String = channel.get_message().expect("a record").get_payload().expect("text");
         assert!(body.contains(&format!("\"ModifyIndex\":{index}")), "{body}");
@@ -143,7 +117,7 @@ async fn over_tls_with_a_client_certificate_over_a_socket_and_into_another_datab
         ["tls-port".to_owned(), port.to_string()].into_iter().chain(files).collect()
     })
     .await;
-    let lines = lines(10..60);
+    let lines = made::evaluations(10..60, 7);
     let sim = cluster(&lines).await;
     let url = format!("rediss://localhost:{}/3", redis.further_port());
     let setup_tls = setup(&sim, &url, "evaluations");
@@ -158,12 +132,12 @@ async fn over_tls_with_a_client_certificate_over_a_socket_and_into_another_datab
     let process =
         setup_tls.env("SINK_REDIS_CLIENT_CERT", file("cert")).env("SINK_REDIS_CLIENT_KEY", file("key")).spawn();
     let mut reader = Reader::of_database(&redis, 3, KEY);
-    assert_eq!(assert_order(&take(&mut reader, lines.len(), &process).await, &lines), 0);
+    assert_eq!(assert_order(&process.until_come(lines.len(), async || reader.more(1_000)).await, &lines), 0);
     process.stop().await;
     let url = format!("unix://{}?db=4", redis.socket().display());
     let process = setup(&sim, &url, "evaluations").spawn();
     let mut reader = Reader::of_database(&redis, 4, KEY);
-    assert_eq!(assert_order(&take(&mut reader, lines.len(), &process).await, &lines), 0);
+    assert_eq!(assert_order(&process.until_come(lines.len(), async || reader.more(1_000)).await, &lines), 0);
     process.stop().await;
 }
 
@@ -171,7 +145,7 @@ async fn over_tls_with_a_client_certificate_over_a_socket_and_into_another_datab
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_say_what_to_fix_and_are_waited_for() {
     let redis = Redis::start().await;
-    let all = lines(10..60);
+    let all = made::evaluations(10..60, 7);
     let sim = cluster(&all).await;
     let url = redis.url().replace("redis://", "redis://writer:hush-hush@");
     redis.ctl("SET nomad text");
@@ -186,18 +160,18 @@ async fn refusals_say_what_to_fix_and_are_waited_for() {
     assert_eq!(process.logged("redis refuses access"), 1, "{}", process.log());
     assert!(!process.log().contains("hush-hush"));
     let mut reader = Reader::of_stream(&redis, KEY);
-    assert_eq!(assert_order(&take(&mut reader, all.len(), &process).await, &all), 0);
+    assert_eq!(assert_order(&process.until_come(all.len(), async || reader.more(1_000)).await, &all), 0);
     // Out of memory, and a replica.
     redis.ctl("CONFIG SET maxmemory 1");
-    sim.append_lines(lines(60..70)).await.expect("lines of a stream");
+    sim.append_lines(made::evaluations(60..70, 7)).await.expect("lines of a stream");
     process.until_logged("Redis has no memory left for writes").await;
     redis.ctl("CONFIG SET maxmemory 0");
-    take(&mut reader, 10, &process).await;
+    process.until_come(10, async || reader.more(1_000)).await;
     redis.ctl("REPLICAOF 127.0.0.1 9");
-    sim.append_lines(lines(70..80)).await.expect("lines of a stream");
+    sim.append_lines(made::evaluations(70..80, 7)).await.expect("lines of a stream");
     process.until_logged("the server is a replica, which takes no writes; name the primary in SINK_REDIS_URL").await;
     redis.ctl("REPLICAOF NO ONE");
-    take(&mut reader, 10, &process).await;
+    process.until_come(10, async || reader.more(1_000)).await;
     process.stop().await;
 }
 
@@ -207,14 +181,14 @@ async fn a_node_of_a_cluster_that_does_not_serve_the_key_is_named() {
     let settings =
         |port: u16, _: &_| ["cluster-enabled", "yes", "cluster-port", &port.to_string()].map(str::to_owned).into();
     let redis = Redis::start_with(settings).await;
-    let all = lines(10..20);
+    let all = made::evaluations(10..20, 7);
     let sim = cluster(&all).await;
     let process = setup(&sim, &redis.url(), "evaluations").spawn();
     process.until_logged("Redis cannot serve the key for now").await;
     redis.ctl("CLUSTER ADDSLOTSRANGE 0 16383");
     let mut reader = Reader::of_stream(&redis, KEY);
     process.until_logged("delivery recovered").await;
-    assert_eq!(assert_order(&take(&mut reader, all.len(), &process).await, &all), 0);
+    assert_eq!(assert_order(&process.until_come(all.len(), async || reader.more(1_000)).await, &all), 0);
     process.stop().await;
 }
 
@@ -232,7 +206,7 @@ async fn what_is_too_large_is_a_dead_letter_and_the_rest_arrives() {
         let dead_letter = format!("file:{}", file.display());
         let process = setup(&sim, &url, "jobs").env("NOMAD_FIREHOSE_DEAD_LETTER", dead_letter).spawn();
         let mut reader = Reader::of_stream(&redis, KEY);
-        let entries = take(&mut reader, 27, &process).await;
+        let entries = process.until_come(27, async || reader.more(1_000)).await;
         let letters = || std::fs::read_to_string(&file).unwrap_or_default();
         process.until("three dead letters", || letters().lines().count() == 3).await;
         process.stop().await;
@@ -245,7 +219,7 @@ async fn what_is_too_large_is_a_dead_letter_and_the_rest_arrives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn records_wait_for_their_replicas() {
     let redis = Redis::start().await;
-    let all = lines(10..20);
+    let all = made::evaluations(10..20, 7);
     let sim = cluster(&all).await;
     let ports = Ports::reserve();
     let process = setup(&sim, &redis.url(), "evaluations")
@@ -267,7 +241,7 @@ async fn records_wait_for_their_replicas() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_trimmed_and_carries_attributes_of_cloud_events() {
     let redis = Redis::start().await;
-    let all = lines(10..1_010);
+    let all = made::evaluations(10..1_010, 7);
     let sim = cluster(&all).await;
     let ports = Ports::reserve();
     let process = setup(&sim, &redis.url(), "evaluations")
@@ -319,31 +293,9 @@ async fn restarts_cuts_and_slowness_lose_nothing() {
     let mut redis = Redis::start_with(|_, _| always.map(str::to_owned).into()).await;
     let gate = Gate::start(&redis.address()).await;
     let records = flood::records(20_000);
-    let sim = flood::cluster(records).await;
-    let ports = Ports::reserve();
-    let begun = Instant::now();
-    let process = setup(&sim, &format!("redis://{}/0", gate.addr()), "evaluations")
-        .env("NOMAD_FIREHOSE_LISTEN", ports.address())
-        .spawn();
-    process.until_logged("subscribed to the event stream").await;
-    for eighth in 1..=8 {
-        match eighth {
-            2 | 6 => redis.restart().await,
-            3 | 7 => gate.cut_once(),
-            4 => {
-                gate.cut();
-                process.until_logged("delivery failed").await;
-                gate.open();
-            }
-            5 => gate.slow_down(8 << 20),
-            _ => {}
-        }
-        flood::until_count(&process, records * eighth / 8, async || flood::delivered(ports.base).await).await;
-        gate.open();
-        println!("{eighth} eighths after {:?}", begun.elapsed());
-    }
-    let (took, peak) = (begun.elapsed(), process.peak_memory());
-    process.stop().await;
+    let set = |sim: &Sim| setup(sim, &format!("redis://{}/0", gate.addr()), "evaluations");
+    let passed = long_run::through_restarts(records, &gate, set, async || redis.restart().await).await;
+    let Passed { took, peak } = passed;
     // What Redis has on disk, and nothing else.
     redis.restart().await;
     let (mut came, mut ids, mut reader) = (flood::Came::new(records), HashSet::new(), Reader::of_stream(&redis, KEY));

@@ -78,10 +78,7 @@ async fn every_record_of_a_recording_arrives_once_with_its_partition_key() {
     let kinesis = Kinesis::start().await;
     kinesis.create_stream(STREAM, 5).await;
     let stream = fixture_lines("stream-complete.ndjson");
-    let names = ["team-a", "team-b", "late"];
-    let sim = names.iter().fold(Sim::builder().buffer(10_000), |sim, name| sim.namespace(name, 1));
-    let sim = sim.start().await.expect("the simulator starts");
-    sim.append_lines(stream.clone()).await.expect("lines of a stream");
+    let sim = common::cluster(&stream).await;
     let due: Vec<_> = common::truth::ALL.iter().flat_map(|kind| expected(kind, &stream)).collect();
     let process = setup(&sim, &kinesis.url(), "all").spawn();
     let (mut consumer, mut all) = (kinesis.consumer(STREAM).await, Vec::new());
