@@ -65,7 +65,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Adds the lines of `record`.
     pub(super) fn write(&self, record: &Record, index: &str, sent: SystemTime, out: &mut Vec<u8>) {
-        let id = id(&record.id);
+        let id = id(&record.id, self.cluster.as_deref());
         line(out, &Action { create: Create { _index: index, _id: &id } });
         let timestamp = match meta::time(record) {
             Some(time) => time.to_string(),
@@ -117,9 +117,11 @@ fn whole(body: &[u8], timestamp: &str, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// The record's id, or if it is longer than an `_id` may be, a hash of it.
-pub(super) fn id(id: &str) -> Cow<'_, str> {
-    if id.len() <= ID { Cow::Borrowed(id) } else { Cow::Owned(format!("xxh3-{:032x}", xxh3_128(id.as_bytes()))) }
+/// The record's id, behind the label of the cluster if there is one, or if that is longer than an `_id` may be, a hash of it. Ids are
+/// unique within a cluster, and clusters can share an index.
+fn id<'a>(id: &'a str, cluster: Option<&str>) -> Cow<'a, str> {
+    let id = cluster.map_or(Cow::Borrowed(id), |cluster| Cow::Owned(format!("{cluster}/{id}")));
+    if id.len() <= ID { id } else { Cow::Owned(format!("xxh3-{:032x}", xxh3_128(id.as_bytes()))) }
 }
 
 /// A name that an index may have: lower case, without the characters that are not allowed, and short enough.
@@ -155,7 +157,7 @@ mod tests {
     #[test]
     fn documents_have_the_id_the_time_and_the_record() {
         let (action, document) = written(Layout::Nested, r#"{"ID":"web"}"#);
-        assert_eq!(action, serde_json::json!({"create": {"_index": "nomad-jobs", "_id": "a/1"}}));
+        assert_eq!(action, serde_json::json!({"create": {"_index": "nomad-jobs", "_id": "eu/a/1"}}));
         assert_eq!(document["@timestamp"], "2023-11-14T22:13:20.123456789Z");
         let nomad = serde_json::json!({"id": "a/1", "key": "a", "kind": "jobs", "namespace": "default", "index": 1, "cluster": "eu"});
         assert_eq!((&document["nomad"], &document["body"]["ID"]), (&nomad, &Value::from("web")));
@@ -175,9 +177,20 @@ mod tests {
 
     #[test]
     fn a_long_id_is_hashed() {
-        assert_eq!(id("jobs/web"), "jobs/web");
+        assert_eq!(id("jobs/web", None), "jobs/web");
         let long = "x".repeat(513);
-        assert!(id(&long).starts_with("xxh3-") && id(&long) != id(&"x".repeat(514)));
+        assert!(id(&long, None).starts_with("xxh3-") && id(&long, None) != id(&"x".repeat(514), None));
+        // The label counts.
+        let fits = "x".repeat(510);
+        assert_eq!(id(&fits, Some("a")), format!("a/{fits}"));
+        assert!(id(&fits, Some("eu")).starts_with("xxh3-") && id(&fits, Some("eu")) != id(&fits, Some("us")));
+    }
+
+    /// A document that is there counts as delivered: a cluster must not find that of another one.
+    #[test]
+    fn clusters_that_share_an_index_have_ids_of_their_own() {
+        let ids = [None, Some("eu"), Some("us")].map(|cluster| id("jobs/14/0/default/web", cluster));
+        assert_eq!(ids, ["jobs/14/0/default/web", "eu/jobs/14/0/default/web", "us/jobs/14/0/default/web"]);
     }
 
     proptest! {

@@ -1,5 +1,5 @@
-//! Documents of Elasticsearch or OpenSearch by the bulk API: `POST /_bulk` with `create`, and the record's id as `_id`. Delivered
-//! means that the item of the document has a good status.
+//! Documents of Elasticsearch or OpenSearch by the bulk API: `POST /_bulk` with `create`, and as `_id` the record's id, behind the
+//! label of the cluster if there is one. Delivered means that the item of the document has a good status.
 //!
 //! | Answer | Outcome |
 //! |---|---|

@@ -73,7 +73,7 @@ async fn each_document_has_its_own_outcome() {
     assert_eq!(came.header("content-type"), "application/x-ndjson");
     assert_eq!(came.target, format!("/_bulk?{FILTER}"));
     let documents = documents(came);
-    assert_eq!(documents[1].0, json!({"create": {"_index": "nomad-jobs", "_id": "b/2"}}));
+    assert_eq!(documents[1].0, json!({"create": {"_index": "nomad-jobs", "_id": "eu/b/2"}}));
     assert_eq!(documents[1].1["nomad"]["cluster"], "eu");
 }
 

@@ -21,7 +21,7 @@ pub(super) fn headers(record: &Record, stream: Option<&str>, cluster: Option<&st
             out.extend([name, ": ", value, "\r\n"]);
         }
     };
-    header("Nats-Msg-Id", &message_id(record));
+    header("Nats-Msg-Id", &message_id(record, cluster));
     header("Nats-Expected-Stream", stream.unwrap_or_default());
     let Record { kind, namespace, job, .. } = record;
     let content_type = match &record.envelope {
@@ -44,14 +44,15 @@ pub(super) fn headers(record: &Record, stream: Option<&str>, cluster: Option<&st
     out.into_bytes()
 }
 
-/// The record's id, or a hash of one that no header can hold.
-fn message_id(record: &Record) -> Cow<'_, str> {
-    match &*record.id {
-        id if id.chars().any(char::is_control) || id.trim() != id => {
-            Cow::Owned(format!("xxh3-{:032x}", xxh3_128(id.as_bytes())))
-        }
-        id => Cow::Borrowed(id),
+/// The record's id, behind the label of the cluster if there is one, or a hash of what no header can hold. Ids are unique within a
+/// cluster, and clusters can share a stream, which drops what has the id of another message.
+fn message_id<'a>(record: &'a Record, cluster: Option<&str>) -> Cow<'a, str> {
+    let id = &*record.id;
+    let id = cluster.map_or(Cow::Borrowed(id), |cluster| Cow::Owned(format!("{cluster}/{id}")));
+    if id.chars().any(char::is_control) || id.trim() != id {
+        return Cow::Owned(format!("xxh3-{:032x}", xxh3_128(id.as_bytes())));
     }
+    id
 }
 
 fn escaped(value: &str) -> Cow<'_, str> {
@@ -74,7 +75,8 @@ mod tests {
         let mut record = Book::new().record("web", "{}");
         record.job = "web".into();
         record.id = "jobs/default/web/7".into();
-        let start = "NATS/1.0\r\nNats-Msg-Id: jobs/default/web/7\r\nNats-Expected-Stream: N\r\nContent-Type: ";
+        let start =
+            "NATS/1.0\r\nNats-Msg-Id: eu \u{e9}/jobs/default/web/7\r\nNats-Expected-Stream: N\r\nContent-Type: ";
         let rest = "\r\nkind: jobs\r\nnamespace: default\r\njob: web\r\ncluster: eu%20%C3%A9\r\n";
         assert_eq!(text(&record), format!("{start}application/json{rest}\r\n"));
         record.envelope = Envelope::CloudEvent;
@@ -83,6 +85,14 @@ mod tests {
         record.envelope = Envelope::Attributes(Box::new(attributes.into()));
         let attributes = "ce-datacontenttype: application/json\r\nce-subject: Euro%20%E2%82%AC%20%F0%9F%98%80\r\n";
         assert_eq!(text(&record), format!("{start}application/json{rest}{attributes}\r\n"));
+    }
+
+    /// A stream drops what has the id of another message: a cluster must not use that of another one.
+    #[test]
+    fn clusters_that_share_a_stream_have_ids_of_their_own() {
+        let record = Book::new().record("web", "{}");
+        let ids = [None, Some("eu"), Some("us")].map(|cluster| message_id(&record, cluster));
+        assert_eq!(ids, ["web/1", "eu/web/1", "us/web/1"]);
     }
 
     proptest! {

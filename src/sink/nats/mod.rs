@@ -11,7 +11,8 @@
 //! | any other error of the stream, an answer of somebody else | retry |
 //! | a timeout, a broken connection | retry |
 //!
-//! The header `Nats-Msg-Id` is the record's id: within its duplicate window the stream stores a record that comes again once.
+//! The header `Nats-Msg-Id` is the record's id, behind the label of the cluster if there is one: within its duplicate window the stream
+//! stores a record that comes again once.
 //!
 //! The sink speaks the protocol by itself. The client `async-nats` keeps what it has not sent yet in a queue and sends it after it has
 //! reconnected, whatever became of the future that published it, and it gives away neither the queue nor the socket. So nothing could
