@@ -12,7 +12,7 @@ use super::{
     Fault, Target,
     api::{Answer, Api},
     link::{Lent, Link},
-    round::{Entry, Round},
+    round::{Entry, Round, blocks_key},
 };
 use crate::{
     record::Record,
@@ -128,7 +128,7 @@ impl<A: Api> Publisher<A> {
                 continue;
             }
             let Ended { outcomes, fault, is_over } = Box::pin(self.exchange(lent, batch, vec![entry])).await;
-            if outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Retry { .. })) {
+            if outcomes.iter().any(|(_, outcome)| blocks_key(&self.api, outcome)) {
                 blocked.insert(key);
             }
             whole.outcomes.extend(outcomes);

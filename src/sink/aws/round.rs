@@ -29,6 +29,15 @@ fn key(record: &Record) -> Key<'_> {
     (record.kind, &record.key)
 }
 
+/// Whether nothing more of its key may be sent after this outcome of a record.
+pub(super) fn blocks_key(api: &impl Api, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Delivered => false,
+        Outcome::Retry { .. } => true,
+        Outcome::Reject { .. } => api.keeps_keys_apart(),
+    }
+}
+
 pub(super) struct Round<'a, A> {
     api: &'a A,
     batch: &'a [Record],
@@ -37,7 +46,8 @@ pub(super) struct Round<'a, A> {
     waiting: VecDeque<usize>,
     /// Keys with a record in a call that is under way.
     busy: HashSet<Key<'a>>,
-    /// Keys with a record that has to be sent again: later records of the key would only be sent twice.
+    /// Keys with a record that has to be sent again: later records of the key would only be sent twice. Where order counts, also keys
+    /// with a rejected record: it may be taken later, and a service that knows the later ones already would drop their repeats.
     blocked: HashSet<Key<'a>>,
     /// A call failed as a whole: nothing more is sent.
     is_over: bool,
@@ -71,7 +81,7 @@ impl<'a, A: Api> Round<'a, A> {
                 continue;
             }
             match self.api.entry(&self.batch[number]) {
-                Err(reason) => self.outcomes[number] = Some(Outcome::Reject { reason }),
+                Err(reason) => self.set(number, Outcome::Reject { reason }),
                 Ok((entry, size)) if part.is_empty() || bytes.saturating_add(size) <= self.api.call_bytes() => {
                     bytes += size;
                     keys.insert(key);
@@ -111,13 +121,16 @@ impl<'a, A: Api> Round<'a, A> {
     pub(super) fn ended(&mut self, outcomes: Vec<(usize, Outcome)>, is_over: bool) {
         self.is_over |= is_over;
         for (number, outcome) in outcomes {
-            let key = key(&self.batch[number]);
-            self.busy.remove(&key);
-            if matches!(outcome, Outcome::Retry { .. }) {
-                self.blocked.insert(key);
-            }
-            self.outcomes[number] = Some(outcome);
+            self.busy.remove(&key(&self.batch[number]));
+            self.set(number, outcome);
         }
+    }
+
+    fn set(&mut self, number: usize, outcome: Outcome) {
+        if blocks_key(self.api, &outcome) {
+            self.blocked.insert(key(&self.batch[number]));
+        }
+        self.outcomes[number] = Some(outcome);
     }
 
     pub(super) fn outcomes(self) -> Vec<Outcome> {
