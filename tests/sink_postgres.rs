@@ -147,6 +147,12 @@ async fn refusals_say_what_to_fix_and_are_waited_for() {
         ("/nomad?", "/other?", "there is no such database; correct the name in SINK_POSTGRES_URL"),
         (":hush-hush@", "@", "wants a password; set SINK_POSTGRES_PASSWORD"),
         ("?sslmode=disable", "", "offers no TLS; turn on ssl in postgresql.conf, or write ?sslmode=disable"),
+        // A value, but of no record: none of them is to blame for it.
+        (
+            "?sslmode=disable",
+            "?sslmode=disable&options=-c%20work_mem%3Dnone",
+            "PostgreSQL refuses the session; see what it says, and the options in SINK_POSTGRES_URL",
+        ),
     ] {
         let process = setup(&sim, &postgres.url().replace(from, to), "evaluations").spawn();
         process.until_logged(told).await;

@@ -18,11 +18,13 @@ pub(super) struct Fault {
     /// [`ErrorClass::Rejected`]: about the data of one of the records. The connection is whole.
     pub(super) class: ErrorClass,
     pub(super) reason: String,
+    /// The server's own words, where it has refused something.
+    said: String,
 }
 
 impl Fault {
     pub(super) fn new(class: ErrorClass, reason: impl Into<String>) -> Self {
-        Fault { class, reason: reason.into() }
+        Fault { class, reason: reason.into(), said: String::new() }
     }
 
     /// The connection did not come about.
@@ -69,12 +71,13 @@ impl Fault {
     /// The server has refused something.
     fn of_answer(error: &DbError, server: &str, table: Option<&str>) -> Self {
         let code = error.code().code();
-        let Told { class, what, fix } = told(code);
+        let Told { class, what, fix } = told(code, is_about_size(error.message(), error.file()));
         let fix = fix.replace("{table}", table.unwrap_or("the table"));
         // Details can hold the record. This one is always the same, and says what the message does not.
         let detail = error.detail().filter(|_| code == "22P05").map(|detail| format!(" {detail}")).unwrap_or_default();
         let words = shown(format!("{}{detail}", error.message()), WORDS);
-        Fault::new(class, format!("{what}; {fix} ({server} says: {words}, SQLSTATE {code})"))
+        let said = format!("({server} says: {words}, SQLSTATE {code})");
+        Fault { class, reason: format!("{what}; {fix} {said}"), said }
     }
 
     /// No answer came in time.
@@ -86,6 +89,17 @@ impl Fault {
     /// The lease has ended.
     pub(super) fn unheld() -> Self {
         Fault::new(ErrorClass::Unsent, "the lease is not held any more")
+    }
+
+    /// The same fault where no value of a record was sent: whatever the server refuses then, it is not a record.
+    pub(super) fn without_records(self) -> Self {
+        match self.class {
+            ErrorClass::Rejected => {
+                let fix = "see what it says, and the options in SINK_POSTGRES_URL";
+                Fault::new(ErrorClass::Refused, format!("PostgreSQL refuses the session; {fix} {}", self.said))
+            }
+            _ => self,
+        }
     }
 
     pub(super) fn outcome(&self) -> Outcome {
@@ -104,7 +118,7 @@ struct Told {
 }
 
 /// By the SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
-fn told(code: &str) -> Told {
+fn told(code: &str, is_about_size: bool) -> Told {
     use ErrorClass::{Refused, Rejected, Server, Throttled, Timeout};
     let told = |class, what, fix| Told { class, what, fix };
     match code {
@@ -114,6 +128,11 @@ fn told(code: &str) -> Told {
             "jsonb has no \\u0000; to keep such records, ALTER TABLE {table} ALTER COLUMN body TYPE json",
         ),
         "23514" | "23P01" => told(Rejected, "a constraint of the table refuses the record", "change the constraint"),
+        "54000" if !is_about_size => told(
+            Server,
+            "PostgreSQL has reached one of its own limits",
+            "see what it says: VACUUM the databases if it runs out of transaction IDs, or let listeners read its NOTIFY queue",
+        ),
         "54000" | "54001" | "54023" => {
             told(Rejected, "the record is too large or too deep for PostgreSQL", "see what it says")
         }
@@ -175,6 +194,30 @@ fn told(code: &str) -> Told {
     }
 }
 
+/// Whether a 54000 is about the size of a value. The same code says that the whole database takes no commands for fear of a wraparound
+/// of transaction IDs (`varsup.c`), and that the queue of NOTIFY is full (`async.c`): what is not known here is no fault of a record.
+fn is_about_size(words: &str, file: Option<&str>) -> bool {
+    // Words can be translated (`lc_messages`), names of source files are not.
+    const FILES: [&str; 14] = [
+        "brin_pageops.c",
+        "ginentrypage.c",
+        "gist.c",
+        "hashinsert.c",
+        "hio.c",
+        "indextuple.c",
+        "jsonb.c",
+        "jsonb_util.c",
+        "nbtinsert.c",
+        "nbtutils.c",
+        "spgdoinsert.c",
+        "stringinfo.c",
+        "tsvector.c",
+        "varlena.c",
+    ];
+    const WORDS: [&str; 4] = ["index row", "row is too big", "jsonb", "exceeds the maximum"];
+    file.is_some_and(|file| FILES.contains(&file)) || WORDS.iter().any(|about| words.contains(about))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,6 +230,7 @@ mod tests {
             ("22021", "rejected", "type of the column"),
             ("23514", "rejected", "constraint"),
             ("54001", "rejected", "what it says"),
+            ("54023", "rejected", "what it says"),
             ("23502", "refused", "default"),
             ("23503", "refused", "constraint"),
             ("28P01", "refused", "pg_hba.conf"),
@@ -211,9 +255,37 @@ mod tests {
             ("XX000", "server", "its log"),
             ("P0001", "server", "its log"),
         ] {
-            let told = told(code);
+            let told = told(code, false);
             assert_eq!(told.class.name(), class, "{code}");
             assert!(told.fix.contains(fix), "{code}: {}", told.fix);
         }
+    }
+
+    #[test]
+    fn a_limit_of_the_database_is_not_the_fault_of_a_record() {
+        let class = |words, file| told("54000", is_about_size(words, file)).class;
+        for (words, file) in [
+            ("database is not accepting commands to avoid wraparound data loss in database \"nomad\"", "varsup.c"),
+            ("database is not accepting commands that assign new XIDs to avoid wraparound data loss", "varsup.c"),
+            ("too many notifications in the NOTIFY queue", "async.c"),
+            ("cannot have more than 2^32-2 commands in a transaction", "xact.c"),
+        ] {
+            assert_eq!(
+                (class(words, Some(file)), class(words, None)),
+                (ErrorClass::Server, ErrorClass::Server),
+                "{words}"
+            );
+        }
+        for words in [
+            "index row size 2736 exceeds btree version 4 maximum 2704 for index \"nomad_jobs_key\"",
+            "index row requires 12000 bytes, maximum size is 8191",
+            "total size of jsonb array elements exceeds the maximum of 268435455 bytes",
+            "number of jsonb object pairs exceeds the maximum allowed (268435455)",
+            "string too long to represent as jsonb string",
+            "row is too big: size 9000, maximum size 8160",
+        ] {
+            assert_eq!(class(words, None), ErrorClass::Rejected, "{words}");
+        }
+        assert_eq!(class("Indexzeile ist zu groß", Some("nbtutils.c")), ErrorClass::Rejected);
     }
 }

@@ -3,10 +3,12 @@
 //! | What happens | Outcome |
 //! |---|---|
 //! | `COMMIT` is answered | delivered |
-//! | a value that its column cannot hold (SQLSTATE 22…), such as `\u0000` in `jsonb`; a `CHECK` or an exclusion; too large (54…) | reject; halves are sent until the refused records stand alone |
+//! | a value that its column cannot hold (SQLSTATE 22…), such as `\u0000` in `jsonb`; a `CHECK` or an exclusion; too large (54…, but for limits of the whole database) | reject; halves are sent until the refused records stand alone |
 //! | no connection, a broken one, no answer in time | retry: the transaction may be committed |
 //! | login refused; database, schema, table, column or right missing; `id` not unique; a standby | retry, with what to fix |
 //! | too many connections, out of memory | retry: throttled |
+//! | the same of the login or of a temporary table, where no record is sent | retry, with what to fix |
+//! | transaction IDs or the queue of NOTIFY are used up (54000) | retry |
 //! | disk full, a deadlock, a lock, starting, stopping, anything else | retry |
 //!
 //! **Effectively once.** `id` is unique, and a row that is there already stays (`ON CONFLICT (id) DO NOTHING`). So a record that is sent
@@ -136,7 +138,7 @@ impl Postgres {
     /// Logs once what only people can fix: otherwise it looks like any other outage.
     fn report(&self, fault: Option<&Fault>) {
         match fault {
-            Some(Fault { class: ErrorClass::Refused, reason }) => {
+            Some(Fault { class: ErrorClass::Refused, reason, .. }) => {
                 if !self.is_reported.swap(true, Ordering::Relaxed) {
                     tracing::error!(%reason, "postgres refuses access");
                 }

@@ -105,7 +105,8 @@ impl Session {
             let fix = "check that PostgreSQL runs there, and SINK_POSTGRES_URL";
             Fault::new(ErrorClass::Timeout, format!("{server} did not take a login within {within:.1?}; {fix}"))
         };
-        timeout(within, Session::opened(settings, place, &server, within)).await.map_err(|_| fault())?
+        let opened = timeout(within, Session::opened(settings, place, &server, within)).await;
+        opened.map_err(|_| fault())?.map_err(Fault::without_records)
     }
 
     async fn opened(settings: &Settings, place: &Place, server: &str, within: Duration) -> Result<Self, Fault> {
@@ -190,7 +191,7 @@ impl Session {
             }
         }
         for (kind, of_kind) in &mut kinds {
-            self.stage(settings, *kind).await?;
+            self.stage(settings, *kind).await.map_err(Fault::without_records)?;
             of_kind.sort_by(|a, b| a.id.cmp(&b.id));
         }
         let Session { client, wire, server, within, stages, .. } = self;
@@ -220,7 +221,7 @@ impl Session {
         };
         let written = served(wire, server, transaction).await;
         if matches!(&written, Err(Fault { class: ErrorClass::Rejected, .. })) {
-            self.run("ROLLBACK", None).await?;
+            self.run("ROLLBACK", None).await.map_err(Fault::without_records)?;
         }
         self.used = Instant::now();
         written
