@@ -24,7 +24,7 @@ pub(crate) use self::{
     body::{Cut, body, text},
     connect::{Reach, Server, servers},
     fault::{Fault, UNASKED, reason},
-    foreign::foreign,
+    foreign::{foreign, refused_connection},
     knock::knock,
     later::retry_after,
     proxy::Proxies,

@@ -40,7 +40,10 @@ struct Reason {
 
 pub(super) fn judge(said: &Said<'_>, records: usize) -> Verdict {
     if said.status != 200 {
-        return usual(said);
+        return match fix_settings(|words| said.has(words)) {
+            Some(fix) if said.status == 400 => said.later(fix),
+            _ => usual(said),
+        };
     }
     let address = said.variables.connection.address;
     let Ok(Answer { items }) = serde_json::from_slice(said.body) else {
@@ -75,7 +78,7 @@ fn outcome(server: &str, Done { status, error }: &Done) -> Outcome {
         let fix = fix_data(&kind, &words);
         return Outcome::Reject { reason: format!("{server} answered {status} {kind} for the document{fix}{said}") };
     }
-    let fix = about_target.unwrap_or_default();
+    let fix = about_target.map(|fix| format!("; {fix}")).unwrap_or_default();
     let class = ErrorClass::of_status(*status);
     Outcome::failed(class, format!("{server} answered {status} {kind} for the document{fix}{said}"))
 }
@@ -84,17 +87,30 @@ fn outcome(server: &str, Done { status, error }: &Done) -> Outcome {
 fn fix_target(status: u16, kind: &str, words: &str) -> Option<&'static str> {
     match (status, kind) {
         (_, "cluster_block_exception") => {
-            Some("; the index is blocked for writes: free disk space, and remove the block")
+            Some("the index is blocked for writes: free disk space, and remove the block")
         }
         (_, "security_exception") | (401 | 403, _) => {
-            Some("; the credentials may not create documents there: grant create_doc and auto_configure on the index")
+            Some("the credentials may not create documents there: grant create_doc and auto_configure on the index")
         }
-        (_, "index_not_found_exception") | (404, _) => Some("; create the index or its template, or allow auto-create"),
-        (_, "index_closed_exception") => Some("; open the index, or change SINK_ELASTICSEARCH_INDEX"),
+        (_, "index_not_found_exception") | (404, _) => Some("create the index or its template, or allow auto-create"),
+        (_, "index_closed_exception") => Some("open the index, or change SINK_ELASTICSEARCH_INDEX"),
         (400, "validation_exception") if words.contains("shards") => Some(
-            "; the cluster has as many shards as it may have: use fewer indexes, or raise cluster.max_shards_per_node",
+            "the cluster has as many shards as it may have: use fewer indexes, or raise cluster.max_shards_per_node",
         ),
+        (400, _) => fix_settings(|said| words.contains(said)),
         _ => None,
+    }
+}
+
+/// What to do about a 400 that every document would get, because of a setting of the index. The words are those of `IngestService.java`
+/// and of `IndexNameExpressionResolver.java`.
+fn fix_settings(says: impl Fn(&str) -> bool) -> Option<&'static str> {
+    if says("pipeline with id [") && says("does not exist") {
+        Some("create the ingest pipeline, or correct the pipeline of the index or in SINK_ELASTICSEARCH_ADDRESS")
+    } else if says("no write index is defined for alias") || says("has more than one ind") {
+        Some("set is_write_index on one index of the alias, or change SINK_ELASTICSEARCH_INDEX")
+    } else {
+        None
     }
 }
 

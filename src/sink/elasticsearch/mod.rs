@@ -5,10 +5,10 @@
 //! |---|---|
 //! | item 200, 201 | delivered |
 //! | item 409 | delivered: a document with this id is there |
-//! | item 400, 413, 422 | reject, unless it is about the index or the cluster |
+//! | item 400, 413, 422 | reject, unless it is about the index, its pipeline or the cluster |
 //! | any other item | retry; the other documents of the request are not sent again |
 //! | 413 for the request | smaller requests are sent |
-//! | 400 for the request | halves are sent until the guilty documents stand alone: reject |
+//! | 400 for the request | halves are sent until the guilty documents stand alone: reject; a missing pipeline: retry |
 //! | everything else, a timeout, a broken connection | retry; 429, 503 and 504 after what `Retry-After` asks for |
 //!
 //! A repeat finds its document there, so delivery is effectively once.

@@ -50,14 +50,17 @@ async fn each_document_has_its_own_outcome() {
                 (404, "index_not_found_exception", "no such index [a]"),
                 (400, "validation_exception", "this action would add [2] shards, but this cluster has [1000]/[1000]"),
                 (503, "unavailable_shards_exception", "primary shard is not active"),
+                (400, "illegal_argument_exception", "pipeline with id [geo] does not exist"),
+                (400, "illegal_argument_exception", "no write index is defined for alias [a]. The write index may be"),
+                (400, "illegal_argument_exception", "alias [a] has more than one index associated with it [b, c]"),
             ]),
         )
     })
     .await;
     let sink = config(&server.address).sink(Some("eu")).expect("a sink");
-    let batch = Book::new().records(&["a", "b", "c", "d", "e", "f", "g", "h", "i"]);
+    let batch = Book::new().records(&["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"]);
     let outcomes = sink.send(&batch).await.expect("open");
-    assert_eq!(letters(&outcomes), "DDXrXrrrr");
+    assert_eq!(letters(&outcomes), "DDXrXrrrrrrr");
     for (number, wanted) in [
         (2, "map body as flattened"),
         (3, "rejected execution"),
@@ -66,6 +69,9 @@ async fn each_document_has_its_own_outcome() {
         (6, "create the index"),
         (7, "max_shards_per_node"),
         (8, "primary shard"),
+        (9, "create the ingest pipeline"),
+        (10, "set is_write_index"),
+        (11, "set is_write_index"),
     ] {
         assert!(reason(&outcomes[number]).contains(wanted), "{outcomes:?}");
     }
@@ -95,6 +101,17 @@ async fn an_answer_that_makes_no_sense_is_no_delivery() {
         assert!(reason(&outcomes[0]).contains(wanted), "{outcomes:?}");
         assert_eq!(server.came()[0].header("authorization"), "ApiKey hush-hush");
     }
+}
+
+/// Every document gets this answer: none of them is to blame.
+#[tokio::test]
+async fn a_request_that_the_settings_of_the_index_refuse_is_sent_again() {
+    let body = r#"{"error":{"type":"illegal_argument_exception","reason":"pipeline with id [geo] does not exist"},"status":400}"#;
+    let server = Server::start(move |_| say(400, body)).await;
+    let sink = config(&server.address).sink(None).expect("a sink");
+    let outcomes = sink.send(&Book::new().records(&["a", "b"])).await.expect("open");
+    assert_eq!((letters(&outcomes), server.came().len()), ("rr".to_owned(), 1));
+    assert!(reason(&outcomes[0]).contains("create the ingest pipeline"), "{outcomes:?}");
 }
 
 #[tokio::test]

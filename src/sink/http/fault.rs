@@ -8,6 +8,7 @@ use reqwest::{
 };
 use tokio::time::Instant;
 
+use super::NAMES;
 use crate::{
     http,
     redact::shown,
@@ -99,6 +100,12 @@ impl Said<'_> {
             after: None,
             refusal: can_be_about_the_record(status).then(|| format!("{label} answered {status}{said}")),
         };
+        if let Some(fix) = http::refused_connection(status, text.as_bytes(), &NAMES) {
+            // A text can quote a record that has the same words: what is refused while others are accepted is the record.
+            let refusal = Some(format!("{label} answered {status}{said}"));
+            let reason = format!("{label} answered {status}; {fix}{said}");
+            return Answer::Retry { reason, after: None, refusal, class: ErrorClass::Tls };
+        }
         match status.as_u16() {
             400 | 413 | 415 | 422 => Answer::Reject {
                 reason: format!("{label} answered {status}{said}"),
@@ -164,6 +171,25 @@ mod tests {
         let status = StatusCode::from_u16(status).expect("a status");
         let (label, credentials, text) = ("http://a", Credentials::None, "why");
         Said { status, headers: &headers, label, credentials, text }.judge(now)
+    }
+
+    /// Every record would get these answers of nginx and of Go: none of them is to blame.
+    #[test]
+    fn a_refused_connection_is_no_reject() {
+        let nginx = "<html> <head><title>400 No required SSL certificate was sent</title></head>";
+        let go = "Client sent an HTTP request to an HTTPS server.";
+        for (text, fix) in
+            [(nginx, "SINK_HTTP_CLIENT_CERT and SINK_HTTP_CLIENT_KEY"), (go, "https:// in SINK_HTTP_ADDRESS")]
+        {
+            let (status, headers) = (StatusCode::BAD_REQUEST, HeaderMap::new());
+            let (label, credentials) = ("http://a", Credentials::None);
+            let said = Said { status, headers: &headers, label, credentials, text };
+            let answer = said.judge(SystemTime::UNIX_EPOCH);
+            let Answer::Retry { reason, refusal: Some(refusal), class: ErrorClass::Tls, .. } = answer else {
+                panic!("{answer:?}")
+            };
+            assert!(reason.contains(fix) && reason.contains(text) && !refusal.contains("SINK_HTTP"), "{reason}");
+        }
     }
 
     #[test]

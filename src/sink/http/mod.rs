@@ -4,6 +4,7 @@
 //! |---|---|
 //! | 2xx | delivered |
 //! | 400, 413, 415, 422 | reject; of a batch, halves are sent until the guilty records stand alone |
+//! | 400 for want of TLS or of a client certificate, as nginx and Go say it | retry |
 //! | everything else, a timeout, a broken connection | retry; 429 and 503 after what `Retry-After` asks for |
 //!
 //! A 401, 403, 404, 405, 406, 410 or 451, or a 5xx other than 503 and 504, can also be about one record, such as one

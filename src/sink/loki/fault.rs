@@ -10,7 +10,7 @@ pub(super) fn judge(said: &Said<'_>) -> Verdict {
         400 | 422 if said.has("allow_structured_metadata") || said.has("this feature is disallowed") => {
             said.later("set SINK_LOKI_STRUCTURED_METADATA=false, or limits_config.allow_structured_metadata in Loki")
         }
-        400 | 413 | 422 => said.refused(fix(said)),
+        400 | 413 | 422 => said.of_settings().unwrap_or_else(|| said.refused(fix(said))),
         401 if said.has("no org id") => said.later("set SINK_LOKI_TENANT to the tenant"),
         // Between its own parts, Loki has a limit that it does not report as one.
         500 if said.has("larger than max") => {

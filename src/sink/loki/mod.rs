@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 204 | delivered |
 //! | 400, 413, 422 | reject; halves are sent until the guilty records stand alone |
-//! | 400 about structured metadata that is not allowed | retry |
+//! | 400 about structured metadata that is not allowed; for want of TLS or of a client certificate; 415 | retry |
 //! | 500 about a message larger than the server's limit | smaller requests are sent |
 //! | any other 2xx | retry: that is not Loki |
 //! | everything else, a timeout, a broken connection | retry; 429, 503 and 504 after what `Retry-After` asks for |

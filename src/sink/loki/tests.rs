@@ -147,6 +147,10 @@ async fn answers_of_loki() {
             "SINK_LOKI_MAX_AGE",
         ),
         (400, "entry for stream '{}' has 16 label names; limit 15", 'X', "SINK_LOKI_LABELS"),
+        // A proxy in front of it: none of the records is to blame.
+        (400, "<html>\r\n<head><title>400 The SSL certificate error</title>", 'r', "SINK_LOKI_CLIENT_CERT"),
+        (400, "Client sent an HTTP request to an HTTPS server.", 'r', "https:// in SINK_LOKI_ADDRESS"),
+        (415, "", 'r', "see SINK_LOKI_ADDRESS"),
         (
             500,
             "rpc error: code = ResourceExhausted desc = grpc: received message larger than max (5 vs. 4)",

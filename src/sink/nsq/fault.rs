@@ -30,6 +30,10 @@ impl Fault {
     /// What an error of nsqd means that is about no record. The codes are those of its `protocol_v2.go`.
     pub(super) fn of_words(server: &str, words: &str) -> Self {
         let said = format!("({server} says: {})", shown(words, WORDS));
+        if is_cut_off(words) {
+            let what = format!("connection to {server}: nsqd could not read the whole command");
+            return Fault::new(ErrorClass::Connection, format!("{what}; check the network, and nsqd's log {said}"));
+        }
         let (class, what) = match code(words) {
             "E_AUTH_FAILED" | "E_UNAUTHORIZED" | "E_AUTH_FIRST" | "E_AUTH_ERROR" => (
                 ErrorClass::Refused,
@@ -73,6 +77,9 @@ pub(super) enum Said {
 
 /// Reads an error such as `E_BAD_MESSAGE MPUB message too big 20 > 10`.
 pub(super) fn judged(server: &str, words: &str) -> Said {
+    if is_cut_off(words) {
+        return Said::Fault(Fault::of_words(server, words));
+    }
     let limit = || words.contains("too big").then(|| words.rsplit_once("> ")?.1.trim().parse().ok()).flatten();
     match (code(words), limit()) {
         ("E_BAD_MESSAGE", Some(limit)) => Said::Message(limit),
@@ -82,6 +89,12 @@ pub(super) fn judged(server: &str, words: &str) -> Said {
         }
         _ => Said::Fault(Fault::of_words(server, words)),
     }
+}
+
+/// Whether nsqd did not get a command to its end: the connection failed, or its own deadline for reading was over. It says so with the
+/// codes of bad data: `failed to read message body`, `failed to read body size`, `failed to read message count` and others.
+fn is_cut_off(words: &str) -> bool {
+    matches!(code(words), "E_BAD_MESSAGE" | "E_BAD_BODY") && words.contains("failed to read")
 }
 
 fn code(words: &str) -> &str {
@@ -97,7 +110,7 @@ mod tests {
         assert_eq!(judged("a:1", "E_BAD_MESSAGE MPUB message too big 20 > 10"), Said::Message(10));
         assert_eq!(judged("a:1", "E_BAD_MESSAGE PUB message too big 20 > 10"), Said::Message(10));
         assert_eq!(judged("a:1", "E_BAD_BODY MPUB body too big 20 > 10"), Said::Body(10));
-        for words in ["E_BAD_MESSAGE MPUB failed to read message body", "E_BAD_BODY", "E_BAD_MESSAGE too big 1 > x"] {
+        for words in ["E_BAD_MESSAGE MPUB invalid message body size 0", "E_BAD_BODY", "E_BAD_MESSAGE too big 1 > x"] {
             assert!(matches!(judged("a:1", words), Said::Data(reason) if reason.contains(words)), "{words}");
         }
         for (words, class, part) in [
@@ -108,6 +121,12 @@ mod tests {
             ("E_INVALID cannot PUB in current state (TLS required)", ErrorClass::Refused, "tls:// before the server"),
             ("E_MPUB_FAILED MPUB failed exiting", ErrorClass::Server, "--data-path"),
             ("E_INVALID unknown", ErrorClass::Server, "a:1 says: E_INVALID unknown"),
+            // What nsqd says when its deadline for reading is over or the connection fails: no record is to blame.
+            ("E_BAD_MESSAGE PUB failed to read message body", ErrorClass::Connection, "check the network"),
+            ("E_BAD_MESSAGE MPUB failed to read message(3) body", ErrorClass::Connection, "check the network"),
+            ("E_BAD_MESSAGE PUB failed to read message body size", ErrorClass::Connection, "check the network"),
+            ("E_BAD_BODY MPUB failed to read message count", ErrorClass::Connection, "check the network"),
+            ("E_BAD_BODY MPUB failed to read body size", ErrorClass::Connection, "check the network"),
         ] {
             let Said::Fault(fault) = judged("a:1", words) else { panic!("{words} is about no record") };
             assert!(fault.class == class && fault.reason.contains(part), "{fault:?}");

@@ -221,7 +221,7 @@ impl<'a> Round<'a> {
         for record in &command.records {
             self.outcomes[*record] = Some(fault.outcome());
         }
-        let is_elsewhere = fault.class == ErrorClass::Server;
+        let is_elsewhere = matches!(fault.class, ErrorClass::Server | ErrorClass::Connection);
         if fault.is_for_people() {
             self.refused.get_or_insert(fault);
         }

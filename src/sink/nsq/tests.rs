@@ -197,6 +197,16 @@ async fn a_topic_that_fails_holds_no_other_one_and_nothing_follows_in_it() {
     assert_eq!(topics, ["t.a", "t.b_c", "t.-"]);
 }
 
+/// nsqd says it with the code of bad data when its own deadline for reading is over.
+#[tokio::test]
+async fn a_command_that_nsqd_could_not_read_whole_is_sent_again() {
+    let (_server, taken, nsq) = server("t", |_| Err("E_BAD_MESSAGE MPUB failed to read message body")).await;
+    let outcomes = nsq.publish(&records(&Book::new(), &["a", "b"])).await;
+    assert_eq!(letters(&outcomes), "rr");
+    assert!(outcomes.iter().all(|outcome| outcome.class() == Some(ErrorClass::Connection)), "{outcomes:?}");
+    assert!(taken.lock().expect("no panic").is_empty());
+}
+
 #[tokio::test]
 async fn a_lease_that_ends_ends_the_wait_and_the_connection() {
     let (listener, nsq) = listener("t").await;

@@ -19,6 +19,10 @@ struct Status {
 pub(super) fn judge(said: &Said<'_>, records: usize) -> Verdict {
     match said.status.as_u16() {
         200 => {}
+        // So say Go and Rust: there is no code of its own for it.
+        404 if said.grpc.is_some() && ["Decompressor", "compressed"].iter().any(|words| said.has(words)) => {
+            return said.later("it does not take this compression: change SINK_OTLP_COMPRESSION");
+        }
         404 if said.grpc.is_some() => {
             return said.later("it takes no logs over gRPC: see SINK_OTLP_ADDRESS and SINK_OTLP_PROTOCOL");
         }

@@ -5,8 +5,9 @@
 //! |---|---|---|
 //! | 200 | `OK` | delivered |
 //! | 200 with as many `rejected_log_records` as were sent | the same | reject |
-//! | 200 with fewer of them; 400, 413, 415, 422 | `OK` with fewer of them; `INVALID_ARGUMENT`; `RESOURCE_EXHAUSTED` or `OUT_OF_RANGE` that are about the size of the message | reject; halves are sent until the guilty records stand alone |
+//! | 200 with fewer of them; 400, 413, 422 | `OK` with fewer of them; `INVALID_ARGUMENT`; `RESOURCE_EXHAUSTED` or `OUT_OF_RANGE` that are about the size of the message | reject; halves are sent until the guilty records stand alone |
 //! | 200 with another body | no status, or `OK` with another body | retry: that is not OTLP |
+//! | 415; 400 about the compression, or for want of TLS or of a client certificate | `UNIMPLEMENTED` about the compression | retry, with the setting |
 //! | 401, 403 | `UNAUTHENTICATED`, `PERMISSION_DENIED` | retry, with the setting |
 //! | 429, 503 and 504 after what `Retry-After` asks for | `RESOURCE_EXHAUSTED`, `UNAVAILABLE` and all others that OTLP calls retryable, after what `RetryInfo` asks for | retry |
 //! | everything else, a timeout, a broken connection | the same | retry |

@@ -114,6 +114,7 @@ async fn answers_of_a_receiver() {
     for (status, letter, wanted) in [
         (400, 'X', "the words"),
         (413, 'X', "the words"),
+        (415, 'r', "change SINK_OTLP_COMPRESSION"),
         (401, 'r', "SINK_OTLP_AUTH"),
         (404, 'r', "the path in SINK_OTLP_ADDRESS"),
         (429, 'r', "the words"),

@@ -22,7 +22,8 @@ pub(in crate::sink) async fn check(
     let fix = format!("check {}, and that its server runs", push.codec.variables().connection.address);
     let asked = push.probe(|said| {
         // Some servers call a request without records bad. They know the path, and have seen the credentials.
-        let is_well = said.status.is_success() || matches!(said.status.as_u16(), 400 | 422);
+        let is_known = matches!(said.status.as_u16(), 400 | 422) && said.of_settings().is_none();
+        let is_well = said.status.is_success() || is_known;
         if is_well {
             return Finding::ok(what, format!("{label} takes requests; nothing was sent"));
         }

@@ -14,6 +14,9 @@ use crate::{
 /// How many bytes of the server's own words go into a reason. They can quote the record, which can carry secrets.
 const QUOTED: usize = 200;
 
+/// What the OpenTelemetry Collector and other servers in Go say with status 400 of a compression that they do not know.
+const ENCODING: &str = "unsupported content-encoding";
+
 /// What became of the records of one request.
 #[derive(Debug)]
 pub(in crate::sink) enum Verdict {
@@ -84,6 +87,24 @@ impl Said<'_> {
         Verdict::Retry { reason: self.words(fix), after: None, refusal: Some(self.words("")), class: self.class() }
     }
 
+    /// A refusal of the connection or of the form of the request, which every record would get; `None` if it is none.
+    pub(in crate::sink) fn of_settings(&self) -> Option<Verdict> {
+        let Variables { connection, compression, .. } = self.variables;
+        if let Some(fix) = http::refused_connection(self.status, self.body, connection) {
+            // A body can quote a record that has the same words: what is refused while others are accepted is the record.
+            let (reason, refusal) = (self.words(&fix), Some(self.words("")));
+            return Some(Verdict::Retry { reason, after: None, refusal, class: ErrorClass::Tls });
+        }
+        let is_encoding = || String::from_utf8_lossy(self.body).to_ascii_lowercase().contains(ENCODING);
+        let is_form = self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE
+            || self.status == StatusCode::BAD_REQUEST && is_encoding();
+        let address = connection.address;
+        is_form.then(|| match compression {
+            Some(compression) => self.doubtful(&format!("change {compression}, or correct {address}")),
+            None => self.doubtful(&format!("see {address}")),
+        })
+    }
+
     /// A refusal of data.
     pub(in crate::sink) fn refused(&self, fix: &str) -> Verdict {
         let too_large = self.status == StatusCode::PAYLOAD_TOO_LARGE;
@@ -119,9 +140,12 @@ impl Said<'_> {
 
 /// What an answer means unless the API says something else about it.
 pub(in crate::sink) fn usual(said: &Said<'_>) -> Verdict {
+    if let Some(verdict) = said.of_settings() {
+        return verdict;
+    }
     let address = said.variables.connection.address;
     match said.status.as_u16() {
-        400 | 413 | 415 | 422 => said.refused(""),
+        400 | 413 | 422 => said.refused(""),
         // A success that the API does not know comes from another server.
         100..300 => said.later(&format!("that is no answer of the API: see {address}")),
         300..400 => said.later(&format!("redirects are not followed: set {address} to the final URL")),

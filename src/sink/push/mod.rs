@@ -110,6 +110,8 @@ pub(super) struct Variables {
     pub(super) headers: &'static str,
     /// The deadline of an answer.
     pub(super) timeout: &'static str,
+    /// How bodies are compressed, if that is a setting.
+    pub(super) compression: Option<&'static str>,
 }
 
 /// A sink that posts batches.

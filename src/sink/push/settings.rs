@@ -125,6 +125,13 @@ macro_rules! connection {
             auth: concat!($prefix, "_AUTH"),
             headers: concat!($prefix, "_HEADERS"),
             timeout: concat!($prefix, "_TIMEOUT"),
+            compression: {
+                let compression: Option<&'static $crate::settings::Setting> = $compression;
+                match compression {
+                    Some(setting) => Some(setting.variable),
+                    None => None,
+                }
+            },
         };
     };
 }

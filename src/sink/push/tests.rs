@@ -11,6 +11,7 @@ use crate::{
     delivery::testing::Book,
     http::{BasicAuth, Secret},
     lease::LeaseState,
+    sink::ErrorClass,
 };
 
 static VARIABLES: Variables = Variables {
@@ -22,8 +23,8 @@ static VARIABLES: Variables = Variables {
             role: "sink",
             ca_cert: "",
             ca_path: "",
-            client_cert: "",
-            client_key: "",
+            client_cert: "SINK_X_CLIENT_CERT",
+            client_key: "SINK_X_CLIENT_KEY",
             server_name: "",
             usual_name: "",
         },
@@ -31,6 +32,7 @@ static VARIABLES: Variables = Variables {
     auth: "SINK_X_AUTH",
     headers: "SINK_X_HEADERS",
     timeout: "SINK_X_TIMEOUT",
+    compression: Some("SINK_X_COMPRESSION"),
 };
 
 /// Bodies, one a line. A 204 is good.
@@ -129,6 +131,40 @@ async fn each_failure_names_what_to_fix_and_is_no_reject() {
         assert!(!format!("{outcomes:?}").contains("hush-hush") || !with_token, "{outcomes:?}");
         assert_eq!((found.is_some(), after.is_some()), (refusal, !refusal), "{status}");
         assert_eq!((letters(&outcomes), server.came().len()), ("rr".to_owned(), 1));
+    }
+}
+
+/// As nginx, Go, Apache and the OpenTelemetry Collector say it: every record would get these answers, so none of them is to blame.
+#[tokio::test]
+async fn a_refused_connection_or_compression_is_no_reject() {
+    let page = |title: &str| format!("<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n");
+    for (status, body, wanted, class) in [
+        (400, page("400 The SSL certificate error"), "SINK_X_CLIENT_CERT and SINK_X_CLIENT_KEY", ErrorClass::Tls),
+        (400, page("400 No required SSL certificate was sent"), "wants a client certificate", ErrorClass::Tls),
+        (400, page("400 The plain HTTP request was sent to HTTPS port"), "https:// in SINK_X_ADDRESS", ErrorClass::Tls),
+        (
+            400,
+            "Client sent an HTTP request to an HTTPS server.\n".to_owned(),
+            "https:// in SINK_X_ADDRESS",
+            ErrorClass::Tls,
+        ),
+        (
+            400,
+            page("400 Bad Request") + "Reason: You're speaking plain HTTP to an SSL-enabled server port.",
+            "https://",
+            ErrorClass::Tls,
+        ),
+        (400, "unsupported Content-Encoding: zstd".to_owned(), "change SINK_X_COMPRESSION", ErrorClass::Refused),
+        (415, String::new(), "change SINK_X_COMPRESSION, or correct SINK_X_ADDRESS", ErrorClass::Refused),
+    ] {
+        let said = body.clone();
+        let server = Server::start(move |_| say(status, said.clone())).await;
+        let outcomes = push(&config(&server.address)).outcomes(&batch(&Book::new(), &["a", "b"])).await;
+        assert_eq!((letters(&outcomes), server.came().len()), ("rr".to_owned(), 1), "{body}");
+        assert!(reason(&outcomes[0]).contains(wanted), "{outcomes:?}");
+        assert_eq!(outcomes[0].class(), Some(class), "{body}");
+        let found = check(Push::new(Lines, &config(&server.address)), "sink x", Duration::from_secs(5)).await;
+        assert!(found[0].fix.is_some() && format!("{found:?}").contains(wanted), "{found:?}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use reqwest::{StatusCode, header::HeaderMap};
 
 use crate::{
-    http,
+    http::{self, Names},
     redact::shown,
     sink::{ErrorClass, Outcome},
 };
@@ -53,6 +53,8 @@ pub(in crate::sink) struct Said<'a> {
     pub(in crate::sink) server: &'a str,
     /// The variable of its URL.
     pub(in crate::sink) setting: &'a str,
+    /// The variables of its connection.
+    pub(in crate::sink) names: &'static Names,
     /// The start of the body, safe to show.
     pub(in crate::sink) text: &'a str,
     pub(in crate::sink) now: SystemTime,
@@ -97,6 +99,9 @@ impl Said<'_> {
 /// What an answer means at most services.
 pub(in crate::sink) fn usual(said: &Said<'_>) -> Answer {
     let setting = said.setting;
+    if let Some(fix) = http::refused_connection(said.status, said.text.as_bytes(), said.names) {
+        return said.refused(&fix);
+    }
     match said.status.as_u16() {
         200..300 => Answer::Delivered,
         300..400 => said.later(&format!("redirects are not followed: set {setting} to the final URL")),

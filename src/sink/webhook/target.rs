@@ -109,7 +109,8 @@ impl Target {
         let until = deadline.min(Instant::now() + READ);
         let text = http::text(response, until.saturating_duration_since(Instant::now())).await;
         let route = self.server.route();
-        let setting = service.variables().connection.address;
-        service.judge(&Said { status, headers: &headers, server: &route, setting, text: &text, now: SystemTime::now() })
+        let names = &service.variables().connection;
+        let (setting, now) = (names.address, SystemTime::now());
+        service.judge(&Said { status, headers: &headers, server: &route, setting, names, text: &text, now })
     }
 }

@@ -71,8 +71,9 @@ pub(in crate::sink) fn judged(service: &impl Service, status: u16, headers: &[(&
         |(name, value): &(&str, &str)| (name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value"));
     let headers: HeaderMap = headers.iter().map(header).collect();
     let status = StatusCode::from_u16(status).expect("a status");
-    let setting = service.variables().connection.address;
-    service.judge(&Said { status, headers: &headers, server: "http://a", setting, text, now: SystemTime::UNIX_EPOCH })
+    let names = &service.variables().connection;
+    let (server, setting, now) = ("http://a", names.address, SystemTime::UNIX_EPOCH);
+    service.judge(&Said { status, headers: &headers, server, setting, names, text, now })
 }
 
 /// A letter for an answer: `d`elivered, `r`etry, retry as re`f`usal, re`x`ect.

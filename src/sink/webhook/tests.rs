@@ -70,6 +70,11 @@ fn the_usual_answers() {
     for status in [301, 401, 403, 404, 410] {
         assert!(format!("{:?}", judged(&Plain, status, &[], "")).contains("SINK_TEST_URL"), "{status}");
     }
+    // A proxy in front of it: no message is to blame.
+    for text in ["<title>400 The SSL certificate error</title>", "Client sent an HTTP request to an HTTPS server."] {
+        let answer = judged(&Plain, 400, &[], text);
+        assert!(letter(&answer) == 'f' && format!("{answer:?}").contains("SINK_TEST_URL"), "{answer:?}");
+    }
     let after = |status| match judged(&Plain, status, &[("retry-after", "7")], "") {
         Answer::Retry { after, .. } => after.map(|after| after.as_secs()),
         answer => panic!("{answer:?}"),
