@@ -298,6 +298,30 @@ async fn what_is_too_large_for_the_server_is_a_dead_letter_and_the_rest_arrives(
 }
 
 /// A gate lets each acknowledgement come late: waited for one by one, they would take longer than the busiest machine needs.
+/// The server says what an account may send after the login alone, and closes the connection over more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_for_the_account_is_a_dead_letter_and_the_rest_arrives() {
+    let nats = Nats::start_with_account("max_payload: 5000", SECRET).await;
+    let mut client = nats.client().await;
+    client.create_stream(STREAM, &["nomad.>"], json!({})).await;
+    client.consume(STREAM).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("dead");
+    let sim = Sim::builder().buffer(1_000).start().await.expect("the simulator starts");
+    let lines: Vec<_> = (10..60).map(|n| made::job(n, n, if n % 10 == 0 { 6_000 } else { 100 })).collect();
+    sim.append_lines(lines.clone()).await.expect("lines of a stream");
+    let process = setup(&sim, nats.address(), "jobs")
+        .env("NOMAD_FIREHOSE_DEAD_LETTER", format!("file:{}", file.display()))
+        .spawn();
+    let messages = take(&mut client, 45).await;
+    let letters = || std::fs::read_to_string(&file).unwrap_or_default();
+    process.until("all dead letters are written", || letters().lines().count() >= 5).await;
+    assert_eq!(process.logged("delivery failed"), 0, "{}", process.log());
+    process.stop().await;
+    assert!(messages.iter().all(|message| message.body.len() < 5_000));
+    assert!(letters().lines().all(|letter| letter.contains("its max_payload is 5000")));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn publishing_does_not_wait_for_each_acknowledgement() {
     const LATE: Duration = Duration::from_millis(200);

@@ -40,13 +40,30 @@ impl Nats {
         Self::start_with(|_| String::new(), &users).await
     }
 
+    /// Starts one whose users are in an account with these limits.
+    pub async fn start_with_account(limits: &str, password: &str) -> Self {
+        let admin = format!("{{user: {ADMIN}, password: {ADMIN}}}");
+        let writer = format!("{{user: writer, password: \"{password}\"}}");
+        Self::serve(|_| {
+            format!("accounts {{A: {{jetstream: enabled, users: [{admin}, {writer}], limits: {{{limits}}}}}}}")
+        })
+        .await
+    }
+
     /// Starts one with these settings, which are made for a directory that lives as long as the server, and these users beside `admin`.
     pub async fn start_with(settings: impl FnOnce(&Path) -> String, users: &str) -> Self {
+        Self::serve(|directory| {
+            let settings = settings(directory);
+            format!("authorization {{users: [{{user: {ADMIN}, password: {ADMIN}}}, {users}]}}\n{settings}")
+        })
+        .await
+    }
+
+    async fn serve(settings: impl FnOnce(&Path) -> String) -> Self {
         let directory = tempfile::Builder::new().prefix("nats").tempdir().expect("a temporary directory");
         let ports = Ports::reserve();
         let text = format!(
-            "listen: \"127.0.0.1:{}\"\nserver_name: test\njetstream {{store_dir: \"{}\", max_file_store: 8GB}}\n\
-             authorization {{users: [{{user: {ADMIN}, password: {ADMIN}}}, {users}]}}\n{}\n",
+            "listen: \"127.0.0.1:{}\"\nserver_name: test\njetstream {{store_dir: \"{}\", max_file_store: 8GB}}\n{}\n",
             ports.base,
             directory.path().join("data").display(),
             settings(directory.path())

@@ -4,7 +4,7 @@
 //! | Answer | Outcome |
 //! |---|---|
 //! | an acknowledgement, of a duplicate too | delivered |
-//! | the stream's limit for one message (10054), for headers (10097); larger than the server's `max_payload`; a subject of more than 3,800 bytes | reject |
+//! | the stream's limit for one message (10054), for headers (10097); larger than `max_payload` of the server or of the account; a subject of more than 3,800 bytes | reject |
 //! | no stream is bound to the subject; another one than is named (10060); sealed; JetStream off | retry: people have to fix that |
 //! | login refused; the user may not publish there, or not subscribe to its inbox | retry: people have to fix that |
 //! | the stream is full (10077), no room for JetStream (10023) | retry: throttled |

@@ -24,31 +24,18 @@ pub(super) enum Frame {
 }
 
 /// What the server says of itself. Unknown fields are ignored.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct Info {
     pub(super) version: String,
     pub(super) server_name: String,
     pub(super) headers: bool,
-    pub(super) max_payload: usize,
+    /// The most bytes of a message with its headers. The server's own, and once the client is logged in, its account's.
+    pub(super) max_payload: Option<usize>,
     pub(super) tls_required: bool,
     pub(super) nonce: Option<String>,
     /// It is about to stop.
     pub(super) ldm: bool,
-}
-
-impl Default for Info {
-    fn default() -> Self {
-        Info {
-            version: String::new(),
-            server_name: String::new(),
-            headers: false,
-            max_payload: 1 << 20,
-            tls_required: false,
-            nonce: None,
-            ldm: false,
-        }
-    }
 }
 
 /// A message to one of our inboxes.
@@ -165,7 +152,7 @@ mod tests {
         let text = b"INFO {\"server_id\":\"N\",\"headers\":true,\"max_payload\":1048576,\"nonce\":\"x\"} \r\n+OK\r\nping\r\nPONG\r\n\
             -ERR 'Authorization Violation'\r\nMSG _INBOX.a.1-2 1 4\r\n{ab}\r\nHMSG i 1 reply 16 18\r\nNATS/1.0 503\r\n\r\nok\r\n";
         let frames = all(text).expect("frames");
-        let info = Info { headers: true, max_payload: 1 << 20, nonce: Some("x".into()), ..Info::default() };
+        let info = Info { headers: true, max_payload: Some(1 << 20), nonce: Some("x".into()), ..Info::default() };
         assert_eq!(frames[0], Frame::Info(Box::new(info)));
         assert_eq!(frames[1..4], [Frame::Ok, Frame::Ping, Frame::Pong]);
         assert_eq!(frames[4], Frame::Error("Authorization Violation".into()));

@@ -138,7 +138,7 @@ impl<'a> Round<'a> {
         let Settings { config, cluster, .. } = self.settings;
         let subject = subject::of(&config.subject, record).map_err(|reason| Outcome::Reject { reason })?;
         let headers = message::headers(record, config.stream.as_deref(), cluster.as_deref());
-        let (size, most) = (headers.len() + record.body.len(), link.info().max_payload);
+        let (size, most) = (headers.len() + record.body.len(), link.max_payload());
         if size > most {
             let reason =
                 format!("too large for {}: {size} bytes with headers; its max_payload is {most}", link.server());

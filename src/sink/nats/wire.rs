@@ -8,7 +8,7 @@ use std::{
     fmt, io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -39,6 +39,9 @@ use crate::{
 /// How often an idle connection is tried. One that has answered nothing twice is dead.
 const PING: Duration = Duration::from_secs(60);
 
+/// The most bytes of a message with its headers, if the server does not say it: NATS's default.
+const MAX_PAYLOAD: usize = 1 << 20;
+
 /// The most bytes that are written at a time.
 pub(super) const PIECE: usize = 64 << 10;
 
@@ -58,6 +61,8 @@ struct Inner {
     /// Its address, for messages.
     server: String,
     info: Info,
+    /// As the last INFO says it that does.
+    max_payload: AtomicUsize,
     /// What inboxes begin with.
     inbox: String,
     writer: tokio::sync::Mutex<WriteHalf<Box<dyn Stream>>>,
@@ -98,15 +103,17 @@ impl Link {
         };
         let Opened { stream, buffer, info, inbox, socket } = opened.map_err(|_| late())??;
         let (read, write) = tokio::io::split(stream);
+        let is_leaving = info.ldm;
         let inner = Arc::new(Inner {
             server: shown,
+            max_payload: AtomicUsize::new(info.max_payload.unwrap_or(MAX_PAYLOAD)),
             info,
             inbox,
             writer: tokio::sync::Mutex::new(write),
             socket,
             state: Mutex::default(),
             pong: Notify::new(),
-            is_leaving: AtomicBool::new(false),
+            is_leaving: AtomicBool::new(is_leaving),
             is_heard: AtomicBool::new(true),
         });
         let reading = tokio::spawn(Arc::clone(&inner).read(read, buffer));
@@ -120,6 +127,11 @@ impl Link {
 
     pub(super) fn info(&self) -> &Info {
         &self.inner.info
+    }
+
+    /// The most bytes of a message with its headers.
+    pub(super) fn max_payload(&self) -> usize {
+        self.inner.max_payload.load(Ordering::Relaxed)
     }
 
     /// Whether new records can be sent over it.
@@ -249,7 +261,12 @@ impl Inner {
         self.is_heard.store(true, Ordering::Relaxed);
         match frame {
             Frame::Ping => self.pong.notify_one(),
-            Frame::Info(info) if info.ldm => self.is_leaving.store(true, Ordering::Relaxed),
+            Frame::Info(info) => {
+                if let Some(bytes) = info.max_payload {
+                    self.max_payload.store(bytes, Ordering::Relaxed);
+                }
+                self.is_leaving.fetch_or(info.ldm, Ordering::Relaxed);
+            }
             Frame::Message(message) => self.answered(message),
             Frame::Error(words) => match denied(&words) {
                 Some(subject) => {
@@ -261,7 +278,7 @@ impl Inner {
                 }
                 None => *last_words = Some(words),
             },
-            Frame::Info(_) | Frame::Pong | Frame::Ok => {}
+            Frame::Pong | Frame::Ok => {}
         }
     }
 
@@ -333,7 +350,7 @@ async fn open(config: &Config, tls: &Tls, server: &Server, within: Duration) -> 
     let mut tcp = dial::tcp(&server.host, server.port, AtDrop::Discard, within).await.map_err(failed)?;
     let socket = Socket::of(&tcp).map_err(failed)?;
     let mut buffer = BytesMut::with_capacity(8 << 10);
-    let (mut stream, info) = if config.tls_first {
+    let (mut stream, mut info) = if config.tls_first {
         let mut stream = dial::secure(tcp, &tls.config, &server.host).await.map_err(failed)?;
         let info = greeting(&mut stream, &mut buffer).await.map_err(failed)?;
         (stream, info)
@@ -355,20 +372,25 @@ async fn open(config: &Config, tls: &Tls, server: &Server, within: Duration) -> 
     let is_tls = server.secure || config.tls_first || info.tls_required;
     let options = login::options(&config.login, &info, is_tls).await?;
     let inbox = format!("{}.{}", config.inbox, token());
-    let hello = format!("CONNECT {options}\r\nSUB {inbox}.* 1\r\nPING\r\n");
+    // With the first PONG, before or behind it, comes the INFO with the limits of the account: it is there with the second one.
+    let hello = format!("CONNECT {options}\r\nSUB {inbox}.* 1\r\nPING\r\nPING\r\n");
     stream.write_all(hello.as_bytes()).await.map_err(failed)?;
     stream.flush().await.map_err(failed)?;
-    loop {
+    let mut pongs = 0;
+    while pongs < 2 {
         match frame(&mut stream, &mut buffer).await.map_err(failed)? {
-            Frame::Pong => {
-                tls.asked.answered();
-                return Ok(Opened { stream, buffer, info, inbox, socket });
+            Frame::Pong => pongs += 1,
+            Frame::Info(later) => {
+                info.max_payload = later.max_payload.or(info.max_payload);
+                info.ldm |= later.ldm;
             }
             Frame::Ping => stream.write_all(b"PONG\r\n").await.map_err(failed)?,
             Frame::Error(words) => return Err(Fault::of_words(&shown, &words)),
-            Frame::Info(_) | Frame::Message(_) | Frame::Ok => {}
+            Frame::Message(_) | Frame::Ok => {}
         }
     }
+    tls.asked.answered();
+    Ok(Opened { stream, buffer, info, inbox, socket })
 }
 
 async fn greeting(stream: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> io::Result<Info> {
