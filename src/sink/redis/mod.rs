@@ -15,7 +15,8 @@
 //! Delivery sends both again.
 //!
 //! A batch that is given up ends the connection, with what is in its buffers. Batches that waited meanwhile are not sent, so that
-//! none overtakes it.
+//! none overtakes it. A connection that is only no longer used for further batches, because Redis refuses something, is followed by the
+//! next one when all that is written to it is answered.
 
 mod check;
 mod command;
@@ -129,6 +130,8 @@ impl Redis {
             }
         };
         let link = Arc::clone(&session_of_all.link);
+        // Dropped after the hold: who waits for its turn then sees what has failed here.
+        let mut answers = None;
         let mut hold = Hold { redis: self, link: &link, is_done: false };
         let mut round = Round::new(&self.settings, batch);
         let written = tokio::select! {
@@ -150,11 +153,11 @@ impl Redis {
             tokio::select! {
                 biased;
                 read = async {
-                    let mut answers = match at_once {
+                    let answers = answers.insert(match at_once {
                         Some(answers) => answers,
                         None => turn.await,
-                    };
-                    round.read(&mut answers).await
+                    });
+                    round.read(answers).await
                 } => read,
                 () = &mut unheld => Err(unheld_fault()),
             }
@@ -173,19 +176,30 @@ impl Redis {
 
     /// The connection; opens it if there is none.
     async fn raise<'a>(&self, session: &'a mut Option<Session>, asked: Instant) -> Result<&'a mut Session, Fault> {
-        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if failed.is_some_and(|failed| failed >= asked) {
-            // A batch before this one: its records come first.
-            return Err(Fault::new(ErrorClass::Unsent, "not sent: an earlier record failed"));
-        }
+        self.may_go(asked)?;
         match session {
             Some(open) if open.link.is_up() => {}
             _ => {
+                if let Some(retired) = session {
+                    // What is written there and has no answer yet must not come behind what goes over the next one.
+                    drop(retired.link.turn().await);
+                    self.may_go(asked)?;
+                }
                 *session = None;
                 *session = Some(Session::open(&self.settings).await.inspect_err(|_| self.fail())?);
             }
         }
         Ok(session.as_mut().expect("it is open"))
+    }
+
+    /// Whether no batch has failed since this one was asked for.
+    fn may_go(&self, asked: Instant) -> Result<(), Fault> {
+        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        match failed.is_some_and(|failed| failed >= asked) {
+            // A batch before this one: its records come first.
+            true => Err(Fault::new(ErrorClass::Unsent, "not sent: an earlier record failed")),
+            false => Ok(()),
+        }
     }
 
     /// From now on, batches that wait already are not sent.

@@ -127,6 +127,41 @@ async fn a_batch_that_is_given_up_ends_the_connection_and_none_behind_it_overtak
     assert_eq!(classes(join(sink.send(&batches[2]), far).await.0), ["delivered"]);
 }
 
+/// Redis refuses the first of two batches as a whole. The second is written, and could be executed behind a third one that goes over
+/// the next connection.
+#[tokio::test]
+async fn the_next_connection_waits_until_all_is_answered_on_the_one_before() {
+    let (sink, listener) = sink(None).await;
+    let book = Book::new();
+    let batches = [[book.record("a", "{}")], [book.record("b", "{}")], [book.record("b", "{}")]];
+    let (mut first, mut second) = (sink.send(&batches[0]), sink.send(&batches[1]));
+    let mut far = tokio::select! {
+        _ = join(&mut first, &mut second) => panic!("nobody has answered"),
+        far = async {
+            let mut far = Far::accept(&listener).await;
+            far.commands(2).await;
+            far
+        } => far,
+    };
+    far.answer("-READONLY You can't write against a read only replica.\r\n").await;
+    assert_eq!(classes(first.await), ["refused"]);
+    let mut third = sink.send(&batches[2]);
+    tokio::select! {
+        _ = &mut third => panic!("there is no connection for it"),
+        _ = listener.accept() => panic!("it does not wait"),
+        () = tokio::time::sleep(Duration::from_millis(100)) => {}
+    }
+    far.answer("$3\r\n1-0\r\n").await;
+    assert_eq!(classes(second.await), ["delivered"]);
+    let next = async {
+        let mut far = Far::accept(&listener).await;
+        far.commands(1).await;
+        far.answer("$3\r\n1-1\r\n").await;
+        far
+    };
+    assert_eq!(classes(join(third, next).await.0), ["delivered"]);
+}
+
 #[tokio::test]
 async fn a_lease_that_ends_before_the_answer_ends_the_connection() {
     let (sink, listener) = sink(None).await;
