@@ -25,6 +25,7 @@ mod wire;
 mod tests;
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Mutex as Lock, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -51,9 +52,18 @@ struct S3 {
     config: Config,
     /// `None` until the first record, and after a failure that another client could not have.
     store: Mutex<Option<Arc<dyn ObjectStore>>>,
-    /// When the batch under way was tried first: sent again, its objects have to have the same keys. `None` once it is delivered.
-    tried: Lock<Option<Stamp>>,
+    /// The batch under way: sent again, its objects have to have the same keys. `None` once it is delivered.
+    tried: Lock<Option<Tried>>,
     is_reported: AtomicBool,
+}
+
+/// A batch that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Tried {
+    /// When it was tried first.
+    stamp: Stamp,
+    /// Its records. It comes again with some of them at most. A batch with others is another one: this one was given up with its lease.
+    records: HashSet<u128>,
 }
 
 impl S3 {
@@ -62,7 +72,7 @@ impl S3 {
     }
 
     async fn put_all(&self, batch: &[Record]) -> Vec<Outcome> {
-        let stamp = self.tried().get_or_insert_with(|| Stamp::of(SystemTime::now())).clone();
+        let stamp = self.stamp(batch);
         let mut outcomes: Vec<_> = batch.iter().map(|_| Outcome::not_sent()).collect();
         for object in object::objects(&self.config, batch, &stamp) {
             match self.put(&object, batch).await {
@@ -79,7 +89,21 @@ impl S3 {
         outcomes
     }
 
-    fn tried(&self) -> MutexGuard<'_, Option<Stamp>> {
+    /// When this batch was tried first; now, unless it comes again.
+    fn stamp(&self, batch: &[Record]) -> Stamp {
+        let records = batch.iter().map(|record| object::identity([record]));
+        let mut tried = self.tried();
+        if let Some(Tried { stamp, records: known }) = &*tried
+            && records.clone().all(|record| known.contains(&record))
+        {
+            return stamp.clone();
+        }
+        let stamp = Stamp::of(SystemTime::now());
+        *tried = Some(Tried { stamp: stamp.clone(), records: records.collect() });
+        stamp
+    }
+
+    fn tried(&self) -> MutexGuard<'_, Option<Tried>> {
         self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

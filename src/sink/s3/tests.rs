@@ -92,6 +92,26 @@ async fn a_missing_directory_is_waited_for_and_the_keys_stay_those_of_the_first_
     assert!(matches!(&sink.put_all(&batch).await[0], Outcome::Retry { reason, .. } if reason.contains("lease")));
 }
 
+/// A batch that is given up with its lease never comes again: the time of its first try is none of the next one's.
+#[tokio::test]
+async fn another_batch_has_the_time_of_its_own_first_try() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let missing = directory.path().join("missing");
+    let sink = S3::new(config(&missing));
+    let book = Book::new();
+    let mut given_up = book.records(&["a", "b"]);
+    sink.put_all(&given_up).await;
+    sink.tried().as_mut().expect("it was tried").stamp = Stamp::of(SystemTime::UNIX_EPOCH);
+    // A part of it is the same batch: the rest of it is there.
+    sink.put_all(&given_up[1..]).await;
+    assert_eq!(sink.tried().as_ref().expect("it was tried").stamp, Stamp::of(SystemTime::UNIX_EPOCH));
+    fs::create_dir(&missing).expect("writable");
+    let next = [given_up.pop().expect("two records"), book.record("b", "{}")];
+    assert!(matches!(sink.put_all(&next).await[..], [Outcome::Delivered, Outcome::Delivered]));
+    let found = keys(&missing);
+    assert!(found.len() == 1 && found[0].starts_with("jobs/2"), "{found:?}");
+}
+
 #[tokio::test]
 async fn a_check_writes_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
