@@ -73,11 +73,13 @@ fn settings(wanted: Wanted, reader: &mut Reader<'_>, environment: &Environment<'
         let what = format!("it has [pipeline] tables, and {kind} carries one kind; use `nomad-firehose run`");
         reader.problems.push(Problem::new(given.unwrap_or_default(), None, what));
     }
-    let mut pipelines = Vec::new();
+    let (mut pipelines, mut targets) = (Vec::new(), Vec::new());
     for name in names {
-        let own = layers.of_pipeline(&name);
-        let mut own = Reader::new(&own, Vec::new(), Vec::new());
-        pipelines.push(pipeline(Some(name), Wanted::Listed, &mut own, environment));
+        let given = layers.of_pipeline(&name);
+        let mut own = Reader::new(&given, Vec::new(), Vec::new());
+        let pipeline = pipeline(Some(name), Wanted::Listed, &mut own, environment);
+        targets.extend(pipeline.iter().map(|pipeline| given.texts_of(pipeline.sink.definition().settings)));
+        pipelines.push(pipeline);
         // What is wrong with a setting above the tables is wrong for each of them.
         let Reader { problems, warnings, .. } = own;
         for problem in problems {
@@ -95,7 +97,29 @@ fn settings(wanted: Wanted, reader: &mut Reader<'_>, environment: &Environment<'
             "only one pipeline can write to standard output, where lines of several would mix; choose another sink";
         reader.problems.push(Problem::new(format!("sink-type of [pipeline.{name}] (SINK_TYPE)"), Some("stdout"), what));
     }
+    shared_targets(&pipelines, &targets, reader);
     Ok(Settings { shared: shared?, pipelines })
+}
+
+/// Warns of pipelines that write the same records to a target that drops repeats. `targets` are the settings of their sinks.
+fn shared_targets<T: PartialEq>(pipelines: &[Pipeline], targets: &[T], reader: &mut Reader<'_>) {
+    let all: Vec<_> = pipelines.iter().zip(targets).filter(|(pipeline, _)| pipeline.sink.drops_repeats()).collect();
+    for (place, (first, target)) in all.iter().enumerate() {
+        for (second, other) in &all[place + 1..] {
+            let is_one = first.sink.name() == second.sink.name() && target == other;
+            let kind = first.kinds.iter().find(|kind| second.kinds.contains(kind));
+            if let (true, true, Some(kind)) = (is_one, share_namespaces(first, second), kind) {
+                let name = |pipeline: &Pipeline| pipeline.name.as_ref().map(ToString::to_string).unwrap_or_default();
+                reader.warn(Warning::SharedTarget { first: name(first), second: name(second), kind: kind.name() });
+            }
+        }
+    }
+}
+
+fn share_namespaces(first: &Pipeline, second: &Pipeline) -> bool {
+    let is_every = |names: &[String]| names.is_empty() || names.iter().any(|name| name == "*");
+    let (first, second) = (&first.namespaces, &second.namespaces);
+    is_every(first) || is_every(second) || first.iter().any(|name| second.contains(name))
 }
 
 /// The settings of the program as a whole.

@@ -131,12 +131,24 @@ pub enum Warning {
         /// The label.
         label: String,
     },
+    /// Two pipelines write records with the same ids to a target that drops what has an id that it knows.
+    SharedTarget {
+        /// The first pipeline.
+        first: String,
+        /// The second one.
+        second: String,
+        /// A kind that both carry.
+        kind: &'static str,
+    },
     /// A certificate is not verified.
     SkipVerify {
         /// Why.
         because: &'static str,
     },
 }
+
+/// What to do about a shared target.
+const SEPARATE: &str = "give each pipeline a target of its own, or let their programs pass different records";
 
 impl Warning {
     /// The warning as a problem, if it can be the cause of one.
@@ -191,6 +203,12 @@ impl Warning {
                 format!("{setting}: the label {label} can have many values, and each of them makes a stream"),
                 "keep labels to a few values; what identifies a record is in its structured metadata".to_owned(),
             ),
+            Warning::SharedTarget { first, second, kind } => (
+                format!(
+                    "the pipelines {first} and {second} write {kind} to one target, which drops what has the id of another record"
+                ),
+                SEPARATE.to_owned(),
+            ),
             Warning::SkipVerify { because } => {
                 (format!("certificates are not verified: {because}"), "verify them in production".to_owned())
             }
@@ -242,6 +260,13 @@ impl Warning {
                 %label,
                 fix = "keep labels to a few values",
                 "label can have many values"
+            ),
+            Warning::SharedTarget { first, second, kind } => tracing::warn!(
+                %first,
+                %second,
+                kind,
+                fix = SEPARATE,
+                "pipelines share a target that drops repeats"
             ),
             Warning::SkipVerify { because } => tracing::warn!(because, "certificates are not verified"),
         }

@@ -57,6 +57,11 @@ pub trait Prepared: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether the target drops a record whose id it has already. Another pipeline that writes there has the same ids.
+    fn drops_repeats(&self) -> bool {
+        false
+    }
+
     /// What keeps the sink from sending headers of its own with each record, and what to do about it; `None` if it can.
     /// Asked only of a sink whose protocol has headers.
     fn keeps_headers_away(&self) -> Option<&'static str> {

@@ -100,6 +100,11 @@ impl Chosen {
         self.prepared.gathers()
     }
 
+    /// See [`Prepared::drops_repeats`].
+    pub(crate) fn drops_repeats(&self) -> bool {
+        self.prepared.drops_repeats()
+    }
+
     /// See [`Prepared::check`].
     pub fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
         self.prepared.check(within)

@@ -107,4 +107,8 @@ impl Prepared for Config {
     fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
         Box::pin(push::check(self.sink(None), "sink elasticsearch", within))
     }
+
+    fn drops_repeats(&self) -> bool {
+        true
+    }
 }

@@ -179,6 +179,10 @@ impl Prepared for Config {
     fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
         Box::pin(check::check(self, within))
     }
+
+    fn drops_repeats(&self) -> bool {
+        true
+    }
 }
 
 impl fmt::Debug for Settings {

@@ -141,4 +141,8 @@ impl Prepared for Config {
     fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
         Box::pin(check::check(self, within))
     }
+
+    fn drops_repeats(&self) -> bool {
+        self.topic.is_fifo()
+    }
 }

@@ -137,4 +137,8 @@ impl Prepared for Config {
     fn check(&self, within: Duration) -> BoxFuture<'_, Vec<Finding>> {
         Box::pin(check::check(self, within))
     }
+
+    fn drops_repeats(&self) -> bool {
+        self.queue.is_fifo()
+    }
 }

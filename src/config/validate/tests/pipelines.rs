@@ -143,3 +143,33 @@ fn what_needs_a_restart_stays_as_it_was_when_the_file_is_read_again() {
     let problems = crate::config::reload(Wanted::Listed, &flags, &environment, &first.shared).expect_err("invalid");
     assert!(problems.to_string().contains("listen"), "{problems}");
 }
+
+/// Both pipelines have the same ids: the second record would be dropped, and count as delivered.
+#[test]
+fn two_pipelines_with_the_same_records_and_a_target_that_drops_repeats_are_warned_of() {
+    let nats = "sink-type='nats'\nsink-nats-url='nats://a'\nsink-nats-subject='n'\n";
+    let fifo = "sink-type='sqs'\nsink-sqs-queue-name='q.fifo'\n";
+    let standard = "sink-type='sqs'\nsink-sqs-queue-name='q'\n";
+    for (above, first, second, is_warned) in [
+        (nats, "resources='jobs,nodes'", "resources='evaluations,nodes'", true),
+        (nats, "resources='jobs'", "resources='nodes'", false),
+        (nats, "resources='nodes'", "resources='nodes'\nsink-nats-subject='other'", false),
+        (nats, "resources='jobs'\nnomad-namespace='a'", "resources='jobs'\nnomad-namespace='b'", false),
+        (nats, "resources='jobs'\nnomad-namespace='a'", "resources='jobs'\nnomad-namespace='b,a'", true),
+        (fifo, "resources='jobs'", "resources='jobs'", true),
+        (standard, "resources='jobs'", "resources='jobs'", false),
+        ("sink-type='http'\nsink-http-address='http://a'\n", "resources='jobs'", "resources='jobs'", false),
+    ] {
+        if above.contains("sqs") && !cfg!(feature = "sqs") {
+            continue;
+        }
+        let file = file(&format!("{above}[pipeline.a]\n{first}\n[pipeline.b]\n{second}"));
+        let warnings = load(&["run", "--config", path(&file)], &[]).expect("valid").1;
+        let found: Vec<_> = warnings.iter().filter(|warning| matches!(warning, Warning::SharedTarget { .. })).collect();
+        assert_eq!(found.len(), usize::from(is_warned), "{above}{first} {second}: {warnings:?}");
+        if let [warning] = found[..] {
+            let (text, _) = warning.words();
+            assert!(text.contains("the pipelines a and b write"), "{text}");
+        }
+    }
+}
