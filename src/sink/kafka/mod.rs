@@ -14,7 +14,10 @@
 //! | no acknowledgement within `SINK_KAFKA_TIMEOUT`, any other error | retry |
 //! | no broker for 2 s, login or TLS refused, the lease is over, the future is dropped | retry; the producer is closed with all that it holds |
 //!
-//! The next producer begins when the last one is gone with its connections: nothing of the old one can come behind the new one's.
+//! The next producer begins when the last one is gone with its connections: what the client itself still holds can no longer leave. What
+//! the kernel holds of a closed connection can: after a partition of the network it may still reach the broker, behind what the new
+//! producer has sent again. To Kafka those are messages of two producers, so it takes both: repeats, behind newer messages of a key. A
+//! close that discards them would need a callback in C (`closesocket_cb`), and this crate has no unsafe code.
 
 mod check;
 mod client;
