@@ -11,6 +11,7 @@ use crate::{
     cluster::Difference,
     consul,
     kind::Kind,
+    nomad,
     task_cursors::{Shard, TaskCursor, TaskKey},
     throttle::{Class, Classified},
 };
@@ -123,6 +124,9 @@ pub enum Error {
     /// Consul failed, or refused.
     #[error(transparent)]
     Consul(Arc<consul::Error>),
+    /// Nomad failed, or refused.
+    #[error(transparent)]
+    Nomad(Arc<nomad::Error>),
     /// The lease is over: another replica may lead.
     #[error("the lease is lost")]
     Lost,
@@ -168,6 +172,7 @@ impl Classified for Error {
         match self {
             Error::Io { operation, source, .. } => Class::from(source).with(operation),
             Error::Consul(error) => error.class(),
+            Error::Nomad(error) => error.class(),
             Error::Lost => "lost".into(),
             Error::Moved { .. } => "moved".into(),
             Error::Foreign { kind, .. } => Class::from("another cluster").with(kind),

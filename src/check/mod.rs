@@ -83,7 +83,7 @@ impl Check {
         let here = here(shared, pipelines);
         let (nomad, stored, sinks, local) = tokio::join!(
             nomad::check(shared, pipelines, clock),
-            coordinator::check(pipelines, here.as_ref(), clock),
+            coordinator::check(pipelines, &shared.nomad, here.as_ref(), clock),
             outlet::check(shared, pipelines, self.send_test, clock),
             local::check(shared, pipelines, clock),
         );

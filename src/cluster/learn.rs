@@ -174,7 +174,9 @@ pub(crate) async fn region(client: &Client) -> Result<Option<String>, Error> {
 fn is_answer(error: &Error, tries: u32) -> bool {
     debug!(%error, "the cluster's identity cannot be read");
     match error {
-        Error::Status { .. }
+        // Nothing is written here.
+        Error::Write(_)
+        | Error::Status { .. }
         | Error::Denied { .. }
         | Error::BadToken { .. }
         | Error::NoNamespace { .. }

@@ -116,25 +116,30 @@ settings! {
         .default("10s");
 
     COORDINATOR = Setting::new(COORDINATION, "coordinator", "NOMAD_FIREHOSE_COORDINATOR", "NAME",
-        "Coordinator that keeps leases and checkpoints: consul (replicas anywhere), file (replicas on one machine, requires a data directory), none (one process, keeps nothing)")
+        "Coordinator that keeps leases and checkpoints: consul (replicas anywhere), nomad (replicas anywhere, in Variables of the cluster itself), file (replicas on one machine, requires a data directory), none (one process, keeps nothing)")
         .default("consul").change(ELSEWHERE);
     DATA_DIR = Setting::new(COORDINATION, "data-dir", "NOMAD_FIREHOSE_DATA_DIR", "DIR",
         "Directory in which the file coordinator keeps its checkpoints. It is created if it does not exist").change(ELSEWHERE);
     CHECKPOINT_INTERVAL = Setting::new(COORDINATION, "checkpoint-interval", "NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "DURATION",
-        "How often the file coordinator stores the checkpoint (100ms–1h). Consul stores it with each heartbeat, three times in a lease. After a crash, records delivered since the last checkpoint are sent again")
+        "How often the file coordinator stores the checkpoint (100ms–1h). Consul and Nomad store it with each heartbeat, three times in a lease. After a crash, records delivered since the last checkpoint are sent again")
         .default("10s");
     START = Setting::new(COORDINATION, "start", "NOMAD_FIREHOSE_START", "all|now|INDEX",
         "Where the first start begins: all (everything that the cluster holds), now, or a raft index. A checkpoint overrides it")
         .default("all");
     LEASE = Setting::new(COORDINATION, "lease", "NOMAD_FIREHOSE_LEASE", "DURATION",
-        "How long a leader may go without renewing its lease in Consul before a standby takes over (1s–60s). A shorter lease costs more writes")
+        "How long a leader may go without renewing its lease in Consul or Nomad before a standby takes over (1s–60s). A shorter lease costs more writes")
         .default("4s");
     INDEX_FILE = Setting::new(COORDINATION, "index-file", "NOMAD_FIREHOSE_INDEX_FILE", "FILE",
         "Index file of nomad-events-sink, for `events`: what it has more than the checkpoint is taken over at the start, and it is kept up to date, so that you can go back")
         .scope(Scope::Topics);
     STANDBY_BUFFER = Setting::new(COORDINATION, "standby-buffer", "NOMAD_FIREHOSE_STANDBY_BUFFER", "SIZE",
-        "Bytes of the event stream that a standby keeps in memory (at most 2GiB), so that a take-over misses nothing if Nomad's own buffer is short. Only with Consul; 0 turns it off")
+        "Bytes of the event stream that a standby keeps in memory (at most 2GiB), so that a take-over misses nothing if Nomad's own buffer is short. Only with Consul and Nomad; 0 turns it off")
         .default("32MiB");
+
+    NOMAD_VAR_PREFIX = Setting::new(COORDINATION, "nomad-var-prefix", "NOMAD_FIREHOSE_NOMAD_VAR_PREFIX", "PATH",
+        "Folder of the Variables that the coordinator nomad writes. Names of letters, digits, -, _ and ~ with / between them. A trailing / is ignored").default("nomad-firehose").change(ELSEWHERE);
+    NOMAD_VAR_NAMESPACE = Setting::new(COORDINATION, "nomad-var-namespace", "NOMAD_FIREHOSE_NOMAD_VAR_NAMESPACE", "NAME",
+        "Namespace of these Variables").default("default").change(ELSEWHERE);
 
     CONSUL_HTTP_ADDR = Setting::new(CONSUL, "consul-http-addr", "CONSUL_HTTP_ADDR", "ADDRESS",
         "Address of Consul: HOST:PORT, optionally with http:// or https:// before it and the path of a reverse proxy after it, or unix:///SOCKET").default("127.0.0.1:8500");

@@ -7,12 +7,13 @@ use std::{path::PathBuf, time::Duration};
 pub(super) use self::commands::{validate_listen, validate_outlet, validate_state, validate_tail, validate_trial};
 use super::{
     Fixed, Given, Pipeline, Settings, Shared, Stages, Wanted, catalogue, consul, names, nomad,
-    values::{dead_letter, folder, format, label, level, listen, source, start, topic},
+    values::{dead_letter, folder, format, label, level, listen, namespace_name, source, start, topic, variables},
 };
 use crate::{
-    coordinator, digest, envelope,
+    coordinator::{self, NomadConfig},
+    digest, envelope,
     kind::Kind,
-    nomad::Topic,
+    nomad::{Place, Topic},
     program, rules,
     settings::{
         Broken, ByteSize, Environment, Layers, Origin, PipelineName, Problem, Problems, Reader, Setting, Warning,
@@ -299,14 +300,9 @@ fn kinds(wanted: Wanted, pipeline: Option<&PipelineName>, reader: &mut Reader<'_
 }
 
 fn namespaces(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Vec<String> {
-    let namespaces = reader.list(&catalogue::NOMAD_NAMESPACE, |text| {
-        // Nomad's own rule (`validNamespaceName`).
-        let valid = text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        if valid || text == "*" {
-            Ok(text.to_owned())
-        } else {
-            Err("not the name of a namespace; use letters, digits and - only")
-        }
+    let namespaces = reader.list(&catalogue::NOMAD_NAMESPACE, |text| match text {
+        "*" => Ok(text.to_owned()),
+        _ => namespace_name(text),
     });
     if namespaces.len() > 1 && namespaces.iter().any(|name| name == "*") {
         reader.wrong(&catalogue::NOMAD_NAMESPACE, "* already means every namespace; write * alone, or only names");
@@ -323,21 +319,27 @@ fn namespaces(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Vec<Str
 }
 
 fn coordinator(reader: &mut Reader<'_>, lease: Result<Duration, Broken>) -> Result<coordinator::Config, Broken> {
-    const NAMES: [&str; 3] = ["consul", "file", "none"];
+    const NAMES: [&str; 4] = ["consul", "nomad", "file", "none"];
     let given = reader.text(&catalogue::COORDINATOR).is_some();
     let name = reader.optional(&catalogue::COORDINATOR, |text| {
         NAMES.into_iter().find(|name| *name == text).ok_or_else(|| {
             let nearest = nearest(text, NAMES);
             let nearest = nearest.map(|nearest| format!(", did you mean {nearest}?")).unwrap_or_default();
-            format!("no such coordinator{nearest}; choose consul, file or none")
+            format!("no such coordinator{nearest}; choose consul, nomad, file or none")
         })
     });
     let data_dir = reader.optional(&catalogue::DATA_DIR, |text| Ok::<_, String>(PathBuf::from(text)));
     let folder = reader.value(&catalogue::CONSUL_PREFIX, folder);
+    let variables = reader.value(&catalogue::NOMAD_VAR_PREFIX, variables);
+    let namespace = reader.value(&catalogue::NOMAD_VAR_NAMESPACE, namespace_name);
     match (name.or(if given { None } else { catalogue::COORDINATOR.default }), data_dir) {
         // Only the Consul coordinator reads Consul's variables: an environment can have them for other programs.
         (Some("consul"), _) => {
             consul::read(reader, folder, lease).map(|consul| coordinator::Config::Consul(Box::new(consul)))
+        }
+        (Some("nomad"), _) => {
+            let place = Place { folder: variables?, namespace: namespace? };
+            folder.and(lease).map(|lease| coordinator::Config::Nomad(NomadConfig { place, lease }))
         }
         (Some("none"), _) => folder.and(lease).map(|_| coordinator::Config::None),
         (Some(_), Some(data_dir)) => folder.and(lease).map(|_| coordinator::Config::File { data_dir }),

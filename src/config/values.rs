@@ -39,6 +39,33 @@ pub(super) fn folder(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
+/// The name of a namespace, by Nomad's own rule (`validNamespaceName`).
+pub(super) fn namespace_name(text: &str) -> Result<String, &'static str> {
+    let is_valid = text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    is_valid.then(|| text.to_owned()).ok_or("not the name of a namespace; use letters, digits and - only")
+}
+
+/// A folder of Nomad's Variables (`structs/variables.go`: letters, digits, `-`, `_`, `~` and `/`, 128 bytes in all), with room for a pipeline
+/// and for what is below it. Below `nomad/`, only `nomad/jobs/` is free for programs.
+pub(super) fn variables(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 48;
+    let text = folder(text)?;
+    let is_of_variables = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '~' | '/');
+    if let Some(wrong) = text.chars().find(|c| !is_of_variables(*c)) {
+        return Err(format!("paths of Variables have no {wrong:?}; write letters, digits, -, _, ~ and /"));
+    }
+    if text.len() > LONGEST {
+        return Err(format!("it has {} bytes; write at most {LONGEST}, so that paths below it fit", text.len()));
+    }
+    if (text == "nomad" || text.starts_with("nomad/")) && !text.starts_with("nomad/jobs/") {
+        return Err(
+            "below nomad/, programs may only write nomad/jobs/JOB; choose that, or a folder such as nomad-firehose"
+                .to_owned(),
+        );
+    }
+    Ok(text)
+}
+
 pub(super) fn source(text: &str) -> Result<Source, &'static str> {
     match text {
         "auto" => Ok(Source::Auto),

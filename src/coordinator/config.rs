@@ -7,6 +7,7 @@ use super::{
     consul::{Consul, Options, inspect::Folder},
     file::Directory,
     inspect::Inspector,
+    nomad::{self, Nomad},
     none::Unshared,
     turn::Turns,
 };
@@ -14,6 +15,7 @@ use crate::{
     cluster::Known,
     consul,
     kind::Kind,
+    nomad::{Client, Config as NomadClient, Error as NomadError, Place},
     settings::PipelineName,
     telemetry::{Metrics, Status},
 };
@@ -26,6 +28,8 @@ const PIPELINES: &str = "pipelines";
 pub enum Config {
     /// Consul: replicas anywhere.
     Consul(Box<ConsulConfig>),
+    /// Variables of the Nomad cluster that is read: replicas anywhere.
+    Nomad(NomadConfig),
     /// Files in a directory: replicas on one machine.
     File {
         /// The directory.
@@ -48,12 +52,24 @@ pub struct ConsulConfig {
     pub node_checks: bool,
 }
 
+/// The settings of the Nomad coordinator. Its client is that of the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NomadConfig {
+    /// Where the Variables are.
+    pub place: Place,
+    /// How long a leader may go without a heartbeat: 1 s to 60 s.
+    pub lease: Duration,
+}
+
 /// A coordinator cannot be built from its settings.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
     /// The client of Consul cannot be built.
     #[error(transparent)]
     Consul(#[from] consul::Error),
+    /// The client of Nomad cannot be built.
+    #[error(transparent)]
+    Nomad(#[from] NomadError),
     /// The directory of the file coordinator cannot be used.
     #[error("cannot use NOMAD_FIREHOSE_DATA_DIR: {0}; name a directory that holds only files of this program")]
     Directory(String),
@@ -62,6 +78,8 @@ pub enum Unusable {
 /// What a coordinator needs to know of the run.
 #[derive(Debug)]
 pub struct Run<'a> {
+    /// How to reach Nomad.
+    pub nomad: &'a NomadClient,
     /// What the run carries.
     pub kinds: &'a [Kind],
     /// Who this replica is, for people.
@@ -85,6 +103,10 @@ impl Config {
                 config.client.folder = format!("{}/{PIPELINES}/{name}", config.client.folder);
                 Config::Consul(config)
             }
+            Config::Nomad(mut config) => {
+                config.place.folder = format!("{}/{PIPELINES}/{name}", config.place.folder);
+                Config::Nomad(config)
+            }
             Config::File { data_dir } => Config::File { data_dir: data_dir.join(PIPELINES).join(name.as_str()) },
             Config::None => Config::None,
         }
@@ -100,7 +122,7 @@ impl Config {
             Config::File { data_dir } => {
                 Directory::new(data_dir).check(kinds).map_err(|error| Unusable::Directory(error.to_string()))
             }
-            Config::None => Ok(()),
+            Config::Nomad(_) | Config::None => Ok(()),
         }
     }
 
@@ -109,7 +131,7 @@ impl Config {
     /// # Errors
     /// A certificate or the directory cannot be used.
     pub fn build(&self, run: Run<'_>) -> Result<Arc<dyn Coordinator>, Unusable> {
-        let Run { kinds, holder, cluster, metrics, status, pipeline } = run;
+        let Run { nomad, kinds, holder, cluster, metrics, status, pipeline } = run;
         match self {
             Config::Consul(config) => {
                 let client = consul::Client::new(config.client.clone())?;
@@ -124,6 +146,13 @@ impl Config {
                     turns: pipeline.map(|(_, turns)| turns),
                 };
                 Ok(Arc::new(Consul::start(client, options, metrics, status)))
+            }
+            Config::Nomad(NomadConfig { place, lease }) => {
+                // It has connections of its own: a list that takes long delays no heartbeat.
+                let client = Client::new(nomad.clone())?;
+                let turns = pipeline.map(|(_, turns)| turns);
+                let options = nomad::Options { place: place.clone(), lease: *lease, holder, cluster, turns };
+                Ok(Arc::new(Nomad::start(client, options, metrics, status)))
             }
             Config::File { data_dir } => {
                 let directory = Directory::new(data_dir).of_cluster(cluster).shown_on(status);
@@ -149,6 +178,13 @@ fn session_name(kinds: &[Kind], pipeline: Option<&PipelineName>) -> String {
 pub enum Storage {
     /// Consul's KV store, in the folder of the client.
     Consul(Box<consul::Config>),
+    /// Nomad's Variables.
+    Nomad {
+        /// How to reach Nomad.
+        client: Box<NomadClient>,
+        /// Where the Variables are.
+        place: Place,
+    },
     /// Files in a directory.
     File {
         /// The directory.
@@ -161,11 +197,14 @@ impl Storage {
     ///
     /// # Errors
     /// A certificate cannot be used.
-    pub fn open(&self) -> Result<Box<dyn Inspector>, consul::Error> {
+    pub fn open(&self) -> Result<Box<dyn Inspector>, Unusable> {
         Ok(match self {
             Storage::Consul(config) => {
                 let folder = config.folder.clone();
                 Box::new(Folder::new(consul::Client::new((**config).clone())?, folder))
+            }
+            Storage::Nomad { client, place } => {
+                Box::new(nomad::inspect::Folder::new(Client::new((**client).clone())?, place.clone()))
             }
             Storage::File { data_dir } => Box::new(Directory::new(data_dir)),
         })

@@ -136,6 +136,8 @@ pub enum Unit {
     Keys,
     /// Files.
     Files,
+    /// Nomad's Variables.
+    Variables,
 }
 
 /// The stored state of one resource.

@@ -1,13 +1,18 @@
 //! Coordinators decide who may emit and where it resumes: one lease and one checkpoint for each [`Kind`].
 //!
-//! [`mod@file`] serves replicas on one machine, [`none`] serves a single process that stores nothing. [`inspect`] shows
+//! [`consul`] and [`mod@nomad`] serve replicas anywhere, [`mod@file`] replicas on one machine, [`none`] serves a single process that stores nothing. [`inspect`] shows
 //! an operator what is stored.
 
+mod clock;
 mod config;
 pub mod consul;
 pub mod file;
 pub mod inspect;
+pub mod nomad;
 pub mod none;
+mod pages;
+mod reach;
+mod term;
 mod turn;
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
@@ -16,7 +21,7 @@ use futures_util::future::{self, BoxFuture};
 use tokio::sync::watch;
 
 pub use self::{
-    config::{Config, ConsulConfig, Run, Storage, Unusable},
+    config::{Config, ConsulConfig, NomadConfig, Run, Storage, Unusable},
     turn::Turns,
 };
 use crate::{

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use reqwest::{
     Method, Response, StatusCode,
-    header::{HeaderValue, LOCATION},
+    header::{CONTENT_TYPE, HeaderValue, LOCATION},
 };
 use tokio::time::timeout;
 
@@ -184,13 +184,24 @@ impl Client {
     /// Sends the request to the current server. If the connection fails, it tries the others in turn. Returns the head of the
     /// answer, whatever its status.
     pub(super) async fn send(&self, call: &Call, deadline: Duration) -> Result<(Response, &Server), Error> {
+        self.send_as(&Method::GET, call, None, deadline).await
+    }
+
+    /// The same with another method than GET, and with a body. A request that may have arrived is not sent again.
+    pub(super) async fn send_as(
+        &self,
+        method: &Method,
+        call: &Call,
+        body: Option<&Bytes>,
+        deadline: Duration,
+    ) -> Result<(Response, &Server), Error> {
         let token = self.token().await?;
         let start = self.inner.current.load(Ordering::Relaxed);
         let count = self.inner.servers.len();
         let mut last = None;
         for at in (0..count).map(|step| (start + step) % count) {
             let server = &self.inner.servers[at];
-            match self.send_once(server, call, token.clone(), deadline).await {
+            match self.send_once(server, (method, call, body), token.clone(), deadline).await {
                 Ok(response) => return Ok((response, server)),
                 Err(error @ (Error::Connect { .. } | Error::Tls { .. })) => {
                     self.switch_from(at);
@@ -209,17 +220,20 @@ impl Client {
     /// Sends the request to `server` alone.
     pub(super) async fn send_to(&self, server: &Server, call: &Call) -> Result<Response, Error> {
         let token = self.token().await?;
-        self.send_once(server, call, token, self.inner.timeout).await
+        self.send_once(server, (&Method::GET, call, None), token, self.inner.timeout).await
     }
 
     async fn send_once(
         &self,
         server: &Server,
-        call: &Call,
+        (method, call, body): (&Method, &Call, Option<&Bytes>),
         token: Option<HeaderValue>,
         deadline: Duration,
     ) -> Result<Response, Error> {
-        let mut request = server.request(Method::GET, &call.path).query(&call.query);
+        let mut request = server.request(method.clone(), &call.path).query(&call.query);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+        }
         if let Some(region) = &self.inner.region
             && call.path != REGIONS
         {

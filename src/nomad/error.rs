@@ -162,6 +162,9 @@ pub enum Error {
         /// Whether it is certain that no permission is missing.
         permitted: bool,
     },
+    /// A write failed as a read can.
+    #[error("{}", .0.to_string().replacen("cannot read ", "cannot write ", 1))]
+    Write(Box<Error>),
     /// This Nomad does not know the endpoint.
     #[error("cannot read {what}: Nomad at {address} does not offer it: {text}")]
     Unsupported {
@@ -220,6 +223,7 @@ impl Error {
             | Error::LongLine { .. }
             | Error::Garbage { .. } => true,
             Error::Status { code, .. } => *code >= 500 || matches!(code, 408 | 425 | 429),
+            Error::Write(error) => error.is_retryable(),
             Error::File { .. }
             | Error::Setting { .. }
             | Error::Tls { .. }
@@ -251,6 +255,7 @@ impl Error {
             | Error::Unsupported { what, .. }
             | Error::Status { what, .. }
             | Error::Garbage { what, .. } => Some(what),
+            Error::Write(error) => error.what(),
             _ => None,
         }
     }
@@ -298,6 +303,7 @@ impl Classified for Error {
             Error::Refused { .. } => "refused".into(),
             Error::HeldBack { .. } => "held back".into(),
             Error::Unsupported { .. } => "unsupported".into(),
+            Error::Write(error) => error.class().with("write"),
             Error::Status { code, .. } => Class::from("status").with(code),
             Error::LongLine { .. } => "long line".into(),
             Error::Garbage { .. } => "garbage".into(),

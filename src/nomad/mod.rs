@@ -22,6 +22,7 @@ mod object;
 mod refusal;
 mod stream;
 mod topic;
+mod variables;
 mod versions;
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use self::{
     object::Namespace,
     stream::{EventStream, StreamQuery},
     topic::{BadTopic, Table, Topic},
+    variables::{Items, MAX_ITEMS, MAX_PATH, Place, Variable, Written},
     versions::JobVersion,
 };
 pub use crate::http::{Address, BadAddress, Secret, Tls, TokenSource};

@@ -124,6 +124,7 @@ impl Prepared {
             _ => Known::learn(Client::new(shared.nomad.clone())?, shared.cluster.clone()),
         };
         let run = coordinator::Run {
+            nomad: &shared.nomad,
             kinds: &pipeline.kinds,
             holder: process::holder(),
             cluster: cluster.clone(),

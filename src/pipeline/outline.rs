@@ -64,6 +64,9 @@ fn coordinator(config: &coordinator::Config) -> String {
         coordinator::Config::Consul(consul) => {
             format!("Consul, folder {}, lease {:?}", consul.client.folder, consul.lease)
         }
+        coordinator::Config::Nomad(nomad) => {
+            format!("Nomad Variables, folder {}, lease {:?}", nomad.place.folder, nomad.lease)
+        }
         coordinator::Config::File { data_dir } => format!("files in {}", data_dir.display()),
         coordinator::Config::None => "none: nothing is stored, and each start is a first start".to_owned(),
     }

@@ -167,6 +167,7 @@ fn heading(unit: Unit) -> &'static str {
     match unit {
         Unit::Keys => "KEYS",
         Unit::Files => "FILES",
+        Unit::Variables => "VARIABLES",
     }
 }
 
@@ -175,6 +176,7 @@ pub(super) fn counted(number: usize, unit: Unit) -> String {
     let one = match unit {
         Unit::Keys => "key",
         Unit::Files => "file",
+        Unit::Variables => "Variable",
     };
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {one}{plural}", grouped(number as u64))

@@ -13,6 +13,7 @@ use crate::{
     finding::Finding,
     kind::Kind,
     lease::Error,
+    nomad::Config as NomadClient,
     supervisor::is_below,
 };
 
@@ -23,9 +24,13 @@ const KNOWN_WITHIN: Duration = Duration::from_millis(1500);
 const DISK: Hang = Hang { who: "the file system", fix: "check the disk of NOMAD_FIREHOSE_DATA_DIR" };
 
 /// Looks at every kind of every pipeline.
-pub(super) async fn check(pipelines: &[Pipeline], here: Option<&Here>, clock: Clock) -> Vec<Finding> {
+pub(super) async fn check(
+    (pipelines, nomad): (&[Pipeline], &NomadClient),
+    here: Option<&Here>,
+    clock: Clock,
+) -> Vec<Finding> {
     let all = pipelines.iter().map(|pipeline| async move {
-        let Some((place, setting)) = storage(pipeline) else { return Vec::new() };
+        let Some((place, setting)) = storage(pipeline, nomad) else { return Vec::new() };
         let keeper = match place.open() {
             Ok(keeper) => keeper,
             Err(error) => return vec![Finding::of_setting(in_pipeline(pipeline, "stored state"), error)],
@@ -34,6 +39,7 @@ pub(super) async fn check(pipelines: &[Pipeline], here: Option<&Here>, clock: Cl
         let looks = pipeline.kinds.iter().map(|kind| async move {
             let (hang, name) = match keeper.unit() {
                 Unit::Keys => (HANG, "consul"),
+                Unit::Variables => (super::nomad::HANG, "variable"),
                 Unit::Files => (DISK, "file"),
             };
             let what = in_pipeline(pipeline, &format!("{name} {kind}"));

@@ -9,12 +9,11 @@
 
 use std::time::Duration;
 
-use super::{
-    clock::Moment,
-    heartbeat::{Heartbeat, margin},
-    keys::LOCK_FLAGS,
+use super::{heartbeat::Heartbeat, keys::LOCK_FLAGS};
+use crate::{
+    consul::{Entry, ModifyIndex, SessionId},
+    coordinator::{clock::Moment, term::margin},
 };
-use crate::consul::{Entry, ModifyIndex, SessionId};
 
 /// The shortest lease that a standby believes, whatever a heartbeat says.
 const SHORTEST: Duration = Duration::from_millis(500);

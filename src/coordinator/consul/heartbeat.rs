@@ -1,15 +1,10 @@
 //! What a leader writes beside its lock: that it lives, how long its lease is, and how far it has come.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    checkpoint::{Checkpoint, StreamProgress, VERSION},
-    cluster,
-    consul::SessionId,
-    position::{Position, RaftIndex},
-};
+use crate::{checkpoint::Checkpoint, cluster, consul::SessionId, coordinator::reach::CheckpointReach};
 
 /// The text of the heartbeat's key. Unknown fields are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,58 +25,6 @@ pub(super) struct Heartbeat {
     pub(super) reach: CheckpointReach,
 }
 
-/// How far a stored checkpoint reaches.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct CheckpointReach {
-    /// From where on a standby has to hold each stream: the position, or the line before it, which proves it.
-    #[serde(default)]
-    pub(super) positions: BTreeMap<String, RaftIndex>,
-    /// Where each stream can resume without the checkpoint. Empty where it cannot; an older version does not write it.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) resume: BTreeMap<String, Resume>,
-}
-
-/// Where a stream resumes whose checkpoint is gone.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Resume {
-    /// Everything at or below it is delivered, without a gap.
-    after: RaftIndex,
-    /// As [`StreamProgress::namespaces`].
-    #[serde(default)]
-    namespaces: u64,
-    /// As [`StreamProgress::topics`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    topics: Vec<String>,
-}
-
-impl CheckpointReach {
-    pub(super) fn of(checkpoint: &Checkpoint) -> Self {
-        let streams = || checkpoint.streams.iter();
-        let positions = streams().map(|(name, stream)| (name.clone(), stream.position.ask())).collect();
-        let resume = match checkpoint.legacy {
-            None => streams().map(|(name, stream)| (name.clone(), Resume::of(stream))).collect(),
-            // The progress of the original program is needed, too.
-            Some(_) => BTreeMap::new(),
-        };
-        CheckpointReach { positions, resume }
-    }
-}
-
-impl Resume {
-    fn of(stream: &StreamProgress) -> Self {
-        let Position { index, seen, whole, .. } = &stream.position;
-        let before = |index: RaftIndex| RaftIndex(index.0.saturating_sub(1));
-        // More of its index can come, unless it is complete.
-        let reached = if *whole || seen.is_empty() { *index } else { before(*index) };
-        let gap = stream.backfill.iter().flat_map(|pass| &pass.ranges).map(|gap| before(gap.from));
-        Resume {
-            after: gap.fold(reached, RaftIndex::min),
-            namespaces: stream.namespaces,
-            topics: stream.topics.clone(),
-        }
-    }
-}
-
 impl Heartbeat {
     /// `None` where the text is no heartbeat: then it proves nothing.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
@@ -90,16 +33,7 @@ impl Heartbeat {
 
     /// Where to resume if the checkpoint is gone: records that were delivered since then may come again.
     pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
-        let stream = |resume: &Resume| StreamProgress {
-            position: Position::at(resume.after),
-            namespaces: resume.namespaces,
-            topics: resume.topics.clone(),
-            ..StreamProgress::default()
-        };
-        let streams: BTreeMap<_, _> =
-            self.reach.resume.iter().map(|(name, resume)| (name.clone(), stream(resume))).collect();
-        let cluster = self.cluster.clone();
-        (!streams.is_empty()).then(|| Checkpoint { version: VERSION, cluster, streams, ..Checkpoint::default() })
+        self.reach.checkpoint(self.cluster.as_ref())
     }
 
     pub(super) fn text(&self) -> Vec<u8> {
@@ -115,76 +49,16 @@ impl Heartbeat {
     }
 }
 
-/// How long before the end of its lease a leader stops, and how long after it a standby waits: clocks do not run
-/// exactly alike, and a thread can be delayed between a look at the clock and the write that follows it.
-pub(super) fn margin(lease: Duration) -> Duration {
-    lease / 8
-}
-
-/// How often a leader writes a heartbeat.
-pub(super) fn interval(lease: Duration) -> Duration {
-    lease / 3
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        checkpoint::{Gap, LegacyValue, Pass},
-        position::Identity,
-    };
-
-    fn stream(index: u64, seen: &[u64], gap: &[u64]) -> StreamProgress {
-        let seen = seen.iter().map(|event| Identity(*event)).collect();
-        let range = |from: &u64| Gap { from: RaftIndex(*from), until: RaftIndex(u64::MAX), ..Gap::default() };
-        let pass = |from| Pass { ranges: vec![range(from)], ..Pass::default() };
-        let position = Position { index: RaftIndex(index), seen, ..Position::default() };
-        let topics = vec!["Node".to_owned()];
-        StreamProgress {
-            position,
-            namespaces: 7,
-            backfill: gap.iter().map(pass).collect(),
-            topics,
-            ..StreamProgress::default()
-        }
-    }
-
-    #[test]
-    fn without_its_checkpoint_a_lane_goes_on_before_all_that_is_owed() {
-        let whole =
-            |stream: StreamProgress| StreamProgress { position: Position { whole: true, ..stream.position }, ..stream };
-        for (stream, after) in [
-            (stream(50, &[], &[]), 50),
-            (stream(50, &[1], &[]), 49),
-            (whole(stream(50, &[1], &[])), 50),
-            (stream(50, &[1], &[70, 20, 30]), 19),
-            (stream(50, &[1], &[0]), 0),
-            (stream(0, &[], &[]), 0),
-        ] {
-            let streams = [("*".to_owned(), stream)].into();
-            let mut checkpoint = Checkpoint { streams, ..Checkpoint::default() };
-            let reach = CheckpointReach::of(&checkpoint);
-            assert_eq!(reach.positions["*"], checkpoint.streams["*"].position.ask());
-            let (session, holder) = ("s".to_owned(), String::new());
-            let heartbeat = Heartbeat { session, counter: 1, lease_ms: 1, holder, cluster: None, reach };
-            let read = Heartbeat::parse(&heartbeat.text()).expect("a heartbeat");
-            assert_eq!(read, heartbeat);
-            let resumed = &read.checkpoint().expect("there is a lane").streams["*"];
-            assert_eq!((resumed.position.clone(), resumed.namespaces), (Position::at(RaftIndex(after)), 7));
-            assert_eq!(resumed.topics, ["Node"]);
-            checkpoint.legacy = Some(LegacyValue::default());
-            assert_eq!(
-                CheckpointReach::of(&checkpoint).resume,
-                BTreeMap::new(),
-                "the original's part would be missing"
-            );
-        }
-    }
+    use crate::position::RaftIndex;
 
     #[test]
     fn a_heartbeat_of_an_older_version_says_its_positions() {
         let read = Heartbeat::parse(br#"{"session":"s","counter":3,"lease_ms":4000,"positions":{"*":9},"more":1}"#);
         let read = read.expect("a heartbeat");
         assert_eq!((read.reach.positions["*"], read.checkpoint()), (RaftIndex(9), None));
+        assert_eq!(Heartbeat::parse(&read.text()), Some(read));
     }
 }

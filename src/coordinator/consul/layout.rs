@@ -13,20 +13,16 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::keys::{Extent, Keys};
 use crate::{
     checkpoint::{Checkpoint, check_version},
     cluster::Identity,
     consul::{Entry, ModifyIndex},
-    task_cursors::{ENTRY_BYTES, TaskCursor, TaskCursors, TaskKey, from_bytes, to_bytes},
+    coordinator::pages::decode,
+    task_cursors::TaskCursors,
 };
-
-/// The checksum before the task cursors of a page or log.
-const SUM_BYTES: usize = 8;
 
 /// The text of the head's key.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,28 +56,6 @@ pub(super) struct Found {
 pub(super) struct Corrupt {
     pub(super) key: String,
     pub(super) reason: String,
-}
-
-/// Task cursors with their checksum.
-pub(super) fn encode(task_cursors: &[(TaskKey, TaskCursor)]) -> Bytes {
-    let mut bytes = vec![0; SUM_BYTES];
-    bytes.reserve_exact(task_cursors.len() * ENTRY_BYTES);
-    task_cursors.iter().for_each(|entry| bytes.extend_from_slice(&to_bytes(*entry)));
-    let sum = xxh3_64(&bytes[SUM_BYTES..]);
-    bytes[..SUM_BYTES].copy_from_slice(&sum.to_le_bytes());
-    bytes.into()
-}
-
-fn decode(bytes: &[u8]) -> Result<impl ExactSizeIterator<Item = (TaskKey, TaskCursor)>, String> {
-    let (sum, task_cursors) = bytes.split_first_chunk::<SUM_BYTES>().ok_or("it is too short")?;
-    let (entries, rest) = task_cursors.as_chunks::<ENTRY_BYTES>();
-    if !rest.is_empty() {
-        return Err("it ends in the middle of a task cursor".to_owned());
-    }
-    if xxh3_64(task_cursors).to_le_bytes() != *sum {
-        return Err("its checksum is wrong".to_owned());
-    }
-    Ok(entries.iter().map(|entry| from_bytes(*entry)))
 }
 
 /// Where the task cursors are, by the text of the head; `None` where it cannot be read.
@@ -149,10 +123,17 @@ pub(super) fn parse_value(text: &[u8]) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{checkpoint::VERSION, kind::Kind, position::RaftIndex, task_cursors::EventHash};
+    use crate::{
+        checkpoint::VERSION,
+        coordinator::pages::encode,
+        kind::Kind,
+        position::RaftIndex,
+        task_cursors::{EventHash, TaskCursor, TaskKey},
+    };
 
     fn keys() -> Keys {
         Keys::new("prefix", Kind::Allocations)

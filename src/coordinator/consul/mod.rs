@@ -19,7 +19,6 @@
 //! `watch` is the standby, `expiry` its decision, `tenure` a lock in hand, `writer` the heartbeats, `store`, `plan` and
 //! `layout` the checkpoint, `session` the session. Start at [`Consul::start`].
 
-mod clock;
 mod expiry;
 mod heartbeat;
 pub mod inspect;
@@ -51,7 +50,7 @@ use self::{
     watch::{Waiter, Watcher},
     writer::{Requests, Writer},
 };
-use super::{Claim, Coordinator, Positions};
+use super::{Claim, Coordinator, Positions, term};
 use crate::{
     consul::{Client, Get, Op, SessionId, Transaction},
     kind::Kind,
@@ -188,7 +187,7 @@ impl Coordinator for Consul {
 
     /// Each heartbeat carries what changed: a take-over then repeats only what followed the last heartbeat.
     fn keep_every(&self, _interval: Duration) -> Duration {
-        heartbeat::interval(self.options.lease)
+        term::interval(self.options.lease)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

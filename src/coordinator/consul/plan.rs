@@ -7,11 +7,12 @@ use std::{collections::HashMap, ops::Range};
 
 use super::{
     keys::{Extent, Keys},
-    layout::{self, Head},
+    layout::Head,
 };
 use crate::{
     checkpoint::{Checkpoint, VERSION},
     consul::{MAX_OPS, MAX_REQUEST_BYTES, ModifyIndex, Op},
+    coordinator::pages,
     lease::{Changes, Progress},
     task_cursors::{ENTRY_BYTES, Shard, TaskCursor, TaskKey},
 };
@@ -125,7 +126,7 @@ impl Remote {
             }
         }
         for task_cursors in logged.chunks(LOG_CURSORS) {
-            let (key, value) = (keys.log(extent.generation, extent.logs), layout::encode(task_cursors));
+            let (key, value) = (keys.log(extent.generation, extent.logs), pages::encode(task_cursors));
             before.push(Op::Set { key, value, flags: 0 });
             extent.logs += 1;
             in_logs += task_cursors.len();
@@ -184,7 +185,7 @@ impl Folding {
         let task_cursors = progress.task_cursors(Shard { number: self.next, of: self.pages });
         self.written += task_cursors.len();
         let key = keys.page(self.generation, self.next);
-        ops.push(Op::Set { key, value: layout::encode(&task_cursors), flags: 0 });
+        ops.push(Op::Set { key, value: pages::encode(&task_cursors), flags: 0 });
         ops
     }
 }

@@ -11,7 +11,6 @@ use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::{
-    heartbeat,
     inspect::{Folder, SESSION_WITHIN, Snapshot, WITHIN, failed},
     keys::{Extent, Keys, LOCK_FLAGS},
     layout::Head,
@@ -19,7 +18,10 @@ use super::{
 use crate::{
     checkpoint::Checkpoint,
     consul::{Op, Session, SessionId, Transaction},
-    coordinator::inspect::{Leader, SetOutcome, Target},
+    coordinator::{
+        inspect::{Leader, SetOutcome, Target},
+        term,
+    },
     kind::Kind,
     lease::Error,
 };
@@ -92,7 +94,7 @@ impl Folder {
                 if let Err(reason) = self.transact(&[free, take]).await? {
                     return Ok(Err(reason));
                 }
-                let wait = *lease + heartbeat::margin(*lease);
+                let wait = *lease + term::margin(*lease);
                 let Leader::Known { holder, .. } = leader else { return Ok(Err(String::new())) };
                 info!(%kind, %holder, ?wait, reason = "state set --force", "lease taken from its leader");
                 sleep(wait).await;

@@ -5,14 +5,16 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{
-    clock::{Boot, Clock},
-    heartbeat::{self, CheckpointReach, Heartbeat},
-};
+use super::heartbeat::Heartbeat;
 use crate::{
     cluster::{self, Difference, Known, Verdict},
     consul::{Client, SessionId},
-    coordinator::Turns,
+    coordinator::{
+        Turns,
+        clock::{Boot, Clock},
+        reach::CheckpointReach,
+        term,
+    },
     kind::Kind,
     telemetry::{Metrics, Status},
 };
@@ -67,7 +69,7 @@ impl Shared {
 
     /// How long after a heartbeat was sent it may be relied on.
     pub(super) fn term(&self) -> Duration {
-        self.options.lease - heartbeat::margin(self.options.lease)
+        self.options.lease - term::margin(self.options.lease)
     }
 
     /// The text of a heartbeat.

@@ -7,7 +7,6 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{
-    heartbeat::CheckpointReach,
     keys::Extent,
     layout::{self, Corrupt, Found, Head},
     plan::{Remote, Save, Written, fits, pack},
@@ -18,7 +17,7 @@ use crate::{
     backoff::Backoff,
     checkpoint::{Checkpoint, LegacyValue, VERSION},
     consul::{self, Get, Op},
-    coordinator::reset,
+    coordinator::{reach::CheckpointReach, reset},
     lease::{Changes, Error, Progress},
     throttle::Outage,
 };

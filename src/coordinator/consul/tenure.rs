@@ -13,14 +13,17 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    clock::{Clock, Moment},
-    heartbeat::{CheckpointReach, Heartbeat},
+    heartbeat::Heartbeat,
     keys::{Keys, LOCK_FLAGS},
 };
 use crate::{
     checkpoint::Checkpoint,
     consul::{Client, Op, SessionId, Transaction},
-    coordinator::turn::Seat,
+    coordinator::{
+        clock::{Clock, Moment},
+        reach::CheckpointReach,
+        turn::Seat,
+    },
     kind::Kind,
     lease::{Error, LeaseState},
 };

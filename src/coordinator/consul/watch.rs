@@ -17,19 +17,11 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::debug;
 
 use self::judge::Look;
-use super::{
-    clock::Moment,
-    expiry::LeaseExpiry,
-    heartbeat::{self, Heartbeat},
-    keys::Keys,
-    shared::Shared,
-    tenure::Tenure,
-    writer::Requests,
-};
+use super::{expiry::LeaseExpiry, heartbeat::Heartbeat, keys::Keys, shared::Shared, tenure::Tenure, writer::Requests};
 use crate::{
     backoff::Backoff,
     consul::{Op, SessionId, Transaction},
-    coordinator::Positions,
+    coordinator::{Positions, clock::Moment, term},
     kind::Kind,
     lease::Error,
     telemetry::Duty,
@@ -225,7 +217,7 @@ impl Watcher {
             pause = jittered(REFUSED);
         }
         for due in self.wanted.iter().filter_map(|wanted| wanted.due) {
-            pause = pause.min(jittered(heartbeat::interval(self.shared.options.lease) * 3 / 8));
+            pause = pause.min(jittered(term::interval(self.shared.options.lease) * 3 / 8));
             // A refused lock that is due is tried again at the next look.
             if due > now {
                 pause = pause.min(due.since(now));

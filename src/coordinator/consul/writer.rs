@@ -13,14 +13,10 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{
-    clock::Moment,
-    heartbeat::{self, CheckpointReach},
-    shared::Shared,
-    tenure::Tenure,
-};
+use super::{shared::Shared, tenure::Tenure};
 use crate::{
     consul::{self, MAX_OPS, MAX_REQUEST_BYTES, ModifyIndex, Op, Transaction},
+    coordinator::{clock::Moment, reach::CheckpointReach, term},
     lease::LeaseState,
     telemetry::Duty,
     throttle::Outage,
@@ -169,7 +165,7 @@ impl Writer {
                 command = requests.recv() => match command {
                     Some(WriterRequest::Lead(tenure)) => {
                         self.led.push(tenure);
-                        self.next_beat = self.next_beat.min(Instant::now() + heartbeat::interval(self.shared.options.lease));
+                        self.next_beat = self.next_beat.min(Instant::now() + term::interval(self.shared.options.lease));
                     }
                     Some(WriterRequest::Commit(job)) => self.queue.push_back(job),
                     Some(WriterRequest::Forget { tenure, done }) => {
@@ -197,7 +193,7 @@ impl Writer {
 
     /// Sends a heartbeat for each tenure, with as many waiting writes as fit.
     fn send(&mut self) {
-        let period = heartbeat::interval(self.shared.options.lease);
+        let period = term::interval(self.shared.options.lease);
         self.next_beat = Instant::now() + period;
         self.led.retain(|tenure| tenure.lease_state() != LeaseState::Lost);
         let mut ops = Vec::with_capacity(MAX_OPS);

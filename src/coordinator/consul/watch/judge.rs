@@ -8,8 +8,8 @@ use super::{Awaited, Chance, Waiter, Watcher, names};
 use crate::{
     consul::{Entry, Op, SessionId},
     coordinator::{
+        clock::Moment,
         consul::{
-            clock::Moment,
             expiry::{Holder, LeaseExpiry, holder},
             heartbeat::Heartbeat,
             keys::{Keys, LOCK_FLAGS},

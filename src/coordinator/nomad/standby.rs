@@ -1,0 +1,229 @@
+//! The standby of one resource: it watches the leader's Variable, and takes the lease when that is over.
+//!
+//! One blocking query is open at a time. It answers at once when the leader gives the lease back, and otherwise when the lease should
+//! be over.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+use tracing::{debug, info};
+
+use super::{
+    expiry::{Expiry, Seen},
+    lease::NomadLease,
+    record::{Content, Heartbeat},
+    shared::{SETTING, Shared, leader},
+    store::Store,
+    tenure::Tenure,
+    writer::{Begin, Writer},
+};
+use crate::{
+    backoff::Backoff,
+    checkpoint::Checkpoint,
+    coordinator::{Turns, reach::CheckpointReach, reset},
+    kind::Kind,
+    lease::Error,
+    nomad::{self, Variable, Written},
+    position::RaftIndex,
+    telemetry::Duty,
+    throttle::Outage,
+};
+
+/// The deadline of a read, beside the time that it is to wait.
+const READ_WITHIN: Duration = Duration::from_secs(3);
+/// The shortest wait of a blocking query: less would only ask more often.
+const SHORTEST: Duration = Duration::from_millis(20);
+
+/// Waits for the lease of one resource.
+pub(super) struct Standby {
+    shared: Arc<Shared>,
+    kind: Kind,
+    path: String,
+    expiry: Expiry,
+    /// The Variable as it was last seen; `None` where there was none.
+    last: Option<Variable>,
+    /// A checkpoint made from what the leader had told, for the case that its own is gone.
+    known: Option<Checkpoint>,
+    /// The leader that the log has named.
+    named: Option<String>,
+    watching: Outage,
+    taking: Outage,
+    backoff: Backoff,
+}
+
+impl Standby {
+    pub(super) fn new(shared: Arc<Shared>, kind: Kind) -> Self {
+        Standby {
+            path: shared.path(kind),
+            shared,
+            kind,
+            expiry: Expiry::default(),
+            last: None,
+            known: None,
+            named: None,
+            watching: Outage::new("watching the leaders in Nomad"),
+            taking: Outage::new("taking leases in Nomad"),
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
+        }
+    }
+
+    /// Waits until the lease is ours.
+    ///
+    /// # Errors
+    /// The leader belongs to another cluster.
+    pub(super) async fn wait(mut self) -> Result<NomadLease, Error> {
+        let taken = self.until_taken().await;
+        self.publish(None);
+        self.shared.status.barred(self.kind, None);
+        taken
+    }
+
+    async fn until_taken(&mut self) -> Result<NomadLease, Error> {
+        // After a failure the state is read at once, and not waited for.
+        let mut is_known = false;
+        loop {
+            let now = self.shared.clock.now();
+            let after = self.last.as_ref().map_or(RaftIndex(0), |last| last.index);
+            let wait = self.expiry.due().map_or(SHORTEST, |due| due.since(now).max(SHORTEST));
+            let blocking = (is_known && after.0 > 0).then_some((after, wait));
+            let (client, place) = (&self.shared.client, &self.shared.options.place);
+            match client.variable(place, &self.path, blocking, READ_WITHIN).await {
+                Ok(found) => self.saw(found)?,
+                Err(error) => {
+                    self.watching.log(&error);
+                    self.shared.status.coordinator(Duty::Watch, Some(error.to_string()));
+                    self.expiry.restart();
+                    is_known = false;
+                    sleep(self.backoff.failed()).await;
+                    continue;
+                }
+            }
+            self.watching.over();
+            self.backoff.reset();
+            self.shared.status.coordinator(Duty::Watch, None);
+            is_known = true;
+            if !self.expiry.is_over(self.shared.clock.now()) {
+                if self.last.is_none() {
+                    // A blocking query of what is not there answers when anything else changes.
+                    sleep(wait.min(READ_WITHIN)).await;
+                }
+                continue;
+            }
+            // It is seen through, even where nobody waits for the lease any more: then that is dropped, which gives it back.
+            let take = self.chance().take();
+            match self.shared.tasks.spawn(take).await.map_err(|_| Error::Lost)? {
+                Ok(Ok(lease)) => return Ok(lease),
+                Ok(Err(now)) => {
+                    debug!(kind = %self.kind, "lease refused: the Variable has changed");
+                    self.taking.over();
+                    self.shared.status.barred(self.kind, None);
+                    self.saw(now)?;
+                    is_known = self.last.is_some();
+                }
+                Err(error) => {
+                    self.taking.log(&error);
+                    self.shared.status.barred(self.kind, Some(format!("cannot take the lease: {error}")));
+                    if error.is_retryable() {
+                        self.expiry.restart();
+                    }
+                    is_known = false;
+                    sleep(self.backoff.failed()).await;
+                }
+            }
+        }
+    }
+
+    /// Takes in what the Variable is now.
+    fn saw(&mut self, found: Option<Variable>) -> Result<(), Error> {
+        let heartbeat = found.as_ref().and_then(Heartbeat::of);
+        let index = found.as_ref().map_or(RaftIndex(0), |found| found.index);
+        let seen = Seen { index, heartbeat: heartbeat.as_ref() };
+        self.expiry.observe(seen, &self.shared.id, self.shared.clock.now());
+        let led = heartbeat.filter(|heartbeat| !heartbeat.released && heartbeat.id != self.shared.id);
+        if let Some(heartbeat) = &led
+            && let Some(difference) = self.shared.differs(heartbeat)
+        {
+            let (kind, what) = (self.kind, leader(&heartbeat.holder, self.kind));
+            return Err(Error::Foreign { kind, what, difference, setting: SETTING, reset: reset(kind, None) });
+        }
+        let checkpoint = found.as_ref().and_then(|found| Content::of(found).parse().ok()?);
+        if let Some(head) = &checkpoint {
+            let reach = CheckpointReach::of(&head.checkpoint);
+            self.known = reach.checkpoint(head.checkpoint.cluster.as_ref());
+            // The positions are of use while somebody leads.
+            self.publish(led.as_ref().map(|_| reach));
+        }
+        self.shared.status.holder(self.kind, led.as_ref().map(|heartbeat| heartbeat.holder.clone()));
+        if let Some(heartbeat) = led
+            && self.named.replace(heartbeat.id.clone()).as_ref() != Some(&heartbeat.id)
+        {
+            info!(kinds = self.kind.name(), leader = heartbeat.holder, "standing by");
+        }
+        self.last = found;
+        Ok(())
+    }
+
+    /// Publishes how far the leader has come; `None` while we wait for none.
+    fn publish(&self, reach: Option<CheckpointReach>) {
+        self.shared.positions.send_if_modified(|positions| match reach {
+            Some(reach) => positions.insert(self.kind, reach.positions.clone()) != Some(reach.positions),
+            None => positions.remove(&self.kind).is_some(),
+        });
+    }
+
+    /// What [`Take::take`] needs.
+    fn chance(&mut self) -> Take {
+        Take {
+            shared: Arc::clone(&self.shared),
+            kind: self.kind,
+            path: self.path.clone(),
+            last: self.last.clone(),
+            known: self.known.clone(),
+            from: self.expiry.leader().map(|leader| leader.holder.clone()),
+        }
+    }
+}
+
+/// The lease is over.
+struct Take {
+    shared: Arc<Shared>,
+    kind: Kind,
+    path: String,
+    /// The Variable as it was last seen.
+    last: Option<Variable>,
+    known: Option<Checkpoint>,
+    /// The leader whose lease is over, if it did not give it back.
+    from: Option<String>,
+}
+
+impl Take {
+    /// One write that takes the lease, if the Variable is as it was last seen. Otherwise returns what it is now.
+    async fn take(self) -> Result<Result<NomadLease, Option<Variable>>, nomad::Error> {
+        let Take { shared, kind, path, last, known, from } = self;
+        let _turn = match &shared.options.turns {
+            Some(turns) => Some(turns.wait().await),
+            None => None,
+        };
+        let content = last.as_ref().map(Content::of).unwrap_or_default();
+        let before = last.map_or(RaftIndex(0), |last| last.index);
+        let (items, sent) = (content.items(&shared.heartbeat(0, false)), shared.clock.now());
+        let place = &shared.options.place;
+        let index = match shared.client.put_variable(place, &path, (&items, before), shared.term()).await? {
+            Written::Done(index) => index,
+            Written::Conflict(now) => return Ok(Err(now)),
+        };
+        match from {
+            Some(from) => {
+                shared.metrics.of(kind).takeovers.inc();
+                let (kinds, reason) = (kind.name(), "its leader sent no heartbeat within the lease");
+                info!(kinds, from, reason, "leases taken over");
+            }
+            None => info!(kinds = kind.name(), "leases taken"),
+        }
+        let seat = shared.options.turns.as_ref().map(Turns::seat);
+        let tenure = Tenure::new(kind, Arc::clone(&shared.clock), (shared.term(), sent), seat);
+        let store = Store::new(Arc::clone(&shared), kind, content.clone(), known);
+        let requests = Writer::start(shared, Arc::clone(&tenure), Begin { index, content });
+        Ok(Ok(NomadLease::new(tenure, store, requests)))
+    }
+}
