@@ -23,6 +23,8 @@
 mod expiry;
 pub mod inspect;
 mod lease;
+#[cfg(test)]
+mod model;
 mod plan;
 mod record;
 mod shared;

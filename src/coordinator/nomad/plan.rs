@@ -217,3 +217,149 @@ fn fitting(mut head: Head) -> String {
     }
     text_of_head
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, collections::BTreeMap};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        checkpoint::{Gap, Pass, StreamProgress},
+        position::{Identity, Position, RaftIndex},
+        task_cursors::{EventHash, TaskCursors},
+    };
+
+    /// All task cursors of a run.
+    #[derive(Default)]
+    struct All(std::sync::Mutex<BTreeMap<u64, u64>>);
+
+    fn entry((task, event): (u64, u64)) -> (TaskKey, TaskCursor) {
+        (TaskKey::new(&task.to_string(), "task"), TaskCursor::new(EventHash(event), RaftIndex(event), false))
+    }
+
+    impl Progress for All {
+        fn head(&self) -> Option<Checkpoint> {
+            None
+        }
+        fn changes(&self) -> Option<Changes> {
+            None
+        }
+        fn not_stored(&self) {}
+        fn task_cursors(&self, shard: Shard) -> Vec<(TaskKey, TaskCursor)> {
+            let all = self.0.lock().expect("no panic");
+            all.iter().map(|(task, event)| entry((*task, *event))).filter(|(task, _)| shard.has(*task)).collect()
+        }
+        fn task_cursors_len(&self) -> usize {
+            self.0.lock().expect("no panic").len()
+        }
+    }
+
+    /// The Variables, as a leader that reads them finds them.
+    fn read(head: &(String, Option<String>), variables: &BTreeMap<String, String>) -> (TaskCursors, Stored) {
+        let Head { parts, .. } = serde_json::from_str(&head.0).expect("a head");
+        let mut stored = Stored { parts, ..Stored::default() };
+        let mut all = TaskCursors::default();
+        for (number, name) in stored.parts.names().enumerate() {
+            let some = parse(variables.get(name).expect("what a head names is there")).expect("whole");
+            if number < stored.parts.pages.len() {
+                stored.in_pages += some.len()
+            } else {
+                stored.in_logs += some.len()
+            }
+            some.into_iter().for_each(|(task, cursor)| all.set(task, cursor));
+        }
+        stored.recent = head.1.as_deref().map(|text| parse(text).expect("whole")).unwrap_or_default();
+        stored.recent.iter().for_each(|(task, cursor)| all.set(*task, *cursor));
+        (all, stored)
+    }
+
+    /// One save: how many cursors are set, and which of its writes fails, if one does.
+    fn saves() -> impl Strategy<Value = Vec<(u64, Option<u8>, bool, bool)>> {
+        let one =
+            (0_u64..2500, prop::option::weighted(0.2, 0_u8..4), prop::bool::weighted(0.03), prop::bool::weighted(0.1));
+        prop::collection::vec(one, 1..40)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn whatever_fails_the_stored_head_has_every_cursor_that_it_had_to(saves in saves()) {
+            let (all, variables) = (All::default(), RefCell::new(BTreeMap::<String, String>::new()));
+            let (mut plan, mut leader) = (Plan::new("leader-0", None), 0);
+            let (mut stored_head, mut expected) = (None, BTreeMap::new());
+            let (mut next, mut owed, mut forgets) = (0_u64, Vec::new(), false);
+            for (count, fails, forgotten, changes_leader) in saves {
+                if forgotten {
+                    all.0.lock().expect("no panic").clear();
+                    owed.clear();
+                    forgets = true;
+                }
+                for _ in 0..count {
+                    next += 1;
+                    let set = (next % 6007, next);
+                    all.0.lock().expect("no panic").insert(set.0, set.1);
+                    owed.push(entry(set));
+                }
+                let changes = Changes { head: Checkpoint::default(), task_cursors: owed.clone(), forgotten: forgets };
+                plan.take_in(&changes, &all);
+                let (mut is_first, mut writes, mut failed) = (true, 0, false);
+                while let Some((Part { name, text }, pending)) = plan.next_part(&all, is_first) {
+                    is_first = false;
+                    prop_assert!(text.len() + 20 <= crate::nomad::MAX_ITEMS, "{} bytes", text.len());
+                    failed = fails == Some(writes);
+                    writes += 1;
+                    if failed { break; }
+                    prop_assert!(variables.borrow_mut().insert(name.clone(), text).is_none(), "{name} was used twice");
+                    plan.wrote(name, pending);
+                }
+                if !failed && fails != Some(3) {
+                    let head = plan.head(&Checkpoint::default());
+                    let bytes = head.0.len() + head.1.as_ref().map_or(0, String::len);
+                    prop_assert!(bytes <= 62 << 10, "{bytes} bytes");
+                    stored_head = Some(head);
+                    expected = all.0.lock().expect("no panic").clone();
+                    owed.clear();
+                    forgets = false;
+                }
+                if let Some(head) = &stored_head {
+                    let (found, stored) = read(head, &variables.borrow());
+                    for (task, event) in &expected {
+                        let (task, cursor) = entry((*task, *event));
+                        prop_assert_eq!(found.get(task), Some(cursor));
+                    }
+                    prop_assert_eq!(found.len(), expected.len());
+                    if changes_leader {
+                        leader += 1;
+                        // What was not stored is lost with the old leader.
+                        *all.0.lock().expect("no panic") = expected.clone();
+                        (owed, forgets) = (Vec::new(), false);
+                        plan = Plan::new(&format!("leader-{leader}"), Some(stored));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_is_known_and_owed_a_head_can_be_stored() {
+        for (ranges, seen, known) in [(1, 0, 100_000), (1, 100_000, 0), (1_000, 10, 100), (20_000, 100_000, 2)] {
+            let identities = |count: u64| (0..count).map(|n| Identity(u64::MAX - n)).collect();
+            let range =
+                |n: u64| Gap { from: RaftIndex(10 * n), until: RaftIndex(10 * n + 5), known: identities(known) };
+            let backfill = vec![Pass { ranges: (1..=ranges).map(range).collect(), ..Pass::default() }];
+            let position = Position { index: RaftIndex(1 << 40), seen: identities(seen), ..Position::default() };
+            let stream = StreamProgress { position, backfill, ..StreamProgress::default() };
+            let checkpoint = Checkpoint { streams: [("*".to_owned(), stream)].into(), ..Checkpoint::default() };
+            let (text, _) = Plan::new("leader", None).head(&checkpoint);
+            assert!(text.len() <= MAX_HEAD, "{} bytes of {ranges} ranges, {seen} and {known}", text.len());
+            let head: Head = serde_json::from_str(&text).expect("a head");
+            let owes = |index| {
+                let ranges = &head.checkpoint.streams["*"].backfill[0].ranges;
+                ranges.iter().any(|gap| gap.contains(RaftIndex(index), Identity(0)))
+            };
+            assert!((1..=ranges).all(|n| owes(10 * n) && owes(10 * n + 4)));
+        }
+    }
+}
