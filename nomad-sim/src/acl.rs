@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::filter::Topics;
 
+use crate::variables::{Capability, VariableRule, Workload, allows};
+
 /// What a token may read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
@@ -15,6 +17,10 @@ pub struct Policy {
     pub node: bool,
     /// `operator { policy = "read" }`.
     pub operator: bool,
+    /// `variables` blocks.
+    pub variables: Vec<VariableRule>,
+    /// The token is the identity of this task, which may read its job's own variables.
+    pub workload: Option<Workload>,
 }
 
 impl Policy {
@@ -35,6 +41,34 @@ impl Policy {
     pub fn and_nodes(mut self) -> Self {
         self.node = true;
         self
+    }
+
+    /// The identity of a task. What its job's policies allow comes on top.
+    #[must_use]
+    pub fn workload(namespace: &str, job: &str, group: &str, task: &str) -> Self {
+        let [namespace, job, group, task] = [namespace, job, group, task].map(str::to_owned);
+        Self { workload: Some(Workload { namespace, job, group, task }), ..Self::default() }
+    }
+
+    /// The same with these capabilities on the variables of a path, which may contain `*`; with none of them, `deny`.
+    #[must_use]
+    pub fn and_variables(mut self, namespace: &str, path: &str, capabilities: &[Capability]) -> Self {
+        self.variables.push(VariableRule {
+            namespace: namespace.to_owned(),
+            path: path.to_owned(),
+            capabilities: capabilities.to_vec(),
+        });
+        self
+    }
+
+    /// What a request to read or list may do: Nomad looks at a task's implicit rights for these alone.
+    pub(crate) fn sees_variable(&self, namespace: &str, path: &str, wanted: Capability) -> bool {
+        self.management || allows(&self.variables, self.workload.as_ref(), (namespace, path), wanted)
+    }
+
+    /// What a write may do, and whether its answer may show items.
+    pub(crate) fn writes_variable(&self, namespace: &str, path: &str, wanted: Capability) -> bool {
+        self.management || allows(&self.variables, None, (namespace, path), wanted)
     }
 
     /// Whether jobs and their objects can be read there; for `*`, whether any namespace allows it.
@@ -103,5 +137,22 @@ impl Acl {
             return Some(Policy::default());
         }
         self.tokens.get(token).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closest_rule_counts_and_a_task_only_reads_its_own() {
+        let policy = Policy::workload("default", "carry", "group", "task")
+            .and_variables("default", "nomad/jobs/*", &[Capability::Write])
+            .and_variables("*", "*", &[Capability::Destroy]);
+        let sees = |path| policy.sees_variable("default", path, Capability::Read);
+        let writes = |path| policy.writes_variable("default", path, Capability::Write);
+        assert_eq!((sees("nomad/jobs/carry"), sees("nomad/jobs/carry/other")), (true, false));
+        assert_eq!((writes("nomad/jobs/carry"), writes("elsewhere")), (true, false));
+        assert!(policy.writes_variable("team", "elsewhere", Capability::Destroy));
     }
 }

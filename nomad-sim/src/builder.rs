@@ -214,6 +214,23 @@ impl Builder {
         self
     }
 
+    /// The times of locks pass this many times faster; 1 unless set. With 20, a lock with Nomad's shortest TTL of 10 s
+    /// expires after a second: requests still say 10 s, and are checked as such.
+    #[must_use]
+    pub fn lock_speed(mut self, factor: f64) -> Self {
+        self.config.lock_speed = factor.max(f64::MIN_POSITIVE);
+        self
+    }
+
+    /// Writes of variables are entries of the log, as in Nomad: each takes the log's next index, is published with
+    /// topic `Variable`, and takes a place in the event buffers. Without it they have indexes of their own, so that a
+    /// history, whose indexes are fixed, can play in between.
+    #[must_use]
+    pub fn variable_events(mut self) -> Self {
+        self.config.variable_events = true;
+        self
+    }
+
     /// Starts it.
     ///
     /// # Errors

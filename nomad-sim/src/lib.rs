@@ -1,18 +1,19 @@
 //! A stand-in for a Nomad cluster's HTTP API, for tests and demonstrations where no real Nomad can run.
 //!
 //! It serves the subset that an event carrier uses: the event stream with its small buffer and its odd start rules,
-//! paged lists, blocking queries, full objects, namespaces and tokens. Its tests hold it to recordings of a real
-//! cluster. It can break in every way that a real one was seen to break.
+//! paged lists, blocking queries, full objects, namespaces and tokens; and Nomad's Variables with their locks, which a
+//! coordinator uses. Its tests hold it to recordings of a real cluster. It can break in every way that a real one was seen to break.
 //!
 //! # Layout
 //!
 //! A [`history`](History) yields entries of the raft log; the cluster commits each to its [servers](Server): lines go
 //! into the server's event buffer (`ring.rs`), objects into its tables (`state.rs`, `table.rs`). `http/` answers from
-//! both. Read `sim.rs` first, the handle that tests hold, or `cluster.rs`, which commits an entry.
+//! both. Writes of variables are decided in `variables/`. Read `sim.rs` first, the handle that tests hold, or `cluster.rs`, which commits an entry.
 //!
 //! # What it does not do
 //!
-//! Filter expressions, `reverse`, gzip, TLS, writes. Child counts of job summaries are an
+//! Filter expressions, `reverse`, gzip, TLS, writes other than of variables. Of variables: their events go to
+//! management tokens alone, and a removal of a lock that the log refused is not tried again. Child counts of job summaries are an
 //! approximation. Garbage collection, which publishes nothing, takes place with a `JobBatchDeregistered` line.
 //!
 //! # Example
@@ -33,11 +34,13 @@ mod acl;
 mod address;
 mod builder;
 mod cluster;
+mod duration;
 mod filter;
 mod history;
 mod http;
 mod json;
 mod line;
+mod locks;
 mod object;
 mod orders;
 mod ring;
@@ -47,6 +50,7 @@ mod state;
 mod stub;
 mod summary;
 mod table;
+mod variables;
 mod versions;
 
 pub use acl::Policy;
@@ -59,3 +63,4 @@ pub use object::{AllocationFacts, Body, Object, Render};
 pub use server::{Hanging, Lag, Server};
 pub use sim::Sim;
 pub use table::Kind;
+pub use variables::{Capability, Change as VariableChange, Lost, VariableRule, Workload};

@@ -75,6 +75,12 @@ struct Options {
     /// Time from the publish of an entry to its commit to the state store, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0, help_heading = "Timing")]
     commit_delay: u64,
+    /// How many times faster than in Nomad the locks of variables expire
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, help_heading = "Timing")]
+    lock_speed: f64,
+    /// Publish writes of variables, each with the log's next index (not for a history that plays in between)
+    #[arg(long, help_heading = "Timing")]
+    variable_events: bool,
     /// Bytes that the kernel holds for a slow reader (its own default is megabytes)
     #[arg(long, value_name = "BYTES", help_heading = "Timing")]
     send_buffer: Option<u32>,
@@ -118,6 +124,11 @@ fn build(options: &Options) -> anyhow::Result<nomad_sim::Builder> {
         .heartbeat(Duration::from_millis(options.heartbeat))
         .refusal(Duration::from_millis(options.refusal))
         .commit_delay(Duration::from_millis(options.commit_delay));
+    anyhow::ensure!(options.lock_speed > 0.0, "--lock-speed must be above 0");
+    builder = builder.lock_speed(options.lock_speed);
+    if options.variable_events {
+        builder = builder.variable_events();
+    }
     if let Some(bytes) = options.send_buffer {
         builder = builder.send_buffer(bytes);
     }

@@ -13,6 +13,7 @@ use crate::address::Listener;
 use crate::cluster::{Broker, Cluster, Evidence, Pace, Request};
 use crate::http::{self, Context};
 use crate::line::{self, Line};
+use crate::locks;
 use crate::orders;
 use crate::server::{Server, lock};
 use crate::table::Kind;
@@ -153,6 +154,11 @@ impl Sim {
     /// Lets a token expire: as [`Sim::revoke_token`], but Nomad still knows it.
     pub fn expire_token(&self, id: &str) {
         self.cluster.change_acl(|acl| acl.expire(id));
+    }
+
+    /// Elects a leader: the timers of all locks begin anew, with the TTLs that their variables have now.
+    pub fn elect(&self) {
+        locks::restart_timers(&self.cluster, &self.tasks, &self.stop);
     }
 
     /// Turns the event stream off or on.

@@ -10,6 +10,7 @@ use crate::line::{Event, Line};
 use crate::object::{AllocationFacts, Object};
 use crate::summary::Summaries;
 use crate::table::{Kind, Table};
+use crate::variables::Variables;
 use crate::versions::Versions;
 
 /// The tables of one server.
@@ -21,6 +22,7 @@ pub(crate) struct State {
     pub(crate) summaries: Summaries,
     pub(crate) versions: Versions,
     pub(crate) namespaces: Namespaces,
+    pub(crate) variables: Variables,
     /// The highest applied raft index.
     pub(crate) applied: u64,
 }
@@ -69,6 +71,7 @@ impl State {
             summaries: Summaries::default(),
             versions: Versions::default(),
             namespaces,
+            variables: Variables::default(),
             applied: 0,
         }
     }
@@ -192,6 +195,7 @@ impl State {
     fn apply_silent(&mut self, silent: &Silent, index: u64) {
         match silent {
             Silent::Namespace(name) => self.namespaces.add(name, index),
+            Silent::Variable(change) => self.variables.apply(change, index),
             Silent::Upsert(kind, object) => self.upsert(*kind, object, index),
             Silent::Remove(kind, namespace, id) => {
                 if self.table_mut(*kind).remove(namespace, id).is_some() {

@@ -34,6 +34,7 @@ async fn it_serves_a_preloaded_recording_and_stops_on_sigterm() {
 fn a_wrong_call_is_told_and_changes_nothing() {
     for (args, message) in [
         (&["--speed", "fast"][..], "--speed"),
+        (&["--lock-speed", "0"][..], "--lock-speed"),
         (&["--allocations", "5", "--preload"][..], "no end"),
         (&["--recording", "/nonexistent"][..], "recording"),
         (&["--namespace", "x", "--recording", "any"][..], "NAME=INDEX"),

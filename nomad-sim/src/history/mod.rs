@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::line::Line;
 use crate::object::Object;
 use crate::table::Kind;
+use crate::variables::Change;
 
 pub use generate::{Generator, Options as GeneratorOptions};
 pub use recording::{Error as RecordingError, Recording};
@@ -41,6 +42,8 @@ pub enum Silent {
     Remove(Kind, Box<str>, Box<str>),
     /// Everything but nodes that no entry since this index has changed was garbage-collected.
     CollectBefore(u64),
+    /// A variable was written. Whether that is published is for [`variable_events`](crate::Builder::variable_events).
+    Variable(Change),
 }
 
 /// A log that is read lazily, entry by entry, with growing indexes.

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::list::duration;
 use super::request::Request;
 use super::response::Response;
 use super::{Context, lock};
 use crate::acl::Policy;
 use crate::cluster::Broker;
+use crate::duration;
+use crate::locks;
 use crate::orders;
 use crate::server::{Hanging, Lag, Server};
+use crate::variables::Lost;
 
 /// The orders of the control endpoint.
 const HELP: &str = "\
@@ -32,6 +34,7 @@ POST /sim/revoke?id=T                  deletes a token
 POST /sim/broker?state=enabled|disabled|failing|missing
 POST /sim/old?on=true                  answers as Nomad before 1.0
 POST /sim/shuffle?on=true              members of JSON objects come in another order in each line
+POST /sim/elect                        the timers of all locks begin anew, as with a new leader
 
 For one server with server=K, else for all:
 POST /sim/drop[?reset]                 closes all connections
@@ -47,6 +50,10 @@ POST /sim/lists?delay=2s&errors=3      a page takes so long; so many lists fail
 POST /sim/lists?trickle=100ms          the elements of a page come one at a time
 POST /sim/lists?cycle=true             a page names itself as the next one
 POST /sim/hang[?pages][&tables][&objects][&summaries]   these are not answered from now on
+POST /sim/variables?delay=1s&answer=1s&errors=3   a request takes effect, and is answered, so late; so many fail
+POST /sim/variables?lost=3&closed                 answers to so many writes get lost: 500, or the connection closed
+POST /sim/variables?late=3 | commit       so many writes are answered with 500; they take effect with commit
+POST /sim/variables?hang=true&cut-off=true&deposed=true   they hang; no leader is known; it reads as if it led
 POST /sim/lag?by=N | at=INDEX | none   a server stays behind the log
 ";
 
@@ -139,6 +146,7 @@ async fn order(context: &Context, request: &Request, name: &str) -> Result<Value
                 namespaces: request.all("namespace").map(str::to_owned).collect(),
                 node: request.flag("node", false),
                 operator: request.flag("operator", false),
+                ..Policy::default()
             };
             let id = need("id")?;
             cluster.change_acl(|acl| acl.set(id, policy));
@@ -161,6 +169,7 @@ async fn order(context: &Context, request: &Request, name: &str) -> Result<Value
             *lock(&cluster.broker) = if old { Broker::Missing } else { Broker::Enabled };
             cluster.old.store(old, Ordering::Relaxed);
         }
+        "elect" => locks::restart_timers(cluster, &context.tasks, &context.stop),
         "shuffle" => cluster.shuffle.store(request.flag("on", true), Ordering::Relaxed),
         _ => {
             for number in servers(context, request)? {
@@ -186,7 +195,7 @@ fn server_order(context: &Context, request: &Request, name: &str, number: usize)
     let server = &context.cluster.servers[number];
     let time = |name: &str| match request.get(name) {
         None => Ok(None),
-        Some(text) => duration(text).map(Some).ok_or(format!("{name}= is no duration such as 5s")),
+        Some(text) => duration::parse(text).map(Some).ok_or(format!("{name}= is no duration such as 5s")),
     };
     match name {
         "drop" if request.flag("reset", false) => server.reset_connections(),
@@ -215,6 +224,7 @@ fn server_order(context: &Context, request: &Request, name: &str, number: usize)
                 server.fail_lists(errors);
             }
         }
+        "variables" => variable_faults(request, server, time("delay")?, time("answer")?),
         "hang" => server.hang(Hanging {
             pages: request.flag("pages", false),
             tables: request.flag("tables", false),
@@ -225,6 +235,35 @@ fn server_order(context: &Context, request: &Request, name: &str, number: usize)
         _ => return Err(format!("no such order: {name}")),
     }
     Ok(())
+}
+
+fn variable_faults(request: &Request, server: &Server, delay: Option<Duration>, answer: Option<Duration>) {
+    if delay.is_some() || answer.is_some() {
+        server.slow_variables(delay.unwrap_or_default(), answer.unwrap_or_default());
+    }
+    if let Some(errors) = request.number("errors") {
+        server.fail_variables(errors);
+    }
+    if let Some(lost) = request.number("lost") {
+        let how = if request.flag("closed", false) { Lost::Closed } else { Lost::Failed };
+        server.lose_variable_answers(lost, how);
+    }
+    if let Some(late) = request.number("late") {
+        server.late_variables(late);
+    }
+    if request.get("commit").is_some() {
+        server.commit_late_variables();
+    }
+    let flag = |name: &str| request.get(name).map(|_| request.flag(name, false));
+    if let Some(on) = flag("hang") {
+        server.hang_variables(on);
+    }
+    if let Some(on) = flag("cut-off") {
+        server.cut_off(on);
+    }
+    if let Some(on) = flag("deposed") {
+        server.deposed(on);
+    }
 }
 
 fn lag(request: &Request) -> Result<Lag, String> {

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::request::Request;
 use super::response::{ArrayWriter, Response};
 use super::{Context, policy};
+use crate::duration;
 use crate::server::{Server, lock};
 use crate::state::State;
 use crate::stub;
@@ -178,7 +179,7 @@ impl Wait {
     pub(super) fn parse(request: &Request) -> Result<Self, Response> {
         let time = match request.get("wait") {
             None | Some("") => LONGEST_WAIT,
-            Some(text) => duration(text).ok_or_else(|| Response::text(400, "Invalid wait time"))?,
+            Some(text) => duration::parse(text).ok_or_else(|| Response::text(400, "Invalid wait time"))?,
         };
         let index = match request.get("index") {
             None | Some("") => 0,
@@ -189,60 +190,29 @@ impl Wait {
     }
 }
 
-/// Waits until an index has passed the one asked for, or the time is over: with up to a sixteenth more, as Nomad.
+impl Wait {
+    /// The index that an answer has to pass; 0 for no wait.
+    pub(super) fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// When the wait is over: up to a sixteenth later than asked for, as in Nomad.
+    pub(super) fn deadline(&self, from: Instant) -> Instant {
+        from + self.time + self.time.mul_f64(fastrand::f64() / 16.0)
+    }
+}
+
+/// Waits until an index has passed the one asked for, or the time is over.
 pub(super) async fn block(server: &Server, wait: &Wait, index: impl Fn(&State) -> u64) {
     if wait.index == 0 {
         return;
     }
-    let deadline = Instant::now() + wait.time + wait.time.mul_f64(fastrand::f64() / 16.0);
+    let deadline = wait.deadline(Instant::now());
     let mut applied = server.applied.subscribe();
     loop {
         applied.borrow_and_update();
         if server.read(&index) > wait.index || !matches!(timeout_at(deadline, applied.changed()).await, Ok(Ok(()))) {
             return;
-        }
-    }
-}
-
-/// A duration as Go writes it, such as `5m`, `300ms` or `1m30s`.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    if rest == "0" {
-        return Some(total);
-    }
-    while !rest.is_empty() {
-        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (value, after) = rest.split_at(number);
-        let unit = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
-        let (unit, after) = after.split_at(unit);
-        let seconds = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        total += Duration::try_from_secs_f64(value.parse::<f64>().ok()? * seconds).ok()?;
-        rest = after;
-    }
-    (!text.is_empty()).then_some(total)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_read_as_go_writes_them() {
-        assert_eq!(duration("5m"), Some(Duration::from_secs(300)));
-        assert_eq!(duration("1m1.5s"), Some(Duration::from_millis(61_500)));
-        assert_eq!(duration("300ms"), Some(Duration::from_millis(300)));
-        assert_eq!(duration("0"), Some(Duration::ZERO));
-        for wrong in ["", "5", "m", "5x", "1m5"] {
-            assert_eq!(duration(wrong), None, "{wrong}");
         }
     }
 }

@@ -7,6 +7,8 @@ mod object;
 mod request;
 mod response;
 mod stream;
+mod variable;
+mod variables;
 mod who;
 
 use std::io;
@@ -162,6 +164,8 @@ async fn converse(
                 }
                 stream::Opened::Refused(response) => response.write(&mut writer, false).await?,
             }
+        } else if variable::is_write(&request) {
+            answer(context, &request, &mut writer).await?;
         } else {
             tokio::select! {
                 result = answer(context, &request, &mut writer) => result?,
@@ -186,6 +190,9 @@ async fn answer(
     writer: &mut (impl tokio::io::AsyncWrite + Unpin),
 ) -> io::Result<()> {
     let head_only = request.method == "HEAD";
+    if let Some(path) = variable::path(request) {
+        return variable::answer(context, request, path).await?.write(writer, head_only).await;
+    }
     if request.method != "GET" && !head_only {
         return Response::text(405, "Invalid method").write(writer, false).await;
     }
@@ -196,6 +203,8 @@ async fn answer(
         return response.write(writer, head_only).await;
     }
     let response = match request.path.as_str() {
+        "/v1/var" => variable::without_path(),
+        "/v1/vars" => variables::answer(context, request).await,
         "/v1/namespaces" => list::namespaces(context, request).await,
         "/v1/acl/token/self" => who::token(context, request),
         "/v1/agent/self" => object::agent(context, request),

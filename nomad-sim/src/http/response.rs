@@ -32,7 +32,11 @@ impl Response {
     pub(super) async fn write(&self, to: &mut (impl AsyncWrite + Unpin), head_only: bool) -> io::Result<()> {
         let mut head = head(self.status, &self.headers);
         // write! to a String cannot fail.
-        let written = write!(head, "Content-Length: {}\r\n\r\n", self.body.len());
+        let written = match self.status {
+            // It has no body by its status.
+            204 => write!(head, "\r\n"),
+            _ => write!(head, "Content-Length: {}\r\n\r\n", self.body.len()),
+        };
         debug_assert!(written.is_ok());
         to.write_all(head.as_bytes()).await?;
         if !head_only {
@@ -45,11 +49,13 @@ impl Response {
 fn head(status: u16, headers: &[(&'static str, String)]) -> String {
     let reason = match status {
         200 => "OK",
+        204 => "No Content",
         307 => "Temporary Redirect",
         400 => "Bad Request",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        409 => "Conflict",
         _ => "Internal Server Error",
     };
     let mut head = format!("HTTP/1.1 {status} {reason}\r\n");

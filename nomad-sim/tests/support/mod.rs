@@ -64,6 +64,25 @@ pub(crate) async fn post(addr: SocketAddr, target: &str, body: &str) -> Answer {
     send(client().post(format!("http://{addr}{target}")).body(body.to_owned())).await
 }
 
+pub(crate) async fn put(addr: SocketAddr, target: &str, body: &str) -> Answer {
+    put_with(addr, target, body, "").await
+}
+
+pub(crate) async fn put_with(addr: SocketAddr, target: &str, body: &str, token: &str) -> Answer {
+    let request = client().put(format!("http://{addr}{target}")).header("X-Nomad-Token", token);
+    send(request.body(body.to_owned())).await
+}
+
+/// A write whose connection can break.
+pub(crate) async fn try_put(addr: SocketAddr, target: &str, body: &str) -> reqwest::Result<reqwest::Response> {
+    let request = client().put(format!("http://{addr}{target}")).body(body.to_owned());
+    timeout(LIMIT, request.send()).await.expect("an answer in time")
+}
+
+pub(crate) async fn delete(addr: SocketAddr, target: &str) -> Answer {
+    send(client().delete(format!("http://{addr}{target}"))).await
+}
+
 async fn send(request: reqwest::RequestBuilder) -> Answer {
     let response = timeout(LIMIT, request.send()).await.expect("an answer in time").unwrap();
     let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());

@@ -1,5 +1,7 @@
 //! The cluster: one log, and servers that apply it.
 
+mod variables;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -15,6 +17,7 @@ use crate::line::Line;
 use crate::server::{Server, lock};
 use crate::state::Namespaces;
 use crate::table::Kind;
+use crate::variables::{Head, Timers};
 
 /// Timings and limits of the simulated agent.
 #[derive(Debug, Clone)]
@@ -33,6 +36,10 @@ pub(crate) struct Config {
     pub(crate) send_buffer: Option<u32>,
     /// `event_buffer_size`, as the agents report it.
     pub(crate) event_buffer: usize,
+    /// How many times faster than in Nomad the times of locks pass.
+    pub(crate) lock_speed: f64,
+    /// Writes of variables are entries of the log, and published.
+    pub(crate) variable_events: bool,
 }
 
 impl Default for Config {
@@ -45,6 +52,8 @@ impl Default for Config {
             commit_delay: Duration::ZERO,
             send_buffer: None,
             event_buffer: 100,
+            lock_speed: 1.0,
+            variable_events: false,
         }
     }
 }
@@ -158,6 +167,9 @@ pub(crate) struct Cluster {
     /// The ids of the keyring's public keys, and for how long an answer may be cached.
     pub(crate) keys: Mutex<(Vec<String>, Option<Duration>)>,
     pub(crate) evidence: Mutex<Evidence>,
+    /// The variables at the end of the log, and the timers of their locks.
+    pub(crate) variables: Mutex<Head>,
+    pub(crate) timers: Mutex<Timers>,
     first_namespaces: Namespaces,
     requests: Mutex<Requests>,
     truth: Option<Mutex<Vec<Arc<Line>>>>,
@@ -198,6 +210,8 @@ impl Cluster {
             peers: Mutex::default(),
             keys: Mutex::new((vec![new_key()], Some(KEYS_LAST))),
             evidence: Mutex::default(),
+            variables: Mutex::default(),
+            timers: Mutex::default(),
             first_namespaces: parts.namespaces,
             requests: Mutex::default(),
             truth: parts.keep_truth.then(Mutex::default),
@@ -292,6 +306,8 @@ impl Cluster {
         player.history = player.history.anew(player.generation);
         player.peeked = None;
         player.last_index = self.first_namespaces.index;
+        *lock(&self.variables) = Head::default();
+        lock(&self.timers).clear();
         for server in &self.servers {
             server.reset_to(self.first_namespaces.clone());
         }

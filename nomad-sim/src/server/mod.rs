@@ -1,5 +1,7 @@
 //! One server: its buffer, its state store, its lag behind the log, and its faults.
 
+mod variables;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,6 +16,7 @@ use crate::history::Entry;
 use crate::line::{self, Line};
 use crate::ring::Ring;
 use crate::state::{Namespaces, State};
+use crate::variables::Faults;
 
 /// One server of the simulated cluster. Its methods inject faults into this server alone.
 #[derive(Debug)]
@@ -29,6 +32,7 @@ pub struct Server {
     pub(crate) gate: watch::Sender<Gate>,
     pub(crate) inject: broadcast::Sender<Inject>,
     pub(crate) lists: Mutex<ListFaults>,
+    pub(crate) variables: Mutex<Faults>,
     pub(crate) streams: AtomicUsize,
     connections: AtomicU64,
 }
@@ -163,6 +167,7 @@ impl Server {
             gate: watch::Sender::new(Gate::default()),
             inject: broadcast::Sender::new(64),
             lists: Mutex::default(),
+            variables: Mutex::default(),
             streams: AtomicUsize::new(0),
             connections: AtomicU64::new(1),
         }
