@@ -12,7 +12,7 @@ use crate::{
         Outlet, Reading, State, Tail, Trial, Wanted, catalogue, nomad,
         values::{format, label, level, listen, topic},
     },
-    coordinator::{Config, Storage},
+    coordinator::{Config, NomadConfig, Storage},
     kind::Kind,
     program,
     settings::{Broken, Environment, Layers, PipelineName, Problem, Problems, Reader, Warning},
@@ -85,13 +85,18 @@ fn state(
     let coordinator = coordinator(reader, Ok(Duration::ZERO));
     let level = reader.value(&catalogue::LOG_LEVEL, level);
     let format = reader.value(&catalogue::LOG_FORMAT, format);
-    let cluster = is_live.then(|| reading(reader, environment)).transpose();
+    let is_nomad = matches!(coordinator, Ok(Config::Nomad(_)));
+    let cluster = (is_live || is_nomad).then(|| reading(reader, environment)).transpose();
     let coordinator = match pipeline {
         Some(name) => coordinator?.of_pipeline(name),
         None => coordinator?,
     };
     let storage = match coordinator {
         Config::Consul(config) => Storage::Consul(Box::new(config.client)),
+        Config::Nomad(NomadConfig { place, .. }) => {
+            let Ok(Some(cluster)) = &cluster else { return Err(Broken) };
+            Storage::Nomad { client: Box::new(cluster.nomad.clone()), place }
+        }
         Config::File { data_dir } => Storage::File { data_dir },
         Config::None => {
             reader.wrong(&catalogue::COORDINATOR, "none stores no state; name the coordinator of the run");

@@ -17,7 +17,7 @@
 //!
 //! # Where to look
 //!
-//! `standby` waits, `expiry` decides, `writer` sends the heartbeats, `store`, `plan` and `record` are the checkpoint. Start at
+//! `standby` waits, `expiry` decides, `muster` keeps the kinds of one process together, `writer` sends the heartbeats, `store`, `plan` and `record` are the checkpoint. Start at
 //! [`Nomad::start`].
 
 mod expiry;
@@ -25,6 +25,7 @@ pub mod inspect;
 mod lease;
 #[cfg(test)]
 mod model;
+mod muster;
 mod plan;
 mod record;
 mod shared;

@@ -2,10 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::record::Heartbeat;
+use super::{muster::Muster, record::Heartbeat};
 use crate::{
     cluster::{self, Difference, Known, Verdict},
     coordinator::{
@@ -46,6 +46,9 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     pub(super) status: Status,
     pub(super) positions: watch::Sender<Positions>,
+    pub(super) muster: Muster,
+    /// When it began: all heartbeats are sent at multiples of the interval after that, those of all kinds together.
+    begun: Instant,
     /// The standbys and the writers.
     pub(super) tasks: TaskTracker,
     /// Ends them.
@@ -56,7 +59,8 @@ impl Shared {
     pub(super) fn new(client: Client, options: Options, metrics: Metrics, status: Status) -> Arc<Self> {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (id, positions) = (format!("{:016x}", fastrand::u64(..)), watch::Sender::default());
-        Arc::new(Shared { client, clock: Arc::new(Boot), options, id, metrics, status, positions, tasks, stop })
+        let (clock, muster, begun) = (Arc::new(Boot), Muster::default(), Instant::now());
+        Arc::new(Shared { client, clock, options, id, metrics, status, positions, muster, begun, tasks, stop })
     }
 
     /// The path of the Variable of `kind`.
@@ -72,6 +76,13 @@ impl Shared {
     /// How often a leader sends one.
     pub(super) fn interval(&self) -> Duration {
         term::interval(self.options.lease)
+    }
+
+    /// When the next heartbeat is due.
+    pub(super) fn next_beat(&self) -> Instant {
+        let (since, interval) = (self.begun.elapsed(), self.interval());
+        let passed = since.as_nanos() / interval.as_nanos().max(1);
+        self.begun + interval * u32::try_from(passed + 1).unwrap_or(u32::MAX)
     }
 
     pub(super) fn heartbeat(&self, counter: u64, released: bool) -> Heartbeat {

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     checkpoint::Checkpoint,
-    coordinator::{Turns, reach::CheckpointReach, reset},
+    coordinator::{Turns, clock::Moment, reach::CheckpointReach, reset},
     kind::Kind,
     lease::Error,
     nomad::{self, Variable, Written},
@@ -33,6 +33,8 @@ use crate::{
 const READ_WITHIN: Duration = Duration::from_secs(3);
 /// The shortest wait of a blocking query: less would only ask more often.
 const SHORTEST: Duration = Duration::from_millis(20);
+/// How much longer a blocking query may take than we wait for it.
+const SLACK: Duration = Duration::from_secs(1);
 
 /// Waits for the lease of one resource.
 pub(super) struct Standby {
@@ -73,7 +75,10 @@ impl Standby {
     /// The leader belongs to another cluster.
     pub(super) async fn wait(mut self) -> Result<NomadLease, Error> {
         let taken = self.until_taken().await;
-        self.publish(None);
+        self.shared.muster.done(self.kind);
+        if taken.is_ok() {
+            self.shared.muster.all_taken().await;
+        }
         self.shared.status.barred(self.kind, None);
         taken
     }
@@ -82,12 +87,18 @@ impl Standby {
         // After a failure the state is read at once, and not waited for.
         let mut is_known = false;
         loop {
-            let now = self.shared.clock.now();
+            let (now, due) = (self.shared.clock.now(), self.due());
             let after = self.last.as_ref().map_or(RaftIndex(0), |last| last.index);
-            let wait = self.expiry.due().map_or(SHORTEST, |due| due.since(now).max(SHORTEST));
-            let blocking = (is_known && after.0 > 0).then_some((after, wait));
+            let wait = due.map_or(SHORTEST, |due| due.since(now).max(SHORTEST));
+            // It answers up to a sixteenth of the wait too late.
+            let blocking = (is_known && after.0 > 0).then_some((after, wait + SLACK));
             let (client, place) = (&self.shared.client, &self.shared.options.place);
-            match client.variable(place, &self.path, blocking, READ_WITHIN).await {
+            let found = tokio::select! {
+                found = client.variable(place, &self.path, blocking, READ_WITHIN) => found,
+                // The write that takes the lease shows whether the Variable is as it was seen.
+                () = sleep(wait), if blocking.is_some() && due.is_some() => Ok(self.last.clone()),
+            };
+            match found {
                 Ok(found) => self.saw(found)?,
                 Err(error) => {
                     self.watching.log(&error);
@@ -102,7 +113,8 @@ impl Standby {
             self.backoff.reset();
             self.shared.status.coordinator(Duty::Watch, None);
             is_known = true;
-            if !self.expiry.is_over(self.shared.clock.now()) {
+            let now = self.shared.clock.now();
+            if !self.expiry.is_over(now) || self.due().is_some_and(|due| now < due) {
                 if self.last.is_none() {
                     // A blocking query of what is not there answers when anything else changes.
                     sleep(wait.min(READ_WITHIN)).await;
@@ -110,6 +122,7 @@ impl Standby {
                 continue;
             }
             // It is seen through, even where nobody waits for the lease any more: then that is dropped, which gives it back.
+            self.shared.muster.takes(self.kind);
             let take = self.chance().take();
             match self.shared.tasks.spawn(take).await.map_err(|_| Error::Lost)? {
                 Ok(Ok(lease)) => return Ok(lease),
@@ -121,6 +134,7 @@ impl Standby {
                     is_known = self.last.is_some();
                 }
                 Err(error) => {
+                    self.shared.muster.done(self.kind);
                     self.taking.log(&error);
                     self.shared.status.barred(self.kind, Some(format!("cannot take the lease: {error}")));
                     if error.is_retryable() {
@@ -131,6 +145,12 @@ impl Standby {
                 }
             }
         }
+    }
+
+    /// When the lease may be taken; `None` where nobody leads.
+    fn due(&self) -> Option<Moment> {
+        let due = self.expiry.due()?;
+        Some(self.shared.muster.due(self.kind, self.shared.interval()).map_or(due, |all| all.max(due)))
     }
 
     /// Takes in what the Variable is now.
@@ -145,6 +165,10 @@ impl Standby {
         {
             let (kind, what) = (self.kind, leader(&heartbeat.holder, self.kind));
             return Err(Error::Foreign { kind, what, difference, setting: SETTING, reset: reset(kind, None) });
+        }
+        match (self.expiry.leader(), self.expiry.due()) {
+            (Some(leader), Some(due)) => self.shared.muster.waits(self.kind, &leader.id, due),
+            _ => self.shared.muster.done(self.kind),
         }
         let checkpoint = found.as_ref().and_then(|found| Content::of(found).parse().ok()?);
         if let Some(head) = &checkpoint {

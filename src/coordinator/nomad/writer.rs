@@ -112,7 +112,7 @@ impl Writer {
         let (sender, requests) = mpsc::channel(QUEUE);
         let (due, received) = watch::channel(0);
         let path = shared.path(tenure.kind);
-        let next_beat = Instant::now() + shared.interval();
+        let next_beat = shared.next_beat();
         let writer = Writer {
             shared,
             tenure,
@@ -180,7 +180,7 @@ impl Writer {
     /// Sends a heartbeat, with the content.
     async fn write(&mut self) -> Result<(), NotStored> {
         loop {
-            self.next_beat = Instant::now() + self.shared.interval();
+            self.next_beat = self.shared.next_beat();
             // It is about to be given back.
             if self.tenure.lease_state() == LeaseState::Lost {
                 return Err(NotStored::Lost);
