@@ -64,7 +64,7 @@ bench: ## Measure the stages, and the whole program against references in the sa
 	$(CARGO) bench --locked --bench whole
 
 chaos: ## Go through each fault of replicas and of Consul CHAOS times, and those of the sinks (about 40 minutes)
-	CHAOS=$(CHAOS) $(CARGO) test --locked --test failover -- --test-threads 2 --nocapture
+	CHAOS=$(CHAOS) $(CARGO) test --locked --test failover --test variables -- --test-threads 2 --nocapture
 	RECORDS=400000 $(CARGO) test --locked --test sink_amqp --test sink_elasticsearch --test sink_eventbridge --test sink_file --test sink_http --test sink_kafka --test sink_kinesis --test sink_loki --test sink_mongodb --test sink_nats --test sink_nsq --test sink_otlp --test sink_postgres --test sink_redis --test sink_sns --test sink_s3 --test sink_sqs --test sink_syslog --test dead_letters -- --ignored --nocapture
 
 fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo install cargo-fuzz)

@@ -19,6 +19,15 @@ namespace "*" {
   ]
 }
 
+# The coordinator nomad: leases and checkpoints in Variables (NOMAD_FIREHOSE_NOMAD_VAR_PREFIX and _NAMESPACE).
+namespace "default" {
+  variables {
+    path "nomad-firehose/*" {
+      capabilities = ["read", "write", "list", "destroy"]
+    }
+  }
+}
+
 # nodes.
 node {
   policy = "read"

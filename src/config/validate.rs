@@ -182,6 +182,13 @@ fn pipeline(
             reader.warn(Warning::UnknownTopic { topic: name.clone(), nearest: nearest(name, names::TOPICS) });
         }
     }
+    let has_variables = |topic: &Topic| matches!(&*topic.name, "*" | "Variable");
+    if kinds.contains(&Kind::Events)
+        && matches!(coordinator, Ok(coordinator::Config::Nomad(_)))
+        && (topics.is_empty() || topics.iter().any(has_variables))
+    {
+        reader.warn(Warning::OwnVariables);
+    }
     let coordinator = coordinator.map(|coordinator| match &name {
         Some(name) => coordinator.of_pipeline(name),
         None => coordinator,

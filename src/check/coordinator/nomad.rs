@@ -41,9 +41,8 @@ async fn try_all(client: &Client, place: &Place) -> Result<(), Error> {
         client.variables(place, &path, WITHIN).await
     };
     let read = read.await;
-    if let Written::Done(index) = written {
-        // Nobody else knows its name.
-        let _ = client.delete_variable(place, &path, index, WITHIN).await?;
-    }
+    let Written::Done(index) = written else { return read.map(drop) };
+    // Nobody else knows its name.
+    client.delete_variable(place, &path, index, WITHIN).await.map(drop)?;
     read.map(drop)
 }

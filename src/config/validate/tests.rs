@@ -186,6 +186,8 @@ fn every_setting_is_read_from_all_three_places() {
         ("consul-partition", "p"),
         ("consul-datacenter", "d"),
         ("consul-prefix", "p"),
+        ("nomad-var-prefix", "p"),
+        ("nomad-var-namespace", "n"),
         ("consul-session-ttl", "11s"),
         ("consul-node-check", "true"),
         ("max-in-flight", "1MiB"),
@@ -217,7 +219,11 @@ fn every_setting_is_read_from_all_three_places() {
         let variable =
             |flag: &str| catalogue::ALL.iter().find(|setting| setting.flag == flag).expect("a known flag").variable;
         // Only the coordinator that a setting belongs to reads it.
-        let coordinator = if matches!(pairs, [(flag, _)] if flag == "data-dir") { "file" } else { "consul" };
+        let coordinator = match pairs {
+            [(flag, _)] if flag == "data-dir" => "file",
+            [(flag, _)] if flag.starts_with("nomad-var-") => "nomad",
+            _ => "consul",
+        };
         let mut arguments = vec!["run".to_owned(), format!("--coordinator={coordinator}")];
         if !pairs.iter().any(|(flag, _)| flag == "resources") {
             arguments.push("--resources=all".to_owned());

@@ -104,8 +104,11 @@ struct Lead {
     unknown: Vec<(u64, u64)>,
 }
 
-/// Steps in the order of time: when, a number that keeps the order of equals, who, which start of it, and what.
-struct Queue(BinaryHeap<Reverse<(u64, u64, usize, u64, usize)>>, Vec<Step>);
+/// When, a number that keeps the order of equals, who, which start of it, and where the step is.
+type Entry = (u64, u64, usize, u64, usize);
+
+/// Steps in the order of time.
+struct Queue(BinaryHeap<Reverse<Entry>>, Vec<Step>);
 
 impl Queue {
     fn push(&mut self, at: u64, (replica, start): (usize, u64), step: Step) {

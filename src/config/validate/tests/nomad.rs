@@ -1,6 +1,7 @@
 //! Where Nomad is, and how it is asked: addresses, tokens, namespaces.
 
 use super::*;
+use crate::{coordinator::NomadConfig, nomad::Place};
 
 #[test]
 fn addresses_are_checked_and_their_users_taken_out() {
@@ -57,4 +58,29 @@ fn namespaces_are_names_or_all() {
     assert_eq!(settings(&["nodes"], &[("NOMAD_NAMESPACE", "a, b,a")]).pipelines.remove(0).namespaces, ["a", "b"]);
     assert!(problems(&["nodes"], &[("NOMAD_NAMESPACE", "a,*")])[0].contains("write * alone"));
     assert!(problems(&["nodes"], &[("NOMAD_NAMESPACE", "a b")])[0].contains("letters, digits and - only"));
+}
+
+#[test]
+fn leases_in_variables_need_a_path_that_nomad_takes() {
+    let with = |prefix: &str| load(&["jobs", "--coordinator=nomad"], &[("NOMAD_FIREHOSE_NOMAD_VAR_PREFIX", prefix)]);
+    for (prefix, folder) in [("a/b/", "a/b"), ("nomad/jobs/firehose", "nomad/jobs/firehose"), ("", "nomad-firehose")] {
+        let place = Place { namespace: "default".to_owned(), folder: folder.to_owned() };
+        let expected = NomadConfig { place, lease: Duration::from_secs(4) };
+        let found = with(prefix).expect("valid").0.pipelines.remove(0).coordinator;
+        assert_eq!(found, coordinator::Config::Nomad(expected));
+    }
+    let long = "a".repeat(49);
+    for (prefix, said) in [
+        ("a.b", "paths of Variables have no '.'"),
+        (&*long, "at most 48"),
+        ("nomad/x", "nomad/jobs/JOB"),
+        ("a//b", "one / between them"),
+    ] {
+        let Err(Exit::Configuration(problems)) = with(prefix) else { panic!("{prefix} is taken") };
+        assert!(problems.to_string().contains(said), "{problems}");
+    }
+    let warned = |topics: &str| load(&["events", "--coordinator=nomad", topics], &[]).expect("valid").1;
+    assert_eq!(warned("--topic=*"), [Warning::OwnVariables]);
+    assert_eq!(warned("--topic=Variable"), [Warning::OwnVariables]);
+    assert_eq!(warned("--topic=Job"), []);
 }
