@@ -5,7 +5,9 @@
 //! any clock that runs as fast. Whether there really is no newer one, no read can prove; the write that takes the lease does, because
 //! it is refused if the Variable has changed.
 //!
-//! A standby remembers what it has seen: a Variable that somebody has deleted does not prove that its leader has stopped.
+//! A standby remembers what it has seen: a Variable that somebody has deleted does not prove that its leader has stopped. That there is
+//! none can be true again and again, so it proves nothing about the time before. A standby then creates the Variable, which ends
+//! every heartbeat of the old leader, and waits for the lease afterwards.
 
 use std::time::Duration;
 
@@ -104,6 +106,12 @@ impl Expiry {
     /// Whether the lease may be taken at `now`, if the Variable is as it was last seen.
     pub(super) fn is_over(&self, now: Moment) -> bool {
         self.leader.as_ref().is_none_or(|leader| leader.since.is_some() && now >= leader.due())
+    }
+
+    /// How long to wait after the Variable was created in the place of a deleted one; `None` where no known leader could still emit.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        let lease = self.leader.as_ref()?.heartbeat.lease().clamp(SHORTEST, LONGEST);
+        Some(lease + margin(lease))
     }
 
     /// The last heartbeat of the leader.

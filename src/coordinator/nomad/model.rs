@@ -84,6 +84,8 @@ struct Write {
     heartbeat: Heartbeat,
     sent: u64,
     is_take: bool,
+    /// It creates what somebody has deleted: the lease is waited for afterwards.
+    is_claim: bool,
 }
 
 #[derive(Debug, Default)]
@@ -213,7 +215,7 @@ proptest! {
                             }
                             let (cas, counter) = (lead.index, lead.counter);
                             let heartbeat = world.heartbeat(number, counter, released);
-                            let write = Write { cas, heartbeat, sent: at, is_take: false };
+                            let write = Write { cas, heartbeat, sent: at, is_take: false, is_claim: false };
                             queue.push(at + way.there, me, Step::Write { write, way });
                         }
                         None => queue.push(at + way.there, me, Step::Read { way }),
@@ -235,14 +237,16 @@ proptest! {
                     let heartbeat = seen.as_ref().and_then(|seen| seen.heartbeat.as_ref());
                     replica.expiry.observe(Seen { index, heartbeat }, &us, moment(at));
                     replica.seen = seen;
-                    if !replica.expiry.is_over(moment(at)) {
+                    let is_absent = replica.seen.is_none();
+                    if !replica.expiry.is_over(moment(at)) && !is_absent {
                         queue.push(at + 300, me, Step::Act);
                         continue;
                     }
+                    let is_claim = is_absent && replica.expiry.leader().is_some();
                     let cas = index.0;
                     let heartbeat = world.heartbeat(number, 0, false);
                     let Some(way) = ways.next() else { continue };
-                    let write = Write { cas, heartbeat, sent: at, is_take: true };
+                    let write = Write { cas, heartbeat, sent: at, is_take: !is_claim, is_claim };
                     queue.push(at + way.there, me, Step::Write { write, way });
                 }
                 Step::Write { write, way } => {
@@ -262,7 +266,7 @@ proptest! {
                                 );
                             }
                         }
-                        if is_alive {
+                        if is_alive && !write.is_claim {
                             let until = write.sent + TERM;
                             let replica = &mut world.replicas[number];
                             replica.may_emit_until = replica.may_emit_until.max(until);
@@ -275,6 +279,15 @@ proptest! {
                 }
                 Step::Written { write, result } if is_alive => {
                     let replica = &mut world.replicas[number];
+                    if let (Ok(cas), true) = (&result, write.is_claim) {
+                        let silence = replica.expiry.silence().unwrap_or_default();
+                        let at = at + u64::try_from(silence.as_millis()).expect("short");
+                        let Some(way) = ways.next() else { continue };
+                        let heartbeat = world.heartbeat(number, 0, false);
+                        let write = Write { cas: *cas, heartbeat, sent: at, is_take: true, is_claim: false };
+                        queue.push(at + way.there, me, Step::Write { write, way });
+                        continue;
+                    }
                     match (result, &mut replica.leads) {
                         (Ok(_), _) if write.heartbeat.released => replica.leads = None,
                         (Ok(index), Some(lead)) => {

@@ -114,11 +114,9 @@ impl Standby {
             self.shared.status.coordinator(Duty::Watch, None);
             is_known = true;
             let now = self.shared.clock.now();
-            if !self.expiry.is_over(now) || self.due().is_some_and(|due| now < due) {
-                if self.last.is_none() {
-                    // A blocking query of what is not there answers when anything else changes.
-                    sleep(wait.min(READ_WITHIN)).await;
-                }
+            let is_over = self.expiry.is_over(now) && self.due().is_none_or(|due| now >= due);
+            // One that somebody has deleted is created at once, and the lease waited for afterwards.
+            if !is_over && self.last.is_some() {
                 continue;
             }
             // It is seen through, even where nobody waits for the lease any more: then that is dropped, which gives it back.
@@ -204,6 +202,7 @@ impl Standby {
             last: self.last.clone(),
             known: self.known.clone(),
             from: self.expiry.leader().map(|leader| leader.holder.clone()),
+            silence: self.expiry.silence().filter(|_| self.last.is_none()),
         }
     }
 }
@@ -218,21 +217,32 @@ struct Take {
     known: Option<Checkpoint>,
     /// The leader whose lease is over, if it did not give it back.
     from: Option<String>,
+    /// How long to wait before the lease holds.
+    silence: Option<Duration>,
 }
 
 impl Take {
     /// One write that takes the lease, if the Variable is as it was last seen. Otherwise returns what it is now.
     async fn take(self) -> Result<Result<NomadLease, Option<Variable>>, nomad::Error> {
-        let Take { shared, kind, path, last, known, from } = self;
+        let Take { shared, kind, path, last, known, from, silence } = self;
         let _turn = match &shared.options.turns {
             Some(turns) => Some(turns.wait().await),
             None => None,
         };
         let content = last.as_ref().map(Content::of).unwrap_or_default();
         let before = last.map_or(RaftIndex(0), |last| last.index);
-        let (items, sent) = (content.items(&shared.heartbeat(0, false)), shared.clock.now());
         let place = &shared.options.place;
-        let index = match shared.client.put_variable(place, &path, (&items, before), shared.term()).await? {
+        let write = async |counter, before| {
+            let (items, sent) = (content.items(&shared.heartbeat(counter, false)), shared.clock.now());
+            let written = shared.client.put_variable(place, &path, (&items, before), shared.term()).await?;
+            Ok::<_, nomad::Error>((written, sent))
+        };
+        let (mut written, mut sent) = write(0, before).await?;
+        if let (Written::Done(index), Some(silence)) = (&written, silence) {
+            sleep(silence).await;
+            (written, sent) = write(1, *index).await?;
+        }
+        let index = match written {
             Written::Done(index) => index,
             Written::Conflict(now) => return Ok(Err(now)),
         };
