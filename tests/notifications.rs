@@ -52,6 +52,8 @@ impl Place {
             .env("NOMAD_FIREHOSE_CONFIG", config)
             .env("NOMAD_FIREHOSE_LISTEN", format!("127.0.0.1:{}", ports.base))
             .env("NOMAD_FIREHOSE_CHECKPOINT_INTERVAL", "100ms")
+            // A stop tells what is still on its way through the program, however busy the machine is.
+            .env("NOMAD_FIREHOSE_SHUTDOWN_GRACE", "60s")
             .data_dir(&directory.path().join("data"));
         Place { sim, channel, directory, ports, setup }
     }
