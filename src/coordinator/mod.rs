@@ -7,6 +7,7 @@ mod clock;
 mod config;
 pub mod consul;
 pub mod file;
+mod hold;
 pub mod inspect;
 pub mod nomad;
 pub mod none;

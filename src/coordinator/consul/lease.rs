@@ -36,11 +36,11 @@ impl fmt::Debug for ConsulLease {
 
 impl Lease for ConsulLease {
     fn lease_state(&self) -> LeaseState {
-        self.tenure.lease_state()
+        self.tenure.hold.lease_state()
     }
 
     fn lost(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.tenure.lost())
+        Box::pin(self.tenure.hold.lost())
     }
 
     fn load(&self) -> BoxFuture<'_, Result<Option<Checkpoint>, Error>> {
@@ -48,7 +48,7 @@ impl Lease for ConsulLease {
             let mut store = self.store.lock().await;
             tokio::select! {
                 biased;
-                () = self.tenure.lost() => Err(Error::Lost),
+                () = self.tenure.hold.lost() => Err(Error::Lost),
                 loaded = store.load() => loaded,
             }
         })
@@ -70,7 +70,7 @@ impl Lease for ConsulLease {
                 // An error means that the writer has ended; the save reports that.
                 _ = due.changed() => {}
                 () = hurry.cancelled() => {}
-                () = self.tenure.lost() => {}
+                () = self.tenure.hold.lost() => {}
             }
             self.save(progress).await
         })
@@ -78,7 +78,7 @@ impl Lease for ConsulLease {
 
     fn release(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            self.tenure.lose();
+            self.tenure.hold.lose();
             self.requests.forget(&self.tenure).await;
             self.tenure.give_back().await
         })

@@ -157,9 +157,9 @@ impl Consul {
         self.watcher.end().await;
         let led = self.requests.close().await;
         join_all(led.iter().map(|tenure| async move {
-            tenure.lose();
+            tenure.hold.lose();
             if let Err(error) = tenure.give_back().await {
-                warn!(kind = %tenure.kind, %error, "cannot release lease");
+                warn!(kind = %tenure.hold.kind, %error, "cannot release lease");
             }
         }))
         .await;

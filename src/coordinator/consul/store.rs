@@ -71,7 +71,7 @@ impl Store {
         self.remote = Remote::new(Some(head), written, 0);
         if value > stored_value {
             warn!(
-                kind = %tenure.kind, value, ours = stored_value,
+                kind = %tenure.hold.kind, value, ours = stored_value,
                 "legacy value changed since the last checkpoint"
             );
             checkpoint.legacy = Some(LegacyValue { value, until: None });
@@ -84,7 +84,7 @@ impl Store {
 
     /// Where to resume without a head: from the original program's value, or from the last leader's heartbeat.
     fn without_head(&self, value: u64) -> Option<Checkpoint> {
-        let kind = self.tenure.kind;
+        let kind = self.tenure.hold.kind;
         if value == 0 {
             let known = self.tenure.known.clone();
             if known.is_some() {
@@ -191,7 +191,7 @@ impl Store {
     }
 
     fn corrupt(&self, Corrupt { key, reason }: Corrupt) -> Error {
-        Error::Corrupt { path: key, reason, reset: reset(self.tenure.kind, None) }
+        Error::Corrupt { path: key, reason, reset: reset(self.tenure.hold.kind, None) }
     }
 
     async fn read(&self) -> Result<(Vec<consul::Entry>, Option<Bytes>), consul::Error> {

@@ -195,7 +195,7 @@ impl Writer {
     fn send(&mut self) {
         let period = term::interval(self.shared.options.lease);
         self.next_beat = Instant::now() + period;
-        self.led.retain(|tenure| tenure.lease_state() != LeaseState::Lost);
+        self.led.retain(|tenure| tenure.hold.lease_state() != LeaseState::Lost);
         let mut ops = Vec::with_capacity(MAX_OPS);
         for tenure in &self.led {
             self.counter += 1;
@@ -259,7 +259,7 @@ impl Writer {
         self.storing &= jobs.is_empty();
         match result {
             Ok(Transaction::Done(entries)) => {
-                led.iter().for_each(|tenure| tenure.renewed(sent));
+                led.iter().for_each(|tenure| tenure.hold.renewed(sent));
                 self.outage.over();
                 self.shared.metrics.heartbeat(true);
                 if std::mem::take(&mut self.suspended) {
@@ -283,7 +283,7 @@ impl Writer {
                 self.outage.log(&error);
                 self.shared.metrics.heartbeat(false);
                 self.next_beat = self.next_beat.min(Instant::now() + RETRY.mul_f64(0.5 + fastrand::f64()));
-                if !self.suspended && self.led.iter().any(|tenure| tenure.lease_state() == LeaseState::Suspended) {
+                if !self.suspended && self.led.iter().any(|tenure| tenure.hold.lease_state() == LeaseState::Suspended) {
                     self.suspended = true;
                     error!("leases not renewed in time");
                 }
@@ -302,12 +302,12 @@ impl Writer {
     fn refused(&mut self, led: &[Arc<Tenure>], jobs: Vec<Write>, refused: &[usize], what: &str) {
         let mut first = 2 * led.len();
         for (number, tenure) in led.iter().enumerate() {
-            if refused.iter().any(|op| op / 2 == number) && tenure.lease_state() != LeaseState::Lost {
-                warn!(kind = %tenure.kind, reason = what, "lease lost");
-                tenure.lose();
+            if refused.iter().any(|op| op / 2 == number) && tenure.hold.lease_state() != LeaseState::Lost {
+                warn!(kind = %tenure.hold.kind, reason = what, "lease lost");
+                tenure.hold.lose();
             }
         }
-        self.led.retain(|tenure| tenure.lease_state() != LeaseState::Lost);
+        self.led.retain(|tenure| tenure.hold.lease_state() != LeaseState::Lost);
         // There is no lease left to renew.
         if self.led.is_empty() && std::mem::take(&mut self.suspended) {
             self.shared.status.coordinator(Duty::Renewal, None);
@@ -316,7 +316,7 @@ impl Writer {
         for job in jobs {
             let own = first..first + job.ops.len();
             first = own.end;
-            if job.tenure.lease_state() == LeaseState::Lost {
+            if job.tenure.hold.lease_state() == LeaseState::Lost {
                 job.fail(NotStored::Lost);
             } else if refused.iter().any(|op| own.contains(op)) {
                 job.fail(NotStored::Moved);

@@ -1,4 +1,4 @@
-//! The lease that the supervisor holds: a [`Tenure`], its checkpoint, and the way to the writer.
+//! The lease that the supervisor holds: a [`Hold`], its checkpoint, and the way to the writer.
 
 use std::{fmt, sync::Arc};
 
@@ -8,40 +8,40 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     store::Store,
-    tenure::Tenure,
     writer::{NotStored, Requests},
 };
 use crate::{
     checkpoint::Checkpoint,
+    coordinator::hold::Hold,
     lease::{Error, Lease, LeaseState, Progress},
 };
 
 /// The lease of one resource in a Variable.
 pub(super) struct NomadLease {
-    tenure: Arc<Tenure>,
+    hold: Arc<Hold>,
     store: Mutex<Store>,
     requests: Requests,
 }
 
 impl NomadLease {
-    pub(super) fn new(tenure: Arc<Tenure>, store: Store, requests: Requests) -> Self {
-        NomadLease { tenure, store: Mutex::new(store), requests }
+    pub(super) fn new(hold: Arc<Hold>, store: Store, requests: Requests) -> Self {
+        NomadLease { hold, store: Mutex::new(store), requests }
     }
 }
 
 impl fmt::Debug for NomadLease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.tenure.fmt(f)
+        self.hold.fmt(f)
     }
 }
 
 impl Lease for NomadLease {
     fn lease_state(&self) -> LeaseState {
-        self.tenure.lease_state()
+        self.hold.lease_state()
     }
 
     fn lost(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.tenure.lost())
+        Box::pin(self.hold.lost())
     }
 
     fn load(&self) -> BoxFuture<'_, Result<Option<Checkpoint>, Error>> {
@@ -49,7 +49,7 @@ impl Lease for NomadLease {
             let mut store = self.store.lock().await;
             tokio::select! {
                 biased;
-                () = self.tenure.lost() => Err(Error::Lost),
+                () = self.hold.lost() => Err(Error::Lost),
                 loaded = store.load() => loaded,
             }
         })
@@ -71,7 +71,7 @@ impl Lease for NomadLease {
                 // An error means that the writer has ended; the save reports that.
                 _ = due.changed() => {}
                 () = hurry.cancelled() => {}
-                () = self.tenure.lost() => {}
+                () = self.hold.lost() => {}
             }
             self.save(progress).await
         })
@@ -79,7 +79,7 @@ impl Lease for NomadLease {
 
     fn release(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            self.tenure.lose();
+            self.hold.lose();
             match self.requests.give_back().await {
                 // Another replica leads already.
                 Ok(()) | Err(NotStored::Lost) => Ok(()),

@@ -31,7 +31,6 @@ mod record;
 mod shared;
 mod standby;
 mod store;
-mod tenure;
 mod writer;
 
 use std::{sync::Arc, time::Duration};

@@ -14,13 +14,12 @@ use super::{
     record::{Content, Heartbeat},
     shared::{SETTING, Shared, leader},
     store::Store,
-    tenure::Tenure,
     writer::{Begin, Writer},
 };
 use crate::{
     backoff::Backoff,
     checkpoint::Checkpoint,
-    coordinator::{Turns, clock::Moment, reach::CheckpointReach, reset},
+    coordinator::{Turns, clock::Moment, hold::Hold, reach::CheckpointReach, reset},
     kind::Kind,
     lease::Error,
     nomad::{self, Variable, Written},
@@ -255,9 +254,9 @@ impl Take {
             None => info!(kinds = kind.name(), "leases taken"),
         }
         let seat = shared.options.turns.as_ref().map(Turns::seat);
-        let tenure = Tenure::new(kind, Arc::clone(&shared.clock), (shared.term(), sent), seat);
+        let hold = Arc::new(Hold::new(kind, Arc::clone(&shared.clock), (shared.term(), sent), seat));
         let store = Store::new(Arc::clone(&shared), kind, content.clone(), known);
-        let requests = Writer::start(shared, Arc::clone(&tenure), Begin { index, content });
-        Ok(Ok(NomadLease::new(tenure, store, requests)))
+        let requests = Writer::start(shared, Arc::clone(&hold), Begin { index, content });
+        Ok(Ok(NomadLease::new(hold, store, requests)))
     }
 }

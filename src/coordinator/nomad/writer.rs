@@ -15,10 +15,9 @@ use tracing::{error, info, warn};
 use super::{
     record::{Content, Heartbeat},
     shared::Shared,
-    tenure::Tenure,
 };
 use crate::{
-    coordinator::clock::Moment,
+    coordinator::{clock::Moment, hold::Hold},
     lease::LeaseState,
     nomad::{self, Variable, Written},
     position::RaftIndex,
@@ -83,7 +82,7 @@ impl Requests {
 /// The writer of one lease.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    tenure: Arc<Tenure>,
+    hold: Arc<Hold>,
     path: String,
     /// The index of the Variable after our last write.
     index: RaftIndex,
@@ -108,14 +107,14 @@ pub(super) struct Begin {
 
 impl Writer {
     /// Starts the task. It ends when the lease is lost or given back, or when nobody can ask it any more.
-    pub(super) fn start(shared: Arc<Shared>, tenure: Arc<Tenure>, Begin { index, content }: Begin) -> Requests {
+    pub(super) fn start(shared: Arc<Shared>, hold: Arc<Hold>, Begin { index, content }: Begin) -> Requests {
         let (sender, requests) = mpsc::channel(QUEUE);
         let (due, received) = watch::channel(0);
-        let path = shared.path(tenure.kind);
+        let path = shared.path(hold.kind);
         let next_beat = shared.next_beat();
         let writer = Writer {
             shared,
-            tenure,
+            hold,
             path,
             index,
             content,
@@ -139,7 +138,7 @@ impl Writer {
                 biased;
                 request = requests.recv() => request,
                 () = stop.cancelled() => {
-                    self.tenure.lose();
+                    self.hold.lose();
                     self.give_back().await.ok();
                     return;
                 }
@@ -169,7 +168,7 @@ impl Writer {
                 }
                 // Nobody has it any more.
                 None => {
-                    self.tenure.lose();
+                    self.hold.lose();
                     self.give_back().await.ok();
                     return;
                 }
@@ -182,7 +181,7 @@ impl Writer {
         loop {
             self.next_beat = self.shared.next_beat();
             // It is about to be given back.
-            if self.tenure.lease_state() == LeaseState::Lost {
+            if self.hold.lease_state() == LeaseState::Lost {
                 return Err(NotStored::Lost);
             }
             match self.put(false, self.shared.term()).await {
@@ -190,7 +189,7 @@ impl Writer {
                     self.outage.over();
                     self.shared.metrics.heartbeat(true);
                     if std::mem::take(&mut self.suspended) {
-                        info!(kind = %self.tenure.kind, "leases renewed");
+                        info!(kind = %self.hold.kind, "leases renewed");
                         self.shared.status.coordinator(Duty::Renewal, None);
                     }
                     return Ok(());
@@ -202,7 +201,7 @@ impl Writer {
                         self.shared.status.coordinator(Duty::Renewal, None);
                     }
                     self.is_over = true;
-                    self.tenure.lose();
+                    self.hold.lose();
                     return Err(NotStored::Lost);
                 }
                 Err(NotStored::Unknown(error)) => {
@@ -217,9 +216,9 @@ impl Writer {
         self.outage.log(error);
         self.shared.metrics.heartbeat(false);
         self.next_beat = self.next_beat.min(Instant::now() + RETRY.mul_f64(0.5 + fastrand::f64()));
-        if !self.suspended && self.tenure.lease_state() == LeaseState::Suspended {
+        if !self.suspended && self.hold.lease_state() == LeaseState::Suspended {
             self.suspended = true;
-            error!(kind = %self.tenure.kind, "leases not renewed in time");
+            error!(kind = %self.hold.kind, "leases not renewed in time");
         }
         if self.suspended {
             let reason = format!("cannot renew the lease: {error}");
@@ -236,7 +235,7 @@ impl Writer {
             Ok(Written::Done(index)) => {
                 self.index = index;
                 self.unknown.clear();
-                self.tenure.renewed(sent);
+                self.hold.renewed(sent);
                 Ok(Some(()))
             }
             Ok(Written::Conflict(now)) => self.conflict(now, within).await.map(|()| None),
@@ -272,17 +271,17 @@ impl Writer {
             (Some(now), Some(heartbeat)) if !heartbeat.released => {
                 self.index = now.index;
                 if let Some((_, sent)) = self.unknown.iter().find(|(counter, _)| *counter == heartbeat.counter) {
-                    self.tenure.renewed(*sent);
+                    self.hold.renewed(*sent);
                 }
                 Ok(())
             }
             (now, _) => {
-                if self.tenure.lease_state() != LeaseState::Lost {
+                if self.hold.lease_state() != LeaseState::Lost {
                     let reason = match now {
                         Some(_) => "another replica has taken it",
                         None => "its Variable is gone",
                     };
-                    warn!(kind = %self.tenure.kind, reason, "lease lost");
+                    warn!(kind = %self.hold.kind, reason, "lease lost");
                 }
                 Err(NotStored::Lost)
             }

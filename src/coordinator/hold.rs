@@ -1,4 +1,4 @@
-//! A lease in hand: until when it may be relied on.
+//! A lease in hand: until when it may be relied on. Every coordinator with heartbeats keeps its leases so.
 
 use std::{
     fmt,
@@ -11,17 +11,14 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    coordinator::{
-        clock::{Clock, Moment},
-        turn::Seat,
-    },
-    kind::Kind,
-    lease::LeaseState,
+use super::{
+    clock::{Clock, Moment},
+    turn::Seat,
 };
+use crate::{kind::Kind, lease::LeaseState};
 
 /// The right to lead one resource.
-pub(super) struct Tenure {
+pub(super) struct Hold {
     pub(super) kind: Kind,
     clock: Arc<dyn Clock>,
     /// How long after a heartbeat was sent it may be relied on.
@@ -33,18 +30,13 @@ pub(super) struct Tenure {
     _seat: Option<Seat>,
 }
 
-impl Tenure {
+impl Hold {
     /// The lease that a write has brought, which was sent at `sent`.
-    pub(super) fn new(
-        kind: Kind,
-        clock: Arc<dyn Clock>,
-        (term, sent): (Duration, Moment),
-        seat: Option<Seat>,
-    ) -> Arc<Self> {
+    pub(super) fn new(kind: Kind, clock: Arc<dyn Clock>, (term, sent): (Duration, Moment), seat: Option<Seat>) -> Self {
         let (deadline, lost) = (AtomicU64::new(0), CancellationToken::new());
-        let tenure = Tenure { kind, clock, term, deadline, lost, _seat: seat };
-        tenure.renewed(sent);
-        Arc::new(tenure)
+        let hold = Hold { kind, clock, term, deadline, lost, _seat: seat };
+        hold.renewed(sent);
+        hold
     }
 
     pub(super) fn lease_state(&self) -> LeaseState {
@@ -72,8 +64,8 @@ impl Tenure {
     }
 }
 
-impl fmt::Debug for Tenure {
+impl fmt::Debug for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tenure").field("kind", &self.kind).field("state", &self.lease_state()).finish_non_exhaustive()
+        f.debug_struct("Hold").field("kind", &self.kind).field("state", &self.lease_state()).finish_non_exhaustive()
     }
 }
