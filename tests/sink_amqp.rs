@@ -231,11 +231,14 @@ async fn after_an_outage_longer_than_the_buffer_all_that_can_be_known_comes() {
     let process = to(&rabbitmq, outage::setup(&sim)).spawn();
     let mut came = outage::Came::default();
     let mut until = async |rabbitmq: &Rabbitmq, newest: u64| {
-        drain(rabbitmq, |_, body| {
+        let drained = drain(rabbitmq, |_, body| {
             came.take(&serde_json::from_str(body).expect("JSON"));
             came.is_all(newest)
-        })
-        .await;
+        });
+        // Before the patience with a message ends, which does not know what is missing.
+        if tokio::time::timeout(PATIENCE / 2, drained).await.is_err() {
+            panic!("missing: {:?}; the log:\n{}", came.wanting(newest), process.log());
+        }
     };
     until(&rabbitmq, *outage::BEFORE.end()).await;
     rabbitmq.kill();

@@ -174,10 +174,15 @@ async fn a_connection_that_breaks_again_and_again_causes_no_repeats() {
     let (brokers, topic) = (node.server.brokers(), "cuts");
     topic::create(&brokers, &[topic], 2).await;
     let (sim, mut lines) = cluster(500).await;
-    let process = log_in(setup(&sim, &gate.addr().to_string(), topic, "evaluations")).spawn();
+    let listen = Ports::reserve();
+    let process = log_in(setup(&sim, &gate.addr().to_string(), topic, "evaluations"))
+        .env("NOMAD_FIREHOSE_LISTEN", listen.address())
+        .spawn();
     let (reader, mut messages) = (Reader::new(&brokers, &[topic], 2), Vec::new());
     messages.extend(reader.take(500));
     for cut in 1..=4 {
+        // All can be there before it is connected again, and whoever connects waits for answers.
+        flood::until_count(&process, lines.len() as u64, async || flood::delivered(listen.base).await).await;
         // Whatever is on its way has no answer.
         gate.shut_outwards();
         let more: Vec<_> = (0..500).map(|n| made::evaluation(10 + cut * 500 + n, n % 20 + 1)).collect();

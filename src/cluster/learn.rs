@@ -48,6 +48,13 @@ impl Known {
         Known(watch::channel(View { settled: true, ..View::default() }).1)
     }
 
+    /// What the sender shows.
+    #[cfg(test)]
+    pub(crate) fn shown(view: View) -> (watch::Sender<View>, Self) {
+        let (sender, known) = watch::channel(view);
+        (sender, Known(known))
+    }
+
     /// Asks `client` from now on, until the last clone is dropped. `label` is `NOMAD_FIREHOSE_CLUSTER`.
     ///
     /// A failure makes the client switch to its next address, so pass a client that nothing else uses.
@@ -71,11 +78,6 @@ impl Known {
     /// What is known of the cluster now.
     pub fn identity(&self) -> Identity {
         self.0.borrow().identity.clone()
-    }
-
-    /// Whether [`View::settled`].
-    pub fn is_settled(&self) -> bool {
-        self.0.borrow().settled
     }
 
     /// Waits until [`View::settled`], at most for `within`.

@@ -84,6 +84,11 @@ impl Identity {
         self.region.is_none() && self.label.is_none() && self.keys.is_empty()
     }
 
+    /// Whether both say the same, except for how long their keys are valid.
+    pub fn is_alike(&self, other: &Identity) -> bool {
+        (&self.region, &self.label, &self.keys) == (&other.region, &other.label, &other.keys)
+    }
+
     /// Whether `stored` belongs to the same cluster, at `now` in seconds since 1970.
     ///
     /// The operator cannot change a region by a setting of the firehose, so the region decides alone. A label can be changed, so

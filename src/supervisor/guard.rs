@@ -9,7 +9,7 @@ use tracing::warn;
 
 use crate::{
     checkpoint::Checkpoint,
-    cluster::{self, Difference, Known, Verdict},
+    cluster::{self, Difference, Identity, Known, Verdict},
     coordinator::Coordinator,
     kind::Kind,
     lease::{Error, Lease},
@@ -74,10 +74,9 @@ impl Guard {
         }
     }
 
-    /// Why the run must not resume from a loaded checkpoint; `None` if nothing contradicts it.
-    pub(super) async fn compare(&self, kind: Kind, head: &Checkpoint) -> Option<Error> {
+    /// Why the run must not resume from a loaded checkpoint, if the cluster is `ours`; `None` if nothing contradicts it.
+    pub(super) async fn compare(&self, kind: Kind, head: &Checkpoint, ours: &Identity) -> Option<Error> {
         let stored = head.cluster.as_ref()?;
-        let ours = self.known.identity();
         match ours.verdict(stored, cluster::now()) {
             Verdict::Unknown => None,
             Verdict::Same { renamed } => {

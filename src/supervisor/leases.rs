@@ -142,15 +142,13 @@ impl Leases {
         checkpoint: Option<Checkpoint>,
     ) -> bool {
         let head = checkpoint.as_ref().map(Checkpoint::head).unwrap_or_default();
-        if let Some(why) = self.guard.compare(kind, &head).await {
+        let view = self.guard.known.view();
+        if let Some(why) = self.guard.compare(kind, &head, &view.identity).await {
             release_all([(kind, &lease)].into_iter()).await;
             self.wait(kind, topics, Some(Refused { why, head }));
             return false;
         }
-        let stamp = Arc::new(Stamp::new(self.guard.known.clone(), head));
-        if self.guard.known.view().is_complete() {
-            stamp.compared();
-        }
+        let stamp = Arc::new(Stamp::new(self.guard.known.clone(), head, view));
         let checkpoint = self.checkpoint_to_resume(kind, checkpoint);
         let ledger = Ledger::measured(Arc::clone(&lease), checkpoint, self.ctx.metrics.latency(kind));
         self.ctx.metrics.follow(kind, Some(Arc::clone(&ledger) as _));
@@ -202,11 +200,10 @@ impl Leases {
                 continue;
             }
             // What becomes known during the comparison is compared the next time.
-            let is_complete = self.guard.known.view().is_complete();
-            match self.guard.compare(led.kind, &led.stamp.head).await {
+            let view = self.guard.known.view();
+            match self.guard.compare(led.kind, &led.stamp.head, &view.identity).await {
                 Some(why) => refused.push((led.kind, Refused { why, head: led.stamp.head.clone() })),
-                None if is_complete => led.stamp.compared(),
-                None => {}
+                None => led.stamp.compared(view),
             }
         }
         let kinds = refused.iter().map(|(kind, _)| *kind).collect();
@@ -262,11 +259,8 @@ pub(super) async fn store(led: &Led, hurry: Option<&CancellationToken>, metrics:
     if !led.has_news() {
         return true;
     }
-    if stamp.withholds() {
-        return false;
-    }
+    let Some((progress, identity)) = stamp.stamped(ledger) else { return false };
     let began = Instant::now();
-    let (progress, identity) = stamp.stamped(ledger);
     let stored = match hurry {
         None => lease.save(&progress).await,
         Some(hurry) => lease.keep(&progress, hurry).await,

@@ -92,7 +92,8 @@ impl Came {
         self.wanting(newest).is_none()
     }
 
-    fn wanting(&self, newest: u64) -> Option<String> {
+    /// Something of it that has not come.
+    pub fn wanting(&self, newest: u64) -> Option<String> {
         let latest = newest.saturating_sub(EVALUATIONS - 1).max(10)..=newest;
         for index in latest.filter(|index| allocation(*index).is_none()) {
             let id = made::id(index % EVALUATIONS);
