@@ -30,7 +30,7 @@ use crate::{
     kind::Kind,
     redact,
     settings::{Form, Scope, Setting},
-    state::{Action, Cluster, Command as StateCommand},
+    state::Command as StateCommand,
     telemetry::Log,
 };
 
@@ -160,13 +160,7 @@ pub fn load_from(
     // clap has refused a missing or unknown subcommand already.
     let (name, matches) = matches.subcommand().unwrap_or((RUN, &matches));
     if name == state::NAME {
-        let (action, pipeline, flags) = state::read(matches).map_err(Exit::CommandLine)?;
-        let is_live = matches!(action, Action::Set(_));
-        let (config::State { storage, cluster, log }, warnings) =
-            config::load_state(pipeline.as_deref(), is_live, &flags, environment).map_err(Exit::Configuration)?;
-        let cluster =
-            cluster.map(|config::Reading { nomad, topics, namespaces }| Cluster { nomad, topics, streams: namespaces });
-        return Ok((Task::State { command: Box::new(StateCommand { action, storage, cluster }), log }, warnings));
+        return state::read(matches, environment);
     }
     if name == dead_letters::NAME {
         return dead_letters::read(matches, environment).map_err(Exit::Configuration);

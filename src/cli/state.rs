@@ -1,4 +1,4 @@
-//! `state`: shows what is stored and who leads, sets positions, or removes what is stored.
+//! `state`: shows what is stored and who leads, sets positions, copies or removes what is stored.
 
 use std::{
     io::{self, Write as _},
@@ -7,18 +7,21 @@ use std::{
 
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, builder::PossibleValuesParser, error::ErrorKind};
 
-use super::{arguments, flags, pipeline_flag, pipeline_of, tell};
+use super::{Exit, Task, arguments, flags, pipeline_flag, pipeline_of, tell};
 use crate::{
-    config::Flags,
+    config::{self, Environment, Flags, catalogue::COORDINATOR},
     kind::Kind,
     position::RaftIndex,
-    settings::Scope,
-    state::{Action, At, Output, Set},
+    settings::{Problems, Scope, Warning},
+    state::{self, Action, At, Cluster, Copy, Output, Set},
 };
 
 pub(super) const NAME: &str = "state";
 const SHOW: &str = "show";
 const RESET: &str = "reset";
+const COPY: &str = "copy";
+const FROM: &str = "from";
+const TO: &str = "to";
 const SET: &str = "set";
 const INDEX: &str = "index";
 const NOW: &str = "now";
@@ -50,8 +53,11 @@ Examples:
   # Remove an unreadable checkpoint; refused while a replica leads
   nomad-firehose state reset allocations
 
+  # Go over from Consul to Nomad's Variables; refused while a replica leads
+  nomad-firehose state copy --from consul --to nomad
+
 Set --coordinator, --data-dir and the options of Consul as for a run. You need no
-setting of a sink, and those of Nomad only for set.
+setting of a sink, and those of Nomad only for set and with its Variables.
 Exit codes: 0 done, 1 something is unreadable or was refused, 2 wrong command line
 or configuration.";
 
@@ -98,6 +104,16 @@ everything that the cluster holds, which sends many records again.
 Stop all replicas first: one that has led also keeps its progress in memory, and
 resumes from there when it leads again.";
 
+const COPY_ABOUT: &str = "Copies the checkpoints of these kinds to another coordinator";
+const COPY_LONG: &str = "\
+Copies the checkpoints of these kinds to another coordinator, so that a run with
+that one continues where the last one ended. It holds the leases of both places
+meanwhile, and is refused while a replica leads in one of them, or if the target
+has a checkpoint already. The source keeps its own.
+
+Where each place is, the settings of both coordinators say, as for a run. A value
+that only the original program has stored is copied, too.";
+
 pub(super) fn command() -> Command {
     // Flags that only a run reads are accepted and hidden.
     let hidden = arguments(Scope::All).map(|argument| {
@@ -135,9 +151,18 @@ pub(super) fn command() -> Command {
         force,
         json,
     ]);
+    let place = |name: &'static str, help| {
+        let places = PossibleValuesParser::new(["consul", "nomad", "file"]);
+        Arg::new(name).long(name).value_name("COORDINATOR").required(true).value_parser(places).help(help)
+    };
+    let copy = Command::new(COPY).about(COPY_ABOUT).long_about(COPY_LONG).after_help(EXAMPLES).args([
+        kinds("Kinds to copy. Without any, those that have a checkpoint"),
+        place(FROM, "Coordinator that has the checkpoints"),
+        place(TO, "Coordinator that gets them"),
+    ]);
     let set = set.group(ArgGroup::new("position").args([INDEX, NOW]).required(true));
     Command::new(NAME)
-        .about("Shows what is stored and who leads, sets positions, or removes what is stored")
+        .about("Shows what is stored and who leads, sets positions, copies or removes what is stored")
         .after_help(EXAMPLES)
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -145,33 +170,85 @@ pub(super) fn command() -> Command {
         .arg(pipeline_flag())
         .subcommand(show)
         .subcommand(set)
+        .subcommand(copy)
         .subcommand(reset)
 }
 
-/// What is asked for, of which pipeline, and the flags that say where.
-pub(super) fn read(matches: &ArgMatches) -> Result<(Action, Option<String>, Flags), clap::Error> {
+/// Reads the subcommand, and the settings that say where the state is.
+pub(super) fn read(matches: &ArgMatches, environment: &Environment<'_>) -> Result<(Task, Vec<Warning>), Exit> {
     // clap has refused a missing or unknown one already.
     let (name, matches) = matches.subcommand().unwrap_or((SHOW, matches));
     let named: Vec<&str> = matches.get_many::<String>(KINDS).into_iter().flatten().map(String::as_str).collect();
     let wanted = |kind: &Kind| named.contains(&ALL) || named.contains(&kind.name());
     let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(wanted).collect();
-    let action = match name {
-        RESET if kinds.is_empty() => {
-            let text = format!("name at least one kind: {}, or all", Kind::ALL.map(Kind::name).join(", "));
-            let mut command = super::command();
-            command.build();
-            let reset = command.find_subcommand_mut(NAME).and_then(|state| state.find_subcommand_mut(RESET));
-            let reset = reset.expect("it was just asked for");
-            return Err(reset.error(ErrorKind::MissingRequiredArgument, text));
+    let (pipeline, flags) = (pipeline_of(matches), flags(matches));
+    let load = |flags: &Flags| config::load_state(pipeline.as_deref(), name == SET, flags, environment);
+    let (config::State { storage, cluster, log }, action, warnings) = match name {
+        COPY => {
+            let places = [FROM, TO].map(|end| matches.get_one::<String>(end).map_or("", String::as_str));
+            if places[0] == places[1] {
+                let text = format!("--from and --to are both {}; name two coordinators", places[0]);
+                return Err(Exit::CommandLine(refused(COPY, ErrorKind::ArgumentConflict, text)));
+            }
+            let [from, to] = places.map(|place| load(&with_coordinator(&flags, place)));
+            let ((from, mut warnings), (to, others)) = both(from, to).map_err(Exit::Configuration)?;
+            for warning in others {
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+            (from, Action::Copy(Copy { kinds, to: to.storage }), warnings)
         }
-        SET => {
-            let at = matches.get_one::<u64>(INDEX).map_or(At::Now, |index| At::Index(RaftIndex(*index)));
-            Action::Set(Set { kinds, at, force: matches.get_flag(FORCE), json: matches.get_flag(JSON) })
+        _ => {
+            let action = match name {
+                RESET if kinds.is_empty() => {
+                    let text = format!("name at least one kind: {}, or all", Kind::ALL.map(Kind::name).join(", "));
+                    return Err(Exit::CommandLine(refused(RESET, ErrorKind::MissingRequiredArgument, text)));
+                }
+                SET => {
+                    let at = matches.get_one::<u64>(INDEX).map_or(At::Now, |index| At::Index(RaftIndex(*index)));
+                    Action::Set(Set { kinds, at, force: matches.get_flag(FORCE), json: matches.get_flag(JSON) })
+                }
+                RESET => Action::Reset { kinds, value: matches.get_flag(VALUE) },
+                _ => Action::Show { kinds, json: matches.get_flag(JSON) },
+            };
+            let (state, warnings) = load(&flags).map_err(Exit::Configuration)?;
+            (state, action, warnings)
         }
-        RESET => Action::Reset { kinds, value: matches.get_flag(VALUE) },
-        _ => Action::Show { kinds, json: matches.get_flag(JSON) },
     };
-    Ok((action, pipeline_of(matches), flags(matches)))
+    let cluster =
+        cluster.map(|config::Reading { nomad, topics, namespaces }| Cluster { nomad, topics, streams: namespaces });
+    Ok((Task::State { command: Box::new(state::Command { action, storage, cluster }), log }, warnings))
+}
+
+/// What clap says of a subcommand that it could not refuse itself.
+fn refused(name: &str, kind: ErrorKind, text: String) -> clap::Error {
+    let mut command = super::command();
+    command.build();
+    let found = command.find_subcommand_mut(NAME).and_then(|state| state.find_subcommand_mut(name));
+    found.expect("it was just asked for").error(kind, text)
+}
+
+/// The flags, with this coordinator in the place of the run's.
+fn with_coordinator(flags: &Flags, name: &str) -> Flags {
+    let others = flags.iter().filter(|(setting, _)| setting.flag != COORDINATOR.flag).cloned();
+    others.chain([(&COORDINATOR, vec![name.into()])]).collect()
+}
+
+/// Both, or the problems of both.
+fn both<T>(one: Result<T, Problems>, other: Result<T, Problems>) -> Result<(T, T), Problems> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(Problems(mut all)), Err(Problems(others))) => {
+            for problem in others {
+                if !all.contains(&problem) {
+                    all.push(problem);
+                }
+            }
+            Err(Problems(all))
+        }
+        (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => Err(problems),
+    }
 }
 
 /// Prints what the subcommand found to stdout, and why it stopped to stderr. Gives the exit code.
@@ -202,16 +279,12 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
-    use crate::{
-        cli::{Exit, Task, load_from},
-        config::Environment,
-        coordinator::Storage,
-    };
+    use crate::{cli::load_from, coordinator::Storage};
 
     /// The state of `arguments`, with what a run would refuse in the environment: nothing of it is looked at.
     fn asked(arguments: &[&str]) -> Result<(Action, Storage), Exit> {
-        // Only `set` asks Nomad.
-        let nomad = if arguments.contains(&SET) { "http://nomad" } else { "ftp://nomad" };
+        // Only `set` and the Variables ask Nomad.
+        let nomad = if arguments.contains(&SET) || arguments.contains(&COPY) { "http://nomad" } else { "ftp://nomad" };
         let wrong = [("NOMAD_ADDR", nomad), ("SINK_TYPE", "pigeon"), ("NOMAD_FIREHOSE_START", "yesterday")];
         let variables = wrong.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let arguments = ["nomad-firehose", NAME].iter().chain(arguments).map(OsString::from);
@@ -226,12 +299,30 @@ mod tests {
         let lines = EXAMPLES.lines().filter_map(|line| line.trim().strip_prefix("nomad-firehose state "));
         let examples: Vec<_> =
             lines.map(|line| asked(&line.split_whitespace().collect::<Vec<_>>()).expect("works")).collect();
-        assert_eq!(examples.len(), 4);
+        assert_eq!(examples.len(), 5);
         assert_eq!(examples[1].0, Action::Show { kinds: vec![Kind::Nodes, Kind::Jobs], json: true });
         assert!(matches!(&examples[1].1, Storage::Consul(config) if config.folder == "firehose/prod"));
         let set = Set { kinds: vec![Kind::Jobs], at: At::Index(RaftIndex(4711)), force: false, json: false };
         assert_eq!(examples[2].0, Action::Set(set));
         assert_eq!(examples[3].0, Action::Reset { kinds: vec![Kind::Allocations], value: false });
+        let Action::Copy(Copy { kinds, to: Storage::Nomad { .. } }) = &examples[4].0 else { panic!("{examples:?}") };
+        assert!(kinds.is_empty() && matches!(examples[4].1, Storage::Consul(_)));
+    }
+
+    #[test]
+    fn a_copy_is_between_two_places() {
+        let same = asked(&["copy", "--from=consul", "--to=consul"]);
+        assert!(matches!(&same, Err(Exit::CommandLine(error)) if error.exit_code() == 2), "{same:?}");
+        // Whatever the run has.
+        let (action, from) =
+            asked(&["copy", "jobs", "--from=file", "--to=consul", "--coordinator=none", "--data-dir=/d"])
+                .expect("valid");
+        assert_eq!(from, Storage::File { data_dir: "/d".into() });
+        assert!(matches!(action, Action::Copy(Copy { kinds, to: Storage::Consul(_) }) if kinds == [Kind::Jobs]));
+        match asked(&["copy", "--from=file", "--to=consul", "--consul-prefix=/"]) {
+            Err(Exit::Configuration(Problems(all))) => assert_eq!(all.len(), 2, "{all:?}"),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -116,7 +116,7 @@ settings! {
         .default("10s");
 
     COORDINATOR = Setting::new(COORDINATION, "coordinator", "NOMAD_FIREHOSE_COORDINATOR", "NAME",
-        "Coordinator that keeps leases and checkpoints: consul (replicas anywhere), nomad (replicas anywhere, in Variables of the cluster itself), file (replicas on one machine, requires a data directory), none (one process, keeps nothing)")
+        "Coordinator that keeps leases and checkpoints: consul (replicas anywhere), nomad (replicas anywhere, in Variables of the cluster itself), file (replicas on one machine, requires a data directory), none (one process, keeps nothing), auto (nomad inside of a Nomad job without any setting of Consul, otherwise consul)")
         .default("consul").change(ELSEWHERE);
     DATA_DIR = Setting::new(COORDINATION, "data-dir", "NOMAD_FIREHOSE_DATA_DIR", "DIR",
         "Directory in which the file coordinator keeps its checkpoints. It is created if it does not exist").change(ELSEWHERE);

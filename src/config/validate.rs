@@ -158,7 +158,7 @@ fn pipeline(
     poll_carries(&kinds, reader);
     let namespaces = namespaces(reader, environment);
     let lease = reader.value(&catalogue::LEASE, duration(Duration::from_secs(1), Duration::from_secs(60)));
-    let coordinator = coordinator(reader, lease);
+    let coordinator = coordinator(reader, environment, lease);
     let standby_buffer = reader.value(&catalogue::STANDBY_BUFFER, between(ByteSize::new(0), ByteSize::new(2 << 30)));
     let hour = Duration::from_secs(60 * 60);
     let checkpoint_interval = reader.value(&catalogue::CHECKPOINT_INTERVAL, duration(SHORT, hour));
@@ -325,21 +325,29 @@ fn namespaces(reader: &mut Reader<'_>, environment: &Environment<'_>) -> Vec<Str
     namespaces
 }
 
-fn coordinator(reader: &mut Reader<'_>, lease: Result<Duration, Broken>) -> Result<coordinator::Config, Broken> {
-    const NAMES: [&str; 4] = ["consul", "nomad", "file", "none"];
+fn coordinator(
+    reader: &mut Reader<'_>,
+    environment: &Environment<'_>,
+    lease: Result<Duration, Broken>,
+) -> Result<coordinator::Config, Broken> {
+    const NAMES: [&str; 5] = ["consul", "nomad", "file", "none", "auto"];
     let given = reader.text(&catalogue::COORDINATOR).is_some();
     let name = reader.optional(&catalogue::COORDINATOR, |text| {
         NAMES.into_iter().find(|name| *name == text).ok_or_else(|| {
             let nearest = nearest(text, NAMES);
             let nearest = nearest.map(|nearest| format!(", did you mean {nearest}?")).unwrap_or_default();
-            format!("no such coordinator{nearest}; choose consul, nomad, file or none")
+            format!("no such coordinator{nearest}; choose consul, nomad, file, none or auto")
         })
     });
     let data_dir = reader.optional(&catalogue::DATA_DIR, |text| Ok::<_, String>(PathBuf::from(text)));
     let folder = reader.value(&catalogue::CONSUL_PREFIX, folder);
     let variables = reader.value(&catalogue::NOMAD_VAR_PREFIX, variables);
     let namespace = reader.value(&catalogue::NOMAD_VAR_NAMESPACE, namespace_name);
-    match (name.or(if given { None } else { catalogue::COORDINATOR.default }), data_dir) {
+    let name = match name.or(if given { None } else { catalogue::COORDINATOR.default }) {
+        Some("auto") => Some(automatic(reader, environment)),
+        name => name,
+    };
+    match (name, data_dir) {
         // Only the Consul coordinator reads Consul's variables: an environment can have them for other programs.
         (Some("consul"), _) => {
             consul::read(reader, folder, lease).map(|consul| coordinator::Config::Consul(Box::new(consul)))
@@ -361,6 +369,13 @@ fn coordinator(reader: &mut Reader<'_>, lease: Result<Duration, Broken>) -> Resu
         }
         (None, _) => Err(Broken),
     }
+}
+
+/// The coordinator of `auto`. A task of Nomad whose operator says nothing of Consul has no other place that all replicas reach.
+fn automatic(reader: &Reader<'_>, environment: &Environment<'_>) -> &'static str {
+    let mut of_consul = catalogue::ALL.iter().filter(|setting| setting.flag.starts_with("consul-"));
+    let has_consul = of_consul.any(|setting| reader.layers.get(setting).is_some());
+    if !has_consul && environment.get("NOMAD_ALLOC_ID").is_some() { "nomad" } else { "consul" }
 }
 
 /// The index file of nomad-events-sink, which has the raw events of one subscription.

@@ -209,4 +209,33 @@ impl Storage {
             Storage::File { data_dir } => Box::new(Directory::new(data_dir)),
         })
     }
+
+    /// The coordinator of this place, for a command that holds leases for a moment: it belongs to no cluster, and counts nowhere.
+    ///
+    /// # Errors
+    /// As [`Config::build`].
+    pub fn lead(&self, holder: String) -> Result<Arc<dyn Coordinator>, Unusable> {
+        let (metrics, status) = (Metrics::new(&Kind::ALL), Status::new(&Kind::ALL));
+        let (lease, cluster) = (Duration::from_secs(10), Known::nothing());
+        Ok(match self {
+            Storage::Consul(config) => {
+                let options = Options {
+                    prefix: config.folder.clone(),
+                    lease,
+                    session_ttl: lease,
+                    node_checks: false,
+                    session_name: session_name(&Kind::ALL, None),
+                    holder,
+                    cluster,
+                    turns: None,
+                };
+                Arc::new(Consul::start(consul::Client::new((**config).clone())?, options, metrics, status))
+            }
+            Storage::Nomad { client, place } => {
+                let options = nomad::Options { place: place.clone(), lease, holder, cluster, turns: None };
+                Arc::new(Nomad::start(Client::new((**client).clone())?, options, metrics, status))
+            }
+            Storage::File { data_dir } => Arc::new(Directory::new(data_dir)),
+        })
+    }
 }

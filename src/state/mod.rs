@@ -1,9 +1,10 @@
-//! `nomad-firehose state`: shows what is stored and who leads, sets positions, and removes checkpoints, for an operator.
+//! `nomad-firehose state`: shows what is stored and who leads, sets positions, copies and removes checkpoints, for an operator.
 //!
 //! Start at [`run`]. `view` turns what an [`Inspector`] found into a report, and `table` writes the report for people; both are pure.
-//! `set` stores a position, and `cluster` asks Nomad about it.
+//! `set` stores a position, and `cluster` asks Nomad about it. `copy` carries checkpoints from one coordinator to another.
 
 mod cluster;
+mod copy;
 mod set;
 mod table;
 mod view;
@@ -19,6 +20,7 @@ use crate::{
 
 pub use self::{
     cluster::Cluster,
+    copy::Copy,
     set::{At, Failure, Set},
 };
 
@@ -52,6 +54,8 @@ pub enum Action {
     },
     /// Set positions.
     Set(Set),
+    /// Copy checkpoints to another coordinator.
+    Copy(Copy),
 }
 
 /// The answer of the subcommand.
@@ -69,6 +73,7 @@ pub struct Output {
 pub async fn run(command: &Command, keeper: &dyn Inspector) -> Output {
     match &command.action {
         Action::Set(set) => set::run(set, command.cluster.as_ref(), keeper).await,
+        Action::Copy(copy) => copy::run(copy, &command.storage).await,
         Action::Show { kinds, json } => show(kinds, *json, keeper).await,
         Action::Reset { kinds, value } => reset(kinds, *value, keeper).await,
     }

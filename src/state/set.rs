@@ -56,7 +56,7 @@ struct Row {
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct StreamAt {
+pub(super) struct StreamAt {
     name: String,
     index: u64,
 }
@@ -229,7 +229,7 @@ impl Row {
     }
 }
 
-fn positions(checkpoint: &Checkpoint) -> Vec<StreamAt> {
+pub(super) fn positions(checkpoint: &Checkpoint) -> Vec<StreamAt> {
     let position = |(name, stream): (&String, &crate::checkpoint::StreamProgress)| StreamAt {
         name: short(name),
         index: stream.position.index.0,
@@ -238,7 +238,7 @@ fn positions(checkpoint: &Checkpoint) -> Vec<StreamAt> {
 }
 
 /// `*@4711`.
-fn listed(streams: &[StreamAt]) -> String {
+pub(super) fn listed(streams: &[StreamAt]) -> String {
     if streams.is_empty() {
         return "no position".to_owned();
     }

@@ -30,7 +30,8 @@ async fn a_cluster_whose_index_is_below_the_checkpoint_starts_over() {
             process.until_printed(1).await;
             at.until_position("jobs", 40).await;
             at.until("jobs", |checkpoint| checkpoint["cluster"]["keys"][0] == sim.keys()[0].as_str()).await;
-            assert_eq!(jobs(&process.stop().await), ["job-40"]);
+            let log = process.log();
+            assert_eq!(jobs(&process.stop().await), ["job-40"], "{log}");
         }
     }
 }

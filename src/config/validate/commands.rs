@@ -82,7 +82,7 @@ fn state(
     environment: &Environment<'_>,
 ) -> Result<State, Broken> {
     // A command that works on stored checkpoints holds no lease.
-    let coordinator = coordinator(reader, Ok(Duration::ZERO));
+    let coordinator = coordinator(reader, environment, Ok(Duration::ZERO));
     let level = reader.value(&catalogue::LOG_LEVEL, level);
     let format = reader.value(&catalogue::LOG_FORMAT, format);
     let is_nomad = matches!(coordinator, Ok(Config::Nomad(_)));

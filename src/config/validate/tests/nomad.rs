@@ -84,3 +84,25 @@ fn leases_in_variables_need_a_path_that_nomad_takes() {
     assert_eq!(warned("--topic=Variable"), [Warning::OwnVariables]);
     assert_eq!(warned("--topic=Job"), []);
 }
+
+#[test]
+fn auto_means_nomad_inside_of_a_job_without_consul() {
+    let chosen = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let arguments = [&["jobs", "--coordinator=auto"], arguments].concat();
+        match load(&arguments, variables).expect("valid").0.pipelines.remove(0).coordinator {
+            coordinator::Config::Nomad(_) => "nomad",
+            coordinator::Config::Consul(_) => "consul",
+            other => panic!("{other:?}"),
+        }
+    };
+    let inside = ("NOMAD_ALLOC_ID", "5e94ccd8-2a4f-89d9-9253-0ccc79652953");
+    assert_eq!(chosen(&[], &[inside]), "nomad");
+    assert_eq!(chosen(&[], &[inside, ("NOMAD_FIREHOSE_LEASE", "2s")]), "nomad");
+    assert_eq!(chosen(&[], &[]), "consul");
+    for of_consul in
+        [("CONSUL_HTTP_ADDR", "consul:8500"), ("CONSUL_HTTP_TOKEN", "t"), ("NOMAD_FIREHOSE_CONSUL_PREFIX", "x")]
+    {
+        assert_eq!(chosen(&[], &[inside, of_consul]), "consul", "{of_consul:?}");
+    }
+    assert_eq!(chosen(&["--consul-namespace=x"], &[inside]), "consul");
+}
