@@ -19,8 +19,11 @@ namespace "*" {
   ]
 }
 
-# The coordinator nomad: leases and checkpoints in Variables (NOMAD_FIREHOSE_NOMAD_VAR_PREFIX and _NAMESPACE).
+# The coordinator nomad: leases and checkpoints in Variables (NOMAD_FIREHOSE_NOMAD_VAR_PREFIX and _NAMESPACE). For the namespace
+# that it names, this block stands in the place of that of "*", so it needs the same capabilities.
 namespace "default" {
+  capabilities = ["read-job", "list-jobs"]
+
   variables {
     path "nomad-firehose/*" {
       capabilities = ["read", "write", "list", "destroy"]

@@ -68,11 +68,13 @@ pub struct Place {
 }
 
 impl Place {
-    /// The rule that a policy needs for it.
+    /// The rule that a policy needs for it. Its capabilities are those of a run: the block of a namespace stands in the place of that
+    /// of `*` (seen on Nomad 2.0.5).
     pub fn rule(&self) -> String {
         let Place { namespace, folder } = self;
+        let run = r#"capabilities = ["list-jobs", "read-job"]"#;
         let rights = r#"capabilities = ["read", "write", "list", "destroy"]"#;
-        format!(r#"namespace "{namespace}" {{ variables {{ path "{folder}/*" {{ {rights} }} }} }}"#)
+        format!(r#"namespace "{namespace}" {{ {run} variables {{ path "{folder}/*" {{ {rights} }} }} }}"#)
     }
 
     fn call(&self, path: &str) -> Call {

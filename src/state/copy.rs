@@ -51,9 +51,9 @@ struct Place {
 }
 
 impl Place {
-    fn open(storage: &Storage) -> Result<Self, Failure> {
-        let opened = storage.open().and_then(|inspector| Ok((inspector, storage.lead(process::holder())?)));
-        let (inspector, coordinator) = opened.map_err(|error| Failure::Text(error.to_string()))?;
+    fn open(storage: &Storage) -> Result<Self, String> {
+        let inspector = storage.open().map_err(|error| error.to_string())?;
+        let coordinator = storage.lead(process::holder()).map_err(|error| error.to_string())?;
         Ok(Place { inspector, coordinator })
     }
 }
@@ -63,20 +63,19 @@ enum Stopped {
     /// It must not be: the reason.
     Refused(String),
     /// Nothing else can be copied either.
-    Failed(Failure),
+    Failed(Box<Failure>),
 }
 
 impl<E: Into<Failure>> From<E> for Stopped {
     fn from(error: E) -> Self {
-        Stopped::Failed(error.into())
+        Stopped::Failed(Box::new(error.into()))
     }
 }
 
 pub(super) async fn run(copy: &Copy, from: &Storage) -> Output {
-    let failed = |error| Output { text: String::new(), error: Some(error), is_well: false };
     let (from, to) = match Place::open(from).and_then(|from| Ok((from, Place::open(&copy.to)?))) {
         Ok(places) => places,
-        Err(error) => return failed(error),
+        Err(error) => return Output { text: String::new(), error: Some(Failure::Text(error)), is_well: false },
     };
     let mut answer = Output { text: String::new(), error: None, is_well: true };
     for kind in if copy.kinds.is_empty() { &Kind::ALL } else { &copy.kinds[..] } {
@@ -89,7 +88,7 @@ pub(super) async fn run(copy: &Copy, from: &Storage) -> Output {
                 format!("nothing was copied: {why}")
             }
             Err(Stopped::Failed(error)) => {
-                (answer.error, answer.is_well) = (Some(error), false);
+                (answer.error, answer.is_well) = (Some(*error), false);
                 break;
             }
         };
