@@ -58,6 +58,17 @@ variable "args" {
   description = "Subcommand, and what it carries"
 }
 
+variable "coordinator" {
+  type        = string
+  default     = "consul"
+  description = "What keeps leases and checkpoints: consul, or nomad, which are Variables of this cluster"
+
+  validation {
+    condition     = contains(["consul", "nomad"], var.coordinator)
+    error_message = "The coordinator is consul or nomad."
+  }
+}
+
 variable "consul_address" {
   type        = string
   default     = "127.0.0.1:8500"
@@ -197,8 +208,8 @@ job "nomad-firehose" {
         NOMAD_ADDR      = "unix://${NOMAD_SECRETS_DIR}/api.sock"
         NOMAD_NAMESPACE = "*"
 
-        NOMAD_FIREHOSE_COORDINATOR    = "consul"
-        CONSUL_HTTP_ADDR              = var.consul_address
+        NOMAD_FIREHOSE_COORDINATOR    = var.coordinator
+        CONSUL_HTTP_ADDR              = var.consul_address # not read with the coordinator nomad
         NOMAD_FIREHOSE_LISTEN         = "${NOMAD_ADDR_status}"
         NOMAD_FIREHOSE_SHUTDOWN_GRACE = "20s"
         NOMAD_FIREHOSE_CLUSTER        = var.cluster

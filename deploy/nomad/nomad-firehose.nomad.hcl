@@ -1,4 +1,5 @@
-# Three replicas of nomad-firehose: one leads and delivers, two stand by. They elect the leader through Consul.
+# Three replicas of nomad-firehose: one leads and delivers, two stand by. They elect the leader through Consul, or without it, with
+# -var coordinator=nomad -var service_provider=nomad, through Variables of the cluster itself.
 #
 #   nomad job run -var 'sink={SINK_TYPE="http",SINK_HTTP_ADDRESS="http://vector.example.com:8080/nomad"}' nomad-firehose.nomad.hcl
 #
@@ -65,6 +66,17 @@ variable "nomad_namespace" {
   type        = string
   default     = "*"
   description = "Namespaces whose events are carried, separated by commas; * is all"
+}
+
+variable "coordinator" {
+  type        = string
+  default     = "consul"
+  description = "What keeps leases and checkpoints: consul, or nomad, which are Variables of this cluster"
+
+  validation {
+    condition     = contains(["consul", "nomad"], var.coordinator)
+    error_message = "The coordinator is consul or nomad."
+  }
 }
 
 variable "consul_address" {
@@ -213,8 +225,8 @@ job "nomad-firehose" {
         NOMAD_ADDR      = "unix://${NOMAD_SECRETS_DIR}/api.sock"
         NOMAD_NAMESPACE = var.nomad_namespace
 
-        NOMAD_FIREHOSE_COORDINATOR    = "consul"
-        CONSUL_HTTP_ADDR              = var.consul_address
+        NOMAD_FIREHOSE_COORDINATOR    = var.coordinator
+        CONSUL_HTTP_ADDR              = var.consul_address # not read with the coordinator nomad
         NOMAD_FIREHOSE_LISTEN         = "${NOMAD_ADDR_status}"
         NOMAD_FIREHOSE_SHUTDOWN_GRACE = "20s"
         LOG_FORMAT                    = "json"
