@@ -19,6 +19,7 @@ use nomad_firehose::{
     },
 };
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, level_filters::LevelFilter};
 
 fn main() -> ExitCode {
@@ -78,9 +79,16 @@ fn run_within(
 
 /// `state`. A signal ends it like any other command.
 async fn show(command: &state::Command, warnings: &[Warning]) -> Result<ExitCode, Failure> {
-    warnings.iter().for_each(Warning::log);
+    // A command that holds leases gives them back at a signal. The others end like any program.
+    let stop = match &command.action {
+        state::Action::Copy(_) => shutdown_on_signals(Hangup::Stop, warnings)?.stop,
+        _ => {
+            warnings.iter().for_each(Warning::log);
+            CancellationToken::new()
+        }
+    };
     let keeper = command.storage.open().map_err(Failure::setting)?;
-    Ok(cli::print(&state::run(command, &*keeper).await))
+    Ok(cli::print(&state::run(command, &*keeper, &stop).await))
 }
 
 /// `try`. A signal ends it like any other command.

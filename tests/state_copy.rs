@@ -3,11 +3,12 @@
 mod common;
 
 use common::{
-    Setup,
+    Setup, Signal,
     consul::{Consul, Options},
     made,
 };
 use nomad_sim::Sim;
+use reqwest::Method;
 
 /// More task cursors than one Variable or one key holds.
 const TASKS: u64 = 4_000;
@@ -57,8 +58,8 @@ async fn every_task_cursor_comes_along_from_place_to_place() {
     process.until_printed(usize::try_from(TASKS).expect("a few")).await;
 
     let (code, text, log) = places.copy("consul", "nomad", &[]).await;
-    assert_eq!(code, Some(1), "{text}{log}");
-    assert!(text.contains("allocations: nothing was copied: ") && text.contains("leads in consul at "), "{text}");
+    assert_eq!((code, &*text), (Some(1), ""), "{log}");
+    assert!(log.contains("nothing was copied:\nallocations: ") && log.contains("leads in consul at "), "{log}");
     process.stop().await;
 
     let mut newest = FIRST + TASKS - 1;
@@ -84,8 +85,9 @@ async fn every_task_cursor_comes_along_from_place_to_place() {
         assert_eq!(process.stop().await.len(), 1, "{from} to {to}");
 
         let (code, text, log) = places.copy(from, to, &["allocations"]).await;
-        assert_eq!(code, Some(1), "{text}{log}");
-        assert!(text.contains(&format!("has the checkpoint *@{newest} already")), "{text}");
+        assert_eq!((code, &*text), (Some(1), ""), "{log}");
+        let mend = format!("remove it with: nomad-firehose state reset allocations --coordinator {to}");
+        assert!(log.contains(&format!("has the checkpoint *@{newest} already")) && log.contains(&mend), "{log}");
     }
 }
 
@@ -94,9 +96,11 @@ async fn what_only_the_original_has_stored_is_copied_too() {
     let places = Places::start().await;
     let lines: Vec<_> = (FIRST..=20).map(|index| made::evaluation(index, index)).collect();
     places.sim.append_lines(lines).await.expect("lines of a stream");
-    let (code, text, log) = places.copy("consul", "file", &[]).await;
-    assert_eq!(code, Some(0), "{text}{log}");
-    assert!(text.contains("has no checkpoint to copy"), "{text}");
+    for kinds in [&[][..], &["jobs"]] {
+        let (code, text, log) = places.copy("consul", "file", kinds).await;
+        assert_eq!((code, &*text), (Some(1), ""), "{log}");
+        assert!(log.contains("nothing was copied:") && log.contains("has no checkpoint"), "{log}");
+    }
 
     places.consul.put("nomad-firehose/evaluations.value", "15").await;
     let (code, text, log) = places.copy("consul", "file", &[]).await;
@@ -114,8 +118,39 @@ async fn what_only_the_original_has_stored_is_copied_too() {
 async fn what_cannot_be_read_is_not_copied() {
     let places = Places::start().await;
     places.consul.put("nomad-firehose/jobs.state", "{").await;
-    let (code, text, _) = places.copy("consul", "file", &[]).await;
-    assert_eq!(code, Some(1));
-    assert!(text.contains("jobs: nothing was copied: ") && text.contains("jobs.state cannot be read"), "{text}");
+    places.consul.put("nomad-firehose/nodes.value", "15").await;
+    let (code, text, log) = places.copy("consul", "file", &[]).await;
+    // The kind that could be copied is not copied alone.
+    assert_eq!((code, &*text), (Some(1), ""), "{log}");
+    assert!(log.contains("nothing was copied:\njobs: ") && log.contains("jobs.state cannot be read"), "{log}");
     assert!(std::fs::read_dir(places.directory.path()).expect("a directory").next().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_stopped_leaves_no_lease_behind() {
+    let places = Places::start().await;
+    let lines: Vec<_> = (FIRST..=20).map(|index| made::evaluation(index, index)).collect();
+    places.sim.append_lines(lines).await.expect("lines of a stream");
+    let process = places.run("file", "evaluations").spawn();
+    process.until_printed(11).await;
+    process.stop().await;
+    // Nobody has the lock of the target, and Consul gives it to nobody for a while.
+    let (_, session) = places.consul.request(Method::PUT, "session/create", r#"{"LockDelay": "60s"}"#).await;
+    let session: serde_json::Value = serde_json::from_str(&session).expect("JSON");
+    let session = session["ID"].as_str().expect("an id");
+    let lock = format!("kv/nomad-firehose/evaluations.lock?flags=3304740253564472344&acquire={session}");
+    assert_eq!(places.consul.request(Method::PUT, &lock, "").await.1, "true");
+    let destroyed = places.consul.request(Method::PUT, &format!("session/destroy/{session}"), "").await;
+    assert_eq!(destroyed.1, "true");
+
+    let setup = Setup::bare(&["state", "copy", "--from", "file", "--to", "consul"]);
+    let process = places.place(setup).spawn();
+    process.until_logged("session created").await;
+    assert_eq!(places.consul.sessions().await.len(), 1);
+    let ended = process.end_by(Signal::TERM).await;
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+    assert!(places.consul.sessions().await.is_empty());
+    let process = places.run("file", "evaluations").spawn();
+    process.until_logged("became leader").await;
+    assert!(process.stop().await.is_empty());
 }

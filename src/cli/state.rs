@@ -33,7 +33,8 @@ const ALL: &str = "all";
 
 /// The flags that say where the state is, besides those of Consul. All others are accepted and ignored, so that the environment and the
 /// file of a run can be used unchanged.
-const OURS: [&str; 5] = ["coordinator", "data-dir", "log-level", "log-format", "config"];
+const OURS: [&str; 7] =
+    ["coordinator", "data-dir", "nomad-var-prefix", "nomad-var-namespace", "log-level", "log-format", "config"];
 /// Flags of Consul that only a run needs.
 const OF_SESSIONS: [&str; 2] = ["consul-session-ttl", "consul-node-check"];
 /// Flags that the short help shows here, and not for a run.
@@ -80,8 +81,8 @@ the next leader continues right after it, in either direction. It is refused
 while a replica leads, and done in one step, so that no replica becomes leader in
 between. Gaps and task cursors are forgotten.
 
-With --force and Consul, the lease is first taken away from the replica that
-leads. From then on Consul refuses everything that this replica writes; the
+With --force, the lease is first taken away from the replica that
+leads. From then on Consul, or Nomad, refuses everything that this replica writes; the
 position is stored after its lease has run out, so no two replicas send at a
 time. That replica stands by again by itself. With files, a running process
 cannot lose its lock: stop it.
@@ -108,11 +109,12 @@ const COPY_ABOUT: &str = "Copies the checkpoints of these kinds to another coord
 const COPY_LONG: &str = "\
 Copies the checkpoints of these kinds to another coordinator, so that a run with
 that one continues where the last one ended. It holds the leases of both places
-meanwhile, and is refused while a replica leads in one of them, or if the target
-has a checkpoint already. The source keeps its own.
+meanwhile. It is refused while a replica leads in one of them, or if the target
+has a checkpoint already: then nothing is copied. The source keeps its own.
 
-Where each place is, the settings of both coordinators say, as for a run. A value
-that only the original program has stored is copied, too.";
+The settings of both coordinators say where the places are, as for a run. A value
+that only the original program has stored is copied, too. The tokens need the
+rights of a run in both places.";
 
 pub(super) fn command() -> Command {
     // Flags that only a run reads are accepted and hidden.
@@ -142,7 +144,7 @@ pub(super) fn command() -> Command {
     let force = Arg::new(FORCE)
         .long(FORCE)
         .action(ArgAction::SetTrue)
-        .help("Take the lease away from a replica that leads, and wait until it has run out. Only with Consul");
+        .help("Take the lease away from a replica that leads, and wait until it has run out. Not with files");
     let json = Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("Write one JSON object, for programs");
     let set = Command::new(SET).about(SET_ABOUT).long_about(SET_LONG).after_help(EXAMPLES).args([
         kinds("Kinds to set. Without any, those that have a checkpoint; all means every kind"),
@@ -156,7 +158,7 @@ pub(super) fn command() -> Command {
         Arg::new(name).long(name).value_name("COORDINATOR").required(true).value_parser(places).help(help)
     };
     let copy = Command::new(COPY).about(COPY_ABOUT).long_about(COPY_LONG).after_help(EXAMPLES).args([
-        kinds("Kinds to copy. Without any, those that have a checkpoint"),
+        kinds("Kinds to copy. Without any, or with all, those that have a checkpoint"),
         place(FROM, "Coordinator that has the checkpoints"),
         place(TO, "Coordinator that gets them"),
     ]);
@@ -190,6 +192,7 @@ pub(super) fn read(matches: &ArgMatches, environment: &Environment<'_>) -> Resul
                 let text = format!("--from and --to are both {}; name two coordinators", places[0]);
                 return Err(Exit::CommandLine(refused(COPY, ErrorKind::ArgumentConflict, text)));
             }
+            let kinds = if named.contains(&ALL) { Vec::new() } else { kinds };
             let [from, to] = places.map(|place| load(&with_coordinator(&flags, place)));
             let ((from, mut warnings), (to, others)) = both(from, to).map_err(Exit::Configuration)?;
             for warning in others {
@@ -197,7 +200,7 @@ pub(super) fn read(matches: &ArgMatches, environment: &Environment<'_>) -> Resul
                     warnings.push(warning);
                 }
             }
-            (from, Action::Copy(Copy { kinds, to: to.storage }), warnings)
+            (from, Action::Copy(Copy { kinds, to: to.storage, pipeline: pipeline.clone() }), warnings)
         }
         _ => {
             let action = match name {
@@ -305,7 +308,9 @@ mod tests {
         let set = Set { kinds: vec![Kind::Jobs], at: At::Index(RaftIndex(4711)), force: false, json: false };
         assert_eq!(examples[2].0, Action::Set(set));
         assert_eq!(examples[3].0, Action::Reset { kinds: vec![Kind::Allocations], value: false });
-        let Action::Copy(Copy { kinds, to: Storage::Nomad { .. } }) = &examples[4].0 else { panic!("{examples:?}") };
+        let Action::Copy(Copy { kinds, to: Storage::Nomad { .. }, .. }) = &examples[4].0 else {
+            panic!("{examples:?}")
+        };
         assert!(kinds.is_empty() && matches!(examples[4].1, Storage::Consul(_)));
     }
 
@@ -318,7 +323,7 @@ mod tests {
             asked(&["copy", "jobs", "--from=file", "--to=consul", "--coordinator=none", "--data-dir=/d"])
                 .expect("valid");
         assert_eq!(from, Storage::File { data_dir: "/d".into() });
-        assert!(matches!(action, Action::Copy(Copy { kinds, to: Storage::Consul(_) }) if kinds == [Kind::Jobs]));
+        assert!(matches!(action, Action::Copy(Copy { kinds, to: Storage::Consul(_), .. }) if kinds == [Kind::Jobs]));
         match asked(&["copy", "--from=file", "--to=consul", "--consul-prefix=/"]) {
             Err(Exit::Configuration(Problems(all))) => assert_eq!(all.len(), 2, "{all:?}"),
             other => panic!("{other:?}"),

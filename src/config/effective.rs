@@ -178,8 +178,11 @@ fn applies(setting: &Setting, wanted: Wanted, layers: &Layers) -> bool {
     if is(&catalogue::TOPIC) {
         return carries_events(wanted, layers);
     }
-    if setting.heading == catalogue::CONSUL || is(&catalogue::LEASE) || is(&catalogue::STANDBY_BUFFER) {
-        return coordinator == "consul";
+    if setting.heading == catalogue::CONSUL {
+        return matches!(coordinator, "consul" | "auto");
+    }
+    if is(&catalogue::LEASE) || is(&catalogue::STANDBY_BUFFER) {
+        return matches!(coordinator, "consul" | "nomad" | "auto");
     }
     if is(&catalogue::DATA_DIR) || is(&catalogue::CHECKPOINT_INTERVAL) {
         return coordinator == "file";

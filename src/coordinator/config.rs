@@ -210,6 +210,15 @@ impl Storage {
         })
     }
 
+    /// The value of `NOMAD_FIREHOSE_COORDINATOR` that chooses it.
+    pub fn coordinator(&self) -> &'static str {
+        match self {
+            Storage::Consul(_) => "consul",
+            Storage::Nomad { .. } => "nomad",
+            Storage::File { .. } => "file",
+        }
+    }
+
     /// The coordinator of this place, for a command that holds leases for a moment: it belongs to no cluster, and counts nowhere.
     ///
     /// # Errors

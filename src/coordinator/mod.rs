@@ -92,6 +92,11 @@ pub struct Claim {
     pub is_leader: bool,
 }
 
+/// The command that removes the checkpoint of `kind` from Nomad's Variables.
+pub(crate) fn reset_in_variables(kind: Kind) -> String {
+    format!("{} --coordinator nomad", reset(kind, None))
+}
+
 /// The command that removes the checkpoint of `kind`; with `data_dir` for a directory, however the run was configured.
 pub(crate) fn reset(kind: Kind, data_dir: Option<&Path>) -> String {
     let command = format!("nomad-firehose state reset {kind}");

@@ -9,6 +9,8 @@ mod set;
 mod table;
 mod view;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     coordinator::{
         Storage,
@@ -69,11 +71,11 @@ pub struct Output {
     pub is_well: bool,
 }
 
-/// Runs the subcommand.
-pub async fn run(command: &Command, keeper: &dyn Inspector) -> Output {
+/// Runs the subcommand. `stop` ends one that holds leases.
+pub async fn run(command: &Command, keeper: &dyn Inspector, stop: &CancellationToken) -> Output {
     match &command.action {
         Action::Set(set) => set::run(set, command.cluster.as_ref(), keeper).await,
-        Action::Copy(copy) => copy::run(copy, &command.storage).await,
+        Action::Copy(copy) => copy::run(copy, &command.storage, stop).await,
         Action::Show { kinds, json } => show(kinds, *json, keeper).await,
         Action::Reset { kinds, value } => reset(kinds, *value, keeper).await,
     }

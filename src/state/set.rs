@@ -198,7 +198,7 @@ impl Row {
             SetOutcome::Led { leader, why } => {
                 let leads = format!("{} leads", table::leader(leader));
                 let refused = match why {
-                    None => format!("{leads}; stop it first, or, with Consul, take its lease away with --force"),
+                    None => format!("{leads}; stop it first, or take its lease away with --force"),
                     Some(why) => format!("{leads}, and its lease cannot be taken away: {why}; stop it first"),
                 };
                 Row { refused: Some(refused), ..row }
@@ -263,10 +263,7 @@ mod tests {
         let set = SetOutcome::Set { before: Box::new(before), after, deposed: None };
         assert_eq!(words(&set), "jobs: *@40 → *@7\n");
         let led = SetOutcome::Led { leader: leader.clone(), why: None };
-        assert!(
-            words(&led)
-                .contains("process 7 on host leads; stop it first, or, with Consul, take its lease away with --force")
-        );
+        assert!(words(&led).contains("process 7 on host leads; stop it first, or take its lease away with --force"));
         let led = SetOutcome::Led { leader, why: Some("only its end frees it") };
         assert!(words(&led).contains("cannot be taken away: only its end frees it"), "{}", words(&led));
     }

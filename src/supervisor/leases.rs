@@ -148,6 +148,13 @@ impl Leases {
             self.wait(kind, topics, Some(Refused { why, head }));
             return false;
         }
+        // What this process remembers can be of a checkpoint that was never compared, and that somebody has removed for that reason.
+        if checkpoint.is_none()
+            && let Some(remembered) = self.remembered.get(&kind).map(Checkpoint::head)
+            && self.guard.compare(kind, &remembered, &view.identity).await.is_some()
+        {
+            self.remembered.remove(&kind);
+        }
         let stamp = Arc::new(Stamp::new(self.guard.known.clone(), head, view));
         let checkpoint = self.checkpoint_to_resume(kind, checkpoint);
         let ledger = Ledger::measured(Arc::clone(&lease), checkpoint, self.ctx.metrics.latency(kind));

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     coordinator::{
         inspect::{Content, Inspected, Inspector, Leader, Next, ResetOutcome, SetOutcome, Target, Unit},
-        reset, term,
+        reset_in_variables, term,
     },
     kind::Kind,
     lease::Error,
@@ -72,7 +72,7 @@ impl Folder {
                 Ok(Content::Readable { checkpoint: Box::new(checkpoint), stored_value: None })
             }
             Err(Unread::Corrupt(Corrupt { path, reason })) => {
-                Ok(Content::Unreadable { path, reason, reset: reset(kind, None) })
+                Ok(Content::Unreadable { path, reason, reset: reset_in_variables(kind) })
             }
             Err(Unread::Nomad(error)) => Err(failed(error)),
         }
