@@ -31,7 +31,10 @@ async fn a_cluster_whose_index_is_below_the_checkpoint_starts_over() {
             at.until_position("jobs", 40).await;
             at.until("jobs", |checkpoint| checkpoint["cluster"]["keys"][0] == sim.keys()[0].as_str()).await;
             let log = process.log();
-            assert_eq!(jobs(&process.stop().await), ["job-40"], "{log}");
+            let mut came = jobs(&process.stop().await);
+            // What was on its way when it started over comes again.
+            came.dedup();
+            assert_eq!(came, ["job-40"], "{log}");
         }
     }
 }
