@@ -50,6 +50,11 @@ pub struct LegacyValue {
 }
 
 impl Checkpoint {
+    /// Whether it says where to resume. A first one that was cut off while it was written does not.
+    pub fn is_begun(&self) -> bool {
+        !self.streams.is_empty() || self.legacy.is_some()
+    }
+
     /// Everything but the task cursors.
     pub fn head(&self) -> Checkpoint {
         let Checkpoint { version, cluster, value, streams, task_cursors: _, legacy } = self;

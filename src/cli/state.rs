@@ -12,7 +12,7 @@ use crate::{
     config::{self, Environment, Flags, catalogue::COORDINATOR},
     kind::Kind,
     position::RaftIndex,
-    settings::{Problems, Scope, Warning},
+    settings::{Problems, Scope, Warning, add_new},
     state::{self, Action, At, Cluster, Copy, Output, Set},
 };
 
@@ -81,8 +81,8 @@ the next leader continues right after it, in either direction. It is refused
 while a replica leads, and done in one step, so that no replica becomes leader in
 between. Gaps and task cursors are forgotten.
 
-With --force, the lease is first taken away from the replica that
-leads. From then on Consul, or Nomad, refuses everything that this replica writes; the
+With --force, the lease is first taken away from the replica that leads. From
+then on Consul, or Nomad, refuses everything that this replica writes; the
 position is stored after its lease has run out, so no two replicas send at a
 time. That replica stands by again by itself. With files, a running process
 cannot lose its lock: stop it.
@@ -195,11 +195,7 @@ pub(super) fn read(matches: &ArgMatches, environment: &Environment<'_>) -> Resul
             let kinds = if named.contains(&ALL) { Vec::new() } else { kinds };
             let [from, to] = places.map(|place| load(&with_coordinator(&flags, place)));
             let ((from, mut warnings), (to, others)) = both(from, to).map_err(Exit::Configuration)?;
-            for warning in others {
-                if !warnings.contains(&warning) {
-                    warnings.push(warning);
-                }
-            }
+            add_new(&mut warnings, others);
             (from, Action::Copy(Copy { kinds, to: to.storage, pipeline: pipeline.clone() }), warnings)
         }
         _ => {
@@ -243,11 +239,7 @@ fn both<T>(one: Result<T, Problems>, other: Result<T, Problems>) -> Result<(T, T
     match (one, other) {
         (Ok(one), Ok(other)) => Ok((one, other)),
         (Err(Problems(mut all)), Err(Problems(others))) => {
-            for problem in others {
-                if !all.contains(&problem) {
-                    all.push(problem);
-                }
-            }
+            add_new(&mut all, others);
             Err(Problems(all))
         }
         (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => Err(problems),

@@ -17,7 +17,7 @@ use crate::{
     program, rules,
     settings::{
         Broken, ByteSize, Environment, Layers, Origin, PipelineName, Problem, Problems, Reader, Setting, Warning,
-        between, duration, nearest,
+        add_new, between, duration, nearest,
     },
     sink::{self, Chosen, Kinds},
     source::Polling,
@@ -83,11 +83,7 @@ fn settings(wanted: Wanted, reader: &mut Reader<'_>, environment: &Environment<'
         pipelines.push(pipeline);
         // What is wrong with a setting above the tables is wrong for each of them.
         let Reader { problems, warnings, .. } = own;
-        for problem in problems {
-            if !reader.problems.contains(&problem) {
-                reader.problems.push(problem);
-            }
-        }
+        add_new(&mut reader.problems, problems);
         warnings.into_iter().for_each(|warning| reader.warn(warning));
     }
     let pipelines = pipelines.into_iter().collect::<Result<Vec<_>, _>>()?;

@@ -20,6 +20,7 @@ pub(crate) use self::{
     http::TlsSettings,
     layers::{File, Layers, Origin},
     nearest::nearest,
+    problem::add_new,
     reader::{between, number},
     setting::settings,
 };

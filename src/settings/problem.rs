@@ -53,6 +53,15 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Adds those of `more` that are not there yet: a setting that is read twice has the same mistake twice.
+pub(crate) fn add_new<T: PartialEq>(all: &mut Vec<T>, more: impl IntoIterator<Item = T>) {
+    for one in more {
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
+}
+
 /// All mistakes. Never empty, and free of secrets.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);

@@ -165,7 +165,7 @@ fn objection(found: &Inspected, place: &dyn Inspector) -> Option<String> {
 /// What the place that gets the checkpoint has already. A first write that was cut off does not count, as for a run.
 fn occupied(found: &Inspected, copy: &Copy, place: &dyn Inspector) -> Option<String> {
     let (what, value) = match (&found.content, &found.value) {
-        (Content::Readable { checkpoint, .. }, _) if !checkpoint.streams.is_empty() || checkpoint.legacy.is_some() => {
+        (Content::Readable { checkpoint, .. }, _) if checkpoint.is_begun() => {
             (format!("the checkpoint {}", listed(&positions(checkpoint))), "")
         }
         (_, Some(_)) => ("a legacy value".to_owned(), " --value"),

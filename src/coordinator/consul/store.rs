@@ -78,8 +78,7 @@ impl Store {
         }
         tenure.reached(&checkpoint);
         // A first checkpoint that was cut off does not count.
-        let is_one = !checkpoint.streams.is_empty() || checkpoint.legacy.is_some();
-        Ok(is_one.then_some(checkpoint))
+        Ok(Some(checkpoint).filter(Checkpoint::is_begun))
     }
 
     /// Where to resume without a head: from the original program's value, or from the last leader's heartbeat.

@@ -133,8 +133,7 @@ impl Store {
         self.plan = Plan::new(&self.shared.id, Some(stored));
         self.find_obsolete().await;
         // A first checkpoint that was cut off does not count.
-        let is_one = !checkpoint.streams.is_empty() || checkpoint.legacy.is_some();
-        Ok(is_one.then_some(checkpoint))
+        Ok(Some(checkpoint).filter(Checkpoint::is_begun))
     }
 
     /// Finds what earlier leaders have left behind.
