@@ -81,9 +81,15 @@ impl Known {
     }
 
     /// Waits until [`View::settled`], at most for `within`.
-    pub async fn settled(&self, within: Duration) {
+    pub async fn settled_within(&self, within: Duration) {
         // After that, what is known has to suffice.
-        timeout(within, self.0.clone().wait_for(|view| view.settled)).await.ok();
+        timeout(within, self.settled()).await.ok();
+    }
+
+    /// Waits until [`View::settled`].
+    pub async fn settled(&self) {
+        // Where nobody asks any more, nothing will be added.
+        self.0.clone().wait_for(|view| view.settled).await.ok();
     }
 
     /// Waits until something has changed since the last call.

@@ -51,7 +51,7 @@ impl Guard {
         let (mut why, head) = match refused {
             Some(Refused { why, head }) => (Some(why), Some(head)),
             None => {
-                self.known.settled(KNOWN_WITHIN).await;
+                self.known.settled_within(KNOWN_WITHIN).await;
                 (self.objection(kind, None).await.unwrap_or_default(), None)
             }
         };

@@ -114,7 +114,7 @@ impl Leases {
             }
         };
         if loaded.iter().flatten().flatten().any(|checkpoint| checkpoint.cluster.is_some()) {
-            self.guard.known.settled(KNOWN_WITHIN).await;
+            self.guard.known.settled_within(KNOWN_WITHIN).await;
         }
         let mut kinds = Vec::new();
         for ((kind, topics, lease), loaded) in leases.into_iter().zip(loaded) {
@@ -231,6 +231,12 @@ impl Leases {
 
     /// Stores the final checkpoints and releases the leases. Returns whether everything was stored.
     pub(super) async fn finish(&mut self) -> bool {
+        // A short run can end before its checkpoints were compared. Without that they could not be stored, and the next leader would
+        // send everything again.
+        if self.led.iter().any(|led| led.stamp.is_open() && led.has_news()) {
+            self.guard.known.settled().await;
+        }
+        let refused = self.refuse_foreign().await;
         // All at once: a coordinator can store several kinds with one request.
         let saved = join_all(
             self.led.iter().map(async |led| store(led, None, &self.ctx.metrics, &mut Throttle::default()).await),
@@ -241,7 +247,7 @@ impl Leases {
             self.ctx.status.lease(led.kind, Leadership::Stopped);
         }
         self.release().await;
-        saved.into_iter().all(|saved| saved)
+        refused.is_empty() && saved.into_iter().all(|saved| saved)
     }
 
     /// Releases all leases.

@@ -3,7 +3,7 @@
 //! 1. **Signal.** The binary cancels [`Shutdown::stop`] on the first SIGINT or SIGTERM, and [`Shutdown::abort`] on a second one.
 //! 2. **Source.** The supervisor stops every stream and every list. What a page has delivered by then is stored as known.
 //! 3. **Drain.** Delivery sends what was read until the sink has acknowledged all of it.
-//! 4. **Final checkpoint.** Each kind stores what was acknowledged.
+//! 4. **Final checkpoint.** Each kind stores what was acknowledged, as soon as its checkpoint was compared with the cluster.
 //! 5. **Release.** The leases are given back, so that a standby takes over at once.
 //! 6. **Close.** The coordinator ends its session. The binary exits with 0 if steps 3 to 5 are complete, otherwise with 1.
 //!

@@ -3,7 +3,10 @@
 use nomad_sim::Evidence;
 use serde_json::Value;
 
-use crate::{common::made, support::*};
+use crate::{
+    common::{Signal, made},
+    support::*,
+};
 
 /// The replica of the same cluster goes on, whatever becomes of the questions.
 #[tokio::test(flavor = "multi_thread")]
@@ -86,6 +89,35 @@ async fn who_led_before_it_could_ask_stores_nothing_and_gives_the_lease_back() {
         rightful.until_logged("checkpoint=stored").await;
         rightful.stop().await;
         other.stop().await;
+    }
+}
+
+/// The end of a short run waits until it is known whose checkpoint it is: otherwise it could not be stored, and all would come again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_ends_before_it_could_ask_asks_first() {
+    for at in [At::directory(), At::consul().await] {
+        let sim = cluster("eu", &[502]).await;
+        let process = at.run(&sim, "jobs").spawn();
+        process.until_printed(1).await;
+        at.until("jobs", |checkpoint| checkpoint["cluster"]["region"] == "eu").await;
+        process.stop().await;
+        sim.set_evidence(Evidence::Hanging);
+        let grace = ("NOMAD_FIREHOSE_SHUTDOWN_GRACE", "5m");
+        let process = at.run(&sim, "jobs").env("NOMAD_TIMEOUT", "30s").env(grace.0, grace.1).spawn();
+        process.until_logged("checkpoint=stored").await;
+        sim.append_line(made::job(510, 510, 1)).await.expect("a line of a stream");
+        process.until_printed(1).await;
+        process.signal(Signal::TERM);
+        process.until_logged("drained").await;
+        sim.set_evidence(Evidence::Readable);
+        // The questions that hang are asked again.
+        sim.server(0).drop_connections();
+        let ended = process.end().await;
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+        assert_eq!(jobs(&ended.printed), ["job-510"]);
+        let process = at.run(&sim, "jobs").spawn();
+        process.until_logged("checkpoint=stored").await;
+        assert_eq!(process.stop().await, [""; 0]);
     }
 }
 

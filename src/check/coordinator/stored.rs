@@ -97,7 +97,7 @@ impl Stored<'_> {
     async fn objection(&self, found: &Inspected) -> Option<Finding> {
         let Content::Readable { checkpoint, .. } = &found.content else { return None };
         let (stored, here) = (checkpoint.cluster.as_ref()?, self.here?);
-        here.known.settled(KNOWN_WITHIN).await;
+        here.known.settled_within(KNOWN_WITHIN).await;
         let ours: Identity = here.known.identity();
         let Verdict::Other(difference) = ours.verdict(stored, cluster::now()) else { return None };
         if difference == Difference::Keys && is_below(&here.client, self.kind, checkpoint).await {
