@@ -10,7 +10,7 @@ mod state;
 mod tail;
 mod trial;
 
-use std::{ffi::OsString, fmt::Display, io::Write as _, process::ExitCode};
+use std::{ffi::OsString, fmt::Display, io::Write as _, process::ExitCode, sync::LazyLock};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -262,7 +262,10 @@ fn about(kind: Kind) -> &'static str {
 }
 
 fn arguments(scope: Scope) -> impl Iterator<Item = Arg> {
-    catalogue::ALL.iter().filter(move |setting| setting.scope == scope).map(|setting| argument(setting))
+    // Several subcommands have the same ones, and to compose their help is most of the work.
+    static ALL: LazyLock<Vec<(Scope, Arg)>> =
+        LazyLock::new(|| catalogue::ALL.iter().map(|setting| (setting.scope, argument(setting))).collect());
+    ALL.iter().filter(move |(its, _)| *its == scope).map(|(_, argument)| argument.clone())
 }
 
 /// The settings, for a subcommand that reads none of them.

@@ -283,7 +283,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn whatever_fails_the_stored_head_has_every_cursor_that_it_had_to(saves in saves()) {
             let (all, variables) = (All::default(), RefCell::new(BTreeMap::<String, String>::new()));
