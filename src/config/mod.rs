@@ -22,7 +22,7 @@ use crate::{
     dead_letter::Place,
     digest, envelope,
     kind::Kind,
-    nomad::{Config as Nomad, Topic},
+    nomad::{Config as Nomad, Place as Variables, Topic},
     program, rules,
     settings::{File, InvalidName, Layers, Setting},
     sink::Chosen,
@@ -113,6 +113,8 @@ pub struct Pipeline {
     pub namespaces: Vec<String>,
     /// Which coordinator keeps leases and checkpoints, and where.
     pub coordinator: coordinator::Config,
+    /// Where Variables of this program are, of all pipelines: raw events leave them out. `None` unless Nomad coordinates.
+    pub own_variables: Option<Variables>,
     /// How many bytes of the stream a standby keeps, at most 2 GiB; 0 is none.
     pub standby_buffer: usize,
     /// How often the checkpoint is stored: 100 ms to 1 h.

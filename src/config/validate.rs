@@ -178,13 +178,7 @@ fn pipeline(
             reader.warn(Warning::UnknownTopic { topic: name.clone(), nearest: nearest(name, names::TOPICS) });
         }
     }
-    let has_variables = |topic: &Topic| matches!(&*topic.name, "*" | "Variable");
-    if kinds.contains(&Kind::Events)
-        && matches!(coordinator, Ok(coordinator::Config::Nomad(_)))
-        && (topics.is_empty() || topics.iter().any(has_variables))
-    {
-        reader.warn(Warning::OwnVariables);
-    }
+    let own_variables = coordinator.as_ref().ok().and_then(coordinator::Config::variables).cloned();
     let coordinator = coordinator.map(|coordinator| match &name {
         Some(name) => coordinator.of_pipeline(name),
         None => coordinator,
@@ -195,6 +189,7 @@ fn pipeline(
         topics,
         namespaces,
         coordinator: coordinator?,
+        own_variables,
         standby_buffer: usize::try_from(standby_buffer?.bytes()).map_err(|_| Broken)?,
         checkpoint_interval: checkpoint_interval?,
         start: start?,

@@ -112,6 +112,14 @@ impl Config {
         }
     }
 
+    /// Where the Variables of the coordinator are; `None` for another one.
+    pub fn variables(&self) -> Option<&Place> {
+        match self {
+            Config::Nomad(config) => Some(&config.place),
+            Config::Consul(_) | Config::File { .. } | Config::None => None,
+        }
+    }
+
     /// Checks whether a coordinator for `kinds` can be built, and starts nothing.
     ///
     /// # Errors

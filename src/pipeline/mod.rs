@@ -159,6 +159,7 @@ impl Prepared {
             status,
             tap: outline::tap(pipeline, shared, board),
             start: pipeline.start,
+            own_variables: pipeline.own_variables.clone(),
             polling: shared.polling,
             stop: CancellationToken::new(),
         };

@@ -102,8 +102,6 @@ pub enum Warning {
         /// That namespace.
         namespace: String,
     },
-    /// Raw events of the topic `Variable`, in which the coordinator's own heartbeats are.
-    OwnVariables,
     /// A token and a token file were given in the same place; the file is used.
     TokenAndFile {
         /// The variable of the file.
@@ -187,10 +185,6 @@ impl Warning {
                 format!("only the namespace {namespace:?} of this job is carried"),
                 "set NOMAD_NAMESPACE in the env block of the job: * carries every namespace".to_owned(),
             ),
-            Warning::OwnVariables => (
-                "the raw events of Variables include the heartbeats of the coordinator nomad".to_owned(),
-                "name the topics that you need in NOMAD_FIREHOSE_TOPICS, without * and Variable".to_owned(),
-            ),
             Warning::TokenAndFile { used } => {
                 ("token and token file are both set".to_owned(), format!("{used} is used; remove the other one"))
             }
@@ -249,10 +243,6 @@ impl Warning {
                 %namespace,
                 fix = "set NOMAD_NAMESPACE in the env block of the job: * carries every namespace",
                 "carrying only the namespace of this job"
-            ),
-            Warning::OwnVariables => tracing::warn!(
-                fix = "name the topics that you need in NOMAD_FIREHOSE_TOPICS, without * and Variable",
-                "raw events include the heartbeats of the coordinator"
             ),
             Warning::TokenAndFile { used } => tracing::warn!(used, "token and token file are both set"),
             Warning::Quoted { place } => tracing::warn!(

@@ -10,7 +10,7 @@ use crate::{
     dead_letter::{DeadLetters, Input},
     delivery::Handle,
     kind::Kind,
-    nomad::Client,
+    nomad::{Client, Place, line::Event},
     position::RaftIndex,
     record::Record,
     telemetry::{Metrics, Status, Tap, metrics, recent::Seen},
@@ -80,6 +80,9 @@ pub struct Context {
     pub tap: Tap,
     /// Where the first start begins.
     pub start: Start,
+    /// The Variables of this program. Their events tell nothing of the cluster, and carrying them would make more of them: each
+    /// acknowledged event moves the checkpoint.
+    pub own_variables: Option<Place>,
     /// What replaces a missing stream.
     pub polling: Polling,
     /// Cancelled when the program stops reading.
@@ -100,6 +103,13 @@ impl<E> From<Stopped> for Interrupted<E> {
 }
 
 impl Context {
+    /// Whether the event is of a Variable of this program.
+    pub(super) fn is_own(&self, event: &Event<'_>) -> bool {
+        let Some(Place { namespace, folder }) = &self.own_variables else { return false };
+        let path = || event.key.strip_prefix(&**folder).is_some_and(|rest| rest.starts_with('/'));
+        event.topic == "Variable" && event.namespace == **namespace && path()
+    }
+
     pub(super) async fn submit(&self, records: Vec<Record>) -> Result<(), Stopped> {
         let seen = records.iter().map(|record| Seen {
             kind: record.kind,

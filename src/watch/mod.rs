@@ -126,6 +126,7 @@ impl Watch {
             status: status.clone(),
             tap: Default::default(),
             start: since.map_or(Start::Now, Start::Index),
+            own_variables: None,
             polling,
             stop: CancellationToken::new(),
         };

@@ -14,6 +14,7 @@ mod journal;
 #[path = "../failover/replicas.rs"]
 mod replicas;
 
+mod raw;
 mod rights;
 mod stored;
 
@@ -26,6 +27,13 @@ use tokio::time::sleep;
 
 /// The lease by default, both margins, and what a machine that does much else needs for a record.
 const LONGEST: Duration = Duration::from_secs(12);
+
+/// Asks the cluster itself.
+fn client() -> reqwest::Client {
+    // Another test may have been first.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client")
+}
 
 fn in_variables(setup: Setup) -> Setup {
     setup.env("NOMAD_FIREHOSE_COORDINATOR", "nomad").without("CONSUL_HTTP_ADDR")

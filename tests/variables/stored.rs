@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use crate::{
-    busy,
+    busy, client,
     common::{Setup, Signal},
     in_variables, leader,
 };
 
 /// Deletes every Variable below the folder.
 pub async fn delete_all(url: &str) {
-    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
+    let client = client();
     let list = client.get(format!("{url}/v1/vars?prefix=nomad-firehose/")).send().await.expect("an answer");
     let list: Vec<Value> = serde_json::from_slice(&list.bytes().await.expect("a body")).expect("a list");
     assert!(list.len() >= 7, "{list:?}");

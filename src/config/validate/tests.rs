@@ -86,6 +86,7 @@ fn defaults_are_those_of_the_contract() {
         topics: vec![Topic { name: "*".to_owned(), key: None }],
         namespaces: vec!["*".to_owned()],
         coordinator: coordinator::Config::None,
+        own_variables: None,
         standby_buffer: 32 << 20,
         checkpoint_interval: Duration::from_secs(10),
         start: Start::All,

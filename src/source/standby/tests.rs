@@ -103,6 +103,7 @@ impl Scene {
             status: Status::new(&[Kind::Evaluations]),
             tap: Default::default(),
             start: Start::All,
+            own_variables: None,
             polling: Default::default(),
             stop: CancellationToken::new(),
         };

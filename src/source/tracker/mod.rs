@@ -38,7 +38,7 @@ use crate::{
     },
     position::{Identity, Position, RaftIndex, Seen},
     record::{Envelope, Record},
-    resource::{self, Draft, Known},
+    resource::{self, Draft, Known, Made},
     task_cursors::{TaskCursor, TaskKey},
     telemetry::SourceState,
     window::Share,
@@ -278,7 +278,9 @@ impl Tracker {
         submission: &mut Submission,
     ) -> Result<(), Stopped> {
         let repeated = event.occurrence > 0;
-        let made = {
+        let made = if ctx.is_own(event) {
+            Ok(Made::default())
+        } else {
             let task_cursor = |task| submission.task_cursor(&self.ledger, repeated, task);
             resource::from_event(self.kind, event, Known::task_cursors(&task_cursor).and(self.legacy.task_events))
         };

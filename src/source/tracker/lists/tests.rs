@@ -67,6 +67,7 @@ fn context() -> (Context, Delivered) {
         status: Status::new(&kinds),
         tap: Default::default(),
         start: Start::All,
+        own_variables: None,
         polling: Default::default(),
         stop: CancellationToken::new(),
     };
