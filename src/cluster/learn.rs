@@ -88,7 +88,7 @@ impl Known {
 
     /// Waits until [`View::settled`].
     pub async fn settled(&self) {
-        // Where nobody asks any more, nothing will be added.
+        // An error: the asking task has ended, so nothing will be added.
         self.0.clone().wait_for(|view| view.settled).await.ok();
     }
 

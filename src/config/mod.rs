@@ -18,11 +18,11 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 
 pub use crate::settings::{Environment, Flags, PipelineName, Problem, Problems, Warning};
 use crate::{
-    coordinator,
+    coordinator::{self, OwnVariables},
     dead_letter::Place,
     digest, envelope,
     kind::Kind,
-    nomad::{Config as Nomad, Place as Variables, Topic},
+    nomad::{Config as Nomad, Topic},
     program, rules,
     settings::{File, InvalidName, Layers, Setting},
     sink::Chosen,
@@ -113,8 +113,8 @@ pub struct Pipeline {
     pub namespaces: Vec<String>,
     /// Which coordinator keeps leases and checkpoints, and where.
     pub coordinator: coordinator::Config,
-    /// Where Variables of this program are, of all pipelines: raw events leave them out. `None` unless Nomad coordinates.
-    pub own_variables: Option<Variables>,
+    /// The Variables of all pipelines: `events` leaves out what is published of them. `None` unless Nomad coordinates.
+    pub own_variables: Option<OwnVariables>,
     /// How many bytes of the stream a standby keeps, at most 2 GiB; 0 is none.
     pub standby_buffer: usize,
     /// How often the checkpoint is stored: 100 ms to 1 h.

@@ -178,7 +178,7 @@ fn pipeline(
             reader.warn(Warning::UnknownTopic { topic: name.clone(), nearest: nearest(name, names::TOPICS) });
         }
     }
-    let own_variables = coordinator.as_ref().ok().and_then(coordinator::Config::variables).cloned();
+    let own_variables = coordinator.as_ref().ok().and_then(coordinator::Config::own_variables);
     let coordinator = coordinator.map(|coordinator| match &name {
         Some(name) => coordinator.of_pipeline(name),
         None => coordinator,

@@ -9,6 +9,7 @@ use super::{
     inspect::Inspector,
     nomad::{self, Nomad},
     none::Unshared,
+    own::{OwnVariables, PIPELINES},
     turn::Turns,
 };
 use crate::{
@@ -19,9 +20,6 @@ use crate::{
     settings::PipelineName,
     telemetry::{Metrics, Status},
 };
-
-/// The folder of the pipelines that have a name.
-const PIPELINES: &str = "pipelines";
 
 /// Which coordinator keeps leases and checkpoints, with its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,10 +110,10 @@ impl Config {
         }
     }
 
-    /// Where the Variables of the coordinator are; `None` for another one.
-    pub fn variables(&self) -> Option<&Place> {
+    /// The Variables of this coordinator and of those that [`Config::of_pipeline`] makes of it; `None` if Nomad does not coordinate.
+    pub fn own_variables(&self) -> Option<OwnVariables> {
         match self {
-            Config::Nomad(config) => Some(&config.place),
+            Config::Nomad(config) => Some(OwnVariables::below(config.place.clone())),
             Config::Consul(_) | Config::File { .. } | Config::None => None,
         }
     }

@@ -11,6 +11,7 @@ mod hold;
 pub mod inspect;
 pub mod nomad;
 pub mod none;
+mod own;
 mod pages;
 mod reach;
 mod term;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 pub use self::{
     config::{Config, ConsulConfig, NomadConfig, Run, Storage, Unusable},
+    own::OwnVariables,
     turn::Turns,
 };
 use crate::{

@@ -7,10 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::Backoff,
+    coordinator::OwnVariables,
     dead_letter::{DeadLetters, Input},
     delivery::Handle,
     kind::Kind,
-    nomad::{Client, Place, line::Event},
+    nomad::{Client, line::Event},
     position::RaftIndex,
     record::Record,
     telemetry::{Metrics, Status, Tap, metrics, recent::Seen},
@@ -80,9 +81,9 @@ pub struct Context {
     pub tap: Tap,
     /// Where the first start begins.
     pub start: Start,
-    /// The Variables of this program. Their events tell nothing of the cluster, and carrying them would make more of them: each
-    /// acknowledged event moves the checkpoint.
-    pub own_variables: Option<Place>,
+    /// The Variables of this program. What is published of them is noise: some records a second that say nothing about the cluster. The
+    /// position moves past them all the same, so that it stays within the servers' event buffers.
+    pub own_variables: Option<OwnVariables>,
     /// What replaces a missing stream.
     pub polling: Polling,
     /// Cancelled when the program stops reading.
@@ -103,11 +104,10 @@ impl<E> From<Stopped> for Interrupted<E> {
 }
 
 impl Context {
-    /// Whether the event is of a Variable of this program.
+    /// Whether the event is about a Variable of this program.
     pub(super) fn is_own(&self, event: &Event<'_>) -> bool {
-        let Some(Place { namespace, folder }) = &self.own_variables else { return false };
-        let path = || event.key.strip_prefix(&**folder).is_some_and(|rest| rest.starts_with('/'));
-        event.topic == "Variable" && event.namespace == **namespace && path()
+        let have = |own: &OwnVariables| own.have(&event.namespace, &event.key);
+        event.topic == "Variable" && self.own_variables.as_ref().is_some_and(have)
     }
 
     pub(super) async fn submit(&self, records: Vec<Record>) -> Result<(), Stopped> {

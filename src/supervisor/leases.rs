@@ -3,7 +3,10 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -201,6 +204,20 @@ impl Leases {
     /// Compares the checkpoints with what has become known of the cluster since they were loaded. The leases of checkpoints that
     /// belong to another cluster are given back, and nothing more is stored under them. Returns their kinds.
     pub(super) async fn refuse_foreign(&mut self) -> Vec<Kind> {
+        let refused = self.compare().await;
+        let kinds = refused.iter().map(|(kind, _)| *kind).collect();
+        for (kind, refused) in refused {
+            let Some(at) = self.led.iter().position(|led| led.kind == kind) else { continue };
+            let led = self.led.remove(at);
+            self.leads_no_longer(kind, Transition::Released);
+            release_all([(kind, &led.lease)].into_iter()).await;
+            self.wait(kind, led.topics, Some(refused));
+        }
+        kinds
+    }
+
+    /// The kinds whose checkpoints belong to another cluster, as far as is known now.
+    async fn compare(&self) -> Vec<(Kind, Refused)> {
         let mut refused = Vec::new();
         for led in &self.led {
             if !led.stamp.is_open() {
@@ -213,15 +230,7 @@ impl Leases {
                 None => led.stamp.compared(view),
             }
         }
-        let kinds = refused.iter().map(|(kind, _)| *kind).collect();
-        for (kind, refused) in refused {
-            let Some(at) = self.led.iter().position(|led| led.kind == kind) else { continue };
-            let led = self.led.remove(at);
-            self.leads_no_longer(kind, Transition::Released);
-            release_all([(kind, &led.lease)].into_iter()).await;
-            self.wait(kind, led.topics, Some(refused));
-        }
-        kinds
+        refused
     }
 
     fn leads_no_longer(&self, kind: Kind, how: Transition) {
@@ -230,13 +239,22 @@ impl Leases {
     }
 
     /// Stores the final checkpoints and releases the leases. Returns whether everything was stored.
-    pub(super) async fn finish(&mut self) -> bool {
-        // A short run can end before its checkpoints were compared. Without that they could not be stored, and the next leader would
-        // send everything again.
-        if self.led.iter().any(|led| led.stamp.is_open() && led.has_news()) {
-            self.guard.known.settled().await;
+    ///
+    /// A short run can end before its checkpoints were compared with the cluster, and what was not compared is not stored. So it waits
+    /// for Nomad to say which cluster this is, at most `until` then.
+    pub(super) async fn finish(&mut self, until: Instant) -> bool {
+        let compared = async {
+            if self.led.iter().any(|led| led.stamp.is_open() && led.has_news()) {
+                self.guard.known.settled().await;
+            }
+            self.compare().await
+        };
+        let refused: HashMap<_, _> = timeout_at(until, compared).await.unwrap_or_default().into_iter().collect();
+        for led in self.led.iter().filter(|led| led.has_news() && led.stamp.stamped(&led.ledger).is_none()) {
+            let why = refused.get(&led.kind).map(|Refused { why, .. }| why.to_string());
+            let error = why.as_deref().unwrap_or("Nomad has not said in time which cluster this is");
+            error!(kind = %led.kind, error, "cannot store checkpoint");
         }
-        let refused = self.refuse_foreign().await;
         // All at once: a coordinator can store several kinds with one request.
         let saved = join_all(
             self.led.iter().map(async |led| store(led, None, &self.ctx.metrics, &mut Throttle::default()).await),
@@ -247,7 +265,7 @@ impl Leases {
             self.ctx.status.lease(led.kind, Leadership::Stopped);
         }
         self.release().await;
-        refused.is_empty() && saved.into_iter().all(|saved| saved)
+        saved.into_iter().all(|saved| saved)
     }
 
     /// Releases all leases.

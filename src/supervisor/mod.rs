@@ -29,6 +29,7 @@ pub use self::{
 use self::{
     group::Group,
     leases::{Acquired, Leases, Led},
+    shutdown::COMPARED_WITHIN,
 };
 use crate::{
     cluster::Known,
@@ -204,7 +205,7 @@ impl Run<'_> {
             Ok(kinds) => kinds,
             Err(error) => {
                 // The kinds that were led before get their final checkpoint.
-                self.leases.finish().await;
+                self.leases.finish(Instant::now() + COMPARED_WITHIN).await;
                 return Err(error);
             }
         };

@@ -25,6 +25,8 @@ use crate::coordinator::Coordinator;
 
 /// The part of the grace period that is kept for the final checkpoint and the release.
 const SAVE_WITHIN: Duration = Duration::from_millis(500);
+/// How long the final checkpoint of a short run may wait for Nomad to say which cluster this is.
+pub(super) const COMPARED_WITHIN: Duration = Duration::from_secs(10);
 /// What happens to undelivered records, for the log.
 const RESEND: &str = "send undelivered records again at the next start";
 
@@ -65,11 +67,12 @@ impl Run<'_> {
         self.standby = None;
         match self.drain_until(deadline - SAVE_WITHIN.min(self.plan.grace)).await {
             Drain::Complete if !self.shutdown.abort.is_cancelled() => {
-                Ending::Stopped { clean: self.save_and_release(deadline).await }
+                let until = (Instant::now() + COMPARED_WITHIN).min(deadline - SAVE_WITHIN.min(self.plan.grace));
+                Ending::Stopped { clean: self.save_and_release(until, deadline).await }
             }
             Drain::Complete | Drain::GivenUp => {
                 // What was acknowledged is still worth storing. The grace period may be over, so this has a deadline of its own.
-                self.save_and_release(Instant::now() + SAVE_WITHIN).await;
+                self.save_and_release(Instant::now(), Instant::now() + SAVE_WITHIN).await;
                 Ending::Stopped { clean: false }
             }
             Drain::SinkClosed => self.release_after_sink_closed().await,
@@ -116,12 +119,12 @@ impl Run<'_> {
         Drain::Complete
     }
 
-    /// Steps 4 and 5. Returns whether both were done by `deadline`: a disk that hangs must not keep the process. An abort that
-    /// comes during it ends it too.
-    async fn save_and_release(&mut self, deadline: Instant) -> bool {
+    /// Steps 4 and 5. Checkpoints that were not compared with the cluster wait for that `until` then. Returns whether both steps were
+    /// done by `deadline`: a disk that hangs must not keep the process. An abort that comes during it ends it too.
+    async fn save_and_release(&mut self, until: Instant, deadline: Instant) -> bool {
         let was_aborted = self.shutdown.abort.is_cancelled();
         tokio::select! {
-            saved = self.leases.finish() => saved,
+            saved = self.leases.finish(until) => saved,
             () = self.shutdown.abort.cancelled(), if !was_aborted => false,
             () = sleep_until(deadline) => {
                 warn!("final checkpoint or release timed out");

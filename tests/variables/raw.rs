@@ -28,7 +28,7 @@ async fn the_events_of_its_own_variables_are_left_out_and_those_of_others_come()
     let client = client();
     let process = in_variables(Setup::new(&["events"], &sim.url(0))).spawn();
     process.until_logged("subscribed to the event stream").await;
-    let paths = ["app/first", "nomad-firehose-2/state", "nomad/jobs/nomad-firehose"];
+    let paths = ["app/first", "nomad-firehose/app/secret", "nomad-firehose-2/jobs"];
     for (n, path) in paths.into_iter().enumerate() {
         write(&client, &sim.url(0), path).await;
         process.until_printed(n + 1).await;

@@ -79,9 +79,6 @@ fn leases_in_variables_need_a_path_that_nomad_takes() {
         let Err(Exit::Configuration(problems)) = with(prefix) else { panic!("{prefix} is taken") };
         assert!(problems.to_string().contains(said), "{problems}");
     }
-    // The events of all pipelines' Variables are left out of each.
-    let own = with("a/b").expect("valid").0.pipelines.remove(0).own_variables;
-    assert_eq!(own.map(|place| place.folder).as_deref(), Some("a/b"));
 }
 
 #[test]

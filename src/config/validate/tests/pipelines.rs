@@ -173,3 +173,15 @@ fn two_pipelines_with_the_same_records_and_a_target_that_drops_repeats_are_warne
         }
     }
 }
+
+#[test]
+fn each_pipeline_leaves_out_the_variables_of_all() {
+    let text = TWO.replace("resources = 'jobs'", "resources = 'events'\ncoordinator = 'nomad'");
+    for pipeline in pipelines(&text, &[], &[("ALERTS", "x: y")]) {
+        let own = pipeline.own_variables.expect("Nomad coordinates");
+        for path in ["events", "pipelines/failed/evaluations", "pipelines/jobs/events"] {
+            assert!(own.have("default", &format!("nomad-firehose/{path}")), "{path}");
+        }
+    }
+    assert!(pipelines(TWO, &[], &[("ALERTS", "x: y")]).iter().all(|pipeline| pipeline.own_variables.is_none()));
+}
