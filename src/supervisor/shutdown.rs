@@ -65,9 +65,10 @@ impl Run<'_> {
     pub(super) async fn stop(&mut self) -> Ending {
         let deadline = Instant::now() + self.plan.grace;
         self.standby = None;
-        match self.drain_until(deadline - SAVE_WITHIN.min(self.plan.grace)).await {
+        let save_from = deadline - SAVE_WITHIN.min(self.plan.grace);
+        match self.drain_until(save_from).await {
             Drain::Complete if !self.shutdown.abort.is_cancelled() => {
-                let until = (Instant::now() + COMPARED_WITHIN).min(deadline - SAVE_WITHIN.min(self.plan.grace));
+                let until = (Instant::now() + COMPARED_WITHIN).min(save_from);
                 Ending::Stopped { clean: self.save_and_release(until, deadline).await }
             }
             Drain::Complete | Drain::GivenUp => {

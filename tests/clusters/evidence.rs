@@ -21,10 +21,7 @@ async fn evidence_that_cannot_be_read_keeps_nobody() {
     ] {
         let at = At::directory();
         let sim = cluster("eu", &[502]).await;
-        let process = at.run(&sim, "jobs").spawn();
-        process.until_printed(1).await;
-        at.until("jobs", |checkpoint| checkpoint["cluster"]["region"] == "eu").await;
-        process.stop().await;
+        at.lead_once(&sim, "eu").await;
         sim.set_evidence(evidence);
         sim.append_line(made::job(510, 510, 1)).await.expect("a line of a stream");
         let process = at.run(&sim, "jobs").env("NOMAD_TIMEOUT", "5s").spawn();
@@ -43,10 +40,7 @@ async fn evidence_that_cannot_be_read_keeps_nobody() {
 async fn a_checkpoint_without_identity_is_gone_on_from() {
     for at in [At::directory(), At::consul().await] {
         let sim = cluster("eu", &[502]).await;
-        let process = at.run(&sim, "jobs").spawn();
-        process.until_printed(1).await;
-        at.until("jobs", |checkpoint| checkpoint["cluster"]["region"] == "eu").await;
-        process.stop().await;
+        at.lead_once(&sim, "eu").await;
         let mut checkpoint = at.checkpoint("jobs").await;
         for identity in [None, Some(Value::from(7)), Some(serde_json::json!({"region": 9, "keys": "none"}))] {
             let fields = checkpoint.as_object_mut().expect("an object");
@@ -68,10 +62,7 @@ async fn a_checkpoint_without_identity_is_gone_on_from() {
 async fn who_led_before_it_could_ask_stores_nothing_and_gives_the_lease_back() {
     for at in [At::directory(), At::consul().await] {
         let (eu, us) = regions().await;
-        let leader = at.run(&eu, "jobs").spawn();
-        leader.until_printed(1).await;
-        at.until("jobs", |checkpoint| checkpoint["cluster"]["region"] == "eu").await;
-        leader.stop().await;
+        at.lead_once(&eu, "eu").await;
         let before = at.snapshot("jobs").await;
         us.set_evidence(Evidence::Hanging);
         let other = at.run(&us, "jobs").env("NOMAD_TIMEOUT", "30s").spawn();
@@ -97,13 +88,10 @@ async fn who_led_before_it_could_ask_stores_nothing_and_gives_the_lease_back() {
 async fn a_run_that_ends_before_it_could_ask_asks_first() {
     for at in [At::directory(), At::consul().await] {
         let sim = cluster("eu", &[502]).await;
-        let process = at.run(&sim, "jobs").spawn();
-        process.until_printed(1).await;
-        at.until("jobs", |checkpoint| checkpoint["cluster"]["region"] == "eu").await;
-        process.stop().await;
+        at.lead_once(&sim, "eu").await;
         sim.set_evidence(Evidence::Hanging);
-        let grace = ("NOMAD_FIREHOSE_SHUTDOWN_GRACE", "5m");
-        let process = at.run(&sim, "jobs").env("NOMAD_TIMEOUT", "30s").env(grace.0, grace.1).spawn();
+        let setup = at.run(&sim, "jobs").env("NOMAD_TIMEOUT", "30s").env("NOMAD_FIREHOSE_SHUTDOWN_GRACE", "5m");
+        let process = setup.spawn();
         process.until_logged("checkpoint=stored").await;
         sim.append_line(made::job(510, 510, 1)).await.expect("a line of a stream");
         process.until_printed(1).await;

@@ -56,6 +56,14 @@ impl At {
         self.place(Setup::new(&[kind], &sim.url(0)))
     }
 
+    /// A first run with one job, which leaves a checkpoint that says the region.
+    pub(crate) async fn lead_once(&self, sim: &Sim, region: &str) {
+        let process = self.run(sim, "jobs").spawn();
+        process.until_printed(1).await;
+        self.until("jobs", |checkpoint| checkpoint["cluster"]["region"] == region).await;
+        process.stop().await;
+    }
+
     /// `nomad-firehose state`, which has to succeed: its standard output.
     pub(crate) async fn state(&self, arguments: &[&str]) -> String {
         let setup = self.place(Setup::bare(&[&["state"], arguments].concat()));
