@@ -36,7 +36,11 @@ pub use self::{
     context::{Context, Polling, Source, Start},
     standby::{Standby, Warm},
 };
-use self::{driver::Driver, stream::subscription::reads, tracker::Tracker};
+use self::{
+    driver::Driver,
+    stream::subscription::{reads, union},
+    tracker::Tracker,
+};
 use crate::{kind::Kind, ledger::Ledger, nomad::Topic};
 
 /// A kind to read, with its topics and its ledger.
@@ -52,9 +56,19 @@ pub struct Reading {
 
 /// Starts a driver for each namespace; all kinds share its stream. They end when `ctx.stop` is cancelled.
 ///
+/// `wanted` has the topics of all kinds that any replica of the pipeline can lead, and each stream has all of them, whichever `kinds`
+/// it is for. A position is proven by the lines around it, and those can be of kinds that another replica leads now: without them,
+/// Nomad would seem to have lost lines.
+///
 /// A driver that can continue from the replay buffer of a [`Standby`] takes it out of `warm`; other buffers are
 /// dropped.
-pub fn spawn(ctx: &Context, namespaces: &[String], kinds: &[Reading], mut warm: Warm) -> JoinSet<()> {
+pub fn spawn(
+    ctx: &Context,
+    namespaces: &[String],
+    wanted: &[(Kind, Vec<Topic>)],
+    kinds: &[Reading],
+    mut warm: Warm,
+) -> JoinSet<()> {
     let mut drivers = JoinSet::new();
     for (n, namespace) in namespaces.iter().enumerate() {
         let namespace: Arc<str> = Arc::from(&**namespace);
@@ -69,7 +83,9 @@ pub fn spawn(ctx: &Context, namespaces: &[String], kinds: &[Reading], mut warm: 
             .collect();
         if !trackers.is_empty() {
             let warm = warm.take(&namespace);
-            drivers.spawn(Driver::new(namespace, first, trackers, ctx.clone(), warm).run());
+            let wanted = wanted.iter().filter(|(kind, _)| reads(*kind, first));
+            let topics = union(wanted.flat_map(|(_, topics)| topics));
+            drivers.spawn(Driver::new(namespace, first, topics, trackers, ctx.clone(), warm).run());
         }
     }
     drivers

@@ -9,6 +9,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    Plan,
     leases::{Led, store},
     or_resume_panic,
 };
@@ -32,13 +33,7 @@ pub(super) struct Group {
 
 impl Group {
     /// Starts the streams of `led` in `tasks`.
-    pub(super) fn start(
-        ctx: &Context,
-        namespaces: &[String],
-        led: &[Led],
-        warm: Warm,
-        tasks: &mut JoinSet<()>,
-    ) -> Group {
+    pub(super) fn start(ctx: &Context, plan: &Plan, led: &[Led], warm: Warm, tasks: &mut JoinSet<()>) -> Group {
         let mut ctx = ctx.clone();
         ctx.stop = CancellationToken::new();
         for led in led {
@@ -50,7 +45,7 @@ impl Group {
             |led: &Led| Reading { kind: led.kind, topics: led.topics.clone(), ledger: Arc::clone(&led.ledger) };
         let readings: Vec<Reading> = led.iter().map(reading).collect();
         let tracker = TaskTracker::new();
-        let mut streams = source::spawn(&ctx, namespaces, &readings, warm);
+        let mut streams = source::spawn(&ctx, &plan.namespaces, &plan.kinds, &readings, warm);
         tasks.spawn(tracker.track_future(async move {
             while let Some(ended) = streams.join_next().await {
                 or_resume_panic(ended);

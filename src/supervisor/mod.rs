@@ -218,7 +218,7 @@ impl Run<'_> {
         let led: Vec<Led> = self.leases.led.iter().filter(|led| kinds.contains(&led.kind)).cloned().collect();
         if !led.is_empty() {
             let save_every = self.coordinator.keep_every(self.plan.checkpoint_interval);
-            let group = Group::start(&self.ctx, &self.plan.namespaces, &led, warm, &mut self.tasks);
+            let group = Group::start(&self.ctx, self.plan, &led, warm, &mut self.tasks);
             group.save_regularly(&led, save_every, &self.ctx.metrics, &mut self.tasks);
             self.groups.push(group);
         }

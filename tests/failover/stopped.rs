@@ -3,9 +3,15 @@
 use std::time::Duration;
 
 use crate::{
-    common::Signal,
-    journal::{assert_one_at_a_time, spans},
+    common::{
+        Signal,
+        consul::Options,
+        truth::{ALL, seen},
+        until,
+    },
+    journal::{assert_one_at_a_time, check, spans},
     replicas::{Scene, is_chaos, next_leader, print_times, rounds},
+    rival::{LOCK_DELAY, Original},
 };
 
 /// From the last record of one to the first of the next. A machine that does much else is only held to the lock having
@@ -48,4 +54,40 @@ async fn a_clean_stop_hands_over_at_once_without_loss_or_repeat() {
     let took = print_times("last record of one to first of the next", &mut gaps);
     assert!(repeats.is_empty(), "{repeats:?}");
     assert!(took <= longest(), "{took:?}");
+}
+
+/// Two standbys can share the kinds of a leader. The line before the position is then often one of a kind that another replica leads,
+/// and its absence would look as if Nomad had lost it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_that_is_taken_over_alone_has_no_repeat_and_no_gap() {
+    // The last transaction is a deployment, and one of another kind.
+    for transactions in [4, 5] {
+        let mut scene = Scene::quiet(Options::default()).await;
+        let mut leader = scene.leader().await;
+        for _ in 0..transactions {
+            scene.one_more().await;
+        }
+        let lines = scene.rest().await;
+        scene.until_whole(&lines).await;
+        leader.signal(Signal::TERM);
+        assert_eq!(leader.end().await, Some(0), "not a clean end:\n{}", leader.log());
+        let mut others = Vec::new();
+        for kind in ALL.into_iter().filter(|kind| *kind != "deployments") {
+            let other = Original::start(&scene.consul, kind, LOCK_DELAY).await;
+            other.lock().await;
+            others.push(other);
+        }
+        let alone = scene.replica();
+        alone.until_reads().await;
+        for _ in 0..10 {
+            scene.one_more().await;
+        }
+        let of_it = || {
+            let arrivals = scene.journal.all().into_iter().filter(|arrival| arrival.replica == alone.number);
+            arrivals.filter(|arrival| seen(&arrival.record).kind == "deployments").count()
+        };
+        until("two more deployments come", || of_it() >= 2).await;
+        let repeats = check(&scene.journal.all(), &scene.rest().await, false);
+        assert!(repeats.is_empty() && alone.logged("gap") == 0, "{repeats:?}\n{}", alone.log());
+    }
 }

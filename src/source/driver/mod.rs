@@ -27,7 +27,7 @@ use super::{
     stream::{
         absence::Absence,
         reader::{HEALTHY_AFTER, LineReader, Received},
-        subscription::{Subscription, union},
+        subscription::Subscription,
         unconfirmed::UnconfirmedLines,
     },
     tracker::Tracker,
@@ -36,7 +36,7 @@ use crate::{
     backoff::Backoff,
     checkpoint::Gap,
     kind::Kind,
-    nomad::{self, Namespace, StreamQuery},
+    nomad::{self, Namespace, StreamQuery, Topic},
     position::{Position, RaftIndex},
     telemetry::SourceState,
     throttle::Outage,
@@ -49,6 +49,8 @@ pub(super) struct Driver {
     namespace: Arc<str>,
     /// It is the first stream. Events without a namespace belong to that one alone.
     first: bool,
+    /// What it subscribes to: the topics of its trackers, and of the kinds that other replicas lead.
+    topics: Vec<Topic>,
     trackers: Vec<Tracker>,
     ctx: Context,
     coverage: Coverage,
@@ -118,6 +120,7 @@ impl Driver {
     pub(super) fn new(
         namespace: Arc<str>,
         first: bool,
+        topics: Vec<Topic>,
         trackers: Vec<Tracker>,
         ctx: Context,
         warm: Option<WarmStream>,
@@ -126,6 +129,7 @@ impl Driver {
         Driver {
             namespace,
             first,
+            topics,
             trackers,
             ctx,
             coverage: Coverage::from(watermark),
@@ -258,13 +262,9 @@ impl Driver {
         self.query(index)
     }
 
-    /// The subscription of all trackers together, from `index` on.
+    /// The subscription from `index` on.
     fn query(&self, index: RaftIndex) -> StreamQuery {
-        StreamQuery {
-            namespace: self.namespace.to_string(),
-            topics: union(self.trackers.iter().flat_map(Tracker::topics)),
-            index,
-        }
+        StreamQuery { namespace: self.namespace.to_string(), topics: self.topics.clone(), index }
     }
 
     /// The address of the last connection, for the log.

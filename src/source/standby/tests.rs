@@ -150,7 +150,8 @@ impl Scene {
         self.sim.server(0).hang(Hanging::default());
         let (kind, topics) = kinds().remove(0);
         let ledger = Ledger::new(Arc::new(Switch::default()), self.checkpoint.clone());
-        self.streams = spawn(&self.ctx, namespaces, &[Reading { kind, topics, ledger }], warm);
+        let wanted = [(kind, topics.clone())];
+        self.streams = spawn(&self.ctx, namespaces, &wanted, &[Reading { kind, topics, ledger }], warm);
     }
 
     /// Waits for the records of exactly these indexes, in any order, and no other.
