@@ -38,7 +38,7 @@ pub use self::{
 };
 use self::{
     driver::Driver,
-    stream::subscription::{reads, union},
+    stream::subscription::{reads, wanted_in},
     tracker::Tracker,
 };
 use crate::{kind::Kind, ledger::Ledger, nomad::Topic};
@@ -83,8 +83,7 @@ pub fn spawn(
             .collect();
         if !trackers.is_empty() {
             let warm = warm.take(&namespace);
-            let wanted = wanted.iter().filter(|(kind, _)| reads(*kind, first));
-            let topics = union(wanted.flat_map(|(_, topics)| topics));
+            let topics = wanted_in(wanted, first);
             drivers.spawn(Driver::new(namespace, first, topics, trackers, ctx.clone(), warm).run());
         }
     }

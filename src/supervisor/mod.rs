@@ -251,13 +251,15 @@ impl Run<'_> {
     fn open_standby(&mut self) {
         self.standby_from = None;
         let is_led = |kind: &Kind| self.leases.led.iter().any(|led| led.kind == *kind);
-        let waiting: Vec<_> = self.plan.kinds.iter().filter(|(kind, _)| !is_led(kind)).cloned().collect();
+        let kinds = self.plan.kinds.iter().map(|(kind, _)| *kind);
+        let waiting: Vec<Kind> = kinds.filter(|kind| !is_led(kind)).collect();
         let leaders = self.coordinator.leaders();
         // Polling resumes from the checkpoint, so there is no stream to keep.
         let has_stream = self.ctx.polling.source != Source::Poll;
         let leaders = leaders.filter(|_| has_stream && self.plan.standby_buffer > 0 && !waiting.is_empty());
         self.standby = leaders.map(|leaders| {
-            Standby::start(&self.ctx, &self.plan.namespaces, &waiting, leaders, self.plan.standby_buffer)
+            let Plan { namespaces, kinds, standby_buffer, .. } = self.plan;
+            Standby::start(&self.ctx, namespaces, kinds, &waiting, leaders, *standby_buffer)
         });
     }
 }

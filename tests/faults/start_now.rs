@@ -11,8 +11,10 @@ use std::{
 use nomad_sim::Sim;
 use serde_json::Value;
 
-use crate::common::Setup;
-use crate::support::*;
+use crate::{
+    common::{Setup, made},
+    support::*,
+};
 
 /// Appends an evaluation each few milliseconds until it is told to end: the index after the last one.
 async fn busy(sim: Arc<Sim>, first: u64, goes_on: Arc<AtomicBool>) -> u64 {
@@ -46,6 +48,23 @@ async fn on_a_busy_cluster_it_reports_no_gap() {
     let printed = indexes(&process.stop().await);
     assert!(printed[0] >= 60, "{printed:?}");
     assert_eq!(printed, (printed[0]..end).collect::<Vec<_>>());
+}
+
+/// The oldest line that Nomad still has is newer than everything of the quiet kind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_in_which_nothing_happened_for_long_has_no_gap() {
+    let sim = Sim::builder().buffer(20).start().await.expect("starts");
+    sim.append_line(made::job(10, 1, 20)).await.expect("a line of events");
+    append_evaluations(&sim, 11..=59).await;
+    let setup = Setup::new(&["run", "--resources", "jobs,evaluations"], &sim.url(0));
+    let process = setup.env("NOMAD_FIREHOSE_START", "now").spawn();
+    until_stream(&sim).await;
+    append_evaluations(&sim, 60..=69).await;
+    sim.append_line(made::job(70, 1, 20)).await.expect("a line of events");
+    process.until_printed(11).await;
+    assert_eq!(process.logged("gap detected"), 0, "{}", process.log());
+    let printed = process.stop().await;
+    assert_eq!(printed.len(), 11, "{printed:?}");
 }
 
 /// What happens after the start and is gone when the stream begins is a gap still.

@@ -12,7 +12,7 @@ use crate::{
     position::RaftIndex,
     source::{
         context::{Context, Start, Stopped},
-        resume::{coverage::Coverage, proof::TableVerdict},
+        resume::{coverage::Coverage, proof::TableVerdict, topics::has_table},
         stream::unconfirmed::UnconfirmedLines,
         tracker::Tracker,
     },
@@ -25,10 +25,12 @@ impl Driver {
     /// on a first start at `now` after everything that exists.
     pub(super) async fn resolve_start(&mut self, backoff: &mut Backoff, outage: &mut Outage) -> Result<(), Stopped> {
         let mut watermarks = Vec::new();
+        let subscribed = self.tables();
         for tracker in &mut self.trackers {
             let own = tracker.stored_watermark();
             if tracker.needs_legacy_value() {
-                let table = ask_newest(&self.ctx, tracker, &self.namespace, backoff, outage).await?;
+                let tables = tracker.tables().unwrap_or_else(|| Table::ALL.to_vec());
+                let table = ask_newest(&self.ctx, tracker, &tables, &self.namespace, backoff, outage).await?;
                 watermarks.extend(tracker.resume_from_legacy_value(&self.ctx, table).await?.or(own));
                 continue;
             }
@@ -39,7 +41,8 @@ impl Driver {
             let start = match self.ctx.start {
                 Start::All => RaftIndex(0),
                 Start::Index(index) => RaftIndex(index.0.saturating_sub(1)),
-                Start::Now => ask_newest(&self.ctx, tracker, &self.namespace, backoff, outage).await?,
+                // A line of any kind can be Nomad's oldest, and nothing before it is missing.
+                Start::Now => ask_newest(&self.ctx, tracker, &subscribed, &self.namespace, backoff, outage).await?,
             };
             tracker.start_after(&self.ctx, start, self.ctx.start == Start::Now).await?;
             watermarks.push(start);
@@ -71,8 +74,13 @@ impl Driver {
 
     /// Asks for the tables that can confirm the index of a line.
     pub(super) fn ask_for_confirmation(&self) -> Probe {
-        let tables = self.trackers.iter().flat_map(|tracker| tracker.tables().unwrap_or_else(|| Table::ALL.to_vec()));
-        probe(&self.ctx.client, &self.namespace, Why::Unconfirmed, tables.collect(), None)
+        probe(&self.ctx.client, &self.namespace, Why::Unconfirmed, self.tables(), None)
+    }
+
+    /// The tables whose events the stream brings; all of them if it brings events of no table.
+    fn tables(&self) -> Vec<Table> {
+        let subscribed: Vec<_> = Table::ALL.into_iter().filter(|table| has_table(&self.topics, *table)).collect();
+        if subscribed.is_empty() { Table::ALL.to_vec() } else { subscribed }
     }
 
     /// Processes the answer of the tables. `quiet` says that no line is under way that could still bring the proof, and `held_up` that
@@ -225,12 +233,13 @@ fn probe(client: &Client, namespace: &str, why: Why, mut tables: Vec<Table>, anc
 async fn ask_newest(
     ctx: &Context,
     tracker: &Tracker,
+    tables: &[Table],
     namespace: &str,
     backoff: &mut Backoff,
     outage: &mut Outage,
 ) -> Result<RaftIndex, Stopped> {
     loop {
-        match newest_index(ctx, tracker, namespace).await {
+        match newest_index(ctx, tables, namespace).await {
             Ok(index) => return Ok(index),
             Err(error) => {
                 outage.log(&error);
@@ -241,12 +250,11 @@ async fn ask_newest(
     }
 }
 
-/// The greatest index of the tracker's tables.
-async fn newest_index(ctx: &Context, tracker: &Tracker, namespace: &str) -> Result<RaftIndex, nomad::Error> {
-    let all = || Table::ALL.to_vec();
+/// The greatest index of these tables.
+async fn newest_index(ctx: &Context, tables: &[Table], namespace: &str) -> Result<RaftIndex, nomad::Error> {
     let mut newest = RaftIndex(0);
-    for table in tracker.tables().unwrap_or_else(all) {
-        newest = newest.max(ctx.client.table_index(table, namespace).await?);
+    for table in tables {
+        newest = newest.max(ctx.client.table_index(*table, namespace).await?);
     }
     Ok(newest)
 }

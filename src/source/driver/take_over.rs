@@ -56,7 +56,7 @@ impl Driver {
         if warm.stream.is_none() && warm.buffer.len() == 0 {
             return Err("the buffer is empty");
         }
-        if !self.trackers.iter().flat_map(Tracker::topics).all(|topic| brings(&warm.topics, topic)) {
+        if !self.topics.iter().all(|topic| brings(&warm.topics, topic)) {
             return Err("the buffer is of other kinds");
         }
         // The original program had no subscription: its value is of another table, and above the creation of every

@@ -25,11 +25,7 @@ use crate::{
     source::{
         context::{Context, Source},
         resume::{namespaces::Namespaces, topics::has_table},
-        stream::{
-            absence::Absence,
-            reader::HEALTHY_AFTER,
-            subscription::{Subscription, union},
-        },
+        stream::{absence::Absence, reader::HEALTHY_AFTER, subscription::Subscription},
     },
     throttle::Outage,
 };
@@ -42,6 +38,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 pub(super) struct Follower {
     ctx: Context,
     namespace: Arc<str>,
+    /// The kinds that other replicas lead.
     kinds: Vec<Kind>,
     topics: Vec<Topic>,
     leaders: watch::Receiver<Positions>,
@@ -70,15 +67,15 @@ impl Follower {
     pub(super) fn new(
         ctx: Context,
         namespace: Arc<str>,
-        kinds: &[&(Kind, Vec<Topic>)],
+        (kinds, topics): (Vec<Kind>, Vec<Topic>),
         leaders: watch::Receiver<Positions>,
         feed: BufferFeed,
     ) -> Self {
         Follower {
             ctx,
             namespace,
-            kinds: kinds.iter().map(|(kind, _)| *kind).collect(),
-            topics: union(kinds.iter().flat_map(|(_, topics)| topics)),
+            kinds,
+            topics,
             leaders,
             leader: None,
             feed,

@@ -19,7 +19,10 @@ use self::{feed::BufferFeed, follow::Follower};
 use super::{
     context::Context,
     resume::namespaces::Namespaces,
-    stream::{replay_buffer::ReplayBuffer, subscription::reads},
+    stream::{
+        replay_buffer::ReplayBuffer,
+        subscription::{reads, wanted_in},
+    },
 };
 use crate::{
     coordinator::Positions,
@@ -36,9 +39,10 @@ pub struct Standby {
 }
 
 impl Standby {
-    /// Opens a stream for each namespace, with the topics of all `kinds`, as [`spawn`](super::spawn) does.
+    /// Opens a stream for each namespace, with the topics of all that is `wanted`, as [`spawn`](super::spawn) does: otherwise the
+    /// positions of the leaders would be past what was read.
     ///
-    /// `leaders` has the positions of the leaders: older lines are removed. If one of the kinds is missing there (the
+    /// `leaders` has the positions of the leaders: older lines are removed. If one of the `waiting` kinds is missing there (the
     /// original program leads, or no replica), everything up to the bound is kept.
     ///
     /// `bytes` bounds the buffers, an even share for each namespace; the oldest lines go first. The line being read
@@ -46,20 +50,22 @@ impl Standby {
     pub fn start(
         ctx: &Context,
         namespaces: &[String],
-        kinds: &[(Kind, Vec<Topic>)],
+        wanted: &[(Kind, Vec<Topic>)],
+        waiting: &[Kind],
         leaders: watch::Receiver<Positions>,
         bytes: usize,
     ) -> Standby {
         let stop = ctx.stop.child_token();
         let mut followers = JoinSet::new();
         for (n, namespace) in namespaces.iter().enumerate().filter(|_| bytes > 0) {
-            let kinds: Vec<_> = kinds.iter().filter(|(kind, _)| reads(*kind, n == 0)).collect();
+            let kinds: Vec<Kind> = waiting.iter().copied().filter(|kind| reads(*kind, n == 0)).collect();
             if kinds.is_empty() {
                 continue;
             }
+            let topics = wanted_in(wanted, n == 0);
             let namespace: Arc<str> = Arc::from(&**namespace);
             let feed = BufferFeed::new(ReplayBuffer::new(bytes / namespaces.len(), ctx.metrics.clone()));
-            let follower = Follower::new(ctx.clone(), Arc::clone(&namespace), &kinds, leaders.clone(), feed);
+            let follower = Follower::new(ctx.clone(), Arc::clone(&namespace), (kinds, topics), leaders.clone(), feed);
             let stop = stop.clone();
             followers.spawn(async move { (namespace, follower.run(stop).await) });
         }

@@ -124,7 +124,8 @@ impl Scene {
     }
 
     fn start(&self, bytes: usize) -> Standby {
-        Standby::start(&self.ctx, &["*".to_owned()], &kinds(), self.leaders.subscribe(), bytes)
+        let (wanted, waiting) = (kinds(), kinds().iter().map(|(kind, _)| *kind).collect::<Vec<_>>());
+        Standby::start(&self.ctx, &["*".to_owned()], &wanted, &waiting, self.leaders.subscribe(), bytes)
     }
 
     /// Each line is read before the next is there: the server keeps few.
@@ -214,6 +215,31 @@ async fn a_take_over_needs_nothing_of_the_servers_buffer() {
     assert_eq!(scene.asked(STREAM), 1, "the stream itself is taken over");
 }
 
+/// A replica can lead jobs and stand by for evaluations. Whoever leads these reads the lines of both, so its position is past the last
+/// evaluation.
+#[tokio::test]
+async fn what_is_waited_for_is_held_up_to_a_line_of_any_kind() {
+    let mut scene = Scene::new().await;
+    let wanted = [kinds().remove(0), (Kind::Jobs, vec![Topic::all("Job")])];
+    let leaders = scene.leaders.subscribe();
+    let standby = Standby::start(&scene.ctx, &["*".to_owned()], &wanted, &[Kind::Evaluations], leaders, ROOM);
+    until("it has buffered the leader's last line", || scene.held() > 0).await;
+    scene.append(16..=30, "default").await;
+    let (held, index) = (scene.held(), 31);
+    let event = json!({"Topic": "Job", "Type": "JobRegistered", "Index": index, "Key": "web", "Namespace": "default",
+                       "FilterKeys": null, "Payload": {"Job": {"ID": "web", "Namespace": "default"}}});
+    scene.sim.append_line(json!({"Index": index, "Events": [event]}).to_string()).await.expect("a line");
+    until("the job is buffered", || scene.held() > held).await;
+    scene.append(32..=60, "default").await;
+    let known = Identity::new("Job", "default", "web", RaftIndex(index), 0);
+    scene.checkpoint.streams.get_mut("*").expect("it is there").position =
+        Position { index: RaftIndex(index), seen: vec![known].into(), ..Position::default() };
+    scene.lead(standby.take().await);
+    scene.delivers(32..=60).await;
+    scene.assert_nothing_missed();
+    assert_eq!(scene.asked(STREAM), 1, "the stream itself is taken over");
+}
+
 /// A stream that is not found for a moment can be back before the buffer has become useless.
 #[tokio::test]
 async fn what_is_held_outlasts_a_moment_without_a_stream() {
@@ -289,7 +315,8 @@ async fn named_namespaces_are_held_apart() {
     let streams = names.iter().map(|name| (name.clone(), RaftIndex(POSITION))).collect();
     scene.leaders.send_replace([(Kind::Evaluations, streams)].into());
     let kinds = [(Kind::Nodes, vec![Topic::all("Node")]), kinds().remove(0)];
-    let standby = Standby::start(&scene.ctx, &names, &kinds, scene.leaders.subscribe(), ROOM);
+    let waiting: Vec<Kind> = kinds.iter().map(|(kind, _)| *kind).collect();
+    let standby = Standby::start(&scene.ctx, &names, &kinds, &waiting, scene.leaders.subscribe(), ROOM);
     until("both are open", || scene.sim.server(0).open_streams() == 2 && scene.held() > 0).await;
     // The buffer was empty: it now continues from the line that a leader read last.
     scene.append(17..=17, "other").await;

@@ -36,9 +36,14 @@ pub(crate) fn reads(kind: Kind, first: bool) -> bool {
     first || kind != Kind::Nodes
 }
 
+/// The topics of the stream of the first namespace, or of another one, for all that is `wanted`.
+pub(crate) fn wanted_in(wanted: &[(Kind, Vec<Topic>)], first: bool) -> Vec<Topic> {
+    union(wanted.iter().filter(|(kind, _)| reads(*kind, first)).flat_map(|(_, topics)| topics))
+}
+
 /// The topics to subscribe to, each once. If several keys of one topic are wanted, the whole topic: Nomad sends an
 /// event that matches two keys twice, and nothing for a topic that is named twice (2.0.5).
-pub(crate) fn union<'a>(wanted: impl IntoIterator<Item = &'a Topic>) -> Vec<Topic> {
+fn union<'a>(wanted: impl IntoIterator<Item = &'a Topic>) -> Vec<Topic> {
     let mut topics: Vec<Topic> = Vec::new();
     for topic in wanted {
         if topic.name == "*" && topic.key.is_none() {
