@@ -25,6 +25,9 @@ pub trait Inspector: Send + Sync + fmt::Debug {
     /// The place could not be read. A checkpoint that cannot be read is no error: see [`Content::Unreadable`].
     fn look(&self, kind: Kind) -> BoxFuture<'_, Result<Inspected, Error>>;
 
+    /// The command that removes the checkpoint of `kind`.
+    fn reset(&self, kind: Kind) -> String;
+
     /// Waits at most `within` for the next heartbeat of the leader of `kind`, and returns how long it took. `None` if none came, or if
     /// leaders write none.
     ///

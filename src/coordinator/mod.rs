@@ -14,10 +14,11 @@ pub mod none;
 mod own;
 mod pages;
 mod reach;
+pub(crate) mod reset;
 mod term;
 mod turn;
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use futures_util::future::{self, BoxFuture};
 use tokio::sync::watch;
@@ -74,7 +75,7 @@ pub trait Coordinator: Send + Sync + fmt::Debug {
 
     /// The command that removes the checkpoint of `kind`.
     fn reset(&self, kind: Kind) -> String {
-        reset(kind, None)
+        reset::anywhere(kind)
     }
 
     /// Ends what the coordinator keeps in its store, such as a session. Release all leases before.
@@ -92,19 +93,4 @@ pub struct Claim {
     pub cluster: Identity,
     /// It is the heartbeat of a leader, and not a checkpoint.
     pub is_leader: bool,
-}
-
-/// The command that removes the checkpoint of `kind` from Nomad's Variables.
-pub(crate) fn reset_in_variables(kind: Kind) -> String {
-    format!("{} --coordinator nomad", reset(kind, None))
-}
-
-/// The command that removes the checkpoint of `kind`; with `data_dir` for a directory, however the run was configured.
-pub(crate) fn reset(kind: Kind, data_dir: Option<&Path>) -> String {
-    let command = format!("nomad-firehose state reset {kind}");
-    let Some(data_dir) = data_dir else { return command };
-    let directory = data_dir.display().to_string();
-    let is_bare = directory.chars().all(|c| c.is_alphanumeric() || "/._-+,:@%".contains(c));
-    let directory = if is_bare { directory } else { format!("'{}'", directory.replace('\'', r"'\''")) };
-    format!("{command} --coordinator file --data-dir {directory}")
 }

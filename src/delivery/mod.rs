@@ -33,6 +33,7 @@ mod flow;
 mod observer;
 mod pace;
 mod suspect;
+mod unsent;
 mod worker;
 
 #[cfg(test)]
@@ -49,6 +50,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::unsent::Unsent;
 pub use self::{counters::Counters, observer::Observer};
 pub use crate::sink::Policy;
 use crate::{

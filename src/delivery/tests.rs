@@ -16,13 +16,15 @@ use crate::{
     dead_letter::Place,
     kind::Kind,
     lease::LeaseState,
-    sink::{ErrorClass, Outcome},
+    sink::{ErrorClass, Outcome, UnderWay},
     telemetry::SinkState,
+    throttle::tests::Log,
 };
 
 mod order;
 mod poisoned;
 mod several;
+mod several_at_random;
 
 /// Long enough for everything that ends at all, under a paused clock.
 const LONG: Duration = Duration::from_secs(3600);
@@ -332,6 +334,25 @@ async fn records_without_a_lease_are_dropped_also_while_they_wait() {
     assert_eq!(running.counts.with(|counts| counts.dropped), 3);
     while let Ok(batch) = batches.try_recv() {
         assert_eq!(batch, ["ours/1"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_lease_is_one_line_in_the_log_however_many_batches_wait() {
+    for under_way in [UnderWay::One, UnderWay::Ordered(2)] {
+        let (log, _guard) = Log::start();
+        let (sink, _batches) = Script::willing();
+        let running = start(sink, Policy { batch_records: 2, under_way, ..Policy::default() }, Place::Stop);
+        let book = Book::new();
+        book.lease.set(LeaseState::Suspended);
+        for _ in 0..3 {
+            running.handle.submit(book.records(&["a", "b", "c"])).await.expect("it runs");
+        }
+        book.lease.set(LeaseState::Lost);
+        running.handle.drain().await.expect("it runs");
+        let lines = log.lines();
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert!(line.ends_with("records dropped undelivered kind=jobs records=9 reason=\"lease lost\""), "{line}");
     }
 }
 

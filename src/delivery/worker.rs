@@ -16,6 +16,7 @@ use super::{
     batch::{Batch, Counts, Failures, Settled},
     pace::Pace,
     suspect::Suspect,
+    unsent::Unsent,
 };
 use crate::{
     dead_letter::{DeadLetters, Letter},
@@ -44,6 +45,7 @@ pub(super) struct Worker {
     /// Whether the log says that nothing gets through.
     is_logged: bool,
     log: Throttle,
+    unsent: Unsent,
 }
 
 impl Worker {
@@ -66,6 +68,7 @@ impl Worker {
             state: SinkState::Flowing,
             is_logged: false,
             log: Throttle::default(),
+            unsent: Unsent::default(),
         }
     }
 
@@ -96,7 +99,10 @@ impl Worker {
             }
             let message = match (self.queue.try_recv(), batch.is_empty()) {
                 (Ok(message), _) => Some(message),
-                (Err(_), true) => self.queue.recv().await,
+                (Err(_), true) => {
+                    self.unsent.log();
+                    self.queue.recv().await
+                }
                 (Err(_), false) if self.policy.linger.is_zero() => None,
                 (Err(_), false) => {
                     let until = *until.get_or_insert_with(|| Instant::now() + self.policy.linger);
@@ -161,6 +167,7 @@ impl Worker {
     async fn wait_for_leases(&mut self, batch: &mut Batch) {
         loop {
             self.drop_lost(batch);
+            self.unsent.log_if_due();
             if batch.is_empty() || batch.may_start() {
                 if self.state == SinkState::Suspended {
                     self.enter(SinkState::Flowing);
@@ -241,6 +248,7 @@ impl Worker {
         let until = Instant::now() + delay;
         loop {
             self.drop_lost(batch);
+            self.unsent.log_if_due();
             let now = Instant::now();
             if batch.is_empty() || now >= until {
                 return;
@@ -261,13 +269,13 @@ impl Worker {
         }
     }
 
-    fn drop_lost(&self, batch: &mut Batch) {
+    fn drop_lost(&mut self, batch: &mut Batch) {
         self.dropped(batch.drop_lost());
     }
 
-    fn dropped(&self, lost: Counts) {
+    fn dropped(&mut self, lost: Counts) {
         for (kind, (records, _)) in lost {
-            tracing::warn!(%kind, records, reason = "lease lost", "records dropped undelivered");
+            self.unsent.add(kind, records);
             self.observer.dropped(kind, records);
         }
     }

@@ -58,6 +58,7 @@ pub fn spawn(config: Config, metrics: Metrics, next: Handle) -> Handle {
 
 async fn run(mut digest: Digest, mut intake: Intake, next: Handle) -> Result<(), Stopped> {
     loop {
+        digest.log_unsent();
         let message = match digest.due_at() {
             Some(due) => timeout_at(due, intake.next()).await.ok(),
             None => Some(intake.next().await),

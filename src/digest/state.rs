@@ -13,7 +13,9 @@ use super::{
     budget::{Budget, MINUTE},
     held::Held,
 };
-use crate::{kind::Kind, ledger::Line, notify::Message, record::Record, telemetry::Metrics, throttle::Throttle};
+use crate::{
+    delivery::Unsent, kind::Kind, ledger::Line, notify::Message, record::Record, telemetry::Metrics, throttle::Throttle,
+};
 
 /// How soon a summary that waits for the sink is looked at again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -44,6 +46,7 @@ pub(super) struct Digest {
     last: Option<Line>,
     /// When the leases of what is held back were last looked at.
     checked: Instant,
+    unsent: Unsent,
     log: Throttle,
 }
 
@@ -76,6 +79,7 @@ impl Digest {
             portion: 0.0,
             last: None,
             checked: Instant::now(),
+            unsent: Unsent::default(),
             log: Throttle::default(),
         }
     }
@@ -153,6 +157,11 @@ impl Digest {
         held.into_iter().for_each(|held| self.release(held, now, leaving));
     }
 
+    /// Says in the log what was dropped with its lease since the last call.
+    pub(super) fn log_unsent(&mut self) {
+        self.unsent.log();
+    }
+
     /// Everything leaves at once: one message or summary for each kind and lease.
     pub(super) fn flush(&mut self, now: Instant, leaving: &mut Vec<Record>) {
         let mut all = self.take_windows();
@@ -223,7 +232,7 @@ impl Digest {
         self.portion = if self.records == 0 { 0.0 } else { self.portion - held.portion() };
         let metrics = self.metrics.of(kind);
         if held.is_lost() {
-            tracing::warn!(%kind, records, reason = "lease lost", "records dropped undelivered");
+            self.unsent.add(kind, records);
             metrics.records_unsent_at_lease_loss.inc_by(records as u64);
             return;
         }

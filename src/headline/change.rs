@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::{
-    Headline, Tone,
+    Headline,
     objects::{job_state, job_subject},
     words::{NAME, Parts, said, text},
 };
@@ -21,7 +21,7 @@ impl Headline {
     pub(crate) fn of_job(body: &Value, diff: Option<&Value>) -> Option<Headline> {
         let line = Headline::of_value(crate::kind::Kind::Jobs, body);
         let subject = job_subject(body)?;
-        let (state, _) = job_state(body)?;
+        let state = job_state(body)?;
         let version = body["Version"].as_u64()?;
         let is_change = body["JobModifyIndex"].is_u64() && body["JobModifyIndex"] == body["ModifyIndex"];
         let parts = match diff {
@@ -38,7 +38,7 @@ impl Headline {
                 parts
             }
         };
-        let of_change = Headline::new(&subject, &parts, Tone::Notice);
+        let of_change = Headline::new(&subject, &parts);
         Some(Headline { time: line.time, ..of_change })
     }
 }

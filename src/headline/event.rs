@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Headline, Tone, objects, task,
+    Headline, objects, task,
     time::object_of,
     words::{Parts, name, sentence, short, text},
 };
@@ -30,7 +30,7 @@ pub(super) fn headline(body: &Value) -> Option<Headline> {
 
 /// An allocation as the stream has it.
 fn allocation(object: &Value) -> Option<Headline> {
-    let status = text(object, "ClientStatus")?;
+    text(object, "ClientStatus")?;
     let subject = Parts::of([task::whose(object), short(object, "ID")]);
     let mut parts = Parts::of([name(object, "ClientStatus")]);
     let wanted = name(object, "DesiredStatus");
@@ -38,14 +38,7 @@ fn allocation(object: &Value) -> Option<Headline> {
         parts.push(format!("wanted: {wanted}"));
     }
     parts.push(sentence(object, "ClientDescription"));
-    let tone = match status {
-        "failed" | "lost" => Tone::Bad,
-        "unknown" => Tone::Warning,
-        "running" => Tone::Good,
-        "complete" => Tone::Notice,
-        _ => Tone::Quiet,
-    };
-    Some(Headline::new(&subject, &parts, tone).on(&name(object, "NodeName")))
+    Some(Headline::new(&subject, &parts).on(&name(object, "NodeName")))
 }
 
 /// An object of any other topic, such as a service, a variable, or a token. Only its names are shown.
@@ -60,7 +53,7 @@ fn other(body: &Value, object: Option<&Value>) -> Headline {
         (address, 0) => parts.push(format!("at {address}")),
         (address, port) => parts.push(format!("at {address}:{port}")),
     }
-    Headline::new(&Parts::of([name(body, "Topic").to_lowercase(), found]), &parts, Tone::Notice)
+    Headline::new(&Parts::of([name(body, "Topic").to_lowercase(), found]), &parts)
 }
 
 /// A gap in the stream, as the program itself reports it.
@@ -68,5 +61,5 @@ fn gap(body: &Value) -> Headline {
     let gap = &body["Payload"]["Gap"];
     let index = |member: &str| gap[member].as_u64().unwrap_or_default();
     let text = format!("gap: events of the raft indexes {}–{} may be missing", index("FromIndex"), index("UntilIndex"));
-    Headline::new(&Parts::of(["stream".to_owned(), name(body, "Key")]), &Parts::of([text]), Tone::Bad)
+    Headline::new(&Parts::of(["stream".to_owned(), name(body, "Key")]), &Parts::of([text]))
 }

@@ -10,6 +10,7 @@ mod objects;
 mod placement;
 mod task;
 mod time;
+mod tone;
 mod words;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
+pub use self::tone::Tone;
 use self::words::{Parts, said};
 pub(crate) use self::{placement::unplaced, task::event as task_event, words::text};
 use crate::kind::Kind;
@@ -30,22 +32,6 @@ const SUBJECT: usize = 240;
 const TEXT: usize = 600;
 /// The most bytes of a place.
 const PLACE: usize = 120;
-
-/// How bad it is, and so its colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tone {
-    /// A step on the way.
-    Quiet,
-    /// It went well.
-    Good,
-    /// Somebody or something changed the cluster.
-    Notice,
-    /// Something may go wrong.
-    Warning,
-    /// Something went wrong.
-    Bad,
-}
 
 /// One line about a record. Its texts are bounded, and have no control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -66,7 +52,8 @@ impl Headline {
     /// The line for a record of this kind. The record of an allocation has the ID of its node only: see [`Headline::on`].
     pub fn of(kind: Kind, body: &[u8]) -> Self {
         let Ok(body) = serde_json::from_slice::<Value>(body) else {
-            return Headline::plain(kind, &format!("{} bytes that are no JSON", body.len()), Tone::Warning);
+            let line = Headline::plain(kind, &format!("{} bytes that are no JSON", body.len()));
+            return Headline { tone: Tone::Warning, ..line };
         };
         Headline::of_value(kind, &body)
     }
@@ -81,8 +68,8 @@ impl Headline {
             Kind::Deployments => objects::deployment(body),
             Kind::Events => event::headline(body),
         };
-        let line = known.unwrap_or_else(|| Headline::plain(kind, &unknown(body), Tone::Notice));
-        Headline { time: time::of(kind, body), ..line }
+        let line = known.unwrap_or_else(|| Headline::plain(kind, &unknown(body)));
+        Headline { time: time::of(kind, body), tone: Tone::of(kind, body), ..line }
     }
 
     /// The same line with the name of its node. An empty name changes nothing.
@@ -95,13 +82,14 @@ impl Headline {
         self
     }
 
-    /// A line without a time and a place.
-    fn new(subject: &Parts, text: &Parts, tone: Tone) -> Self {
-        Headline { time: None, subject: subject.joined(" ", SUBJECT), text: text.joined("  ", TEXT), place: None, tone }
+    /// A line without a time and a place, and of no special tone.
+    fn new(subject: &Parts, text: &Parts) -> Self {
+        let (subject, text) = (subject.joined(" ", SUBJECT), text.joined("  ", TEXT));
+        Headline { time: None, subject, text, place: None, tone: Tone::Notice }
     }
 
-    fn plain(kind: Kind, text: &str, tone: Tone) -> Self {
-        Headline::new(&Parts::of([kind.name()]), &Parts::of([text]), tone)
+    fn plain(kind: Kind, text: &str) -> Self {
+        Headline::new(&Parts::of([kind.name()]), &Parts::of([text]))
     }
 }
 

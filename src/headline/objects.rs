@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::{
-    Headline, Tone,
+    Headline,
     placement::unplaced,
+    tone::is_draining,
     words::{NAME, Parts, SENTENCE, count, name, said, sentence, short, text},
 };
 
@@ -12,24 +13,16 @@ pub(super) fn node(body: &Value) -> Option<Headline> {
     let status = text(body, "Status")?;
     let name = [name(body, "Name"), short(body, "ID")].into_iter().find(|name| !name.is_empty())?;
     let is_deleted = body["Deleted"] == true;
-    let is_draining = body["Drain"] == true || body["DrainStrategy"].is_object();
     let is_ineligible = text(body, "SchedulingEligibility").is_some_and(|state| state == "ineligible");
     let mut parts = Parts::of([if is_deleted { "removed".to_owned() } else { said(status, NAME) }]);
-    if is_draining {
+    if is_draining(body) {
         parts.push("draining");
     }
     if is_ineligible {
         parts.push("not eligible for new allocations");
     }
     parts.push(reason(body));
-    let tone = match status {
-        "down" | "disconnected" => Tone::Bad,
-        _ if is_draining || is_ineligible => Tone::Warning,
-        _ if is_deleted => Tone::Notice,
-        "ready" => Tone::Good,
-        _ => Tone::Quiet,
-    };
-    Some(Headline::new(&Parts::of(["node", &name]), &parts, tone))
+    Some(Headline::new(&Parts::of(["node", &name]), &parts))
 }
 
 /// What Nomad says of this version of a node: the newest event, if it made this version.
@@ -63,13 +56,7 @@ pub(super) fn evaluation(body: &Value) -> Option<Headline> {
     if !quota.is_empty() {
         parts.push(format!("quota {quota} reached"));
     }
-    let tone = match status {
-        "failed" => Tone::Bad,
-        "blocked" => Tone::Warning,
-        _ if !unplaced.is_empty() => Tone::Warning,
-        _ => Tone::Quiet,
-    };
-    Some(Headline::new(&subject(body, "evaluation"), &parts, tone))
+    Some(Headline::new(&subject(body, "evaluation"), &parts))
 }
 
 /// `web evaluation 4f1b2c3d`
@@ -78,16 +65,12 @@ fn subject(body: &Value, what: &str) -> Parts {
 }
 
 /// What became of a job: `purged`, `stopped`, or its status.
-pub(super) fn job_state(job: &Value) -> Option<(String, Tone)> {
-    let status = text(job, "Status");
-    Some(match status {
-        _ if job["Deleted"] == true => ("purged".to_owned(), Tone::Notice),
-        _ if job["Stop"] == true => ("stopped".to_owned(), Tone::Notice),
-        Some("running") => ("running".to_owned(), Tone::Good),
-        Some("pending") => ("pending".to_owned(), Tone::Quiet),
-        Some(status) => (said(status, NAME), Tone::Notice),
-        None => return None,
-    })
+pub(super) fn job_state(job: &Value) -> Option<String> {
+    match text(job, "Status") {
+        _ if job["Deleted"] == true => Some("purged".to_owned()),
+        _ if job["Stop"] == true => Some("stopped".to_owned()),
+        status => status.map(|status| said(status, NAME)),
+    }
 }
 
 pub(super) fn job_subject(job: &Value) -> Option<Parts> {
@@ -97,13 +80,12 @@ pub(super) fn job_subject(job: &Value) -> Option<Parts> {
 
 pub(super) fn job(body: &Value) -> Option<Headline> {
     let subject = job_subject(body)?;
-    let (state, tone) = job_state(body)?;
-    let mut parts = Parts::of([state]);
+    let mut parts = Parts::of([job_state(body)?]);
     if let Some(version) = body["Version"].as_u64() {
         parts.push(format!("version {version}"));
     }
     parts.push(sentence(body, "StatusDescription"));
-    Some(Headline::new(&subject, &parts, tone))
+    Some(Headline::new(&subject, &parts))
 }
 
 pub(super) fn deployment(body: &Value) -> Option<Headline> {
@@ -119,14 +101,12 @@ pub(super) fn deployment(body: &Value) -> Option<Headline> {
         parts.push(description);
     }
     let groups = body["TaskGroups"].as_object().into_iter().flatten();
-    let mut has_trouble = false;
     for (group, state) in groups {
         let number = |name: &str| state[name].as_u64().unwrap_or_default();
         let unhealthy = match number("UnhealthyAllocs") {
             0 => String::new(),
             unhealthy => format!(", {unhealthy} unhealthy"),
         };
-        has_trouble |= !unhealthy.is_empty();
         let canaries = match (number("DesiredCanaries"), state["Promoted"] == true) {
             (0, _) => String::new(),
             (_, true) => ", promoted".to_owned(),
@@ -135,12 +115,5 @@ pub(super) fn deployment(body: &Value) -> Option<Headline> {
         let (healthy, wanted) = (number("HealthyAllocs"), number("DesiredTotal"));
         parts.push(format!("{} {healthy} of {wanted} healthy{unhealthy}{canaries}", said(group, NAME)));
     }
-    let tone = match status {
-        "successful" => Tone::Good,
-        "failed" => Tone::Bad,
-        "blocked" | "paused" | "cancelled" | "unblocking" => Tone::Warning,
-        _ if has_trouble => Tone::Warning,
-        _ => Tone::Notice,
-    };
-    Some(Headline::new(&subject(body, "deployment"), &parts, tone))
+    Some(Headline::new(&subject(body, "deployment"), &parts))
 }

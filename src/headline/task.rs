@@ -3,63 +3,27 @@
 use serde_json::Value;
 
 use super::{
-    Headline, Tone,
+    Headline,
+    tone::{self, Tone, exit_code, is_oom_killed},
     words::{Parts, SENTENCE, duration, name, said, sentence, short, text},
 };
 
 /// The most members of `Details` that stand in for a message.
 const DETAILS: usize = 6;
 
-/// How each type of task event ends, unless its fields say otherwise. An exit code decides for `Terminated`.
-const TONES: &[(&str, Tone)] = &[
-    ("Received", Tone::Quiet),
-    ("Task Setup", Tone::Quiet),
-    ("Building Task Directory", Tone::Quiet),
-    ("Downloading Artifacts", Tone::Quiet),
-    ("Driver", Tone::Quiet),
-    ("Task hook message", Tone::Quiet),
-    ("Waiting for shutdown delay", Tone::Quiet),
-    ("Skipping shutdown delay", Tone::Quiet),
-    ("Leader Task Dead", Tone::Quiet),
-    ("Main Tasks Dead", Tone::Quiet),
-    ("Template", Tone::Quiet),
-    ("Started", Tone::Good),
-    ("Running", Tone::Good),
-    ("Reconnected", Tone::Good),
-    ("Plugin became healthy", Tone::Good),
-    ("Killing", Tone::Notice),
-    ("Killed", Tone::Notice),
-    ("Pausing", Tone::Notice),
-    ("Restarting", Tone::Notice),
-    ("Restart Signaled", Tone::Notice),
-    ("Signaling", Tone::Notice),
-    ("Terminated", Tone::Notice),
-    ("Setup Failure", Tone::Warning),
-    ("Driver Failure", Tone::Warning),
-    ("Failed Validation", Tone::Warning),
-    ("Failed Artifact Download", Tone::Warning),
-    ("Disk Resources Exceeded", Tone::Warning),
-    ("Not Restarting", Tone::Warning),
-    ("Sibling Task Failed", Tone::Warning),
-    ("Task hook failed", Tone::Warning),
-    ("Failed Restoring Task", Tone::Warning),
-    ("Plugin became unhealthy", Tone::Warning),
-    ("Alloc Unhealthy", Tone::Warning),
-];
-
 /// The line of a task event's record.
 pub(super) fn headline(body: &Value) -> Option<Headline> {
     let event = &body["TaskEvent"];
-    let (text, tone) = event_of(event, body["TaskFailed"] == true)?;
+    let text = event_of(event)?;
     let task = name(body, "TaskName");
     let subject = Parts::of([whose(body), short(body, "AllocationID"), task]);
     let node = Some(name(body, "NodeName")).filter(|name| !name.is_empty()).unwrap_or_else(|| short(body, "NodeID"));
-    Some(Headline::new(&subject, &text, tone).on(&node))
+    Some(Headline::new(&subject, &text).on(&node))
 }
 
 /// The words of a task event, and how bad it is. `None` without a type.
 pub(crate) fn event(event: &Value, has_failed: bool) -> Option<(String, Tone)> {
-    event_of(event, has_failed).map(|(text, tone)| (text.joined("  ", super::TEXT), tone))
+    Some((event_of(event)?.joined("  ", super::TEXT), tone::task_event(event, has_failed)?))
 }
 
 /// `web/api`: the job and the group of an allocation, or else its name.
@@ -73,13 +37,11 @@ pub(super) fn whose(allocation: &Value) -> String {
     }
 }
 
-fn event_of(event: &Value, has_failed: bool) -> Option<(Parts, Tone)> {
+fn event_of(event: &Value) -> Option<Parts> {
     let kind = text(event, "Type")?;
-    let is_oom = event["Details"]["oom_killed"] == "true";
-    let exit = exit_code(event);
     let mut parts = Parts::of([name(event, "Type")]);
     match kind {
-        "Terminated" => terminated(event, exit, is_oom, &mut parts),
+        "Terminated" => terminated(event, &mut parts),
         "Received" | "Started" | "Leader Task Dead" | "Main Tasks Dead" | "Reconnected" => {}
         "Killing" => parts.push(killing(event)),
         "Killed" => parts.push(without("Task successfully killed", said_of(event, "KillError"))),
@@ -99,26 +61,7 @@ fn event_of(event: &Value, has_failed: bool) -> Option<(Parts, Tone)> {
         // Setup, hooks, templates, plugins, schedules, and every type that is still to come.
         _ => parts.push(said_of(event, "Message")),
     }
-    let tone = TONES.iter().find(|(known, _)| *known == kind).map(|(_, tone)| *tone);
-    let tone = match tone.unwrap_or_else(|| guessed(kind)) {
-        _ if event["FailsTask"] == true || event["Details"]["fails_task"] == "true" || is_oom => Tone::Bad,
-        Tone::Warning if has_failed => Tone::Bad,
-        _ if exit.is_some_and(|code| code != 0) => {
-            if has_failed {
-                Tone::Bad
-            } else {
-                Tone::Warning
-            }
-        }
-        tone => tone,
-    };
-    Some((parts, tone))
-}
-
-/// How bad a type is that is not known.
-fn guessed(kind: &str) -> Tone {
-    let is_trouble = ["fail", "unhealthy", "exceeded", "error"].iter().any(|word| kind.to_lowercase().contains(word));
-    if is_trouble { Tone::Warning } else { Tone::Notice }
+    Some(parts)
 }
 
 /// What Nomad says of it: the field of its type, or the message that Nomad shows, or the details.
@@ -140,13 +83,9 @@ fn without(said_always: &str, said: String) -> String {
     if said == said_always { String::new() } else { said }
 }
 
-fn exit_code(event: &Value) -> Option<i64> {
-    let told = || event["Details"]["exit_code"].as_str()?.parse().ok();
-    event["ExitCode"].as_i64().filter(|code| *code != 0).or_else(told)
-}
-
-fn terminated(event: &Value, exit: Option<i64>, is_oom: bool, parts: &mut Parts) {
-    parts.push(format!("exit {}", exit.unwrap_or(0)));
+fn terminated(event: &Value, parts: &mut Parts) {
+    let is_oom = is_oom_killed(event);
+    parts.push(format!("exit {}", exit_code(event).unwrap_or(0)));
     let told = || event["Details"]["signal"].as_str()?.parse().ok();
     if let Some(signal) =
         event["Signal"].as_i64().filter(|signal| *signal != 0).or_else(told).filter(|it: &i64| *it != 0)

@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::{Failure, Prepared, Surroundings};
+use super::{Failure, Prepared, Surroundings, outline};
 use crate::{
     backoff::Backoff,
     config::{Pipeline, PipelineName, Problems, Reloaded, Settings, Shared, Warning},
@@ -105,6 +105,7 @@ impl Fleet {
             self.start(Arc::new(pipeline), begin.clone())?;
         }
         self.prepared().await?;
+        self.running.values().for_each(|running| note_start(&running.pipeline));
         begin.cancel();
         while !self.running.is_empty() {
             tokio::select! {
@@ -210,7 +211,7 @@ impl Fleet {
         let begin = CancellationToken::new();
         begin.cancel();
         let name = pipeline.name.clone();
-        info!(pipeline = name.as_ref().map(PipelineName::as_str), "starting pipeline");
+        note_start(&pipeline);
         if let Err(Failure::Setting(error) | Failure::Run(error)) = self.start(pipeline, begin) {
             error!(
                 pipeline = name.as_ref().map(PipelineName::as_str),
@@ -322,6 +323,18 @@ struct Changes {
 /// The settings of the whole program that have changed: those that are applied at once, and those that restart every pipeline.
 fn by_effect(old: &Shared, new: &Shared) -> (Vec<&'static Setting>, Vec<&'static Setting>) {
     old.changed(new).into_iter().partition(|setting| setting.change == Change::AtOnce)
+}
+
+/// Says in the log what a pipeline carries, and which coordinator `auto` has chosen.
+fn note_start(pipeline: &Pipeline) {
+    info!(
+        pipeline = pipeline.name.as_ref().map(PipelineName::as_str),
+        version = env!("CARGO_PKG_VERSION"),
+        kinds = pipeline.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(","),
+        sink = pipeline.sink.name(),
+        coordinator = outline::coordinator(&pipeline.coordinator),
+        "starting pipeline"
+    );
 }
 
 fn names(settings: &[&'static Setting]) -> String {

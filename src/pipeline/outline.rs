@@ -59,7 +59,8 @@ fn source(shared: &Shared) -> &'static str {
     }
 }
 
-fn coordinator(config: &coordinator::Config) -> String {
+/// Where leases and checkpoints are.
+pub(super) fn coordinator(config: &coordinator::Config) -> String {
     match config {
         coordinator::Config::Consul(consul) => {
             format!("Consul, folder {}, lease {:?}", consul.client.folder, consul.lease)

@@ -70,7 +70,7 @@ fn json_shows_the_same() {
 #[test]
 fn what_keeps_a_start_from_going_on_is_a_problem() {
     let (path, reason) = ("a/jobs.state".to_owned(), "it is bad".to_owned());
-    let reset = crate::coordinator::reset(Kind::Jobs, None);
+    let reset = crate::coordinator::reset::anywhere(Kind::Jobs);
     let broken = Content::Unreadable { path, reason, reset };
     let row = Row::new(&found(Kind::Jobs, broken));
     assert!(row.problems[0].contains("a/jobs.state") && row.problems[0].ends_with("nomad-firehose state reset jobs"));

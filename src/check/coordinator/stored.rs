@@ -109,7 +109,7 @@ impl Stored<'_> {
             ));
         }
         let text = format!("the stored checkpoint belongs to another cluster: {difference}");
-        let reset = format!("nomad-firehose state reset {}", self.kind);
+        let reset = self.keeper.reset(self.kind);
         let fix = format!(
             "set {} to a place that no other cluster uses, or, if it is the same cluster, remove the checkpoint with: {reset}",
             self.setting

@@ -15,7 +15,7 @@ use crate::{
     consul::{Client, Entry, Get, Op, Session, SessionId, Transaction},
     coordinator::{
         inspect::{Content, Inspected, Inspector, Leader, Next, ResetOutcome, SetOutcome, Target, Unit},
-        reset,
+        reset::reset_in_consul,
     },
     kind::Kind,
     lease::Error,
@@ -70,7 +70,9 @@ impl Snapshot {
             Ok(Some(Found { checkpoint, stored_value, .. })) => {
                 Content::Readable { checkpoint: Box::new(checkpoint), stored_value: Some(stored_value) }
             }
-            Err(layout::Corrupt { key, reason }) => Content::Unreadable { path: key, reason, reset: reset(kind, None) },
+            Err(layout::Corrupt { key, reason }) => {
+                Content::Unreadable { path: key, reason, reset: reset_in_consul(kind, &self.keys.state) }
+            }
         }
     }
 
@@ -200,6 +202,10 @@ impl Inspector for Folder {
 
     fn unit(&self) -> Unit {
         Unit::Keys
+    }
+
+    fn reset(&self, kind: Kind) -> String {
+        reset_in_consul(kind, &Keys::new(&self.prefix, kind).state)
     }
 
     fn look(&self, kind: Kind) -> BoxFuture<'_, Result<Inspected, Error>> {

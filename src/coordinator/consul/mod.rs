@@ -50,7 +50,7 @@ use self::{
     watch::{Waiter, Watcher},
     writer::{Requests, Writer},
 };
-use super::{Claim, Coordinator, Positions, term};
+use super::{Claim, Coordinator, Positions, reset::reset_in_consul, term};
 use crate::{
     consul::{Client, Get, Op, SessionId, Transaction},
     kind::Kind,
@@ -183,6 +183,10 @@ impl Coordinator for Consul {
 
     fn place(&self, kind: Kind) -> (String, &'static str) {
         (self.keys(kind).state, SETTING)
+    }
+
+    fn reset(&self, kind: Kind) -> String {
+        reset_in_consul(kind, &self.place(kind).0)
     }
 
     /// Each heartbeat carries what changed: a take-over then repeats only what followed the last heartbeat.

@@ -17,7 +17,7 @@ use crate::{
     backoff::Backoff,
     checkpoint::{Checkpoint, LegacyValue, VERSION},
     consul::{self, Get, Op},
-    coordinator::{reach::CheckpointReach, reset},
+    coordinator::{reach::CheckpointReach, reset::reset_in_consul},
     lease::{Changes, Error, Progress},
     throttle::Outage,
 };
@@ -190,7 +190,7 @@ impl Store {
     }
 
     fn corrupt(&self, Corrupt { key, reason }: Corrupt) -> Error {
-        Error::Corrupt { path: key, reason, reset: reset(self.tenure.hold.kind, None) }
+        Error::Corrupt { path: key, reason, reset: reset_in_consul(self.tenure.hold.kind, &self.tenure.keys.state) }
     }
 
     async fn read(&self) -> Result<(Vec<consul::Entry>, Option<Bytes>), consul::Error> {

@@ -14,7 +14,10 @@ use super::{
     store::{self, CheckpointPart},
 };
 use crate::{
-    coordinator::inspect::{Content, Inspected, Inspector, Leader, Next, ResetOutcome, SetOutcome, Target, Unit},
+    coordinator::{
+        Coordinator,
+        inspect::{Content, Inspected, Inspector, Leader, Next, ResetOutcome, SetOutcome, Target, Unit},
+    },
     files,
     kind::Kind,
     lease::Error,
@@ -110,6 +113,10 @@ impl Inspector for Directory {
 
     fn unit(&self) -> Unit {
         Unit::Files
+    }
+
+    fn reset(&self, kind: Kind) -> String {
+        Coordinator::reset(self, kind)
     }
 
     fn look(&self, kind: Kind) -> BoxFuture<'_, Result<Inspected, Error>> {

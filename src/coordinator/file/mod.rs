@@ -48,7 +48,7 @@ use self::{
     lock::{Attempt, Lock},
     store::CheckpointPart,
 };
-use super::{Claim, Coordinator};
+use super::{Claim, Coordinator, reset::reset_in_directory};
 use crate::{
     checkpoint::Checkpoint,
     cluster::{self, Difference, Known, Verdict},
@@ -208,7 +208,8 @@ impl Coordinator for Directory {
     }
 
     fn reset(&self, kind: Kind) -> String {
-        super::reset(kind, self.checkpoint_file(kind).parent())
+        let file = self.checkpoint_file(kind);
+        reset_in_directory(kind, file.parent().unwrap_or(&file))
     }
 }
 

@@ -16,6 +16,7 @@ use super::lock::failed;
 use crate::{
     checkpoint::{Checkpoint, VERSION, check_version},
     cluster::Identity,
+    coordinator::reset::reset_in_directory,
     files,
     kind::Kind,
     lease::Error,
@@ -39,7 +40,7 @@ pub(super) fn read(kind: Kind, path: &Path) -> Result<Option<Checkpoint>, Error>
     let corrupt = |reason| Error::Corrupt {
         path: path.display().to_string(),
         reason,
-        reset: super::super::reset(kind, path.parent()),
+        reset: reset_in_directory(kind, path.parent().unwrap_or(path)),
     };
     let read = match serde_json::from_slice::<Checkpoint>(&text) {
         Ok(checkpoint) => check_version(checkpoint.version).map(|()| checkpoint),

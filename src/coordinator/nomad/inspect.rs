@@ -15,7 +15,8 @@ use super::{
 use crate::{
     coordinator::{
         inspect::{Content, Inspected, Inspector, Leader, Next, ResetOutcome, SetOutcome, Target, Unit},
-        reset_in_variables, term,
+        reset::reset_in_variables,
+        term,
     },
     kind::Kind,
     lease::Error,
@@ -72,7 +73,7 @@ impl Folder {
                 Ok(Content::Readable { checkpoint: Box::new(checkpoint), stored_value: None })
             }
             Err(Unread::Corrupt(Corrupt { path, reason })) => {
-                Ok(Content::Unreadable { path, reason, reset: reset_in_variables(kind) })
+                Ok(Content::Unreadable { path, reason, reset: self.reset(kind) })
             }
             Err(Unread::Nomad(error)) => Err(failed(error)),
         }
@@ -198,6 +199,10 @@ impl Inspector for Folder {
 
     fn unit(&self) -> Unit {
         Unit::Variables
+    }
+
+    fn reset(&self, kind: Kind) -> String {
+        reset_in_variables(kind, &path(&self.place, kind))
     }
 
     fn look(&self, kind: Kind) -> BoxFuture<'_, Result<Inspected, Error>> {

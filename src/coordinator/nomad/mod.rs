@@ -46,7 +46,7 @@ use self::{
     shared::{SETTING, Shared, leader},
     standby::Standby,
 };
-use super::{Claim, Coordinator, Positions};
+use super::{Claim, Coordinator, Positions, reset::reset_in_variables};
 use crate::{
     kind::Kind,
     lease::{Error, Lease},
@@ -127,6 +127,10 @@ impl Coordinator for Nomad {
 
     fn place(&self, kind: Kind) -> (String, &'static str) {
         (self.shared.path(kind), SETTING)
+    }
+
+    fn reset(&self, kind: Kind) -> String {
+        reset_in_variables(kind, &self.place(kind).0)
     }
 
     /// Each heartbeat carries what changed: a take-over then repeats only what followed the last heartbeat.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     checkpoint::Checkpoint,
-    coordinator::{Turns, clock::Moment, hold::Hold, reach::CheckpointReach, reset_in_variables},
+    coordinator::{Turns, clock::Moment, hold::Hold, reach::CheckpointReach, reset::reset_in_variables},
     kind::Kind,
     lease::Error,
     nomad::{self, Variable, Written},
@@ -161,7 +161,8 @@ impl Standby {
             && let Some(difference) = self.shared.differs(heartbeat)
         {
             let (kind, what) = (self.kind, leader(&heartbeat.holder, self.kind));
-            return Err(Error::Foreign { kind, what, difference, setting: SETTING, reset: reset_in_variables(kind) });
+            let reset = reset_in_variables(kind, &self.shared.path(kind));
+            return Err(Error::Foreign { kind, what, difference, setting: SETTING, reset });
         }
         match (self.expiry.leader(), self.expiry.due()) {
             (Some(leader), Some(due)) => self.shared.muster.waits(self.kind, &leader.id, due),

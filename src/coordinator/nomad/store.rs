@@ -14,7 +14,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     checkpoint::Checkpoint,
-    coordinator::reset_in_variables,
+    coordinator::reset::reset_in_variables,
     kind::Kind,
     lease::{Error, Progress},
     nomad::{self, Client, Items, Place, Written},
@@ -116,7 +116,7 @@ impl Store {
             match read(&self.shared.client, &self.shared.options.place, &self.path, &self.begun).await {
                 Ok(found) => break found,
                 Err(Unread::Corrupt(Corrupt { path, reason })) => {
-                    return Err(Error::Corrupt { path, reason, reset: reset_in_variables(self.kind) });
+                    return Err(Error::Corrupt { path, reason, reset: reset_in_variables(self.kind, &self.path) });
                 }
                 Err(Unread::Nomad(error)) => outage.log(&error),
             }

@@ -105,8 +105,12 @@ impl Worker {
             self.pull(&mut several);
             let wake = self.launch(&mut several).await;
             let is_any_under_way = several.flow.is_any_under_way();
-            if several.is_closed && several.flow.is_idle() && self.backlog.is_empty() {
-                return Ok(());
+            self.unsent.log_if_due();
+            if several.flow.is_idle() && self.backlog.is_empty() && self.queue.is_empty() {
+                self.unsent.log();
+                if several.is_closed {
+                    return Ok(());
+                }
             }
             let has_room = !several.is_closed && has_room(&self.policy, &self.backlog, &several.flow);
             tokio::select! {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Body;
 use crate::{
-    headline::{Headline, Tone},
+    headline::Tone,
     meta,
     record::{Record, Time},
     sink::push::Sent,
@@ -23,7 +23,7 @@ const DEEPEST: usize = 24;
 pub(super) fn log_record(record: &Record, body: Body, sent: Sent) -> LogRecord {
     let parsed = serde_json::from_slice::<Value>(&record.body).ok();
     let tone = match &parsed {
-        Some(value) => Headline::of_value(record.kind, value).tone,
+        Some(value) => Tone::of(record.kind, value),
         None => Tone::Warning,
     };
     let (severity, text) = severity(tone);

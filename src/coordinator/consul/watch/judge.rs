@@ -15,7 +15,7 @@ use crate::{
             keys::{Keys, LOCK_FLAGS},
             shared::{SETTING, Shared, leader},
         },
-        reset,
+        reset::reset_in_consul,
     },
     kind::Kind,
     lease::Error,
@@ -59,8 +59,8 @@ impl Watcher {
                 Holder::None => wait(wanted, vec![unmoved(&keys, beat)]),
                 Holder::Leader { heartbeat, .. } if let Some(difference) = shared.differs(&heartbeat) => {
                     let what = leader(&heartbeat.holder, kind);
-                    wanted.foreign =
-                        Some(Error::Foreign { kind, what, difference, setting: SETTING, reset: reset(kind, None) });
+                    let reset = reset_in_consul(kind, &keys.state);
+                    wanted.foreign = Some(Error::Foreign { kind, what, difference, setting: SETTING, reset });
                 }
                 Holder::Leader { session, heartbeat } => {
                     wait(wanted, vec![unmoved(&keys, beat), take_away(&keys, session.clone())]);
