@@ -22,9 +22,14 @@ impl Unsent {
         self.since.get_or_insert_with(Instant::now);
     }
 
+    /// When [`Unsent::log_if_due`] has something to log.
+    pub(crate) fn due_at(&self) -> Option<Instant> {
+        self.since.map(|since| since + TOGETHER)
+    }
+
     /// Logs what was dropped, if the first of it was dropped some time ago.
     pub(crate) fn log_if_due(&mut self) {
-        if self.since.is_some_and(|since| since.elapsed() >= TOGETHER) {
+        if self.due_at().is_some_and(|due| due <= Instant::now()) {
             self.log();
         }
     }

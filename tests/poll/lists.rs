@@ -100,9 +100,10 @@ async fn a_list_goes_on_with_its_page() {
     let mut printed = versions(&process.stop().await);
     assert_eq!(printed.len(), 500, "the second page is not answered");
     // Once it has read all, it asks for the first page again, to see whether something has changed. So the third is not answered yet.
-    sim.server(0).hang_after(1);
-    let before = first_pages(&sim);
+    let (before, asked) = (first_pages(&sim), pages(&sim));
     let process = setup.spawn();
+    process.until("the second page is asked for", || pages(&sim) > asked).await;
+    sim.server(0).hang_after(1);
     process.until_printed(500).await;
     assert_eq!(first_pages(&sim), before, "it began anew");
     sim.server(0).hang(Hanging::default());

@@ -104,6 +104,7 @@ impl Worker {
         loop {
             self.pull(&mut several);
             let wake = self.launch(&mut several).await;
+            let wake = wake.into_iter().chain(self.unsent.due_at()).min();
             let is_any_under_way = several.flow.is_any_under_way();
             self.unsent.log_if_due();
             if several.flow.is_idle() && self.backlog.is_empty() && self.queue.is_empty() {

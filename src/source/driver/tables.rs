@@ -11,8 +11,8 @@ use crate::{
     nomad::{self, Client, Table},
     position::RaftIndex,
     source::{
-        context::{Context, Start, Stopped},
-        resume::{coverage::Coverage, proof::TableVerdict, topics::has_table},
+        context::{Context, Source, Start, Stopped},
+        resume::{coverage::Coverage, proof::TableVerdict, topics::tables},
         stream::unconfirmed::UnconfirmedLines,
         tracker::Tracker,
     },
@@ -25,11 +25,12 @@ impl Driver {
     /// on a first start at `now` after everything that exists.
     pub(super) async fn resolve_start(&mut self, backoff: &mut Backoff, outage: &mut Outage) -> Result<(), Stopped> {
         let mut watermarks = Vec::new();
-        let subscribed = self.tables();
+        // One moment for all kinds.
+        let mut now = None;
         for tracker in &mut self.trackers {
             let own = tracker.stored_watermark();
             if tracker.needs_legacy_value() {
-                let tables = tracker.tables().unwrap_or_else(|| Table::ALL.to_vec());
+                let tables = own_tables(tracker);
                 let table = ask_newest(&self.ctx, tracker, &tables, &self.namespace, backoff, outage).await?;
                 watermarks.extend(tracker.resume_from_legacy_value(&self.ctx, table).await?.or(own));
                 continue;
@@ -41,8 +42,19 @@ impl Driver {
             let start = match self.ctx.start {
                 Start::All => RaftIndex(0),
                 Start::Index(index) => RaftIndex(index.0.saturating_sub(1)),
-                // A line of any kind can be Nomad's oldest, and nothing before it is missing.
-                Start::Now => ask_newest(&self.ctx, tracker, &subscribed, &self.namespace, backoff, outage).await?,
+                Start::Now => match now {
+                    Some(now) => now,
+                    None => {
+                        // Nomad's oldest line can be of any kind, and nothing before it is missing. Lists are of one kind.
+                        let tables = match self.ctx.polling.source {
+                            Source::Poll => own_tables(tracker),
+                            Source::Auto | Source::Stream => tables(&self.topics),
+                        };
+                        let newest = ask_newest(&self.ctx, tracker, &tables, &self.namespace, backoff, outage).await?;
+                        now = Some(newest).filter(|_| self.ctx.polling.source != Source::Poll);
+                        newest
+                    }
+                },
             };
             tracker.start_after(&self.ctx, start, self.ctx.start == Start::Now).await?;
             watermarks.push(start);
@@ -74,13 +86,7 @@ impl Driver {
 
     /// Asks for the tables that can confirm the index of a line.
     pub(super) fn ask_for_confirmation(&self) -> Probe {
-        probe(&self.ctx.client, &self.namespace, Why::Unconfirmed, self.tables(), None)
-    }
-
-    /// The tables whose events the stream brings; all of them if it brings events of no table.
-    fn tables(&self) -> Vec<Table> {
-        let subscribed: Vec<_> = Table::ALL.into_iter().filter(|table| has_table(&self.topics, *table)).collect();
-        if subscribed.is_empty() { Table::ALL.to_vec() } else { subscribed }
+        probe(&self.ctx.client, &self.namespace, Why::Unconfirmed, tables(&self.topics), None)
     }
 
     /// Processes the answer of the tables. `quiet` says that no line is under way that could still bring the proof, and `held_up` that
@@ -226,6 +232,11 @@ fn probe(client: &Client, namespace: &str, why: Why, mut tables: Vec<Table>, anc
         }
         TableAnswer { anchor, indexes, ..TableAnswer::new(why) }
     })
+}
+
+/// The tables of a tracker; all of them for raw events of a topic that has none.
+fn own_tables(tracker: &Tracker) -> Vec<Table> {
+    tracker.tables().unwrap_or_else(|| Table::ALL.to_vec())
 }
 
 /// The index after which a start at `now` begins, and the newest version that the original program can have known.

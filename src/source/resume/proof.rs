@@ -119,6 +119,8 @@ impl StreamCursor {
         self.proof = Proof::None;
         self.saw_older = false;
         self.saw_unknown = false;
+        // Nothing after the chosen index has come: there still need not be an event at it.
+        self.trusting |= self.chosen && self.position.seen.is_empty();
     }
 
     /// Another kind on the same connection proved that it is complete from `index` on.
@@ -283,6 +285,15 @@ mod tests {
         assert_eq!(feed(&mut cursor, 10, 0), (LineVerdict::Deliver, false), "it counts as delivered");
         assert_eq!(feed(&mut cursor, 12, 0), (LineVerdict::Deliver, true));
         assert_eq!(cursor.ask(), RaftIndex(12));
+        // A connection can end before anything new has come.
+        let mut cursor = StreamCursor::chosen(RaftIndex(10));
+        feed(&mut cursor, 7, 0);
+        cursor.reconnected();
+        assert_eq!(cursor.ask(), RaftIndex(1));
+        assert_eq!(feed(&mut cursor, 8, 0), (LineVerdict::Nothing, false));
+        assert_eq!(feed(&mut cursor, 12, 0), (LineVerdict::Deliver, true));
+        cursor.reconnected();
+        assert_eq!(cursor.ask(), RaftIndex(12), "an event like any other");
         // What the server no longer has is a gap.
         let mut cursor = StreamCursor::chosen(RaftIndex(10));
         let LineVerdict::DeliverAfterGap(gap) = feed(&mut cursor, 15, 0).0 else { panic!("no gap") };

@@ -64,6 +64,12 @@ pub(crate) fn has_table(topics: &[Topic], table: Table) -> bool {
     topics.iter().any(|topic| topic.name == "*" || topic.name == table.topic())
 }
 
+/// The tables whose indexes together are at or past those of all events of `topics`: all tables, if a topic has none of its own.
+pub(crate) fn tables(topics: &[Topic]) -> Vec<Table> {
+    let own: Option<Vec<_>> = topics.iter().map(|topic| Table::from_topic(&topic.name)).collect();
+    Table::ALL.into_iter().filter(|table| own.as_ref().is_none_or(|own| own.contains(table))).collect()
+}
+
 /// The topics as a checkpoint stores them: each once, in an order that does not depend on how they were given.
 fn stored(topics: &[Topic]) -> Arc<[String]> {
     topics.iter().map(Topic::to_string).collect::<BTreeSet<_>>().into_iter().collect()
@@ -103,6 +109,14 @@ mod tests {
                 && !to(&["Job"], "*")
                 && !to(&["Job:web"], "*:web")
         );
+    }
+
+    #[test]
+    fn a_topic_without_a_table_can_be_past_any_of_them() {
+        assert_eq!(tables(&topics(&["Node", "Job:web", "Job:api"])), [Table::Nodes, Table::Jobs]);
+        for with in [&["*"][..], &["Job", "Service"], &["Variable"]] {
+            assert_eq!(tables(&topics(with)), Table::ALL, "{with:?}");
+        }
     }
 
     #[test]

@@ -20,11 +20,11 @@ use crate::{
     backoff::Backoff,
     coordinator::Positions,
     kind::Kind,
-    nomad::{Error, EventStream, Namespace, StreamQuery, Table, Topic, line},
+    nomad::{Error, EventStream, Namespace, StreamQuery, Topic, line},
     position::RaftIndex,
     source::{
         context::{Context, Source},
-        resume::{namespaces::Namespaces, topics::has_table},
+        resume::{namespaces::Namespaces, topics::tables},
         stream::{absence::Absence, reader::HEALTHY_AFTER, subscription::Subscription},
     },
     throttle::Outage,
@@ -280,7 +280,7 @@ impl Follower {
         Ok(has_restarted)
     }
 
-    /// Buffers a line. If its index is implausible, a table is asked first. If that does not confirm it, the line is
+    /// Buffers a line. If its index is implausible, the tables are asked first. If none confirms it, the line is
     /// set aside.
     async fn take(&mut self, line: &Bytes) -> Result<FeedOutcome, line::Error> {
         let client = self.ctx.client.clone();
@@ -288,10 +288,13 @@ impl Follower {
         let FeedOutcome::Implausible(index) = taken else { return Ok(taken) };
         self.line_pending = true;
         client.claim_index(index);
-        let subscribed = Table::ALL.into_iter().find(|table| has_table(&self.topics, *table));
-        let table = subscribed.unwrap_or(Table::Allocations);
-        if let Err(error) = client.table_index(table, &self.namespace).await {
-            debug!(%error, "cannot read the index of a table");
+        for table in tables(&self.topics) {
+            if let Err(error) = client.table_index(table, &self.namespace).await {
+                debug!(%error, "cannot read the index of a table");
+            }
+            if index.is_plausible_after(client.newest_index()) {
+                break;
+            }
         }
         self.line_pending = false;
         match self.feed.take(line, client.newest_index())? {
