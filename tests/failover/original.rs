@@ -206,7 +206,7 @@ async fn an_acquire_by_its_rules_is_refused_while_ours_leads_or_is_replaced_by_o
     }
     for _ in 0..rounds(1) {
         let next = scene.replica();
-        next.until_ready().await;
+        scene.until_held_by(&next).await;
         let at = replicas.iter().position(|replica| replica.number == leader).expect("it runs");
         let mut killed = replicas.remove(at);
         replicas.push(next);

@@ -34,7 +34,7 @@ async fn the_shipped_policy_is_enough_to_lead_to_take_over_and_to_hand_over() {
     let (_, mut leader) = next_leader(&scene, 0, Instant::now()).await;
     for signal in [Signal::KILL, Signal::TERM] {
         let next = replica(&mut scene, &token);
-        next.until_ready().await;
+        scene.until_held_by(&next).await;
         replicas.push(next);
         let mut ended = replicas.remove(0);
         let when = Instant::now();
