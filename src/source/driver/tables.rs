@@ -24,13 +24,13 @@ impl Driver {
     /// Finds where to start if the checkpoint does not say it alone: after what the original program had delivered, or
     /// on a first start at `now` after everything that exists.
     pub(super) async fn resolve_start(&mut self, backoff: &mut Backoff, outage: &mut Outage) -> Result<(), Stopped> {
-        let mut watermarks = Vec::new();
-        // One moment for all kinds.
+        let polls = self.ctx.polling.source == Source::Poll;
         let mut now = None;
+        let mut watermarks = Vec::new();
         for tracker in &mut self.trackers {
             let own = tracker.stored_watermark();
             if tracker.needs_legacy_value() {
-                let tables = own_tables(tracker);
+                let tables = tables(tracker.topics());
                 let table = ask_newest(&self.ctx, tracker, &tables, &self.namespace, backoff, outage).await?;
                 watermarks.extend(tracker.resume_from_legacy_value(&self.ctx, table).await?.or(own));
                 continue;
@@ -39,22 +39,16 @@ impl Driver {
                 watermarks.extend(own);
                 continue;
             }
-            let start = match self.ctx.start {
-                Start::All => RaftIndex(0),
-                Start::Index(index) => RaftIndex(index.0.saturating_sub(1)),
-                Start::Now => match now {
-                    Some(now) => now,
-                    None => {
-                        // Nomad's oldest line can be of any kind, and nothing before it is missing. Lists are of one kind.
-                        let tables = match self.ctx.polling.source {
-                            Source::Poll => own_tables(tracker),
-                            Source::Auto | Source::Stream => tables(&self.topics),
-                        };
-                        let newest = ask_newest(&self.ctx, tracker, &tables, &self.namespace, backoff, outage).await?;
-                        now = Some(newest).filter(|_| self.ctx.polling.source != Source::Poll);
-                        newest
-                    }
-                },
+            let start = match (self.ctx.start, now) {
+                (Start::All, _) => RaftIndex(0),
+                (Start::Index(index), _) => RaftIndex(index.0.saturating_sub(1)),
+                // One moment for all kinds of a stream: Nomad's oldest line can be of any, and nothing before it is missing.
+                (Start::Now, Some(now)) if !polls => now,
+                // Lists are of one kind.
+                (Start::Now, _) => {
+                    let tables = tables(if polls { tracker.topics() } else { &self.topics });
+                    *now.insert(ask_newest(&self.ctx, tracker, &tables, &self.namespace, backoff, outage).await?)
+                }
             };
             tracker.start_after(&self.ctx, start, self.ctx.start == Start::Now).await?;
             watermarks.push(start);
@@ -232,11 +226,6 @@ fn probe(client: &Client, namespace: &str, why: Why, mut tables: Vec<Table>, anc
         }
         TableAnswer { anchor, indexes, ..TableAnswer::new(why) }
     })
-}
-
-/// The tables of a tracker; all of them for raw events of a topic that has none.
-fn own_tables(tracker: &Tracker) -> Vec<Table> {
-    tracker.tables().unwrap_or_else(|| Table::ALL.to_vec())
 }
 
 /// The index after which a start at `now` begins, and the newest version that the original program can have known.
