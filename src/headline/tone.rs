@@ -1,10 +1,10 @@
 //! How bad a record is. It needs no words, so a sink can ask for it alone.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{time::object_of, words::text};
-use crate::kind::Kind;
+use crate::{json::Scanner, kind::Kind};
 
 /// How bad it is, and so its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -72,6 +72,40 @@ impl Tone {
         };
         known.unwrap_or(Tone::Notice)
     }
+
+    /// The same of a body as text, of which only the members are parsed that decide. `None` if it is not JSON, as far as it is parsed.
+    pub(crate) fn of_text(kind: Kind, body: &[u8]) -> Option<Tone> {
+        let text = std::str::from_utf8(body).ok()?;
+        let value = parsed(text, deciding(kind)).or_else(|| serde_json::from_str(text).ok())?;
+        Some(Tone::of(kind, &value))
+    }
+}
+
+/// The members of a body that [`Tone::of`] looks at.
+fn deciding(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Allocations => &["TaskEvent", "TaskFailed"],
+        Kind::Nodes => &["Name", "ID", "Status", "SchedulingEligibility", "Drain", "DrainStrategy", "Deleted"],
+        Kind::Evaluations => &["Status", "FailedTGAllocs"],
+        Kind::Jobs | Kind::JobListStubs => &["ID", "Name", "Status", "Stop", "Deleted"],
+        Kind::Deployments => &["Status", "TaskGroups"],
+        Kind::Events => &["Topic", "Payload"],
+    }
+}
+
+/// The members of an object that have these names. What the others hold is not looked at.
+fn parsed(text: &str, names: &[&str]) -> Option<Value> {
+    let mut scanner = Scanner::new(text);
+    scanner.object().ok()?;
+    let mut members = Map::new();
+    while let Some(name) = scanner.name().ok()? {
+        let value = scanner.skip().ok()?;
+        if names.contains(&name) {
+            members.insert(name.to_owned(), serde_json::from_str(value).ok()?);
+        }
+    }
+    scanner.end_of_text().ok()?;
+    Some(Value::Object(members))
 }
 
 /// How bad a task event is. `None` without a type.
@@ -181,4 +215,80 @@ fn allocation(object: &Value) -> Option<Tone> {
         "complete" => Tone::Notice,
         _ => Tone::Quiet,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// What decides, in all kinds and topics, and names that decide nothing.
+    const NAMES: [&str; 24] = [
+        "TaskEvent",
+        "TaskFailed",
+        "Name",
+        "ID",
+        "Status",
+        "SchedulingEligibility",
+        "Drain",
+        "DrainStrategy",
+        "Deleted",
+        "FailedTGAllocs",
+        "Stop",
+        "TaskGroups",
+        "Topic",
+        "Payload",
+        "ClientStatus",
+        "Type",
+        "Details",
+        "ExitCode",
+        "FailsTask",
+        "Job",
+        "Node",
+        "Allocation",
+        "Evaluation",
+        "Deployment",
+    ];
+
+    fn value() -> impl Strategy<Value = Value> {
+        let texts = [
+            "failed",
+            "down",
+            "ready",
+            "ineligible",
+            "blocked",
+            "running",
+            "Terminated",
+            "Not Restarting",
+            "Node",
+            "Job",
+        ];
+        let leaf = prop_oneof![
+            prop::sample::select(texts.to_vec()).prop_map(Value::from),
+            any::<bool>().prop_map(Value::from),
+            (0..3_u64).prop_map(Value::from),
+            Just(Value::Null),
+        ];
+        leaf.prop_recursive(3, 64, 8, |inner| {
+            prop::collection::btree_map(prop::sample::select(NAMES.to_vec()), inner, 0..12)
+                .prop_map(|members| json!(members))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_not_parsed_decides_nothing(body in value(), kind in prop::sample::select(Kind::ALL.to_vec())) {
+            let text = serde_json::to_string_pretty(&body).expect("JSON");
+            prop_assert_eq!(Tone::of_text(kind, text.as_bytes()), Some(Tone::of(kind, &body)));
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_not_json_has_no_tone() {
+        for body in [&b""[..], b"{", b"{} {}", b"words", b"\xff", br#"{"Status":"\ud800"}"#] {
+            assert_eq!(Tone::of_text(Kind::Nodes, body), None, "{}", body.escape_ascii());
+        }
+    }
 }

@@ -21,27 +21,29 @@ use crate::{
 const DEEPEST: usize = 24;
 
 pub(super) fn log_record(record: &Record, body: Body, sent: Sent) -> LogRecord {
-    let parsed = serde_json::from_slice::<Value>(&record.body).ok();
-    let tone = match &parsed {
-        Some(value) => Tone::of(record.kind, value),
-        None => Tone::Warning,
+    let (tone, body) = match body {
+        Body::Text => (Tone::of_text(record.kind, &record.body), text(record)),
+        Body::Map => match serde_json::from_slice::<Value>(&record.body) {
+            Ok(value) => (Some(Tone::of(record.kind, &value)), any(value, 0)),
+            Err(_) => (None, text(record)),
+        },
     };
-    let (severity, text) = severity(tone);
+    let (severity, severity_text) = severity(tone.unwrap_or(Tone::Warning));
     let observed = sent.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let body = match (body, parsed) {
-        (Body::Map, Some(value)) => any(value, 0),
-        _ => string(String::from_utf8_lossy(&record.body)),
-    };
     LogRecord {
         // Zero means that it is not known.
         time_unix_nano: meta::time(record).map_or(0, Time::nanoseconds),
         observed_time_unix_nano: u64::try_from(observed).unwrap_or(u64::MAX),
         severity_number: severity.into(),
-        severity_text: text.to_owned(),
+        severity_text: severity_text.to_owned(),
         body: Some(body),
         attributes: attributes(record),
         ..LogRecord::default()
     }
+}
+
+fn text(record: &Record) -> AnyValue {
+    string(String::from_utf8_lossy(&record.body))
 }
 
 /// How bad it is, as the status page and `tail` see it.
