@@ -1,8 +1,11 @@
 //! A record as a message of syslog.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use jiff::{Timestamp, Zoned};
+use jiff::Zoned;
 
 use super::{Format, Framing, Settings};
 use crate::record::Record;
@@ -27,7 +30,7 @@ pub(super) fn message(settings: &Settings, record: &Record) -> Vec<u8> {
 fn rfc5424(settings: &Settings, record: &Record) -> String {
     let Settings { priority, tag, hostname, cluster, .. } = settings;
     let Record { kind, id, key, namespace, job, .. } = record;
-    let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ");
+    let time = humantime::format_rfc3339_micros(SystemTime::now().max(UNIX_EPOCH));
     let (process, kind) = (std::process::id(), kind.name());
     let mut text = format!("<{priority}>1 {time} {hostname} {tag} {process} {kind} [{STRUCTURED_DATA}");
     let cluster = cluster.as_deref().unwrap_or_default();

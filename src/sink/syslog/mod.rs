@@ -43,6 +43,9 @@ use crate::{
 /// How long a new connection is watched behind its first batch: a proxy without a server behind it accepts, and closes at once.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// About how many bytes are written to a connection at a time.
+const PIECE: usize = 64 << 10;
+
 /// Writes messages.
 pub struct Syslog {
     settings: Settings,
@@ -171,11 +174,16 @@ async fn write(
                 sent => sent?,
             }
         } else {
-            framed.clear();
             message::frame(settings.framing, &message, &mut framed);
-            wire.write(&framed).await?;
+            if framed.len() >= PIECE {
+                wire.write(&framed).await?;
+                framed.clear();
+            }
         }
         *outcome = Some(Outcome::Delivered);
+    }
+    if !framed.is_empty() {
+        wire.write(&framed).await?;
     }
     if wire.is_closed() {
         return Err(wire::ended());

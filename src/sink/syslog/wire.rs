@@ -102,10 +102,16 @@ impl Wire {
     /// Writes bytes of a stream; ends early once the server closes.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Wire::Stream { reader, writer, .. } = self else { return Ok(()) };
-        let written = in_time(WRITE, async {
-            writer.write_all(bytes).await?;
-            writer.flush().await
-        });
+        let written = async {
+            let mut left = bytes;
+            while !left.is_empty() {
+                match in_time(WRITE, writer.write(left)).await? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    taken => left = &left[taken..],
+                }
+            }
+            in_time(WRITE, writer.flush()).await
+        };
         tokio::select! {
             biased;
             () = closed(reader) => Err(ended()),
