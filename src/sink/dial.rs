@@ -155,7 +155,8 @@ async fn first_of(addresses: Vec<SocketAddr>, within: Duration) -> io::Result<Tc
     Err(failure)
 }
 
-fn late() -> io::Error {
+/// What a connection that took too long fails with.
+pub(super) fn late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no connection in time")
 }
 

@@ -2,12 +2,12 @@
 
 use std::{
     fmt, io,
-    net::{Shutdown, SocketAddr, TcpStream},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use async_rs::{TokioRuntime, traits::Reactor};
+use async_compat::Compat;
+use async_rs::TokioRuntime;
 use futures_util::{FutureExt as _, StreamExt as _, stream::BoxStream};
 use lapin::{
     AsyncTcpStream, Channel, Connection, ConnectionProperties, Event,
@@ -15,13 +15,10 @@ use lapin::{
     tcp::RustlsConnector,
     uri::{AMQPAuthority, AMQPUri},
 };
-use tokio::{
-    net::lookup_host,
-    time::{error::Elapsed, timeout},
-};
+use tokio::time::timeout;
 
 use super::{Settings, fault::Fault};
-use crate::sys;
+use crate::sink::dial::{self, AtDrop, Socket};
 
 /// How long the broker may take to open a connection, from the first packet on. The same for a channel.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -34,53 +31,38 @@ pub(super) struct Wire {
     connection: Connection,
     events: BoxStream<'static, Event>,
     blocked: Option<String>,
-    socket: Socket,
+    /// Empty until there is one.
+    socket: Arc<OnceLock<Socket>>,
     /// A buffer may hold a message that must not be sent later.
     pub(super) is_dirty: bool,
-}
-
-/// The connection's socket, once there is one.
-#[derive(Clone, Default)]
-struct Socket(Arc<Mutex<Option<TcpStream>>>);
-
-impl Socket {
-    fn tear_off(&self) {
-        if let Some(socket) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            // It may be closed already.
-            socket.shutdown(Shutdown::Both).ok();
-        }
-    }
 }
 
 impl Wire {
     pub(super) async fn connect(settings: &Settings) -> Result<Self, Fault> {
         let runtime = TokioRuntime::tokio_current();
         let properties = ConnectionProperties::default().with_connection_name("nomad-firehose".into());
-        let socket = Socket::default();
-        let (tls, place) = (settings.tls.clone(), socket.clone());
+        let socket = Arc::<OnceLock<Socket>>::default();
+        let (tls, place) = (settings.tls.clone(), Arc::clone(&socket));
         let connecting = Connection::connector(
             settings.uri.clone(),
             runtime,
-            move |uri: AMQPUri, runtime: TokioRuntime| {
-                let (tls, place) = (tls.clone(), place.clone());
+            move |uri: AMQPUri, _: TokioRuntime| {
+                let (tls, place) = (tls.clone(), Arc::clone(&place));
                 async move {
+                    // lapin goes on with this when nobody waits for it any more.
                     let opened = timeout(DEADLINE, async {
                         let AMQPAuthority { host, port, .. } = &uri.authority;
-                        let found = lookup_host((host.as_str(), *port)).await?;
-                        let stream = AsyncTcpStream::Plain(first_of(found.collect(), &runtime).await?);
-                        if let AsyncTcpStream::Plain(tcp) = &stream {
-                            let tcp = tcp.get_ref();
-                            // A close discards the bytes that are not sent yet.
-                            tcp.set_zero_linger()?;
-                            let second = sys::sockets::second_handle(tcp)?;
-                            *place.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(second);
+                        let stream = dial::tcp(host, *port, AtDrop::Discard, DEADLINE).await?;
+                        if place.set(Socket::of(&stream)?).is_err() {
+                            return Err(io::Error::other("it was opened before"));
                         }
+                        let stream = AsyncTcpStream::Plain(Compat::new(stream));
                         match tls {
                             None => Ok(stream),
-                            Some(tls) => stream.into_rustls(&RustlsConnector::from(tls), &uri.authority.host).await,
+                            Some(tls) => stream.into_rustls(&RustlsConnector::from(tls), host).await,
                         }
                     });
-                    Ok(opened.await.map_err(late).flatten()?)
+                    Ok(opened.await.unwrap_or_else(|_| Err(dial::late()))?)
                 }
             },
             properties,
@@ -92,7 +74,7 @@ impl Wire {
             }
             Ok(Err(error)) => Err(Fault::of(&error, settings)),
             Err(_) => {
-                socket.tear_off();
+                tear_off(&socket);
                 Err(Fault::Silent(format!("{} did not open a connection within {DEADLINE:?}", settings.shown)))
             }
         }
@@ -161,32 +143,16 @@ impl Wire {
     }
 }
 
-/// Connects to the first of these addresses that accepts. A silent address gets only its share of the time: a name can stand for
-/// several brokers, and one of them may be gone.
-async fn first_of(
-    addresses: Vec<SocketAddr>,
-    runtime: &TokioRuntime,
-) -> io::Result<<TokioRuntime as Reactor>::TcpStream> {
-    // The last share is for TLS and for opening the AMQP connection.
-    let shares = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_add(1);
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in addresses {
-        match timeout(DEADLINE / shares, runtime.tcp_connect_addr(address)).await.map_err(late).flatten() {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
-        }
+fn tear_off(socket: &OnceLock<Socket>) {
+    if let Some(socket) = socket.get() {
+        socket.tear_off();
     }
-    Err(failure)
-}
-
-fn late(_: Elapsed) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "no connection in time")
 }
 
 impl Drop for Wire {
     fn drop(&mut self) {
         if self.is_dirty {
-            self.socket.tear_off();
+            tear_off(&self.socket);
         }
     }
 }
@@ -194,31 +160,5 @@ impl Drop for Wire {
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wire").field("is_up", &self.is_up()).field("blocked", &self.blocked).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::net::{TcpListener, TcpSocket};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_silent_address_does_not_keep_from_the_next_one() {
-        // The backlog is full: the server answers no more than a dead host.
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
-        let full = socket.listen(1).expect("it listens");
-        let silent = full.local_addr().expect("bound");
-        let mut waiting = Vec::new();
-        while let Ok(Ok(stream)) = timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(silent)).await {
-            waiting.push(stream);
-        }
-        let there = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = there.local_addr().expect("bound");
-        let connected = timeout(DEADLINE, first_of(vec![silent, address], &TokioRuntime::tokio_current())).await;
-        let stream = connected.expect("in time").expect("one is there");
-        assert_eq!(stream.get_ref().peer_addr().expect("connected"), address);
-        drop(waiting);
     }
 }

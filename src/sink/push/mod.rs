@@ -31,11 +31,13 @@ use reqwest::{
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE},
 };
 
+#[cfg(feature = "otlp")]
+pub(super) use self::settings::{Found, endpoint};
 pub(super) use self::{
     check::check,
     config::{Batches, Config, Scheme},
     fault::{Said, Verdict, usual},
-    settings::{BatchSettings, Found, Settings, address, connection, endpoint, read},
+    settings::{BatchSettings, Settings, address, connection, read},
 };
 use super::{
     Closed, Outcome, Sink, Unusable,
@@ -96,6 +98,7 @@ pub(super) trait Codec: Send + Sync + fmt::Debug {
 pub(super) struct Sent {
     pub(super) at: SystemTime,
     /// How many records of the batch come before the first one of this part.
+    #[cfg_attr(not(feature = "loki"), expect(dead_code, reason = "only Loki tells records of one moment apart by it"))]
     pub(super) before: usize,
 }
 
