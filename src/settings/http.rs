@@ -1,6 +1,9 @@
 //! The settings that several components have in common: addresses, tokens, basic authentication, TLS.
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 use reqwest::Url;
 
@@ -135,4 +138,38 @@ pub(crate) fn plain(text: &str) -> Result<String, &'static str> {
         return Err("the value has spaces or control characters; write only the name");
     }
     Ok(text.to_owned())
+}
+
+/// The address with a host: like Go's network library, this machine if it names none (`:4150`, `amqp:///vhost`).
+pub(crate) fn with_host(text: &str) -> Cow<'_, str> {
+    let start = text.find("://").map_or(0, |at| at + "://".len());
+    let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |at| start + at);
+    let host = text[start..end].rfind('@').map_or(start, |at| start + at + 1);
+    match &text[host..end] {
+        "" => {}
+        port if port.starts_with(':') => {}
+        _ => return Cow::Borrowed(text),
+    }
+    Cow::Owned(format!("{}localhost{}", &text[..host], &text[host..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_host_is_of_this_machine() {
+        for (text, expected) in [
+            (":4150", "localhost:4150"),
+            ("nsq://:4150", "nsq://localhost:4150"),
+            ("amqp:///vhost", "amqp://localhost/vhost"),
+            ("amqp://a:b@/v@:1", "amqp://a:b@localhost/v@:1"),
+            ("redis://:pass@:6379/0", "redis://:pass@localhost:6379/0"),
+            ("redis://:pass@host:6379/0", "redis://:pass@host:6379/0"),
+            ("[::1]:9092", "[::1]:9092"),
+            ("host", "host"),
+        ] {
+            assert_eq!(with_host(text), expected);
+        }
+    }
 }

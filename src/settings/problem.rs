@@ -149,6 +149,13 @@ pub enum Warning {
         /// A kind that both carry.
         kind: &'static str,
     },
+    /// A value, or a part of it, that does nothing.
+    Unused {
+        /// The setting.
+        setting: &'static str,
+        /// Which part, and why.
+        what: &'static str,
+    },
     /// A certificate is not verified.
     SkipVerify {
         /// Why.
@@ -218,6 +225,7 @@ impl Warning {
                 ),
                 SEPARATE.to_owned(),
             ),
+            Warning::Unused { setting, what } => (format!("{setting}: {what}"), "remove or correct it".to_owned()),
             Warning::SkipVerify { because } => {
                 (format!("certificates are not verified: {because}"), "verify them in production".to_owned())
             }
@@ -277,6 +285,7 @@ impl Warning {
                 fix = SEPARATE,
                 "pipelines share a target that drops repeats"
             ),
+            Warning::Unused { setting, what } => tracing::warn!(setting, reason = what, "setting has no effect"),
             Warning::SkipVerify { because } => tracing::warn!(because, "certificates are not verified"),
         }
     }

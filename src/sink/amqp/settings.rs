@@ -8,8 +8,8 @@ use super::{Broker, Config, Mechanism};
 use crate::{
     http::Secret,
     settings::{
-        Broken, Form, Reader, Setting, TlsSettings,
-        http::{self, boolean},
+        Broken, Form, Reader, Setting, TlsSettings, Warning,
+        http::{self, boolean, with_host},
         number, settings,
     },
     sink::Definition,
@@ -64,7 +64,12 @@ fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
         (&EXCHANGE, "the amqp sink needs the exchange to publish to; name one that exists"),
         (&ROUTING_KEY, "the amqp sink needs a routing key; write one such as nomad.{Kind}"),
     ]);
-    let broker = reader.optional(&CONNECTION, broker);
+    let broker = reader.optional(&CONNECTION, broker).map(|(broker, unused)| {
+        if let Some(what) = unused {
+            reader.warn(Warning::Unused { setting: "SINK_AMQP_CONNECTION", what });
+        }
+        broker
+    });
     let exchange = reader.optional(&EXCHANGE, name);
     let routing_key = reader.optional(&ROUTING_KEY, name);
     let workers = reader.value(&WORKERS, number(1, 64));
@@ -95,12 +100,13 @@ fn name(text: &str) -> Result<Template, String> {
     Ok(template)
 }
 
-/// As the original program reads it: user and password default to `guest`, and a path of `/` is the virtual host of that name.
-fn broker(text: &str) -> Result<Broker, String> {
+/// As the original program reads it: user and password default to `guest`, and a path of `/` is the virtual host of that name. With it,
+/// what does nothing.
+fn broker(text: &str) -> Result<(Broker, Option<&'static str>), String> {
     if !text.contains("://") {
         return Err("begin with amqp:// or amqps://, such as amqp://HOST:5672/".to_owned());
     }
-    let url = Url::parse(text).map_err(|error| format!("not a URL: {error}; write amqp://HOST:5672/"))?;
+    let url = Url::parse(&with_host(text)).map_err(|error| format!("not a URL: {error}; write amqp://HOST:5672/"))?;
     let secure = match url.scheme() {
         "amqp" => false,
         "amqps" => true,
@@ -110,7 +116,7 @@ fn broker(text: &str) -> Result<Broker, String> {
         let text = percent_decode_str(text).decode_utf8().map(|text| text.into_owned());
         text.map_err(|_| "user, password or virtual host is not UTF-8; write them in UTF-8".to_owned())
     };
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or("the host is missing; write amqp://HOST:5672/")?;
+    let host = url.host_str().ok_or("the host is missing; write amqp://HOST:5672/")?;
     let user = match url.username() {
         "" => "guest".to_owned(),
         user => decode(user)?,
@@ -132,18 +138,20 @@ fn broker(text: &str) -> Result<Broker, String> {
         heartbeat: 15,
         mechanism: Mechanism::Plain,
     };
+    let mut unused = None;
     for (name, value) in url.query_pairs() {
         match (&*name, &*value) {
-            ("heartbeat", seconds) => {
-                broker.heartbeat = number(10, 30)(seconds).map_err(|error| format!("heartbeat: {error}"))?;
-            }
+            ("heartbeat", seconds) => match number(10, 30)(seconds) {
+                Ok(seconds) => broker.heartbeat = seconds,
+                Err(_) => unused = Some("the heartbeat is not one of 10 to 30 s, and is 15 s"),
+            },
             ("auth_mechanism", "plain") => broker.mechanism = Mechanism::Plain,
             ("auth_mechanism", "external") => broker.mechanism = Mechanism::External,
             ("auth_mechanism", _) => return Err("unknown auth_mechanism; choose plain or external".to_owned()),
-            _ => return Err("unknown parameter after ?; only heartbeat and auth_mechanism are possible".to_owned()),
+            _ => unused = Some("of what follows ?, only heartbeat and auth_mechanism are used"),
         }
     }
-    Ok(broker)
+    Ok((broker, unused))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{Compression, Config, Files, Login, Mechanism, message};
 use crate::{
     http::{BasicAuth, Secret},
     settings::{
-        Broken, Form, Reader, Setting, TlsSettings, duration,
+        Broken, Form, Reader, Setting, TlsSettings, Warning, duration,
         http::{self, boolean},
         settings,
     },
@@ -109,8 +109,10 @@ fn login(reader: &mut Reader<'_>) -> Result<Option<Login>, Broken> {
             Err(Broken)
         }
         (None, Some(_)) => {
-            reader.missing(&USER, "SINK_KAFKA_PASSWORD is set and needs its user; set both or neither");
-            Err(Broken)
+            // As in the original program.
+            let what = "it is not used, because without SINK_KAFKA_USER there is no login";
+            reader.warn(Warning::Unused { setting: "SINK_KAFKA_PASSWORD", what });
+            mechanism.map(|_| None)
         }
     }
 }
@@ -134,7 +136,7 @@ fn broker(text: &str) -> Result<String, &'static str> {
     if text.contains("://") || text.contains(['/', '@']) {
         return Err("write only host and port, such as kafka1:9092; SINK_KAFKA_TLS and SINK_KAFKA_USER say the rest");
     }
-    let text = http::plain(text)?;
+    let text = http::with_host(&http::plain(text)?).into_owned();
     let port = match text.rsplit_once(':') {
         // An address of IPv6 has its colons in brackets.
         Some((host, port)) if !port.contains(']') => (!host.is_empty()).then_some(port),

@@ -73,9 +73,10 @@ fn connection(text: &str) -> Result<(Secret, String), String> {
         return Err("mongodb+srv:// is not supported; write the servers themselves: mongodb://HOST:27017,HOST:27017/?replicaSet=NAME&tls=true"
             .to_owned());
     }
-    let parsed = ConnectionString::parse(text).map_err(|_| {
-        "not a connection string; write mongodb://USER:PASSWORD@HOST:27017/?authSource=admin, and percent-encode the password"
-            .to_owned()
+    let parsed = ConnectionString::parse(text).map_err(|_| match of_go(text) {
+        Some((option, instead)) => format!("the option {option} is one of Go's driver; {instead}"),
+        None => "not a connection string, or an option that this driver does not know; percent-encode the password"
+            .to_owned(),
     })?;
     if let Some(password) = parsed.credential.as_ref().and_then(|credential| credential.password.as_deref()) {
         redact::keep(password);
@@ -83,6 +84,28 @@ fn connection(text: &str) -> Result<(Secret, String), String> {
     let HostInfo::HostIdentifiers(hosts) = &parsed.host_info else { return Err("the host is missing".to_owned()) };
     let shown: Vec<String> = hosts.iter().map(ServerAddress::to_string).collect();
     Ok((Secret::new(text), format!("mongodb://{}", shown.join(","))))
+}
+
+/// Options that the original program's driver takes or ignores, and this one refuses, with what does the same.
+const OF_GO: [(&str, &str); 11] = [
+    ("connect", "write directConnection=true for connect=direct, or leave it out"),
+    ("sslcertificateauthorityfile", "set SINK_MONGODB_CACERT"),
+    ("sslclientcertificatekeyfile", "set SINK_MONGODB_CLIENT_CERT"),
+    ("sslclientcertificatekeypassword", "store the key without a password"),
+    ("sslinsecure", "write tlsAllowInvalidCertificates=true"),
+    ("wtimeout", "write wtimeoutMS"),
+    ("heartbeatintervalms", "write heartbeatFrequencyMS"),
+    ("maxidleconnsperhost", "leave it out"),
+    ("maxstaleness", "write maxStalenessSeconds"),
+    ("compressors", "leave it out: this program does not compress here"),
+    ("zlibcompressionlevel", "leave it out: this program does not compress here"),
+];
+
+/// The first of these options in a connection string.
+fn of_go(text: &str) -> Option<(&'static str, &'static str)> {
+    let (_, options) = text.rsplit_once('?')?;
+    let names = options.split('&').map(|option| option.split('=').next().unwrap_or_default().to_lowercase());
+    names.flat_map(|name| OF_GO.iter().find(|(known, _)| *known == name)).next().copied()
 }
 
 /// <https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions>

@@ -75,7 +75,8 @@ fn server(text: &str) -> Result<Server, String> {
         "http" | "https" => return Err(format!("nsqd takes records at its TCP address; {EXAMPLE}")),
         _ => return Err(format!("unknown scheme {scheme}://; {EXAMPLE}")),
     };
-    let url = Url::parse(&format!("nsq://{rest}")).map_err(|error| format!("not an address: {error}; {EXAMPLE}"))?;
+    let url = Url::parse(&http::with_host(&format!("nsq://{rest}")))
+        .map_err(|error| format!("not an address: {error}; {EXAMPLE}"))?;
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or(format!("the host is missing; {EXAMPLE}"))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err("NSQ has no users; write the secret of its auth server in SINK_NSQ_AUTH_SECRET".to_owned());

@@ -8,7 +8,11 @@ use reqwest::Url;
 use super::{Config, Mode, Server, Wait};
 use crate::{
     http::Secret,
-    settings::{Broken, Reader, Setting, TlsSettings, duration, http, number, settings},
+    settings::{
+        Broken, Reader, Setting, TlsSettings, Warning, duration,
+        http::{self, with_host},
+        number, settings,
+    },
     sink::{Definition, dial::Place},
     sys::sockets::HAVE_PATHS,
     template::Template,
@@ -62,7 +66,13 @@ fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
         (&URL, "the redis sink needs its server; write its address, such as redis://HOST:6379/0"),
         (&KEY, "the redis sink needs the key to write to; write one such as nomad:{Kind}"),
     ]);
-    let server = reader.optional(&URL, server);
+    let mut server = reader.optional(&URL, server);
+    if let Some(server) = server.as_mut().filter(|server| server.password.is_none() && server.user.is_some()) {
+        // As in the original program.
+        server.user = None;
+        let what = "the user is not used, because without a password there is no login";
+        reader.warn(Warning::Unused { setting: "SINK_REDIS_URL", what });
+    }
     let key = reader.optional(&KEY, |text| text.parse::<Template>().map_err(|error| error.to_string()));
     let mode = reader.value(&MODE, mode);
     let max_length = reader.optional(&MAX_LENGTH, number(1, u64::from(u32::MAX)));
@@ -94,7 +104,9 @@ fn server(text: &str) -> Result<Server, String> {
     if !text.contains("://") {
         return Err("begin with redis://, rediss:// or unix://, such as redis://HOST:6379/0".to_owned());
     }
-    let url = Url::parse(text).map_err(|error| format!("not a URL: {error}; write redis://HOST:6379/0"))?;
+    // A socket has a path, and no host.
+    let text = if text.starts_with("unix:") { text.into() } else { with_host(text) };
+    let url = Url::parse(&text).map_err(|error| format!("not a URL: {error}; write redis://HOST:6379/0"))?;
     let secure = match url.scheme() {
         "redis" => false,
         "rediss" => true,
@@ -113,7 +125,7 @@ fn server(text: &str) -> Result<Server, String> {
         number => database(number)?,
     };
     let server = Server { place, secure, user: None, password: None, database };
-    with_credentials(server, decoded(url.username())?, decoded(url.password().unwrap_or_default())?)
+    Ok(with_credentials(server, decoded(url.username())?, decoded(url.password().unwrap_or_default())?))
 }
 
 fn socket(url: &Url) -> Result<Server, String> {
@@ -134,7 +146,7 @@ fn socket(url: &Url) -> Result<Server, String> {
     }
     let place = Place::Path(PathBuf::from(decoded(url.path())?));
     let server = Server { place, secure: false, user: None, password: None, database: number };
-    with_credentials(server, user, password)
+    Ok(with_credentials(server, user, password))
 }
 
 fn database(text: &str) -> Result<u32, String> {
@@ -142,13 +154,10 @@ fn database(text: &str) -> Result<u32, String> {
     number.ok_or_else(|| "the database is not a number; end the address with one such as /0".to_owned())
 }
 
-fn with_credentials(server: Server, user: String, password: String) -> Result<Server, String> {
+fn with_credentials(server: Server, user: String, password: String) -> Server {
     let user = Some(user).filter(|user| !user.is_empty());
     let password = Some(password).filter(|password| !password.is_empty()).map(Secret::new);
-    if user.is_some() && password.is_none() {
-        return Err("the password is missing; write USER:PASSWORD@, or :PASSWORD@ for the default user".to_owned());
-    }
-    Ok(Server { user, password, ..server })
+    Server { user, password, ..server }
 }
 
 fn decoded(text: &str) -> Result<String, String> {

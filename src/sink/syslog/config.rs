@@ -50,6 +50,13 @@ pub enum Target {
     Datagram(PathBuf),
 }
 
+impl Target {
+    /// Whether it is a socket of this machine that is named by a path.
+    pub(super) fn is_of_this_machine(&self) -> bool {
+        matches!(self, Target::Local | Target::Datagram(_) | Target::Stream(Place::Path(_)))
+    }
+}
+
 /// How a message is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {

@@ -98,7 +98,7 @@ impl Syslog {
             Target::Datagram(path) => format!("syslog server {}", path.display()),
         };
         let hostname = hostname.unwrap_or_else(own_name);
-        let is_local = target == Target::Local;
+        let is_local = target.is_of_this_machine();
         let cluster = cluster.map(str::to_owned);
         let settings =
             Settings { target, shown, tls, format, framing, tag, hostname, is_local, priority, max_size, cluster };

@@ -34,9 +34,9 @@ settings! {
     TAG = Setting::new(HEADING, "sink-syslog-tag", "SINK_SYSLOG_TAG", "NAME",
         "Name of the application in each message (1–48 visible characters)").default("nomad-firehose");
     FORMAT = Setting::new(HEADING, "sink-syslog-format", "SINK_SYSLOG_FORMAT", "NAME",
-        "Format of a message: rfc5424 (with id, key and kind as structured data), rfc3164 (time, tag and record). By default rfc5424, and rfc3164 to the local logger");
+        "Format of a message: rfc5424 (with id, key and kind as structured data), rfc3164 (time, tag and record). By default rfc5424, and rfc3164 to the local logger and to sockets with a path");
     FRAMING = Setting::new(HEADING, "sink-syslog-framing", "SINK_SYSLOG_FRAMING", "NAME",
-        "How messages of tcp, tls and unix are told apart: octets (their length before each), lines (a line break behind each, as the original program)").default("octets");
+        "How messages of tcp, tls and unix are told apart: octets (their length before each), lines (a line break behind each, as the original program). By default octets, and lines for unix");
     FACILITY = Setting::new(HEADING, "sink-syslog-facility", "SINK_SYSLOG_FACILITY", "NAME",
         "Facility of each message: kern (as the original program), user, mail, daemon, auth, syslog, lpr, news, uucp, cron, authpriv, ftp, local0 to local7").default("kern");
     SEVERITY = Setting::new(HEADING, "sink-syslog-severity", "SINK_SYSLOG_SEVERITY", "NAME",
@@ -99,18 +99,18 @@ fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     };
     let tag = reader.value(&TAG, visible(48));
     let format = reader.optional(&FORMAT, one_of(&[("rfc5424", Format::Rfc5424), ("rfc3164", Format::Rfc3164)]));
-    let framing = reader.value(&FRAMING, one_of(&[("octets", Framing::Octets), ("lines", Framing::Lines)]));
+    let framing = reader.optional(&FRAMING, one_of(&[("octets", Framing::Octets), ("lines", Framing::Lines)]));
     let facility = reader.value(&FACILITY, one_of(&FACILITIES));
     let severity = reader.value(&SEVERITY, one_of(&SEVERITIES));
     let hostname = reader.optional(&HOSTNAME, visible(255));
     let max_size = reader.optional(&MAX_SIZE, between(ByteSize::new(480), ByteSize::new(64 << 20)));
     let tls = http::tls(reader, &TLS);
     let target = addr.ok_or(Broken)?;
-    let usual = if target == Target::Local { Format::Rfc3164 } else { Format::Rfc5424 };
+    let is_of_machine = target.is_of_this_machine();
     Ok(Config {
-        format: format.unwrap_or(usual),
+        format: format.unwrap_or(if is_of_machine { Format::Rfc3164 } else { Format::Rfc5424 }),
         target,
-        framing: framing?,
+        framing: framing.unwrap_or(if is_of_machine { Framing::Lines } else { Framing::Octets }),
         tag: tag?,
         hostname,
         priority: facility? * 8 + severity?,

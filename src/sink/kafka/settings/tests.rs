@@ -62,14 +62,13 @@ fn everything_else_can_be_said() {
 fn what_is_wrong_is_named_without_the_password() {
     for (further, parts) in [
         (&[("SINK_KAFKA_BROKERS", "kafka:0")][..], &["SINK_KAFKA_BROKERS", "kafka1:9092"][..]),
-        (&[("SINK_KAFKA_BROKERS", "kafka:1,:2")], &["SINK_KAFKA_BROKERS", "a host and a port"]),
+        (&[("SINK_KAFKA_BROKERS", "kafka:1,kafka:")], &["SINK_KAFKA_BROKERS", "a host and a port"]),
         (&[("SINK_KAFKA_BROKERS", "ssl://kafka:1")], &["SINK_KAFKA_BROKERS", "only host and port"]),
         (&[("SINK_KAFKA_TOPIC", "a b")], &["SINK_KAFKA_TOPIC", "1 to 249 letters"]),
         (&[("SINK_KAFKA_TOPIC", "..")], &["SINK_KAFKA_TOPIC", "1 to 249 letters"]),
         (&[("SINK_KAFKA_TOPIC", "a{b")], &["SINK_KAFKA_TOPIC", "a { has no }"]),
         (&[("SINK_KAFKA_KEY", "}")], &["SINK_KAFKA_KEY", "a } has no {"]),
         (&[("SINK_KAFKA_USER", "user")], &["SINK_KAFKA_PASSWORD", "set both or neither"]),
-        (&[("SINK_KAFKA_PASSWORD", "hush-hush")], &["SINK_KAFKA_USER", "set both or neither"]),
         (&[("SINK_KAFKA_SASL_MECHANISM", "GSSAPI")], &["SINK_KAFKA_SASL_MECHANISM", "SCRAM-SHA-256"]),
         (&[("SINK_KAFKA_CLIENT_CERT", "/cert")], &["SINK_KAFKA_CLIENT_KEY", "set both or neither"]),
         (&[("SINK_KAFKA_TLS", "perhaps")], &["SINK_KAFKA_TLS", "true or false"]),
@@ -103,7 +102,21 @@ fn a_broker_is_a_host_with_or_without_a_port() {
     for text in ["kafka", "kafka:9092", "10.0.0.1:9092", "[::1]:9092", "[::1]"] {
         assert_eq!(broker(text).as_deref(), Ok(text));
     }
-    for text in ["kafka:", "kafka:port", "kafka:70000", ":9092", "a b:1", "user@kafka:1"] {
+    for text in ["kafka:", "kafka:port", "kafka:70000", "a b:1", "user@kafka:1"] {
         assert!(broker(text).is_err(), "{text}");
     }
+}
+
+/// The original program reads the password only with a user.
+#[test]
+fn a_password_without_a_user_is_not_used() {
+    let (read, warnings) =
+        testing::read(SETTINGS, &with(&[("SINK_KAFKA_PASSWORD", "hush-hush")]), read).expect("valid settings");
+    assert!(read.login.is_none());
+    assert!(matches!(warnings[..], [Warning::Unused { setting: "SINK_KAFKA_PASSWORD", .. }]), "{warnings:?}");
+}
+
+#[test]
+fn a_broker_without_a_host_is_on_this_machine() {
+    assert_eq!(broker(":9092").expect("valid"), "localhost:9092");
 }

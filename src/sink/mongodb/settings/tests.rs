@@ -53,6 +53,11 @@ fn what_is_wrong_is_named_without_the_password() {
         (&[("SINK_MONGODB_CONNECTION", "")][..], &["SINK_MONGODB_CONNECTION", "needs its servers"][..]),
         (&[("SINK_MONGODB_CONNECTION", "http://user:hush@h")], &["not a connection string"]),
         (&[("SINK_MONGODB_CONNECTION", "mongodb://u:hu/sh@h")], &["percent-encode the password"]),
+        (
+            &[("SINK_MONGODB_CONNECTION", "mongodb://u:hush@h/?w=1&wTimeout=5")],
+            &["option wtimeout", "write wtimeoutMS"],
+        ),
+        (&[("SINK_MONGODB_CONNECTION", "mongodb://u:hush@h/?connect=direct")], &["directConnection=true"]),
         (&[("SINK_MONGODB_CONNECTION", "mongodb+srv://u:hush@h")], &["mongodb+srv:// is not supported"]),
         (&[("SINK_MONGODB_DATABASE", "")], &["SINK_MONGODB_DATABASE", "needs a database"]),
         (&[("SINK_MONGODB_DATABASE", "a.b")], &["SINK_MONGODB_DATABASE", "not the name"]),

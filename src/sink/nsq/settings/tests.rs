@@ -33,7 +33,7 @@ fn the_originals_variables_are_enough() {
 #[test]
 fn everything_else_can_be_said() {
     let read = nsq(&[
-        ("SINK_NSQ_ADDR", "tls://a:1,[::1],nsq://c"),
+        ("SINK_NSQ_ADDR", "tls://a:1,[::1],nsq://c,:4151"),
         ("SINK_NSQ_TOPIC_NAME", "nomad.{Kind}"),
         ("SINK_NSQ_AUTH_SECRET", "hush-hush"),
         ("SINK_NSQ_ACK_TIMEOUT", "5m"),
@@ -42,7 +42,7 @@ fn everything_else_can_be_said() {
         ("SINK_NSQ_CLIENT_KEY", "/key"),
     ]);
     let shown: Vec<String> = read.servers.iter().map(ToString::to_string).collect();
-    assert_eq!(shown, ["tls://a:1", "[::1]:4150", "c:4150"]);
+    assert_eq!(shown, ["tls://a:1", "[::1]:4150", "c:4150", "localhost:4151"]);
     assert!(!format!("{read:?}").contains("hush"));
     assert_eq!(read.secret, Some(SecretSource::Fixed(Secret::new("hush-hush"))));
     assert_eq!((read.ack_timeout, read.topic.constant()), (Duration::from_secs(300), None));

@@ -82,6 +82,7 @@ fn an_address_is_read_as_the_original_and_the_tools_of_redis_read_it() {
         ("redis://:p%2Fw@[::1]", "[::1]:6379 - p/w 0"),
         ("redis://u%40x:pw@h:1/", "h:1 u@x pw 0"),
         ("redis:///5", "localhost:6379 - - 5"),
+        ("redis://:p@:1/5", "localhost:1 - p 5"),
         ("rediss://h", "h:6379 - - 0"),
         ("unix:///run/redis.sock", "/run/redis.sock - - 0"),
         ("unix:///run/redis.sock?db=7&user=u&password=p%26w", "/run/redis.sock u p&w 7"),
@@ -103,11 +104,21 @@ fn what_is_no_address_is_refused_without_its_password() {
         ("redis://u:hush@host/x", "database"),
         ("redis://u:hush@host/-1", "database"),
         ("redis://u:hush@host/0?db=1", "must not have ?"),
-        ("redis://hush@host", "the password is missing"),
         ("unix://u:hush@host/path", "not absolute"),
         ("unix:///path?password=hush&dbx=1", "only user, password and db"),
     ] {
         let error = server(text).expect_err(text);
         assert!(error.contains(part) && !error.contains("hush"), "{text}: {error}");
+    }
+}
+
+/// The original program logs in only with a password.
+#[test]
+fn a_user_without_a_password_is_not_used() {
+    for url in ["redis://hush@h/0", "redis://hush:@h/0", "unix:///path?user=hush"] {
+        let variables = [("SINK_REDIS_URL", url), ("SINK_REDIS_KEY", "k")];
+        let (read, warnings) = testing::read(SETTINGS, &variables, read).expect("valid settings");
+        assert_eq!((&read.server.user, read.server.password.is_none()), (&None, true), "{url}");
+        assert!(matches!(warnings[..], [Warning::Unused { setting: "SINK_REDIS_URL", .. }]), "{warnings:?}");
     }
 }
