@@ -3,54 +3,30 @@
 
 use std::{
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use nomad_sim::{GeneratorOptions, Sim};
-
 use crate::{
-    common::{
-        Setup,
-        postgres::{ADMIN, DATABASE, Postgres, binaries},
-    },
-    program::Program,
+    common::postgres::{ADMIN, DATABASE, Postgres, binaries},
+    sink::{self, Ours, ROUNDS},
     table::{Table, median},
 };
 
 const WHAT: &str = "PostgreSQL with ON CONFLICT, of \\copy";
-const ROUNDS: usize = 3;
-/// How long ours measures, behind a start that is not counted.
-const SPAN: Duration = Duration::from_secs(10);
 
 pub(crate) async fn measure(table: &mut Table) {
-    let options = GeneratorOptions { allocations: 200_000, churn: 0.01, seed: 1 };
-    let sim = Sim::builder().generated(options).start().await.expect("the simulator starts");
+    let sim = sink::cluster().await;
     let (mut ratios, mut last) = (Vec::new(), String::new());
     for _ in 0..ROUNDS {
         let postgres = Postgres::start_with(|_| ["fsync=on", "max_wal_size=4GB"].map(str::to_owned).into()).await;
-        let (ours, size, seen) = ours(&sim, &postgres).await;
+        let url = postgres.url();
+        let variables = [("SINK_TYPE", "postgres"), ("SINK_POSTGRES_URL", url.as_str())];
+        let Ours { rate: ours, size, cost, .. } = sink::ours(&sim, &variables).await;
         let (theirs, rows) = theirs(&postgres).await;
         ratios.push(ours / theirs);
-        last = format!("ours {ours:.0}/s, \\copy {theirs:.0}/s of {rows} rows, {size} bytes, {seen}");
+        last = format!("ours {ours:.0}/s, \\copy {theirs:.0}/s of {rows} rows, {size} bytes, {cost}");
     }
     table.at_least(WHAT, median(ratios), 0.4, last);
-}
-
-/// Records a second, their mean size, and what they cost.
-async fn ours(sim: &Sim, postgres: &Postgres) -> (f64, u64, String) {
-    let setup =
-        Setup::new(&["allocations"], &sim.url(0)).env("SINK_TYPE", "postgres").env("SINK_POSTGRES_URL", postgres.url());
-    let started = Instant::now();
-    let program = Program::start(setup).await;
-    program.until(10_000).await;
-    let (begun, (before, _), cpu) = (Instant::now(), program.delivered().await, program.cost(started).cpu);
-    tokio::time::sleep(SPAN).await;
-    let (records, bytes) = program.delivered().await;
-    let rate = (records - before) as f64 / begun.elapsed().as_secs_f64();
-    let cost = program.cost(started);
-    drop(program);
-    let each = (cost.cpu - cpu) * 1e6 / (records - before) as f64;
-    (rate, bytes / records, format!("{each:.1} µs of CPU a record, {} MiB at the peak", cost.peak >> 20))
 }
 
 /// Rows a second of `\copy`, and how many they are: all that ours has written.

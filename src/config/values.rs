@@ -29,7 +29,7 @@ pub(super) fn topic(text: &str) -> Result<Topic, &'static str> {
 
 /// A folder whose keys Consul takes unchanged. Consul cleans paths, and a cleaned path is another key.
 pub(super) fn folder(text: &str) -> Result<String, &'static str> {
-    // One, as the original program: with more, its keys have what is left.
+    // The original program removes one, too. It would keep a second one in its keys, and we would take another lock.
     let text = text.strip_suffix('/').unwrap_or(text);
     if text.is_empty() {
         return Err("the folder has no name; write one such as nomad-firehose");

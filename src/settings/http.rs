@@ -155,7 +155,18 @@ pub(crate) fn with_host(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_keeps_all_it_has_and_gets_a_host_once(text in "\\PC{0,20}|[a:/@?#\\[\\]1]{0,12}") {
+            let once = with_host(&text).into_owned();
+            prop_assert_eq!(with_host(&once), &*once);
+            prop_assert!(once == text || once.replacen("localhost", "", 1) == text);
+        }
+    }
 
     #[test]
     fn an_address_without_a_host_is_of_this_machine() {

@@ -285,7 +285,9 @@ impl Warning {
                 fix = SEPARATE,
                 "pipelines share a target that drops repeats"
             ),
-            Warning::Unused { setting, what } => tracing::warn!(setting, reason = what, "setting has no effect"),
+            Warning::Unused { setting, what } => {
+                tracing::warn!(setting, reason = what, fix = "remove or correct it", "setting or part of it ignored")
+            }
             Warning::SkipVerify { because } => tracing::warn!(because, "certificates are not verified"),
         }
     }

@@ -143,12 +143,12 @@ fn broker(text: &str) -> Result<(Broker, Option<&'static str>), String> {
         match (&*name, &*value) {
             ("heartbeat", seconds) => match number(10, 30)(seconds) {
                 Ok(seconds) => broker.heartbeat = seconds,
-                Err(_) => unused = Some("the heartbeat is not one of 10 to 30 s, and is 15 s"),
+                Err(_) => unused = Some("heartbeat must be 10 to 30 seconds, and 15 is used"),
             },
             ("auth_mechanism", "plain") => broker.mechanism = Mechanism::Plain,
             ("auth_mechanism", "external") => broker.mechanism = Mechanism::External,
             ("auth_mechanism", _) => return Err("unknown auth_mechanism; choose plain or external".to_owned()),
-            _ => unused = Some("of what follows ?, only heartbeat and auth_mechanism are used"),
+            _ => unused = Some("the only parameters that are used are heartbeat and auth_mechanism"),
         }
     }
     Ok((broker, unused))

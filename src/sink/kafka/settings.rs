@@ -110,7 +110,7 @@ fn login(reader: &mut Reader<'_>) -> Result<Option<Login>, Broken> {
         }
         (None, Some(_)) => {
             // As in the original program.
-            let what = "it is not used, because without SINK_KAFKA_USER there is no login";
+            let what = "SINK_KAFKA_USER is not set, so the program does not log in";
             reader.warn(Warning::Unused { setting: "SINK_KAFKA_PASSWORD", what });
             mechanism.map(|_| None)
         }

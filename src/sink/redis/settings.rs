@@ -70,7 +70,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Config, Broken> {
     if let Some(server) = server.as_mut().filter(|server| server.password.is_none() && server.user.is_some()) {
         // As in the original program.
         server.user = None;
-        let what = "the user is not used, because without a password there is no login";
+        let what = "the user has no password, so the program does not log in";
         reader.warn(Warning::Unused { setting: "SINK_REDIS_URL", what });
     }
     let key = reader.optional(&KEY, |text| text.parse::<Template>().map_err(|error| error.to_string()));

@@ -162,7 +162,7 @@ fn a_folder_is_one_whose_keys_consul_takes_as_they_are() {
     for (text, read) in [("a", "a"), ("a/b/", "a/b"), ("team x/é..", "team x/é..")] {
         assert_eq!(folder(text).expect("a folder"), read);
     }
-    for wrong in ["", "/", "/a", "a//b", "a/../b", "./a", "a\nb"] {
+    for wrong in ["", "/", "/a", "a//", "a//b", "a/../b", "./a", "a\nb"] {
         assert!(matches!(folder(wrong), Err(Exit::Configuration(problems)) if problems.0.len() == 1), "{wrong:?}");
     }
 }

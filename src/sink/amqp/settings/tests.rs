@@ -88,9 +88,9 @@ fn a_connection_is_read_as_the_original_reads_it() {
 #[test]
 fn what_the_original_ignores_is_ignored_with_a_warning() {
     for (text, part) in [
-        ("amqp://u:hush@host?heartbeat=5", "is 15 s"),
-        ("amqp://u:hush@host?heartbeat=much", "is 15 s"),
-        ("amqp://u:hush@host?connection_timeout=5", "only heartbeat"),
+        ("amqp://u:hush@host?heartbeat=5", "15 is used"),
+        ("amqp://u:hush@host?heartbeat=much", "15 is used"),
+        ("amqp://u:hush@host?connection_timeout=5", "heartbeat and auth_mechanism"),
     ] {
         let (read, warnings) =
             testing::read(SETTINGS, &with(&[("SINK_AMQP_CONNECTION", text)]), read).expect("valid settings");
